@@ -1,0 +1,156 @@
+"""The seams: what each kind of component must offer. Read this file and you know the system.
+
+A component is a small class whose keyword-only constructor arguments are its config and are kept as attributes of the same
+name; it validates them on construction, which must be cheap: nothing is loaded before the first call. Nothing to inherit,
+nothing to register. A component that names outside content (a path, a model) also offers `content()`.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+
+from zelo.records import Comparisons, Corpus, Fit, Outcomes, Questions
+
+if TYPE_CHECKING:  # annotating needs no torch
+    import torch
+
+Link = Callable[[np.ndarray], np.ndarray]
+"""Difference of two ratings -> probability that the first document is preferred."""
+
+
+class Content(Protocol):
+    """A component whose fields name files, corpora or models: their content, not their path, is part of its identity."""
+
+    def content(self) -> dict[str, str]:
+        """Field name -> hash of what it names; it stands in for the field's value. Raises BadInput if it is not there."""
+        ...
+
+
+class Dataset(Protocol):
+    """A corpus, its queries and, perhaps, judgements of some of them."""
+
+    def load(self) -> Corpus:
+        """Reads and checks everything. Raises BadInput naming the file and the line."""
+        ...
+
+
+class Retriever(Protocol):
+    """A first stage: the candidates of each query."""
+
+    def search(self, queries: pa.Table, documents: pa.Table, top_k: int) -> pa.Table:
+        """CANDIDATE rows, grouped by query in the order of `queries`, best first, ties by doc_id."""
+        ...
+
+
+class Scorer(Protocol):
+    """Whatever can score given query-document pairs; every retriever but `run` and `fusion` can."""
+
+    def score(self, queries: pa.Table, documents: pa.Table, query_row: np.ndarray, doc_row: np.ndarray) -> np.ndarray:
+        """[N] float32 scores of N pairs (rows of the two tables), higher is better."""
+        ...
+
+
+class Graph(Protocol):
+    """Which pairs of a query's candidates are compared."""
+
+    def propose(self, sizes: np.ndarray, seeds: np.ndarray, fit: Fit | None) -> np.ndarray | None:
+        """[E, 2] global document numbers for queries of these sizes; None when it wants no more.
+
+        sizes: [Q]; seeds: [Q] uint64 made from content, so that a query's edges depend on nothing but itself. A static
+        graph answers when `fit` is None and then no more; an adaptive one is asked again with the fit so far.
+        """
+        ...
+
+
+class Judge(Protocol):
+    """Says which of two documents is the better answer. An ensemble also has `members`, asked one by one by the stage."""
+
+    name: str
+
+    def compare(self, questions: Questions) -> Outcomes:
+        """One outcome per question (and member). A failure is a status, never a preference."""
+        ...
+
+
+class Solver(Protocol):
+    """Preferences -> ratings."""
+
+    def link(self, difference: np.ndarray) -> np.ndarray:
+        """Probability that the first document is preferred, from the difference of two ratings."""
+        ...
+
+    def fit(self, comparisons: Comparisons) -> Fit:
+        """Ratings of all queries at once. Raises ZeloError naming the queries that did not converge."""
+        ...
+
+
+class Calibrator(Protocol):
+    """Puts the ratings of all queries on one scale: rating * scale + offset."""
+
+    def fit(self, ratings: pa.Table, preferences: pa.Table | None) -> tuple[np.ndarray, np.ndarray]:
+        """(offset, scale), each [rows of `ratings`], equal within a query. preferences: cross-query OUTCOME rows."""
+        ...
+
+
+class Target(Protocol):
+    """Ratings -> training targets."""
+
+    def targets(self, rating: np.ndarray, stderr: np.ndarray, link: Link) -> tuple[np.ndarray, np.ndarray]:
+        """(target in [0, 1], weight > 0), each [N]."""
+        ...
+
+
+class Metric(Protocol):
+    """A ranking metric with one value per query."""
+
+    name: str  # as ir-measures writes it
+
+    def values(self, run: pa.Table, qrels: pa.Table) -> dict[str, float]:
+        """query_id -> value, for every query of `qrels`; a query without results counts 0. run: SCORED rows."""
+        ...
+
+
+class Backbone(Protocol):
+    """A pretrained transformer and its tokenizer."""
+
+    def content(self) -> dict[str, str]: ...
+    def folder(self) -> Path:
+        """The folder with config.json, model.safetensors and the tokenizer. Raises BadInput when weights are missing."""
+        ...
+
+
+class Model(Protocol):
+    """A student: a torch module (its constructor takes config only; `load` brings in the weights)."""
+
+    def load(self, backbone: Any, checkpoint: Path | None) -> None:
+        """Makes the modules from the pretrained backbone, then takes trained weights from `checkpoint` if given."""
+        ...
+
+    def prepare(self, documents: pa.Table) -> None:
+        """What is computed once per corpus, such as frozen document vectors. documents: DOCUMENT."""
+        ...
+
+    def collate(self, queries: list[str], doc_rows: np.ndarray) -> "Mapping[str, torch.Tensor]":
+        """A batch. queries: B texts; doc_rows: [B, D] rows of the prepared documents, -1 where there is none."""
+        ...
+
+    def forward(self, batch: "Mapping[str, torch.Tensor]") -> "torch.Tensor":
+        """[B, D] scores, on the scale that the loss compares; entries at doc_rows -1 are ignored."""
+        ...
+
+    def export(self, folder: Path) -> None:
+        """Writes a folder that sentence-transformers loads as it is, with native modules only."""
+        ...
+
+
+class Loss(Protocol):
+    """Compares a student's scores with targets."""
+
+    def __call__(
+        self, scores: "torch.Tensor", targets: "torch.Tensor", weights: "torch.Tensor", mask: "torch.Tensor"
+    ) -> "torch.Tensor":
+        """Scalar. scores, targets in [0, 1], weights, mask (True where a document is): each [B, D]."""
+        ...

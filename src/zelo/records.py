@@ -1,0 +1,211 @@
+"""The tables that flow between stages, and the columnar messages between a stage and its components.
+
+A constant in capitals is the schema of a table on disk. Ids are strings at the edges; graphs and solvers see integers only.
+No object is ever made per row: the paper's size is 112,000 queries, 11.2 M candidates and 45 M comparisons.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+TRAIN, DEV, TEST = "train", "dev", "test"
+SPLITS = (TRAIN, DEV, TEST)
+
+ANSWERED = "answered"
+STATUSES = (ANSWERED, "refused", "truncated", "unparseable", "failed", "unsent")
+
+_CATEGORY = pa.dictionary(pa.int32(), pa.string())
+
+QUERY = pa.schema([("query_id", pa.string()), ("text", pa.string()), ("split", pa.string())])
+DOCUMENT = pa.schema([("doc_id", pa.string()), ("title", pa.string()), ("text", pa.string())])
+QREL = pa.schema(
+    [("query_id", pa.string()), ("doc_id", pa.string()), ("relevance", pa.int32()), ("split", pa.string())]
+)
+CANDIDATE = pa.schema(
+    [
+        ("query_id", pa.string()),
+        ("doc_id", pa.string()),
+        ("rank", pa.int32()),  # 0 is the best
+        ("score", pa.float32()),
+    ]
+)
+OUTCOME = pa.schema(
+    [
+        ("query_id", pa.string()),
+        ("doc_a", pa.string()),
+        ("doc_b", pa.string()),
+        ("query_id_b", pa.string()),  # the query of doc_b in a cross-query comparison, else null
+        ("judge", _CATEGORY),
+        ("repeat", pa.int16()),
+        ("p", pa.float32()),  # P(doc_a preferred to doc_b) in [0, 1]; null unless answered
+        ("swapped", pa.bool_()),  # doc_b was shown first
+        ("status", _CATEGORY),  # one of STATUSES
+        ("tokens", pa.int32()),
+        ("cost", pa.float64()),  # US dollars
+    ]
+)
+RATING = pa.schema(
+    [
+        ("query_id", pa.string()),
+        ("doc_id", pa.string()),
+        ("rating", pa.float64()),  # latent, in units of the solver's link; mean 0 per query before calibration
+        ("stderr", pa.float64()),
+        ("degree", pa.int32()),  # comparisons that this document took part in
+        ("offset", pa.float64()),  # what the calibrator added to the query's ratings (0 before calibration)
+        ("scale", pa.float64()),  # what the calibrator multiplied them by (1 before calibration)
+    ]
+)
+EXAMPLE = pa.schema(
+    [
+        ("query_id", pa.string()),
+        ("doc_id", pa.string()),
+        ("target", pa.float32()),  # in [0, 1]
+        ("weight", pa.float32()),
+        ("split", pa.string()),
+    ]
+)
+SCORED = pa.schema([("query_id", pa.string()), ("doc_id", pa.string()), ("score", pa.float32())])
+METRIC = pa.schema(
+    [
+        ("system", pa.string()),
+        ("metric", pa.string()),  # as ir-measures writes it: nDCG@10
+        ("split", pa.string()),
+        ("first_stage", pa.string()),
+        ("protocol", pa.string()),
+        ("domain", pa.string()),
+        ("value", pa.float64()),
+        ("ci_low", pa.float64()),
+        ("ci_high", pa.float64()),
+        ("p_value", pa.float64()),
+        ("baseline", pa.string()),
+        ("queries", pa.int32()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """What a dataset yields: `queries` (QUERY), `documents` (DOCUMENT) and `qrels` (QREL, may have no row)."""
+
+    queries: pa.Table
+    documents: pa.Table
+    qrels: pa.Table
+    notes: tuple[str, ...] = ()  # what the user should know, one line each: judgements dropped, say
+
+
+@dataclass(frozen=True)
+class Questions:
+    """N comparisons to judge: is `doc_a` a better answer to its query than `doc_b`?
+
+    The judge sees documents in the order in which they are to be shown. Rows are integers into the two tables; ids and
+    texts are joined on access. In a cross-query comparison `query_b_row` holds the query of `doc_b`; elsewhere it is None.
+    """
+
+    queries: pa.Table  # QUERY
+    documents: pa.Table  # DOCUMENT
+    query_row: np.ndarray  # [N] int32
+    a_row: np.ndarray  # [N] int32
+    b_row: np.ndarray  # [N] int32
+    repeat: np.ndarray  # [N] int16
+    query_b_row: np.ndarray | None = None  # [N] int32
+
+    def __len__(self) -> int:
+        return len(self.query_row)
+
+    @property
+    def query_id(self) -> pa.ChunkedArray:
+        """[N] ids of the queries."""
+        return self.queries["query_id"].take(self.query_row)
+
+    @property
+    def doc_a(self) -> pa.ChunkedArray:
+        """[N] ids of the documents shown first."""
+        return self.documents["doc_id"].take(self.a_row)
+
+    @property
+    def doc_b(self) -> pa.ChunkedArray:
+        """[N] ids of the documents shown second."""
+        return self.documents["doc_id"].take(self.b_row)
+
+    @property
+    def query_id_b(self) -> pa.ChunkedArray | None:
+        """[N] ids of the queries of `doc_b`, or None where both documents answer one query."""
+        return None if self.query_b_row is None else self.queries["query_id"].take(self.query_b_row)
+
+    def query_texts(self, rows: slice = slice(None)) -> list[str]:
+        """The queries' texts for these rows."""
+        return self.queries["text"].take(self.query_row[rows]).to_pylist()
+
+    def texts_a(self, rows: slice = slice(None)) -> list[str]:
+        """Title and text of the documents shown first, for these rows."""
+        return document_texts(self.documents.take(self.a_row[rows]))
+
+    def texts_b(self, rows: slice = slice(None)) -> list[str]:
+        """Title and text of the documents shown second, for these rows."""
+        return document_texts(self.documents.take(self.b_row[rows]))
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """What judges answered: one row per question and judge; `p` is for the document shown first, nan unless answered."""
+
+    question: np.ndarray  # [M] int64, row in Questions
+    judge: pa.DictionaryArray  # [M] name
+    p: np.ndarray  # [M] float32 in [0, 1], nan unless answered
+    status: pa.DictionaryArray  # [M] one of STATUSES
+    tokens: np.ndarray  # [M] int32
+    cost: np.ndarray  # [M] float64, US dollars
+
+    def __len__(self) -> int:
+        return len(self.question)
+
+    @staticmethod
+    def answered(judge: str, p: np.ndarray) -> "Outcomes":
+        """One judge's answers to all N questions, free of charge. p: [N]."""
+        n = len(p)
+        zeros = pa.array(np.zeros(n, np.int32))
+        return Outcomes(
+            question=np.arange(n),
+            judge=pa.DictionaryArray.from_arrays(zeros, pa.array([judge])),
+            p=np.asarray(p, np.float32),
+            status=pa.DictionaryArray.from_arrays(zeros, pa.array([ANSWERED])),
+            tokens=np.zeros(n, np.int32),
+            cost=np.zeros(n),
+        )
+
+
+@dataclass(frozen=True)
+class Comparisons:
+    """E weighted soft preferences on the documents of Q queries, numbered globally: query 0's documents come first.
+
+    `p[e]` is the probability that document `edges[e, 0]` is preferred to `edges[e, 1]`; both belong to one query.
+    """
+
+    sizes: np.ndarray  # [Q] int64, documents per query
+    edges: np.ndarray  # [E, 2] int64
+    p: np.ndarray  # [E] float64 in [0, 1]
+    weight: np.ndarray  # [E] float64 > 0
+    judge: np.ndarray | None = None  # [E] int32, which judge answered (None: averaged)
+    swapped: np.ndarray | None = None  # [E] bool, edges[e, 1] was shown first (None: averaged)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Ratings of N documents, mean 0 per query, with standard errors in the same unit, and how the fit went."""
+
+    rating: np.ndarray  # [N] float64
+    stderr: np.ndarray  # [N] float64
+    diagnosis: dict[str, Any] = field(default_factory=dict)  # JSON-ready: steps, gradient norm, log loss, components ...
+
+
+def document_texts(documents: pa.Table) -> list[str]:
+    """What a model reads of each document: the title and, on a new line, the text."""
+    pairs = zip(documents["title"].to_pylist(), documents["text"].to_pylist(), strict=True)
+    return [f"{title}\n{text}" if title else text for title, text in pairs]
+
+
+def starts(sizes: np.ndarray) -> np.ndarray:
+    """[Q + 1] first row of each of Q consecutive groups of these sizes, and the end."""
+    return np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])

@@ -1,0 +1,253 @@
+"""Tables on disk: a folder of files and a manifest, named by what made it. `python -m zelo.store` lists, verifies, prunes.
+
+A table is whole or absent: it is written beside its place and renamed, the manifest last. A table that lacks some outcomes is
+partial: never reused as whole, but handed to the next attempt. A lock per table lets two runs share a store without doing
+the same work twice; it dies with its process, so a killed run leaves nothing that blocks.
+"""
+
+import argparse
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from zelo.errors import BadInput
+
+MANIFEST = "manifest.json"
+PARTIAL = ".partial-"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A finished folder of the store."""
+
+    kind: str
+    identity: str
+    path: Path
+    manifest: dict[str, Any]
+
+    def read(self, name: str, columns: list[str] | None = None) -> pa.Table:
+        """The table in `name`.parquet; category columns come back as dictionaries."""
+        return pq.read_table(self.path / f"{name}.parquet", columns=columns)
+
+    @property
+    def partial(self) -> bool:
+        """Some outcomes are missing or failed: the next attempt asks for those only."""
+        return bool(self.manifest.get("partial"))
+
+
+def write_parquet(table: pa.Table, schema: pa.Schema, folder: Path, name: str) -> None:
+    """Writes `name`.parquet with exactly this schema."""
+    pq.write_table(table.select(schema.names).cast(schema), folder / f"{name}.parquet", compression="zstd")
+
+
+def hash_file(path: Path) -> str:
+    """Hex digest (blake2b, 16 bytes) of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+def hash_json(value: object) -> str:
+    """Hex digest (sha256, 24 characters) of a JSON-ready value; the order of keys does not count."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()[:24]
+
+
+class Store:
+    """A folder of tables, `$ZELO_HOME` unless told otherwise."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        try:
+            (root / "locks").mkdir(parents=True, exist_ok=True)
+            (root / "runs").mkdir(exist_ok=True)
+            probe = root / f".writable-{os.getpid()}"
+            probe.write_text("")
+            probe.unlink()
+        except OSError as error:
+            raise BadInput(
+                f"The store {root} cannot be written ({error.strerror}). Set ZELO_HOME to a folder of your own."
+            ) from error
+
+    @staticmethod
+    def default() -> "Store":
+        """The store that `$ZELO_HOME` names, else ~/.cache/zelo."""
+        return Store(Path(os.environ.get("ZELO_HOME") or Path.home() / ".cache" / "zelo"))
+
+    def find(self, kind: str, identity: str) -> Table | None:
+        """The whole table of that name, if there is one."""
+        return self._open(kind, identity, self.root / kind / identity)
+
+    def find_partial(self, kind: str, identity: str) -> Table | None:
+        """The latest partial table of that name, if there is one."""
+        found = sorted((self.root / kind).glob(f"{identity}{PARTIAL}*"), key=lambda path: int(path.name.rpartition("-")[2]))
+        return self._open(kind, identity, found[-1]) if found else None
+
+    def _open(self, kind: str, identity: str, path: Path) -> Table | None:
+        try:
+            manifest = json.loads((path / MANIFEST).read_text())
+        except FileNotFoundError:
+            return None
+        except json.JSONDecodeError as error:
+            raise BadInput(f"{path / MANIFEST} is damaged ({error}). Delete the folder {path} and run again.") from error
+        return Table(kind, identity, path, manifest)
+
+    def obtain(
+        self, kind: str, identity: str, make: Callable[[Path, Table | None], dict[str, Any]]
+    ) -> tuple[Table, bool]:
+        """The table of that name and whether it was there already; else `make(folder, partial)` fills a new folder.
+
+        `make` gets the earlier partial table, if any, and returns what the manifest should say; `partial: True` in it marks
+        the new table as partial. Raises BadInput when the disk is full.
+        """
+        if table := self.find(kind, identity):
+            return table, True
+        with self._lock(kind, identity):
+            if table := self.find(kind, identity):
+                return table, True
+            (self.root / kind).mkdir(exist_ok=True)
+            for left in (self.root / kind).glob(f".{identity}.*"):
+                shutil.rmtree(left)
+            folder = self.root / kind / f".{identity}.{os.getpid()}"
+            folder.mkdir()
+            try:
+                return self._commit(kind, identity, folder, make), False
+            except OSError as error:
+                if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                    raise
+                raise BadInput(
+                    f"No space left in the store {self.root} while making {kind} {identity}; what was finished is kept."
+                    " Free some space (python -m zelo.store prune) or set ZELO_HOME to a larger disk, and run again."
+                ) from error
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def _commit(
+        self, kind: str, identity: str, folder: Path, make: Callable[[Path, Table | None], dict[str, Any]]
+    ) -> Table:
+        earlier = self.find_partial(kind, identity)
+        start = time.time()
+        figures = make(folder, earlier)
+        files = {
+            str(path.relative_to(folder)): {"bytes": path.stat().st_size, "hash": hash_file(path)}
+            for path in sorted(folder.rglob("*"))
+            if path.is_file()
+        }
+        manifest = {"kind": kind, "identity": identity, "made": start, "seconds": time.time() - start, **figures}
+        manifest["files"] = files
+        for name in files:
+            _sync(folder / name)
+        with (folder / MANIFEST).open("w") as file:
+            json.dump(manifest, file, indent=1, ensure_ascii=False)
+            file.flush()
+            os.fsync(file.fileno())
+        number = int(earlier.path.name.rpartition("-")[2]) + 1 if earlier else 0
+        place = self.root / kind / (f"{identity}{PARTIAL}{number}" if figures.get("partial") else identity)
+        folder.rename(place)
+        _sync(place.parent)
+        if earlier:
+            shutil.rmtree(earlier.path)
+        return Table(kind, identity, place, manifest)
+
+    @contextmanager
+    def _lock(self, kind: str, identity: str) -> Iterator[None]:
+        with (self.root / "locks" / f"{kind}-{identity}").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                print(f"{kind} {identity}: another run is making it; waiting", file=sys.stderr, flush=True)
+                fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    def tables(self) -> Iterator[Table]:
+        """Every table, whole or partial, that has a manifest."""
+        for path in sorted(self.root.glob(f"*/*/{MANIFEST}")):
+            if not path.parent.name.startswith(".") and path.parent.parent.name != "runs":
+                table = self._open(path.parent.parent.name, path.parent.name.partition(PARTIAL)[0], path.parent)
+                if table:
+                    yield table
+
+    def register_run(self, folder: Path) -> None:
+        """Remembers a run folder, so that nothing its manifest names is pruned."""
+        path = folder.resolve()
+        (self.root / "runs" / hash_json(str(path))).write_text(str(path))
+
+    def named_by_runs(self) -> set[str]:
+        """Identities that the manifests of the remembered run folders name; a run folder that is gone names nothing."""
+        names: set[str] = set()
+        for note in (self.root / "runs").iterdir():
+            try:
+                manifest = json.loads((Path(note.read_text()) / MANIFEST).read_text())
+            except FileNotFoundError:
+                continue
+            names.update(stage["identity"] for stage in manifest["stages"].values())
+        return names
+
+    def verify(self, table: Table) -> list[str]:
+        """What is wrong with a table's files, one line each; empty when they are as they were written."""
+        faults = []
+        for name, facts in table.manifest["files"].items():
+            path = table.path / name
+            if not path.is_file():
+                faults.append(f"{path} is missing")
+            elif path.stat().st_size != facts["bytes"] or hash_file(path) != facts["hash"]:
+                faults.append(f"{path} is not what was written")
+        return faults
+
+    def prune(self) -> list[Table]:
+        """Deletes every table that no remembered run folder names, and returns them. A table being made is left alone."""
+        keep = self.named_by_runs()
+        gone = [table for table in self.tables() if table.identity not in keep]
+        for table in gone:
+            with self._lock(table.kind, table.identity):
+                shutil.rmtree(table.path)
+        return gone
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _size(table: Table) -> float:
+    return sum(facts["bytes"] for facts in table.manifest["files"].values()) / 1e6
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Housekeeping from the command line; returns the exit status (1 when verify finds a fault)."""
+    parser = argparse.ArgumentParser(prog="python -m zelo.store", description=main.__doc__)
+    parser.add_argument("verb", choices=["list", "verify", "prune"])
+    verb = parser.parse_args(arguments).verb
+    try:
+        store = Store.default()
+        tables = store.prune() if verb == "prune" else list(store.tables())
+    except BadInput as error:
+        print(error, file=sys.stderr)
+        return error.exit_status
+    faults = [fault for table in tables for fault in store.verify(table)] if verb == "verify" else []
+    for table in tables:
+        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(table.manifest["made"]))
+        state = "partial" if table.partial else "whole"
+        print(f"{table.kind:<10} {table.identity}  {state:<7}  {when}  {_size(table):10.1f} MB")
+    print(f"{len(tables)} tables, {sum(map(_size, tables)):.1f} MB{' deleted' if verb == 'prune' else ''} in {store.root}")
+    for fault in faults:
+        print(f"{fault}: delete its folder and run again", file=sys.stderr)
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
