@@ -1,0 +1,250 @@
+"""Runs the stages of a composed config: order, check, fingerprint, then reuse or run each.
+
+A stage's table is named by its resolved recipe, the tables that it reads, the content (never the path) of whatever its components
+name, and the code of the components. This is the only place where a config becomes objects, and only zelo's own components
+and a short list of foreign classes may be made: a config travels with models, and `_target_` is arbitrary code.
+"""
+
+import ast
+import functools
+import graphlib
+import importlib
+import importlib.util
+import os
+import re
+import resource
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import hydra
+import pyarrow as pa
+from hydra.errors import InstantiationException
+from omegaconf import DictConfig, OmegaConf
+
+from zelo.errors import BadInput, ZeloError
+from zelo.store import Store, Table, hash_json
+
+# A component of zelo is a class that its own module defines, in one of these packages.
+OWN = re.compile(
+    r"zelo\.(datasets|retrievers|backbones|graphs|judges|solvers|calibrators|targets|models|losses|metrics|training|stages)"
+    r"\.(\w+)\.([A-Z]\w*)"
+)
+FOREIGN = frozenset({"torch.optim.AdamW"})
+ALLOW_VARIABLE = "ZELO_ALLOW"  # packages of a user's own components, separated by commas
+
+NOT_IDENTITY = frozenset({"hardware"})  # fields of a stage that cannot change its result
+
+
+@dataclass(frozen=True)
+class Step:
+    """A stage that is ready to run: its object and the name of its table."""
+
+    name: str
+    stage: Any
+    identity: str
+    inputs: dict[str, str]
+
+    @property
+    def kind(self) -> str:
+        """The folder of the store that its tables live in."""
+        return type(self.stage).__name__.lower()
+
+
+@dataclass
+class Result:
+    """What a run made or reused, in order."""
+
+    steps: list[Step] = field(default_factory=list)
+    tables: dict[str, Table] = field(default_factory=dict)
+    facts: dict[str, dict[str, Any]] = field(default_factory=dict)  # per stage: status, seconds, peak_memory_mb
+
+    def of_kind(self, kind: str) -> list[str]:
+        """Names of the stages of this class, in order."""
+        return [step.name for step in self.steps if step.kind == kind]
+
+
+def assemble(config: DictConfig) -> list[Step]:
+    """The stages up to `until` in an order that has inputs first. Raises BadInput before anything runs."""
+    stages = OmegaConf.to_container(config.stages, resolve=True)
+    assert isinstance(stages, dict)
+    steps: dict[str, Step] = {}
+    for name in _order(stages, config.until):
+        stage = _build(stages[name], name)
+        inputs = dict(stages[name]["inputs"])
+        recipe = _recipe({k: v for k, v in stages[name].items() if k not in NOT_IDENTITY | {"inputs"}}, stage)
+        identity = hash_json(
+            {"recipe": recipe, "inputs": {role: steps[source].identity for role, source in inputs.items()}}
+        )
+        steps[name] = Step(name, stage, identity, inputs)
+    return list(steps.values())
+
+
+def run(steps: list[Step], store: Store) -> Iterator[tuple[Result, str]]:
+    """Runs or reuses one stage after another; yields the result so far and the stage's name after each."""
+    result = Result(steps)
+    for step in steps:
+        start = time.monotonic()
+        inputs = {role: result.tables[source] for role, source in step.inputs.items()}
+        make = functools.partial(_make, step, inputs)
+        table, reused = store.obtain(step.kind, step.identity, make)
+        result.tables[step.name] = table
+        result.facts[step.name] = {
+            "status": "reused" if reused else "partial" if table.partial else "made",
+            "seconds": time.monotonic() - start,
+            "peak_memory_mb": table.manifest.get("peak_memory_mb"),
+        }
+        yield result, step.name
+
+
+def _make(step: Step, inputs: dict[str, Table], out: Path, partial: Table | None) -> dict[str, Any]:
+    figures = step.stage.run(inputs | ({"partial": partial} if partial else {}), out)
+    # The high-water mark of the process so far: an upper bound for this stage. ru_maxrss is in kB on Linux, in bytes on macOS.
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
+    reads = {role: table.identity for role, table in inputs.items()}
+    return {"stage": step.name, "inputs": reads, "peak_memory_mb": round(peak), **figures}
+
+
+def _order(stages: Mapping[str, Any], until: str | None) -> list[str]:
+    graph = {}
+    for name, node in stages.items():
+        if node is None:
+            continue
+        graph[name] = set((node.get("inputs") or {}).values())
+    for name, sources in graph.items():
+        for source in sources - graph.keys():
+            known = ", ".join(graph)
+            raise BadInput(
+                f"stage {name} reads {source!r}, and no stage of that name is in this pipeline. There are: {known}."
+            )
+    try:
+        order = list(graphlib.TopologicalSorter(graph).static_order())
+    except graphlib.CycleError as error:
+        raise BadInput(f"The stages {' -> '.join(error.args[1])} read each other in a circle.") from error
+    position = {name: number for number, name in enumerate(graph)}
+    order.sort(key=lambda name: (_depth(graph, name), position[name]))
+    if until is None:
+        return order
+    if until not in graph:
+        near = get_close_matches(until, graph, 1, 0.0)
+        raise BadInput(f"until={until}: no such stage. Did you mean {near[0]!r}? There are: {', '.join(graph)}.")
+    return [name for name in order if name in _ancestors(graph, until)]
+
+
+def _depth(graph: Mapping[str, set[str]], name: str) -> int:
+    return 1 + max((_depth(graph, source) for source in graph[name]), default=0)
+
+
+def _ancestors(graph: Mapping[str, set[str]], name: str) -> set[str]:
+    return {name}.union(*(_ancestors(graph, source) for source in graph[name]))
+
+
+def _build(node: dict[str, Any], stage: str) -> Any:
+    check_targets(node, f"stages.{stage}")
+    try:
+        return hydra.utils.instantiate(node, _convert_="all")
+    except InstantiationException as error:
+        cause = error.__cause__
+        while cause is not None and not isinstance(cause, ZeloError):
+            cause = cause.__cause__
+        if cause is not None:
+            raise cause from error
+        raise BadInput(f"stage {stage} cannot be built: {error}") from error
+
+
+def check_targets(node: Any, place: str) -> None:
+    """Raises BadInput for a `_target_` that is neither a component of zelo nor allowed."""
+    if isinstance(node, list):
+        for number, item in enumerate(node):
+            check_targets(item, f"{place}[{number}]")
+    elif isinstance(node, dict):
+        if "_target_" in node and not allowed(node["_target_"]):
+            raise BadInput(
+                f"{place}: _target_ {node['_target_']!r} may not be made: it is neither a component of zelo nor one of"
+                f" {', '.join(sorted(FOREIGN))}. For a class of your own set {ALLOW_VARIABLE}=your_package."
+            )
+        for key, item in node.items():
+            check_targets(item, f"{place}.{key}")
+
+
+def allowed(target: str) -> bool:
+    """Whether a config may make this class: the shape of the name first, so that nothing is imported to find out."""
+    package = target.partition(".")[0]
+    if target in FOREIGN or package in filter(None, os.environ.get(ALLOW_VARIABLE, "").split(",")):
+        return True
+    if not OWN.fullmatch(target):
+        return False
+    module, _, name = target.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module), name, None)
+    except ModuleNotFoundError:
+        return False
+    return isinstance(found, type) and found.__module__ == module
+
+
+def _recipe(node: Any, built: Any) -> Any:
+    """The part of a config that can change a result, with contents for paths and the code of each component."""
+    if isinstance(node, list):
+        return [_recipe(item, part) for item, part in zip(node, built, strict=True)]
+    if not isinstance(node, dict):
+        return node
+    if "_target_" not in node:
+        return {key: _recipe(item, built[key]) for key, item in node.items()}
+    if node.get("_partial_"):
+        return node
+    recipe = {key: _recipe(item, getattr(built, key)) for key, item in node.items() if key != "_target_"}
+    if hasattr(built, "content"):
+        recipe |= built.content()
+    return recipe | {"_target_": node["_target_"], "_code_": code_hash(type(built).__module__)}
+
+
+@functools.cache
+def code_hash(module: str) -> str:
+    """Hash of the syntax trees of a module and of the zelo modules that it imports, docstrings and layout left out."""
+    return hash_json({name: _tree(name)[0] for name in sorted(_reach(module))})
+
+
+def _reach(module: str) -> set[str]:
+    """A module and every zelo module above the store that it imports, directly or not."""
+    seen, todo = set(), [module]
+    while todo:
+        name = todo.pop()
+        if name not in seen:
+            seen.add(name)
+            todo.extend(_tree(name)[1] - {"zelo.errors", "zelo.protocols", "zelo.store", "zelo.progress"})
+    return seen
+
+
+@functools.cache
+def _tree(module: str) -> tuple[str, frozenset[str]]:
+    spec = importlib.util.find_spec(module)
+    if spec is None or not spec.origin:
+        raise BadInput(f"The source of {module} is not to be found; its code is part of a table's identity.")
+    tree = ast.parse(Path(spec.origin).read_text())
+    imports = set()
+    for item in ast.walk(tree):
+        if isinstance(item, ast.ImportFrom) and item.module and item.module.startswith("zelo."):
+            imports.add(item.module)
+        if isinstance(item, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)) and ast.get_docstring(
+            item
+        ):
+            item.body = item.body[1:]
+    return ast.dump(tree), frozenset(imports)
+
+
+def versions() -> dict[str, str]:
+    """Versions of what a result may depend on."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    packages = ("zelo", "hydra-core", "numpy", "scipy", "pyarrow", "torch", "pytorch-lightning", "transformers")
+    found = {"python": sys.version.split()[0], "arrow": pa.cpp_version}
+    for package in (*packages, "sentence-transformers", "bm25s", "ir-measures"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
