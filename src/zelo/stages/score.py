@@ -1,0 +1,122 @@
+"""Scores documents with a student."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from zelo.metrics.agreement import CUTOFF, agreement
+from zelo.progress import progress
+from zelo.protocols import Model
+from zelo.records import DEV, SCORED
+from zelo.store import Table, write_parquet
+from zelo.training.hardware import Hardware
+
+ALONE, SUM = "reranker alone", "sum of standardised scores"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """Writes scored documents (SCORED) for the queries of these splits.
+
+    With `candidates` among its inputs it scores those, else it searches the whole corpus for the best `top_k`. Without
+    `checkpoint` the model is the untuned one. With `examples` the student's scores are either used alone or added to those of the
+    candidates, both standardised per query: whichever ranks the dev queries better as the judge sees them.
+    """
+
+    inputs: dict[
+        str, str
+    ]  # data; optional: checkpoint (a train stage), candidates (retrieve or score), examples (target)
+    model: Model
+    backbone: Any
+    hardware: Hardware
+    splits: list[str]
+    top_k: int
+    batch_queries: int
+
+    def run(self, tables: dict[str, Table], out: Path) -> dict[str, Any]:
+        """Scores query by query in batches of `batch_queries`."""
+        import torch
+
+        queries, documents = tables["data"].read("queries"), tables["data"].read("documents")
+        queries = queries.filter(pc.is_in(queries["split"], pc.cast(pa.array(self.splits), pa.string())))
+        self.model.load(self.backbone, tables["checkpoint"].path if "checkpoint" in tables else None)
+        self.model.prepare(documents)
+        self.model.to(self.hardware.device).eval()
+        with torch.no_grad():
+            if "candidates" in tables:
+                scored = self._rerank(tables["candidates"], queries, documents)
+            else:
+                scored = self._search(queries, documents)
+        figures: dict[str, Any] = {"rows": len(scored)}
+        if "examples" in tables:
+            scored, choice = blend(scored, candidates(tables["candidates"]), tables["examples"].read("examples"))
+            figures |= choice
+        write_parquet(scored, SCORED, out, "scored")
+        return figures
+
+    def _search(self, queries: pa.Table, documents: pa.Table) -> pa.Table:
+        texts, rows, scores = queries["text"].to_pylist(), [], []
+        for low in range(0, len(texts), self.batch_queries):
+            found = self.model.search(texts[low : low + self.batch_queries], self.top_k)
+            rows.append(found[0])
+            scores.append(found[1])
+        row, score = np.concatenate(rows), np.concatenate(scores)
+        query = np.repeat(np.arange(len(texts)), row.shape[1])
+        return _table(queries["query_id"].take(query), documents["doc_id"].take(row.ravel()), score.ravel())
+
+    def _rerank(self, table: Table, queries: pa.Table, documents: pa.Table) -> pa.Table:
+        from zelo.training.datamodule import Lists
+
+        pool = candidates(table)
+        row = pc.index_in(pool["query_id"], queries["query_id"].combine_chunks())
+        pool = pool.append_column("row", row).filter(pc.is_valid(row)).sort_by("row")
+        blank = pa.array(np.zeros(len(pool), np.float32))
+        lists = Lists.of(pool.append_column("target", blank).append_column("weight", blank), queries, documents)
+        scores = np.zeros(lists.doc_rows.shape, np.float32)
+        with progress("score", len(lists), "queries") as advance:
+            for low in range(0, len(lists), self.batch_queries):
+                rows = np.arange(low, min(low + self.batch_queries, len(lists)))
+                batch = lists.batch(rows, None, self.model.collate)
+                found = self.model({key: value.to(self.hardware.device) for key, value in batch.items()})
+                scores[rows, : found.shape[1]] = found.float().cpu().numpy()
+                advance(len(rows))
+        return _table(pool["query_id"], pool["doc_id"], scores[lists.doc_rows >= 0])
+
+
+def candidates(table: Table) -> pa.Table:
+    """SCORED columns of a retrieve or score stage's table, whichever it is."""
+    name = "scored" if (table.path / "scored.parquet").exists() else "candidates"
+    return table.read(name, ["query_id", "doc_id", "score"])
+
+
+def blend(scored: pa.Table, first: pa.Table, examples: pa.Table) -> tuple[pa.Table, dict[str, Any]]:
+    """The scores alone or added to the candidates' own, both standardised per query: what dev, as the judge sees it, prefers."""
+    order = [("query_id", "ascending"), ("doc_id", "ascending")]
+    scored, first = scored.sort_by(order), first.sort_by(order)
+    first = first.filter(pc.is_in(first["query_id"], pc.unique(scored["query_id"].combine_chunks())))
+    query = np.unique(np.asarray(scored["query_id"]), return_inverse=True)[1]
+    total = sum(standardised(table["score"].to_numpy().astype(np.float64), query) for table in (scored, first))
+    summed = _table(scored["query_id"], scored["doc_id"], np.asarray(total))
+    dev = examples.filter(pc.equal(examples["split"], DEV))
+    values = {
+        name: float(np.mean(list(agreement(run, dev, CUTOFF).values())))
+        for name, run in ((ALONE, scored), (SUM, summed))
+    }
+    best = max(values, key=lambda name: values[name])
+    return {ALONE: scored, SUM: summed}[best], {"blend": best, "dev_agreement": values}
+
+
+def standardised(score: np.ndarray, group: np.ndarray) -> np.ndarray:
+    """Scores minus their group's mean, over its standard deviation; 0 in a group without any."""
+    count = np.bincount(group)
+    centred = score - (np.bincount(group, weights=score) / count)[group]
+    deviation = np.sqrt(np.bincount(group, weights=centred**2) / count)
+    return centred / np.where(deviation > 0, deviation, 1.0)[group]
+
+
+def _table(query_id: pa.ChunkedArray, doc_id: pa.ChunkedArray, score: np.ndarray) -> pa.Table:
+    return pa.table({"query_id": query_id, "doc_id": doc_id, "score": score.astype(np.float32)}, schema=SCORED)

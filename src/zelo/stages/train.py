@@ -1,0 +1,84 @@
+"""Trains a student and exports it."""
+
+import json
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pyarrow.compute as pc
+
+from zelo.errors import BadInput
+from zelo.protocols import Loss, Model
+from zelo.records import DEV, TRAIN
+from zelo.store import Table
+from zelo.training.batches import QueryBatches
+from zelo.training.hardware import Hardware
+from zelo.training.linear import Linear
+from zelo.training.trainer import Trainer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train:
+    """Writes weights.safetensors, curve.json and export/, a folder that sentence-transformers loads as it is.
+
+    Learns from the examples of train queries; the best weights are those that rank the dev queries best as the judge sees them.
+    """
+
+    inputs: dict[str, str]  # data: the load stage; examples: the target stage
+    model: Model
+    backbone: Any
+    loss: Loss
+    optimizer: partial[Any]
+    scheduler: Linear
+    loader: QueryBatches
+    trainer: Trainer
+    hardware: Hardware
+    logger: Any
+    name: str  # of the student, for the log
+    seed: int
+
+    def run(self, tables: dict[str, Table], out: Path) -> dict[str, Any]:
+        """Raises BadInput without train or dev examples, ZeloError when the loss is not finite."""
+        import pytorch_lightning as lightning
+        from safetensors.torch import save_file
+
+        from zelo.training.datamodule import DataModule, Lists
+        from zelo.training.module import Student
+        from zelo.training.ranking import scale_to_targets
+
+        queries, documents = tables["data"].read("queries"), tables["data"].read("documents")
+        examples = tables["examples"].read("examples")
+        lists = {}
+        for split in (TRAIN, DEV):
+            rows = examples.filter(pc.equal(examples["split"], split))
+            if not len(rows):
+                raise BadInput(
+                    f"train: no rated document belongs to a {split} query, so {self.name} cannot be trained."
+                )
+            lists[split] = Lists.of(rows, queries, documents)
+        lightning.seed_everything(self.seed, verbose=False)
+        self.model.load(self.backbone, None)
+        self.model.prepare(documents)
+        data = DataModule(
+            train=lists[TRAIN], dev=lists[DEV], loader=self.loader, seed=self.seed, collate=self.model.collate
+        )
+        if self.model.temperature is None:
+            self.model.scale.fill_(1 / scale_to_targets(self.model, list(data.val_dataloader())))
+        module = Student(model=self.model, loss=self.loss, optimizer=self.optimizer, scheduler=self.scheduler)
+        loggers = self.logger.lightning(self.name)
+        curve = self.trainer.fit(module, data, hardware=self.hardware, loggers=loggers, label=f"train {self.name}")
+        save_file(
+            {name: weight.contiguous() for name, weight in self.model.state_dict().items()}, out / "weights.safetensors"
+        )
+        (out / "curve.json").write_text(json.dumps(curve, indent=1))
+        self.model.export(out / "export")
+        values = [point["dev_ndcg"] for point in curve]
+        return {
+            "rows": int((lists[TRAIN].doc_rows >= 0).sum()),
+            "queries": len(lists[TRAIN]),
+            "untuned_dev_ndcg": values[0],
+            "best_dev_ndcg": max(values),
+            "best_step": curve[values.index(max(values))]["step"],
+            "steps": curve[-1]["step"],
+        }

@@ -1,0 +1,104 @@
+"""Examples as batches of queries with their documents."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytorch_lightning as lightning
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset
+
+from zelo.records import starts
+from zelo.training.batches import QueryBatches
+
+Collate = Callable[[list[str], np.ndarray], dict[str, Tensor]]
+
+
+@dataclass(frozen=True)
+class Lists:
+    """The rated documents of Q queries, padded to the longest list; -1 in `doc_rows` where there is none."""
+
+    texts: list[str]  # [Q]
+    doc_rows: np.ndarray  # [Q, D] int64 rows of the document table
+    targets: np.ndarray  # [Q, D] float32 in [0, 1]
+    weights: np.ndarray  # [Q, D] float32
+
+    @staticmethod
+    def of(examples: pa.Table, queries: pa.Table, documents: pa.Table) -> "Lists":
+        """Queries in the order of the query table; lists in the order of `examples`. examples: EXAMPLE."""
+        query = pc.index_in(examples["query_id"], queries["query_id"].combine_chunks()).to_numpy()
+        order = np.argsort(query, kind="stable")
+        rows, sizes = np.unique(query, return_counts=True)
+        doc = pc.index_in(examples["doc_id"], documents["doc_id"].combine_chunks()).to_numpy()[order]
+        line = np.repeat(np.arange(len(rows)), sizes)
+        column = np.arange(len(order)) - starts(sizes)[:-1].repeat(sizes)
+        shape = (len(rows), int(sizes.max(initial=0)))
+        doc_rows = np.full(shape, -1, np.int64)
+        targets, weights = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+        doc_rows[line, column] = doc
+        targets[line, column] = examples["target"].to_numpy()[order]
+        weights[line, column] = examples["weight"].to_numpy()[order]
+        return Lists(queries["text"].take(rows).to_pylist(), doc_rows, targets, weights)
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def batch(self, rows: np.ndarray, columns: np.ndarray | None, collate: Collate) -> dict[str, Tensor]:
+        """The model's batch and targets, weights and mask [B, D]; columns: [B, D'] which documents (None: all)."""
+        take = (
+            (lambda array: array[rows])
+            if columns is None
+            else (lambda array: np.take_along_axis(array[rows], columns, 1))
+        )
+        doc_rows = take(self.doc_rows)
+        used = (doc_rows >= 0).any(0)  # no column of nothing but padding
+        doc_rows = doc_rows[:, used]
+        batch = collate([self.texts[row] for row in rows], doc_rows)
+        return {
+            **batch,
+            "targets": torch.from_numpy(take(self.targets)[:, used]),
+            "weights": torch.from_numpy(take(self.weights)[:, used]),
+            "mask": torch.from_numpy(doc_rows >= 0),
+        }
+
+
+class _Epoch(IterableDataset):
+    def __init__(self, lists: Lists, loader: QueryBatches, seed: int, collate: Collate, shuffle: bool) -> None:
+        self.lists, self.loader, self.seed, self.collate, self.shuffle = lists, loader, seed, collate, shuffle
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return -(-len(self.lists) // self.loader.queries)
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        rng = np.random.default_rng([self.seed, self.epoch])
+        order = rng.permutation(len(self.lists)) if self.shuffle else np.arange(len(self.lists))
+        self.epoch += 1
+        for low in range(0, len(order), self.loader.queries):
+            rows = order[low : low + self.loader.queries]
+            columns = (
+                self.loader.pick(self.lists.targets[rows], self.lists.doc_rows[rows] >= 0, rng)
+                if self.shuffle
+                else None
+            )
+            yield self.lists.batch(rows, columns, self.collate)
+
+
+class DataModule(lightning.LightningDataModule):
+    """Train and dev lists as batches; the order of an epoch depends on the seed and the epoch's number alone."""
+
+    def __init__(self, *, train: Lists, dev: Lists, loader: QueryBatches, seed: int, collate: Collate) -> None:
+        super().__init__()
+        self.train, self.dev, self.loader, self.seed, self.collate = train, dev, loader, seed, collate
+
+    def train_dataloader(self) -> Any:
+        """Shuffled batches of `loader.queries` queries."""
+        return DataLoader(_Epoch(self.train, self.loader, self.seed, self.collate, shuffle=True), batch_size=None)
+
+    def val_dataloader(self) -> Any:
+        """Dev queries in order, with all their documents."""
+        return DataLoader(_Epoch(self.dev, self.loader, self.seed, self.collate, shuffle=False), batch_size=None)

@@ -1,0 +1,87 @@
+"""Validation by a ranking metric, and the best weights."""
+
+import time
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as lightning
+import torch
+from torch import Tensor
+
+from zelo.metrics.agreement import CUTOFF, judged_gains, ndcg
+from zelo.progress import progress
+
+
+class RankingValidation(lightning.Callback):
+    """Keeps the weights with the best nDCG@10 on dev queries as the judge sees them; the untuned model is the first point.
+
+    Stops the training after `patience` validations without a gain (null: never).
+    """
+
+    def __init__(self, *, patience: int | None) -> None:
+        self.patience = patience
+        self.curve: list[dict[str, Any]] = []
+        self.best: dict[str, Tensor] = {}
+        self.best_value = -np.inf
+        self.losses: list[float] = []
+        self.values: list[np.ndarray] = []
+
+    def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, index: int) -> None:
+        """Collects the losses between two validations."""
+        self.losses.append(float(outputs["loss"]))
+
+    def on_validation_batch_end(
+        self, trainer: Any, module: Any, outputs: Tensor, batch: Any, index: int, loader: int = 0
+    ) -> None:
+        """nDCG@10 of each dev query of the batch, gains from the targets."""
+        mask = batch["mask"].cpu().numpy()
+        scores = outputs.float().cpu().numpy()
+        self.values.append(ndcg(scores, judged_gains(batch["targets"].cpu().numpy()), mask, CUTOFF))
+
+    def on_validation_epoch_end(self, trainer: Any, module: Any) -> None:
+        """One point of the curve; a better one keeps its weights."""
+        value = float(np.concatenate(self.values).mean()) if self.values else float("nan")
+        loss = float(np.mean(self.losses)) if self.losses else None
+        self.values, self.losses = [], []
+        self.curve.append(
+            {"step": trainer.global_step, "epoch": trainer.current_epoch, "train_loss": loss, "dev_ndcg": value}
+        )
+        module.log("dev/nDCG@10", value)
+        if value > self.best_value:
+            self.best_value = value
+            self.best = {name: weight.detach().cpu().clone() for name, weight in module.model.state_dict().items()}
+        since = len(self.curve) - 1 - int(np.argmax([point["dev_ndcg"] for point in self.curve]))
+        if self.patience is not None and since >= self.patience:
+            trainer.should_stop = True
+
+
+class Bar(lightning.Callback):
+    """The progress of training in steps."""
+
+    def __init__(self, *, label: str) -> None:
+        self.label = label
+
+    def on_train_start(self, trainer: Any, module: Any) -> None:
+        """Opens the bar."""
+        self.open = progress(self.label, int(trainer.estimated_stepping_batches), "steps")
+        self.advance = self.open.__enter__()
+        self.last, self.seen = time.monotonic(), 0
+
+    def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, index: int) -> None:
+        """Moves the bar by the optimizer's steps."""
+        self.advance(trainer.global_step - self.seen)
+        self.seen = trainer.global_step
+
+    def on_train_end(self, trainer: Any, module: Any) -> None:
+        """Closes the bar."""
+        self.open.__exit__(None, None, None)
+
+
+def scale_to_targets(model: Any, batches: list[dict[str, Tensor]]) -> float:
+    """Half of the mean within-query standard deviation of the untuned scores: the temperature of a model that names none."""
+    deviations = []
+    with torch.no_grad():
+        for batch in batches:
+            scores = torch.where(batch["mask"], model(batch), torch.nan)
+            deviations.append(np.nanstd(scores.float().numpy(), axis=1))
+    return float(np.concatenate(deviations).mean()) / 2

@@ -1,0 +1,75 @@
+"""Runs Lightning. Imported without Lightning, so that a run that reuses everything never loads it."""
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from zelo.errors import BadInput
+from zelo.training.hardware import Hardware
+
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "bf16-true")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trainer:
+    """How long and how precisely a student is trained; part of a result's identity, as the hardware is not."""
+
+    epochs: int
+    precision: str  # as Lightning names it
+    gradient_clip: float  # norm
+    validations_per_epoch: int
+    patience: int | None  # validations without a gain before the training stops
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise BadInput(f"trainer.precision={self.precision}: choose one of {', '.join(PRECISIONS)}.")
+        if self.epochs < 0:
+            raise BadInput(f"trainer.epochs={self.epochs}: at least 0 (the untuned model).")
+
+    def fit(
+        self, module: Any, data: Any, *, hardware: Hardware, loggers: list[Any], label: str
+    ) -> list[dict[str, Any]]:
+        """Trains, puts the best weights back into `module.model` and returns the curve: the untuned model first."""
+        with _quiet():
+            import pytorch_lightning as lightning
+
+            from zelo.training.ranking import Bar, RankingValidation
+
+            ranking = RankingValidation(patience=self.patience)
+            trainer = lightning.Trainer(
+                max_epochs=self.epochs,
+                precision=self.precision,  # type: ignore[arg-type]
+                gradient_clip_val=self.gradient_clip,
+                val_check_interval=1 / self.validations_per_epoch,
+                accelerator=hardware.accelerator,
+                devices=hardware.devices,
+                logger=loggers,
+                callbacks=[ranking, Bar(label=label)],
+                num_sanity_val_steps=0,
+                deterministic="warn",
+                enable_checkpointing=False,
+                enable_progress_bar=False,
+                enable_model_summary=False,
+                log_every_n_steps=1,
+            )
+            trainer.validate(module, data, verbose=False)
+            if self.epochs:
+                trainer.fit(module, data)
+        module.model.load_state_dict(ranking.best)
+        return ranking.curve
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Lightning's advice about loggers and workers is not for our users; its errors still are."""
+    logger = logging.getLogger("pytorch_lightning")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"pytorch_lightning\..*")
+        warnings.filterwarnings("ignore", message=".*lr_scheduler.step.*")
+        yield
+    logger.setLevel(before)
