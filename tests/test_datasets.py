@@ -1,0 +1,317 @@
+"""The contract of the dataset family, once for each yaml; bad input, line by line; and the documentation of this Python."""
+
+import importlib
+import json
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+import yaml
+
+from zelo.datasets import pydocs
+from zelo.datasets.beir import Beir
+from zelo.datasets.layout import read_qrels, split_queries
+from zelo.datasets.pydocs import Pydocs
+from zelo.errors import BadInput, ZeloError
+from zelo.records import DEV, DOCUMENT, QREL, QUERY, SPLITS, TEST, TRAIN, Corpus
+
+CONF = Path(__file__).parents[1] / "conf" / "dataset"
+COMPLETE = {(3, 11, 7), (3, 12, 1), (3, 13, 0)}  # CPython versions that are known to document every judged id
+
+HEADER = "query-id\tcorpus-id\tscore\n"
+CORPUS = [{"_id": f"d{n}", "title": f"title {n}", "text": f"text {n}"} for n in range(4)]
+QUERIES = [{"_id": f"q{n}", "text": f"query {n}"} for n in range(24)]
+
+
+def write(folder: Path, files: Mapping[str, str | bytes | None]) -> Path:
+    """A small folder in BEIR layout, with these files in place of its own; None takes one away."""
+    lines = {name: "".join(json.dumps(r) + "\n" for r in rs) for name, rs in (("corpus", CORPUS), ("queries", QUERIES))}
+    default = {
+        "corpus.jsonl": lines["corpus"],
+        "queries.jsonl": lines["queries"],
+        "qrels/test.tsv": HEADER + "q0\td0\t1\nq1\td3\t0\n",
+        "qrels/dev.tsv": HEADER + "q2\td1\t2\n",
+    }
+    for name, content in {**default, **files}.items():
+        if content is not None:
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return folder
+
+
+def load(folder: Path, train_on_dev: bool = False) -> Corpus:
+    return Beir(path=str(folder), train_on_dev=train_on_dev).load()
+
+
+def splits_of(corpus: Corpus) -> dict[str, str]:
+    return dict(zip(corpus.queries["query_id"].to_pylist(), corpus.queries["split"].to_pylist(), strict=True))
+
+
+@pytest.fixture(scope="module")
+def documentation() -> Corpus:
+    return Pydocs().load()
+
+
+# --- The contract ---
+
+
+@pytest.mark.parametrize("option", sorted(path.stem for path in CONF.glob("*.yaml")))
+def test_contract(option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, documentation: Corpus):
+    config = yaml.safe_load((CONF / f"{option}.yaml").read_text())
+    module, name = config.pop("_target_").rsplit(".", 1)
+    if "path" in config:
+        config["path"] = str(write(tmp_path / "data", {}))
+    dataset = getattr(importlib.import_module(module), name)(**config)
+    assert {key: getattr(dataset, key) for key in config} == config
+    corpus = documentation if option == "pydocs" else dataset.load()
+
+    assert corpus.queries.schema.equals(QUERY)
+    assert corpus.documents.schema.equals(DOCUMENT)
+    assert corpus.qrels.schema.equals(QREL)
+    queries, documents = corpus.queries["query_id"].to_pylist(), corpus.documents["doc_id"].to_pylist()
+    assert len(set(queries)) == len(queries) > 0
+    assert len(set(documents)) == len(documents) > 0
+    assert set(splits_of(corpus).values()) <= set(SPLITS)
+    assert {TRAIN, DEV} <= set(splits_of(corpus).values())
+    assert set(corpus.qrels["doc_id"].to_pylist()) <= set(documents)
+    assert {(q, s) for q, s in zip(*corpus.qrels.select([0, 3]).to_pydict().values(), strict=True)} <= set(
+        splits_of(corpus).items()
+    )
+    assert TRAIN not in corpus.qrels["split"].to_pylist()
+    for table in (corpus.queries, corpus.documents, corpus.qrels):
+        assert all(column.null_count == 0 for column in table.columns)
+
+    # Again, from another place where modules of the standard library seem to be replaced.
+    content = dataset.content()
+    (tmp_path / "json.py").write_text("raise SystemExit('this is not the json you know')")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("PYTHONHASHSEED", "7")
+    assert dataset.load() == corpus
+    assert dataset.content() == content
+
+
+def test_content_is_of_what_is_read_and_not_of_the_path(tmp_path: Path):
+    folder = write(tmp_path / "a", {})
+    one = Beir(path=str(folder), train_on_dev=False).content()
+    assert list(one) == ["path"]
+    shutil.copytree(folder, tmp_path / "b")
+    moved = Beir(path=str(tmp_path / "b"), train_on_dev=False)
+    assert moved.content() == one
+    (tmp_path / "b/qrels/train.tsv").write_text("never read")
+    assert moved.content() == one
+    for name in ("corpus.jsonl", "queries.jsonl", "qrels/test.tsv", "qrels/dev.tsv"):
+        path = tmp_path / "b" / name
+        before = path.read_bytes()
+        path.write_bytes(before + b"\n")
+        assert moved.content() != one, name
+        path.write_bytes(before)
+    without_dev = Beir(path=str(tmp_path / "b"), train_on_dev=True)
+    before = without_dev.content()
+    (tmp_path / "b/qrels/dev.tsv").write_text("not read either")
+    assert without_dev.content() == before
+
+
+# --- Splits ---
+
+
+def test_split_rule(tmp_path: Path):
+    said = {"q0": "train", "q1": "dev", "q2": "test", "q3": "validation", "q4": "test", "q5": "train"}
+    queries = [query | ({"split": said[query["_id"]]} if query["_id"] in said else {}) for query in QUERIES]
+    files = {
+        "queries.jsonl": "".join(json.dumps(query) + "\n" for query in queries),
+        "qrels/dev.tsv": HEADER + "q2\td1\t2\nq0\td2\t1\n",  # q0 is a test query: test files go first
+        "qrels/test-hard.tsv": HEADER + "q5\td1\t1\n",
+    }
+    corpus = load(write(tmp_path, files))
+    splits = splits_of(corpus)
+    assert {name: splits[name] for name in ("q0", "q1", "q2", "q3", "q4", "q5", "q6")} == {
+        "q0": TEST,
+        "q1": TEST,
+        "q2": DEV,
+        "q3": DEV,
+        "q4": TEST,
+        "q5": TEST,
+        "q6": TRAIN,
+    }
+    assert corpus.qrels.to_pydict() == {
+        "query_id": ["q2", "q5", "q0", "q1"],
+        "doc_id": ["d1", "d1", "d0", "d3"],
+        "relevance": [2, 1, 1, 0],
+        "split": [DEV, TEST, TEST, TEST],
+    }
+    assert corpus.notes == ("1 of 5 judgements, in dev files but of test queries, were left out",)
+
+
+def test_a_tenth_of_train_becomes_dev_whatever_the_order(tmp_path: Path):
+    corpus = load(write(tmp_path / "a", {"qrels/dev.tsv": None}))
+    splits = splits_of(corpus)
+    assert [list(splits.values()).count(split) for split in SPLITS] == [20, 2, 2]
+    assert "no dev queries are given: 2 train queries" in corpus.notes[0]
+    assert DEV not in corpus.qrels["split"].to_pylist()
+    turned = corpus.queries.set_column(2, "split", [[None] * 24]).take(list(range(24))[::-1])
+    again, made = split_queries(turned, read_qrels([(tmp_path / "a/qrels/test.tsv", TEST)]))
+    assert (again, made) == (list(splits.values())[::-1], 2)
+
+
+def test_without_qrels_there_are_queries_all_the_same(tmp_path: Path):
+    corpus = load(write(tmp_path, {"qrels/dev.tsv": None, "qrels/test.tsv": None}))
+    assert corpus.qrels.num_rows == 0
+    assert set(splits_of(corpus).values()) == {TRAIN, DEV}
+
+
+def test_train_labels_are_never_read(tmp_path: Path):
+    garbage = b"\xff\xfe not\x00 qrels"
+    clean, dirty = write(tmp_path / "clean", {}), write(tmp_path / "dirty", {"qrels/train.tsv": garbage})
+    assert load(dirty) == load(clean)
+    both = write(tmp_path / "both", {"qrels/train.tsv": garbage, "qrels/dev.tsv": garbage})
+    corpus = load(both, train_on_dev=True)
+    assert splits_of(corpus) == splits_of(load(write(tmp_path / "none", {"qrels/dev.tsv": None})))
+    assert set(corpus.qrels["split"].to_pylist()) == {TEST}
+
+
+def test_layouts_that_differ_a_little_are_read(tmp_path: Path):
+    files = {
+        "corpus.jsonl": b'\xef\xbb\xbf{"_id": 7, "text": "no title"}\r\n\r\n{"_id": "d1", "title": null, "text": "  "}\r\n',
+        "qrels/test.tsv": "q0 0 7 1\nq0 0 7 1\nq1 Q0 d1 -1\n",  # four columns, as in TREC; a repeat says nothing new
+        "qrels/dev.tsv": HEADER,
+    }
+    corpus = load(write(tmp_path, files))
+    assert corpus.documents.to_pydict() == {"doc_id": ["7", "d1"], "title": ["", ""], "text": ["no title", "  "]}
+    assert corpus.qrels["relevance"].to_pylist() == [1, -1]
+    assert corpus.notes[0] == f"1 of 2 documents have neither title nor text, the first at {tmp_path}/corpus.jsonl:3"
+
+
+# --- Bad input ---
+
+Q, D = '{"_id": "q0", "text": "a query"}\n', '{"_id": "d0", "text": "a text"}\n'
+BAD = {
+    "no corpus": ({"corpus.jsonl": None}, ["no corpus.jsonl", "queries.jsonl"]),
+    "no queries file": ({"queries.jsonl": None}, ["no queries.jsonl"]),
+    "empty corpus": ({"corpus.jsonl": "\n"}, ["corpus.jsonl", "no documents"]),
+    "no queries": ({"queries.jsonl": ""}, ["queries.jsonl", "no queries"]),
+    "equal documents": ({"corpus.jsonl": D + "\n" + D}, ["corpus.jsonl:3", "line 1", "'d0'"]),
+    "equal queries": ({"queries.jsonl": Q + Q}, ["queries.jsonl:2", "line 1", "'q0'"]),
+    "not JSON": ({"corpus.jsonl": D + '{"_id": "d1", text}\n'}, ["corpus.jsonl:2", "not JSON", "one JSON object"]),
+    "cut short": ({"corpus.jsonl": D + '{"_id": "d1", "te'}, ["corpus.jsonl:2", "not JSON"]),
+    "a list": ({"corpus.jsonl": "[1]\n"}, ["corpus.jsonl:1", "list"]),
+    "not UTF-8": ({"corpus.jsonl": D.encode() + b'{"_id": "\xff"}\n'}, ["corpus.jsonl:2", "UTF-8"]),
+    "half a pair": ({"corpus.jsonl": '{"_id": "d0", "text": "\\ud800"}\n'}, ["corpus.jsonl:1", "surrogate"]),
+    "no id": ({"corpus.jsonl": D + '{"text": "x"}\n'}, ["corpus.jsonl:2", "no _id"]),
+    "blank id": ({"queries.jsonl": '{"_id": "", "text": "x"}\n'}, ["queries.jsonl:1", "empty"]),
+    "id of two words": (
+        {"queries.jsonl": '{"_id": "a b", "text": "x"}\n'},
+        ["queries.jsonl:1", "'a b'", "white space"],
+    ),
+    "no text": ({"corpus.jsonl": D + '{"_id": "d1", "title": "x"}\n'}, ["corpus.jsonl:2", "no text"]),
+    "text is a number": ({"corpus.jsonl": '{"_id": "d1", "text": 5}\n'}, ["corpus.jsonl:1", "text is a int", "string"]),
+    "query without text": (
+        {"queries.jsonl": Q + '{"_id": "q9", "text": " "}\n'},
+        ["queries.jsonl:2", "'q9'", "no text"],
+    ),
+    "unknown split": ({"queries.jsonl": Q[:-2] + ', "split": "x"}'}, ["queries.jsonl:1", "'x'", "train, dev, test"]),
+    "unknown document": ({"qrels/test.tsv": HEADER + "q0\td0\t1\nq0\td9\t1\n"}, ["test.tsv:3", "document 'd9'"]),
+    "unknown query": ({"qrels/dev.tsv": HEADER + "q99\td0\t1\n"}, ["dev.tsv:2", "query 'q99'", "queries.jsonl"]),
+    "grade in words": ({"qrels/test.tsv": HEADER + "q0\td0\tgood\n"}, ["test.tsv:2", "'good'", "integer"]),
+    "half a grade": ({"qrels/test.tsv": HEADER + "q0\td0\t0.5\n"}, ["test.tsv:2", "'0.5'", "integer"]),
+    "two columns": ({"qrels/test.tsv": HEADER + "q0\td0\n"}, ["test.tsv:2", "2 columns"]),
+    "judged twice": ({"qrels/test.tsv": HEADER + "q0\td0\t1\nq0\td0\t0\n"}, ["test.tsv:3", "test.tsv:2", "keep one"]),
+    "no such split": ({"qrels/all.tsv": HEADER}, ["all.tsv", "no split", "test.tsv or dev.tsv"]),
+    "no train queries": (
+        {"queries.jsonl": Q, "qrels/dev.tsv": None, "qrels/test.tsv": "q0 d0 1"},
+        ["no train queries"],
+    ),
+    "one train query": ({"queries.jsonl": Q, "qrels/dev.tsv": None, "qrels/test.tsv": None}, ["one train query"]),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_names_file_line_and_fix(case: str, tmp_path: Path):
+    files, expected = BAD[case]
+    with pytest.raises(BadInput) as caught:
+        load(write(tmp_path, files))
+    message = str(caught.value)
+    assert str(tmp_path) in message
+    for words in expected:
+        assert words in message
+    assert "\n" not in message
+
+
+def test_bad_paths(tmp_path: Path):
+    (tmp_path / "file").touch()
+    (tmp_path / "empty").mkdir()
+    for name, words in (("gone", "does not exist"), ("file", "is not a folder"), ("empty", "it holds nothing")):
+        dataset = Beir(path=str(tmp_path / name), train_on_dev=False)
+        for method in (dataset.load, dataset.content):
+            with pytest.raises(BadInput, match=words):
+                method()
+    for path in ("", None):
+        with pytest.raises(BadInput, match=r"dataset\.path"):
+            Beir(path=path, train_on_dev=False)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(BadInput, match="train_on_dev"):
+        Beir(path="x", train_on_dev="no")  # pyright: ignore[reportArgumentType]
+
+
+# --- The documentation of this Python ---
+
+
+def test_pydocs_keeps_the_judged_documents(documentation: Corpus):
+    assert [list(splits_of(documentation).values()).count(split) for split in SPLITS] == [829, 60, 150]
+    assert 5000 < documentation.documents.num_rows < 6000
+    lost = 781 - documentation.qrels.num_rows
+    assert lost == 0 if sys.version_info[:3] in COMPLETE else lost < 16
+    assert bool(lost) == bool(documentation.notes)
+
+
+def test_pydocs_documents(documentation: Corpus):
+    rows = documentation.documents.to_pydict()
+    ids = rows["doc_id"]
+    assert ids == sorted(ids)
+    title = dict(zip(ids, rows["title"], strict=True))
+    text = dict(zip(ids, rows["text"], strict=True))
+    assert title["str.split"] == "str.split(sep=None, maxsplit=-1)"  # C code, by inspection
+    assert title["textwrap.dedent"] == "textwrap.dedent(text)"  # Python code, from source
+    assert title["subprocess.Popen.wait"] == "subprocess.Popen.wait(timeout=None)"  # a method, without self
+    assert "concurrent.futures.ThreadPoolExecutor" in text  # lazily loaded by its package
+    assert text["topic:for"].startswith('The "for" statement\n****')  # a short topic is whole
+    assert text["topic:STRINGMETHODS#str.split"].startswith("str.split(sep=None")  # a long one is cut
+    assert "topic:ASSIGNMENT~2" in text
+    assert {"json.JSONDecoder", "random.choice"} <= set(ids)
+    assert not {"json.decoder.JSONDecoder", "random.Random.choice", "test", "this", "tkinter"} & set(ids)
+    assert all(len(t) >= 20 and t == t.strip("\n") for t in rows["text"])
+    assert max(map(len, rows["title"])) <= 200
+    assert not any("0x" in t for t in rows["title"])
+
+
+def test_pydocs_counts_judgements_that_it_drops(documentation: Corpus, monkeypatch: pytest.MonkeyPatch):
+    gone = set(documentation.qrels["doc_id"].to_pylist()[:3])
+
+    def without(path: Path) -> None:
+        rows = documentation.documents.to_pylist()
+        kept = [row | {"_id": row["doc_id"]} for row in rows if row["doc_id"] not in gone]
+        path.write_text("".join(json.dumps(row) + "\n" for row in kept), "utf-8")
+
+    monkeypatch.setattr(pydocs, "write_documents", without)
+    corpus = Pydocs().load()
+    kept = [row for row in documentation.qrels.to_pylist() if row["doc_id"] not in gone]
+    assert corpus.qrels.to_pylist() == kept
+    count = documentation.documents.num_rows - corpus.documents.num_rows
+    assert len(corpus.notes) == 1
+    assert corpus.notes[0].startswith(f"{781 - len(kept)} of 781 judgements were dropped")
+    assert count == len(gone)
+    assert corpus.queries == documentation.queries
+
+
+def test_pydocs_content_is_of_this_python(monkeypatch: pytest.MonkeyPatch):
+    before = Pydocs().content()
+    monkeypatch.setattr(sys, "version", "3.99")
+    assert Pydocs().content() != before
+
+
+def test_a_python_that_cannot_be_read_is_an_error(tmp_path: Path):
+    for python in (str(tmp_path / "python"), "/bin/false"):
+        with pytest.raises(ZeloError, match="documentation of"):
+            pydocs.write_documents(tmp_path / "corpus.jsonl", python)
