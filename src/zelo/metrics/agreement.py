@@ -1,0 +1,84 @@
+"""How far a ranking agrees with the judge: nDCG against gains made from training targets, where there are no labels."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from zelo.errors import ZeloError
+
+CUTOFF = 10
+"""Depth at which agreement is reported; the metric is called nDCG@10."""
+
+
+def judged_gains(target: np.ndarray) -> np.ndarray:
+    """Targets in [0, 1] -> gains in [0, 1]: nothing up to one half, which is the query's average document, then linear."""
+    return np.maximum(0.0, 2.0 * target - 1.0)
+
+
+def ndcg(scores: np.ndarray, gains: np.ndarray, mask: np.ndarray, k: int) -> np.ndarray:
+    """[Q] nDCG@k with linear gains (Jarvelin and Kekalainen, TOIS 2002, as trec_eval has it); 0 where all gains are 0.
+
+    scores, gains >= 0, mask (True where a document is): each [Q, D]. Documents with equal scores share the mean of their
+    gains (McSherry and Najork, ECIR 2008), so neither their order nor a constant scorer gains anything. Raises ZeloError
+    when a score is not finite.
+    """
+    return _ratio(dcg(scores, gains, mask, k), dcg(gains, gains, mask, k))
+
+
+def dcg(scores: np.ndarray, gains: np.ndarray, mask: np.ndarray, k: int) -> np.ndarray:
+    """[Q] discounted cumulative gain of the k best documents of each query; arguments as in `ndcg`."""
+    if not np.isfinite(scores[mask]).all():
+        raise ZeloError(
+            "A score is not finite (nan or infinite), so the documents cannot be ranked; the scorer diverged."
+        )
+    score = np.where(mask, scores, -np.inf)
+    order = np.argsort(-score, axis=1, kind="stable")
+    score = np.take_along_axis(score, order, axis=1)
+    gain = np.take_along_axis(np.where(mask, gains, 0.0), order, axis=1)
+    new = np.ones(score.shape, bool)  # True where a group of equal scores begins; always so in the first column
+    new[:, 1:] = score[:, 1:] != score[:, :-1]
+    group = np.cumsum(new.ravel()) - 1
+    shared = np.bincount(group, weights=gain.ravel()) / np.bincount(group)
+    top = shared[group].reshape(gain.shape)[:, :k]
+    return (top / np.log2(np.arange(top.shape[1]) + 2.0)).sum(axis=1)
+
+
+def agreement(run: pa.Table, examples: pa.Table, k: int) -> dict[str, float]:
+    """query_id -> nDCG@k of the run (SCORED) against the judge's targets, for every query of `examples` (EXAMPLE).
+
+    Documents without a target are left out of the ranking (a condensed list: Sakai, SIGIR 2007); documents with a target
+    that the run lacks count in the ideal order only. A query that the run lacks counts 0.
+    """
+    if not len(examples):
+        return {}
+    queries, documents = pc.unique(examples["query_id"]), pc.unique(examples["doc_id"])
+    query, document = _rows(examples["query_id"], queries), _rows(examples["doc_id"], documents)
+    order = np.lexsort((document, query))
+    key = (query * len(documents) + document)[order]
+    sizes = np.bincount(query, minlength=len(queries))
+    row = query[order]
+    column = np.arange(len(row)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    shape = (len(queries), int(sizes.max(initial=0)))
+    gains, scores = np.zeros(shape), np.zeros(shape)
+    judged, retrieved = np.zeros(shape, bool), np.zeros(shape, bool)
+    gains[row, column] = judged_gains(examples["target"].to_numpy().astype(np.float64))[order]
+    judged[row, column] = True
+
+    query, document = _rows(run["query_id"], queries), _rows(run["doc_id"], documents)
+    wanted = query * len(documents) + document
+    place = np.minimum(np.searchsorted(key, wanted), len(key) - 1)
+    hit = (query >= 0) & (document >= 0) & (key[place] == wanted)
+    place = place[hit]
+    scores[row[place], column[place]] = run["score"].to_numpy()[hit]
+    retrieved[row[place], column[place]] = True
+    values = _ratio(dcg(scores, gains, retrieved, k), dcg(gains, gains, judged, k))
+    return dict(zip(queries.to_pylist(), values.tolist(), strict=True))
+
+
+def _rows(column: pa.ChunkedArray, values: pa.Array) -> np.ndarray:
+    """[N] int64, row of each id in `values`, -1 where it is not there."""
+    return pc.fill_null(pc.index_in(column, values), -1).to_numpy().astype(np.int64)
+
+
+def _ratio(value: np.ndarray, ideal: np.ndarray) -> np.ndarray:
+    return np.divide(value, ideal, out=np.zeros_like(value), where=ideal > 0)

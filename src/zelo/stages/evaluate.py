@@ -1,0 +1,342 @@
+"""Measures every system, tests each student against its baselines and says in plain words what won and what did not."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from zelo.errors import BadInput
+from zelo.metrics.agreement import CUTOFF, agreement
+from zelo.metrics.ir_measure import positions, ranked
+from zelo.metrics.significance import bootstrap, holm, sign_flip
+from zelo.protocols import Metric
+from zelo.records import DEV, EXAMPLE, METRIC, TEST
+from zelo.store import Table, write_parquet
+
+DATA, EXAMPLES, TEACHER = "data", "examples", "teacher"
+BEST = "best-first-stage"  # among baselines: whichever first stage was best on dev
+LABELS, JUDGE = (
+    "natural",
+    "judge",
+)  # protocols: labels as they are, nothing forced into the candidates; the judge's targets
+DEPTH = 1000  # rows of a run that are measured and kept, per query, as is usual for TREC runs
+LINES = 1_000_000  # of a run file written at a time
+ALPHA = 0.05
+CATEGORY = pa.dictionary(pa.int32(), pa.string())
+PER_QUERY = pa.schema(
+    [
+        ("system", CATEGORY),
+        ("metric", CATEGORY),
+        ("split", CATEGORY),
+        ("query_id", pa.string()),
+        ("value", pa.float64()),
+    ]
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate:
+    """Writes metrics.json (METRIC rows), verdicts.json, choices.json, per_query.parquet and runs/<system>.trec.
+
+    Dev and test are measured against labels, over the queries that the split's qrels name, as trec_eval does. Where neither
+    has labels, dev is measured against the judge: agreement, named by protocol `judge`. Names in `first_stages`, `students`
+    and `first_stage_of` that are no system of this pipeline are left out and listed as absent.
+    """
+
+    inputs: dict[str, str]  # data: load; examples: target; teacher: rate or calibrate; any other role is a system
+    metrics: dict[str, Metric]
+    primary: str  # key of the metric that decides
+    first_stages: list[str]  # systems that search by themselves without training
+    students: dict[str, list[str]]  # system -> baselines, or `best-first-stage`; the last present is the main result
+    first_stage_of: dict[str, str]  # system -> what found its candidates; a system not named here searched by itself
+    domain: str
+    resamples: int  # of the bootstrap and of the permutation test
+    seed: int
+
+    def __post_init__(self) -> None:
+        if self.primary not in self.metrics:
+            raise BadInput(
+                f"evaluate: primary={self.primary!r} is none of its metrics; write one of {', '.join(self.metrics)}."
+            )
+        if self.resamples < 100:
+            raise BadInput(f"evaluate: resamples={self.resamples} is too few for intervals; set it to 10000.")
+
+    def run(self, tables: dict[str, Table], out: Path) -> dict[str, Any]:
+        """Raises BadInput when there is neither a label nor a judged dev query to measure with."""
+        labels, examples = _labels(tables[DATA]), _judged_dev(tables)
+        if not labels and not len(examples):
+            raise BadInput(
+                "evaluate: neither dev nor test has labels, and no dev query was judged, so nothing can be measured. Add qrels,"
+                " or train queries (a tenth of them becomes dev)."
+            )
+        truths = [table["query_id"] for table in labels.values()] + ([] if DEV in labels else [examples["query_id"]])
+        evaluated = pc.unique(pa.chunked_array([chunk for column in truths for chunk in column.chunks], pa.string()))
+        runs = {role: _run(role, tables[role], evaluated) for role in self.inputs if role not in (DATA, EXAMPLES)}
+        by_judge = None if DEV in labels else _by_judge(runs, examples)
+        measured = [_by_labels(runs, split, labels[split], self.metrics, self.primary) for split in sorted(labels)]
+        choice = self._choose(measured[0] if DEV in labels else by_judge, runs)
+        if not measured and by_judge:
+            measured = [by_judge]
+        pairs = self._pairs(runs, choice["best_first_stage"])
+        rows: list[dict[str, Any]] = []
+        verdicts: list[dict[str, Any]] = []
+        for one in measured:  # the verdicts that stay are those of the last split: test where it has labels
+            p, differences = self._test(one, pairs)
+            rows += self._rows(one, pairs, p)
+            verdicts = [_verdict(one, pair, p[one.primary, i], differences[i]) for i, pair in enumerate(pairs)]
+        _write(out, rows, verdicts, choice, measured, runs)
+        return self._figures(measured, rows, choice, runs)
+
+    def _choose(self, dev: "Measured | None", runs: dict[str, pa.Table]) -> dict[str, Any]:
+        """The first stage that is best on dev by the primary metric; a tie goes to the one named first."""
+        present = [system for system in self.first_stages if system in runs]
+        if dev is None or not dev.queries:
+            needed = any(student in runs and BEST in named for student, named in self.students.items())
+            if needed and len(present) > 1:
+                raise BadInput(
+                    f"evaluate: dev has neither labels nor judged queries, so {BEST} cannot be chosen among"
+                    f" {', '.join(present)}. Judge dev queries, or name the baseline."
+                )
+            return {"best_first_stage": present[0] if len(present) == 1 else None, "by": None, "values": {}}
+        values = {system: float(dev.of(system)[dev.primary].mean()) for system in present}
+        best = max(present, key=lambda system: values[system]) if present else None
+        return {"best_first_stage": best, "by": f"{dev.title} on {len(dev.queries)} dev queries", "values": values}
+
+    def _pairs(self, runs: dict[str, pa.Table], best: str | None) -> list[tuple[str, str]]:
+        """(student, baseline) of every test, in the order of the config."""
+        pairs = []
+        for student, named in self.students.items():
+            for baseline in dict.fromkeys(best if name == BEST else name for name in named):
+                if student in runs and baseline in runs and baseline != student:
+                    pairs.append((student, str(baseline)))
+        return pairs
+
+    def _test(self, one: "Measured", pairs: list[tuple[str, str]]) -> tuple[np.ndarray, np.ndarray]:
+        """([M, P] p-values, corrected over the P tests of a metric; [P, 3] primary difference and its interval)."""
+        if not pairs:
+            return np.empty((len(one.metrics), 0)), np.empty((0, 3))
+        difference = np.stack([one.of(student) - one.of(baseline) for student, baseline in pairs], axis=1)  # [M, P, Q]
+        p = sign_flip(difference.reshape(-1, len(one.queries)), self.resamples, self.seed)
+        corrected = np.stack([holm(row) for row in p.reshape(difference.shape[:2])])
+        primary = difference[one.primary]
+        interval = bootstrap(primary, self.resamples, self.seed)
+        return corrected, np.stack([primary.mean(axis=1), *interval], axis=1)
+
+    def _rows(self, one: "Measured", pairs: list[tuple[str, str]], p: np.ndarray) -> list[dict[str, Any]]:
+        """METRIC rows of one split: a student has one per baseline, any other system one, without baseline or p-value."""
+        systems, metrics, queries = one.values.shape
+        low, high = bootstrap(one.values.reshape(-1, queries), self.resamples, self.seed)
+        cells = np.stack([one.values.mean(axis=2).ravel(), low, high], axis=1).reshape(systems, metrics, 3)
+        rows = []
+        for s, system in enumerate(one.systems):
+            tests = [i for i, (student, _) in enumerate(pairs) if student == system]
+            for m, metric in enumerate(one.metrics):
+                value, ci_low, ci_high = cells[s, m].tolist()
+                shared = {
+                    "system": system,
+                    "metric": metric,
+                    "split": one.split,
+                    "first_stage": self.first_stage_of.get(system, system),
+                    "protocol": one.protocol,
+                    "domain": self.domain,
+                    "value": value,
+                    "ci_low": ci_low,
+                    "ci_high": ci_high,
+                }
+                for p_value, baseline in [(float(p[m, i]), pairs[i][1]) for i in tests] or [(None, None)]:
+                    rows.append(shared | {"p_value": p_value, "baseline": baseline, "queries": queries})
+        return rows
+
+    def _figures(
+        self, measured: list["Measured"], rows: list[dict[str, Any]], choice: dict[str, Any], runs: dict[str, pa.Table]
+    ) -> dict[str, Any]:
+        """What the manifest says: the primary metric of the main student on the last split, and what was left out."""
+        last = measured[-1]
+        main = next((student for student in reversed(self.students) if student in runs), None)
+        named = {*self.first_stages, *self.students, *(name for names in self.students.values() for name in names)}
+        return {
+            "rows": len(rows),
+            "primary": float(last.of(main)[last.primary].mean()) if main else None,
+            "system": main,
+            "metric": last.metrics[last.primary],
+            "split": last.split,
+            "protocol": last.protocol,
+            "queries": {one.split: len(one.queries) for one in measured},
+            "best_first_stage": choice["best_first_stage"],
+            "absent": sorted(named - set(runs) - {BEST}),
+        }
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One split, measured: `values` [systems, metrics, queries]."""
+
+    split: str
+    protocol: str
+    systems: list[str]
+    metrics: list[str]
+    primary: int  # which of the metrics decides
+    queries: list[str]  # in order of id, so that resamples do not depend on the order of rows
+    values: np.ndarray
+
+    def of(self, system: str) -> np.ndarray:
+        """[M, Q] values of one system."""
+        return self.values[self.systems.index(system)]
+
+    @property
+    def title(self) -> str:
+        """The deciding metric in words."""
+        name = self.metrics[self.primary]
+        return name if self.protocol == LABELS else f"{name} of agreement with the judge"
+
+
+def _labels(data: Table) -> dict[str, pa.Table]:
+    """Split -> QREL rows of that split's queries, for dev and test where they have any."""
+    qrels, queries = data.read("qrels"), data.read("queries", ["query_id", "split"])
+    home = queries["split"].take(pc.index_in(qrels["query_id"], queries["query_id"].combine_chunks()))
+    own = qrels.filter(pc.fill_null(pc.equal(qrels["split"], home), False))
+    found = {split: own.filter(pc.equal(own["split"], split)) for split in (DEV, TEST)}
+    return {split: table for split, table in found.items() if len(table)}
+
+
+def _judged_dev(tables: dict[str, Table]) -> pa.Table:
+    """EXAMPLE rows of dev queries: what the judge thinks of their candidates; none in a pipeline that does not judge."""
+    if EXAMPLES not in tables:
+        return EXAMPLE.empty_table()
+    examples = tables[EXAMPLES].read("examples", ["query_id", "doc_id", "target", "split"])
+    return examples.filter(pc.equal(examples["split"], DEV))
+
+
+def _run(role: str, table: Table, evaluated: pa.Array) -> pa.Table:
+    """A system's ranking of these queries: SCORED rows, ranked, at most DEPTH per query."""
+    score = "rating" if role == TEACHER else "score"
+    names = ["ratings"] if role == TEACHER else ["scored", "candidates"]
+    name = next((name for name in names if (table.path / f"{name}.parquet").is_file()), None)
+    if name is None:
+        raise BadInput(
+            f"evaluate: the system {role!r} has no {' or '.join(names)}.parquet in {table.path}; name a stage that ranks."
+        )
+    found = table.read(name, ["query_id", "doc_id", score])
+    found = found.filter(pc.is_in(found["query_id"], evaluated)).rename_columns(["query_id", "doc_id", "score"])
+    run = ranked(found)
+    return run.filter(positions(run) < DEPTH)
+
+
+def _by_labels(
+    runs: dict[str, pa.Table], split: str, qrels: pa.Table, metrics: dict[str, Metric], primary: str
+) -> Measured:
+    def per_query(metric: Metric) -> Callable[[pa.Table], dict[str, float]]:
+        return lambda run: metric.values(run, qrels)
+
+    named = {metric.name: per_query(metric) for metric in metrics.values()}
+    decides = list(named).index(metrics[primary].name)
+    return _measure(runs, split, LABELS, named, decides, pc.unique(qrels["query_id"]))
+
+
+def _by_judge(runs: dict[str, pa.Table], examples: pa.Table) -> Measured:
+    """Agreement of every system with the judge on dev; the teacher, being the judge, agrees fully."""
+    named = {f"nDCG@{CUTOFF}": lambda run: agreement(run, examples, CUTOFF)}
+    return _measure(runs, DEV, JUDGE, named, 0, pc.unique(examples["query_id"]))
+
+
+def _measure(
+    runs: dict[str, pa.Table],
+    split: str,
+    protocol: str,
+    metrics: dict[str, Callable[[pa.Table], dict[str, float]]],
+    primary: int,
+    query_ids: pa.Array,
+) -> Measured:
+    queries = sorted(query_ids.to_pylist())
+    values = np.empty((len(runs), len(metrics), len(queries)))
+    for s, run in enumerate(runs.values()):
+        for m, metric in enumerate(metrics.values()):
+            found = metric(run)
+            values[s, m] = [found[query] for query in queries]
+    return Measured(split, protocol, list(runs), list(metrics), primary, queries, values)
+
+
+def _verdict(one: Measured, pair: tuple[str, str], p: float, difference: np.ndarray) -> dict[str, Any]:
+    """One test in numbers and in a sentence. difference: [3] mean and 95 % interval."""
+    student, baseline = pair
+    value, base = (float(one.of(system)[one.primary].mean()) for system in pair)
+    mean, low, high = difference.tolist()
+    verdict = "not better" if p >= ALPHA else "better" if mean > 0 else "worse"
+    size = f"difference {mean:+.3f}" if verdict == "not better" else f"{abs(mean):.3f}"
+    facts = (
+        f"{base:.3f} -> {value:.3f}, {len(one.queries)} {one.split} queries, 95 % interval of the difference"
+        f" [{low:+.3f}, {high:+.3f}], p = {p:.2g} Holm-corrected"
+    )
+    return {
+        "system": student,
+        "baseline": baseline,
+        "metric": one.metrics[one.primary],
+        "split": one.split,
+        "protocol": one.protocol,
+        "value": value,
+        "baseline_value": base,
+        "difference": mean,
+        "ci_low": low,
+        "ci_high": high,
+        "p_value": float(p),
+        "verdict": verdict,
+        "text": (
+            f"{student} is not better than {baseline} in {one.title} ({size}, {facts})"
+            if verdict == "not better"
+            else f"{student} is {verdict} than {baseline} by {size} {one.title} ({facts})"
+        ),
+    }
+
+
+def _write(
+    out: Path,
+    rows: list[dict[str, Any]],
+    verdicts: list[dict[str, Any]],
+    choice: dict[str, Any],
+    measured: list[Measured],
+    runs: dict[str, pa.Table],
+) -> None:
+    ordered = [{name: row[name] for name in METRIC.names} for row in rows]
+    for name, content in (("metrics", ordered), ("verdicts", verdicts), ("choices", choice)):
+        text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
+        (out / f"{name}.json").write_text(text + "\n", encoding="utf-8")
+    write_parquet(pa.concat_tables([_per_query(one) for one in measured]), PER_QUERY, out, "per_query")
+    (out / "runs").mkdir()
+    for system, run in runs.items():
+        write_trec(run, system, out / "runs" / f"{system}.trec")
+
+
+def _per_query(one: Measured) -> pa.Table:
+    s, m, q = (axis.ravel() for axis in np.indices(one.values.shape, np.int32))
+    return pa.table(
+        {
+            "system": pa.DictionaryArray.from_arrays(s, one.systems),
+            "metric": pa.DictionaryArray.from_arrays(m, one.metrics),
+            "split": pa.DictionaryArray.from_arrays(np.zeros(len(s), np.int32), [one.split]),
+            "query_id": pa.array(one.queries).take(pa.array(q)),
+            "value": one.values.ravel(),
+        }
+    )
+
+
+def write_trec(run: pa.Table, system: str, path: Path) -> None:
+    """Writes a ranked run: query_id, Q0, doc_id, rank from 1, score, system. Scores read back to the same float32."""
+    rank = pa.array(positions(run) + 1)
+    columns = [
+        run["query_id"],
+        "Q0",
+        run["doc_id"],
+        pc.cast(rank, pa.string()),
+        pc.cast(run["score"], pa.string()),
+        system,
+    ]
+    lines = pc.binary_join_element_wise(*columns, " ").combine_chunks()
+    with path.open("w", encoding="utf-8") as file:
+        for start in range(0, len(lines), LINES):
+            part = lines.slice(start, LINES)
+            file.write(pc.binary_join(pa.ListArray.from_arrays([0, len(part)], part), "\n")[0].as_py() + "\n")

@@ -1,0 +1,274 @@
+"""The evaluate stage: anybody can recompute its rows, its verdicts are what the numbers say."""
+
+import itertools
+import json
+from pathlib import Path
+from typing import Any
+
+import ir_measures
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from zelo.errors import BadInput
+from zelo.metrics.ir_measure import IrMeasure
+from zelo.records import CANDIDATE, DOCUMENT, EXAMPLE, METRIC, QREL, QUERY, RATING, SCORED
+from zelo.stages.evaluate import Evaluate
+from zelo.store import Table, write_parquet
+
+DOCUMENTS = [f"d{i:03}" for i in range(60)]
+SPLITS = {"train": 5, "dev": 12, "test": 40}
+QUERIES = [(f"{split}-{i:02}", split) for split, n in SPLITS.items() for i in range(n)]
+NOISE = {"teacher": 0.5, "bm25": 3.0, "dense": 1.5, "zelo-embedding": 0.7, "zelo-reranker": 1.45, "zelo": 0.5}
+METRICS = {
+    "ndcg_10": IrMeasure(name="nDCG@10"),
+    "recall_10": IrMeasure(name="R@10"),
+    "judged_10": IrMeasure(name="Judged@10"),
+}
+STUDENTS = {
+    "zelo-embedding": ["dense"],
+    "zelo-reranker": ["best-first-stage", "bm25"],
+    "zelo": ["dense", "zelo-embedding", "bm25"],
+    "nobody": ["dense"],
+}
+
+
+def stage(systems: list[str], **changes: Any) -> Evaluate:
+    fields: dict[str, Any] = {
+        "inputs": {role: role for role in ["data", "examples", *systems]},
+        "metrics": METRICS,
+        "primary": "ndcg_10",
+        "first_stages": ["bm25", "dense", "fusion"],
+        "students": STUDENTS,
+        "first_stage_of": {"zelo-reranker": "dense", "teacher": "dense", "zelo": "zelo-embedding"},
+        "domain": "toy",
+        "resamples": 2000,
+        "seed": 0,
+    }
+    return Evaluate(**(fields | changes))
+
+
+def world(folder: Path, labelled: tuple[str, ...] = ("dev", "test")) -> dict[str, Table]:
+    """Systems that see the truth through more or less noise, with scores rounded so that there are many ties."""
+    random = np.random.default_rng(7)
+    truth = random.standard_normal((len(QUERIES), len(DOCUMENTS)))
+    query = np.repeat([name for name, _ in QUERIES], len(DOCUMENTS))
+    split = np.repeat([split for _, split in QUERIES], len(DOCUMENTS))
+    doc = np.tile(DOCUMENTS, len(QUERIES))
+    relevance = np.clip(np.floor(truth), 0, 2).astype(int).ravel()
+    judged = (random.random(len(doc)) < 0.6) & np.isin(split, labelled)
+    # a test query that the dev file names as well, and labels of a train query: neither counts
+    stray = [
+        {"query_id": query, "doc_id": "d000", "relevance": 2, "split": split}
+        for query, split in [("test-00", "dev"), ("train-00", "train"), ("unknown", "test")]
+    ]
+    tables = {name: Table(name, name, folder / name, {}) for name in ["data", "examples", *NOISE]}
+    for table in tables.values():
+        table.path.mkdir(parents=True)
+    texts = [f"text {name}" for name, _ in QUERIES]
+    write_parquet(
+        pa.table([[q for q, _ in QUERIES], texts, [s for _, s in QUERIES]], names=QUERY.names),
+        QUERY,
+        tables["data"].path,
+        "queries",
+    )
+    write_parquet(pa.table([DOCUMENTS] * 3, names=DOCUMENT.names), DOCUMENT, tables["data"].path, "documents")
+    write_parquet(
+        pa.concat_tables(
+            [
+                pa.table([query[judged], doc[judged], relevance[judged], split[judged]], names=QREL.names).cast(QREL),
+                pa.Table.from_pylist(stray, schema=QREL),
+            ]
+        ),
+        QREL,
+        tables["data"].path,
+        "qrels",
+    )
+    target = 1 / (1 + np.exp(-truth.ravel()))
+    columns = [query, doc, target, np.ones(len(doc)), split]
+    write_parquet(pa.table(columns, names=EXAMPLE.names), EXAMPLE, tables["examples"].path, "examples")
+    for system, noise in NOISE.items():
+        score = np.round(truth + noise * random.standard_normal(truth.shape), 1).ravel()
+        found = np.flatnonzero((score > 0) & ~((query == "test-03") & (system == "bm25")))
+        if system == "teacher":
+            plain = [np.zeros(len(found))] * 4
+            made = pa.table([query[found], doc[found], score[found], *plain], names=RATING.names)
+            write_parquet(made, RATING, tables[system].path, "ratings")
+        elif system.startswith("zelo"):
+            made = pa.table([query[found], doc[found], score[found]], names=SCORED.names)
+            write_parquet(made, SCORED, tables[system].path, "scored")
+        else:
+            rank = np.zeros(len(found))
+            made = pa.table([query[found], doc[found], rank, score[found]], names=CANDIDATE.names)
+            write_parquet(made, CANDIDATE, tables[system].path, "candidates")
+    return tables
+
+
+@pytest.fixture(scope="module")
+def evaluated(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any], dict[str, Table]]:
+    tables = world(tmp_path_factory.mktemp("tables"))
+    out = tmp_path_factory.mktemp("out")
+    return out, stage(list(NOISE)).run(tables, out), tables
+
+
+def read(out: Path, name: str) -> Any:
+    return json.loads((out / f"{name}.json").read_text())
+
+
+def test_every_row_can_be_recomputed_from_the_run_files(evaluated: tuple[Path, dict[str, Any], dict[str, Table]]):
+    out, _, tables = evaluated
+    rows = read(out, "metrics")
+    qrels = pq.read_table(tables["data"].path / "qrels.parquet").to_pylist()
+    assert len(rows) == 2 * 3 * (3 + 1 + 2 + 3)
+    for row in rows:
+        assert list(row) == METRIC.names
+        truth = [
+            ir_measures.Qrel(q["query_id"], q["doc_id"], q["relevance"])
+            for q in qrels
+            if q["split"] == row["split"] and q["query_id"].startswith(row["split"])
+        ]
+        run = list(ir_measures.read_trec_run(str(out / "runs" / f"{row['system']}.trec")))
+        measure = ir_measures.parse_measure(row["metric"])
+        assert ir_measures.calc_aggregate([measure], truth, run)[measure] == pytest.approx(row["value"], abs=1e-9)
+        assert row["ci_low"] < row["value"] < row["ci_high"]
+        assert row["queries"] == SPLITS[row["split"]]
+        assert row["domain"] == "toy"
+        assert row["protocol"] == "natural"
+        assert (row["baseline"] is None) == (row["p_value"] is None) == (not row["system"].startswith("zelo"))
+    key = ("system", "metric", "split", "first_stage", "protocol", "domain", "baseline")
+    assert len({tuple(row[name] for name in key) for row in rows}) == len(rows)
+    assert {row["first_stage"] for row in rows if row["system"] == "zelo"} == {"zelo-embedding"}
+    assert {row["first_stage"] for row in rows if row["system"] == "bm25"} == {"bm25"}
+
+
+def test_run_files_hold_evaluated_queries_only_in_a_strict_order(
+    evaluated: tuple[Path, dict[str, Any], dict[str, Table]],
+):
+    lines = [line.split(" ") for line in (evaluated[0] / "runs" / "bm25.trec").read_text().splitlines()]
+    assert {line[0] for line in lines} == {q for q, split in QUERIES if split != "train"} - {"test-03"}
+    assert {(line[1], line[5]) for line in lines} == {("Q0", "bm25")}
+    for before, after in itertools.pairwise(lines):
+        if before[0] == after[0]:
+            assert int(after[3]) == int(before[3]) + 1
+            assert np.float32(after[4]) < np.float32(before[4])
+        else:
+            assert after[3] == "1"
+
+
+def test_per_query_values_average_to_the_rows(evaluated: tuple[Path, dict[str, Any], dict[str, Table]]):
+    out = evaluated[0]
+    means = (
+        pq.read_table(out / "per_query.parquet").group_by(["system", "metric", "split"]).aggregate([("value", "mean")])
+    )
+    found = {(r["system"], r["metric"], r["split"]): r["value_mean"] for r in means.to_pylist()}
+    for row in read(out, "metrics"):
+        assert found[row["system"], row["metric"], row["split"]] == pytest.approx(row["value"], abs=1e-12)
+
+
+def test_verdicts_say_what_the_numbers_say(evaluated: tuple[Path, dict[str, Any], dict[str, Table]]):
+    out, figures, _ = evaluated
+    verdicts, rows = read(out, "verdicts"), read(out, "metrics")
+    assert [(v["system"], v["baseline"]) for v in verdicts] == [
+        ("zelo-embedding", "dense"),
+        ("zelo-reranker", "dense"),  # the best first stage on dev
+        ("zelo-reranker", "bm25"),
+        ("zelo", "dense"),
+        ("zelo", "zelo-embedding"),
+        ("zelo", "bm25"),
+    ]
+    values = {row["system"]: row for row in rows if (row["metric"], row["split"]) == ("nDCG@10", "test")}
+    for v in verdicts:
+        assert v["split"] == "test"
+        assert v["metric"] == "nDCG@10"
+        assert v["difference"] == pytest.approx(values[v["system"]]["value"] - values[v["baseline"]]["value"])
+        assert v["ci_low"] < v["difference"] < v["ci_high"]
+        same = [r for r in rows if all(r[k] == v[k] for k in ("system", "baseline", "metric", "split"))]
+        assert [r["p_value"] for r in same] == [v["p_value"]]
+    first, second = verdicts[:2]
+    assert first["verdict"] == "better"
+    assert first["p_value"] < 0.05
+    assert first["text"].startswith(f"zelo-embedding is better than dense by {first['difference']:.3f} nDCG@10 (")
+    assert "40 test queries" in first["text"]
+    assert "Holm-corrected" in first["text"]
+    assert second["verdict"] == "not better"
+    assert "is not better than dense in nDCG@10 (difference " in second["text"]
+    assert read(out, "choices")["best_first_stage"] == "dense"
+    assert figures["primary"] == values["zelo"]["value"]
+    assert figures["system"] == "zelo"
+    assert figures["absent"] == ["fusion", "nobody"]
+    assert figures["queries"] == {"dev": 12, "test": 40}
+
+
+def test_the_same_again_whatever_the_order_of_rows(
+    tmp_path: Path, evaluated: tuple[Path, dict[str, Any], dict[str, Table]]
+):
+    out, figures, tables = evaluated
+    for table in tables.values():
+        (tmp_path / "in" / table.kind).mkdir(parents=True)
+        for path in table.path.glob("*.parquet"):
+            rows = pq.read_table(path)
+            order = np.random.default_rng(0).permutation(len(rows))
+            pq.write_table(rows.take(order), tmp_path / "in" / table.kind / path.name)
+    moved = {name: Table(name, name, tmp_path / "in" / name, {}) for name in tables}
+    (tmp_path / "out").mkdir()
+    assert stage(list(NOISE)).run(moved, tmp_path / "out") == figures
+    files = sorted(path.relative_to(out) for path in out.rglob("*") if path.is_file())
+    assert len(files) == 4 + len(NOISE)
+    for name in files:
+        assert (tmp_path / "out" / name).read_bytes() == (out / name).read_bytes()
+
+
+def test_a_system_against_itself_or_worse_is_never_better(tmp_path: Path):
+    tables = world(tmp_path / "in")
+    tables["copy"] = Table("copy", "copy", tables["dense"].path, {})
+    made = stage(["dense", "copy", "zelo"], students={"copy": ["dense", "zelo"]})
+    made.run(tables, tmp_path)
+    same, worse = read(tmp_path, "verdicts")
+    assert (same["difference"], same["p_value"], same["verdict"]) == (0, 1, "not better")
+    assert worse["verdict"] == "worse"
+    assert "copy is worse than zelo by " in worse["text"]
+
+
+def test_without_labels_dev_is_measured_against_the_judge_and_says_so(tmp_path: Path):
+    tables = world(tmp_path / "in", labelled=())
+    figures = stage(list(NOISE)).run(tables, tmp_path)
+    rows, verdicts = read(tmp_path, "metrics"), read(tmp_path, "verdicts")
+    assert {(r["metric"], r["split"], r["protocol"], r["queries"]) for r in rows} == {("nDCG@10", "dev", "judge", 12)}
+    assert verdicts[0]["verdict"] == "better"
+    assert "nDCG@10 of agreement with the judge" in verdicts[0]["text"]
+    assert figures["protocol"] == "judge"
+    assert figures["split"] == "dev"
+    assert "of agreement with the judge on 12 dev queries" in read(tmp_path, "choices")["by"]
+    assert "test" not in (tmp_path / "runs" / "zelo.trec").read_text()
+
+
+def test_test_labels_alone_leave_the_choice_to_the_judge_on_dev(tmp_path: Path):
+    tables = world(tmp_path / "in", labelled=("test",))
+    stage(list(NOISE)).run(tables, tmp_path)
+    assert {r["split"] for r in read(tmp_path, "metrics")} == {"test"}
+    choice = read(tmp_path, "choices")
+    assert choice["best_first_stage"] == "dense"
+    assert "agreement with the judge" in choice["by"]
+
+
+def test_bad_input(tmp_path: Path):
+    with pytest.raises(BadInput, match=r"primary='map'.*ndcg_10"):
+        stage([], primary="map")
+    with pytest.raises(BadInput, match="resamples=1"):
+        stage([], resamples=1)
+    tables = world(tmp_path / "in", labelled=())
+    (tables["dense"].path / "candidates.parquet").unlink()
+    with pytest.raises(BadInput, match=r"'dense' has no scored or candidates"):
+        stage(["dense"]).run(tables, tmp_path)
+    write_parquet(EXAMPLE.empty_table(), EXAMPLE, tables["examples"].path, "examples")
+    with pytest.raises(BadInput, match="neither dev nor test has labels"):
+        stage(["zelo"]).run(tables, tmp_path)
+
+
+def test_one_student_is_enough(tmp_path: Path):
+    tables = world(tmp_path / "in")
+    figures = stage(["dense", "zelo-embedding"]).run(tables, tmp_path)
+    assert figures["system"] == "zelo-embedding"
+    assert len(read(tmp_path, "verdicts")) == 1
+    assert figures["absent"] == ["bm25", "fusion", "nobody", "zelo", "zelo-reranker"]
