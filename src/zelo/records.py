@@ -92,6 +92,7 @@ class Corpus:
     queries: pa.Table
     documents: pa.Table
     qrels: pa.Table
+    name: str = ""  # of the collection, for tables of results
     notes: tuple[str, ...] = ()  # what the user should know, one line each: judgements dropped, say
 
 

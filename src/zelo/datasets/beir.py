@@ -1,7 +1,7 @@
 """Any folder in BEIR layout."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow.compute as pc
@@ -50,7 +50,8 @@ class Beir:
             undone = pc.if_else(pc.equal(queries["split"], DEV), TRAIN, queries["split"])
             queries = queries.set_column(2, "split", undone)
         qrels = read_qrels(self._qrels(folder))
-        return assemble(documents, queries, qrels, notes, folder / "queries.jsonl")
+        corpus = assemble(documents, queries, qrels, notes, folder / "queries.jsonl")
+        return replace(corpus, name=folder.resolve().name)
 
     def _qrels(self, folder: Path) -> list[tuple[Path, str]]:
         return [(path, split) for path, split in qrels_files(folder) if split != DEV or not self.train_on_dev]

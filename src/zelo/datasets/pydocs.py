@@ -7,7 +7,7 @@ import sys
 import sysconfig
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -49,7 +49,8 @@ class Pydocs:
             documents, notes = read_documents(path)
         qrels, dropped = drop_undocumented(read_qrels(qrels_files(DATA)), documents)
         queries = DATA / "queries.jsonl"
-        return assemble(documents, read_queries(queries), qrels, notes + dropped, queries)
+        corpus = assemble(documents, read_queries(queries), qrels, notes + dropped, queries)
+        return replace(corpus, name="pydocs")
 
 
 def write_documents(path: Path, python: str = sys.executable) -> None:

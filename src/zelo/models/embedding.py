@@ -33,7 +33,6 @@ class Embedding(nn.Module):
     def load(self, backbone: Any, checkpoint: Path | None) -> None:
         """Makes the query encoder from the backbone; trained weights come from `checkpoint`/weights.safetensors."""
         self.backbone = backbone
-        self.tokenizer = backbone.tokenizer()
         self.query = backbone.network()
         width = self.query.config.hidden_size
         self.matrix = nn.Parameter(torch.zeros(width, width)) if self.document_matrix else None
@@ -79,18 +78,17 @@ class Embedding(nn.Module):
     def export(self, folder: Path) -> None:
         """A SentenceTransformer: a Router whose query route is the tuned encoder and whose document route is the backbone."""
         from sentence_transformers import SentenceTransformer
-        from sentence_transformers.models import Dense, Normalize, Pooling, Router, Transformer
+        from sentence_transformers.base.modules import Dense, Normalize, Router, Transformer
+        from sentence_transformers.sentence_transformer.modules import Pooling
 
         source = str(self.backbone.folder())
-        query, document = (
-            Transformer(source, **self.backbone.lengths("query")),
-            Transformer(source, **self.backbone.lengths("document")),
-        )
+        query = Transformer(source, max_seq_length=self.backbone.query_length)
         query.auto_model.load_state_dict(self.query.state_dict())
+        document = Transformer(source, max_seq_length=self.backbone.max_length)
         width = self.query.config.hidden_size
         routes = [[part, Pooling(width, pooling_mode="mean"), Normalize()] for part in (query, document)]
         if self.matrix is not None:
-            dense = Dense(width, width, bias=False, activation_function=None, use_residual=True)
+            dense = Dense(width, width, bias=False, activation_function=nn.Identity(), use_residual=True)
             dense.linear.weight.data.copy_(self.matrix.data)
             routes[1] += [dense, Normalize()]
         router = Router.for_query_document(query_modules=routes[0], document_modules=routes[1])

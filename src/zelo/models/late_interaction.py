@@ -75,4 +75,15 @@ class LateInteraction(nn.Module):
 
     def export(self, folder: Path) -> None:
         """A MultiVectorEncoder: a Router whose query route is the tuned encoder and whose document route is the backbone."""
-        raise NotImplementedError
+        from sentence_transformers import MultiVectorEncoder
+        from sentence_transformers.base.modules import Normalize, Router, Transformer
+        from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
+
+        source = str(self.backbone.folder())
+        query = Transformer(source, max_seq_length=self.backbone.query_length)
+        query.auto_model.load_state_dict(self.query.state_dict())
+        document = Transformer(source, max_seq_length=self.backbone.max_length)
+        router = Router.for_query_document(query_modules=[query], document_modules=[document])
+        modules = [router, Normalize(module_input_name="token_embeddings"), MultiVectorMask()]
+        encoder = MultiVectorEncoder(modules=modules, similarity_fn_name="meanmaxsim", device="cpu")
+        encoder.save_pretrained(str(folder))

@@ -30,6 +30,7 @@ class Load:
         write_parquet(corpus.documents, DOCUMENT, out, "documents")
         write_parquet(corpus.qrels, QREL, out, "qrels")
         return {
+            "name": corpus.name,
             "rows": len(corpus.documents),
             "queries": counts,
             "qrels": len(corpus.qrels),

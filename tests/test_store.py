@@ -1,0 +1,153 @@
+"""The store: a table is whole or absent, made once, and survives kills."""
+
+import json
+import multiprocessing
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from zelo.errors import BadInput
+from zelo.store import Store, hash_json, main, write_parquet
+
+SCHEMA = pa.schema([("number", pa.int64())])
+
+
+def make(folder: Path, earlier: object) -> dict[str, object]:
+    write_parquet(pa.table({"number": [1, 2, 3]}), SCHEMA, folder, "numbers")
+    return {"rows": 3}
+
+
+def test_a_table_is_made_once_and_reads_back(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    table, reused = store.obtain("rate", "abc", make)
+    assert not reused
+    assert table.read("numbers")["number"].to_pylist() == [1, 2, 3]
+    again, reused = store.obtain("rate", "abc", lambda *_: pytest.fail("made twice"))
+    assert reused
+    assert again.manifest == table.manifest
+    assert store.verify(table) == []
+
+
+def test_a_failure_leaves_nothing(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+
+    def fail(folder: Path, earlier: object) -> dict[str, object]:
+        make(folder, earlier)
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        store.obtain("rate", "abc", fail)
+    assert store.find("rate", "abc") is None
+    assert list((tmp_path / "rate").iterdir()) == []
+
+
+def test_a_partial_table_is_handed_on_and_never_reused_as_whole(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    first, _ = store.obtain("judge", "abc", lambda folder, earlier: make(folder, earlier) | {"partial": True})
+    assert first.partial
+    assert store.find("judge", "abc") is None
+    second, reused = store.obtain("judge", "abc", lambda folder, earlier: make(folder, earlier) | {"partial": True})
+    assert not reused
+    assert second.path != first.path
+    assert not first.path.exists()
+    seen = []
+    third, _ = store.obtain("judge", "abc", lambda folder, earlier: seen.append(earlier) or make(folder, earlier))
+    assert seen[0].path == second.path
+    assert not third.partial
+    assert store.find("judge", "abc") is not None
+    assert [table.identity for table in store.tables()] == ["abc"]
+
+
+def test_verify_finds_damage_and_prune_keeps_what_a_run_names(tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.setenv("ZELO_HOME", str(tmp_path / "home"))
+    store = Store.default()
+    kept, _ = store.obtain("rate", "kept", make)
+    store.obtain("rate", "gone", make)
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "manifest.json").write_text(json.dumps({"stages": {"rate": {"identity": "kept"}}}))
+    store.register_run(run)
+    assert main(["verify"]) == 0
+    assert main(["prune"]) == 0
+    assert [table.identity for table in store.tables()] == ["kept"]
+    (kept.path / "numbers.parquet").write_bytes(b"x")
+    assert main(["verify"]) == 1
+    assert "numbers.parquet" in capsys.readouterr().err
+
+
+def test_a_store_that_cannot_be_written_is_bad_input(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BadInput, match="ZELO_HOME"):
+        Store(tmp_path / "file" / "store")
+
+
+def test_a_full_disk_is_said_plainly(tmp_path: Path) -> None:
+    def full(folder: Path, earlier: object) -> dict[str, object]:
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(BadInput, match="No space left in the store"):
+        Store(tmp_path).obtain("rate", "abc", full)
+
+
+def _slow(root: Path, log: Path) -> None:
+    def work(folder: Path, earlier: object) -> dict[str, object]:
+        with log.open("a") as file:
+            file.write("made\n")
+        time.sleep(0.3)
+        return make(folder, earlier)
+
+    Store(root).obtain("rate", "abc", work)
+
+
+def test_two_runs_at_once_do_the_work_once(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    runs = [context.Process(target=_slow, args=(tmp_path / "store", tmp_path / "log")) for _ in range(3)]
+    for run in runs:
+        run.start()
+    for run in runs:
+        run.join()
+        assert run.exitcode == 0
+    assert (tmp_path / "log").read_text() == "made\n"
+
+
+@pytest.mark.long
+def test_twenty_kills_at_random_moments_end_with_the_same_tables(tmp_path: Path, tiny_beir: Path) -> None:
+    """A run killed with SIGKILL at any moment and started again ends with the tables of an unbroken run."""
+    command = [sys.executable, "-m", "zelo.main", "until=target", "dataset=beir", f"dataset.path={tiny_beir}"]
+    command += ["top_k=6", "graph.degree=2", "retriever=bm25", "judge=lexical", f"hydra.run.dir={tmp_path}/run"]
+
+    def environment(home: Path) -> dict[str, str]:
+        return os.environ | {"ZELO_HOME": str(home)}
+
+    start = time.monotonic()
+    subprocess.run(command, env=environment(tmp_path / "whole"), check=True, capture_output=True)
+    length = time.monotonic() - start
+    rng = random.Random(0)
+    for _ in range(20):
+        process = subprocess.Popen(command, env=environment(tmp_path / "killed"), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        time.sleep(rng.uniform(0.5, 1.0) * length)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    subprocess.run(command, env=environment(tmp_path / "killed"), check=True, capture_output=True)
+
+    def files(home: Path) -> dict[str, str]:
+        return {
+            f"{table.kind}/{table.identity}/{name}": facts["hash"]
+            for table in Store(home).tables()
+            for name, facts in table.manifest["files"].items()
+        }
+
+    assert files(tmp_path / "killed") == files(tmp_path / "whole")
+    assert not [path for path in (tmp_path / "killed").glob("*/.*") if path.is_dir()]
+
+
+def test_hash_of_json_ignores_the_order_of_keys() -> None:
+    assert hash_json({"a": 1, "b": [2]}) == hash_json({"b": [2], "a": 1})
+    assert hash_json({"a": 1}) != hash_json({"a": 2})
