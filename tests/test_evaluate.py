@@ -39,6 +39,7 @@ def stage(systems: list[str], **changes: Any) -> Evaluate:
         "inputs": {role: role for role in ["data", "examples", *systems]},
         "metrics": METRICS,
         "primary": "ndcg_10",
+        "candidates_as": "fusion",
         "first_stages": ["bm25", "dense", "fusion"],
         "students": STUDENTS,
         "first_stage_of": {"zelo-reranker": "dense", "teacher": "dense", "zelo": "zelo-embedding"},
@@ -272,3 +273,32 @@ def test_one_student_is_enough(tmp_path: Path):
     assert figures["system"] == "zelo-embedding"
     assert len(read(tmp_path, "verdicts")) == 1
     assert figures["absent"] == ["bm25", "fusion", "nobody", "zelo", "zelo-reranker"]
+
+
+@pytest.mark.parametrize("retriever", ["fusion", "dense"])
+def test_the_candidates_bear_the_name_of_their_retriever_and_are_measured_once(tmp_path: Path, retriever: str):
+    tables = world(tmp_path / "in")
+    tables["candidates"] = tables["dense"]
+    made = stage(
+        ["bm25", "candidates", "dense", "zelo"],
+        candidates_as=retriever,
+        first_stages=["bm25", "dense", "candidates"],
+        students={"zelo": ["bm25", "candidates", "dense"]},
+        first_stage_of={"zelo": "candidates"},
+    )
+    figures = made.run(tables, tmp_path)
+    rows = read(tmp_path, "metrics")
+    assert {row["system"] for row in rows} == {"bm25", retriever, "dense", "zelo"}
+    assert {row["first_stage"] for row in rows if row["system"] == "zelo"} == {retriever}
+    assert [v["baseline"] for v in read(tmp_path, "verdicts")] == list(dict.fromkeys(["bm25", retriever, "dense"]))
+    assert figures["absent"] == []
+
+
+def test_without_any_dev_query_a_baseline_must_be_named(tmp_path: Path):
+    tables = world(tmp_path / "in", labelled=("test",))
+    write_parquet(EXAMPLE.empty_table(), EXAMPLE, tables["examples"].path, "examples")
+    with pytest.raises(BadInput, match=r"best-first-stage cannot be chosen among bm25, dense"):
+        stage(list(NOISE)).run(tables, tmp_path)
+    stage(list(NOISE), students={"zelo": ["dense"]}).run(tables, tmp_path)
+    assert [v["baseline"] for v in read(tmp_path, "verdicts")] == ["dense"]
+    assert read(tmp_path, "choices") == {"best_first_stage": None, "by": None, "values": {}}

@@ -18,7 +18,7 @@ from zelo.protocols import Metric
 from zelo.records import DEV, EXAMPLE, METRIC, TEST
 from zelo.store import Table, write_parquet
 
-DATA, EXAMPLES, TEACHER = "data", "examples", "teacher"
+DATA, EXAMPLES, TEACHER, CANDIDATES = "data", "examples", "teacher", "candidates"
 BEST = "best-first-stage"  # among baselines: whichever first stage was best on dev
 LABELS, JUDGE = (
     "natural",
@@ -51,6 +51,7 @@ class Evaluate:
     inputs: dict[str, str]  # data: load; examples: target; teacher: rate or calibrate; any other role is a system
     metrics: dict[str, Metric]
     primary: str  # key of the metric that decides
+    candidates_as: str  # what the role `candidates` is called in the results: the name of its retriever
     first_stages: list[str]  # systems that search by themselves without training
     students: dict[str, list[str]]  # system -> baselines, or `best-first-stage`; the last present is the main result
     first_stage_of: dict[str, str]  # system -> what found its candidates; a system not named here searched by itself
@@ -76,7 +77,11 @@ class Evaluate:
             )
         truths = [table["query_id"] for table in labels.values()] + ([] if DEV in labels else [examples["query_id"]])
         evaluated = pc.unique(pa.chunked_array([chunk for column in truths for chunk in column.chunks], pa.string()))
-        runs = {role: _run(role, tables[role], evaluated) for role in self.inputs if role not in (DATA, EXAMPLES)}
+        runs: dict[str, pa.Table] = {}
+        for role in self.inputs:
+            twin = role == CANDIDATES and self.candidates_as in self.inputs  # a first stage that is there by itself
+            if role not in (DATA, EXAMPLES) and not twin:
+                runs[self._named(role)] = _run(role, tables[role], evaluated)
         by_judge = None if DEV in labels else _by_judge(runs, examples)
         measured = [_by_labels(runs, split, labels[split], self.metrics, self.primary) for split in sorted(labels)]
         choice = self._choose(measured[0] if DEV in labels else by_judge, runs)
@@ -92,9 +97,12 @@ class Evaluate:
         _write(out, rows, verdicts, choice, measured, runs)
         return self._figures(measured, rows, choice, runs)
 
+    def _named(self, role: str) -> str:
+        return self.candidates_as if role == CANDIDATES else role
+
     def _choose(self, dev: "Measured | None", runs: dict[str, pa.Table]) -> dict[str, Any]:
         """The first stage that is best on dev by the primary metric; a tie goes to the one named first."""
-        present = [system for system in self.first_stages if system in runs]
+        present = [system for system in dict.fromkeys(map(self._named, self.first_stages)) if system in runs]
         if dev is None or not dev.queries:
             needed = any(student in runs and BEST in named for student, named in self.students.items())
             if needed and len(present) > 1:
@@ -111,7 +119,7 @@ class Evaluate:
         """(student, baseline) of every test, in the order of the config."""
         pairs = []
         for student, named in self.students.items():
-            for baseline in dict.fromkeys(best if name == BEST else name for name in named):
+            for baseline in dict.fromkeys(best if name == BEST else self._named(name) for name in named):
                 if student in runs and baseline in runs and baseline != student:
                     pairs.append((student, str(baseline)))
         return pairs
@@ -132,6 +140,7 @@ class Evaluate:
         systems, metrics, queries = one.values.shape
         low, high = bootstrap(one.values.reshape(-1, queries), self.resamples, self.seed)
         cells = np.stack([one.values.mean(axis=2).ravel(), low, high], axis=1).reshape(systems, metrics, 3)
+        finders = {self._named(system): self._named(finder) for system, finder in self.first_stage_of.items()}
         rows = []
         for s, system in enumerate(one.systems):
             tests = [i for i, (student, _) in enumerate(pairs) if student == system]
@@ -141,7 +150,7 @@ class Evaluate:
                     "system": system,
                     "metric": metric,
                     "split": one.split,
-                    "first_stage": self.first_stage_of.get(system, system),
+                    "first_stage": finders.get(system, system),
                     "protocol": one.protocol,
                     "domain": self.domain,
                     "value": value,
@@ -168,7 +177,7 @@ class Evaluate:
             "protocol": last.protocol,
             "queries": {one.split: len(one.queries) for one in measured},
             "best_first_stage": choice["best_first_stage"],
-            "absent": sorted(named - set(runs) - {BEST}),
+            "absent": sorted(set(map(self._named, named)) - set(runs) - {BEST}),
         }
 
 
