@@ -165,7 +165,8 @@ def test_without_qrels_there_are_queries_all_the_same(tmp_path: Path):
 
 def test_train_labels_are_never_read(tmp_path: Path):
     garbage = b"\xff\xfe not\x00 qrels"
-    clean, dirty = write(tmp_path / "clean", {}), write(tmp_path / "dirty", {"qrels/train.tsv": garbage})
+    clean = write(tmp_path / "clean/same", {})
+    dirty = write(tmp_path / "dirty/same", {"qrels/train.tsv": garbage})
     assert load(dirty) == load(clean)
     both = write(tmp_path / "both", {"qrels/train.tsv": garbage, "qrels/dev.tsv": garbage})
     corpus = load(both, train_on_dev=True)

@@ -91,7 +91,9 @@ class Store:
 
     def find_partial(self, kind: str, identity: str) -> Table | None:
         """The latest partial table of that name, if there is one."""
-        found = sorted((self.root / kind).glob(f"{identity}{PARTIAL}*"), key=lambda path: int(path.name.rpartition("-")[2]))
+        found = sorted(
+            (self.root / kind).glob(f"{identity}{PARTIAL}*"), key=lambda path: int(path.name.rpartition("-")[2])
+        )
         return self._open(kind, identity, found[-1]) if found else None
 
     def _open(self, kind: str, identity: str, path: Path) -> Table | None:
@@ -100,7 +102,9 @@ class Store:
         except FileNotFoundError:
             return None
         except json.JSONDecodeError as error:
-            raise BadInput(f"{path / MANIFEST} is damaged ({error}). Delete the folder {path} and run again.") from error
+            raise BadInput(
+                f"{path / MANIFEST} is damaged ({error}). Delete the folder {path} and run again."
+            ) from error
         return Table(kind, identity, path, manifest)
 
     def obtain(
@@ -243,7 +247,9 @@ def main(arguments: list[str] | None = None) -> int:
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(table.manifest["made"]))
         state = "partial" if table.partial else "whole"
         print(f"{table.kind:<10} {table.identity}  {state:<7}  {when}  {_size(table):10.1f} MB")
-    print(f"{len(tables)} tables, {sum(map(_size, tables)):.1f} MB{' deleted' if verb == 'prune' else ''} in {store.root}")
+    print(
+        f"{len(tables)} tables, {sum(map(_size, tables)):.1f} MB{' deleted' if verb == 'prune' else ''} in {store.root}"
+    )
     for fault in faults:
         print(f"{fault}: delete its folder and run again", file=sys.stderr)
     return 1 if faults else 0
