@@ -43,7 +43,6 @@ def stage(systems: list[str], **changes: Any) -> Evaluate:
         "first_stages": ["bm25", "dense", "fusion"],
         "students": STUDENTS,
         "first_stage_of": {"zelo-reranker": "dense", "teacher": "dense", "zelo": "zelo-embedding"},
-        "domain": "toy",
         "resamples": 2000,
         "seed": 0,
     }
@@ -64,7 +63,7 @@ def world(folder: Path, labelled: tuple[str, ...] = ("dev", "test")) -> dict[str
         {"query_id": query, "doc_id": "d000", "relevance": 2, "split": split}
         for query, split in [("test-00", "dev"), ("train-00", "train"), ("unknown", "test")]
     ]
-    tables = {name: Table(name, name, folder / name, {}) for name in ["data", "examples", *NOISE]}
+    tables = {name: Table(name, name, folder / name, {"name": "toy"}) for name in ["data", "examples", *NOISE]}
     for table in tables.values():
         table.path.mkdir(parents=True)
     texts = [f"text {name}" for name, _ in QUERIES]
@@ -211,7 +210,7 @@ def test_the_same_again_whatever_the_order_of_rows(
             rows = pq.read_table(path)
             order = np.random.default_rng(0).permutation(len(rows))
             pq.write_table(rows.take(order), tmp_path / "in" / table.kind / path.name)
-    moved = {name: Table(name, name, tmp_path / "in" / name, {}) for name in tables}
+    moved = {name: Table(name, name, tmp_path / "in" / name, {"name": "toy"}) for name in tables}
     (tmp_path / "out").mkdir()
     assert stage(list(NOISE)).run(moved, tmp_path / "out") == figures
     files = sorted(path.relative_to(out) for path in out.rglob("*") if path.is_file())

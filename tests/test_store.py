@@ -131,7 +131,9 @@ def test_twenty_kills_at_random_moments_end_with_the_same_tables(tmp_path: Path,
     length = time.monotonic() - start
     rng = random.Random(0)
     for _ in range(20):
-        process = subprocess.Popen(command, env=environment(tmp_path / "killed"), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            command, env=environment(tmp_path / "killed"), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+        )
         time.sleep(rng.uniform(0.5, 1.0) * length)
         process.send_signal(signal.SIGKILL)
         process.wait()

@@ -12,7 +12,6 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from zelo.errors import BadInput
-from zelo.records import document_texts
 
 
 class Embedding(nn.Module):
@@ -33,6 +32,7 @@ class Embedding(nn.Module):
     def load(self, backbone: Any, checkpoint: Path | None) -> None:
         """Makes the query encoder from the backbone; trained weights come from `checkpoint`/weights.safetensors."""
         self.backbone = backbone
+        self.tokenizer = backbone.tokenizer()
         self.query = backbone.network()
         width = self.query.config.hidden_size
         self.matrix = nn.Parameter(torch.zeros(width, width)) if self.document_matrix else None
@@ -46,12 +46,14 @@ class Embedding(nn.Module):
 
     def prepare(self, documents: pa.Table) -> None:
         """Takes the backbone's document vectors [N, dim] from its cache."""
-        vectors = torch.from_numpy(np.array(self.backbone.documents(document_texts(documents)).pooled, np.float32))
+        vectors = torch.from_numpy(np.array(self.backbone.documents(documents).pooled, np.float32))
         self.register_buffer("documents", vectors, persistent=False)
 
     def collate(self, queries: list[str], doc_rows: np.ndarray) -> dict[str, Tensor]:
         """Token ids and mask [B, L] of B queries, and `doc_rows` [B, D], -1 where there is no document."""
-        batch = self.backbone.tokenize_queries(queries)
+        texts = [self.backbone.query_prompt + query for query in queries]
+        length = self.backbone.query_length
+        batch = self.tokenizer(texts, truncation=True, max_length=length, padding=True, return_tensors="pt")
         return {**batch, "doc_rows": torch.from_numpy(doc_rows.astype(np.int64))}
 
     def encode(self, batch: Mapping[str, Tensor]) -> Tensor:
@@ -92,4 +94,5 @@ class Embedding(nn.Module):
             dense.linear.weight.data.copy_(self.matrix.data)
             routes[1] += [dense, Normalize()]
         router = Router.for_query_document(query_modules=routes[0], document_modules=routes[1])
-        SentenceTransformer(modules=[router], device="cpu").save_pretrained(str(folder))
+        prompts = {"query": self.backbone.query_prompt, "document": self.backbone.document_prompt}
+        SentenceTransformer(modules=[router], prompts=prompts, device="cpu").save_pretrained(str(folder))

@@ -12,7 +12,6 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from zelo.errors import BadInput
-from zelo.records import document_texts
 
 
 class LateInteraction(nn.Module):
@@ -32,6 +31,7 @@ class LateInteraction(nn.Module):
     def load(self, backbone: Any, checkpoint: Path | None) -> None:
         """Makes the query encoder from the backbone; trained weights come from `checkpoint`/weights.safetensors."""
         self.backbone = backbone
+        self.tokenizer = backbone.tokenizer()
         self.query = backbone.network()
         if checkpoint:
             self.load_state_dict(load_file(checkpoint / "weights.safetensors"))
@@ -42,7 +42,7 @@ class LateInteraction(nn.Module):
 
     def prepare(self, documents: pa.Table) -> None:
         """Opens the backbone's document token vectors [T, dim], which stay on disk."""
-        self.vectors = self.backbone.documents(document_texts(documents))
+        self.vectors = self.backbone.documents(documents)
 
     def collate(self, queries: list[str], doc_rows: np.ndarray) -> dict[str, Tensor]:
         """Queries as token ids and mask [B, L]; the token vectors of the documents of `doc_rows` [B, D] one after another."""
@@ -50,9 +50,11 @@ class LateInteraction(nn.Module):
         rows = np.maximum(doc_rows, 0)
         lengths = np.where(doc_rows >= 0, offsets[rows + 1] - offsets[rows], 0)
         tokens = np.concatenate(
-            [self.vectors.tokens[offsets[row] : offsets[row + 1]] for row in doc_rows[doc_rows >= 0]]
+            [self.vectors.vectors[offsets[row] : offsets[row + 1]] for row in doc_rows[doc_rows >= 0]]
         )
-        batch = self.backbone.tokenize_queries(queries)
+        texts = [self.backbone.query_prompt + query for query in queries]
+        length = self.backbone.query_length
+        batch = self.tokenizer(texts, truncation=True, max_length=length, padding=True, return_tensors="pt")
         return {**batch, "tokens": torch.from_numpy(tokens), "lengths": torch.from_numpy(lengths)}
 
     def encode(self, batch: Mapping[str, Tensor]) -> Tensor:
@@ -85,5 +87,6 @@ class LateInteraction(nn.Module):
         document = Transformer(source, max_seq_length=self.backbone.max_length)
         router = Router.for_query_document(query_modules=[query], document_modules=[document])
         modules = [router, Normalize(module_input_name="token_embeddings"), MultiVectorMask()]
-        encoder = MultiVectorEncoder(modules=modules, similarity_fn_name="meanmaxsim", device="cpu")
+        prompts = {"query": self.backbone.query_prompt, "document": self.backbone.document_prompt}
+        encoder = MultiVectorEncoder(modules=modules, similarity_fn_name="meanmaxsim", prompts=prompts, device="cpu")
         encoder.save_pretrained(str(folder))

@@ -9,6 +9,7 @@ import pyarrow as pa
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from transformers import AutoModelForSequenceClassification
 
 from zelo.errors import BadInput
 from zelo.records import document_texts
@@ -34,7 +35,9 @@ class Pointwise(nn.Module):
         """Puts a one-label head on the backbone; trained weights come from `checkpoint`/weights.safetensors."""
         self.backbone = backbone
         self.tokenizer = backbone.tokenizer()
-        self.network = backbone.classifier()
+        self.network = AutoModelForSequenceClassification.from_pretrained(
+            backbone.folder(), num_labels=1, dtype="float32", use_safetensors=True, local_files_only=True, trust_remote_code=False
+        ).eval()
         if checkpoint:
             self.load_state_dict(load_file(checkpoint / "weights.safetensors"))
 

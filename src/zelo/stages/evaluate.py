@@ -55,7 +55,6 @@ class Evaluate:
     first_stages: list[str]  # systems that search by themselves without training
     students: dict[str, list[str]]  # system -> baselines, or `best-first-stage`; the last present is the main result
     first_stage_of: dict[str, str]  # system -> what found its candidates; a system not named here searched by itself
-    domain: str
     resamples: int  # of the bootstrap and of the permutation test
     seed: int
 
@@ -92,7 +91,7 @@ class Evaluate:
         verdicts: list[dict[str, Any]] = []
         for one in measured:  # the verdicts that stay are those of the last split: test where it has labels
             p, differences = self._test(one, pairs)
-            rows += self._rows(one, pairs, p)
+            rows += self._rows(one, pairs, p, tables[DATA].manifest["name"])
             verdicts = [_verdict(one, pair, p[one.primary, i], differences[i]) for i, pair in enumerate(pairs)]
         _write(out, rows, verdicts, choice, measured, runs)
         return self._figures(measured, rows, choice, runs)
@@ -135,7 +134,7 @@ class Evaluate:
         interval = bootstrap(primary, self.resamples, self.seed)
         return corrected, np.stack([primary.mean(axis=1), *interval], axis=1)
 
-    def _rows(self, one: "Measured", pairs: list[tuple[str, str]], p: np.ndarray) -> list[dict[str, Any]]:
+    def _rows(self, one: "Measured", pairs: list[tuple[str, str]], p: np.ndarray, domain: str) -> list[dict[str, Any]]:
         """METRIC rows of one split: a student has one per baseline, any other system one, without baseline or p-value."""
         systems, metrics, queries = one.values.shape
         low, high = bootstrap(one.values.reshape(-1, queries), self.resamples, self.seed)
@@ -152,7 +151,7 @@ class Evaluate:
                     "split": one.split,
                     "first_stage": finders.get(system, system),
                     "protocol": one.protocol,
-                    "domain": self.domain,
+                    "domain": domain,
                     "value": value,
                     "ci_low": ci_low,
                     "ci_high": ci_high,

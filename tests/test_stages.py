@@ -1,0 +1,197 @@
+"""The stages from candidates to targets, with components made for the purpose."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+from zelo.errors import BadInput
+from zelo.graphs.random_cycles import RandomCycles
+from zelo.records import ANSWERED, CANDIDATE, DOCUMENT, EXAMPLE, QUERY, STATUSES, Outcomes, Questions
+from zelo.solvers.thurstone import Thurstone
+from zelo.stages.calibrate import Calibrate
+from zelo.stages.judge import Judge, Pools, presentation_order
+from zelo.stages.rate import Rate
+from zelo.stages.target import Target
+from zelo.store import Store, Table, write_parquet
+
+QUERIES, DOCUMENTS = 6, 9
+
+
+class First:
+    """Prefers the document with the smaller number, or, when biased, whatever it is shown first; fails at first."""
+
+    def __init__(self, name: str, *, fails: int = 0, bias: bool = False) -> None:
+        self.name, self.fails, self.bias = name, fails, bias
+        self.asked: list[tuple[str, str, str]] = []
+
+    def compare(self, questions: Questions) -> Outcomes:
+        a = questions.doc_a.to_pylist()
+        b = questions.doc_b.to_pylist()
+        self.asked += list(zip(questions.query_id.to_pylist(), a, b, strict=True))
+        p = np.full(len(a), 0.75) if self.bias else 1 / (1 + np.exp(number(a) - number(b)))
+        failed = np.arange(len(a)) < self.fails
+        self.fails = 0
+        status = np.where(failed, STATUSES.index("failed"), 0).astype(np.int32)
+        return Outcomes(
+            question=np.arange(len(a)),
+            judge=pa.DictionaryArray.from_arrays(pa.array(np.zeros(len(a), np.int32)), pa.array([self.name])),
+            p=np.where(failed, np.nan, p).astype(np.float32),
+            status=pa.DictionaryArray.from_arrays(pa.array(status), pa.array(STATUSES)),
+            tokens=np.ones(len(a), np.int32),
+            cost=np.full(len(a), 0.01),
+        )
+
+
+def number(ids: list[str]) -> np.ndarray:
+    return np.array([int(name[1:]) for name in ids])
+
+
+class Both:
+    def __init__(self, *members: First) -> None:
+        self.name = "both"
+        self.members = {member.name: member for member in members}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path)
+
+
+@pytest.fixture
+def data(store: Store) -> dict[str, Table]:
+    def load(out: Path, earlier: object) -> dict[str, object]:
+        splits = ["train", "train", "train", "train", "dev", "test"]
+        queries = {"query_id": [f"q{i}" for i in range(QUERIES)], "text": ["?"] * QUERIES, "split": splits}
+        documents = {
+            "doc_id": [f"d{i}" for i in range(DOCUMENTS)],
+            "title": [""] * DOCUMENTS,
+            "text": ["."] * DOCUMENTS,
+        }
+        write_parquet(pa.table(queries), QUERY, out, "queries")
+        write_parquet(pa.table(documents), DOCUMENT, out, "documents")
+        return {}
+
+    def retrieve(out: Path, earlier: object) -> dict[str, object]:
+        rows = [
+            (f"q{q}", f"d{d}", rank, 1.0 / (rank + 1)) for q in range(QUERIES) for rank, d in enumerate(range(9 - q))
+        ]
+        columns = zip(*rows, strict=True)
+        write_parquet(
+            pa.table(dict(zip(CANDIDATE.names, map(list, columns), strict=True))), CANDIDATE, out, "candidates"
+        )
+        return {}
+
+    return {"data": store.obtain("load", "l", load)[0], "candidates": store.obtain("retrieve", "r", retrieve)[0]}
+
+
+def judged(store: Store, data: dict[str, Table], judge: object, identity: str = "j") -> Table:
+    stage = Judge(inputs={}, graph=RandomCycles(degree=4), judge=judge, top_k=9, seed=0)
+    table, _ = store.obtain(
+        "judge", identity, lambda out, partial: stage.run(data | ({"partial": partial} if partial else {}), out)
+    )
+    return table
+
+
+def test_order_is_drawn_per_judge_and_undone(store: Store, data: dict[str, Table]) -> None:
+    one, two = First("one"), First("two")
+    outcomes = judged(store, data, Both(one, two)).read("outcomes")
+    assert set(outcomes["judge"].to_pylist()) == {"one", "two"}
+    right = pc.equal(pc.greater(outcomes["p"], 0.5), pc.less(outcomes["doc_a"], outcomes["doc_b"]))
+    assert pc.all(right).as_py()
+    share = pc.mean(pc.cast(outcomes["swapped"], pa.float64())).as_py()
+    assert 0.3 < share < 0.7
+    assert {(q, *sorted((a, b))) for q, a, b in one.asked} == {(q, *sorted((a, b))) for q, a, b in two.asked}
+    assert one.asked != two.asked
+
+
+def test_presentation_order_depends_on_the_pair_alone() -> None:
+    queries = pa.table({"query_id": ["q0", "q1"], "text": ["", ""], "split": ["train", "train"]})
+    documents = pa.table({"doc_id": ["d0", "d1", "d2"], "title": [""] * 3, "text": [""] * 3})
+
+    def questions(q: list[int], a: list[int], b: list[int]) -> Questions:
+        arrays = [np.array(column, np.int32) for column in (q, a, b)]
+        return Questions(queries, documents, *arrays, repeat=np.zeros(len(q), np.int16))
+
+    forward = presentation_order(questions([0, 1, 0], [0, 1, 2], [1, 2, 0]), "j", 0)
+    backward = presentation_order(questions([0, 1, 0], [1, 2, 0], [0, 1, 2]), "j", 0)
+    assert (forward == ~backward).all()  # the same document is shown first, whichever way the edge points
+    assert presentation_order(questions([1], [1], [2]), "j", 0)[0] == forward[1]
+
+
+def test_a_failure_is_no_vote_and_is_asked_again(store: Store, data: dict[str, Table]) -> None:
+    judge = First("one", fails=3)
+    partial = judged(store, data, judge)
+    assert partial.partial
+    outcomes = partial.read("outcomes")
+    missing = outcomes.filter(pc.not_equal(outcomes["status"], ANSWERED))
+    assert len(missing) == 3
+    assert missing["p"].null_count == 3
+    before = len(judge.asked)
+    whole = judged(store, data, judge)
+    assert not whole.partial
+    columns = (missing[name].to_pylist() for name in ("query_id", "doc_a", "doc_b"))
+    assert {(q, *sorted((a, b))) for q, a, b in judge.asked[before:]} == {
+        (q, *sorted((a, b))) for q, a, b in zip(*columns, strict=True)
+    }
+    assert whole.read("outcomes")["p"].null_count == 0
+
+
+def test_ratings_follow_the_judge_and_need_a_quorum(store: Store, data: dict[str, Table]) -> None:
+    outcomes = judged(store, data, Both(First("one"), First("two", fails=5)))
+    solver = Thurstone(ridge=0.1, tolerance=1e-8, max_steps=50)
+
+    def rated(quorum: int) -> Table:
+        stage = Rate(inputs={}, solver=solver, quorum=quorum)
+        return store.obtain("rate", str(quorum), lambda out, _: stage.run({"outcomes": outcomes}, out))[0]
+
+    ratings = rated(1).read("ratings")
+    for query in range(QUERIES):
+        rows = ratings.filter(pc.equal(ratings["query_id"], f"q{query}")).sort_by([("rating", "descending")])
+        assert rows["doc_id"].to_pylist() == sorted(rows["doc_id"].to_pylist())
+        assert abs(pc.sum(rows["rating"]).as_py()) < 1e-9
+    assert rated(2).manifest["pairs_below_quorum"] == 5
+    with pytest.raises(BadInput, match="quorum of 3"):
+        rated(3)
+
+
+def test_the_mean_of_the_judges_is_what_is_rated(store: Store, data: dict[str, Table]) -> None:
+    """A judge that always takes what it sees first is undone to 0.75 or 0.25, so half of its votes cancel."""
+    biased = judged(store, data, First("biased", bias=True), "b").read("outcomes")
+    assert set(np.round(biased["p"].to_numpy(), 3)) == {0.25, 0.75}
+    assert pc.all(pc.equal(pc.equal(biased["p"], 0.25), biased["swapped"])).as_py()
+
+
+def test_targets_carry_the_split_of_their_query(store: Store, data: dict[str, Table]) -> None:
+    from zelo.calibrators.none import NoCalibration
+    from zelo.targets.link import Link
+
+    outcomes = judged(store, data, First("one"))
+    solver = Thurstone(ridge=0.1, tolerance=1e-8, max_steps=50)
+    rate, calibrate = Rate(inputs={}, solver=solver, quorum=1), Calibrate(inputs={}, calibrator=NoCalibration())
+    target = Target(inputs={}, target=Link(temperature=1.0), solver=solver)
+    rated, _ = store.obtain("rate", "x", lambda out, _: rate.run({"outcomes": outcomes}, out))
+    calibrated, _ = store.obtain("calibrate", "x", lambda out, _: calibrate.run({"ratings": rated}, out))
+    assert calibrated.read("ratings").equals(rated.read("ratings"))
+    examples, _ = store.obtain("target", "x", lambda out, _: target.run(data | {"ratings": calibrated}, out))
+    table = examples.read("examples")
+    assert table.schema.equals(EXAMPLE)
+    assert dict(zip(table["query_id"].to_pylist(), table["split"].to_pylist(), strict=True))["q4"] == "dev"
+    assert 0 <= pc.min(table["target"]).as_py() < 0.5 < pc.max(table["target"]).as_py() <= 1
+
+
+def test_a_degree_above_the_candidates_is_bad_input_or_all_pairs(store: Store, data: dict[str, Table]) -> None:
+    with pytest.raises(BadInput, match="degree=10 is above top_k - 1 = 8"):
+        Judge(inputs={}, graph=RandomCycles(degree=10), judge=First("one"), top_k=9, seed=0)
+    table = judged(store, data, First("one"))
+    assert table.manifest["queries_with_all_pairs"] == 2  # q4 and q5 have 5 and 4 candidates
+
+
+def test_a_candidate_named_twice_counts_once() -> None:
+    candidates = pa.table({"query_id": ["q1", "q0", "q1", "q1"], "doc_id": ["d2", "d0", "d2", "d1"]})
+    queries = pa.table({"query_id": ["q0", "q1"]})
+    pools = Pools.of(candidates, queries, pa.table({"doc_id": ["d0", "d1", "d2"]}))
+    assert pools.sizes.tolist() == [1, 2]
+    assert pools.doc_row.tolist() == [0, 2, 1]
