@@ -8,6 +8,7 @@ import re
 import sys
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -29,27 +30,63 @@ def config_folder() -> Path:
 @hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="config")
 def app(config: DictConfig) -> float | None:
     """One job: runs the stages up to `until`; returns nDCG@10 of the system that `optimize` names, for a sweep."""
+    from zelo.tracking.run_folder import discard_if_empty
+
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    try:
+        return job(config, folder)
+    finally:
+        discard_if_empty(folder)  # Hydra makes it before anything is known to be right
+
+
+def job(config: DictConfig, folder: Path) -> float | None:
+    """Checks everything, then runs; from then on the run folder says how far it came, even where it fails."""
     from zelo import pipeline
     from zelo.store import Store
     from zelo.tracking import run_folder, terminal
+    from zelo.tracking.figures import Figures
 
-    folder = Path(HydraConfig.get().runtime.output_dir)
     if "folder" in config.logger:
         config.logger.folder = str(folder)
     steps = pipeline.assemble(config)
+    terminal.check_optimize(steps, config.optimize)
+    logger = pipeline.build(OmegaConf.to_container(config.logger, resolve=True), "logger")
     store = Store.default()
     if config.plan:
         terminal.print_plan(steps, store)
         return None
-    run = run_folder.RunFolder(folder, OmegaConf.to_yaml(config, resolve=True), config.seed)
+    described = composed(config)
+    run = run_folder.RunFolder(folder, OmegaConf.to_yaml(described), config.seed)
     store.register_run(folder)
-    result = None
-    for result, name in pipeline.run(steps, store):
-        terminal.print_stage(result, name)
-        run.write_manifest(result, pipeline.versions())
-    assert result is not None
-    run.publish(result)
+    try:
+        logger.start(described)
+        result = None
+        for result, name in pipeline.run(steps, store):
+            terminal.print_stage(result, name)
+            run.write_manifest(result, pipeline.versions())
+        assert result is not None
+        run.publish(result, config.optimize)
+        logger.finish(Figures.of(result))
+    except BaseException as error:
+        run.fail(error)
+        logger.fail()
+        raise
     return terminal.print_results(result, folder, config.optimize)
+
+
+def composed(config: DictConfig) -> Any:
+    """The config with every reference resolved but those to the environment, and without any secret."""
+    from zelo.tracking import redact
+
+    def keep(node: Any) -> Any:
+        if isinstance(node, dict):
+            return {key: keep(item) for key, item in node.items()}
+        if isinstance(node, list):
+            return [keep(item) for item in node]
+        # An escaped reference resolves to itself, wherever it is copied to.
+        return node.replace("${", "\\${") if isinstance(node, str) and "${oc.env:" in node else node
+
+    return redact.tree(OmegaConf.to_container(OmegaConf.create(keep(OmegaConf.to_container(config))), resolve=True))
 
 
 def main() -> int:

@@ -31,13 +31,13 @@ from zelo.store import Store, Table, hash_json
 
 # A component of zelo is a class that its own module defines, in one of these packages.
 OWN = re.compile(
-    r"zelo\.(datasets|retrievers|backbones|graphs|judges|solvers|calibrators|targets|models|losses|metrics|training|stages)"
+    r"zelo\.(datasets|retrievers|backbones|graphs|judges|solvers|calibrators|targets|models|losses|metrics|training|stages|tracking)"
     r"\.(\w+)\.([A-Z]\w*)"
 )
 FOREIGN = frozenset({"torch.optim.AdamW"})
 ALLOW_VARIABLE = "ZELO_ALLOW"  # packages of a user's own components, separated by commas
 
-NOT_IDENTITY = frozenset({"hardware"})  # fields of a stage that cannot change its result
+NOT_IDENTITY = frozenset({"hardware", "logger"})  # fields of a stage that cannot change its result
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def assemble(config: DictConfig) -> list[Step]:
     assert isinstance(stages, dict)
     steps: dict[str, Step] = {}
     for name in _order(stages, config.until):
-        stage = _build(stages[name], name)
+        stage = build(stages[name], f"stages.{name}")
         inputs = dict(stages[name]["inputs"])
         recipe = _recipe({k: v for k, v in stages[name].items() if k not in NOT_IDENTITY | {"inputs"}}, stage)
         identity = hash_json(
@@ -143,8 +143,9 @@ def _ancestors(graph: Mapping[str, set[str]], name: str) -> set[str]:
     return {name}.union(*(_ancestors(graph, source) for source in graph[name]))
 
 
-def _build(node: dict[str, Any], stage: str) -> Any:
-    check_targets(node, f"stages.{stage}")
+def build(node: Any, place: str) -> Any:
+    """The object that a resolved config describes, if it may be made. place: where it stands, for the error."""
+    check_targets(node, place)
     try:
         return hydra.utils.instantiate(node, _convert_="all")
     except InstantiationException as error:
@@ -153,7 +154,7 @@ def _build(node: dict[str, Any], stage: str) -> Any:
             cause = cause.__cause__
         if cause is not None:
             raise cause from error
-        raise BadInput(f"stage {stage} cannot be built: {error}") from error
+        raise BadInput(f"{place} cannot be built: {error}") from error
 
 
 def check_targets(node: Any, place: str) -> None:

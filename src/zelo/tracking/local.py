@@ -1,0 +1,34 @@
+"""Writes what students log into the run folder, as JSON lines."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from zelo.errors import BadInput
+from zelo.tracking.figures import Figures
+
+
+@dataclass(frozen=True, kw_only=True)
+class Local:
+    """Appends to log.jsonl. The run's config and figures need no second home: they lie in files beside it."""
+
+    folder: str | None  # the run folder; filled in by the command
+
+    def lightning(self, name: str) -> list[Any]:
+        """Lightning loggers for the student of that name."""
+        from zelo.tracking.json_lines import JsonLines
+
+        if self.folder is None:
+            raise BadInput(
+                "logger.folder is not set; the command sets it to the run folder, a notebook has to name one."
+            )
+        return [JsonLines(Path(self.folder) / "log.jsonl", name)]
+
+    def start(self, config: dict[str, Any]) -> None:
+        """The run begins."""
+
+    def finish(self, figures: Figures | None) -> None:
+        """The run has ended well."""
+
+    def fail(self) -> None:
+        """The run has failed or was interrupted."""

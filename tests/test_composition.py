@@ -1,0 +1,219 @@
+"""What conf/ promises: yaml keys are signatures, every option builds, identity is content, and only components are made."""
+
+import importlib
+import inspect
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from zelo import pipeline
+from zelo.errors import BadInput
+from zelo.main import config_folder
+
+CONF = config_folder()
+WIRING = {"pipeline", "experiment", "sweep"}  # groups that hold no component
+
+# Groups whose classes live with the part that uses them, not in a folder of their own.
+ROOMS = {
+    "optimizer": "torch.optim",
+    "scheduler": "zelo.training",
+    "loader": "zelo.training",
+    "trainer": "zelo.training",
+    "hardware": "zelo.training",
+    "logger": "zelo.tracking",
+}
+PLURALS = {"loss": "losses"}
+UNLIKE_THEIR_FILE = {"zelo.calibrators.none.NoCalibration", "zelo.training.batches.QueryBatches"}
+
+OPTIONS = sorted(path.relative_to(CONF).with_suffix("").as_posix() for path in CONF.glob("*/*.yaml"))
+COMPONENTS = [option for option in OPTIONS if option.partition("/")[0] not in WIRING]
+REQUIRED = {"dataset.path", "retriever.path", "judge.path"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def hydra_session() -> Iterator[None]:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        yield
+
+
+def composed(*overrides: str) -> DictConfig:
+    """The whole config, as the command would see it."""
+    config = compose("config", list(overrides), return_hydra_config=True)
+    HydraConfig.instance().set_config(config)
+    return config
+
+
+def component(option: str) -> dict[str, Any]:
+    """One option of one group alone, the groups that it mounts filled in."""
+    group = option.partition("/")[0]
+    config = compose(None, [f"+{group}={option.partition('/')[2]}"])
+    node = OmegaConf.to_container(config[group])
+    assert isinstance(node, dict)
+    return node
+
+
+def targets(node: Any) -> Iterator[dict[str, Any]]:
+    """Every part of a config that becomes an object."""
+    if isinstance(node, dict):
+        if "_target_" in node:
+            yield node
+        for item in node.values():
+            yield from targets(item)
+    elif isinstance(node, list):
+        for item in node:
+            yield from targets(item)
+
+
+def check_keys(node: dict[str, Any]) -> None:
+    module, _, name = node["_target_"].rpartition(".")
+    found = getattr(importlib.import_module(module), name)
+    keys = {key for key in node if not re.fullmatch(r"_\w+_", key)}
+    parameters = inspect.signature(found).parameters if "__init__" in vars(found) else {}  # else nn.Module's (*args)
+    fields = set(parameters)
+    if module.startswith("zelo."):
+        assert found.__module__ == module, f"{module} does not define {name}"
+        assert keys == fields, f"{node['_target_']}: yaml and signature differ in {sorted(keys ^ fields)}"
+        kinds = {parameter.kind for parameter in parameters.values()}
+        assert kinds <= {inspect.Parameter.KEYWORD_ONLY}, f"{name} takes arguments by position"
+    else:
+        assert keys <= fields, f"{node['_target_']} does not take {sorted(keys - fields)}"
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("beir")
+    (folder / "corpus.jsonl").write_text(
+        "".join(f'{{"_id": "d{n}", "title": "", "text": "word{n} and word{n + 1}"}}\n' for n in range(6))
+    )
+    (folder / "queries.jsonl").write_text('{"_id": "q1", "text": "word1"}\n{"_id": "q2", "text": "word3"}\n')
+    return folder
+
+
+@pytest.mark.parametrize("option", COMPONENTS)
+def test_a_component_yaml_is_its_signature(option: str) -> None:
+    nodes = list(targets(component(option)))
+    assert nodes, f"{option} makes nothing"
+    for node in nodes:
+        check_keys(node)
+
+
+@pytest.mark.parametrize("option", COMPONENTS)
+def test_an_option_composes_and_builds(option: str, corpus: Path) -> None:
+    node = component(option)
+    for part in targets(node):
+        part.update({key: str(corpus) for key, value in part.items() if value == "???"})
+    assert pipeline.build(node, option) is not None
+
+
+@pytest.mark.parametrize("option", COMPONENTS)
+def test_the_naming_law(option: str) -> None:
+    """Folder plural = group singular; the module is the class in snake case. A preset is a second yaml on a class."""
+    group = option.partition("/")[0]
+    target = component(option)["_target_"]
+    module, _, name = target.rpartition(".")
+    room, _, file = module.rpartition(".")
+    if not module.startswith("zelo."):
+        assert module == ROOMS[group]
+    else:
+        assert room == ROOMS.get(group, f"zelo.{PLURALS.get(group, group + 's')}")
+        assert file.replace("_", "") == name.lower() or target in UNLIKE_THEIR_FILE
+
+
+@pytest.mark.parametrize("option", [option for option in OPTIONS if option not in COMPONENTS])
+def test_wiring_composes_and_its_stages_are_their_signatures(option: str, corpus: Path) -> None:
+    group, _, name = option.partition("/")
+    config = composed(f"{group if group in ('pipeline', 'experiment') else '+' + group}={name}")
+    for place in REQUIRED:
+        if OmegaConf.is_missing(config, place):
+            OmegaConf.update(config, place, str(corpus))
+    for node in OmegaConf.to_container(config.stages, resolve=True).values():  # type: ignore[union-attr]
+        if node is not None:
+            check_keys(node)
+    assert pipeline.assemble(config)
+
+
+def test_interpolation_lives_in_wiring_diagrams_only() -> None:
+    for path in CONF.rglob("*.yaml"):
+        if path.parent == CONF / "pipeline":
+            continue
+        content = yaml.safe_load(path.read_text())
+        if path == CONF / "config.yaml":
+            content.pop("hydra")
+        assert "${" not in yaml.safe_dump(content), f"{path} interpolates"
+
+
+def test_hardware_is_outside_identity() -> None:
+    cpu, gpu = (
+        [(step.name, step.identity) for step in pipeline.assemble(composed(f"hardware={name}"))]
+        for name in ("cpu", "gpu")
+    )
+    assert cpu == gpu
+
+
+def test_a_dataset_is_its_content_not_its_path(corpus: Path, tmp_path: Path) -> None:
+    def identity(folder: Path) -> str:
+        return pipeline.assemble(composed("dataset=beir", f"dataset.path={folder}", "until=load"))[0].identity
+
+    copy = tmp_path / "elsewhere"
+    shutil.copytree(corpus, copy)
+    assert identity(copy) == identity(corpus)
+    with (copy / "corpus.jsonl").open("a") as file:
+        file.write('{"_id": "d9", "title": "", "text": "one more"}\n')
+    assert identity(copy) != identity(corpus)
+
+
+def test_each_choice_that_matters_is_inside_identity() -> None:
+    def last(*overrides: str) -> str:
+        return pipeline.assemble(composed("until=rate", "retriever=bm25", "judge=lexical", *overrides))[-1].identity
+
+    plain = last()
+    for override in ("seed=1", "graph.degree=4", "solver=bradley_terry", "top_k=50"):
+        assert last(override) != plain, f"{override} would be served an old answer"
+    for override in ("name=other", "debug=true", "optimize=teacher", "target=quantile"):
+        assert last(override) == plain, f"{override} would do the same work again"
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "os.system",
+        "zelo.store.os.system",
+        "builtins.eval",
+        "subprocess.run",
+        "zelo.datasets.beir.json.loads",
+        "zelo.datasets.beir.Path",
+        "zelo.pipeline.Step",
+        "zelo.datasets.layout.read_queries",
+        "hydra.utils.call",
+        "torch.load",
+        "zelo",
+        "",
+    ],
+)
+def test_a_config_makes_components_only(target: str) -> None:
+    config = composed("until=load")
+    OmegaConf.update(config, "stages.load.dataset", {"_target_": target})
+    with pytest.raises(BadInput, match=r"stages\.load\.dataset") as caught:
+        pipeline.assemble(config)
+    assert repr(target) in str(caught.value)
+    assert pipeline.ALLOW_VARIABLE in str(caught.value)
+
+
+def test_only_the_environment_widens_the_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my_zelo_parts.py").write_text("class Mine:\n    pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    node = {"_target_": "my_zelo_parts.Mine"}
+    with pytest.raises(BadInput, match="my_zelo_parts"):
+        pipeline.check_targets(node, "solver")
+    monkeypatch.setenv(pipeline.ALLOW_VARIABLE, "another, my_zelo_parts".replace(" ", ""))
+    pipeline.check_targets(node, "solver")
+    with pytest.raises(BadInput):
+        pipeline.check_targets({"_target_": "my_zelo_parts_too.Mine"}, "solver")
