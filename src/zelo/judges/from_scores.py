@@ -1,0 +1,53 @@
+"""A judge that needs no API: a scorer's difference, made a probability."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from zelo.errors import BadInput
+from zelo.protocols import Scorer
+from zelo.records import Outcomes, Questions
+
+
+@dataclass(frozen=True, kw_only=True)
+class FromScores:
+    """P(a preferred to b) = sigmoid((s_a - s_b) / (tau * sd)): soft votes, for hard ones lose most of what a scorer knows.
+
+    sd is the standard deviation of the scorer's scores over the distinct documents asked about for that query in one call,
+    so ask all of a query's questions at once. Where all scores agree (sd 0) the answer is 1/2.
+    """
+
+    name: str
+    scorer: Scorer
+    tau: float
+
+    def __post_init__(self) -> None:
+        if self.tau <= 0:
+            raise BadInput(f"judge {self.name}: tau={self.tau} must be above 0; it is in standard deviations, try 2.")
+
+    def compare(self, questions: Questions) -> Outcomes:
+        """One answer per question. Raises BadInput for cross-query questions: scores of two queries do not compare."""
+        if questions.query_b_row is not None:
+            raise BadInput(
+                f"judge {self.name} scores within one query and cannot compare across queries; use calibrator=none."
+            )
+        width = questions.documents.num_rows
+        base = questions.query_row.astype(np.int64) * width
+        pairs, place = np.unique(np.concatenate([base + questions.a_row, base + questions.b_row]), return_inverse=True)
+        query_row, doc_row = np.divmod(pairs, max(width, 1))
+        scores = self.scorer.score(questions.queries, questions.documents, query_row, doc_row).astype(np.float64)
+        unit = _standardised(scores, query_row)[place]
+        difference = unit[: len(questions)] - unit[len(questions) :]
+        return Outcomes.answered(
+            self.name, 0.5 + 0.5 * np.tanh(difference / (2 * self.tau))
+        )  # the sigmoid, without overflow
+
+
+def _standardised(scores: np.ndarray, query_row: np.ndarray) -> np.ndarray:
+    """Scores [N] less their query's mean, in their query's standard deviations; 0 where the scores agree."""
+    query = np.unique(query_row, return_inverse=True)[1]
+    count = np.bincount(query)
+    centred = scores - (np.bincount(query, scores) / np.maximum(count, 1))[query]
+    sd = np.sqrt(np.bincount(query, centred**2) / np.maximum(count, 1))[query]
+    flat = sd <= 1e-6 * np.abs(scores)  # float32 scores that agree up to rounding
+    return np.where(flat, 0.0, centred / np.where(flat, 1.0, sd))

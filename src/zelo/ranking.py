@@ -1,0 +1,67 @@
+"""Ranked lists from columns of scores: the best k per query, ties by doc_id; what every first stage ends with."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from zelo.records import CANDIDATE
+
+ENTRIES_AT_ONCE = 1 << 24  # scores held in memory at a time
+
+
+def groups(rows: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """(value, positions where `rows` has it, ascending) for each distinct value of `rows` [N], ascending."""
+    order = np.argsort(rows, kind="stable")
+    values, first = np.unique(rows[order], return_index=True)
+    for value, positions in zip(values, np.split(order, first[1:]), strict=False):
+        yield int(value), positions
+
+
+def best(scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """(row, column) of the k largest of each row of `scores` [Q, D], and of whatever ties with the k-th."""
+    k = min(k, scores.shape[1])
+    row, column = np.nonzero(scores >= np.partition(scores, -k, axis=1)[:, -k, None])
+    return row, column
+
+
+def nearest(queries: np.ndarray, documents: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(query row, document row, cosine): the k nearest documents of each query, and what ties with the k-th.
+
+    queries: [Q, dim]; documents: [D, dim]; unit vectors. Exact; every pair is compared.
+    """
+    step = max(1, ENTRIES_AT_ONCE // max(1, len(documents)))
+    parts = []
+    for start in range(0, len(queries), step):
+        cosine = queries[start : start + step] @ documents.T
+        row, column = best(cosine, k)
+        parts.append((row + start, column, cosine[row, column]))
+    if not parts:
+        return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32)
+    return tuple(np.concatenate(columns) for columns in zip(*parts, strict=True))  # type: ignore[return-value]
+
+
+def ranked(
+    queries: pa.Table, documents: pa.Table, query_row: np.ndarray, doc_row: np.ndarray, score: np.ndarray, top_k: int
+) -> pa.Table:
+    """CANDIDATE rows: the `top_k` best of N scored pairs of each query, in the order of `queries`, ties by doc_id.
+
+    query_row, doc_row: [N] rows of the two tables, no pair twice; score: [N].
+    """
+    score = np.asarray(score, np.float32)  # ties are decided on what is stored
+    by_id = np.empty(documents.num_rows, np.int64)
+    sorted_rows = pc.sort_indices(documents["doc_id"])  # pyright: ignore[reportAttributeAccessIssue]
+    by_id[sorted_rows.to_numpy()] = np.arange(documents.num_rows)
+    order = np.lexsort((by_id[doc_row], -score, query_row))
+    query_row, doc_row, score = query_row[order], doc_row[order], score[order]
+    first = np.searchsorted(query_row, np.arange(queries.num_rows))
+    rank = np.arange(len(query_row)) - first[query_row]
+    keep = rank < top_k
+    columns = {
+        "query_id": queries["query_id"].take(pa.array(query_row[keep])),
+        "doc_id": documents["doc_id"].take(pa.array(doc_row[keep])),
+        "rank": pa.array(rank[keep].astype(np.int32)),
+        "score": pa.array(score[keep]),
+    }
+    return pa.table(columns, schema=CANDIDATE)
