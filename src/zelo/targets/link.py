@@ -1,0 +1,30 @@
+"""Targets by the solver's own link: how likely a document is preferred to an average one of its query."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from zelo import protocols
+from zelo.errors import BadInput
+
+
+@dataclass(frozen=True, kw_only=True)
+class Link:
+    """target = F(rating / temperature), F the link that the ratings were fitted with; weight 1.
+
+    A rating is the difference to the mean of the query's candidates (0), so at temperature 1 the target is the probability
+    that the document is preferred to one of that rating; above 1 targets are drawn towards 1/2.
+    """
+
+    temperature: float  # in units of ratings per unit of the link's argument
+
+    def __post_init__(self) -> None:
+        if not 0 < self.temperature < np.inf:
+            raise BadInput(f"target=link: temperature={self.temperature} must be positive and finite; try 1")
+
+    def targets(self, rating: np.ndarray, stderr: np.ndarray, link: protocols.Link) -> tuple[np.ndarray, np.ndarray]:
+        """(target in [0, 1], weight), each [N]. Raises BadInput naming the first rating that is not a number."""
+        bad = np.flatnonzero(~np.isfinite(rating))
+        if len(bad):
+            raise BadInput(f"target=link: rating number {bad[0]} is {rating[bad[0]]}; rate the queries again")
+        return link(rating / self.temperature), np.ones(len(rating))
