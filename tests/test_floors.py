@@ -1,0 +1,69 @@
+"""What the import contracts cannot say: what is loaded when, and that components of one family are strangers."""
+
+import ast
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from zelo.main import config_folder
+
+HEAVY = ("torch", "pytorch_lightning", "transformers", "sentence_transformers", "wandb", "matplotlib", "scipy.stats")
+
+START = f"""
+import sys, time
+start = time.perf_counter()
+import importlib, pkgutil
+import zelo.main, zelo.pipeline, zelo.stages, zelo.solvers, zelo.graphs, zelo.datasets, zelo.calibrators, zelo.targets
+for package in (zelo.stages, zelo.solvers, zelo.graphs, zelo.datasets, zelo.calibrators, zelo.targets):
+    for module in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
+        importlib.import_module(module.name)
+seconds = time.perf_counter() - start
+loaded = [name for name in {HEAVY!r} if name in sys.modules]
+print(f"start-up without torch: {{seconds:.2f}} s")
+sys.exit(f"loaded at start-up: {{', '.join(loaded)}}" if loaded else 0)
+"""
+
+
+def test_start_up_loads_nothing_heavy(capsys: pytest.CaptureFixture[str]) -> None:
+    done = subprocess.run([sys.executable, "-c", START], capture_output=True, text=True)
+    with capsys.disabled():
+        print(f"\n{done.stdout.strip()}")
+    assert done.returncode == 0, done.stderr
+
+
+def component_modules() -> dict[str, set[str]]:
+    """Group -> modules that its yaml files name."""
+    found: dict[str, set[str]] = {}
+    for path in config_folder().glob("*/*.yaml"):
+        target = (yaml.safe_load(path.read_text()) or {}).get("_target_", "")
+        if target.startswith("zelo."):
+            found.setdefault(path.parent.name, set()).add(target.rpartition(".")[0])
+    return found
+
+
+@pytest.mark.parametrize("group", sorted(component_modules()))
+def test_components_of_a_family_do_not_import_each_other(group: str) -> None:
+    modules = component_modules()[group]
+    for module in modules:
+        spec = importlib.util.find_spec(module)
+        assert spec is not None
+        assert spec.origin is not None
+        for node in ast.walk(ast.parse(Path(spec.origin).read_text())):
+            if isinstance(node, ast.ImportFrom):
+                assert node.module not in modules - {module}, f"{module} imports its sibling {node.module}"
+
+
+def test_every_init_but_the_top_one_is_empty() -> None:
+    top = Path(importlib.util.find_spec("zelo").origin or "")  # type: ignore[union-attr]
+    for path in top.parent.rglob("__init__.py"):
+        assert path == top or not path.read_text().strip(), f"{path} is not empty"
+
+
+def test_no_room_without_a_subject() -> None:
+    top = Path(importlib.util.find_spec("zelo").origin or "").parent  # type: ignore[union-attr]
+    names = {path.stem for path in top.rglob("*.py")} | {path.name for path in top.rglob("*") if path.is_dir()}
+    assert not names & {"utils", "util", "helpers", "helper", "common", "base", "manager", "misc"}
