@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from zelo.errors import ZeloError
+from zelo.tracking import sweep
 
 INTERRUPTED = 130
 
@@ -93,8 +94,12 @@ def main() -> int:
     """Runs Hydra and turns every error into one clear line and an exit status."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us, not to Hydra's own printer
     debug = "debug=true" in sys.argv[1:]
+    sweep.register_resolver()
     try:
         app()
+        sweep.discard_unused()
+        if sweep.CURRENT.failures:
+            raise sweep.CURRENT.failures[0]
     except KeyboardInterrupt:
         print("\nInterrupted. Finished stages are kept: the same command goes on from there.", file=sys.stderr)
         return INTERRUPTED

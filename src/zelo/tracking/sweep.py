@@ -1,0 +1,277 @@
+"""Sweeps and the list of all runs: a Hydra callback that writes down how each job ended, as it ends.
+
+Everything is read from the run folder that a job left, so that jobs may run in other processes. Files that several processes
+write are written under a lock on their folder.
+"""
+
+import csv
+import fcntl
+import io
+import json
+import os
+import re
+import shutil
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.experimental.callback import Callback
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from zelo.store import MANIFEST
+from zelo.tracking import redact
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+SWEEP_CSV, SWEEP_HTML = "sweep.csv", "sweep.html"
+INDEX_COLUMNS = ("time", "name", "overrides", "status", "system", "metric", "split", "protocol", "value", "seconds", "folder")
+TAIL_COLUMNS = ("seconds", "error", "folder")
+LONGEST_NAME = 100  # characters of a job's folder name
+BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
+
+
+@dataclass
+class Current:
+    """What this process runs: Hydra gives a callback no other way to speak to the command."""
+
+    varied: list[str] = field(default_factory=list)
+    folder: Path | None = None  # of the sweep
+    failures: list[Exception] = field(default_factory=list)
+    pid: int = 0
+
+
+CURRENT = Current()
+
+
+def register_resolver() -> None:
+    """Makes `${job_name:number,overrides}` known: what the folder of a sweep's job is called."""
+    OmegaConf.register_new_resolver("job_name", job_name, replace=True)
+
+
+def job_name(number: int, overrides: Sequence[str]) -> str:
+    """`<n>-<what was varied>`, at most 100 characters, of characters that no file system or shell minds."""
+    parts = [redact.text(part) for part in varied(overrides)]
+    named = [f"{key}={value.rstrip('/').rpartition('/')[2]}" for key, _, value in (part.partition("=") for part in parts)]
+    return re.sub(r"[^\w.,=@+-]+", "_", f"{number}-{','.join(named)}")[:LONGEST_NAME].rstrip("-,._")
+
+
+def varied(overrides: Sequence[str]) -> list[str]:
+    """The overrides of a job that are not the same for all jobs; all of them where this process did not start the sweep."""
+    plain = [str(override).lstrip("+~") for override in overrides]
+    return [part for part in plain if not CURRENT.varied or part.partition("=")[0] in CURRENT.varied]
+
+
+class Sweep(Callback):
+    """Keeps sweep.csv, sweep.html and the index up to date. index: a CSV file; runs in folders beneath its own are listed."""
+
+    def __init__(self, index: str) -> None:
+        self.index = Path(index).absolute()
+        self.start = time.time()
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """A single run begins."""
+        CURRENT.pid = os.getpid()
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """A sweep begins: finds out what is varied."""
+        CURRENT.pid = os.getpid()
+        CURRENT.folder = Path(config.hydra.sweep.dir).absolute()
+        params = config.hydra.sweeper.get("params") or {}
+        lines = [*(f"{key}={value}" for key, value in params.items()), *config.hydra.overrides.task]
+        parsed = OverridesParser.create().parse_overrides(lines)
+        CURRENT.varied = [
+            str(part.input_line).partition("=")[0].lstrip("+~") for part in parsed if part.is_sweep_override()
+        ]
+
+    def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Announces a job of a sweep."""
+        self.start = time.time()
+        if config.hydra.mode == RunMode.MULTIRUN:
+            # Hydra's own copy of the config: every job writes one that is resolved and free of secrets.
+            (Path(config.hydra.sweep.dir) / "multirun.yaml").unlink(missing_ok=True)
+            what = " ".join(redact.text(part) for part in varied(config.hydra.overrides.task))
+            print(f"\nJob {config.hydra.job.num}: {what}", flush=True)
+
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
+        """Writes the rows of a job. A failure is kept for the command, so that the other jobs go on and nothing is printed twice."""
+        error = _error(job_return)
+        folder = Path(config.hydra.runtime.output_dir)
+        manifest = _manifest(folder)
+        if config.hydra.mode == RunMode.MULTIRUN:
+            row = _row(config, manifest, error) | {"seconds": f"{time.time() - self.start:.1f}"}
+            record(Path(config.hydra.sweep.dir).absolute(), row)
+        if manifest and self.index.parent in folder.parents:
+            self._list(config, manifest, folder)
+        mine = CURRENT.pid == os.getpid()
+        simple = config.hydra.mode == RunMode.RUN or config.hydra.sweeper._target_ == BASIC_SWEEPER
+        if error is not None and mine and simple:  # other sweepers want to know
+            CURRENT.failures.append(error)
+            job_return.return_value = None
+            job_return.status = JobStatus.COMPLETED
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        """Shows the whole sweep."""
+        if CURRENT.folder and (CURRENT.folder / SWEEP_CSV).exists():
+            print_table(CURRENT.folder)
+
+    def _list(self, config: DictConfig, manifest: dict[str, Any], folder: Path) -> None:
+        overrides = " ".join(redact.text(str(part)) for part in config.hydra.overrides.task)
+        row = {"time": manifest["started"], "name": config.name, "overrides": overrides, "status": manifest["status"]}
+        row |= _main_figure(manifest) | {"seconds": f"{time.time() - self.start:.1f}"}
+        row["folder"] = str(folder.relative_to(self.index.parent))
+        with _locked(self.index.parent), self.index.open("a", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, INDEX_COLUMNS)
+            if file.tell() == 0:
+                writer.writeheader()
+            writer.writerow(row)
+
+
+def discard_unused() -> None:
+    """Removes the folder of a sweep whose jobs were never started: one of them could not be composed."""
+    folder = CURRENT.folder
+    if folder and [path.name for path in folder.glob("*")] == ["multirun.yaml"]:
+        shutil.rmtree(folder)
+
+
+def record(folder: Path, row: dict[str, str]) -> None:
+    """Adds a job's row to sweep.csv and writes sweep.html anew."""
+    with _locked(folder):
+        rows = [*(old for old in read(folder) if old["job"] != row["job"]), row]
+        rows.sort(key=lambda row: int(row["job"]))
+        names = list(dict.fromkeys(name for row in rows for name in row if name not in TAIL_COLUMNS))
+        text = io.StringIO()
+        writer = csv.DictWriter(text, [*names, *TAIL_COLUMNS], restval="")
+        writer.writeheader()
+        writer.writerows(rows)
+        _replace(folder / SWEEP_CSV, text.getvalue())
+        _replace(folder / SWEEP_HTML, page(folder.name, read(folder)))
+
+
+def read(folder: Path) -> list[dict[str, str]]:
+    """The rows of sweep.csv, in the order of the jobs; none where there is no such file yet."""
+    if not (folder / SWEEP_CSV).exists():
+        return []
+    with (folder / SWEEP_CSV).open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def best(rows: list[dict[str, str]]) -> str | None:
+    """The job whose system scored highest, where all jobs were measured alike; else None."""
+    found = [row for row in rows if row.get("value")]
+    if len({(row["metric"], row["split"], row["protocol"]) for row in found}) != 1:
+        return None
+    return max(found, key=lambda row: float(row["value"]))["job"]
+
+
+def page(title: str, rows: list[dict[str, str]]) -> str:
+    """sweep.html: one file that needs no network; every text is escaped."""
+    from zelo.tracking import report
+
+    names = list(rows[0]) if rows else []
+    columns = [name for name in names if name not in ("folder", "error") and any(row[name] for row in rows)]
+    template = report.environment().get_template("sweep.html.jinja")
+    return template.render(title=title, rows=rows, columns=columns, best=best(rows))
+
+
+def print_table(folder: Path) -> None:
+    """What was varied and what came out, on the terminal."""
+    from rich.console import Console
+
+    width = None if sys.stdout.isatty() else 100
+    console = Console(width=width, highlight=False, emoji=False, markup=False)
+    rows = read(folder)
+    console.print()
+    console.print(_table(rows, best(rows)))
+    for row in rows:
+        if row["error"]:
+            console.print(f"Job {row['job']} failed: {row['error']}", soft_wrap=True)
+    here = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
+    console.print(f"The sweep lies in {here}/ ({SWEEP_CSV}, {SWEEP_HTML}).", soft_wrap=True)
+
+
+def _table(rows: list[dict[str, str]], winner: str | None) -> "Table":
+    from rich.table import Table
+
+    names = list(rows[0])
+    system = next((row["system"] for row in rows if row.get("system")), "")
+    options = names[1 : names.index("status")]
+    measured = next((row for row in rows if row.get("value")), None)
+    title = f"{measured['metric']} on {measured['split']}" if measured else None
+    shown = [name for name in names if measured and name.startswith("zelo") and name != system]
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", title=title, title_justify="left", title_style="bold")
+    for name in ("job", *options):
+        table.add_column(name, overflow="fold")
+    for name in [system] * bool(measured) + shown + ["seconds"]:
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    for row in rows:
+        values = [_rounded(row.get(name)) for name in (["value"] * bool(measured) + shown)]
+        remark = "best" if row["job"] == winner else "" if row["status"] == "finished" else row["status"]
+        table.add_row(row["job"], *(row[name] for name in options), *values, row["seconds"], remark)
+    return table
+
+
+def _row(config: DictConfig, manifest: dict[str, Any], error: Exception | None) -> dict[str, str]:
+    """One job: what was varied, how it ended, and each system's value of the metric that decides."""
+    row = {"job": str(config.hydra.job.num)}
+    for part in varied(config.hydra.overrides.task):
+        key, _, value = part.partition("=")
+        row[key] = redact.text(value)
+    row["status"] = "failed" if error is not None else manifest.get("status", "planned")
+    row |= _main_figure(manifest)
+    values = manifest.get("figures", {}).get("values", {})
+    row |= {system: str(value) for system, value in values.items()}
+    folder = Path(config.hydra.runtime.output_dir).name if manifest else ""
+    return row | {"error": "" if error is None else redact.text(" ".join(str(error).split())), "folder": folder}
+
+
+def _main_figure(manifest: dict[str, Any]) -> dict[str, str]:
+    figures = manifest.get("figures", {})
+    value = figures.get("values", {}).get(figures.get("system"))
+    named = {name: figures.get(name) or "" for name in ("system", "metric", "split", "protocol")}
+    return named | {"value": "" if value is None else str(value)}
+
+
+def _error(job_return: JobReturn) -> Exception | None:
+    try:
+        with redirect_stderr(io.StringIO()):  # reading the value of a failed job prints, and raises what the job raised
+            _ = job_return.return_value
+    except Exception as error:
+        return error
+    return None
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    try:
+        return json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+
+
+def _rounded(value: str | None) -> str:
+    return f"{float(value):.3f}" if value else ""
+
+
+def _replace(path: Path, content: str) -> None:
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside.write_text(content, encoding="utf-8")
+    beside.replace(path)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """One process at a time; the lock is on the folder itself and ends with its process."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
