@@ -1,0 +1,77 @@
+"""Late interaction: each word piece of the query looks for its best counterpart in the document (MaxSim)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from zelo.backbones.encoder import Encoder, TokenVectors
+from zelo.errors import BadInput
+from zelo.progress import progress
+from zelo.ranking import groups, nearest, ranked
+
+
+@dataclass(frozen=True, kw_only=True)
+class LateInteraction:
+    """Mean over the query's tokens of the best cosine with a token of the document, in [-1, 1] (ColBERT, Khattab 2020).
+
+    With `idf` it is a weighted mean: ln((N + 1) / (df + 1)) of the token among the N documents, so that what every document
+    holds, such as [CLS] and [SEP], counts nothing; a query of such tokens alone is not weighted. `search` scores the `pool`
+    documents nearest by the pooled vectors; None scores all.
+    """
+
+    backbone: Encoder
+    idf: bool
+    pool: int | None
+
+    def __post_init__(self) -> None:
+        if self.pool is not None and self.pool < 1:
+            raise BadInput(f"late_interaction: pool={self.pool} must be 1 or more, or null for the whole corpus.")
+
+    def search(self, queries: pa.Table, documents: pa.Table, top_k: int) -> pa.Table:
+        """CANDIDATE rows, best first, ties by doc_id."""
+        pool = documents.num_rows if self.pool is None else max(self.pool, top_k)
+        left, right = self.backbone.queries(queries), self.backbone.documents(documents)
+        query_row, doc_row, _cosine = nearest(left.pooled, right.pooled, pool)
+        score = self.score(queries, documents, query_row, doc_row)
+        return ranked(queries, documents, query_row, doc_row, score, top_k)
+
+    def score(self, queries: pa.Table, documents: pa.Table, query_row: np.ndarray, doc_row: np.ndarray) -> np.ndarray:
+        """[N] float32 scores of N pairs. A document is read once, against all queries that ask for it."""
+        left, right = self.backbone.queries(queries), self.backbone.documents(documents)
+        tokens = np.asarray(left.vectors, np.float32)
+        weights = _weights(left, right) if self.idf else _uniform(left)
+        scores = np.empty(len(query_row), np.float32)
+        with progress("late interaction", len(scores), "pairs") as advance:
+            for doc, positions in groups(doc_row):
+                rows, first = _ranges(left.offsets, query_row[positions])
+                document = right.vectors[right.offsets[doc] : right.offsets[doc + 1]].astype(np.float32)
+                found = (tokens[rows] @ document.T).max(axis=1)
+                scores[positions] = np.add.reduceat(found * weights[rows], first)
+                advance(len(positions))
+        return scores
+
+
+def _ranges(offsets: np.ndarray, texts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Token rows of these texts, one text after the other, and where each of them starts among these rows."""
+    sizes = offsets[texts + 1] - offsets[texts]
+    first = np.cumsum(sizes) - sizes
+    return np.repeat(offsets[texts] - first, sizes) + np.arange(sizes.sum()), first
+
+
+def _uniform(queries: TokenVectors) -> np.ndarray:
+    """[T] float32 weight of each token of the queries; each query's sum to 1."""
+    sizes = np.diff(queries.offsets)
+    return np.repeat(1 / sizes, sizes).astype(np.float32)
+
+
+def _weights(queries: TokenVectors, documents: TokenVectors) -> np.ndarray:
+    """[T] float32 weight of each token of the queries by rarity among the documents; each query's sum to 1."""
+    document = np.repeat(np.arange(len(documents)), np.diff(documents.offsets))
+    vocabulary = int(max(documents.tokens.max(initial=0), queries.tokens.max(initial=0))) + 1
+    present = np.unique(document * vocabulary + documents.tokens) % vocabulary
+    frequency = np.bincount(present, minlength=vocabulary)
+    idf = np.log((len(documents) + 1) / (frequency + 1))[queries.tokens]
+    query = np.repeat(np.arange(len(queries)), np.diff(queries.offsets))
+    total = np.bincount(query, idf, minlength=len(queries))[query]
+    return np.where(total > 0, idf / np.where(total > 0, total, 1), _uniform(queries)).astype(np.float32)
