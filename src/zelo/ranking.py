@@ -11,9 +11,12 @@ from zelo.records import CANDIDATE
 ENTRIES_AT_ONCE = 1 << 24  # scores held in memory at a time
 
 
-def groups(rows: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    """(value, positions where `rows` has it, ascending) for each distinct value of `rows` [N], ascending."""
-    order = np.argsort(rows, kind="stable")
+def groups(rows: np.ndarray, within: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """(value, positions where `rows` has it) for each distinct value of `rows` [N], ascending; positions by `within` [N].
+
+    So whatever is computed from a group is the same to the last bit in any order of the N rows.
+    """
+    order = np.lexsort((within, rows))
     values, first = np.unique(rows[order], return_index=True)
     for value, positions in zip(values, np.split(order, first[1:]), strict=False):
         yield int(value), positions

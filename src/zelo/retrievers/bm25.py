@@ -59,7 +59,7 @@ class Bm25:
         result = np.zeros(len(query_row), np.float32)
         rows, places = np.unique(query_row, return_inverse=True)
         words = self._words(queries["text"].take(pa.array(rows)).to_pylist())
-        for place, positions in groups(places):
+        for place, positions in groups(places, doc_row):
             result[positions] = scores_of(words[place])[doc_row[positions]]
         return result
 

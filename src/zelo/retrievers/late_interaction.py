@@ -43,7 +43,7 @@ class LateInteraction:
         weights = _weights(left, right) if self.idf else _uniform(left)
         scores = np.empty(len(query_row), np.float32)
         with progress("late interaction", len(scores), "pairs") as advance:
-            for doc, positions in groups(doc_row):
+            for doc, positions in groups(doc_row, query_row):
                 rows, first = _ranges(left.offsets, query_row[positions])
                 document = right.vectors[right.offsets[doc] : right.offsets[doc + 1]].astype(np.float32)
                 found = (tokens[rows] @ document.T).max(axis=1)

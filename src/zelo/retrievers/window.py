@@ -42,7 +42,7 @@ class Window:
         pooled, right = np.asarray(self.backbone.queries(queries).pooled), self.backbone.documents(documents)
         scores = np.empty(len(query_row), np.float32)
         with progress("best window", len(scores), "pairs") as advance:
-            for doc, positions in groups(doc_row):
+            for doc, positions in groups(doc_row, query_row):
                 document = right.vectors[right.offsets[doc] : right.offsets[doc + 1]].astype(np.float32)
                 windows = _windows(document, self.width)
                 scores[positions] = (pooled[query_row[positions]] @ windows.T).max(axis=1)

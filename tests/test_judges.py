@@ -1,0 +1,117 @@
+"""Contract of judges that answer from scores, once per option."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from zelo.errors import BadInput
+from zelo.judges.ensemble import Ensemble
+from zelo.judges.from_scores import FromScores
+from zelo.records import ANSWERED, DOCUMENT, QUERY, Questions
+
+OPTIONS = ["lexical", "dense", "late_interaction", "window", "embedded"]
+QUERIES = pa.table(
+    {"query_id": ["sort", "file"], "text": ["sort a list of numbers", "delete a file"], "split": ["train", "test"]},
+    schema=QUERY,
+)
+DOCUMENTS = pa.table(
+    {
+        "doc_id": ["list.sort", "zip", "os.remove", "empty"],
+        "title": ["list.sort()", "zip(*iterables)", "os.remove(path)", ""],
+        "text": ["Sort the list.", "Pair up items.", "Delete a file.", ""],
+    },
+    schema=DOCUMENT,
+)
+
+
+def questions(query: list[int], a: list[int], b: list[int]) -> Questions:
+    columns = [np.array(column, np.int32) for column in (query, a, b)]
+    return Questions(QUERIES, DOCUMENTS, *columns, repeat=np.zeros(len(a), np.int16))
+
+
+def every_pair() -> Questions:
+    rows = [(q, a, b) for q in range(2) for a in range(4) for b in range(4) if a != b]
+    return questions(*(list(column) for column in zip(*rows, strict=True)))
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_contract(option: str, component: Callable[..., Any]) -> None:
+    judge = component(f"judge/{option}")
+    asked = every_pair()
+    answers = judge.compare(asked)
+    members = list(getattr(judge, "members", [judge.name]))
+    assert len(answers) == len(members) * len(asked)
+    assert sorted(set(answers.judge.to_pylist())) == sorted(members)
+    assert set(answers.status.to_pylist()) == {ANSWERED}
+    assert ((answers.p >= 0) & (answers.p <= 1)).all()
+    assert (answers.tokens == 0).all()
+    assert (answers.cost == 0).all()
+
+    by_pair = dict(zip(_keys(asked, answers), answers.p.tolist(), strict=True))
+    for (name, query, a, b), p in by_pair.items():
+        assert p + by_pair[name, query, b, a] == pytest.approx(1, abs=1e-6)
+    for name in members:
+        assert by_pair[name, 0, 0, 1] > 0.5  # list.sort for "sort a list of numbers"
+        assert by_pair[name, 1, 2, 1] > 0.5  # os.remove for "delete a file"
+
+    order = np.random.default_rng(0).permutation(len(asked))
+    shuffled = questions(*(column[order].tolist() for column in (asked.query_row, asked.a_row, asked.b_row)))
+    again = judge.compare(shuffled)
+    assert dict(zip(_keys(shuffled, again), again.p.tolist(), strict=True)) == by_pair
+
+
+def _keys(asked: Questions, answers: Any) -> list[tuple[str, int, int, int]]:
+    row = answers.question
+    columns = (asked.query_row[row].tolist(), asked.a_row[row].tolist(), asked.b_row[row].tolist())
+    return list(zip(answers.judge.to_pylist(), *columns, strict=True))
+
+
+class Table:
+    """A scorer with a fixed score for each pair."""
+
+    def __init__(self, *scores: list[float]) -> None:
+        self.scores = np.array(scores, np.float32)
+        self.asked: list[tuple[int, int]] = []
+
+    def score(self, queries: pa.Table, documents: pa.Table, query_row: np.ndarray, doc_row: np.ndarray) -> np.ndarray:
+        self.asked += zip(query_row.tolist(), doc_row.tolist(), strict=True)
+        return self.scores[query_row, doc_row]
+
+
+def test_probability_is_a_sigmoid_in_standard_deviations_of_the_query() -> None:
+    scorer = Table([1, 2, 3, 99], [50, 10, 20, 30])
+    answers = FromScores(name="j", scorer=scorer, tau=2.0).compare(questions([0, 0, 1], [0, 1, 2], [1, 2, 1]))
+    first = 1 / (1 + np.exp(1 / (2 * np.std([1, 2, 3]))))  # the 99 was not asked about
+    assert answers.p[:2] == pytest.approx(first, rel=1e-6)
+    assert answers.p[2] == pytest.approx(1 / (1 + np.exp(-10 / (2 * np.std([10, 20])))), rel=1e-6)
+    assert scorer.asked == [(0, 0), (0, 1), (0, 2), (1, 1), (1, 2)]  # each pair once
+
+
+def test_equal_scores_are_no_preference() -> None:
+    scorer = Table([7.1, 7.1, 7.1, 7.1], [0, 0, 0, 0])
+    answers = FromScores(name="j", scorer=scorer, tau=2.0).compare(questions([0, 0, 1], [0, 1, 2], [1, 2, 1]))
+    assert answers.p.tolist() == [0.5, 0.5, 0.5]
+    assert len(FromScores(name="j", scorer=scorer, tau=2.0).compare(questions([], [], []))) == 0
+
+
+def test_what_cannot_be_judged_is_refused() -> None:
+    scorer = Table([1, 2, 3, 4], [1, 2, 3, 4])
+    across = Questions(QUERIES, DOCUMENTS, *np.zeros((4, 1), np.int32), query_b_row=np.ones(1, np.int32))
+    with pytest.raises(BadInput, match="across queries"):
+        FromScores(name="j", scorer=scorer, tau=2.0).compare(across)
+    with pytest.raises(BadInput, match="tau=0"):
+        FromScores(name="j", scorer=scorer, tau=0)
+    with pytest.raises(BadInput, match="no members"):
+        Ensemble(name="all", members={})
+
+
+def test_members_of_a_member_keep_both_names() -> None:
+    scorer = Table([1, 2, 3, 4], [1, 2, 3, 4])
+    one = FromScores(name="j", scorer=scorer, tau=2.0)
+    inner = Ensemble(name="inner", members={"x": one, "y": one})
+    answers = Ensemble(name="all", members={"in": inner, "z": one}).compare(questions([0], [0], [1]))
+    assert answers.judge.to_pylist() == ["in/x", "in/y", "z"]
+    assert answers.question.tolist() == [0, 0, 0]

@@ -1,0 +1,217 @@
+"""Contract of first stages and scorers, once per option; golden cases of each."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from zelo.errors import BadInput
+from zelo.main import config_folder
+from zelo.ranking import best, ranked
+from zelo.records import CANDIDATE, DOCUMENT, QUERY
+from zelo.retrievers.fusion import Fusion
+
+OPTIONS = sorted(path.stem for path in (config_folder() / "retriever").glob("*.yaml"))
+SCORERS = [option for option in OPTIONS if option not in ("fusion", "run")]
+
+QUERIES = pa.table(
+    {
+        "query_id": ["sort", "none", "file"],
+        "text": ["sort a list of numbers", "qwertyuiop", "delete a file on disk"],
+        "split": ["train", "dev", "test"],
+    },
+    schema=QUERY,
+)
+DOCUMENTS = pa.table(
+    {
+        "doc_id": ["list.sort", "zip", "b-twin", "os.remove", "a-twin", "empty"],
+        "title": ["list.sort()", "zip(*iterables)", "", "os.remove(path)", "", ""],
+        "text": ["Sort the list.", "Pair up items.", "Delete a twin.", "Delete a file.", "Delete a twin.", ""],
+    },
+    schema=DOCUMENT,
+)
+RUN = """\
+sort Q0 zip 1 2.5 mine
+sort\tQ0\tlist.sort\t2\t7.5\tmine
+
+file Q0 os.remove  1 1e-1 mine
+none Q0 empty 1 0 mine
+none Q0 b-twin 2 0 mine
+"""
+
+
+@pytest.fixture
+def retriever(component: Callable[..., Any], tmp_path: Path) -> Callable[..., Any]:
+    def build(option: str, **changes: Any) -> Any:
+        if option == "run" and "path" not in changes:
+            (tmp_path / "run.trec").write_text(RUN)
+            changes["path"] = str(tmp_path / "run.trec")
+        return component(f"retriever/{option}", **changes)
+
+    return build
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_search(option: str, retriever: Callable[..., Any]) -> None:
+    first_stage = retriever(option)
+    found = first_stage.search(QUERIES, DOCUMENTS, 4)
+    assert found.schema == CANDIDATE
+    assert found.equals(first_stage.search(QUERIES, DOCUMENTS, 4))
+    rows = found.to_pandas()
+    places = {name: n for n, name in enumerate(QUERIES["query_id"].to_pylist())}
+    assert rows["query_id"].map(places).is_monotonic_increasing
+    assert not rows.duplicated(["query_id", "doc_id"]).any()
+    for _query, group in rows.groupby("query_id"):
+        assert group["rank"].tolist() == list(range(min(len(group), 4)))
+        order = sorted(zip(-group["score"], group["doc_id"], strict=True))
+        assert [doc for _score, doc in order] == group["doc_id"].tolist()
+    assert rows.groupby("query_id")["doc_id"].first()[["sort", "file"]].tolist() == ["list.sort", "os.remove"]
+    shuffled = DOCUMENTS.take([3, 5, 0, 4, 1, 2])
+    again = first_stage.search(QUERIES, shuffled, 4).to_pandas()
+    assert again["doc_id"].tolist() == rows["doc_id"].tolist()
+    assert np.allclose(again["score"], rows["score"], atol=1e-6)
+
+
+@pytest.mark.parametrize("option", SCORERS)
+def test_scores_agree_with_search_in_any_order(option: str, retriever: Callable[..., Any]) -> None:
+    scorer = retriever(option)
+    query_row, doc_row = (index.ravel() for index in np.indices((3, 6)))
+    scores = scorer.score(QUERIES, DOCUMENTS, query_row, doc_row)
+    assert scores.dtype == np.float32
+    assert np.isfinite(scores).all()
+    assert scores[2 * 6 + 2] == pytest.approx(scores[2 * 6 + 4], abs=1e-6)  # twins
+    order = np.random.default_rng(0).permutation(len(scores))
+    assert np.array_equal(scorer.score(QUERIES, DOCUMENTS, query_row[order], doc_row[order]), scores[order])
+    one = scorer.score(QUERIES, DOCUMENTS, query_row[3:4], doc_row[3:4])
+    assert one == pytest.approx(scores[3:4], abs=1e-6)
+    assert len(scorer.score(QUERIES, DOCUMENTS, query_row[:0], doc_row[:0])) == 0
+    by_score = ranked(QUERIES, DOCUMENTS, query_row, doc_row, scores, 6).to_pandas()
+    found = scorer.search(QUERIES, DOCUMENTS, 6).to_pandas()
+    if option == "bm25":
+        by_score = by_score[by_score["score"] > 0]
+    assert found["doc_id"].tolist() == by_score["doc_id"].tolist()
+    assert np.allclose(found["score"], by_score["score"], atol=1e-6)
+
+
+def test_best_keeps_what_ties_with_the_last() -> None:
+    row, column = best(np.array([[3, 1, 1, 0], [2, 2, 2, 2]], np.float32), 2)
+    assert list(zip(row.tolist(), column.tolist(), strict=True)) == [
+        (0, 0),
+        (0, 1),
+        (0, 2),
+        *((1, n) for n in range(4)),
+    ]
+
+
+def test_no_bm25_credit_without_a_shared_word(retriever: Callable[..., Any]) -> None:
+    found = retriever("bm25").search(QUERIES, DOCUMENTS, 6).to_pandas()
+    assert set(found["query_id"]) == {"sort", "file"}
+    assert (found["score"] > 0).all()
+    wordless = DOCUMENTS.slice(5)
+    assert retriever("bm25").search(QUERIES, wordless, 6).num_rows == 0
+
+
+def test_bm25_is_lucenes_formula(retriever: Callable[..., Any]) -> None:
+    """idf = ln(1 + (N - df + 0.5) / (df + 0.5)); tf part = tf / (tf + k1 (1 - b + b length / mean length))."""
+    documents = pa.table({"doc_id": ["1", "2", "3"], "title": [""] * 3, "text": ["cat cat dog", "dog", "bird"]})
+    queries = pa.table({"query_id": ["q"], "text": ["cats"], "split": ["test"]})
+    score = retriever("bm25").score(queries, documents, np.array([0]), np.array([0]))[0]
+    assert score == pytest.approx(np.log(1 + 2.5 / 1.5) * 2 / (2 + 1.2 * (0.25 + 0.75 * 3 / (5 / 3))), rel=1e-5)
+
+
+def test_late_interaction_against_its_definition(retriever: Callable[..., Any]) -> None:
+    plain, weighted = retriever("late_interaction"), retriever("late_interaction_idf")
+    left, right = plain.backbone.queries(QUERIES), plain.backbone.documents(DOCUMENTS)
+    query = slice(left.offsets[2], left.offsets[3])
+    document = right.vectors[right.offsets[3] : right.offsets[4]].astype(np.float64)
+    top = (left.vectors[query].astype(np.float64) @ document.T).max(axis=1)
+    pair = (np.array([2]), np.array([3]))
+    assert plain.score(QUERIES, DOCUMENTS, *pair)[0] == pytest.approx(top.mean(), abs=1e-5)
+    texts = [set(right.tokens[a:b].tolist()) for a, b in zip(right.offsets, right.offsets[1:], strict=False)]
+    df = np.array([sum(token in text for text in texts) for token in left.tokens[query]])
+    idf = np.log(7 / (df + 1))
+    assert idf[[0, -1]].tolist() == [0, 0]  # [CLS], [SEP]
+    assert weighted.score(QUERIES, DOCUMENTS, *pair)[0] == pytest.approx((top @ idf) / idf.sum(), abs=1e-5)
+
+
+def test_window_against_its_definition(retriever: Callable[..., Any]) -> None:
+    scorer = retriever("window", width=3)
+    query = scorer.backbone.queries(QUERIES).pooled[0]
+    right = scorer.backbone.documents(DOCUMENTS)
+    tokens = right.vectors[right.offsets[0] : right.offsets[1]].astype(np.float64)
+    means = [tokens[start : start + 3].mean(axis=0) for start in range(len(tokens) - 2)]
+    expected = max(query @ mean / np.linalg.norm(mean) for mean in means)
+    assert scorer.score(QUERIES, DOCUMENTS, np.array([0]), np.array([0]))[0] == pytest.approx(expected, abs=1e-5)
+
+
+class Fixed:
+    """A first stage that returns these documents for every query."""
+
+    def __init__(self, *documents: str) -> None:
+        self.documents = documents
+
+    def search(self, queries: pa.Table, documents: pa.Table, top_k: int) -> pa.Table:
+        names = self.documents[:top_k]
+        rows = [(q, d, n, 1.0 / (n + 1)) for q in queries["query_id"].to_pylist() for n, d in enumerate(names)]
+        return pa.table([list(column) for column in zip(*rows, strict=True)], schema=CANDIDATE)
+
+
+def test_fusion_is_the_formula_of_its_paper() -> None:
+    """Cormack, Clarke and Buettcher (2009): sum of 1 / (60 + rank), rank 1 the best."""
+    members = {"one": Fixed("zip", "empty", "list.sort"), "two": Fixed("os.remove", "empty", "zip", "list.sort")}
+    found = Fusion(members=members, depth=3, constant=60).search(QUERIES.slice(1, 1), DOCUMENTS, 10)
+    assert found["doc_id"].to_pylist() == ["zip", "empty", "os.remove", "list.sort"]
+    expected = [1 / 61 + 1 / 63, 2 / 62, 1 / 61, 1 / 63]
+    assert found["score"].to_pylist() == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_run_file_and_the_queries_that_it_lacks(component: Callable[..., Any], tmp_path: Path) -> None:
+    path = tmp_path / "some.trec"
+    path.write_text("\n".join(line for line in RUN.splitlines() if not line.startswith("none")))
+    run = component("retriever/run", path=str(path))
+    found = run.search(QUERIES, DOCUMENTS, 3).to_pandas()
+    assert found[found["query_id"] == "sort"]["doc_id"].tolist() == ["list.sort", "zip"]
+    fusion = component("retriever/fusion").search(QUERIES.slice(1, 1), DOCUMENTS, 3).to_pandas()
+    assert found[found["query_id"] == "none"]["doc_id"].tolist() == fusion["doc_id"].tolist()
+    same = tmp_path / "same.trec"
+    same.write_text(path.read_text())
+    assert component("retriever/run", path=str(same)).content() == run.content()
+
+
+@pytest.mark.parametrize(
+    ("line", "complaint"),
+    [
+        ("sort Q0 nowhere 9 1.0 mine", r"bad.trec, line 7: .*names a document that is not in the corpus"),
+        ("sorted Q0 zip 9 1.0 mine", "line 7: .*query that is not in the dataset"),
+        ("sort Q0 zip 9 1.0 mine", "line 7: .*a second time"),
+        ("sort Q0 empty 9 nan mine", "line 7: .*no finite score"),
+        ("sort Q0 empty 9 high mine", "line 7: .*six columns"),
+        ("sort Q0 empty 9 1.0", "line 7: .*six columns"),
+    ],
+)
+def test_a_run_file_that_cannot_be_used(
+    component: Callable[..., Any], tmp_path: Path, line: str, complaint: str
+) -> None:
+    path = tmp_path / "bad.trec"
+    path.write_text(RUN + line + "\n")
+    with pytest.raises(BadInput, match=complaint):
+        component("retriever/run", path=str(path)).search(QUERIES, DOCUMENTS, 3)
+
+
+def test_settings_and_files_that_cannot_be(component: Callable[..., Any], tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="no such file"):
+        component("retriever/run", path=str(tmp_path / "nowhere")).content()
+    for option, changes in (
+        ("bm25", {"b": 1.5}),
+        ("bm25", {"stemmer": "klingon"}),
+        ("fusion", {"depth": 0}),
+        ("late_interaction", {"pool": 0}),
+        ("window", {"width": 0}),
+    ):
+        with pytest.raises(BadInput, match=str(*changes.values())):
+            component(f"retriever/{option}", **changes)
+    with pytest.raises(BadInput, match="klingon"):
+        component("retriever/bm25", stopwords="klingon").search(QUERIES, DOCUMENTS, 3)
