@@ -5,6 +5,7 @@ import inspect
 import re
 import shutil
 from collections.abc import Iterator
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,6 @@ UNLIKE_THEIR_FILE = {"zelo.calibrators.none.NoCalibration", "zelo.training.batch
 
 OPTIONS = sorted(path.relative_to(CONF).with_suffix("").as_posix() for path in CONF.glob("*/*.yaml"))
 COMPONENTS = [option for option in OPTIONS if option.partition("/")[0] not in WIRING]
-REQUIRED = {"dataset.path", "retriever.path", "judge.path"}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -55,9 +55,16 @@ def component(option: str) -> dict[str, Any]:
     """One option of one group alone, the groups that it mounts filled in."""
     group = option.partition("/")[0]
     config = compose(None, [f"+{group}={option.partition('/')[2]}"])
-    node = OmegaConf.to_container(config[group])
-    assert isinstance(node, dict)
+    node: Any = OmegaConf.to_container(config[group])
     return node
+
+
+def changed(config: DictConfig, **values: Any) -> DictConfig:
+    """A copy with other values at these places; `__` is the dot of a path. Quicker than to compose again."""
+    copy = deepcopy(config)
+    for place, value in values.items():
+        OmegaConf.update(copy, place.replace("__", "."), value)
+    return copy
 
 
 def targets(node: Any) -> Iterator[dict[str, Any]]:
@@ -130,10 +137,10 @@ def test_the_naming_law(option: str) -> None:
 @pytest.mark.parametrize("option", [option for option in OPTIONS if option not in COMPONENTS])
 def test_wiring_composes_and_its_stages_are_their_signatures(option: str, corpus: Path) -> None:
     group, _, name = option.partition("/")
-    config = composed(f"{group if group in ('pipeline', 'experiment') else '+' + group}={name}")
-    for place in REQUIRED:
-        if OmegaConf.is_missing(config, place):
-            OmegaConf.update(config, place, str(corpus))
+    config = composed(f"{group}={name}")
+    ours = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+    for place in OmegaConf.missing_keys(ours):
+        OmegaConf.update(config, place, str(corpus))
     for node in OmegaConf.to_container(config.stages, resolve=True).values():  # type: ignore[union-attr]
         if node is not None:
             check_keys(node)
@@ -159,8 +166,10 @@ def test_hardware_is_outside_identity() -> None:
 
 
 def test_a_dataset_is_its_content_not_its_path(corpus: Path, tmp_path: Path) -> None:
+    config = composed("dataset=beir", "until=load")
+
     def identity(folder: Path) -> str:
-        return pipeline.assemble(composed("dataset=beir", f"dataset.path={folder}", "until=load"))[0].identity
+        return pipeline.assemble(changed(config, dataset__path=str(folder)))[0].identity
 
     copy = tmp_path / "elsewhere"
     shutil.copytree(corpus, copy)
@@ -171,14 +180,23 @@ def test_a_dataset_is_its_content_not_its_path(corpus: Path, tmp_path: Path) -> 
 
 
 def test_each_choice_that_matters_is_inside_identity() -> None:
-    def last(*overrides: str) -> str:
-        return pipeline.assemble(composed("until=rate", "retriever=bm25", "judge=lexical", *overrides))[-1].identity
+    choices = ("until=rate", "retriever=bm25", "judge=lexical")
+    config = composed(*choices)
 
-    plain = last()
-    for override in ("seed=1", "graph.degree=4", "solver=bradley_terry", "top_k=50"):
-        assert last(override) != plain, f"{override} would be served an old answer"
-    for override in ("name=other", "debug=true", "optimize=teacher", "target=quantile"):
-        assert last(override) == plain, f"{override} would do the same work again"
+    def last(config: DictConfig) -> str:
+        return pipeline.assemble(config)[-1].identity
+
+    plain = last(config)
+    for place, value in {"seed": 1, "graph__degree": 4, "top_k": 50, "quorum": 2, "judge__scorer__k1": 0.9}.items():
+        assert last(changed(config, **{place: value})) != plain, f"another {place} would be served an old answer"
+    assert last(composed(*choices, "solver=bradley_terry")) != plain
+    for place, value in {"name": "other", "debug": True, "optimize": "teacher", "target__temperature": 2.0}.items():
+        assert last(changed(config, **{place: value})) == plain, f"another {place} would do the same work again"
+
+
+@pytest.fixture(scope="module")
+def load_only() -> DictConfig:
+    return composed("until=load")
 
 
 @pytest.mark.parametrize(
@@ -198,9 +216,8 @@ def test_each_choice_that_matters_is_inside_identity() -> None:
         "",
     ],
 )
-def test_a_config_makes_components_only(target: str) -> None:
-    config = composed("until=load")
-    OmegaConf.update(config, "stages.load.dataset", {"_target_": target})
+def test_a_config_makes_components_only(target: str, load_only: DictConfig) -> None:
+    config = changed(load_only, stages__load__dataset={"_target_": target})
     with pytest.raises(BadInput, match=r"stages\.load\.dataset") as caught:
         pipeline.assemble(config)
     assert repr(target) in str(caught.value)

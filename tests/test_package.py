@@ -38,7 +38,9 @@ def programs(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("venv")
     call(sys.executable, "-m", "venv", "--without-pip", folder, folder=folder)
     python = folder / "bin" / "python"
-    call(sys.executable, "-m", "uv", "pip", "install", "--offline", "--no-deps", "--python", python, wheel, folder=folder)
+    call(
+        sys.executable, "-m", "uv", "pip", "install", "--offline", "--no-deps", "--python", python, wheel, folder=folder
+    )
     packages = call(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", folder=folder).strip()
     # The .pth files in a folder that a .pth file names are not read: our editable install of zelo stays out.
     (Path(packages) / "dependencies.pth").write_text("\n".join(site.getsitepackages()))
@@ -51,7 +53,7 @@ def programs(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def corpus(tmp_path: Path) -> Path:
     folder = tmp_path / "corpus"
     folder.mkdir()
-    words = "red green blue black white pink grey brown".split()
+    words = ["red", "green", "blue", "black", "white", "pink", "grey", "brown"]
     documents = [{"_id": f"d{n}", "title": words[n % 8], "text": f"{words[n % 5]} {words[n % 3]}"} for n in range(24)]
     queries = [{"_id": f"q{n}", "text": f"{words[n % 8]} {words[n % 5]}"} for n in range(8)]
     (folder / "corpus.jsonl").write_text("".join(json.dumps(line) + "\n" for line in documents))
