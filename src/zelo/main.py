@@ -3,23 +3,24 @@
 Exit status: 0 done, 1 a bug, 2 bad input, 3 a limit was reached and everything is kept, 130 interrupted.
 """
 
+import errno
 import os
 import re
 import sys
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-from zelo.errors import ZeloError
+from zelo.errors import BadInput, ZeloError
 from zelo.tracking import sweep
 
 INTERRUPTED = 130
+SURROUNDINGS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.ENAMETOOLONG)
 
 
 def config_folder() -> Path:
@@ -44,11 +45,13 @@ def job(config: DictConfig, folder: Path) -> float | None:
     """Checks everything, then runs; from then on the run folder says how far it came, even where it fails."""
     from zelo import pipeline
     from zelo.store import Store
-    from zelo.tracking import run_folder, terminal
+    from zelo.tracking import redact, run_folder, terminal
     from zelo.tracking.figures import Figures
 
     if "folder" in config.logger:
         config.logger.folder = str(folder)
+    if not isinstance(config.seed, int) or config.seed < 0:
+        raise BadInput(f"seed={config.seed}: a whole number, at least 0.")
     steps = pipeline.assemble(config)
     terminal.check_optimize(steps, config.optimize)
     logger = pipeline.build(OmegaConf.to_container(config.logger, resolve=True), "logger")
@@ -56,7 +59,7 @@ def job(config: DictConfig, folder: Path) -> float | None:
     if config.plan:
         terminal.print_plan(steps, store)
         return None
-    described = composed(config)
+    described = redact.tree(pipeline.described(config))
     run = run_folder.RunFolder(folder, OmegaConf.to_yaml(described), config.seed)
     store.register_run(folder)
     try:
@@ -75,58 +78,80 @@ def job(config: DictConfig, folder: Path) -> float | None:
     return terminal.print_results(result, folder, config.optimize)
 
 
-def composed(config: DictConfig) -> Any:
-    """The config with every reference resolved but those to the environment, and without any secret."""
-    from zelo.tracking import redact
-
-    def keep(node: Any) -> Any:
-        if isinstance(node, dict):
-            return {key: keep(item) for key, item in node.items()}
-        if isinstance(node, list):
-            return [keep(item) for item in node]
-        # An escaped reference resolves to itself, wherever it is copied to.
-        return node.replace("${", "\\${") if isinstance(node, str) and "${oc.env:" in node else node
-
-    return redact.tree(OmegaConf.to_container(OmegaConf.create(keep(OmegaConf.to_container(config))), resolve=True))
-
-
 def main() -> int:
     """Runs Hydra and turns every error into one clear line and an exit status."""
+    if sys.argv[1:] in (["--help"], ["-h"]):
+        print(help_text(), end="")
+        return 0
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us, not to Hydra's own printer
-    debug = "debug=true" in sys.argv[1:]
     sweep.register_resolver()
     try:
-        app()
-        sweep.discard_unused()
+        try:
+            app()
+        finally:
+            sweep.discard_unused()
         if sweep.CURRENT.failures:
             raise sweep.CURRENT.failures[0]
     except KeyboardInterrupt:
         print("\nInterrupted. Finished stages are kept: the same command goes on from there.", file=sys.stderr)
         return INTERRUPTED
-    except (ZeloError, HydraException, OmegaConfBaseException) as error:
-        if debug:
-            raise
-        print(f"zelo: {explain(error)}", file=sys.stderr)
-        return error.exit_status if isinstance(error, ZeloError) else 2
     except Exception as error:
-        if debug:
+        if "debug=true" in sys.argv[1:]:
             raise
-        print(
-            f"zelo: a bug, {type(error).__name__}: {error}\nRun again with debug=true for the traceback.",
-            file=sys.stderr,
-        )
-        return 1
+        status, words = explain(error)
+        print(f"zelo: {words}", file=sys.stderr)
+        return status
     return 0
 
 
-def explain(error: Exception) -> str:
-    """What went wrong in one line, with the nearest known option where one was misspelt."""
+def help_text() -> str:
+    """The help of config.yaml with the groups and their options filled in, without composing anything: it must be quick."""
+    template = OmegaConf.load(config_folder() / "config.yaml").hydra.help.template
+    groups: dict[str, list[str]] = {}
+    for path in sorted(config_folder().glob("*/*.yaml")):
+        groups.setdefault(path.parent.name, []).append(path.stem)
+    width = max(map(len, groups)) + 2
+    lines = "\n".join(f"  {group:<{width}}{', '.join(options)}" for group, options in groups.items())
+    return template.replace("$APP_CONFIG_GROUPS", lines).replace("$$", "$")
+
+
+def explain(error: Exception) -> tuple[int, str]:
+    """Exit status and what went wrong in one line, with the nearest known name where one was misspelt."""
+    if isinstance(error, ZeloError):
+        return error.exit_status, str(error)
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
         group, _, option = str(error.missing_cfg_file).rpartition("/")
-        near = get_close_matches(option, error.options, 1, 0.0)
-        known = ", ".join(sorted(error.options))
-        return f"{group}={option}: no such option. Did you mean {group}={near[0] if near else '?'}? There are: {known}."
-    text = str(error)
+        near, known = _near(option, error.options)
+        return 2, f"{group}={option}: no such option. Did you mean {group}={near}? There are: {known}."
+    cause = error.__cause__
+    if (
+        isinstance(error, HydraException)
+        and isinstance(cause, OmegaConfBaseException)
+        and cause.parent_node is not None
+    ):
+        place, key = str(cause.full_key).rpartition(".")[0], str(cause.key)
+        keys = [str(name) for name in cause.parent_node if not str(name).startswith("_")]
+        inside = f"{place}." * bool(place)
+        if not keys:
+            return 2, f"{cause.full_key}: no such key; {place} has none that can be set."
+        near, known = _near(key, keys)
+        return 2, f"{cause.full_key}: no such key. Did you mean {inside}{near}? There are: {known}."
+    if isinstance(error, MissingMandatoryValue):
+        return 2, f"{error.full_key} has no value yet; write {error.full_key}=..."
     if isinstance(error, (HydraException, OmegaConfBaseException)):
-        text = re.sub(r"\s*\n\s*", " ", text.partition("\n    full_key")[0])
-    return text
+        words = str(error).partition("\n    full_key")[0].partition("\nSee https")[0]
+        words = re.sub(r"\n(To append|Either|Or add|Config search path).*", "", words, flags=re.DOTALL)
+        advice = " Overrides are written key=value or group=option." * (
+            "override '" in words and "rror parsing" in words
+        )
+        return 2, re.sub(r"\s*\n\s*", " ", words) + advice
+    if isinstance(error, ValueError) and str(error).startswith("Config group override"):
+        return 2, "a group is given one of its options by name, as in solver=thurstone; zelo --help lists them."
+    if isinstance(error, OSError) and error.errno in SURROUNDINGS:
+        return 2, f"{error.strerror}: {error.filename or 'while writing'}."
+    return 1, f"a bug, {type(error).__name__}: {error}\nRun again with debug=true for the traceback."
+
+
+def _near(word: str, options: list[str]) -> tuple[str, str]:
+    near = get_close_matches(word, options, 1, 0.0)
+    return near[0] if near else options[0], ", ".join(sorted(options))

@@ -84,6 +84,20 @@ def assemble(config: DictConfig) -> list[Step]:
     return list(steps.values())
 
 
+def described(config: DictConfig) -> Any:
+    """The config as plain values, every reference resolved but those to the environment."""
+
+    def keep(node: Any) -> Any:
+        if isinstance(node, dict):
+            return {key: keep(item) for key, item in node.items()}
+        if isinstance(node, list):
+            return [keep(item) for item in node]
+        # An escaped reference resolves to its own text, wherever it is copied to.
+        return node.replace("${", r"\${") if isinstance(node, str) and "${oc.env:" in node else node
+
+    return OmegaConf.to_container(OmegaConf.create(keep(OmegaConf.to_container(config))), resolve=True)
+
+
 def run(steps: list[Step], store: Store) -> Iterator[tuple[Result, str]]:
     """Runs or reuses one stage after another; yields the result so far and the stage's name after each."""
     result = Result(steps)
@@ -154,7 +168,7 @@ def build(node: Any, place: str) -> Any:
             cause = cause.__cause__
         if cause is not None:
             raise cause from error
-        raise BadInput(f"{place} cannot be built: {error}") from error
+        raise BadInput(f"{place} cannot be built: {' '.join(str(error).split())}") from error
 
 
 def check_targets(node: Any, place: str) -> None:

@@ -32,7 +32,19 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 SWEEP_CSV, SWEEP_HTML = "sweep.csv", "sweep.html"
-INDEX_COLUMNS = ("time", "name", "overrides", "status", "system", "metric", "split", "protocol", "value", "seconds", "folder")
+INDEX_COLUMNS = (
+    "time",
+    "name",
+    "overrides",
+    "status",
+    "system",
+    "metric",
+    "split",
+    "protocol",
+    "value",
+    "seconds",
+    "folder",
+)
 TAIL_COLUMNS = ("seconds", "error", "folder")
 LONGEST_NAME = 100  # characters of a job's folder name
 BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
@@ -59,7 +71,9 @@ def register_resolver() -> None:
 def job_name(number: int, overrides: Sequence[str]) -> str:
     """`<n>-<what was varied>`, at most 100 characters, of characters that no file system or shell minds."""
     parts = [redact.text(part) for part in varied(overrides)]
-    named = [f"{key}={value.rstrip('/').rpartition('/')[2]}" for key, _, value in (part.partition("=") for part in parts)]
+    named = [
+        f"{key}={value.rstrip('/').rpartition('/')[2]}" for key, _, value in (part.partition("=") for part in parts)
+    ]
     return re.sub(r"[^\w.,=@+-]+", "_", f"{number}-{','.join(named)}")[:LONGEST_NAME].rstrip("-,._")
 
 
@@ -78,18 +92,22 @@ class Sweep(Callback):
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """A single run begins."""
-        CURRENT.pid = os.getpid()
+        self._begin(None)
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """A sweep begins: finds out what is varied."""
-        CURRENT.pid = os.getpid()
-        CURRENT.folder = Path(config.hydra.sweep.dir).absolute()
+        self._begin(Path(config.hydra.sweep.dir).absolute())
         params = config.hydra.sweeper.get("params") or {}
         lines = [*(f"{key}={value}" for key, value in params.items()), *config.hydra.overrides.task]
         parsed = OverridesParser.create().parse_overrides(lines)
         CURRENT.varied = [
             str(part.input_line).partition("=")[0].lstrip("+~") for part in parsed if part.is_sweep_override()
         ]
+
+    def _begin(self, folder: Path | None) -> None:
+        CURRENT.pid, CURRENT.folder = os.getpid(), folder
+        CURRENT.failures.clear()
+        CURRENT.varied.clear()
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Announces a job of a sweep."""
@@ -105,7 +123,7 @@ class Sweep(Callback):
         error = _error(job_return)
         folder = Path(config.hydra.runtime.output_dir)
         manifest = _manifest(folder)
-        if config.hydra.mode == RunMode.MULTIRUN:
+        if config.hydra.mode == RunMode.MULTIRUN and (manifest or error):  # else it was a plan
             row = _row(config, manifest, error) | {"seconds": f"{time.time() - self.start:.1f}"}
             record(Path(config.hydra.sweep.dir).absolute(), row)
         if manifest and self.index.parent in folder.parents:
@@ -143,6 +161,7 @@ def discard_unused() -> None:
 
 def record(folder: Path, row: dict[str, str]) -> None:
     """Adds a job's row to sweep.csv and writes sweep.html anew."""
+    folder.mkdir(parents=True, exist_ok=True)  # a job that failed early has left nothing
     with _locked(folder):
         rows = [*(old for old in read(folder) if old["job"] != row["job"]), row]
         rows.sort(key=lambda row: int(row["job"]))
@@ -206,7 +225,9 @@ def _table(rows: list[dict[str, str]], winner: str | None) -> "Table":
     measured = next((row for row in rows if row.get("value")), None)
     title = f"{measured['metric']} on {measured['split']}" if measured else None
     shown = [name for name in names if measured and name.startswith("zelo") and name != system]
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", title=title, title_justify="left", title_style="bold")
+    table = Table(
+        box=None, padding=(0, 2, 0, 0), header_style="bold", title=title, title_justify="left", title_style="bold"
+    )
     for name in ("job", *options):
         table.add_column(name, overflow="fold")
     for name in [system] * bool(measured) + shown + ["seconds"]:
@@ -225,7 +246,7 @@ def _row(config: DictConfig, manifest: dict[str, Any], error: Exception | None) 
     for part in varied(config.hydra.overrides.task):
         key, _, value = part.partition("=")
         row[key] = redact.text(value)
-    row["status"] = "failed" if error is not None else manifest.get("status", "planned")
+    row["status"] = "failed" if error is not None else manifest["status"]
     row |= _main_figure(manifest)
     values = manifest.get("figures", {}).get("values", {})
     row |= {system: str(value) for system, value in values.items()}

@@ -2,6 +2,8 @@
 
 import contextlib
 import logging
+import signal
+import threading
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -55,11 +57,27 @@ class Trainer:
                 enable_model_summary=False,
                 log_every_n_steps=1,
             )
-            trainer.validate(module, data, verbose=False)
-            if self.epochs:
-                trainer.fit(module, data)
+            with _interruptible():
+                trainer.validate(module, data, verbose=False)
+                if self.epochs:
+                    trainer.fit(module, data)
         module.model.load_state_dict(ranking.best)
         return ranking.curve
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Lightning answers Ctrl-C by ignoring the signal from then on and leaving with status 1; here it stays an interruption."""
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as error:
+        if isinstance(error.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from error
+        raise
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, before)
 
 
 @contextlib.contextmanager
