@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+from threadpoolctl import threadpool_limits
 
 from zelo.backbones.encoder import Encoder
 from zelo.errors import BadInput
@@ -41,7 +42,8 @@ class Window:
         """[N] float32 scores of N pairs. A document is read once, against all queries that ask for it."""
         pooled, right = np.asarray(self.backbone.queries(queries).pooled), self.backbone.documents(documents)
         scores = np.empty(len(query_row), np.float32)
-        with progress("best window", len(scores), "pairs") as advance:
+        # Products this small gain nothing from a second thread and lose seven times their time to waking it.
+        with threadpool_limits(1, "blas"), progress("best window", len(scores), "pairs") as advance:
             for doc, positions in groups(doc_row, query_row):
                 document = right.vectors[right.offsets[doc] : right.offsets[doc + 1]].astype(np.float32)
                 windows = _windows(document, self.width)
