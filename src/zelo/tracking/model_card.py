@@ -47,7 +47,7 @@ $tags
 
 # $name
 
-This is $kind, trained by [zelo](https://pypi.org/project/zelo/) from $start without any human label. Judges compared pairs of
+This is $kind, trained by zelo from $start without any human label. Judges compared pairs of
 candidate documents, the comparisons became ratings, and the model learned the ratings. It loads with sentence-transformers as it
 is; zelo need not be installed, and no flag of trust is needed.
 

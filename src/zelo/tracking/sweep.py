@@ -119,7 +119,7 @@ class Sweep(Callback):
             print(f"\nJob {config.hydra.job.num}: {what}", flush=True)
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
-        """Writes the rows of a job. A failure is kept for the command, so that the other jobs go on and nothing is printed twice."""
+        """Writes the rows of a job. A failure is kept for the command: the other jobs go on, and it is told once."""
         error = _error(job_return)
         folder = Path(config.hydra.runtime.output_dir)
         manifest = _manifest(folder)

@@ -84,34 +84,32 @@ def _print_table(figures: Figures, result: "Result") -> None:
     from rich.table import Table
     from rich.text import Text
 
+    lines = console()
+    wide = lines.width >= PLAIN_WIDTH  # else the verdicts alone say what each student was tested against
     others = [name for name in dict.fromkeys(row["metric"] for row in figures.rows) if name != figures.metric]
     counts = {row["queries"] for row in figures.rows if row["metric"] == figures.metric}
-    board = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", title_justify="left", title_style="bold")
-    board.title = f"\n{figures.title}, {' or '.join(str(count) for count in sorted(counts))} queries"
-    board.add_column("", no_wrap=True)
-    board.add_column(figures.metric, justify="right", no_wrap=True)
-    board.add_column("95 % interval", no_wrap=True)
-    for name in others:
+    board = Table(box=None, padding=(0, 1, 0, 0), header_style="bold")
+    board.add_column("", overflow="fold")
+    for name in (figures.metric, "95 % interval", *others):
         board.add_column(name, justify="right", no_wrap=True)
-    board.add_column("against", no_wrap=True)
-    board.add_column("p (Holm)", justify="right", no_wrap=True)
+    if wide:
+        board.add_column("against", overflow="fold")
+        board.add_column("p (Holm)", justify="right", no_wrap=True)
     cells = {(row["system"], row["metric"]): row for row in figures.rows}
     for group, members in _grouped(figures, result).items():
         board.add_row(Text(group, "dim italic"))
         for system in members:
             tests = [row for row in figures.rows if row["system"] == system and row["metric"] == figures.metric]
-            main = tests[0]
-            plain = [_number(cells[system, name]["value"]) if (system, name) in cells else "" for name in others]
-            head = [
-                f"  {system}",
-                _number(main["value"]),
-                f"{_number(main['ci_low'])}-{_number(main['ci_high'])}",
-                *plain,
-            ]
-            for place, row in enumerate(tests):
-                start = head if place == 0 else [""] * len(head)
-                board.add_row(*start, row["baseline"] or "", _p(row["p_value"]) if row["baseline"] else "")
-    console().print(board)
+            low, high = (_number(tests[0][end]) for end in ("ci_low", "ci_high"))
+            head = [f"  {system}", _number(tests[0]["value"]), f"{low}-{high}"]
+            head += [_number(cells[system, name]["value"]) if (system, name) in cells else "" for name in others]
+            for place, row in enumerate(tests[: None if wide else 1]):
+                against = [row["baseline"] or "", _p(row["p_value"]) if row["baseline"] else ""]
+                board.add_row(*(head if place == 0 else [""] * len(head)), *(against if wide else []))
+    lines.print(f"\n{figures.title}, {' or '.join(str(count) for count in sorted(counts))} queries", style="bold")
+    with lines.capture() as captured:
+        lines.print(board)
+    print("\n".join(line.rstrip() for line in captured.get().splitlines()))
 
 
 def _grouped(figures: Figures, result: "Result") -> dict[str, list[str]]:
@@ -127,13 +125,15 @@ def _grouped(figures: Figures, result: "Result") -> dict[str, list[str]]:
 
 
 def _print_verdicts(figures: Figures) -> None:
-    from rich.text import Text
-
+    """One line per student: against its main baseline, the one named first. The others are in the table."""
     lines = console()
     lines.print()
+    first: dict[str, dict[str, Any]] = {}
     for verdict in figures.verdicts:
-        style = {"better": "green", "worse": "red"}.get(verdict["verdict"], "")
-        lines.print(Text(verdict["text"] + ".", style))
+        first.setdefault(verdict["system"], verdict)
+    for verdict in first.values():
+        style = {"better": "green", "worse": "red"}.get(verdict["verdict"])
+        lines.print(verdict["text"] + ".", style=style, soft_wrap=True)
 
 
 def _print_places(result: "Result", folder: Path, evaluated: bool) -> None:

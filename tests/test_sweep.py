@@ -1,0 +1,172 @@
+"""Sweeps: a row per job as it ends, failures beside successes, an index of all runs that loses nothing."""
+
+import csv
+import json
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from hydra.types import RunMode
+from omegaconf import OmegaConf
+
+from zelo import main
+from zelo.tracking import sweep
+
+
+@pytest.fixture(autouse=True)
+def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test sees the sweep of another."""
+    monkeypatch.setattr(sweep, "CURRENT", sweep.Current())
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Path:
+    """A folder in BEIR layout whose texts share words, so that bm25 finds every document."""
+    folder = tmp_path / "tiny"
+    folder.mkdir()
+    for name, prefix in (("corpus", "d"), ("queries", "q")):
+        lines = [json.dumps({"_id": f"{prefix}{n}", "text": f"python word{n} word{n % 3}"}) for n in range(8)]
+        (folder / f"{name}.jsonl").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    """The rows of a CSV file."""
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_sweep_goes_on_after_a_failure_and_shares_work(
+    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ZELO_HOME", str(tmp_path / "home"))
+    fixed = f"dataset=beir dataset.path={tiny} retriever=bm25 judge=lexical top_k=6 until=rate name=ladder"
+    varied = "graph.degree=3,2 solver=thurstone,bradley_terry"
+    monkeypatch.setattr(sys, "argv", ["zelo", "-m", *fixed.split(), *varied.split()])
+    assert main.main() == 2, "the status of the first failure"
+    said = capsys.readouterr()
+    (folder,) = (tmp_path / "multirun/ladder").iterdir()
+    rows = read(folder / "sweep.csv")
+    assert [row["status"] for row in rows] == ["failed", "failed", "finished", "finished"]
+    assert [(row["graph.degree"], row["solver"]) for row in rows] == [
+        ("3", "thurstone"),
+        ("3", "bradley_terry"),
+        ("2", "thurstone"),
+        ("2", "bradley_terry"),
+    ]
+    assert "must be even" in rows[0]["error"]
+    assert {path.name for path in folder.iterdir()} == {
+        "sweep.csv",
+        "sweep.html",
+        "2-graph.degree=2,solver=thurstone",
+        "3-graph.degree=2,solver=bradley_terry",
+    }
+    stages = json.loads((folder / rows[3]["folder"] / "manifest.json").read_text())["stages"]
+    assert {name: stage["status"] for name, stage in stages.items()} == {
+        "load": "reused",
+        "retrieve": "reused",
+        "judge": "reused",
+        "rate": "made",
+    }
+    assert "must be even" in (folder / "sweep.html").read_text()
+    index = read(tmp_path / "multirun/index.csv")
+    assert [row["folder"] for row in index] == [f"ladder/{folder.name}/{row['folder']}" for row in rows[2:]]
+    assert {row["name"] for row in index} == {"ladder"}
+    assert "bradley_terry" in said.out.partition("\njob ")[2], "no table at the end"
+    assert said.err.count("must be even") == 1, "an error is told twice"
+    assert "Error executing job" not in said.err
+
+
+def test_a_sweep_that_cannot_be_composed_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["zelo", "-m", "solver=thurstone,thurston"])
+    assert main.main() == 2
+    assert not list(tmp_path.rglob("*.yaml"))
+    assert not list(tmp_path.glob("multirun/*/*"))
+
+
+def test_a_plan_of_a_sweep_writes_nothing(tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("ZELO_HOME", str(tmp_path / "home"))
+    options = f"dataset=beir dataset.path={tiny} retriever=bm25 judge=lexical top_k=6 graph.degree=2 until=rate plan=true seed=1,2"
+    monkeypatch.setattr(sys, "argv", ["zelo", "-m", *options.split()])
+    assert main.main() == 0
+    assert list(folder.iterdir()) == []
+
+
+def test_the_name_of_a_job_says_what_was_varied(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_API_KEY", "a-very-secret-value")
+    sweep.CURRENT.varied = ["solver", "graph.degree", "dataset.path", "judge.key", "x"]
+    assert sweep.job_name(0, ["seed=1", "solver=thurstone", "+graph.degree=4"]) == "0-solver=thurstone,graph.degree=4"
+    assert sweep.job_name(1, ["dataset.path=/data/my corpus/"]) == "1-dataset.path=my_corpus"
+    assert "secret" not in sweep.job_name(2, ["judge.key=a-very-secret-value"])
+    assert "/" not in sweep.job_name(3, ["x=[../../etc,$HOME;rm *]"])
+    assert len(sweep.job_name(4, [f"x={'y' * 300}"])) == sweep.LONGEST_NAME
+    sweep.CURRENT.varied = []
+    assert sweep.job_name(5, ["seed=1", "top_k=3"]) == "5-seed=1,top_k=3", "elsewhere all overrides are named"
+
+
+def row(job: int, value: float | None, protocol: str = "natural", **more: str) -> dict[str, str]:
+    """A row of sweep.csv."""
+    figure = {"system": "zelo", "metric": "nDCG@10", "split": "test", "protocol": protocol}
+    ended = {"status": "failed" if value is None else "finished", "value": "" if value is None else str(value)}
+    return {"job": str(job), **more, **figure, **ended, "seconds": "1.0", "error": "", "folder": f"{job}-x"}
+
+
+def test_the_best_job_is_marked_where_jobs_can_be_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [row(0, 0.31), row(1, 0.39), row(2, None)]
+    assert sweep.best(rows) == "1"
+    assert sweep.best([*rows, row(3, 0.9, "judge")]) is None, "agreement with the judge is no nDCG"
+    assert sweep.best([row(0, None)]) is None
+    for one in reversed(rows):
+        sweep.record(tmp_path, {"job": one["job"], "degree": "4", "status": one.pop("status"), **one})
+    sweep.print_table(tmp_path)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines[:6] if "best" in line] == [line for line in lines if "0.390" in line]
+    assert max(map(len, lines[:6])) <= 100
+
+
+def test_the_page_of_a_sweep_escapes_and_needs_no_network(tmp_path: Path) -> None:
+    hostile = "</td><script>alert(1)</script>"
+    sweep.record(tmp_path, row(0, 0.5, option=hostile))
+    page = (tmp_path / "sweep.html").read_text()
+    assert hostile not in page
+    assert "&lt;script&gt;" in page
+    assert "<script" not in page
+    assert "http://" not in page
+    assert "https://" not in page
+
+
+def test_many_writers_lose_no_row(tmp_path: Path) -> None:
+    def end(number: int) -> None:
+        folder = tmp_path / "multirun" / "zelo" / "now" / str(number)
+        folder.mkdir(parents=True)
+        manifest = {"started": "now", "status": "finished", "figures": {"system": "zelo", "values": {"zelo": number}}}
+        (folder / "manifest.json").write_text(json.dumps(manifest))
+        hydra = {"mode": RunMode.RUN, "runtime": {"output_dir": str(folder)}, "overrides": {"task": [f"seed={number}"]}}
+        ended = SimpleNamespace(return_value=1.0)
+        callback = sweep.Sweep(index=str(tmp_path / "multirun/index.csv"))
+        callback.on_job_end(OmegaConf.create({"name": "zelo", "hydra": hydra}), ended)  # type: ignore[arg-type]
+        sweep.record(tmp_path / "sweep", row(number, float(number)))
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(end, range(40)))
+    index = read(tmp_path / "multirun/index.csv")
+    assert sorted(int(one["value"]) for one in index) == list(range(40))
+    assert [int(one["job"]) for one in read(tmp_path / "sweep/sweep.csv")] == list(range(40))
+
+
+def test_runs_elsewhere_are_not_listed(tmp_path: Path) -> None:
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    (folder / "manifest.json").write_text('{"started": "now", "status": "finished"}')
+    hydra = {"mode": RunMode.RUN, "runtime": {"output_dir": str(folder)}, "overrides": {"task": []}}
+    callback = sweep.Sweep(index=str(tmp_path / "multirun/index.csv"))
+    ended = SimpleNamespace(return_value=1.0)
+    callback.on_job_end(OmegaConf.create({"name": "zelo", "hydra": hydra}), ended)  # type: ignore[arg-type]
+    assert not (tmp_path / "multirun").exists()
