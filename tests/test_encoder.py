@@ -42,7 +42,7 @@ def test_vectors_are_those_of_sentence_transformers(minilm: encoder.Encoder) -> 
         found = vectors.vectors[vectors.offsets[row] : vectors.offsets[row + 1]]
         wanted = wanted.numpy() / np.linalg.norm(wanted.numpy(), axis=1, keepdims=True)
         assert found.shape == wanted.shape
-        assert np.abs(found - wanted).max() < 1e-3  # float16
+        assert np.abs(found - wanted).max() < 1e-5
     assert np.diff(vectors.offsets).tolist()[1:4:2] == [2, 256]  # [CLS] [SEP]; cut at max_length
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 LAYOUT = 1  # raise it when the vectors written below change in meaning
 TOKENS_PER_BATCH = {"cpu": 1024, "cuda": 65536}  # small batches stay in a CPU's cache: 65 texts/s against 36 at 16,384
+STORAGE = ("float32", "float16")
 POOLING = ("mean", "cls")
 PRECISIONS = ("float32", "bfloat16")
 _WEIGHTS = "model*.safetensors"
@@ -33,7 +34,7 @@ _DESCRIPTION = ("config.json", "tokenizer.json", "tokenizer_config.json")
 class TokenVectors:
     """Last-layer vectors of N texts with T tokens in all, [CLS] and [SEP] or the like included."""
 
-    vectors: np.ndarray  # [T, dim] float16 of length 1
+    vectors: np.ndarray  # [T, dim] of length 1, in the encoder's `storage`
     offsets: np.ndarray  # [N + 1] int64: text i has the rows offsets[i] to offsets[i + 1]
     tokens: np.ndarray  # [T] int32, the tokenizer's ids
     pooled: np.ndarray  # [N, dim] float32 of length 1: one vector per text
@@ -48,7 +49,8 @@ class Encoder:
 
     `model`: `package:NAME/FOLDER` (a folder inside an installed Python package), a folder, or the name of a model on the
     Hugging Face hub. `sha256`: of model.safetensors; None is not checked. Lengths count tokens, special ones included.
-    `precision` is that of documents; queries are always encoded in float32. Code of a model's own is never run.
+    `precision` is that of documents; queries are always encoded in float32. `storage` is that of token vectors on disk.
+    Code of a model's own is never run.
     """
 
     model: str
@@ -56,12 +58,13 @@ class Encoder:
     max_length: int
     query_length: int
     precision: str
+    storage: str
     pooling: str
     query_prompt: str
     document_prompt: str
 
     def __post_init__(self) -> None:
-        for name, options in (("precision", PRECISIONS), ("pooling", POOLING)):
+        for name, options in (("precision", PRECISIONS), ("storage", STORAGE), ("pooling", POOLING)):
             if getattr(self, name) not in options:
                 raise BadInput(f"backbone.{name}={getattr(self, name)} is unknown; choose one of {', '.join(options)}.")
         for name in ("max_length", "query_length"):
@@ -133,6 +136,7 @@ class Encoder:
             "texts": _hash_texts(texts),
             "length": length,
             "precision": precision,
+            "storage": self.storage,
             "pooling": self.pooling,
             "layout": LAYOUT,
         }
@@ -161,17 +165,17 @@ class Encoder:
         dim = network.config.hidden_size
         shape = (int(offsets[-1]), dim)
         tokens = np.array([token for row in ids for token in row], np.int32)
-        vectors = np.lib.format.open_memmap(folder / "vectors.npy", mode="w+", dtype=np.float16, shape=shape)
+        vectors = np.lib.format.open_memmap(folder / "vectors.npy", mode="w+", dtype=self.storage, shape=shape)
         pooled = np.zeros((len(ids), dim), np.float32)
-        with progress(f"encoding {label}", len(ids), "texts") as advance:
+        with progress(f"encoding {label}", int(offsets[-1]), "tokens") as advance:
             for rows in _batches(ids, TOKENS_PER_BATCH[device]):
                 hidden, mask = _forward(network, [ids[row] for row in rows])
-                unit = torch.nn.functional.normalize(hidden, dim=-1).half().cpu().numpy()
+                unit = torch.nn.functional.normalize(hidden, dim=-1).cpu().numpy()
                 summary = hidden[:, 0] if self.pooling == "cls" else (hidden * mask.unsqueeze(-1)).sum(1)
                 pooled[rows] = torch.nn.functional.normalize(summary, dim=-1).cpu().numpy()
                 for place, row in enumerate(rows):
                     vectors[offsets[row] : offsets[row + 1]] = unit[place, : len(ids[row])]
-                advance(len(rows))
+                advance(sum(len(ids[row]) for row in rows))
         vectors.flush()
         for name, array in (("offsets", offsets), ("tokens", tokens), ("pooled", pooled)):
             np.save(folder / f"{name}.npy", array, allow_pickle=False)
