@@ -1,5 +1,6 @@
 """What several test modules need: a store of their own and components built as the command builds them."""
 
+import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -37,3 +38,16 @@ def component(zelo_home: Path) -> Callable[..., Any]:
         return pipeline.build(node | changes, option)
 
     return build
+
+
+@pytest.fixture
+def tiny_beir(tmp_path: Path) -> Path:
+    """24 documents and 8 queries in BEIR layout, no judgements, in a folder FOLDER of `tmp_path`."""
+    folder = tmp_path / "FOLDER"
+    folder.mkdir()
+    words = ["red", "green", "blue", "black", "white", "pink", "grey", "brown"]
+    documents = [{"_id": f"d{n}", "title": words[n % 8], "text": f"{words[n % 5]} {words[n % 3]}"} for n in range(24)]
+    queries = [{"_id": f"q{n}", "text": f"{words[n % 8]} {words[n % 5]}"} for n in range(8)]
+    (folder / "corpus.jsonl").write_text("".join(json.dumps(line) + "\n" for line in documents))
+    (folder / "queries.jsonl").write_text("".join(json.dumps(line) + "\n" for line in queries))
+    return folder

@@ -40,7 +40,7 @@ RATE = """
 import sys, time
 import zelo.main
 start = time.perf_counter()
-sys.argv = ["zelo", "until=rate", "retriever=bm25", "judge=lexical", "dataset=beir", "dataset.path=corpus", "graph.degree=2"]
+sys.argv = ["zelo", "until=rate", "retriever=bm25", "judge=lexical", "dataset=beir", "dataset.path=FOLDER", "graph.degree=2"]
 status = zelo.main.main()
 print(f"until=rate on a tiny corpus: {time.perf_counter() - start:.2f} s")
 loaded = [name for name in ("torch", "pytorch_lightning", "transformers", "sentence_transformers") if name in sys.modules]
@@ -48,12 +48,8 @@ sys.exit(status or (f"loaded for ratings: {', '.join(loaded)}" if loaded else 0)
 """
 
 
+@pytest.mark.usefixtures("tiny_beir")
 def test_ratings_need_no_torch(tmp_path: Path) -> None:
-    folder = tmp_path / "corpus"
-    folder.mkdir()
-    lines = [f'{{"_id": "{n}", "title": "", "text": "word{n % 3} word{n % 5}"}}\n' for n in range(9)]
-    (folder / "corpus.jsonl").write_text("".join(lines))
-    (folder / "queries.jsonl").write_text("".join(lines))
     environment = os.environ | {"ZELO_HOME": str(tmp_path / "home")}
     done = subprocess.run([sys.executable, "-c", RATE], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -1,6 +1,5 @@
 """The wheel, in an environment of its own and away from the checkout, is the whole program."""
 
-import json
 import os
 import site
 import subprocess
@@ -49,18 +48,6 @@ def programs(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "bin"
 
 
-@pytest.fixture
-def corpus(tmp_path: Path) -> Path:
-    folder = tmp_path / "corpus"
-    folder.mkdir()
-    words = ["red", "green", "blue", "black", "white", "pink", "grey", "brown"]
-    documents = [{"_id": f"d{n}", "title": words[n % 8], "text": f"{words[n % 5]} {words[n % 3]}"} for n in range(24)]
-    queries = [{"_id": f"q{n}", "text": f"{words[n % 8]} {words[n % 5]}"} for n in range(8)]
-    (folder / "corpus.jsonl").write_text("".join(json.dumps(line) + "\n" for line in documents))
-    (folder / "queries.jsonl").write_text("".join(json.dumps(line) + "\n" for line in queries))
-    return folder
-
-
 def test_the_wheel_carries_the_configs_and_the_data(wheel: Path) -> None:
     inside = set(zipfile.ZipFile(wheel).namelist())
     configs = {f"zelo/conf/{path.relative_to(TOP / 'conf').as_posix()}" for path in (TOP / "conf").rglob("*.*")}
@@ -71,9 +58,16 @@ def test_the_wheel_carries_the_configs_and_the_data(wheel: Path) -> None:
     assert {name.partition("/")[0] for name in inside if ".dist-info" not in name} == {"zelo"}
 
 
-def test_the_installed_program_runs_from_another_folder(programs: Path, corpus: Path, tmp_path: Path) -> None:
+def test_the_installed_program_runs_from_another_folder(programs: Path, tiny_beir: Path, tmp_path: Path) -> None:
     assert "dataset=beir" in call(programs / "zelo", "--help", folder=tmp_path)
-    run = ("until=rate", "dataset=beir", f"dataset.path={corpus}", "retriever=bm25", "judge=lexical", "graph.degree=4")
+    run = (
+        "until=rate",
+        "dataset=beir",
+        f"dataset.path={tiny_beir}",
+        "retriever=bm25",
+        "judge=lexical",
+        "graph.degree=4",
+    )
     home = str(tmp_path / "home")
     first = call(programs / "zelo", *run, folder=tmp_path, ZELO_HOME=home)
     assert "rate" in first

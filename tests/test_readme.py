@@ -26,17 +26,8 @@ def commands(program: str) -> list[str]:
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path: Path, tiny_beir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A place with the files that README speaks of."""
-    corpus = tmp_path / "FOLDER"
-    corpus.mkdir()
-    words = ["red", "green", "blue", "black", "white", "pink", "grey", "brown"]
-    lines = [
-        f'{{"_id": "d{n}", "title": "{words[n % 8]}", "text": "{words[n % 5]} {words[n % 3]}"}}' for n in range(24)
-    ]
-    (corpus / "corpus.jsonl").write_text("\n".join(lines) + "\n")
-    lines = [f'{{"_id": "q{n}", "text": "{words[n % 8]} {words[n % 5]}"}}' for n in range(8)]
-    (corpus / "queries.jsonl").write_text("\n".join(lines) + "\n")
     (tmp_path / "FIRST_STAGE.trec").write_text(
         "".join(f"q{q} Q0 d{d} {d + 1} {9 - d} me\n" for q in range(8) for d in range(9))
     )

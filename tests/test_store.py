@@ -120,7 +120,8 @@ def test_two_runs_at_once_do_the_work_once(tmp_path: Path) -> None:
 @pytest.mark.long
 def test_twenty_kills_at_random_moments_end_with_the_same_tables(tmp_path: Path, tiny_beir: Path) -> None:
     """A run killed with SIGKILL at any moment and started again ends with the tables of an unbroken run."""
-    command = [sys.executable, "-m", "zelo.main", "until=target", "dataset=beir", f"dataset.path={tiny_beir}"]
+    program = str(Path(sys.executable).with_name("zelo"))
+    command = [program, "until=target", "dataset=beir", f"dataset.path={tiny_beir}"]
     command += ["top_k=6", "graph.degree=2", "retriever=bm25", "judge=lexical", f"hydra.run.dir={tmp_path}/run"]
 
     def environment(home: Path) -> dict[str, str]:
@@ -146,6 +147,7 @@ def test_twenty_kills_at_random_moments_end_with_the_same_tables(tmp_path: Path,
             for name, facts in table.manifest["files"].items()
         }
 
+    assert files(tmp_path / "whole")
     assert files(tmp_path / "killed") == files(tmp_path / "whole")
     assert not [path for path in (tmp_path / "killed").glob("*/.*") if path.is_dir()]
 
