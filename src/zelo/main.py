@@ -7,6 +7,7 @@ import errno
 import os
 import re
 import sys
+from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -54,7 +55,7 @@ def job(config: DictConfig, folder: Path) -> float | None:
         raise BadInput(f"seed={config.seed}: a whole number, at least 0.")
     steps = pipeline.assemble(config)
     terminal.check_optimize(steps, config.optimize)
-    logger = pipeline.build(OmegaConf.to_container(config.logger, resolve=True), "logger")
+    logger = pipeline.build(redact.tree(OmegaConf.to_container(config.logger, resolve=True)), "logger")
     store = Store.default()
     if config.plan:
         terminal.print_plan(steps, store)
@@ -81,7 +82,10 @@ def job(config: DictConfig, folder: Path) -> float | None:
 def main() -> int:
     """Runs Hydra and turns every error into one clear line and an exit status."""
     if sys.argv[1:] in (["--help"], ["-h"]):
-        print(help_text(), end="")
+        from zelo.tracking.terminal import help_text
+
+        # Without composing anything, as Hydra would: it must be quick.
+        print(help_text(OmegaConf.load(config_folder() / "config.yaml").hydra.help.template, config_folder()), end="")
         return 0
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us, not to Hydra's own printer
     sweep.register_resolver()
@@ -102,17 +106,6 @@ def main() -> int:
         print(f"zelo: {words}", file=sys.stderr)
         return status
     return 0
-
-
-def help_text() -> str:
-    """The help of config.yaml with the groups and their options filled in, without composing anything: it must be quick."""
-    template = OmegaConf.load(config_folder() / "config.yaml").hydra.help.template
-    groups: dict[str, list[str]] = {}
-    for path in sorted(config_folder().glob("*/*.yaml")):
-        groups.setdefault(path.parent.name, []).append(path.stem)
-    width = max(map(len, groups)) + 2
-    lines = "\n".join(f"  {group:<{width}}{', '.join(options)}" for group, options in groups.items())
-    return template.replace("$APP_CONFIG_GROUPS", lines).replace("$$", "$")
 
 
 def explain(error: Exception) -> tuple[int, str]:
@@ -152,6 +145,6 @@ def explain(error: Exception) -> tuple[int, str]:
     return 1, f"a bug, {type(error).__name__}: {error}\nRun again with debug=true for the traceback."
 
 
-def _near(word: str, options: list[str]) -> tuple[str, str]:
+def _near(word: str, options: Sequence[str]) -> tuple[str, str]:
     near = get_close_matches(word, options, 1, 0.0)
     return near[0] if near else options[0], ", ".join(sorted(options))

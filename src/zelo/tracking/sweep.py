@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 SWEEP_CSV, SWEEP_HTML = "sweep.csv", "sweep.html"
-INDEX_COLUMNS = (
+INDEX_COLUMNS: tuple[str, ...] = (
     "time",
     "name",
     "overrides",

@@ -27,6 +27,16 @@ def console() -> "Console":
     return Console(width=width, highlight=False, emoji=False, markup=False)
 
 
+def help_text(template: str, conf: Path) -> str:
+    """The help with every config group of the folder `conf` and its options in place of $APP_CONFIG_GROUPS."""
+    groups: dict[str, list[str]] = {}
+    for path in sorted(conf.glob("*/*.yaml")):
+        groups.setdefault(path.parent.name, []).append(path.stem)
+    width = max(map(len, groups)) + 2
+    lines = "\n".join(f"  {group:<{width}}{', '.join(options)}" for group, options in groups.items())
+    return template.replace("$APP_CONFIG_GROUPS", lines).replace("$$", "$")
+
+
 def check_optimize(steps: "list[Step]", optimize: str | None) -> None:
     """Raises BadInput before anything runs when `optimize` names no system of the evaluate stage."""
     known = [name for step in steps if step.kind == "evaluate" for name in systems(step)]

@@ -30,7 +30,7 @@ class Wandb:
         from pytorch_lightning.loggers import WandbLogger
 
         logger = WandbLogger(experiment=self._run(), prefix=name, save_dir=self._folder())
-        logger.LOGGER_JOIN_CHAR = "/"
+        logger.LOGGER_JOIN_CHAR = "/"  # type: ignore[assignment]
         return [logger]
 
     def start(self, config: dict[str, Any]) -> None:
@@ -43,7 +43,7 @@ class Wandb:
         if figures:
             import wandb
 
-            rows = [[row[name] for name in METRIC.names] for row in figures.rows]
+            rows: list[Any] = [[row[name] for name in METRIC.names] for row in figures.rows]
             run.log({"metrics": wandb.Table(columns=list(METRIC.names), data=rows)})
             run.summary.update({f"{figures.metric}/{system}": value for system, value in figures.values.items()})
             run.summary["verdicts"] = [verdict["text"] for verdict in figures.verdicts]
