@@ -22,9 +22,9 @@ QUERIES = ["how do I order a list", "delete", "read a table of comma separated v
 ROWS = np.array([[0, 1, 2, 3], [4, 3, -1, -1], [1, 0, 4, -1]])
 
 
-def component(group: str, option: str):
+def component(group: str, option: str, **changes: object):
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return instantiate(compose(f"{group}/{option}"), _convert_="all")[group]
+        return instantiate(compose(f"{group}/{option}")[group], _convert_="all", **changes)
 
 
 @pytest.fixture(scope="module")
@@ -32,10 +32,11 @@ def backbone(zelo_home: Path) -> Encoder:
     return component("backbone", "minilm")
 
 
-@pytest.fixture(scope="module", params=MODELS)
+@pytest.fixture(scope="module", params=[*MODELS, "embedding with a matrix"])
 def model(request, backbone: Encoder):
     torch.manual_seed(0)
-    model = component("model", request.param)
+    changes = {"document_matrix": True} if request.param not in MODELS else {}
+    model = component("model", request.param.partition(" ")[0], **changes)
     model.load(backbone, None)
     model.prepare(DOCUMENTS)
     with torch.no_grad():  # away from the start, so that what is saved is not what is loaded anyway
@@ -70,8 +71,10 @@ def test_padding_and_company_do_not_change_a_score(model) -> None:
 
 
 def test_saved_and_loaded_it_gives_the_same_scores(model, backbone: Encoder, tmp_path: Path) -> None:
-    save_file({name: weight.contiguous() for name, weight in model.state_dict().items()}, tmp_path / "weights.safetensors")
-    again = component("model", {"LateInteraction": "late_interaction"}.get(type(model).__name__, type(model).__name__.lower()))
+    save_file(
+        {name: weight.contiguous() for name, weight in model.state_dict().items()}, tmp_path / "weights.safetensors"
+    )
+    again = copy.deepcopy(model)  # load() makes its modules anew
     again.load(backbone, tmp_path)
     again.prepare(DOCUMENTS)
     np.testing.assert_array_equal(scores(again, QUERIES, ROWS), scores(model, QUERIES, ROWS))
@@ -96,7 +99,7 @@ def test_the_exported_folder_gives_the_same_scores_elsewhere(model, tmp_path: Pa
 
 
 def test_embedding_search_agrees_with_its_scores(backbone: Encoder) -> None:
-    model = component("model", "embedding")
+    model = component("model", "embedding", document_matrix=True)
     model.load(backbone, None)
     model.prepare(DOCUMENTS)
     for spread in (0.0, 0.05):  # the untuned matrix, and one that moves documents

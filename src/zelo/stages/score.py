@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from zelo.metrics.agreement import CUTOFF, agreement
 from zelo.progress import progress
 from zelo.protocols import Model
-from zelo.records import DEV, SCORED
+from zelo.records import DEV, SCORED, starts
 from zelo.store import Table, write_parquet
 from zelo.training.hardware import Hardware
 
@@ -22,9 +22,10 @@ ALONE, SUM = "reranker alone", "sum of standardised scores"
 class Score:
     """Writes scored documents (SCORED) for the queries of these splits.
 
-    With `candidates` among its inputs it scores those, else it searches the whole corpus for the best `top_k`. Without
-    `checkpoint` the model is the untuned one. With `examples` the student's scores are either used alone or added to those of the
-    candidates, both standardised per query: whichever ranks the dev queries better as the judge sees them.
+    With `candidates` among its inputs it scores the first `top_k` of those, else it searches the whole corpus for the best
+    `top_k`. Without `checkpoint` the model is the untuned one. With `examples` the student's scores are either used alone or
+    added to those of the candidates, both standardised per query: whichever ranks the dev queries better as the judge sees
+    them.
     """
 
     inputs: dict[
@@ -53,7 +54,8 @@ class Score:
                 scored = self._search(queries, documents)
         figures: dict[str, Any] = {"rows": len(scored)}
         if "examples" in tables:
-            scored, choice = blend(scored, candidates(tables["candidates"]), tables["examples"].read("examples"))
+            first = best(candidates(tables["candidates"]), self.top_k)
+            scored, choice = blend(scored, first, tables["examples"].read("examples"))
             figures |= choice
         write_parquet(scored, SCORED, out, "scored")
         return figures
@@ -71,7 +73,7 @@ class Score:
     def _rerank(self, table: Table, queries: pa.Table, documents: pa.Table) -> pa.Table:
         from zelo.training.datamodule import Lists
 
-        pool = candidates(table)
+        pool = best(candidates(table), self.top_k)
         row = pc.index_in(pool["query_id"], queries["query_id"].combine_chunks())
         pool = pool.append_column("row", row).filter(pc.is_valid(row)).sort_by("row")
         blank = pa.array(np.zeros(len(pool), np.float32))
@@ -91,6 +93,14 @@ def candidates(table: Table) -> pa.Table:
     """SCORED columns of a retrieve or score stage's table, whichever it is."""
     name = "scored" if (table.path / "scored.parquet").exists() else "candidates"
     return table.read(name, ["query_id", "doc_id", "score"])
+
+
+def best(scored: pa.Table, top_k: int) -> pa.Table:
+    """The `top_k` best rows of each query, ties by doc_id."""
+    ordered = scored.sort_by([("query_id", "ascending"), ("score", "descending"), ("doc_id", "ascending")])
+    sizes = np.unique(np.asarray(ordered["query_id"]), return_counts=True)[1]
+    rank = np.arange(len(ordered)) - starts(sizes)[:-1].repeat(sizes)
+    return ordered.filter(pa.array(rank < top_k))
 
 
 def blend(scored: pa.Table, first: pa.Table, examples: pa.Table) -> tuple[pa.Table, dict[str, Any]]:

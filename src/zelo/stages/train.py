@@ -1,6 +1,9 @@
 """Trains a student and exports it."""
 
+import contextlib
 import json
+import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -72,7 +75,8 @@ class Train:
             {name: weight.contiguous() for name, weight in self.model.state_dict().items()}, out / "weights.safetensors"
         )
         (out / "curve.json").write_text(json.dumps(curve, indent=1))
-        self.model.export(out / "export")
+        with _quiet():
+            self.model.export(out / "export")
         values = [point["dev_ndcg"] for point in curve]
         return {
             "rows": int((lists[TRAIN].doc_rows >= 0).sum()),
@@ -82,3 +86,13 @@ class Train:
             "best_step": curve[values.index(max(values))]["step"],
             "steps": curve[-1]["step"],
         }
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Sentence-transformers remarks that the two routes cut at different lengths, which is meant."""
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
