@@ -93,7 +93,8 @@ def test_a_plan_of_a_sweep_writes_nothing(tmp_path: Path, tiny: Path, monkeypatc
     folder.mkdir()
     monkeypatch.chdir(folder)
     monkeypatch.setenv("ZELO_HOME", str(tmp_path / "home"))
-    options = f"dataset=beir dataset.path={tiny} retriever=bm25 judge=lexical top_k=6 graph.degree=2 until=rate plan=true seed=1,2"
+    options = f"dataset=beir dataset.path={tiny} retriever=bm25 judge=lexical top_k=6 graph.degree=2"
+    options += " until=rate plan=true seed=1,2"
     monkeypatch.setattr(sys, "argv", ["zelo", "-m", *options.split()])
     assert main.main() == 0
     assert list(folder.iterdir()) == []

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import hydra
 import pyarrow as pa
@@ -70,8 +70,7 @@ class Result:
 
 def assemble(config: DictConfig) -> list[Step]:
     """The stages up to `until` in an order that has inputs first. Raises BadInput before anything runs."""
-    stages = OmegaConf.to_container(config.stages, resolve=True)
-    assert isinstance(stages, dict)
+    stages = cast(dict[str, Any], OmegaConf.to_container(config.stages, resolve=True))
     steps: dict[str, Step] = {}
     for name in _order(stages, config.until):
         stage = build(stages[name], f"stages.{name}")

@@ -12,8 +12,8 @@ SECONDS_BETWEEN_LINES = 10.0
 def progress(label: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
     """Yields `advance(n)`, to be called after each `n` finished units. Work under a second shows nothing off a terminal."""
     if sys.stderr.isatty():
-        with _bar(label, total, unit) as advance:
-            yield advance
+        with _bar(label, total, unit) as advance_bar:
+            yield advance_bar
         return
     start = last = time.monotonic()
     done = 0

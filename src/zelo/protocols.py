@@ -123,7 +123,10 @@ class Backbone(Protocol):
 
 
 class Model(Protocol):
-    """A student: a torch module (its constructor takes config only; `load` brings in the weights)."""
+    """A student: a torch module. Its constructor takes config only; `load` brings in the weights."""
+
+    temperature: float | None  # None: half of the untuned scores' deviation within a query
+    scale: "torch.Tensor"  # what scores are multiplied by, 1 / temperature
 
     def load(self, backbone: Any, checkpoint: Path | None) -> None:
         """Makes the modules from the pretrained backbone, then takes trained weights from `checkpoint` if given."""
@@ -133,16 +136,31 @@ class Model(Protocol):
         """What is computed once per corpus, such as frozen document vectors. documents: DOCUMENT."""
         ...
 
-    def collate(self, queries: list[str], doc_rows: np.ndarray) -> "Mapping[str, torch.Tensor]":
+    def parameter_groups(self, lr: float) -> list[dict[str, Any]]:
+        """What learns, and how fast against the optimizer's rate."""
+        ...
+
+    def collate(self, queries: list[str], doc_rows: np.ndarray) -> "dict[str, torch.Tensor]":
         """A batch. queries: B texts; doc_rows: [B, D] rows of the prepared documents, -1 where there is none."""
         ...
 
-    def forward(self, batch: "Mapping[str, torch.Tensor]") -> "torch.Tensor":
+    def __call__(self, batch: "Mapping[str, torch.Tensor]") -> "torch.Tensor":
         """[B, D] scores, on the scale that the loss compares; entries at doc_rows -1 are ignored."""
         ...
 
     def export(self, folder: Path) -> None:
         """Writes a folder that sentence-transformers loads as it is, with native modules only."""
+        ...
+
+    def state_dict(self) -> "dict[str, torch.Tensor]": ...
+    def to(self, device: str) -> "torch.nn.Module": ...
+
+
+class Searcher(Model, Protocol):
+    """A student that can search a whole corpus, as a bi-encoder can."""
+
+    def search(self, queries: list[str], top_k: int) -> tuple[np.ndarray, np.ndarray]:
+        """(rows of the prepared documents, scores), each [B, top_k], best first."""
         ...
 
 

@@ -198,7 +198,9 @@ class Fit:
 
     rating: np.ndarray  # [N] float64
     stderr: np.ndarray  # [N] float64
-    diagnosis: dict[str, Any] = field(default_factory=dict)  # JSON-ready: steps, gradient norm, log loss, components ...
+    diagnosis: dict[str, Any] = field(
+        default_factory=dict
+    )  # JSON-ready: steps, gradient norm, log loss, components ...
 
 
 def document_texts(documents: pa.Table) -> list[str]:

@@ -21,6 +21,9 @@ class Embedding(nn.Module):
     stored index). temperature: 1 / scale at the start; null takes half of the untuned scores' deviation within a query.
     """
 
+    scale: Tensor
+    documents: Tensor  # [N, dim]
+
     def __init__(self, *, temperature: float | None, document_matrix: bool) -> None:
         super().__init__()
         if temperature is not None and temperature <= 0:

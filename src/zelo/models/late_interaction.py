@@ -21,6 +21,8 @@ class LateInteraction(nn.Module):
     null takes half of the untuned scores' deviation within a query.
     """
 
+    scale: Tensor
+
     def __init__(self, *, temperature: float | None) -> None:
         super().__init__()
         if temperature is not None and temperature <= 0:

@@ -22,12 +22,18 @@ class Pointwise(nn.Module):
     that padding stays small.
     """
 
+    scale: Tensor
+
     def __init__(self, *, temperature: float | None, max_length: int, tokens: int) -> None:
         super().__init__()
         if temperature is None or temperature <= 0:
-            raise BadInput(f"model.temperature={temperature}: a cross-encoder's fresh head has no spread to measure; give > 0.")
+            raise BadInput(
+                f"model.temperature={temperature}: a cross-encoder's fresh head has no spread to measure; give > 0."
+            )
         if max_length < 8 or tokens < max_length:
-            raise BadInput(f"model.max_length={max_length}, model.tokens={tokens}: 8 <= max_length <= tokens must hold.")
+            raise BadInput(
+                f"model.max_length={max_length}, model.tokens={tokens}: 8 <= max_length <= tokens must hold."
+            )
         self.temperature, self.max_length, self.tokens = temperature, max_length, tokens
         self.register_buffer("scale", torch.tensor(1.0 / temperature))
 
@@ -36,7 +42,12 @@ class Pointwise(nn.Module):
         self.backbone = backbone
         self.tokenizer = backbone.tokenizer()
         self.network = AutoModelForSequenceClassification.from_pretrained(
-            backbone.folder(), num_labels=1, dtype="float32", use_safetensors=True, local_files_only=True, trust_remote_code=False
+            backbone.folder(),
+            num_labels=1,
+            dtype="float32",
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=False,
         ).eval()
         if checkpoint:
             self.load_state_dict(load_file(checkpoint / "weights.safetensors"))
@@ -60,7 +71,9 @@ class Pointwise(nn.Module):
         )
         lengths = np.array([len(ids) for ids in pairs["input_ids"]])
         order = np.argsort(lengths, kind="stable")
-        padded = self.tokenizer.pad({key: [values[i] for i in order] for key, values in pairs.items()}, return_tensors="pt")
+        padded = self.tokenizer.pad(
+            {key: [values[i] for i in order] for key, values in pairs.items()}, return_tensors="pt"
+        )
         place = (line * doc_rows.shape[1] + column)[order]
         return {
             **padded,

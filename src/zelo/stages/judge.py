@@ -53,7 +53,7 @@ class Judge:
         queries, documents = tables["data"].read("queries"), tables["data"].read("documents")
         pools = Pools.of(tables["candidates"].read("candidates"), queries, documents)
         earlier = tables["partial"].read("outcomes") if "partial" in tables else None
-        counts = dict.fromkeys(STATUSES, 0)
+        counts: dict[str, int] = dict.fromkeys(STATUSES, 0)
         pairs = complete = 0
         with pq.ParquetWriter(out / "outcomes.parquet", OUTCOME, compression="zstd") as writer:
             with progress("judge", len(pools.query_row), "queries") as advance:

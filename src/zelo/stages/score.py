@@ -2,15 +2,16 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from zelo.errors import BadInput
 from zelo.metrics.agreement import CUTOFF, agreement
 from zelo.progress import progress
-from zelo.protocols import Model
+from zelo.protocols import Model, Searcher
 from zelo.records import DEV, SCORED, starts
 from zelo.store import Table, write_parquet
 from zelo.training.hardware import Hardware
@@ -31,12 +32,19 @@ class Score:
     inputs: dict[
         str, str
     ]  # data; optional: checkpoint (a train stage), candidates (retrieve or score), examples (target)
-    model: Model
+    model: Model  # a Searcher where there are no candidates
     backbone: Any
     hardware: Hardware
     splits: list[str]
     top_k: int
     batch_queries: int
+
+    def __post_init__(self) -> None:
+        if "candidates" not in self.inputs and not hasattr(self.model, "search"):
+            raise BadInput(
+                f"score: {type(self.model).__name__} cannot search a corpus, only rerank candidates. Use model=embedding here,"
+                " or name the candidates among the stage's inputs."
+            )
 
     def run(self, tables: dict[str, Table], out: Path) -> dict[str, Any]:
         """Scores query by query in batches of `batch_queries`."""
@@ -46,7 +54,7 @@ class Score:
         queries = queries.filter(pc.is_in(queries["split"], pc.cast(pa.array(self.splits), pa.string())))
         self.model.load(self.backbone, tables["checkpoint"].path if "checkpoint" in tables else None)
         self.model.prepare(documents)
-        self.model.to(self.hardware.device).eval()
+        self.model.to(self.hardware.device)
         with torch.no_grad():
             if "candidates" in tables:
                 scored = self._rerank(tables["candidates"], queries, documents)
@@ -61,9 +69,10 @@ class Score:
         return figures
 
     def _search(self, queries: pa.Table, documents: pa.Table) -> pa.Table:
+        searcher = cast(Searcher, self.model)
         texts, rows, scores = queries["text"].to_pylist(), [], []
         for low in range(0, len(texts), self.batch_queries):
-            found = self.model.search(texts[low : low + self.batch_queries], self.top_k)
+            found = searcher.search(texts[low : low + self.batch_queries], self.top_k)
             rows.append(found[0])
             scores.append(found[1])
         row, score = np.concatenate(rows), np.concatenate(scores)

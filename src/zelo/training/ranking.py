@@ -26,19 +26,19 @@ class RankingValidation(lightning.Callback):
         self.losses: list[float] = []
         self.values: list[np.ndarray] = []
 
-    def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, index: int) -> None:
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Collects the losses between two validations."""
         self.losses.append(float(outputs["loss"]))
 
     def on_validation_batch_end(
-        self, trainer: Any, module: Any, outputs: Tensor, batch: Any, index: int, loader: int = 0
+        self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         """nDCG@10 of each dev query of the batch, gains from the targets."""
         mask = batch["mask"].cpu().numpy()
         scores = outputs.float().cpu().numpy()
         self.values.append(ndcg(scores, judged_gains(batch["targets"].cpu().numpy()), mask, CUTOFF))
 
-    def on_validation_epoch_end(self, trainer: Any, module: Any) -> None:
+    def on_validation_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         """One point of the curve; a better one keeps its weights."""
         value = float(np.concatenate(self.values).mean()) if self.values else float("nan")
         loss = float(np.mean(self.losses)) if self.losses else None
@@ -46,10 +46,10 @@ class RankingValidation(lightning.Callback):
         self.curve.append(
             {"step": trainer.global_step, "epoch": trainer.current_epoch, "train_loss": loss, "dev_ndcg": value}
         )
-        module.log("dev/nDCG@10", value)
+        pl_module.log("dev/nDCG@10", value)
         if value > self.best_value:
             self.best_value = value
-            self.best = {name: weight.detach().cpu().clone() for name, weight in module.model.state_dict().items()}
+            self.best = {name: weight.detach().cpu().clone() for name, weight in pl_module.model.state_dict().items()}
         since = len(self.curve) - 1 - int(np.argmax([point["dev_ndcg"] for point in self.curve]))
         if self.patience is not None and since >= self.patience:
             trainer.should_stop = True
@@ -61,18 +61,18 @@ class Bar(lightning.Callback):
     def __init__(self, *, label: str) -> None:
         self.label = label
 
-    def on_train_start(self, trainer: Any, module: Any) -> None:
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Opens the bar."""
         self.open = progress(self.label, int(trainer.estimated_stepping_batches), "steps")
         self.advance = self.open.__enter__()
         self.last, self.seen = time.monotonic(), 0
 
-    def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, index: int) -> None:
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Moves the bar by the optimizer's steps."""
         self.advance(trainer.global_step - self.seen)
         self.seen = trainer.global_step
 
-    def on_train_end(self, trainer: Any, module: Any) -> None:
+    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
         """Closes the bar."""
         self.open.__exit__(None, None, None)
 
