@@ -6,6 +6,7 @@ and a short list of foreign classes may be made: a config travels with models, a
 """
 
 import ast
+import contextlib
 import functools
 import graphlib
 import importlib
@@ -101,6 +102,9 @@ def run(steps: list[Step], store: Store) -> Iterator[tuple[Result, str]]:
     """Runs or reuses one stage after another; yields the result so far and the stage's name after each."""
     result = Result(steps)
     for step in steps:
+        if hasattr(step.stage, "hardware") and not store.find(step.kind, step.identity):
+            step.stage.hardware.check()
+    for step in steps:
         start = time.monotonic()
         inputs = {role: result.tables[source] for role, source in step.inputs.items()}
         make = functools.partial(_make, step, inputs)
@@ -115,11 +119,22 @@ def run(steps: list[Step], store: Store) -> Iterator[tuple[Result, str]]:
 
 
 def _make(step: Step, inputs: dict[str, Table], out: Path, partial: Table | None) -> dict[str, Any]:
+    with contextlib.suppress(
+        OSError
+    ):  # Linux: forget the high-water mark of the stages before (man 5 proc, clear_refs)
+        Path("/proc/self/clear_refs").write_text("5")
     figures = step.stage.run(inputs | ({"partial": partial} if partial else {}), out)
-    # The high-water mark of the process so far: an upper bound for this stage. ru_maxrss is in kB on Linux, in bytes on macOS.
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
     reads = {role: table.identity for role, table in inputs.items()}
-    return {"stage": step.name, "inputs": reads, "peak_memory_mb": round(peak), **figures}
+    return {"stage": step.name, "inputs": reads, "peak_memory_mb": _peak_memory_mb(), **figures}
+
+
+def _peak_memory_mb() -> int:
+    """Most memory that the process held, in MB: since the stage began on Linux, since the process began elsewhere."""
+    with contextlib.suppress(OSError):
+        found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+        if found:
+            return int(found[1]) // 1000
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (1_000_000 if sys.platform == "darwin" else 1000)
 
 
 def _order(stages: Mapping[str, Any], until: str | None) -> list[str]:

@@ -16,11 +16,17 @@ class Hardware:
         if self.accelerator not in ("cpu", "gpu"):
             raise BadInput(f"hardware.accelerator={self.accelerator}: cpu or gpu.")
 
-    @property
-    def device(self) -> str:
-        """The torch device to score on. Raises BadInput when there is no GPU."""
+    def check(self) -> None:
+        """Raises BadInput when what was asked for is not there: before any work, not in the middle of it."""
         import torch
 
-        if self.accelerator == "gpu" and not torch.cuda.is_available():
-            raise BadInput("hardware=gpu, but torch sees no GPU. Use hardware=cpu, or install a CUDA build of torch.")
+        if self.accelerator == "gpu" and torch.cuda.device_count() < self.devices:
+            raise BadInput(
+                f"hardware=gpu asks for {self.devices} GPU and torch sees {torch.cuda.device_count()}. Use hardware=cpu, or"
+                " install a CUDA build of torch."
+            )
+
+    @property
+    def device(self) -> str:
+        """The torch device to score on."""
         return "cuda" if self.accelerator == "gpu" else "cpu"

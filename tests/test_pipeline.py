@@ -1,0 +1,51 @@
+"""The pipeline: refuses before it works, reuses what is there."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from zelo import pipeline
+from zelo.errors import BadInput
+from zelo.store import Store
+from zelo.training.hardware import Hardware
+
+
+def step(name: str, ran: list[str], inputs: dict[str, str], **fields: object) -> pipeline.Step:
+    stage = SimpleNamespace(run=lambda tables, out: ran.append(f"{name}({', '.join(tables)})") or {"rows": 1}, **fields)
+    return pipeline.Step(name, stage, f"identity-of-{name}", inputs)
+
+
+def test_stages_run_once_and_see_their_inputs(tmp_path) -> None:
+    ran: list[str] = []
+    steps = [step("a", ran, {}), step("b", ran, {"from": "a"})]
+    first = [(name, result.facts[name]["status"]) for result, name in pipeline.run(steps, Store(tmp_path))]
+    again = [(name, result.facts[name]["status"]) for result, name in pipeline.run(steps, Store(tmp_path))]
+    assert first == [("a", "made"), ("b", "made")]
+    assert again == [("a", "reused"), ("b", "reused")]
+    assert ran == ["a()", "b(from)"]
+
+
+def test_a_gpu_that_is_not_there_is_said_before_anything_runs(tmp_path, monkeypatch) -> None:
+    torch = pytest.importorskip("torch")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    ran: list[str] = []
+    steps = [step("a", ran, {}), step("b", ran, {}, hardware=Hardware(accelerator="gpu", devices=1))]
+    with pytest.raises(BadInput, match="asks for 1 GPU and torch sees 0"):
+        list(pipeline.run(steps, Store(tmp_path)))
+    assert ran == []
+
+
+def test_peak_memory_of_a_stage_is_its_own(tmp_path) -> None:
+    def large(tables, out) -> dict[str, int]:
+        return {"rows": int(np.ones(40_000_000).sum())}  # 320 MB
+
+    steps = [
+        pipeline.Step("large", SimpleNamespace(run=large), "identity-of-large", {}),
+        step("small", [], {}),
+    ]
+    result = [result for result, _ in pipeline.run(steps, Store(tmp_path))][-1]
+    if not Path("/proc/self/clear_refs").exists():
+        pytest.skip("only Linux can forget the peak of an earlier stage")
+    assert result.facts["large"]["peak_memory_mb"] > result.facts["small"]["peak_memory_mb"] + 250
