@@ -38,6 +38,7 @@ class Score:
     splits: list[str]
     top_k: int
     batch_queries: int
+    seed: int  # of a head that the backbone lacks: the untuned model is where training with this seed begins
 
     def __post_init__(self) -> None:
         if "candidates" not in self.inputs and not hasattr(self.model, "search"):
@@ -52,6 +53,7 @@ class Score:
 
         queries, documents = tables["data"].read("queries"), tables["data"].read("documents")
         queries = queries.filter(pc.is_in(queries["split"], pc.cast(pa.array(self.splits), pa.string())))
+        torch.manual_seed(self.seed)
         self.model.load(self.backbone, tables["checkpoint"].path if "checkpoint" in tables else None)
         self.model.prepare(documents)
         self.model.to(self.hardware.device)
