@@ -72,10 +72,18 @@ def test_verify_finds_damage_and_prune_keeps_what_a_run_names(tmp_path: Path, mo
     store.obtain("rate", "gone", make)
     run = tmp_path / "run"
     run.mkdir()
-    (run / "manifest.json").write_text(json.dumps({"stages": {"rate": {"identity": "kept"}}}))
-    store.register_run(run)
+    names = {"stages": {"rate": {"identity": "kept"}}}
+    (run / "manifest.json").write_text(json.dumps(names | {"status": "running"}))
+    store.register_run(run, ["kept", "gone"])
     assert main(["verify"]) == 0
     assert main(["prune"]) == 0
+    assert [table.identity for table in store.tables()] == ["gone", "kept"], "the run may still want it"
+    (run / "manifest.json").write_text(json.dumps(names | {"status": "finished"}))
+    assert main(["prune"]) == 0
+    assert [table.identity for table in store.tables()] == ["kept"]
+    assert list((store.root / "rate").iterdir()) == [kept.path]
+    (run / "manifest.json").write_text("{")
+    assert main(["prune"]) == 2, "what it names is not known"
     assert [table.identity for table in store.tables()] == ["kept"]
     (kept.path / "numbers.parquet").write_bytes(b"x")
     assert main(["verify"]) == 1
@@ -88,12 +96,32 @@ def test_a_store_that_cannot_be_written_is_bad_input(tmp_path: Path) -> None:
         Store(tmp_path / "file" / "store")
 
 
-def test_a_full_disk_is_said_plainly(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(28, "No space left on device"),
+        OSError("1000000 requested and 12784 written"),  # numpy
+        Exception("Error while serializing: I/O error: No space left on device (os error 28)"),  # safetensors
+    ],
+    ids=["the system", "numpy", "safetensors"],
+)
+def test_a_full_disk_is_said_plainly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     def full(folder: Path, earlier: object) -> dict[str, object]:
-        raise OSError(28, "No space left on device")
+        raise error
 
+    monkeypatch.setattr("zelo.store.LEAST", 1 << 62)
     with pytest.raises(BadInput, match="No space left in the store"):
         Store(tmp_path).obtain("rate", "abc", full)
+
+
+@pytest.mark.parametrize("error", [OSError("1 requested and 0 written"), OSError(5, "I/O error"), ValueError("no")])
+def test_other_errors_are_not_taken_for_a_full_disk(tmp_path: Path, error: Exception) -> None:
+    def fail(folder: Path, earlier: object) -> dict[str, object]:
+        raise error
+
+    with pytest.raises(type(error)) as seen:
+        Store(tmp_path).obtain("rate", "abc", fail)
+    assert seen.value is error
 
 
 def _slow(root: Path, log: Path) -> None:

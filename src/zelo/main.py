@@ -62,7 +62,7 @@ def job(config: DictConfig, folder: Path) -> float | None:
         return None
     described = redact.tree(pipeline.described(config))
     run = run_folder.RunFolder(folder, OmegaConf.to_yaml(described), config.seed)
-    store.register_run(folder)
+    store.register_run(folder, (step.identity for step in steps))
     try:
         logger.start(described)
         result = None

@@ -14,8 +14,8 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,8 @@ from zelo.errors import BadInput
 
 MANIFEST = "manifest.json"
 PARTIAL = ".partial-"
+RUNNING = "running"  # what the manifest of a run says until it has ended
+LEAST = 1 << 16  # bytes; a disk with less room is full
 
 
 @dataclass(frozen=True)
@@ -127,8 +129,8 @@ class Store:
             folder.mkdir()
             try:
                 return self._commit(kind, identity, folder, make), False
-            except OSError as error:
-                if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            except Exception as error:
+                if not self._full(error):
                     raise
                 raise BadInput(
                     f"No space left in the store {self.root} while making {kind} {identity}; what was finished is kept."
@@ -164,6 +166,13 @@ class Store:
             shutil.rmtree(earlier.path)
         return Table(kind, identity, place, manifest)
 
+    def _full(self, error: Exception) -> bool:
+        """Whether the disk being full made this error: numpy and safetensors do not pass the system's number on."""
+        if isinstance(error, OSError) and error.errno is not None:
+            return error.errno in (errno.ENOSPC, errno.EDQUOT)
+        said = f"os error {errno.ENOSPC}" in str(error)
+        return said or (isinstance(error, OSError) and shutil.disk_usage(self.root).free < LEAST)
+
     @contextmanager
     def _lock(self, kind: str, identity: str) -> Iterator[None]:
         with (self.root / "locks" / f"{kind}-{identity}").open("w") as file:
@@ -182,20 +191,31 @@ class Store:
                 if table:
                     yield table
 
-    def register_run(self, folder: Path) -> None:
-        """Remembers a run folder, so that nothing its manifest names is pruned."""
+    def register_run(self, folder: Path, identities: Iterable[str]) -> None:
+        """Remembers a run folder, so that nothing its manifest names is pruned, nor, until it has ended, these tables."""
         path = folder.resolve()
-        (self.root / "runs" / hash_json(str(path))).write_text(str(path))
+        note = "\n".join([str(path), *identities])
+        (self.root / "runs" / hash_json(str(path))).write_text(note, encoding="utf-8")
 
     def named_by_runs(self) -> set[str]:
-        """Identities that the manifests of the remembered run folders name; a run folder that is gone names nothing."""
+        """Identities that remembered run folders name; a run folder that is gone names nothing.
+
+        Raises BadInput when the manifest of one cannot be read: what it names would be lost.
+        """
         names: set[str] = set()
         for note in (self.root / "runs").iterdir():
+            folder, *planned = note.read_text(encoding="utf-8").split("\n")
+            path = Path(folder) / MANIFEST
             try:
-                manifest = json.loads((Path(note.read_text()) / MANIFEST).read_text())
-            except FileNotFoundError:
+                manifest = json.loads(path.read_text(encoding="utf-8"))
+            except (FileNotFoundError, NotADirectoryError):
                 continue
+            except (OSError, ValueError) as error:
+                raise BadInput(
+                    f"{path} cannot be read ({error}), so nothing is pruned. Delete that run folder."
+                ) from error
             names.update(stage["identity"] for stage in manifest["stages"].values())
+            names.update(planned if manifest["status"] == RUNNING else ())
         return names
 
     def verify(self, table: Table) -> list[str]:
@@ -211,11 +231,15 @@ class Store:
 
     def prune(self) -> list[Table]:
         """Deletes every table that no remembered run folder names, and returns them. A table being made is left alone."""
-        keep = self.named_by_runs()
-        gone = [table for table in self.tables() if table.identity not in keep]
+        found = list(self.tables())
+        keep = self.named_by_runs()  # after looking: a run that has begun since may have made a table
+        gone = [table for table in found if table.identity not in keep]
         for table in gone:
             with self._lock(table.kind, table.identity):
-                shutil.rmtree(table.path)
+                hidden = table.path.with_name(f".{table.identity}.{os.getpid()}")
+                with suppress(FileNotFoundError):  # another prune was faster
+                    table.path.rename(hidden)  # at once, so that a kill leaves no half of a table
+                    shutil.rmtree(hidden)
         return gone
 
 

@@ -16,14 +16,14 @@ import pyarrow.parquet as pq
 
 from zelo.errors import BadInput
 from zelo.records import DEV
-from zelo.store import MANIFEST, Table
+from zelo.store import MANIFEST, RUNNING, Table
 from zelo.tracking import redact
 from zelo.tracking.figures import Figures
 
 if TYPE_CHECKING:
     from zelo.pipeline import Result, Step
 
-RUNNING, FINISHED, FAILED, INTERRUPTED = "running", "finished", "failed", "interrupted"
+FINISHED, FAILED, INTERRUPTED = "finished", "failed", "interrupted"
 LADDERS = 6  # queries whose rating ladder the report shows
 
 
