@@ -473,6 +473,9 @@ BAD = {
     "seed": "key=value",
     "solver=null": "by name",
     "seed=abc": "a whole number",
+    "seed=4294967296": "a whole number",
+    "backbone.max_length=128": "Set embedding.backbone.max_length and reranker.backbone.max_length.",
+    "+sed=1": "no stage of this pipeline reads sed",
     "graph.degree=7": "must be even",
     "graph.degree=200": "top_k - 1",
     "dataset=beir": "write dataset.path=",
@@ -492,6 +495,17 @@ def test_bad_input_is_one_line_and_leaves_nothing(
     assert said.err.startswith("zelo: ")
     assert said.err.count("\n") == 1
     assert list(tmp_path.iterdir()) == [], "something was left behind"
+
+
+def test_debug_shows_the_traceback_and_keeps_the_status(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ZELO_HOME", str(tmp_path.parent / "home"))
+    assert zelo("seed=-1", "debug=True", monkeypatch=monkeypatch) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("Traceback")
+    assert said.splitlines()[-1].startswith("zelo: seed=-1")
 
 
 def test_a_bug_is_status_1_and_the_surroundings_are_2() -> None:

@@ -7,6 +7,7 @@ import errno
 import os
 import re
 import sys
+import traceback
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -21,6 +22,7 @@ from zelo.errors import BadInput, ZeloError
 from zelo.tracking import sweep
 
 INTERRUPTED = 130
+SETTINGS = {"name", "seed", "until", "plan", "optimize", "debug", "stages", "logger"}  # read without a stage's help
 SURROUNDINGS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.ENAMETOOLONG)
 
 
@@ -51,8 +53,9 @@ def job(config: DictConfig, folder: Path) -> float | None:
 
     if "folder" in config.logger:
         config.logger.folder = str(folder)
-    if not isinstance(config.seed, int) or config.seed < 0:
-        raise BadInput(f"seed={config.seed}: a whole number, at least 0.")
+    if not isinstance(config.seed, int) or not 0 <= config.seed < 2**32:
+        raise BadInput(f"seed={config.seed}: a whole number from 0 to {2**32 - 1}.")
+    _refuse_unread(config)
     steps = pipeline.assemble(config)
     terminal.check_optimize(steps, config.optimize)
     logger = pipeline.build(redact.tree(OmegaConf.to_container(config.logger, resolve=True)), "logger")
@@ -79,6 +82,20 @@ def job(config: DictConfig, folder: Path) -> float | None:
     return terminal.print_results(result, folder, config.optimize)
 
 
+def _refuse_unread(config: DictConfig) -> None:
+    """Raises BadInput for an override of a value that no stage of the pipeline reads: it would change nothing, in silence."""
+    used = set(re.findall(r"\$\{(\w+)", str(OmegaConf.to_container(config.stages))))
+    hydra = HydraConfig.get()
+    for override in hydra.overrides.task:
+        key = str(override).partition("=")[0].lstrip("+~")
+        root, _, rest = key.partition(".")
+        if "@" in key or key in hydra.runtime.choices or root in used | SETTINGS:
+            continue
+        places = [f"{node}.{key}" for node in sorted(used) if rest and OmegaConf.select(config, f"{node}.{root}")]
+        advice = f" Set {' and '.join(places)}." if places else " Leave it out, or name the value that you mean."
+        raise BadInput(f"{override}: no stage of this pipeline reads {key}, so it would change nothing.{advice}")
+
+
 def main() -> int:
     """Runs Hydra and turns every error into one clear line and an exit status."""
     if sys.argv[1:] in (["--help"], ["-h"]):
@@ -100,9 +117,9 @@ def main() -> int:
         print("\nInterrupted. Finished stages are kept: the same command goes on from there.", file=sys.stderr)
         return INTERRUPTED
     except Exception as error:
-        if "debug=true" in sys.argv[1:]:
-            raise
         status, words = explain(error)
+        if any(re.fullmatch(r"\+*debug=(true|yes|on|1)", part, re.IGNORECASE) for part in sys.argv[1:]):
+            traceback.print_exception(error)
         print(f"zelo: {words}", file=sys.stderr)
         return status
     return 0
