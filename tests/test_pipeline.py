@@ -1,5 +1,6 @@
 """The pipeline: refuses before it works, reuses what is there."""
 
+import gc
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -25,6 +26,23 @@ def test_stages_run_once_and_see_their_inputs(tmp_path) -> None:
     assert first == [("a", "made"), ("b", "made")]
     assert again == [("a", "reused"), ("b", "reused")]
     assert ran == ["a()", "b(from)"]
+
+
+class Heavy:
+    """A stage that keeps what it has loaded."""
+
+    loaded = None
+
+    def run(self, tables, out) -> dict[str, int]:
+        self.loaded = [self]
+        return {"rows": 1}
+
+
+def test_what_a_stage_loads_goes_when_it_ends(tmp_path) -> None:
+    steps = [pipeline.Step("heavy", Heavy(), "identity-of-heavy", {})]
+    list(pipeline.run(steps, Store(tmp_path)))
+    assert steps[0].stage.loaded is None
+    assert not [item for item in gc.get_objects() if isinstance(item, Heavy) and item.loaded]
 
 
 def test_a_gpu_that_is_not_there_is_said_before_anything_runs(tmp_path, monkeypatch) -> None:

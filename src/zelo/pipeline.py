@@ -7,7 +7,9 @@ and a short list of foreign classes may be made: a config travels with models, a
 
 import ast
 import contextlib
+import copy
 import functools
+import gc
 import graphlib
 import importlib
 import importlib.util
@@ -123,7 +125,10 @@ def _make(step: Step, inputs: dict[str, Table], out: Path, partial: Table | None
         OSError
     ):  # Linux: forget the high-water mark of the stages before (man 5 proc, clear_refs)
         Path("/proc/self/clear_refs").write_text("5")
-    figures = step.stage.run(inputs | ({"partial": partial} if partial else {}), out)
+    stage = copy.deepcopy(step.stage)  # what it loads, models above all, goes when it ends
+    figures = stage.run(inputs | ({"partial": partial} if partial else {}), out)
+    del stage
+    gc.collect()  # Lightning's objects name each other in circles
     reads = {role: table.identity for role, table in inputs.items()}
     return {"stage": step.name, "inputs": reads, "peak_memory_mb": _peak_memory_mb(), **figures}
 
