@@ -28,6 +28,21 @@ def test_stages_run_once_and_see_their_inputs(tmp_path) -> None:
     assert ran == ["a()", "b(from)"]
 
 
+def test_what_is_made_of_a_part_is_made_again_of_the_whole(tmp_path) -> None:
+    ran: list[str] = []
+    answers = iter([{"rows": 1, "partial": True}, {"rows": 2}])
+    judge = pipeline.Step("judge", SimpleNamespace(run=lambda tables, out: next(answers)), "identity-of-judge", {})
+    steps = [judge, step("rate", ran, {"outcomes": "judge"}), step("target", ran, {"ratings": "rate"})]
+
+    def states() -> list[str]:
+        return [result.facts[name]["status"] for result, name in pipeline.run(steps, Store(tmp_path))]
+
+    assert states() == ["partial"] * 3
+    assert states() == ["made"] * 3
+    assert states() == ["reused"] * 3
+    assert ran == ["rate(outcomes)", "target(ratings)", "rate(outcomes, partial)", "target(ratings, partial)"]
+
+
 class Heavy:
     """A stage that keeps what it has loaded."""
 

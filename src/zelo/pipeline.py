@@ -129,6 +129,8 @@ def _make(step: Step, inputs: dict[str, Table], out: Path, partial: Table | None
     figures = stage.run(inputs | ({"partial": partial} if partial else {}), out)
     del stage
     gc.collect()  # Lightning's objects name each other in circles
+    if any(table.partial for table in inputs.values()):  # what is made of a part is not what the whole would make
+        figures = figures | {"partial": True}
     reads = {role: table.identity for role, table in inputs.items()}
     return {"stage": step.name, "inputs": reads, "peak_memory_mb": _peak_memory_mb(), **figures}
 

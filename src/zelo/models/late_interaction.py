@@ -47,35 +47,41 @@ class LateInteraction(nn.Module):
         self.vectors = self.backbone.documents(documents)
 
     def collate(self, queries: list[str], doc_rows: np.ndarray) -> dict[str, Tensor]:
-        """Queries as token ids and mask [B, L]; the token vectors of the documents of `doc_rows` [B, D] one after another."""
-        offsets = self.vectors.offsets
-        rows = np.maximum(doc_rows, 0)
-        lengths = np.where(doc_rows >= 0, offsets[rows + 1] - offsets[rows], 0)
-        tokens = np.concatenate(
-            [self.vectors.vectors[offsets[row] : offsets[row + 1]] for row in doc_rows[doc_rows >= 0]]
-        )
+        """Token ids and mask [B, L] of B queries, and `doc_rows` [B, D], -1 where there is no document."""
         texts = [self.backbone.query_prompt + query for query in queries]
         length = self.backbone.query_length
         batch = self.tokenizer(texts, truncation=True, max_length=length, padding=True, return_tensors="pt")
-        return {**batch, "tokens": torch.from_numpy(tokens), "lengths": torch.from_numpy(lengths)}
+        return {**batch, "doc_rows": torch.from_numpy(doc_rows.astype(np.int64))}
 
     def encode(self, batch: Mapping[str, Tensor]) -> Tensor:
-        """[B, L, dim] normalised query token vectors; zero where there is padding."""
-        mask = batch["attention_mask"]
-        tokens = self.query(input_ids=batch["input_ids"], attention_mask=mask).last_hidden_state
-        return F.normalize(tokens.float(), dim=-1) * mask.unsqueeze(-1)
+        """[B, L, dim] normalised query token vectors."""
+        tokens = self.query(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).last_hidden_state
+        return F.normalize(tokens.float(), dim=-1)
 
     def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
-        """[B, D] scores."""
-        lengths, scores, start = batch["lengths"], [], 0
-        for query, mask, length in zip(self.encode(batch), batch["attention_mask"], lengths, strict=True):
-            end = start + int(length.sum())
-            tokens = batch["tokens"][start:end].float()
-            similar = tokens @ query[mask.bool()].T  # [document tokens, query tokens]
-            best = torch.segment_reduce(similar, "max", lengths=length, axis=0, initial=-1.0)
-            scores.append(best.mean(1))
-            start = end
-        return torch.stack(scores) * self.scale
+        """[B, D] scores. One query at a time, and only the document tokens that were best are kept for the gradient."""
+        scores = torch.zeros(batch["doc_rows"].shape, device=batch["input_ids"].device)
+        for line, vectors in enumerate(self.encode(batch)):
+            query = vectors[batch["attention_mask"][line].bool()]
+            there = batch["doc_rows"][line] >= 0
+            best = self._best(query.detach(), batch["doc_rows"][line][there].cpu().numpy())  # [D, L, dim]
+            scores[line, there] = torch.einsum("dlw,lw->dl", best, query).mean(1)
+        return scores * self.scale
+
+    @torch.no_grad()
+    def _best(self, query: Tensor, rows: np.ndarray) -> Tensor:
+        """[D, L, dim] the token of each of D documents that is nearest to each of L query tokens [L, dim]."""
+        offsets = self.vectors.offsets
+        lengths = torch.from_numpy(offsets[rows + 1] - offsets[rows])
+        read = np.concatenate([self.vectors.vectors[offsets[row] : offsets[row + 1]] for row in rows])
+        tokens = torch.from_numpy(read).to(query.device, torch.float32)
+        place = torch.arange(int(lengths.max()))
+        inside = (lengths.cumsum(0) - lengths)[:, None] + place.clamp(max=lengths[:, None] - 1)  # [D, longest]
+        similar = (tokens @ query.T)[
+            inside.to(query.device)
+        ]  # [D, longest, L]; beyond its end a document's last token again
+        nearest = inside.to(query.device).gather(1, similar.argmax(1))
+        return tokens[nearest]
 
     def export(self, folder: Path) -> None:
         """A MultiVectorEncoder: a Router whose query route is the tuned encoder and whose document route is the backbone."""

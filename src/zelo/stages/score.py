@@ -1,5 +1,6 @@
 """Scores documents with a student."""
 
+import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -16,7 +17,7 @@ from zelo.records import DEV, SCORED, starts
 from zelo.store import Table, write_parquet
 from zelo.training.hardware import Hardware
 
-ALONE, SUM = "reranker alone", "sum of standardised scores"
+WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)  # of the candidates' own scores: from the student alone to the plain sum
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,14 +55,15 @@ class Score:
         queries, documents = tables["data"].read("queries"), tables["data"].read("documents")
         queries = queries.filter(pc.is_in(queries["split"], pc.cast(pa.array(self.splits), pa.string())))
         torch.manual_seed(self.seed)
-        self.model.load(self.backbone, tables["checkpoint"].path if "checkpoint" in tables else None)
-        self.model.prepare(documents)
-        self.model.to(self.hardware.device)
+        model = copy.deepcopy(self.model)  # what is loaded goes when the stage ends
+        model.load(self.backbone, tables["checkpoint"].path if "checkpoint" in tables else None)
+        model.prepare(documents)
+        model.to(self.hardware.device)
         with torch.no_grad():
             if "candidates" in tables:
-                scored = self._rerank(tables["candidates"], queries, documents)
+                scored = self._rerank(model, tables["candidates"], queries, documents)
             else:
-                scored = self._search(queries, documents)
+                scored = self._search(cast(Searcher, model), queries, documents)
         figures: dict[str, Any] = {"rows": len(scored)}
         if "examples" in tables:
             first = best(candidates(tables["candidates"]), self.top_k)
@@ -70,18 +72,17 @@ class Score:
         write_parquet(scored, SCORED, out, "scored")
         return figures
 
-    def _search(self, queries: pa.Table, documents: pa.Table) -> pa.Table:
-        searcher = cast(Searcher, self.model)
+    def _search(self, model: Searcher, queries: pa.Table, documents: pa.Table) -> pa.Table:
         texts, rows, scores = queries["text"].to_pylist(), [], []
         for low in range(0, len(texts), self.batch_queries):
-            found = searcher.search(texts[low : low + self.batch_queries], self.top_k)
+            found = model.search(texts[low : low + self.batch_queries], self.top_k)
             rows.append(found[0])
             scores.append(found[1])
         row, score = np.concatenate(rows), np.concatenate(scores)
         query = np.repeat(np.arange(len(texts)), row.shape[1])
         return _table(queries["query_id"].take(query), documents["doc_id"].take(row.ravel()), score.ravel())
 
-    def _rerank(self, table: Table, queries: pa.Table, documents: pa.Table) -> pa.Table:
+    def _rerank(self, model: Model, table: Table, queries: pa.Table, documents: pa.Table) -> pa.Table:
         from zelo.training.datamodule import Lists
 
         pool = best(candidates(table), self.top_k)
@@ -93,8 +94,8 @@ class Score:
         with progress("score", len(lists), "queries") as advance:
             for low in range(0, len(lists), self.batch_queries):
                 rows = np.arange(low, min(low + self.batch_queries, len(lists)))
-                batch = lists.batch(rows, None, self.model.collate)
-                found = self.model({key: value.to(self.hardware.device) for key, value in batch.items()})
+                batch = lists.batch(rows, None, model.collate)
+                found = model({key: value.to(self.hardware.device) for key, value in batch.items()})
                 scores[rows, : found.shape[1]] = found.float().cpu().numpy()
                 advance(len(rows))
         return _table(pool["query_id"], pool["doc_id"], scores[lists.doc_rows >= 0])
@@ -115,20 +116,21 @@ def best(scored: pa.Table, top_k: int) -> pa.Table:
 
 
 def blend(scored: pa.Table, first: pa.Table, examples: pa.Table) -> tuple[pa.Table, dict[str, Any]]:
-    """The scores alone or added to the candidates' own, both standardised per query: what dev, as the judge sees it, prefers."""
+    """The scores alone, or their sum with the candidates' own, weighted as dev prefers it as the judge sees it.
+
+    Both are standardised per query first (a convex combination, as in Bruch et al., TOIS 2023); ties go to less of a mixture.
+    """
     order = [("query_id", "ascending"), ("doc_id", "ascending")]
     scored, first = scored.sort_by(order), first.sort_by(order)
     first = first.filter(pc.is_in(first["query_id"], pc.unique(scored["query_id"].combine_chunks())))
     query = np.unique(np.asarray(scored["query_id"]), return_inverse=True)[1]
-    total = sum(standardised(table["score"].to_numpy().astype(np.float64), query) for table in (scored, first))
-    summed = _table(scored["query_id"], scored["doc_id"], np.asarray(total))
+    own, theirs = (standardised(table["score"].to_numpy().astype(np.float64), query) for table in (scored, first))
     dev = examples.filter(pc.equal(examples["split"], DEV))
-    values = {
-        name: float(np.mean(list(agreement(run, dev, CUTOFF).values())))
-        for name, run in ((ALONE, scored), (SUM, summed))
-    }
-    best = max(values, key=lambda name: values[name])
-    return {ALONE: scored, SUM: summed}[best], {"blend": best, "dev_agreement": values}
+    mixed = [_table(scored["query_id"], scored["doc_id"], (1 - w) * own + w * theirs) for w in WEIGHTS]
+    values = [float(np.mean(list(agreement(run, dev, CUTOFF).values()))) for run in mixed]
+    chosen = int(np.argmax(values))
+    facts = {"first_stage_weight": WEIGHTS[chosen], "dev_agreement": dict(zip(map(str, WEIGHTS), values, strict=True))}
+    return mixed[chosen], facts
 
 
 def standardised(score: np.ndarray, group: np.ndarray) -> np.ndarray:

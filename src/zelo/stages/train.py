@@ -1,6 +1,7 @@
 """Trains a student and exports it."""
 
 import contextlib
+import copy
 import json
 import logging
 from collections.abc import Iterator
@@ -61,22 +62,21 @@ class Train:
                 )
             lists[split] = Lists.of(rows, queries, documents)
         lightning.seed_everything(self.seed, verbose=False)
-        self.model.load(self.backbone, None)
-        self.model.prepare(documents)
-        data = DataModule(
-            train=lists[TRAIN], dev=lists[DEV], loader=self.loader, seed=self.seed, collate=self.model.collate
-        )
-        if self.model.temperature is None:
-            self.model.scale.fill_(1 / scale_to_targets(self.model, list(data.val_dataloader())))
-        module = Student(model=self.model, loss=self.loss, optimizer=self.optimizer, scheduler=self.scheduler)
+        model = copy.deepcopy(self.model)  # what is loaded goes when the stage ends
+        model.load(self.backbone, None)
+        model.prepare(documents)
+        data = DataModule(train=lists[TRAIN], dev=lists[DEV], loader=self.loader, seed=self.seed, collate=model.collate)
+        if model.temperature is None:
+            model.scale.fill_(1 / scale_to_targets(model, list(data.val_dataloader())))
+        module = Student(model=model, loss=self.loss, optimizer=self.optimizer, scheduler=self.scheduler)
         loggers = self.logger.lightning(self.name)
         curve = self.trainer.fit(module, data, hardware=self.hardware, loggers=loggers, label=f"train {self.name}")
         save_file(
-            {name: weight.contiguous() for name, weight in self.model.state_dict().items()}, out / "weights.safetensors"
+            {name: weight.contiguous() for name, weight in model.state_dict().items()}, out / "weights.safetensors"
         )
         (out / "curve.json").write_text(json.dumps(curve, indent=1))
         with _quiet():
-            self.model.export(out / "export")
+            model.export(out / "export")
         values = [point["dev_ndcg"] for point in curve]
         return {
             "rows": int((lists[TRAIN].doc_rows >= 0).sum()),

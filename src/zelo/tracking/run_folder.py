@@ -148,11 +148,13 @@ def notes(result: "Result") -> list[str]:
             lines.append(
                 f"{name}: {count} queries have too few candidates for this degree; all their pairs were judged"
             )
-        if table.partial:
+        if table.partial and table.kind == "judge":
             lines.append(f"{name}: some judgements are missing; the next run asks for those only")
-        if figures.get("blend"):
+        if "first_stage_weight" in figures:
+            weight = figures["first_stage_weight"]
             lines.append(
-                f"{name}: documents are ordered by {figures['blend']}, which dev preferred as the judge sees it"
+                f"{name}: the student's scores weigh {1 - weight:.1f} and the first stage's own {weight:.1f},"
+                " as dev preferred it as the judge sees it"
             )
         if figures.get("absent"):
             lines.append(f"{name}: not in this pipeline and so not measured: {', '.join(figures['absent'])}")
