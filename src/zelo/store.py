@@ -1,8 +1,8 @@
 """Tables on disk: a folder of files and a manifest, named by what made it. `python -m zelo.store` lists, verifies, prunes.
 
 A table is whole or absent: it is written beside its place and renamed, the manifest last. A table that lacks some outcomes, or
-is made of such a one, is partial: never reused as whole, but handed to the next attempt. A lock per table lets two runs share a store without doing
-the same work twice; it dies with its process, so a killed run leaves nothing that blocks.
+is made of such a one, is partial: never reused as whole, but handed to the next attempt. A lock per table lets two runs share
+a store without doing the same work twice; it dies with its process, so a killed run leaves nothing that blocks.
 """
 
 import argparse
