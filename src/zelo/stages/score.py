@@ -1,6 +1,5 @@
 """Scores documents with a student."""
 
-import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -55,7 +54,7 @@ class Score:
         queries, documents = tables["data"].read("queries"), tables["data"].read("documents")
         queries = queries.filter(pc.is_in(queries["split"], pc.cast(pa.array(self.splits), pa.string())))
         torch.manual_seed(self.seed)
-        model = copy.deepcopy(self.model)  # what is loaded goes when the stage ends
+        model = self.model
         model.load(self.backbone, tables["checkpoint"].path if "checkpoint" in tables else None)
         model.prepare(documents)
         model.to(self.hardware.device)

@@ -1,7 +1,6 @@
 """Trains a student and exports it."""
 
 import contextlib
-import copy
 import json
 import logging
 from collections.abc import Iterator
@@ -62,7 +61,7 @@ class Train:
                 )
             lists[split] = Lists.of(rows, queries, documents)
         lightning.seed_everything(self.seed, verbose=False)
-        model = copy.deepcopy(self.model)  # what is loaded goes when the stage ends
+        model = self.model
         model.load(self.backbone, None)
         model.prepare(documents)
         data = DataModule(train=lists[TRAIN], dev=lists[DEV], loader=self.loader, seed=self.seed, collate=model.collate)
