@@ -1,6 +1,8 @@
 """The stages from candidates to targets, with components made for the purpose."""
 
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -136,7 +138,40 @@ def test_a_failure_is_no_vote_and_is_asked_again(store: Store, data: dict[str, T
     assert {(q, *sorted((a, b))) for q, a, b in judge.asked[before:]} == {
         (q, *sorted((a, b))) for q, a, b in zip(*columns, strict=True)
     }
-    assert whole.read("outcomes")["p"].null_count == 0
+    answers = whole.read("outcomes")
+    assert answers["p"].null_count == 0
+    assert set(answers["tokens"].to_pylist()) == {1}, "what an earlier answer took is kept with it"
+    assert set(answers["cost"].to_pylist()) == {0.01}
+
+
+def test_the_members_of_a_member_are_asked_one_by_one(store: Store, data: dict[str, Table]) -> None:
+    inner = Both(First("one"), First("two"))
+    outer = SimpleNamespace(name="outer", members={"pair": inner, "three": First("three")})
+    outcomes = judged(store, data, outer).read("outcomes")
+    assert set(outcomes["judge"].to_pylist()) == {"pair/one", "pair/two", "three"}
+
+
+class Silent(First):
+    """Says nothing about d0."""
+
+    def compare(self, questions: Questions) -> Outcomes:
+        answers = super().compare(questions)
+        silent = np.isin(questions.doc_a, ["d0"]) | np.isin(questions.doc_b, ["d0"])
+        status = np.where(silent, STATUSES.index("refused"), 0).astype(np.int32)
+        return replace(
+            answers,
+            p=np.where(silent, np.nan, answers.p).astype(np.float32),
+            status=pa.DictionaryArray.from_arrays(pa.array(status), pa.array(STATUSES)),
+        )
+
+
+def test_a_document_that_nobody_judged_has_no_rating(store: Store, data: dict[str, Table]) -> None:
+    outcomes = judged(store, data, Silent("one"))
+    stage = Rate(inputs={}, solver=Thurstone(ridge=0.1, tolerance=1e-8, max_steps=50), quorum=1)
+    rated, _ = store.obtain("rate", "s", lambda out, _: stage.run({"outcomes": outcomes}, out))
+    assert "d0" not in rated.read("ratings")["doc_id"].to_pylist()
+    assert rated.manifest["unrated"] == QUERIES
+    assert pc.min(rated.read("ratings")["degree"]).as_py() >= 1
 
 
 def test_ratings_follow_the_judge_and_need_a_quorum(store: Store, data: dict[str, Table]) -> None:

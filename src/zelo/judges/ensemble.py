@@ -13,7 +13,7 @@ from zelo.records import Outcomes, Questions
 
 @dataclass(frozen=True, kw_only=True)
 class Ensemble:
-    """Members by key; the key is the judge's name in the outcomes (`key/name` for the members of a member)."""
+    """Members by key; the key is the judge's name in the outcomes (`key/key` for the members of a member)."""
 
     name: str
     members: Mapping[str, Judge]

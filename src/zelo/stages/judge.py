@@ -45,8 +45,8 @@ class Judge:
 
     @property
     def members(self) -> dict[str, protocols.Judge]:
-        """The judges by name: an ensemble's members, or the one judge."""
-        return getattr(self.judge, "members", {self.judge.name: self.judge})
+        """The judges by name: the members of an ensemble, and theirs as `key/key`, or the one judge."""
+        return dict(_single(self.judge, "")) or {self.judge.name: self.judge}
 
     def run(self, tables: dict[str, Table], out: Path) -> dict[str, Any]:
         """Judges a batch of queries at a time and streams the outcomes to disk."""
@@ -87,10 +87,8 @@ class Judge:
         )
 
     def _ask(self, name: str, judge: protocols.Judge, questions: Questions, earlier: pa.Table | None) -> pa.Table:
-        kept = (
-            _answers(earlier, name, questions) if earlier is not None else np.full(len(questions), np.nan, np.float32)
-        )
-        ask = np.flatnonzero(np.isnan(kept))
+        p, tokens, cost = _answers(earlier, name, questions)
+        ask = np.flatnonzero(np.isnan(p))
         swapped = presentation_order(questions, name, self.seed)
         shown = replace(
             questions,
@@ -103,11 +101,9 @@ class Judge:
         order = np.argsort(outcomes.question, kind="stable")
         if len(order) != len(ask):
             raise ValueError(f"judge {name} returned {len(order)} outcomes for {len(ask)} questions")
-        p = kept.copy()
         p[ask] = np.where(swapped[ask], 1 - outcomes.p[order], outcomes.p[order])
         status = np.full(len(questions), STATUSES.index(ANSWERED), np.int32)
         status[ask] = _codes(outcomes.status)[order]
-        tokens, cost = np.zeros(len(questions), np.int32), np.zeros(len(questions))
         tokens[ask], cost[ask] = outcomes.tokens[order], outcomes.cost[order]
         answered = status == STATUSES.index(ANSWERED)
         return pa.Table.from_arrays(
@@ -126,6 +122,12 @@ class Judge:
             ],
             schema=OUTCOME,
         )
+
+
+def _single(judge: protocols.Judge, prefix: str) -> Iterator[tuple[str, protocols.Judge]]:
+    """(name, judge) of each judge within an ensemble that asks no others itself; nothing where `judge` is one of these."""
+    for key, member in getattr(judge, "members", {}).items():
+        yield from _single(member, f"{prefix}{key}/") if hasattr(member, "members") else [(prefix + key, member)]
 
 
 @dataclass(frozen=True)
@@ -197,8 +199,15 @@ def _status_counts(rows: pa.Table) -> dict[str, int]:
     return {str(item["values"]): item["counts"].as_py() for item in counts}
 
 
-def _answers(earlier: pa.Table, judge: str, questions: Questions) -> np.ndarray:
-    """[N] p of an earlier, partial table for these questions; nan where there was no answer."""
+def _answers(earlier: pa.Table | None, judge: str, questions: Questions) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(p, tokens, cost), [N] each, of an earlier, partial table for these questions; p is nan where there was no answer."""
+    p, tokens, cost = (
+        np.full(len(questions), np.nan, np.float32),
+        np.zeros(len(questions), np.int32),
+        np.zeros(len(questions)),
+    )
+    if earlier is None:
+        return p, tokens, cost
     rows = earlier.filter(pc.and_(pc.equal(earlier["judge"], judge), pc.is_valid(earlier["p"])))
     query = pc.index_in(rows["query_id"], questions.queries["query_id"].combine_chunks()).to_numpy()
     a = pc.index_in(rows["doc_a"], questions.documents["doc_id"].combine_chunks()).to_numpy()
@@ -207,8 +216,9 @@ def _answers(earlier: pa.Table, judge: str, questions: Questions) -> np.ndarray:
     keys = (query.astype(np.int64) * size + a) * size + b
     order = np.argsort(keys)
     asked = (questions.query_row.astype(np.int64) * size + questions.a_row) * size + questions.b_row
-    place = np.minimum(np.searchsorted(keys[order], asked), max(len(keys) - 1, 0))
-    if not len(keys):
-        return np.full(len(asked), np.nan, np.float32)
-    found = keys[order][place] == asked
-    return np.where(found, rows["p"].to_numpy()[order][place], np.nan).astype(np.float32)
+    place = np.searchsorted(keys[order], asked)
+    found = np.flatnonzero(np.append(keys[order], -1)[place] == asked)
+    place = order[place[found]]
+    for column, name in ((p, "p"), (tokens, "tokens"), (cost, "cost")):
+        column[found] = rows[name].to_numpy()[place]
+    return p, tokens, cost

@@ -18,7 +18,8 @@ from zelo.store import Table, write_parquet
 class Rate:
     """Writes ratings (RATING) of every candidate that took part in a comparison.
 
-    A pair's preference is the mean over the judges that answered; fewer than `quorum` answers are no preference.
+    A pair's preference is the mean over the judges that answered; fewer than `quorum` answers are no preference, and a document
+    that is left without any is not rated.
     """
 
     inputs: dict[str, str]  # outcomes: a judge stage
@@ -42,6 +43,7 @@ class Rate:
         )
         fit = self.solver.fit(comparisons)
         degree = np.bincount(comparisons.edges.ravel(), minlength=len(fit.rating))
+        rated = pa.array(degree > 0)  # the others stand where the prior puts them, which nobody has judged
         ratings = pa.table(
             {
                 "query_id": graphs.query_id.take(np.repeat(np.arange(len(graphs.sizes)), graphs.sizes)),
@@ -53,9 +55,11 @@ class Rate:
                 "scale": np.ones(len(degree)),
             }
         )
+        ratings = ratings.filter(rated)
         write_parquet(ratings, RATING, out, "ratings")
         return {
             "rows": len(ratings),
+            "unrated": len(degree) - len(ratings),
             "pairs": int(enough.sum()),
             "pairs_below_quorum": int((~enough).sum()),
             "fit": fit.diagnosis,
