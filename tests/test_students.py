@@ -1,6 +1,7 @@
 """Every model: gradients everywhere, blind to padding, the same after saving, and the same in sentence-transformers."""
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -32,10 +33,11 @@ def backbone(zelo_home: Path) -> Encoder:
     return component("backbone", "minilm")
 
 
-@pytest.fixture(scope="module", params=[*MODELS, "embedding with a matrix"])
+@pytest.fixture(scope="module", params=[*MODELS, "embedding with a matrix", "embedding of cls"])
 def model(request, backbone: Encoder):
     torch.manual_seed(0)
-    changes = {"document_matrix": True} if request.param not in MODELS else {}
+    changes = {"document_matrix": True} if request.param == "embedding with a matrix" else {}
+    backbone = replace(backbone, pooling="cls") if request.param == "embedding of cls" else backbone
     model = component("model", request.param.partition(" ")[0], **changes)
     model.load(backbone, None)
     model.prepare(DOCUMENTS)
@@ -62,6 +64,15 @@ def test_every_trainable_parameter_gets_a_gradient(model) -> None:
     assert [name for name in without if "pooler" not in name] == []
 
 
+def test_it_scores_and_learns_in_bfloat16(model) -> None:
+    model = copy.deepcopy(model)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = model(model.collate(QUERIES, ROWS))
+        found.masked_fill(torch.from_numpy(ROWS < 0), 0.0).sum().backward()
+    exact = scores(model, QUERIES, ROWS)[ROWS >= 0]
+    assert np.abs(found.detach().float().numpy()[ROWS >= 0] - exact).max() < 0.05 * model.scale.item()
+
+
 def test_padding_and_company_do_not_change_a_score(model) -> None:
     together = scores(model, QUERIES, ROWS)
     for line, query in enumerate(QUERIES):
@@ -75,7 +86,7 @@ def test_saved_and_loaded_it_gives_the_same_scores(model, backbone: Encoder, tmp
         {name: weight.contiguous() for name, weight in model.state_dict().items()}, tmp_path / "weights.safetensors"
     )
     again = copy.deepcopy(model)  # load() makes its modules anew
-    again.load(backbone, tmp_path)
+    again.load(model.backbone, tmp_path)
     again.prepare(DOCUMENTS)
     np.testing.assert_array_equal(scores(again, QUERIES, ROWS), scores(model, QUERIES, ROWS))
 

@@ -1,4 +1,4 @@
-"""A bi-encoder: cosine of mean-pooled query and document vectors, tuned on the query side alone."""
+"""A bi-encoder: cosine of pooled query and document vectors, tuned on the query side alone."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -63,6 +63,8 @@ class Embedding(nn.Module):
         """[B, dim] normalised query vectors."""
         mask = batch["attention_mask"].unsqueeze(-1)
         tokens = self.query(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).last_hidden_state
+        if self.backbone.pooling == "cls":
+            return F.normalize(tokens[:, 0].float(), dim=-1)
         return F.normalize((tokens.float() * mask).sum(1) / mask.sum(1), dim=-1)
 
     def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
@@ -91,7 +93,7 @@ class Embedding(nn.Module):
         query.auto_model.load_state_dict(self.query.state_dict())
         document = Transformer(source, max_seq_length=self.backbone.max_length)
         width = self.query.config.hidden_size
-        routes = [[part, Pooling(width, pooling_mode="mean"), Normalize()] for part in (query, document)]
+        routes = [[part, Pooling(width, pooling_mode=self.backbone.pooling), Normalize()] for part in (query, document)]
         if self.matrix is not None:
             dense = Dense(width, width, bias=False, activation_function=nn.Identity(), use_residual=True)
             dense.linear.weight.data.copy_(self.matrix.data)

@@ -65,7 +65,7 @@ class LateInteraction(nn.Module):
             query = vectors[batch["attention_mask"][line].bool()]
             there = batch["doc_rows"][line] >= 0
             best = self._best(query.detach(), batch["doc_rows"][line][there].cpu().numpy())  # [D, L, dim]
-            scores[line, there] = torch.einsum("dlw,lw->dl", best, query).mean(1)
+            scores[line, there] = torch.einsum("dlw,lw->dl", best, query).mean(1).float()  # bf16 under autocast
         return scores * self.scale
 
     @torch.no_grad()
