@@ -28,8 +28,9 @@ class QueryBatches:
             return None
         rank = np.argsort(np.argsort(-np.where(mask, targets, -1.0), axis=1, kind="stable"), axis=1)
         draw = rng.random(targets.shape)
-        head = np.where(rank < HEAD, draw, 2.0)
+        head = np.where((rank < HEAD) & mask, draw, 2.0)
         first = np.argsort(head, axis=1)[:, : min(self.documents // 2, HEAD)]
-        np.put_along_axis(draw, first, 2.0, axis=1)
-        rest = np.argsort(np.where(mask, draw, 3.0), axis=1)[:, : self.documents - first.shape[1]]
+        draw = np.where(mask, draw, 2.0)
+        np.put_along_axis(draw, first, 3.0, axis=1)  # behind the padding: no document comes twice
+        rest = np.argsort(draw, axis=1)[:, : self.documents - first.shape[1]]
         return np.concatenate([first, rest], axis=1)

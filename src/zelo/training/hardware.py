@@ -15,6 +15,8 @@ class Hardware:
     def __post_init__(self) -> None:
         if self.accelerator not in ("cpu", "gpu"):
             raise BadInput(f"hardware.accelerator={self.accelerator}: cpu or gpu.")
+        if self.devices != 1:
+            raise BadInput(f"hardware.devices={self.devices}: one device trains a student; more are not supported yet.")
 
     def check(self) -> None:
         """Raises BadInput when what was asked for is not there: before any work, not in the middle of it."""

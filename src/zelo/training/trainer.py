@@ -30,6 +30,14 @@ class Trainer:
             raise BadInput(f"trainer.precision={self.precision}: choose one of {', '.join(PRECISIONS)}.")
         if self.epochs < 0:
             raise BadInput(f"trainer.epochs={self.epochs}: at least 0 (the untuned model).")
+        if self.validations_per_epoch < 1:
+            raise BadInput(
+                f"trainer.validations_per_epoch={self.validations_per_epoch}: at least 1 picks the best weights."
+            )
+        if self.gradient_clip < 0:
+            raise BadInput(f"trainer.gradient_clip={self.gradient_clip}: a norm, at least 0 (nothing is clipped).")
+        if self.patience is not None and self.patience < 1:
+            raise BadInput(f"trainer.patience={self.patience}: at least 1 validation, or null to train all epochs.")
 
     def fit(
         self, module: Any, data: Any, *, hardware: Hardware, loggers: list[Any], label: str
