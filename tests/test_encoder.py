@@ -1,5 +1,7 @@
 """The encoder: equal to sentence-transformers, encoded once, and nothing but the weights that were asked for."""
 
+import errno
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -66,6 +68,17 @@ def test_a_corpus_is_encoded_once(minilm: encoder.Encoder, monkeypatch: pytest.M
     assert np.array_equal(first.vectors, again.vectors)
     with pytest.raises(AssertionError, match="encoded again"):
         minilm.documents(documents(TEXTS[1:3]))
+
+
+def test_a_full_disk_is_said_before_encoding(minilm: encoder.Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise the first vector that finds no room would kill the process with SIGBUS."""
+
+    def full(handle: int, offset: int, size: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", full, raising=False)
+    with pytest.raises(BadInput, match="No space left in the store"):
+        minilm.documents(documents(["a text that was never encoded"]))
 
 
 def test_bfloat16_is_close(component: Callable[..., Any], minilm: encoder.Encoder) -> None:

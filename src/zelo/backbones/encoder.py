@@ -1,7 +1,9 @@
 """A pretrained encoder: where its weights lie, and the vectors of a corpus, encoded once and kept in the store."""
 
+import errno
 import hashlib
 import importlib.util
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -166,6 +168,7 @@ class Encoder:
         shape = (int(offsets[-1]), dim)
         tokens = np.array([token for row in ids for token in row], np.int32)
         vectors = np.lib.format.open_memmap(folder / "vectors.npy", mode="w+", dtype=self.storage, shape=shape)
+        _reserve(folder / "vectors.npy")
         pooled = np.zeros((len(ids), dim), np.float32)
         with progress(f"encoding {label}", int(offsets[-1]), "tokens") as advance:
             for rows in _batches(ids, TOKENS_PER_BATCH[device]):
@@ -205,6 +208,18 @@ class Encoder:
                 f"backbone.model={self.model}: there is no such folder. Give a folder, or a hub name (owner/name)."
             )
         return _from_hub(self.model)
+
+
+def _reserve(path: Path) -> None:
+    """Takes the disk's room for a file of zeros now: writing to a map on a full disk kills the process. Raises OSError."""
+    if not hasattr(os, "posix_fallocate"):  # macOS
+        return
+    with path.open("r+b") as file:
+        try:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+        except OSError as error:
+            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # a file system that cannot reserve
+                raise
 
 
 def _from_hub(name: str) -> Path:
