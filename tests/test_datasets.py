@@ -183,7 +183,7 @@ def test_layouts_that_differ_a_little_are_read(tmp_path: Path):
     corpus = load(write(tmp_path, files))
     assert corpus.documents.to_pydict() == {"doc_id": ["7", "d1"], "title": ["", ""], "text": ["no title", "  "]}
     assert corpus.qrels["relevance"].to_pylist() == [1, -1]
-    assert corpus.notes[0] == f"1 of 2 documents have neither title nor text, the first at {tmp_path}/corpus.jsonl:3"
+    assert corpus.notes[0] == "1 of 2 documents have neither title nor text, the first at corpus.jsonl:3"
 
 
 # --- Bad input ---

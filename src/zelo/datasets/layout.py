@@ -42,7 +42,7 @@ def read_documents(path: Path) -> tuple[pa.Table, tuple[str, ...]]:
     if not empty:
         return documents, ()
     count = f"{len(empty)} of {documents.num_rows} documents"
-    return documents, (f"{count} have neither title nor text, the first at {path}:{empty[0]}",)
+    return documents, (f"{count} have neither title nor text, the first at {path.name}:{empty[0]}",)
 
 
 def read_queries(path: Path) -> pa.Table:

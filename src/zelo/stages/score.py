@@ -109,7 +109,7 @@ def candidates(table: Table) -> pa.Table:
 def best(scored: pa.Table, top_k: int) -> pa.Table:
     """The `top_k` best rows of each query, ties by doc_id."""
     ordered = scored.sort_by([("query_id", "ascending"), ("score", "descending"), ("doc_id", "ascending")])
-    sizes = np.unique(np.asarray(ordered["query_id"]), return_counts=True)[1]
+    sizes = np.bincount(_numbers(ordered["query_id"]))
     rank = np.arange(len(ordered)) - starts(sizes)[:-1].repeat(sizes)
     return ordered.filter(pa.array(rank < top_k))
 
@@ -122,7 +122,7 @@ def blend(scored: pa.Table, first: pa.Table, examples: pa.Table) -> tuple[pa.Tab
     order = [("query_id", "ascending"), ("doc_id", "ascending")]
     scored, first = scored.sort_by(order), first.sort_by(order)
     first = first.filter(pc.is_in(first["query_id"], pc.unique(scored["query_id"].combine_chunks())))
-    query = np.unique(np.asarray(scored["query_id"]), return_inverse=True)[1]
+    query = _numbers(scored["query_id"])
     own, theirs = (standardised(table["score"].to_numpy().astype(np.float64), query) for table in (scored, first))
     dev = examples.filter(pc.equal(examples["split"], DEV))
     mixed = [_table(scored["query_id"], scored["doc_id"], (1 - w) * own + w * theirs) for w in WEIGHTS]
@@ -130,6 +130,11 @@ def blend(scored: pa.Table, first: pa.Table, examples: pa.Table) -> tuple[pa.Tab
     chosen = int(np.argmax(values))
     facts = {"first_stage_weight": WEIGHTS[chosen], "dev_agreement": dict(zip(map(str, WEIGHTS), values, strict=True))}
     return mixed[chosen], facts
+
+
+def _numbers(ids: pa.ChunkedArray) -> np.ndarray:
+    """[N] int32: 0 for the first id, one more for each new one."""
+    return ids.combine_chunks().dictionary_encode().indices.to_numpy()
 
 
 def standardised(score: np.ndarray, group: np.ndarray) -> np.ndarray:
