@@ -101,6 +101,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "".join(f'{{"_id": "d{n}", "title": "", "text": "word{n} and word{n + 1}"}}\n' for n in range(6))
     )
     (folder / "queries.jsonl").write_text('{"_id": "q1", "text": "word1"}\n{"_id": "q2", "text": "word3"}\n')
+    (folder / "run.trec").write_text("q1 Q0 d1 1 1.0 mine\n")
     return folder
 
 
@@ -140,7 +141,7 @@ def test_wiring_composes_and_its_stages_are_their_signatures(option: str, corpus
     config = composed(f"{group}={name}")
     ours = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
     for place in OmegaConf.missing_keys(ours):
-        OmegaConf.update(config, place, str(corpus))
+        OmegaConf.update(config, place, str(corpus / "run.trec" if place == "retriever.path" else corpus))
     for node in OmegaConf.to_container(config.stages, resolve=True).values():  # type: ignore[union-attr]
         if node is not None:
             check_keys(node)

@@ -57,7 +57,7 @@ def test_contract(path):
             assert len(own) == 0
     np.testing.assert_array_equal(edges, graph.propose(sizes, seeds(len(sizes)), None))
     assert not np.array_equal(edges, graph.propose(sizes, seeds(len(sizes), 1), None))
-    assert graph.propose(sizes, seeds(len(sizes)), Fit(np.zeros(433), np.ones(433))) is None
+    assert graph.propose(sizes, seeds(len(sizes)), Fit(np.zeros(433), np.ones(433), np.tanh)) is None
 
 
 @settings(deadline=None, max_examples=200)

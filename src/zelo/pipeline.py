@@ -74,6 +74,7 @@ class Result:
 def assemble(config: DictConfig) -> list[Step]:
     """The stages up to `until` in an order that has inputs first. Raises BadInput before anything runs."""
     stages = cast(dict[str, Any], OmegaConf.to_container(config.stages, resolve=True))
+    stages = {name: _without_nulls(node) for name, node in stages.items() if node is not None}
     steps: dict[str, Step] = {}
     for name in _order(stages, config.until):
         stage = build(stages[name], f"stages.{name}")
@@ -84,6 +85,13 @@ def assemble(config: DictConfig) -> list[Step]:
         )
         steps[name] = Step(name, stage, identity, inputs)
     return list(steps.values())
+
+
+def _without_nulls(node: dict[str, Any]) -> dict[str, Any]:
+    """A stage without the inputs that an override has set to null."""
+    return node | {
+        "inputs": {role: source for role, source in (node.get("inputs") or {}).items() if source is not None}
+    }
 
 
 def described(config: DictConfig) -> Any:
@@ -145,11 +153,7 @@ def _peak_memory_mb() -> int:
 
 
 def _order(stages: Mapping[str, Any], until: str | None) -> list[str]:
-    graph = {}
-    for name, node in stages.items():
-        if node is None:
-            continue
-        graph[name] = set((node.get("inputs") or {}).values())
+    graph = {name: set(node["inputs"].values()) for name, node in stages.items()}
     for name, sources in graph.items():
         for source in sources - graph.keys():
             known = ", ".join(graph)

@@ -4,6 +4,7 @@ A constant in capitals is the schema of a table on disk. Ids are strings at the 
 No object is ever made per row: the paper's size is 112,000 queries, 11.2 M candidates and 45 M comparisons.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -198,6 +199,7 @@ class Fit:
 
     rating: np.ndarray  # [N] float64
     stderr: np.ndarray  # [N] float64
+    link: Callable[[np.ndarray], np.ndarray]  # the solver's: difference of two ratings -> probability of preference
     diagnosis: dict[str, Any] = field(
         default_factory=dict
     )  # JSON-ready: steps, gradient norm, log loss, components ...

@@ -54,7 +54,7 @@ def fit(comparisons: Comparisons, link: LinkFunctions, *, ridge: float, toleranc
         "gradient_norm": float(gradient.max(initial=0.0)),
         **figures,
     }
-    return Fit(rating=rating, stderr=stderr, diagnosis=diagnosis)
+    return Fit(rating=rating, stderr=stderr, link=link.link, diagnosis=diagnosis)
 
 
 def _refuse_unfinished(gradient: np.ndarray, steps: np.ndarray, tolerance: float) -> None:
