@@ -162,9 +162,13 @@ class Fixed:
 def test_fusion_is_the_formula_of_its_paper() -> None:
     """Cormack, Clarke and Buettcher (2009): sum of 1 / (60 + rank), rank 1 the best."""
     members = {"one": Fixed("zip", "empty", "list.sort"), "two": Fixed("os.remove", "empty", "zip", "list.sort")}
-    found = Fusion(members=members, depth=3, constant=60).search(QUERIES.slice(1, 1), DOCUMENTS, 10)
-    assert found["doc_id"].to_pylist() == ["zip", "empty", "os.remove", "list.sort"]
-    expected = [1 / 61 + 1 / 63, 2 / 62, 1 / 61, 1 / 63]
+    fusion = Fusion(members=members, depth=3, constant=60)
+    found = fusion.search(QUERIES.slice(1, 1), DOCUMENTS, 3)
+    assert found["doc_id"].to_pylist() == ["zip", "empty", "os.remove"]
+    assert found["score"].to_pylist() == pytest.approx([1 / 61 + 1 / 63, 2 / 62, 1 / 61], rel=1e-6)
+    found = fusion.search(QUERIES.slice(1, 1), DOCUMENTS, 10)  # asked for more than its depth, it looks deeper
+    assert found["doc_id"].to_pylist() == ["zip", "empty", "list.sort", "os.remove"]
+    expected = [1 / 61 + 1 / 63, 2 / 62, 1 / 63 + 1 / 64, 1 / 61]
     assert found["score"].to_pylist() == pytest.approx(expected, rel=1e-6)
 
 

@@ -7,7 +7,7 @@ nothing to register. A component that names outside content (a path, a model) al
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -113,12 +113,29 @@ class Metric(Protocol):
         ...
 
 
-class Backbone(Protocol):
-    """A pretrained transformer and its tokenizer."""
+class Backbone(Content, Protocol):
+    """A pretrained transformer, its tokenizer, and the vectors that it gives, encoded once and kept."""
 
-    def content(self) -> dict[str, str]: ...
+    query_length: int  # tokens
+    max_length: int  # tokens of a document
+    query_prompt: str
+    document_prompt: str
+    pooling: Literal["mean", "cls"]
+
     def folder(self) -> Path:
         """The folder with config.json, model.safetensors and the tokenizer. Raises BadInput when weights are missing."""
+        ...
+
+    def tokenizer(self) -> Any:
+        """A transformers tokenizer."""
+        ...
+
+    def network(self) -> Any:
+        """The transformer without a head, in float32, in evaluation mode."""
+        ...
+
+    def documents(self, table: pa.Table) -> Any:
+        """Vectors of N documents (DOCUMENT): `vectors` [T, dim] of all tokens, `offsets` [N + 1], `pooled` [N, dim]."""
         ...
 
 
@@ -128,7 +145,7 @@ class Model(Protocol):
     temperature: float | None  # None: half of the untuned scores' deviation within a query
     scale: "torch.Tensor"  # what scores are multiplied by, 1 / temperature
 
-    def load(self, backbone: Any, checkpoint: Path | None) -> None:
+    def load(self, backbone: Backbone, checkpoint: Path | None) -> None:
         """Makes the modules from the pretrained backbone, then takes trained weights from `checkpoint` if given."""
         ...
 

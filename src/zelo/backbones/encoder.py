@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -61,7 +61,7 @@ class Encoder:
     query_length: int
     precision: str
     storage: str
-    pooling: str
+    pooling: Literal["mean", "cls"]
     query_prompt: str
     document_prompt: str
 

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from zelo.errors import BadInput
+from zelo.protocols import Backbone
 
 
 class Embedding(nn.Module):
@@ -32,7 +33,7 @@ class Embedding(nn.Module):
         self.document_matrix = document_matrix
         self.register_buffer("scale", torch.tensor(1.0 / (temperature or 1.0)))
 
-    def load(self, backbone: Any, checkpoint: Path | None) -> None:
+    def load(self, backbone: Backbone, checkpoint: Path | None) -> None:
         """Makes the query encoder from the backbone; trained weights come from `checkpoint`/weights.safetensors."""
         self.backbone = backbone
         self.tokenizer = backbone.tokenizer()

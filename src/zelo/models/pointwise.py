@@ -10,8 +10,10 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import AutoModelForSequenceClassification
+from transformers.utils import logging
 
 from zelo.errors import BadInput
+from zelo.protocols import Backbone
 from zelo.records import document_texts
 
 
@@ -37,10 +39,12 @@ class Pointwise(nn.Module):
         self.temperature, self.max_length, self.tokens = temperature, max_length, tokens
         self.register_buffer("scale", torch.tensor(1.0 / temperature))
 
-    def load(self, backbone: Any, checkpoint: Path | None) -> None:
+    def load(self, backbone: Backbone, checkpoint: Path | None) -> None:
         """Puts a one-label head on the backbone; trained weights come from `checkpoint`/weights.safetensors."""
         self.backbone = backbone
         self.tokenizer = backbone.tokenizer()
+        verbosity = logging.get_verbosity()
+        logging.set_verbosity_error()  # transformers warns of the fresh head, which is meant
         self.network = AutoModelForSequenceClassification.from_pretrained(
             backbone.folder(),
             num_labels=1,
@@ -49,6 +53,7 @@ class Pointwise(nn.Module):
             local_files_only=True,
             trust_remote_code=False,
         ).eval()
+        logging.set_verbosity(verbosity)
         if checkpoint:
             self.load_state_dict(load_file(checkpoint / "weights.safetensors"))
 

@@ -16,7 +16,8 @@ from zelo.ranking import ranked
 class Fusion:
     """Score = sum over members of 1 / (constant + rank), rank 1 the best (Cormack, Clarke and Buettcher, 2009).
 
-    Each of `members` contributes its `depth` best; a document that a member does not return gets nothing from it.
+    Each of `members` contributes its `depth` best, or `top_k` if that is more; a document that a member does not return gets
+    nothing from it.
     """
 
     members: Mapping[str, Retriever]
@@ -34,7 +35,7 @@ class Fusion:
         """CANDIDATE rows, best first, ties by doc_id; score in (0, members / (constant + 1)]."""
         keys, credits = [], []
         for member in self.members.values():
-            found = member.search(queries, documents, self.depth)
+            found = member.search(queries, documents, max(self.depth, top_k))
             query_row = _positions(found["query_id"], queries["query_id"])
             doc_row = _positions(found["doc_id"], documents["doc_id"])
             keys.append(query_row * documents.num_rows + doc_row)

@@ -60,7 +60,7 @@ class Judge:
                 for batch in pools.batches(QUERIES_PER_BATCH):
                     questions = self._questions(batch, queries, documents)
                     pairs += len(questions)
-                    complete += int((batch.sizes - 1 <= getattr(self.graph, "degree", 0)).sum())
+                    complete += int((batch.sizes - 1 < getattr(self.graph, "degree", 0)).sum())
                     for name, member in self.members.items():
                         rows = self._ask(name, member, questions, earlier)
                         writer.write_table(rows)

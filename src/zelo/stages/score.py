@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from zelo.errors import BadInput
 from zelo.metrics.agreement import CUTOFF, agreement
 from zelo.progress import progress
-from zelo.protocols import Model, Searcher
+from zelo.protocols import Backbone, Model, Searcher
 from zelo.records import DEV, SCORED, starts
 from zelo.store import Table, write_parquet
 from zelo.training.hardware import Hardware
@@ -33,7 +33,7 @@ class Score:
         str, str
     ]  # data; optional: checkpoint (a train stage), candidates (retrieve or score), examples (target)
     model: Model  # a Searcher where there are no candidates
-    backbone: Any
+    backbone: Backbone
     hardware: Hardware
     splits: list[str]
     top_k: int

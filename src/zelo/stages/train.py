@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow.compute as pc
 
 from zelo.errors import BadInput
-from zelo.protocols import Loss, Model
+from zelo.protocols import Backbone, Loss, Model
 from zelo.records import DEV, TRAIN
 from zelo.store import Table
 from zelo.training.batches import QueryBatches
@@ -30,7 +30,7 @@ class Train:
 
     inputs: dict[str, str]  # data: the load stage; examples: the target stage
     model: Model
-    backbone: Any
+    backbone: Backbone
     loss: Loss
     optimizer: partial[Any]
     scheduler: Linear

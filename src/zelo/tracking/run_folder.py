@@ -156,6 +156,11 @@ def notes(result: "Result") -> list[str]:
                 f"{name}: the student's scores weigh {1 - weight:.1f} and the first stage's own {weight:.1f},"
                 " as dev preferred it as the judge sees it"
             )
+        if figures.get("protocol") == "judge":
+            lines.append(
+                f"{name}: without labels, agreement with the judge is all that can be measured, and on the dev queries, which"
+                " also chose the checkpoints: trust differences less than with labels"
+            )
         if figures.get("absent"):
             lines.append(f"{name}: not in this pipeline and so not measured: {', '.join(figures['absent'])}")
     return lines
