@@ -1,0 +1,140 @@
+"""One paid call: where it goes, what is asked, what came back."""
+
+import hashlib
+import ipaddress
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+from zelo.errors import BadInput
+
+APIS = ("chat_completions", "messages")
+PER_MILLION = 1e-6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Endpoint:
+    """A model behind an address, and how hard it may be pressed. Prices are US dollars per million tokens, None: unknown."""
+
+    name: str  # of whoever asks: the judge
+    api: str  # one of APIS
+    provider: str  # a label that stays when the address changes; part of an answer's key
+    model: str
+    base_url: str
+    api_key_env: str | None  # the environment variable that holds the key; None: no key is sent
+    input_price: float | None
+    output_price: float | None
+    concurrency: int
+    requests_per_minute: int | None
+    tokens_per_minute: int | None
+    timeout: float  # seconds for one attempt
+    retries: int  # attempts after the first
+    parameters: Mapping[str, Any] = field(default_factory=dict)  # temperature, max_tokens, ...: part of an answer's key
+
+    def __post_init__(self) -> None:
+        where = f"judge {self.name}"
+        if self.api not in APIS:
+            raise BadInput(f"{where}: api={self.api!r} is unknown; use one of {', '.join(APIS)}.")
+        url = urlsplit(self.base_url)
+        if url.scheme not in ("http", "https") or not url.hostname:
+            raise BadInput(
+                f"{where}: base_url={self.base_url!r} is no address; write one like https://api.openai.com/v1."
+            )
+        if url.username is not None or url.password is not None:
+            shown = url._replace(netloc=url.netloc.rpartition("@")[2]).geturl()
+            raise BadInput(
+                f"{where}: base_url holds a user or password; write {shown} and put the key into an environment variable"
+                " that api_key_env names."
+            )
+        if url.query or url.fragment:
+            raise BadInput(
+                f"{where}: base_url={url._replace(query='...', fragment='').geturl()} must end with its path."
+            )
+        for name in ("input_price", "output_price"):
+            price = getattr(self, name)
+            if price is not None and not price >= 0:
+                raise BadInput(f"{where}: {name}={price} is below 0; it is US dollars per million tokens.")
+        for name in ("concurrency", "requests_per_minute", "tokens_per_minute"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise BadInput(f"{where}: {name}={value} lets nothing through; set it to 1 or more.")
+        if not self.timeout > 0 or self.retries < 0:
+            raise BadInput(
+                f"{where}: timeout={self.timeout} must be above 0 seconds and retries={self.retries} not below 0."
+            )
+
+    @property
+    def local(self) -> bool:
+        """Whether the address is this machine: its answers cost no money."""
+        host = urlsplit(self.base_url).hostname or ""
+        if host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(host).is_loopback
+        except ValueError:
+            return False
+
+    @property
+    def price(self) -> tuple[float, float] | None:
+        """US dollars for one token in and one token out; None where a price is unknown."""
+        if self.input_price is not None and self.output_price is not None:
+            return self.input_price * PER_MILLION, self.output_price * PER_MILLION
+        return (0.0, 0.0) if self.local and self.input_price is None and self.output_price is None else None
+
+    def usd(self, tokens_in: int, tokens_out: int) -> float:
+        """What so many tokens cost; 0 where the price is unknown (then no cap in money is accepted)."""
+        price_in, price_out = self.price or (0.0, 0.0)
+        return tokens_in * price_in + tokens_out * price_out
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is asked, in words that belong to no provider."""
+
+    key: bytes  # 16 bytes: the same question to the same model has the same key, in any run
+    system: str
+    user: str
+    schema: Mapping[str, Any] | None  # JSON schema of a structured answer; None: free text
+    logprobs: bool  # the log-probabilities of the first token are wanted
+    repeat: int
+    rows: tuple[int, ...]  # what the answer is for: the asker's own numbers
+    tokens_out: int  # most that may come back
+
+    @property
+    def tokens_in(self) -> int:
+        """No fewer tokens than any tokenizer on bytes can make of the prompt: its bytes, and room for the roles."""
+        schema = len(json.dumps(self.schema)) if self.schema else 0
+        return len(self.system.encode()) + len(self.user.encode()) + schema + 64
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What came back. `status` is "answered" where there is a text to read, else what went wrong, and `error` its class."""
+
+    status: str  # one of records.STATUSES
+    error: str = ""  # timeout, http_500, refused_connection ...: a class, never a key or a text of the provider's
+    text: str = ""
+    finish: str = ""  # why the model stopped, as the provider says it
+    logprobs: tuple[tuple[str, float], ...] = ()  # the likeliest first tokens
+    tokens_in: int = 0
+    tokens_out: int = 0
+    usd: float = 0.0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A reply as a judge understands it: for each of the request's rows P(first document preferred), if answered."""
+
+    status: str
+    p: tuple[float, ...] = ()
+    weight: float = 1.0  # of each of these preferences
+
+
+def key_of(endpoint: Endpoint, kind: str, repeat: int, *asked: object) -> bytes:
+    """16 bytes (blake2b) of what decides an answer: prompt and texts, model, parameters, provider, kind and repeat."""
+    canonical = [endpoint.provider, endpoint.model, dict(endpoint.parameters), kind, repeat, *asked]
+    text = json.dumps(canonical, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.blake2b(text.encode(), digest_size=16).digest()
