@@ -516,9 +516,18 @@ def test_a_bug_is_status_1_and_the_surroundings_are_2() -> None:
 def start(arguments: list[str], folder: Path) -> "subprocess.Popen[str]":
     """The command in a process of its own, as a terminal would start it."""
     environment = os.environ | {"ZELO_HOME": str(folder / "home"), "PYTHONUNBUFFERED": "1"}
-    command = [sys.executable, "-c", "import sys; from zelo.main import main; sys.exit(main())", *arguments]
+    command = [sys.executable, "-m", "zelo", *arguments]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     return subprocess.Popen(command, cwd=folder, env=environment, start_new_session=True, **pipes)  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize("command", [[sys.executable, "-m", "zelo"], [str(Path(sys.executable).with_name("zelo"))]])
+def test_control_c_while_loading_is_one_line(command: list[str], tmp_path: Path) -> None:
+    (tmp_path / "hydra.py").write_text("raise KeyboardInterrupt")
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 130
+    assert done.stderr == "\nInterrupted. Finished stages are kept: the same command goes on from there.\n"
 
 
 @pytest.mark.long

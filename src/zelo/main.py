@@ -21,7 +21,6 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from zelo.errors import BadInput, ZeloError
 from zelo.tracking import sweep
 
-INTERRUPTED = 130
 SETTINGS = {"name", "seed", "until", "plan", "optimize", "debug", "stages", "logger"}  # read without a stage's help
 SURROUNDINGS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.ENAMETOOLONG)
 
@@ -97,7 +96,7 @@ def _refuse_unread(config: DictConfig) -> None:
 
 
 def main() -> int:
-    """Runs Hydra and turns every error into one clear line and an exit status."""
+    """Runs Hydra and turns every error into one clear line and an exit status; an interruption is for `__main__`."""
     if sys.argv[1:] in (["--help"], ["-h"]):
         from zelo.tracking.terminal import help_text
 
@@ -113,9 +112,6 @@ def main() -> int:
             sweep.discard_unused()
         if sweep.CURRENT.failures:
             raise sweep.CURRENT.failures[0]
-    except KeyboardInterrupt:
-        print("\nInterrupted. Finished stages are kept: the same command goes on from there.", file=sys.stderr)
-        return INTERRUPTED
     except Exception as error:
         status, words = explain(error)
         if any(re.fullmatch(r"\+*debug=(true|yes|on|1)", part, re.IGNORECASE) for part in sys.argv[1:]):
