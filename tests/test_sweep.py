@@ -80,6 +80,32 @@ def test_a_sweep_goes_on_after_a_failure_and_shares_work(
     assert "Error executing job" not in said.err
 
 
+@pytest.mark.parametrize("sweeping", [False, True])
+def test_an_interrupted_job_is_written_down_and_the_last(
+    sweeping: bool, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ZELO_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr("zelo.stages.rate.Rate.run", interrupt)
+    options = f"dataset=beir dataset.path={tiny} retriever=bm25 judge=lexical top_k=6 graph.degree=2 until=rate"
+    more = ["-m", "seed=1,2"] if sweeping else ["seed=1"]
+    monkeypatch.setattr(sys, "argv", ["zelo", *more, *options.split()])
+    with pytest.raises(KeyboardInterrupt):
+        main.main()
+    (listed,) = read(tmp_path / "multirun/index.csv")
+    assert listed["status"] == "interrupted"
+    assert "seed=1" in listed["overrides"]
+    manifest = json.loads((tmp_path / "multirun" / listed["folder"] / "manifest.json").read_text())
+    assert manifest["status"] == "interrupted"
+    jobs = [read(path) for path in tmp_path.glob("multirun/zelo/*/sweep.csv")]
+    assert [[(row["seed"], row["status"], row["error"]) for row in rows] for rows in jobs] == [
+        [("1", "interrupted", "")]
+    ] * sweeping
+
+
 def test_a_sweep_that_cannot_be_composed_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["zelo", "-m", "solver=thurstone,thurston"])

@@ -39,6 +39,8 @@ def app(config: DictConfig) -> float | None:
     folder = Path(HydraConfig.get().runtime.output_dir)
     try:
         return job(config, folder)
+    except KeyboardInterrupt as error:
+        raise sweep.Interrupted from error
     finally:
         discard_if_empty(folder)  # Hydra makes it before anything is known to be right
 

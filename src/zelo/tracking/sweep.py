@@ -63,6 +63,10 @@ class Current:
 CURRENT = Current()
 
 
+class Interrupted(Exception):
+    """Ctrl-C during a job, for its end to be written down: Hydra tells a callback of Exceptions only."""
+
+
 def register_resolver() -> None:
     """Makes `${job_name:number,overrides}` known: what the folder of a sweep's job is called."""
     OmegaConf.register_new_resolver("job_name", job_name, replace=True)
@@ -119,7 +123,10 @@ class Sweep(Callback):
             print(f"\nJob {config.hydra.job.num}: {what}", flush=True)
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
-        """Writes the rows of a job. A failure is kept for the command: the other jobs go on, and it is told once."""
+        """Writes the rows of a job. A failure is kept for the command: the other jobs go on, and it is told once.
+
+        Raises KeyboardInterrupt after an interrupted job: the other jobs do not begin.
+        """
         error = _error(job_return)
         folder = Path(config.hydra.runtime.output_dir)
         manifest = _manifest(folder)
@@ -128,6 +135,8 @@ class Sweep(Callback):
             record(Path(config.hydra.sweep.dir).absolute(), row)
         if manifest and self.index.parent in folder.parents:
             self._list(config, manifest, folder)
+        if isinstance(error, Interrupted):
+            raise KeyboardInterrupt from error
         mine = CURRENT.pid == os.getpid()
         simple = config.hydra.mode == RunMode.RUN or config.hydra.sweeper._target_ == BASIC_SWEEPER
         if error is not None and mine and simple:  # other sweepers want to know
@@ -242,11 +251,13 @@ def _table(rows: list[dict[str, str]], winner: str | None) -> "Table":
 
 def _row(config: DictConfig, manifest: dict[str, Any], error: Exception | None) -> dict[str, str]:
     """One job: what was varied, how it ended, and each system's value of the metric that decides."""
+    from zelo.tracking.run_folder import FAILED, INTERRUPTED
+
     row = {"job": str(config.hydra.job.num)}
     for part in varied(config.hydra.overrides.task):
         key, _, value = part.partition("=")
         row[key] = redact.text(value)
-    row["status"] = "failed" if error is not None else manifest["status"]
+    row["status"] = manifest["status"] if error is None else INTERRUPTED if isinstance(error, Interrupted) else FAILED
     row |= _main_figure(manifest)
     values = manifest.get("figures", {}).get("values", {})
     row |= {system: str(value) for system, value in values.items()}
