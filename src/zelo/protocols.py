@@ -5,7 +5,7 @@ name; it validates them on construction, which must be cheap: nothing is loaded 
 nothing to register. A component that names outside content (a path, a model) also offers `content()`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -14,8 +14,10 @@ import pyarrow as pa
 
 from zelo.records import Comparisons, Corpus, Fit, Outcomes, Questions
 
-if TYPE_CHECKING:  # annotating needs no torch
+if TYPE_CHECKING:  # annotating needs no torch; a paid call is a message, its types are known here by name only
     import torch
+
+    from zelo.calls.request import Endpoint, Reading, Reply, Request
 
 Link = Callable[[np.ndarray], np.ndarray]
 """Difference of two ratings -> probability that the first document is preferred."""
@@ -72,6 +74,25 @@ class Judge(Protocol):
 
     def compare(self, questions: Questions) -> Outcomes:
         """One outcome per question (and member). A failure is a status, never a preference."""
+        ...
+
+
+class PaidJudge(Protocol):
+    """A judge whose answers cost money: it says what to ask and reads what came back; the till does the asking."""
+
+    name: str
+
+    @property
+    def endpoint(self) -> "Endpoint":
+        """Where its questions go."""
+        ...
+
+    def requests(self, questions: Questions) -> "Iterator[Request]":
+        """What to ask, lazily; every row of `questions` belongs to exactly one request."""
+        ...
+
+    def read(self, request: "Request", reply: "Reply") -> "Reading":
+        """What the reply says about the request's rows. Pure: a reply from the ledger is read in the same way."""
         ...
 
 
