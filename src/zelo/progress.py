@@ -2,15 +2,22 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 SECONDS_BETWEEN_LINES = 10.0
 
 
+class Advance(Protocol):
+    """To be called after each `n` finished units; the note stands at the end of the line."""
+
+    def __call__(self, n: int, note: str = "") -> None: ...
+
+
 @contextmanager
-def progress(label: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
-    """Yields `advance(n)`, to be called after each `n` finished units. Work under a second shows nothing off a terminal."""
+def progress(label: str, total: int, unit: str) -> Iterator[Advance]:
+    """Yields what is to be called as work is done. Work under ten seconds shows nothing off a terminal."""
     if sys.stderr.isatty():
         with _bar(label, total, unit) as advance_bar:
             yield advance_bar
@@ -18,7 +25,7 @@ def progress(label: str, total: int, unit: str) -> Iterator[Callable[[int], None
     start = last = time.monotonic()
     done = 0
 
-    def advance(n: int) -> None:
+    def advance(n: int, note: str = "") -> None:
         nonlocal done, last
         done += n
         now = time.monotonic()
@@ -27,13 +34,13 @@ def progress(label: str, total: int, unit: str) -> Iterator[Callable[[int], None
             rate = done / (now - start)
             left = (total - done) / rate if rate else float("inf")
             line = f"{label}: {done:,} of {total:,} {unit}, {rate:,.0f} {unit}/s, {left:.0f} s left"
-            print(line, file=sys.stderr, flush=True)
+            print(f"{line}, {note}" if note else line, file=sys.stderr, flush=True)
 
     yield advance
 
 
 @contextmanager
-def _bar(label: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
+def _bar(label: str, total: int, unit: str) -> Iterator[Advance]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -43,14 +50,15 @@ def _bar(label: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
         MofNCompleteColumn(),
         TextColumn("{task.fields[rate]}"),
         TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
-        task = bars.add_task(label, total=total, rate="")
+        task = bars.add_task(label, total=total, rate="", note="")
         start = time.monotonic()
 
-        def advance(n: int) -> None:
+        def advance(n: int, note: str = "") -> None:
             finished = bars.tasks[task].completed + n
             rate = finished / max(time.monotonic() - start, 1e-9)
-            bars.update(task, advance=n, rate=f"{rate:,.0f} {unit}/s")
+            bars.update(task, advance=n, rate=f"{rate:,.0f} {unit}/s", note=note)
 
         yield advance
