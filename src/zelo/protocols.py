@@ -31,11 +31,22 @@ class Content(Protocol):
         ...
 
 
-class Dataset(Protocol):
-    """A corpus, its queries and, perhaps, judgements of some of them."""
+class Dataset(Content, Protocol):
+    """A corpus, its queries and, perhaps, judgements of some of them. No label is in `content()` or comes from `load`."""
 
     def load(self) -> Corpus:
-        """Reads and checks everything. Raises BadInput naming the file and the line."""
+        """Reads and checks documents, queries and their splits. Raises BadInput naming the file and the line."""
+        ...
+
+    def qrels(self, queries: pa.Table, documents: pa.Table) -> tuple[pa.Table, tuple[str, ...]]:
+        """QREL rows of dev and test queries, and notes as of a Corpus. Raises BadInput naming the file and the line.
+
+        queries: QUERY, documents: `doc_id` of DOCUMENT, both as `load` gave them.
+        """
+        ...
+
+    def qrels_content(self) -> str:
+        """Hash of the judgements. Raises BadInput naming the file and the line."""
         ...
 
 

@@ -88,13 +88,12 @@ METRIC = pa.schema(
 
 @dataclass(frozen=True)
 class Corpus:
-    """What a dataset yields: `queries` (QUERY), `documents` (DOCUMENT) and `qrels` (QREL, may have no row)."""
+    """What a dataset yields: `queries` (QUERY) and `documents` (DOCUMENT). Labels are no part of it."""
 
     queries: pa.Table
     documents: pa.Table
-    qrels: pa.Table
     name: str = ""  # of the collection, for tables of results
-    notes: tuple[str, ...] = ()  # what the user should know, one line each: judgements dropped, say
+    notes: tuple[str, ...] = ()  # what the user should know, one line each: documents without text, say
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,27 @@
 """Any folder in BEIR layout."""
 
-import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
-from zelo.datasets.layout import assemble, qrels_files, read_documents, read_qrels, read_queries
+from zelo.datasets.layout import (
+    assemble,
+    at_home,
+    hash_large,
+    hash_named,
+    hash_qrels,
+    qrels_files,
+    read_documents,
+    read_named,
+    read_qrels,
+    read_queries,
+    refuse_unknown,
+)
 from zelo.errors import BadInput
 from zelo.records import DEV, TRAIN, Corpus
+from zelo.store import hash_json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,31 +42,34 @@ class Beir:
             raise BadInput(f"dataset.train_on_dev={self.train_on_dev!r} is neither true nor false")
 
     def content(self) -> dict[str, str]:
-        """The hash of every file that `load` reads. Raises BadInput if the folder or a file is not there."""
+        """Hashes of documents and queries, and of which queries the judgements name. Raises BadInput naming the place."""
         folder = self._folder()
-        digest = hashlib.blake2b(digest_size=20)
-        for path in (folder / "corpus.jsonl", folder / "queries.jsonl", *(path for path, _ in self._qrels(folder))):
-            try:
-                with path.open("rb") as file:
-                    of_file = hashlib.file_digest(file, "blake2b").hexdigest()
-            except OSError as error:
-                raise BadInput(f"{path} cannot be read: {error.strerror}") from None
-            digest.update(f"{path.relative_to(folder).as_posix()} {of_file}\n".encode())
-        return {"path": digest.hexdigest()}
+        files = [hash_large(folder / name) for name in ("corpus.jsonl", "queries.jsonl")]
+        return {"path": hash_json(files), "named": hash_named(self._files(folder))}
 
     def load(self) -> Corpus:
-        """Reads and checks everything. Raises BadInput naming the file and the line."""
+        """Reads and checks documents, queries and their splits. Raises BadInput naming the file and the line."""
         folder = self._folder()
         documents, notes = read_documents(folder / "corpus.jsonl")
         queries = read_queries(folder / "queries.jsonl")
         if self.train_on_dev:
             undone = pc.if_else(pc.equal(queries["split"], DEV), TRAIN, queries["split"])
             queries = queries.set_column(2, "split", undone)
-        qrels = read_qrels(self._qrels(folder))
-        corpus = assemble(documents, queries, qrels, notes, folder / "queries.jsonl")
+        corpus = assemble(documents, queries, read_named(self._files(folder)), notes, folder / "queries.jsonl")
         return replace(corpus, name=folder.resolve().name)
 
-    def _qrels(self, folder: Path) -> list[tuple[Path, str]]:
+    def qrels(self, queries: pa.Table, documents: pa.Table) -> tuple[pa.Table, tuple[str, ...]]:
+        """Reads and checks the judgements. Raises BadInput naming the file and the line."""
+        folder = self._folder()
+        qrels = read_qrels(self._files(folder))
+        refuse_unknown(qrels, "doc_id", documents, "document", folder / "corpus.jsonl")
+        return at_home(qrels, queries)
+
+    def qrels_content(self) -> str:
+        """Hash of the judgements. Raises BadInput naming the file and the line."""
+        return hash_qrels(self._files(self._folder()))
+
+    def _files(self, folder: Path) -> list[tuple[Path, str]]:
         return [(path, split) for path, split in qrels_files(folder) if split != DEV or not self.train_on_dev]
 
     def _folder(self) -> Path:

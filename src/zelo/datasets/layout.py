@@ -5,6 +5,7 @@ BEIR: Thakur et al. 2021, "BEIR: A Heterogeneous Benchmark for Zero-shot Evaluat
 
 import json
 from collections.abc import Iterator, Sequence
+from functools import cache
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pyarrow.compute as pc
 
 from zelo.errors import BadInput
 from zelo.records import DEV, DOCUMENT, QREL, QUERY, SPLITS, TEST, TRAIN, Corpus
+from zelo.store import hash_file, hash_json
 
 CHUNK = 65_536  # rows that exist as Python objects at a time
 SPLIT_NAMES = {"train": TRAIN, "dev": DEV, "valid": DEV, "validation": DEV, "test": TEST}
@@ -112,14 +114,43 @@ def read_qrels(files: Sequence[tuple[Path, str]]) -> pa.Table:
     return pa.table([columns[0], columns[1], relevances, columns[2], columns[3]], names=names)
 
 
-def assemble(documents: pa.Table, queries: pa.Table, qrels: pa.Table, notes: tuple[str, ...], source: Path) -> Corpus:
-    """The corpus, its queries split and each judgement checked. Raises BadInput naming file and line.
+def read_named(files: Sequence[tuple[Path, str]]) -> pa.Table:
+    """What decides the splits: `query_id`, `split` and `place` of each row of `read_qrels`, without document and label."""
+    return read_qrels(files).select(["query_id", "split", "place"])
 
-    queries: as `read_queries` gives them; qrels: as `read_qrels` does; source: the file of the queries.
+
+def hash_named(files: Sequence[tuple[Path, str]]) -> str:
+    """Hash of which queries these files name for which split: the same whatever the labels are."""
+    named = read_named(files)
+    return hash_json(sorted(set(zip(named["query_id"].to_pylist(), named["split"].to_pylist(), strict=True))))
+
+
+def hash_qrels(files: Sequence[tuple[Path, str]]) -> str:
+    """Hash of the judgements in these files."""
+    return hash_json(read_qrels(files).select(QREL.names).to_pydict())
+
+
+def hash_large(path: Path) -> str:
+    """Hash of a file's content, read once per process: several stages ask for it. Raises BadInput if it cannot be read."""
+    try:
+        facts = path.stat()
+        return _hash_of(path, facts.st_size, facts.st_mtime_ns)
+    except OSError as error:
+        raise BadInput(f"{path} cannot be read: {error.strerror}") from None
+
+
+@cache
+def _hash_of(path: Path, _size: int, _changed: int) -> str:
+    return hash_file(path)
+
+
+def assemble(documents: pa.Table, queries: pa.Table, named: pa.Table, notes: tuple[str, ...], source: Path) -> Corpus:
+    """The corpus, its queries split. Raises BadInput naming file and line.
+
+    queries: as `read_queries` gives them; named: as `read_named` does; source: the file of the queries.
     """
-    _refuse_unknown(qrels, "query_id", queries, "query", source)
-    _refuse_unknown(qrels, "doc_id", documents, "document", source.with_name("corpus.jsonl"))
-    splits, made = split_queries(queries, qrels)
+    refuse_unknown(named, "query_id", queries, "query", source)
+    splits, made = split_queries(queries, named)
     if TRAIN not in splits:
         raise BadInput(
             f"{source}: no train queries, all {len(splits)} are dev or test queries; add queries without judgements, or "
@@ -129,31 +160,40 @@ def assemble(documents: pa.Table, queries: pa.Table, qrels: pa.Table, notes: tup
         raise BadInput(f"{source}: one train query and no dev query; add train queries, of which a tenth becomes dev")
     if made:
         notes += (f"no dev queries are given: {made} train queries, chosen by hash, serve as such without labels",)
-    of_query = dict(zip(queries["query_id"].to_pylist(), splits, strict=True))
-    at_home = [of_query[q] == s for q, s in zip(qrels["query_id"].to_pylist(), qrels["split"].to_pylist(), strict=True)]
-    if not all(at_home):
-        count = f"{at_home.count(False)} of {len(at_home)} judgements"
-        notes += (f"{count}, in dev files but of test queries, were left out",)
-    return Corpus(
-        queries=queries.set_column(2, QUERY.field("split"), pa.array(splits, pa.string())),
-        documents=documents,
-        qrels=qrels.filter(pa.array(at_home, pa.bool_())).select(QREL.names),
-        notes=notes,
-    )
+    split = pa.array(splits, pa.string())
+    return Corpus(queries=queries.set_column(2, QUERY.field("split"), split), documents=documents, notes=notes)
 
 
-def split_queries(queries: pa.Table, qrels: pa.Table) -> tuple[list[str], int]:
+def refuse_unknown(qrels: pa.Table, column: str, known: pa.Table, kind: str, source: Path) -> None:
+    """Raises BadInput at the first judgement of a query or document that does not exist."""
+    row = pc.index(pc.is_in(qrels[column], value_set=known[column]), False).as_py()
+    if row >= 0:
+        name, place = qrels[column][row].as_py(), qrels["place"][row].as_py()
+        raise BadInput(f"{place}: {kind} {name!r} is not in {source}; add it there or delete the row")
+
+
+def at_home(qrels: pa.Table, queries: pa.Table) -> tuple[pa.Table, tuple[str, ...]]:
+    """The QREL rows in files of their query's own split, and a note that counts the others. queries: QUERY."""
+    home = queries["split"].take(pc.index_in(qrels["query_id"], queries["query_id"].combine_chunks()))
+    own = qrels.filter(pc.fill_null(pc.equal(qrels["split"], home), False)).select(QREL.names)
+    if len(own) == len(qrels):
+        return own, ()
+    count = f"{len(qrels) - len(own)} of {len(qrels)} judgements"
+    return own, (f"{count}, in dev files but of test queries, were left out",)
+
+
+def split_queries(queries: pa.Table, named: pa.Table) -> tuple[list[str], int]:
     """The split of each query, and how many dev queries had to be made.
 
     A query that a test qrels file names is test, else one that a dev file names is dev, else its own `split` counts, else
     it is train. Where that leaves no dev query, the tenth of the train queries with the least hash of the id becomes dev.
     """
-    named: dict[str, set[str]] = {DEV: set(), TEST: set()}
-    for query, split in zip(qrels["query_id"].to_pylist(), qrels["split"].to_pylist(), strict=True):
-        named[split].add(query)
+    of: dict[str, set[str]] = {DEV: set(), TEST: set()}
+    for query, split in zip(named["query_id"].to_pylist(), named["split"].to_pylist(), strict=True):
+        of[split].add(query)
     ids = queries["query_id"].to_pylist()
     splits = [
-        TEST if query in named[TEST] else DEV if query in named[DEV] else split or TRAIN
+        TEST if query in of[TEST] else DEV if query in of[DEV] else split or TRAIN
         for query, split in zip(ids, queries["split"].to_pylist(), strict=True)
     ]
     train = [row for row, split in enumerate(splits) if split == TRAIN]
@@ -232,11 +272,3 @@ def _refuse_repeats(ids: pa.ChunkedArray, path: Path) -> None:
         raise BadInput(
             f"{path}:{lines[1]}: _id {name!r} is also that of line {lines[0]}; give each line an _id of its own"
         )
-
-
-def _refuse_unknown(qrels: pa.Table, column: str, known: pa.Table, kind: str, source: Path) -> None:
-    """Raises BadInput at the first judgement of a query or document that does not exist."""
-    row = pc.index(pc.is_in(qrels[column], value_set=known[column]), False).as_py()
-    if row >= 0:
-        name, place = qrels[column][row].as_py(), qrels["place"][row].as_py()
-        raise BadInput(f"{place}: {kind} {name!r} is not in {source}; add it there or delete the row")

@@ -13,12 +13,23 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from zelo.datasets.layout import assemble, qrels_files, read_documents, read_qrels, read_queries
+from zelo.datasets.layout import (
+    assemble,
+    at_home,
+    hash_named,
+    hash_qrels,
+    qrels_files,
+    read_documents,
+    read_named,
+    read_qrels,
+    read_queries,
+)
 from zelo.datasets.pydocs_reader.source import SKIPPED
 from zelo.errors import ZeloError
 from zelo.records import Corpus
 
 DATA = Path(__file__).parents[1] / "data" / "pydocs"
+QUERIES = DATA / "queries.jsonl"
 READER = Path(__file__).with_name("pydocs_reader")
 PATIENCE = 300  # seconds; 3 are usual
 
@@ -31,26 +42,34 @@ class Pydocs:
     """About 5,300 docstrings and language topics of this Python; 829 unlabelled train, 60 dev and 150 test queries."""
 
     def content(self) -> dict[str, str]:
-        """{"corpus": hash of this Python, of every source that may be read, and of the queries and judgements}."""
+        """Hashes of this Python, every source that may be read and the queries; and of which queries are judged."""
         stdlib = Path(sysconfig.get_path("stdlib"))
         digest = hashlib.blake2b(digest_size=20)
         digest.update(repr((sys.implementation.name, sys.version, sys.platform, sys.builtin_module_names)).encode())
-        for root, files in ((stdlib, _sources(stdlib)), (READER, READER.glob("*.py")), (DATA, _judged())):
+        for root, files in ((stdlib, _sources(stdlib)), (READER, READER.glob("*.py")), (DATA, [QUERIES])):
             for path in sorted(files):
                 text = path.read_bytes() if path.suffix != ".so" else str(path.stat().st_size).encode()
                 digest.update(f"{path.relative_to(root).as_posix()} {len(text)}\n".encode() + text)
-        return {"corpus": digest.hexdigest()}
+        return {"corpus": digest.hexdigest(), "named": hash_named(qrels_files(DATA))}
 
     def load(self) -> Corpus:
-        """Reads the documentation in a child process. Judgements of what this Python does not document are dropped."""
+        """Reads the documentation in a child process."""
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "corpus.jsonl"
             write_documents(path)
             documents, notes = read_documents(path)
-        qrels, dropped = drop_undocumented(read_qrels(qrels_files(DATA)), documents)
-        queries = DATA / "queries.jsonl"
-        corpus = assemble(documents, read_queries(queries), qrels, notes + dropped, queries)
+        corpus = assemble(documents, read_queries(QUERIES), read_named(qrels_files(DATA)), notes, QUERIES)
         return replace(corpus, name="pydocs")
+
+    def qrels(self, queries: pa.Table, documents: pa.Table) -> tuple[pa.Table, tuple[str, ...]]:
+        """Judgements of what this Python does not document are dropped."""
+        known, dropped = drop_undocumented(read_qrels(qrels_files(DATA)), documents)
+        own, left_out = at_home(known, queries)
+        return own, dropped + left_out
+
+    def qrels_content(self) -> str:
+        """Hash of the judgements."""
+        return hash_qrels(qrels_files(DATA))
 
 
 def write_documents(path: Path, python: str = sys.executable) -> None:
@@ -87,7 +106,3 @@ def _sources(stdlib: Path) -> Iterator[Path]:
         skipped = SKIPPED - read if Path(parent) == stdlib else {"test", "tests", "__pycache__"}
         folders[:] = [name for name in folders if name not in skipped and name != "__pycache__"]
         yield from (Path(parent) / name for name in files if name.endswith((".py", ".so")))
-
-
-def _judged() -> list[Path]:
-    return [DATA / "queries.jsonl", *(path for path, _ in qrels_files(DATA))]

@@ -18,9 +18,9 @@ from zelo.protocols import Metric
 from zelo.records import DEV, EXAMPLE, METRIC, TEST
 from zelo.store import Table, write_parquet
 
-DATA, EXAMPLES, TEACHER, CANDIDATES = "data", "examples", "teacher", "candidates"
+DATA, LABELS, EXAMPLES, TEACHER, CANDIDATES = "data", "labels", "examples", "teacher", "candidates"
 BEST = "best-first-stage"  # among baselines: whichever first stage was best on dev
-LABELS, JUDGE = (
+NATURAL, JUDGE = (
     "natural",
     "judge",
 )  # protocols: labels as they are, nothing forced into the candidates; the judge's targets
@@ -48,7 +48,7 @@ class Evaluate:
     and `first_stage_of` that are no system of this pipeline are left out and listed as absent.
     """
 
-    inputs: dict[str, str]  # data: load; examples: target; teacher: rate or calibrate; any other role is a system
+    inputs: dict[str, str]  # data: load; labels; examples: target; teacher: rate or calibrate; any other is a system
     metrics: dict[str, Metric]
     primary: str  # key of the metric that decides
     candidates_as: str  # what the role `candidates` is called in the results: the name of its retriever
@@ -59,6 +59,10 @@ class Evaluate:
     seed: int
 
     def __post_init__(self) -> None:
+        if missing := {DATA, LABELS} - set(self.inputs):
+            raise BadInput(
+                f"evaluate: inputs name no {' and no '.join(sorted(missing))}; write data: load, labels: labels."
+            )
         if self.primary not in self.metrics:
             raise BadInput(
                 f"evaluate: primary={self.primary!r} is none of its metrics; write one of {', '.join(self.metrics)}."
@@ -68,7 +72,7 @@ class Evaluate:
 
     def run(self, tables: dict[str, Table], out: Path) -> dict[str, Any]:
         """Raises BadInput when there is neither a label nor a judged dev query to measure with."""
-        labels, examples = _labels(tables[DATA]), _judged_dev(tables)
+        labels, examples = _labels(tables), _judged_dev(tables)
         if not labels and not len(examples):
             raise BadInput(
                 "evaluate: neither dev nor test has labels, and no dev query was judged, so nothing can be measured. Add qrels,"
@@ -79,7 +83,7 @@ class Evaluate:
         runs: dict[str, pa.Table] = {}
         for role in self.inputs:
             twin = role == CANDIDATES and self.candidates_as in self.inputs  # a first stage that is there by itself
-            if role not in (DATA, EXAMPLES) and not twin:
+            if role not in (DATA, LABELS, EXAMPLES) and not twin:
                 runs[self._named(role)] = _run(role, tables[role], evaluated)
         by_judge = None if DEV in labels else _by_judge(runs, examples)
         measured = [_by_labels(runs, split, labels[split], self.metrics, self.primary) for split in sorted(labels)]
@@ -200,12 +204,12 @@ class Measured:
     def title(self) -> str:
         """The deciding metric in words."""
         name = self.metrics[self.primary]
-        return name if self.protocol == LABELS else f"{name} of agreement with the judge"
+        return name if self.protocol == NATURAL else f"{name} of agreement with the judge"
 
 
-def _labels(data: Table) -> dict[str, pa.Table]:
+def _labels(tables: dict[str, Table]) -> dict[str, pa.Table]:
     """Split -> QREL rows of that split's queries, for dev and test where they have any."""
-    qrels, queries = data.read("qrels"), data.read("queries", ["query_id", "split"])
+    qrels, queries = tables[LABELS].read("qrels"), tables[DATA].read("queries", ["query_id", "split"])
     home = queries["split"].take(pc.index_in(qrels["query_id"], queries["query_id"].combine_chunks()))
     own = qrels.filter(pc.fill_null(pc.equal(qrels["split"], home), False))
     found = {split: own.filter(pc.equal(own["split"], split)) for split in (DEV, TEST)}
@@ -243,7 +247,7 @@ def _by_labels(
 
     named = {metric.name: per_query(metric) for metric in metrics.values()}
     decides = list(named).index(metrics[primary].name)
-    return _measure(runs, split, LABELS, named, decides, pc.unique(qrels["query_id"]))
+    return _measure(runs, split, NATURAL, named, decides, pc.unique(qrels["query_id"]))
 
 
 def _by_judge(runs: dict[str, pa.Table], examples: pa.Table) -> Measured:

@@ -1,4 +1,4 @@
-"""Reads the dataset once and keeps its tables."""
+"""Reads the documents and queries of the dataset once and keeps them."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,13 +6,13 @@ from typing import Any
 
 from zelo.errors import BadInput
 from zelo.protocols import Dataset
-from zelo.records import DOCUMENT, QREL, QUERY, SPLITS, TRAIN
+from zelo.records import DOCUMENT, QUERY, SPLITS, TRAIN
 from zelo.store import Table, write_parquet
 
 
 @dataclass(frozen=True, kw_only=True)
 class Load:
-    """Writes queries (QUERY), documents (DOCUMENT) and qrels (QREL). Only the evaluate stage opens qrels."""
+    """Writes queries (QUERY) and documents (DOCUMENT)."""
 
     inputs: dict[str, str]
     dataset: Dataset
@@ -28,11 +28,9 @@ class Load:
             raise BadInput(f"The dataset has {len(corpus.documents)} documents; at least two are needed to compare.")
         write_parquet(corpus.queries, QUERY, out, "queries")
         write_parquet(corpus.documents, DOCUMENT, out, "documents")
-        write_parquet(corpus.qrels, QREL, out, "qrels")
         return {
             "name": corpus.name,
             "rows": len(corpus.documents),
             "queries": counts,
-            "qrels": len(corpus.qrels),
             "notes": list(corpus.notes),
         }

@@ -55,7 +55,7 @@ class RunFolder:
             if step.name in result.tables:
                 table = result.tables[step.name]
                 self.manifest["stages"][step.name] = _stage(step, table, result.facts[step.name])
-                if step.kind == "load":
+                if step.kind in ("load", "labels"):
                     hashes = {name: facts["hash"] for name, facts in table.manifest["files"].items()}
                     self.manifest["data"][step.name] = hashes
         self._save()
@@ -113,7 +113,7 @@ class RunFolder:
                     data.read("documents"),
                     _rows_of(ratings, "ratings", shown),
                     _rows_of(tables["judge"], "outcomes", shown),
-                    data.read("qrels") if figures else None,  # labels are opened after evaluation only
+                    tables["labels"].read("qrels") if figures else None,  # labels are opened after evaluation only
                     shown,
                 ),
                 curves=_curves(result),

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 PLAIN_WIDTH = 100  # columns where the output is no terminal
 GROUPS = ("first stages", "untuned models", "teacher", "students")
-NOT_SYSTEMS = ("data", "examples")  # roles of the evaluate stage that are not ranked
+NOT_SYSTEMS = ("data", "labels", "examples")  # roles of the evaluate stage that are not ranked
 
 
 def console() -> "Console":

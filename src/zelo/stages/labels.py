@@ -1,0 +1,28 @@
+"""Keeps the judgements apart from all that is made without them, so that a corrected label changes nothing but the measure."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from zelo.protocols import Dataset
+from zelo.records import QREL
+from zelo.store import Table, write_parquet
+
+
+@dataclass(frozen=True, kw_only=True)
+class Labels:
+    """Writes qrels (QREL). Only the evaluate stage reads them; they are checked before anything costly runs."""
+
+    inputs: dict[str, str]  # data: load
+    dataset: Dataset
+
+    def content(self) -> dict[str, str]:
+        """The judgements, which the dataset's own content leaves out. Raises BadInput naming the file and the line."""
+        return {"qrels": self.dataset.qrels_content()}
+
+    def run(self, tables: dict[str, Table], out: Path) -> dict[str, Any]:
+        """Raises BadInput naming the file and the line of a judgement that cannot be used."""
+        data = tables["data"]
+        qrels, notes = self.dataset.qrels(data.read("queries"), data.read("documents", ["doc_id"]))
+        write_parquet(qrels, QREL, out, "qrels")
+        return {"rows": len(qrels), "notes": list(notes)}
