@@ -4,10 +4,11 @@ import importlib
 import inspect
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from copy import deepcopy
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import yaml
@@ -15,9 +16,10 @@ from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from zelo import pipeline
+from zelo import annotations, pipeline
 from zelo.errors import BadInput
 from zelo.main import config_folder
+from zelo.protocols import Retriever
 from zelo.store import Store
 
 CONF = config_folder()
@@ -147,6 +149,31 @@ def test_wiring_composes_and_its_stages_are_their_signatures(option: str, corpus
         if node is not None:
             check_keys(node)
     assert pipeline.assemble(config)
+
+
+PART = {"_target_": "a.Part"}
+
+
+@pytest.mark.parametrize(
+    ("hint", "fit", "unfit"),
+    [
+        (int, [3], [True, 3.0, "3", None, [3], PART]),
+        (float, [3, 0.5], [True, "0.5", None]),
+        (bool, [False], [0, "no"]),
+        (str, ["", "3"], [3, None, {}]),
+        (int | None, [3, None], [True, "x"]),
+        (Literal["mean", "cls"], ["cls"], ["max", None]),
+        (list[float], [[], [1, 0.5]], [0.5, "ab", ["a"], PART]),
+        (dict[str, list[str]], [{}, {"a": ["b"]}], [["a"], {"a": "b"}, {"a": [1]}, PART]),
+        (Mapping[str, Retriever], [{"a": PART}], [{"a": 1}, {"a": {}}, PART]),
+        (Retriever, [PART], ["bm25", None, {}]),
+        (partial[Any], [PART], [5]),
+        (Any, [5, None, PART, {}], []),
+    ],
+)
+def test_a_value_is_what_the_annotation_asks_for(hint: Any, fit: list[Any], unfit: list[Any]) -> None:
+    assert [value for value in fit if list(annotations.faults(value, hint, "x"))] == []
+    assert [value for value in unfit if not list(annotations.faults(value, hint, "x"))] == []
 
 
 def test_interpolation_lives_in_wiring_diagrams_only() -> None:

@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -18,10 +19,20 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
+from zelo import annotations
 from zelo.errors import BadInput, ZeloError
 from zelo.tracking import sweep
 
-SETTINGS = {"name", "seed", "until", "plan", "optimize", "debug", "stages", "logger"}  # read without a stage's help
+SETTINGS = {  # read without a stage's help
+    "name": Any,
+    "seed": int,
+    "until": str | None,
+    "plan": bool,
+    "optimize": str | None,
+    "debug": Any,
+    "stages": Any,
+    "logger": Any,
+}
 SURROUNDINGS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.ENAMETOOLONG)
 
 
@@ -54,7 +65,10 @@ def job(config: DictConfig, folder: Path) -> float | None:
 
     if "folder" in config.logger:
         config.logger.folder = str(folder)
-    if not isinstance(config.seed, int) or not 0 <= config.seed < 2**32:
+    for setting, hint in SETTINGS.items():
+        for where, fault in annotations.faults(config[setting], hint, setting):
+            raise BadInput(f"{where}{fault}")
+    if not 0 <= config.seed < 2**32:
         raise BadInput(f"seed={config.seed}: a whole number from 0 to {2**32 - 1}.")
     _refuse_unread(config)
     steps = pipeline.assemble(config)
@@ -90,7 +104,7 @@ def _refuse_unread(config: DictConfig) -> None:
     for override in hydra.overrides.task:
         key = str(override).partition("=")[0].lstrip("+~")
         root, _, rest = key.partition(".")
-        if "@" in key or key in hydra.runtime.choices or root in used | SETTINGS:
+        if "@" in key or key in hydra.runtime.choices or root in used | SETTINGS.keys():
             continue
         places = [f"{node}.{key}" for node in sorted(used) if rest and OmegaConf.select(config, f"{node}.{root}")]
         advice = f" Set {' and '.join(places)}." if places else " Leave it out, or name the value that you mean."

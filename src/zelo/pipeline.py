@@ -18,7 +18,7 @@ import re
 import resource
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -29,6 +29,7 @@ import pyarrow as pa
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 
+from zelo import annotations
 from zelo.errors import BadInput, ZeloError
 from zelo.store import Store, Table, hash_json
 
@@ -39,8 +40,6 @@ OWN = re.compile(
 )
 FOREIGN = frozenset({"torch.optim.AdamW"})
 ALLOW_VARIABLE = "ZELO_ALLOW"  # packages of a user's own components, separated by commas
-
-NOT_IDENTITY = frozenset({"hardware", "logger"})  # fields of a stage that cannot change its result
 
 
 @dataclass(frozen=True)
@@ -74,12 +73,14 @@ class Result:
 def assemble(config: DictConfig) -> list[Step]:
     """The stages up to `until` in an order that has inputs first. Raises BadInput before anything runs."""
     stages = cast(dict[str, Any], OmegaConf.to_container(config.stages, resolve=True))
+    for name, node in stages.items():
+        _refuse(annotations.faults(node and node.get("inputs"), dict[str, Any] | None, f"stages.{name}.inputs"))
     stages = {name: _without_nulls(node) for name, node in stages.items() if node is not None}
     steps: dict[str, Step] = {}
     for name in _order(stages, config.until):
-        stage = build(stages[name], f"stages.{name}")
+        stage = build(stages[name], f"stages.{name}", lambda place: _written(config, place))
         inputs = dict(stages[name]["inputs"])
-        recipe = _recipe({k: v for k, v in stages[name].items() if k not in NOT_IDENTITY | {"inputs"}}, stage)
+        recipe = _recipe({key: value for key, value in stages[name].items() if key != "inputs"}, stage)
         identity = hash_json(
             {"recipe": recipe, "inputs": {role: steps[source].identity for role, source in inputs.items()}}
         )
@@ -182,9 +183,28 @@ def _ancestors(graph: Mapping[str, set[str]], name: str) -> set[str]:
     return {name}.union(*(_ancestors(graph, source) for source in graph[name]))
 
 
-def build(node: Any, place: str) -> Any:
-    """The object that a resolved config describes, if it may be made. place: where it stands, for the error."""
+def _written(config: DictConfig, place: str) -> str:
+    """The key whose value a place below `stages` has: references are followed to where a user can set it."""
+    raw: Any = OmegaConf.to_container(config)
+    path: list[str] = []
+    for part in re.findall(r"[^.\[\]]+", place):
+        path.append(part)
+        while reference := re.fullmatch(r"\$\{(\w[\w.]*)\}", str(functools.reduce(_item, path, raw))):
+            path = reference[1].split(".")
+    return ".".join(path)
+
+
+def _item(node: Any, key: str) -> Any:
+    return node[int(key)] if isinstance(node, list) else node[key]
+
+
+def build(node: Any, place: str, written: Callable[[str], str] = str) -> Any:
+    """The object that a resolved config describes, if it may be made.
+
+    place: where it stands, for the error. written: from there to the key that a user can set.
+    """
     check_targets(node, place)
+    check_values(node, place, written)
     try:
         return hydra.utils.instantiate(node, _convert_="all")
     except InstantiationException as error:
@@ -209,6 +229,30 @@ def check_targets(node: Any, place: str) -> None:
             )
         for key, item in node.items():
             check_targets(item, f"{place}.{key}")
+
+
+def check_values(node: Any, place: str, written: Callable[[str], str] = str) -> None:
+    """Raises BadInput for a value that is not what its class's annotation asks for, such as a text for a number."""
+    if isinstance(node, list):
+        for number, item in enumerate(node):
+            check_values(item, f"{place}[{number}]", written)
+    elif isinstance(node, dict):
+        hints = _hints(node["_target_"]) if "_target_" in node else {}
+        for key, item in node.items():
+            _refuse(annotations.faults(item, hints.get(key, Any), f"{place}.{key}"), written)
+            check_values(item, f"{place}.{key}", written)
+
+
+def _refuse(faults: Iterable[tuple[str, str]], written: Callable[[str], str] = str) -> None:
+    for place, fault in faults:
+        raise BadInput(f"{written(place)}{fault}")
+
+
+def _hints(target: str) -> dict[str, Any]:
+    try:
+        return annotations.of(hydra.utils.get_object(target))
+    except (ImportError, ValueError):  # told when it is made
+        return {}
 
 
 def allowed(target: str) -> bool:
@@ -236,7 +280,8 @@ def _recipe(node: Any, built: Any) -> Any:
         return {key: _recipe(item, built[key]) for key, item in node.items()}
     if node.get("_partial_"):
         return node
-    recipe = {key: _recipe(item, getattr(built, key)) for key, item in node.items() if key != "_target_"}
+    outside = {"_target_", *getattr(type(built), "OUTSIDE_IDENTITY", ())}  # fields that cannot change the result
+    recipe = {key: _recipe(item, getattr(built, key)) for key, item in node.items() if key not in outside}
     if hasattr(built, "content"):
         recipe |= built.content()
     return recipe | {"_target_": node["_target_"], "_code_": code_hash(type(built).__module__)}
