@@ -514,6 +514,23 @@ def test_bad_input_is_one_line_and_leaves_nothing(
     assert list(tmp_path.iterdir()) == [], "something was left behind"
 
 
+@pytest.mark.parametrize("options", ["hydra.run.dir", "-m seed=1,2 hydra.sweep.dir"])
+@pytest.mark.parametrize("place", ["/proc/x", "file", "file/x", "shut/x"])
+def test_a_run_folder_that_cannot_be_made_is_bad_input(
+    place: str, options: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if place.startswith("shut") and os.geteuid() == 0:
+        pytest.skip("nothing is shut to root")
+    (tmp_path / "file").write_text("")
+    (tmp_path / "shut").mkdir(mode=0o555)
+    monkeypatch.chdir(tmp_path)
+    assert zelo(*f"{options}={place} until=load".split(), monkeypatch=monkeypatch) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"zelo: {place} cannot be made")
+    assert "hydra.run.dir=FOLDER" in said
+    assert said.count("\n") == 1
+
+
 def test_debug_shows_the_traceback_and_keeps_the_status(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -124,6 +124,11 @@ def main() -> int:
     try:
         try:
             app()
+        except OSError as error:  # of Hydra, before a job; what a job raises comes by way of the sweep callback
+            raise BadInput(
+                f"{error.filename} cannot be made or written ({error.strerror}). Choose another place for the run folder with"
+                " hydra.run.dir=FOLDER (for a sweep: hydra.sweep.dir=FOLDER)."
+            ) from error
         finally:
             sweep.discard_unused()
         if sweep.CURRENT.failures:
