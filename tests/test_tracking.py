@@ -514,6 +514,26 @@ def test_bad_input_is_one_line_and_leaves_nothing(
     assert list(tmp_path.iterdir()) == [], "something was left behind"
 
 
+def test_a_refused_corpus_leaves_no_run(
+    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, home = tmp_path / "here", tmp_path / "home"
+    (here / "full").mkdir(parents=True)
+    (here / "full/mine.txt").write_text("kept")
+    monkeypatch.chdir(here)
+    monkeypatch.setenv("ZELO_HOME", str(home))
+    with (tiny / "corpus.jsonl").open("a") as file:
+        file.write("{broken\n")
+    options = ["dataset=beir", f"dataset.path={tiny}", "until=load"]
+    assert zelo(*options, monkeypatch=monkeypatch) == 2
+    assert "corpus.jsonl" in capsys.readouterr().err
+    assert {path.name for path in here.iterdir()} == {"full"}
+    assert list((home / "runs").iterdir()) == []
+    assert zelo(*options, "hydra.run.dir=full", monkeypatch=monkeypatch) == 2
+    assert {path.name for path in (here / "full").iterdir()} == {"mine.txt", "config.yaml", "manifest.json"}
+    assert json.loads((here / "full/manifest.json").read_text())["status"] == "failed"
+
+
 @pytest.mark.parametrize("options", ["hydra.run.dir", "-m seed=1,2 hydra.sweep.dir"])
 @pytest.mark.parametrize("place", ["/proc/x", "file", "file/x", "shut/x"])
 def test_a_run_folder_that_cannot_be_made_is_bad_input(

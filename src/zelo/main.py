@@ -57,7 +57,10 @@ def app(config: DictConfig) -> float | None:
 
 
 def job(config: DictConfig, folder: Path) -> float | None:
-    """Checks everything, then runs; from then on the run folder says how far it came, even where it fails."""
+    """Checks everything, then runs; from then on the run folder says how far it came, even where it fails.
+
+    A run that is refused before it has finished a stage, such as one of a corpus that cannot be read, leaves nothing.
+    """
     from zelo import pipeline
     from zelo.store import Store
     from zelo.tracking import redact, run_folder, terminal
@@ -80,10 +83,10 @@ def job(config: DictConfig, folder: Path) -> float | None:
         return None
     described = redact.tree(pipeline.described(config))
     run = run_folder.RunFolder(folder, OmegaConf.to_yaml(described), config.seed)
-    store.register_run(folder, (step.identity for step in steps))
+    result = None
     try:
+        store.register_run(folder, (step.identity for step in steps))
         logger.start(described)
-        result = None
         for result, name in pipeline.run(steps, store):
             terminal.print_stage(result, name)
             run.write_manifest(result, pipeline.versions())
@@ -91,8 +94,13 @@ def job(config: DictConfig, folder: Path) -> float | None:
         run.publish(result, config.optimize)
         logger.finish(Figures.of(result))
     except BaseException as error:
-        run.fail(error)
+        refused = isinstance(error, BadInput) and result is None and run.began_empty
+        if not refused:
+            run.fail(error)
         logger.fail()
+        if refused:
+            run.clear()
+            store.forget_run(folder)
         raise
     return terminal.print_results(result, folder, config.optimize)
 
@@ -125,6 +133,8 @@ def main() -> int:
         try:
             app()
         except OSError as error:  # of Hydra, before a job; what a job raises comes by way of the sweep callback
+            if isinstance(error, HydraException):  # an option that is not there
+                raise
             raise BadInput(
                 f"{error.filename} cannot be made or written ({error.strerror}). Choose another place for the run folder with"
                 " hydra.run.dir=FOLDER (for a sweep: hydra.sweep.dir=FOLDER)."

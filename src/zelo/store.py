@@ -193,9 +193,15 @@ class Store:
 
     def register_run(self, folder: Path, identities: Iterable[str]) -> None:
         """Remembers a run folder, so that nothing its manifest names is pruned, nor, until it has ended, these tables."""
-        path = folder.resolve()
-        note = "\n".join([str(path), *identities])
-        (self.root / "runs" / hash_json(str(path))).write_text(note, encoding="utf-8")
+        note = "\n".join([str(folder.resolve()), *identities])
+        self._note(folder).write_text(note, encoding="utf-8")
+
+    def forget_run(self, folder: Path) -> None:
+        """Undoes `register_run`."""
+        self._note(folder).unlink(missing_ok=True)
+
+    def _note(self, folder: Path) -> Path:
+        return self.root / "runs" / hash_json(str(folder.resolve()))
 
     def named_by_runs(self) -> set[str]:
         """Identities that remembered run folders name; a run folder that is gone names nothing.

@@ -33,6 +33,7 @@ class RunFolder:
     def __init__(self, folder: Path, config_yaml: str, seed: int) -> None:
         """config_yaml: composed and resolved, without secrets. Raises BadInput when the folder cannot be written."""
         self.folder = folder
+        self.began_empty = not folder.is_dir() or not any(folder.iterdir())
         self.config_yaml = config_yaml
         self.manifest: dict[str, Any] = {
             "status": RUNNING,
@@ -65,6 +66,11 @@ class RunFolder:
         self.manifest["status"] = INTERRUPTED if isinstance(error, KeyboardInterrupt) else FAILED
         self.manifest["error"] = redact.text(str(error) or type(error).__name__)
         self._save()
+
+    def clear(self) -> None:
+        """Removes everything in the folder."""
+        for path in self.folder.iterdir():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     def publish(self, result: "Result", optimize: str | None) -> None:
         """Writes whatever the stages that ran can tell: figures, run files, models, report."""
