@@ -247,7 +247,7 @@ class FakeServer:
     async def _too_large_gzip(self, seen: Seen, writer: asyncio.StreamWriter) -> None:
         import gzip
 
-        content = gzip.compress(json.dumps(envelope(seen, "ok", "x" * (20 << 20))).encode(), 1)
+        content = gzip.compress(json.dumps(envelope(seen, "ok", "x" * (6 << 20))).encode(), 1)
         writer.write(_http(200, {"content-encoding": "gzip"}, content))
         await writer.drain()
 

@@ -10,14 +10,6 @@ from fake_server import Seen, envelope, score_text
 from test_client import KEY, REQUEST, WORST, endpoint, shows_key
 from zelo.calls import wire
 from zelo.calls.request import Reply
-from zelo.errors import BadInput
-
-
-@pytest.mark.parametrize("changes", [{"parameters": {"seed": 1}}, {"parameters": {"reasoning_effort": "low"}}])
-def test_what_the_messages_api_lacks_is_refused(changes: dict[str, Any]) -> None:
-    asked = endpoint("https://api.example.com/v1", api="messages", **changes)
-    with pytest.raises(BadInput, match="Messages API"):
-        wire.body(asked, REQUEST)
 
 
 def test_pieces_of_keys_are_hidden() -> None:

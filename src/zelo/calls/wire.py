@@ -85,7 +85,7 @@ def plain_headers(endpoint: Endpoint) -> dict[str, str]:
 
 
 def body(endpoint: Endpoint, request: Request) -> bytes:
-    """The JSON to post to PATHS[endpoint.api]. Raises BadInput for what the Messages API does not have."""
+    """The JSON to post to PATHS[endpoint.api]."""
     chosen = {
         name: endpoint.parameters[name]
         for name in ("temperature", "seed", "reasoning_effort")
@@ -114,11 +114,6 @@ def _chat_body(endpoint: Endpoint, request: Request, chosen: dict[str, Any]) -> 
 
 
 def _messages_body(endpoint: Endpoint, request: Request, chosen: dict[str, Any]) -> dict[str, Any]:
-    for name in ("seed", "reasoning_effort"):
-        if name in chosen:
-            raise BadInput(f"judge {endpoint.name}: the Messages API has no {name}; set {name}=null.")
-    if request.logprobs:
-        raise BadInput(f"judge {endpoint.name}: the Messages API gives no log-probabilities; use mode=score.")
     return {
         "model": endpoint.model,
         **({"system": request.system} if request.system else {}),
