@@ -33,9 +33,14 @@ ROOMS = {
     "trainer": "zelo.training",
     "hardware": "zelo.training",
     "logger": "zelo.tracking",
+    "price": "zelo.calls",
 }
 PLURALS = {"loss": "losses"}
-UNLIKE_THEIR_FILE = {"zelo.calibrators.none.NoCalibration", "zelo.training.batches.QueryBatches"}
+UNLIKE_THEIR_FILE = {
+    "zelo.calibrators.none.NoCalibration",
+    "zelo.training.batches.QueryBatches",
+    "zelo.calls.price.Prices",
+}
 
 OPTIONS = sorted(path.relative_to(CONF).with_suffix("").as_posix() for path in CONF.glob("*/*.yaml"))
 COMPONENTS = [option for option in OPTIONS if option.partition("/")[0] not in WIRING]

@@ -1,0 +1,420 @@
+"""The judge that asks a language model: what it asks, what it makes of the answer, what it refuses. No network."""
+
+import itertools
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from zelo.calls import wire
+from zelo.calls.price import Prices
+from zelo.calls.request import Endpoint, Reply, Request
+from zelo.errors import BadInput
+from zelo.judges.chat import Asked, Chat, windows
+from zelo.records import DOCUMENT, QUERY, Questions
+
+PRICES = Prices(date="2026-11-25", source="a page", models={"known": {"input": 2.0, "output": 8.0}})
+FIELDS: dict[str, Any] = {
+    "name": "chat",
+    "api": "chat_completions",
+    "provider": "openai",
+    "model": "known",
+    "base_url": "https://api.example.org/v1",
+    "api_key_env": "OPENAI_API_KEY",
+    "mode": "score",
+    "structured": True,
+    "prompt": None,
+    "cross_prompt": "cross_query",
+    "instruction": "",
+    "preference": "soft",
+    "threshold": 0.1,
+    "window": 4,
+    "temperature": 0.0,
+    "max_tokens": 512,
+    "reasoning_effort": None,
+    "seed": None,
+    "document_tokens": 64,
+    "prices": PRICES,
+    "input_price": None,
+    "output_price": None,
+    "concurrency": 8,
+    "requests_per_minute": None,
+    "tokens_per_minute": None,
+    "timeout": 60.0,
+    "retries": 2,
+}
+MESSAGES = {"api": "messages", "structured": False}
+COUNT = 9  # documents
+QUERIES = pa.table(
+    {"query_id": ["q1", "q2"], "text": ["the first query", "the second query"], "split": ["train"] * 2}, schema=QUERY
+)
+DOCUMENTS = pa.table(
+    {
+        "doc_id": [f"d{n}" for n in range(COUNT)],
+        "title": [f"title {n}" if n % 2 else "" for n in range(COUNT)],
+        "text": [f"body of {n}." for n in range(COUNT - 1)] + ["long " * 99],
+    },
+    schema=DOCUMENT,
+)
+
+
+def chat(**changes: Any) -> Chat:
+    return Chat(**(FIELDS | changes))
+
+
+def asked(rows: list[tuple[int, int, int]], repeat: int = 0, across: list[int] | None = None) -> Questions:
+    columns = (
+        [np.array(column, np.int32) for column in zip(*rows, strict=True)] if rows else [np.empty(0, np.int32)] * 3
+    )
+    return Questions(
+        QUERIES,
+        DOCUMENTS,
+        *columns,
+        repeat=np.full(len(rows), repeat, np.int16),
+        query_b_row=None if across is None else np.array(across, np.int32),
+    )
+
+
+def said(text: str = "", **more: Any) -> Reply:
+    return Reply(status="answered", text=text, finish="stop", **more)
+
+
+def test_a_pair_is_asked_in_the_order_in_which_it_is_shown() -> None:
+    judge = chat()
+    first, swapped, repeated = (
+        next(judge.requests(questions))
+        for questions in (asked([(0, 1, 2)]), asked([(0, 2, 1)]), asked([(0, 1, 2)], repeat=1))
+    )
+    assert first.user.index("title 1\nbody of 1.") < first.user.index("body of 2.")
+    assert swapped.user.index("title 1\nbody of 1.") > swapped.user.index("body of 2.")
+    assert "the first query" in first.user
+    assert len({first.key, swapped.key, repeated.key}) == 3
+    assert (first.user, first.rows, repeated.repeat) == (repeated.user, (0,), 1)
+    assert first.schema is not None
+    assert list(first.schema["properties"]) == ["thoughts", "score"]
+    assert not first.logprobs
+    assert first.tokens_out == 512
+
+
+def test_what_decides_an_answer_decides_its_key_and_nothing_else_does() -> None:
+    def key(**changes: Any) -> bytes:
+        return next(chat(**changes).requests(asked([(0, 1, 2)]))).key
+
+    plain = key()
+    more: list[dict[str, Any]] = [
+        {"model": "other"},
+        {"provider": "else"},
+        {"temperature": 1.0},
+        {"max_tokens": 99},
+        {"seed": 1},
+        {"reasoning_effort": "low"},
+        {"instruction": "Only official sources count."},
+        {"structured": False},
+        {"mode": "verdict"},
+    ]
+    assert len({plain, *(key(**changes) for changes in more)}) == 1 + len(more)
+    outside = {
+        "base_url": "http://localhost:1/v1",
+        "api_key_env": None,
+        "prices": Prices(date="2026-11-25", source="", models={}),
+        "input_price": 1.0,
+        "output_price": 1.0,
+        "concurrency": 1,
+        "requests_per_minute": 1,
+        "tokens_per_minute": 1,
+        "timeout": 1.0,
+        "retries": 0,
+    }
+    assert set(outside) == Chat.OUTSIDE_IDENTITY
+    for name, value in outside.items():
+        assert key(**{name: value}) == plain, name
+
+
+def test_keys_do_not_depend_on_the_company_of_a_question() -> None:
+    rows = [
+        (q, a, b) for q in range(2) for a, b in itertools.permutations(range(COUNT), 2)
+    ] * 3  # more than are joined at once
+    judge = chat(structured=False)
+    requests = list(judge.requests(asked(rows)))
+    assert [request.rows for request in requests] == [(n,) for n in range(len(rows))]
+    assert len({request.key for request in requests}) == len(rows) // 3
+    some = [300, 7, 200]
+    again = judge.requests(asked([rows[n] for n in some]))
+    assert [request.key for request in again] == [requests[n].key for n in some]
+    lazy = judge.requests(asked(rows))
+    assert next(lazy).key == requests[0].key
+    assert list(judge.requests(asked([]))) == []
+
+
+@pytest.mark.parametrize("structured", [True, False])
+def test_a_score_becomes_a_preference_for_the_document_shown_first(structured: bool) -> None:
+    judge = chat(structured=structured)
+    request = next(judge.requests(asked([(0, 1, 2)])))
+    assert isinstance(request, Asked)
+    assert (request.schema is not None) == structured
+
+    def read(value: object, judge: Chat = judge) -> tuple[str, tuple[float, ...], float]:
+        text = json.dumps({"thoughts": ["x"], "score": value}) if structured else f"x\n{request.tag}: {value}"
+        reading = judge.read(request, said(text))
+        return reading.status, reading.p, reading.weight
+
+    assert read(-1) == ("answered", (1.0,), 1.0)
+    assert read(0.5) == ("answered", (0.25,), 1.0)
+    assert read(0) == ("answered", (0.5,), 1.0)
+    assert read(0.1, chat(structured=structured, preference="ternary"))[1] == (0.5,)
+    assert read(0.1, chat(structured=structured, preference="sign"))[1] == (0.0,)
+    assert read(2) == ("unparseable", (), 1.0)
+    for text, status in {"I'm sorry, but I can't.": "refused", "A is better": "unparseable", "": "unparseable"}.items():
+        assert judge.read(request, said(text)).status == status
+    for status in ("refused", "truncated", "unparseable", "failed", "unsent"):
+        reading = judge.read(request, Reply(status=status, text='{"score": 0.5}'))
+        assert (reading.status, reading.p) == (status, ())
+
+
+def test_a_verdict_is_one_token() -> None:
+    judge = chat(mode="verdict")
+    request = next(judge.requests(asked([(0, 1, 2)])))
+    assert (request.schema, request.logprobs, request.tokens_out) == (None, True, 1)
+    assert judge.endpoint.parameters["max_tokens"] == 1
+    reading = judge.read(request, said("A", logprobs=(("A", math.log(0.6)), ("B", math.log(0.2)))))
+    assert reading.p == pytest.approx((0.75,))
+    assert judge.read(request, said("A")).status == "unparseable"  # no log-probabilities, no preference
+
+
+@pytest.mark.parametrize(
+    ("changes", "content", "finish", "p"),
+    [
+        ({}, '{"thoughts": ["x"], "score": -0.5}', "stop", (0.75,)),
+        ({"mode": "verdict"}, "A", "length", (0.75,)),  # one token is all that was asked for
+        ({}, '{"thoughts": ["x"], "score": -0.', "length", ()),
+        (MESSAGES, "x\nTAG: -0.5", "end_turn", (0.75,)),
+        (MESSAGES, "x\nTAG: -0.5", "max_tokens", ()),
+    ],
+)
+def test_over_the_wire(changes: dict[str, Any], content: str, finish: str, p: tuple[float, ...]) -> None:
+    judge = chat(**changes)
+    request = next(judge.requests(asked([(0, 1, 2)])))
+    assert isinstance(request, Asked)
+    sent = json.loads(wire.body(judge.endpoint, request))
+    assert sent["max_tokens"] == (1 if judge.mode == "verdict" else 512)
+    assert ("response_format" in sent) == (judge.structured and judge.mode == "score")
+    text = content.replace("TAG", request.tag)
+    if judge.api == "messages":
+        usage = {"input_tokens": 9, "output_tokens": 9}
+        body = {"content": [{"type": "text", "text": text}], "stop_reason": finish, "usage": usage}
+    else:
+        top = [{"token": token, "logprob": math.log(value)} for token, value in (("A", 0.6), ("B", 0.2))]
+        choice = {
+            "message": {"content": text},
+            "finish_reason": finish,
+            "logprobs": {"content": [top[0] | {"top_logprobs": top}]},
+        }
+        body = {"choices": [choice], "usage": {"prompt_tokens": 9, "completion_tokens": 9}}
+    reply = wire.read(judge.endpoint, request, 200, {}, json.dumps(body).encode(), "secret")
+    assert isinstance(reply, Reply)
+    reading = judge.read(request, reply)
+    assert reading.p == pytest.approx(p)
+    assert reading.status == ("answered" if p else "truncated")
+
+
+def test_two_queries_each_with_its_document() -> None:
+    judge = chat()
+    request = next(judge.requests(asked([(0, 1, 2)], across=[1])))
+    places = [request.user.index(text) for text in ("the first query", "body of 1.", "the second query", "body of 2.")]
+    assert places == sorted(places)
+    assert judge.read(request, said('{"score": -0.5}')).p == (0.75,)
+    for mode in ("verdict", "listwise"):
+        with pytest.raises(BadInput, match=f"mode={mode} compares within one query"):
+            chat(mode=mode).requests(asked([(0, 1, 2)], across=[1]))
+
+
+def pairs_of(*documents: int, query: int = 0) -> list[tuple[int, int, int]]:
+    return [(query, a, b) for a, b in itertools.combinations(documents, 2)]
+
+
+def relevance(request: Request, of: Callable[[str], float]) -> str:
+    """The answer of a model that gives each document of a window what `of` says of its text."""
+    shown = [part.split("\n</document-")[0] for part in request.user.split("<document-")[1:]]
+    return json.dumps({"thoughts": [], "scores": {part.split("-")[0]: of(part) for part in shown}})
+
+
+def test_a_window_answers_its_pairs_and_weighs_as_one_comparison_less_than_it_has_documents() -> None:
+    judge = chat(mode="listwise", window=5)
+    rows = [*pairs_of(0, 1, 2, 3), (1, 5, 4)]
+    rows = [(q, b, a) if n % 2 else (q, a, b) for n, (q, a, b) in enumerate(rows)]
+    requests = list(judge.requests(asked(rows)))
+    assert sorted(len(request.rows) for request in requests) == [1, 6]
+
+    def of(text: str) -> float:
+        return next(n for n in range(COUNT) if f"body of {n}." in text) / 10
+
+    for request in requests:
+        reading = judge.read(request, said(relevance(request, of)))
+        width = 4 if len(request.rows) == 6 else 2
+        assert reading.weight == 2 / width
+        for row, p in zip(request.rows, reading.p, strict=True):
+            assert p == pytest.approx((1 + rows[row][1] / 10 - rows[row][2] / 10) / 2)
+        assert judge.read(request, said('{"scores": {"1": 1}}')).status == "unparseable"
+        assert request.schema is not None
+        assert list(request.schema["properties"]["scores"]["properties"]) == [str(n + 1) for n in range(width)]
+
+
+def test_windows_do_not_depend_on_the_order_of_rows() -> None:
+    judge = chat(mode="listwise", structured=False)
+    rows = pairs_of(*range(COUNT)) + pairs_of(2, 3, 4, query=1)
+
+    def asks(order: list[int]) -> dict[bytes, set[tuple[int, int, int]]]:
+        requests = judge.requests(asked([rows[n] for n in order]))
+        return {request.key: {rows[order[row]] for row in request.rows} for request in requests}
+
+    straight = list(range(len(rows)))
+    once = asks(straight)
+    assert asks(np.random.default_rng(0).permutation(len(rows)).tolist()) == once
+    assert sorted(row for part in once.values() for row in part) == sorted(rows)
+
+
+def test_a_pair_in_both_orders_is_shown_in_both() -> None:
+    judge = chat(mode="listwise")
+    rows = pairs_of(0, 1, 2)
+    both = list(judge.requests(asked(rows + [(q, b, a) for q, a, b in rows])))
+    assert len(both) == 2
+    places = [[request.user.index(f"body of {n}.") for n in (0, 1, 2)] for request in both]
+    assert np.argsort(places[0]).tolist() == np.argsort(places[1]).tolist()[::-1]
+    assert sorted(row for request in both for row in request.rows) == list(range(6))
+    for request in both:
+        assert isinstance(request, Asked)
+        assert all(first < second for first, second in request.pairs)  # here the first document is above the second
+
+
+def test_windows_are_few_and_cover_each_pair_once() -> None:
+    rng = np.random.default_rng(0)
+    for n, share, most in ((12, 1.0, 5), (20, 0.4, 6), (15, 0.1, 3), (6, 1.0, 2)):
+        pairs = [pair for pair in itertools.permutations(range(n), 2) if rng.random() < share]
+        asked = {frozenset(pair) for pair in pairs}
+        answered = []
+        for shown, labels in windows(*zip(*pairs, strict=True), most):  # type: ignore[arg-type]
+            assert 2 <= len(shown) <= most
+            assert all(frozenset(pair) in asked for pair in itertools.combinations(shown, 2))
+            assert {label for pair in labels.values() for label in pair} == set(range(1, len(shown) + 1))
+            for number, (first, second) in labels.items():
+                assert pairs[number] == (shown[first - 1], shown[second - 1])
+            answered += labels
+        assert sorted(answered) == list(range(len(pairs)))
+    complete = list(windows(*zip(*itertools.combinations(range(20), 2), strict=True), 10))  # type: ignore[arg-type]
+    assert len(complete) <= 10
+
+
+def test_long_documents_are_cut_at_a_character_and_counted() -> None:
+    judge = chat()
+    assert judge.cut(asked([(0, 1, 2)])) == 0
+    assert judge.cut(asked([(0, 8, 2), (1, 2, 8)])) == 1
+    request = next(judge.requests(asked([(0, 8, 2)])))
+    assert request.user.count("long ") == 64 * 4 // 5
+    window = next(chat(mode="listwise").requests(asked([(0, 8, 2)])))
+    assert window.user.count("long ") == 64 * 4 // 5
+    wide = DOCUMENTS.slice(0, 2).set_column(2, "text", pa.array(["x" + "\u20ac" * 100, "ok"]))
+    questions = Questions(QUERIES, wide, *np.array([[0], [0], [1]], np.int32), repeat=np.zeros(1, np.int16))
+    assert next(judge.requests(questions)).user.count("\u20ac") == (64 * 4 - 1) // 3
+    assert judge.cut(questions) == 1
+
+
+def test_prices_come_from_the_fields_then_the_table_and_are_never_guessed() -> None:
+    assert chat().endpoint.price == (2e-6, 8e-6)
+    assert chat(input_price=0.0).endpoint.price == (0.0, 8e-6)
+    assert chat(model="known-2026-01-01").endpoint.price is None
+    assert chat(model="unknown", input_price=1.0).endpoint.price is None
+    assert chat(model="unknown", base_url="http://127.0.0.1:8000/v1").endpoint.price == (0.0, 0.0)
+    for bad, words in (
+        ({"input": -1, "output": 1}, "input=-1"),
+        ({"input": math.nan, "output": 1}, "input=nan"),
+        ({"input": "2", "output": 1}, "input=2"),
+        ({"input": 1}, "needs input and output"),
+        ({"input": 1, "output": 1, "cached": 1}, "nothing else"),
+    ):
+        with pytest.raises(BadInput, match=f"mine.*{words}"):
+            Prices(date="2026-11-25", source="", models={"mine": bad})  # type: ignore[dict-item]
+    with pytest.raises(BadInput, match="date='yesterday'"):
+        Prices(date="yesterday", source="", models={})
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"mode": "pointwise"}, "mode='pointwise'.*score, verdict, listwise"),
+        ({"preference": "hard"}, "preference='hard'.*soft, ternary, sign"),
+        ({"api": "responses"}, "api='responses'"),
+        ({"threshold": 1.0}, "threshold=1.0"),
+        ({"threshold": -0.1}, "threshold=-0.1"),
+        ({"threshold": math.nan}, "threshold=nan"),
+        ({"temperature": -1.0}, "temperature=-1.0"),
+        ({"temperature": math.nan}, "temperature=nan"),
+        ({"max_tokens": 0}, "max_tokens=0"),
+        ({"window": 1}, "window=1"),
+        ({"document_tokens": 3}, "document_tokens=3"),
+        ({"instruction": None}, "instruction=None"),
+        ({"model": " "}, "model is empty"),
+        ({"model": "???"}, "model is empty"),
+        ({"provider": ""}, "provider is empty"),
+        ({"base_url": ""}, "base_url is empty"),
+        ({"base_url": "api.example.org"}, "is no address"),
+        ({"base_url": "https://user:secret@api.example.org/v1"}, "user or password"),
+        ({"input_price": -1.0}, "input_price=-1.0"),
+        ({"prompt": "pairwise"}, "no prompt 'pairwise'"),
+        ({"prompt": "pairwise_verdict"}, r"lacks the section \[structured\]"),
+        ({"prompt": "listwise"}, r"has the field \{documents\}"),
+        ({"mode": "verdict", "prompt": "pairwise_thinking"}, r"longer answer in \[structured\]"),
+        ({"mode": "listwise", "prompt": "pairwise_thinking"}, r"has the field \{document_a\}"),
+        ({"cross_prompt": "pairwise_thinking"}, r"has the field \{query\}"),
+        ({**MESSAGES, "mode": "verdict"}, "log-probabilities"),
+        ({"api": "messages"}, "structured=true"),
+        ({**MESSAGES, "seed": 1}, "seed=1"),
+        ({**MESSAGES, "reasoning_effort": "low"}, "reasoning_effort=low"),
+    ],
+)
+def test_bad_input(changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(BadInput, match=f"(?s)judge chat: .*{words}") as caught:
+        chat(**changes)
+    assert "secret" not in str(caught.value)
+
+
+def test_the_words_of_a_prompt_are_identity_its_path_is_not(tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("[user]\n{query} {document_a} {document_b}\n[structured]\nJSON\n")
+    (tmp_path / "same.txt").write_text("A remark.\n[user]\n{query} {document_a} {document_b}\n\n[structured]\nJSON\n")
+    mine, same = (chat(prompt=str(tmp_path / f"{name}.txt")).content() for name in ("mine", "same"))
+    assert mine == same != chat().content()
+    assert chat(prompt="pairwise_thinking").content() == chat().content()
+    assert chat(mode="verdict").content() == chat(mode="verdict", cross_prompt="anything").content()
+
+
+@pytest.mark.parametrize(
+    ("option", "names"),
+    [
+        ("anthropic", {"claude-sonnet-5-5"}),
+        ("frontier", {"gpt-6.1-sol", "gemini-3.8-flash", "claude-sonnet-5-5"}),
+        (
+            "open_models",
+            {
+                "Qwen/Qwen3-30B-A3B-Instruct-2507",
+                "mistralai/Mistral-Small-3.2-24B-Instruct-2506",
+                "google/gemma-3-27b-it",
+            },
+        ),
+    ],
+)
+def test_the_options_that_come_with_it(option: str, names: set[str], component: Callable[..., Any]) -> None:
+    judge = component(f"judge/{option}")
+    members = list(judge.members.values()) if hasattr(judge, "members") else [judge]
+    assert {member.model for member in members} == names
+    for member in members:
+        endpoint = member.endpoint
+        assert isinstance(endpoint, Endpoint)
+        assert endpoint.price is not None, f"{member.model} has no price"
+        assert endpoint.local == (option == "open_models")
+        request = next(member.requests(asked([(0, 1, 2)])))
+        assert member.read(request, Reply(status="failed")).status == "failed"
+    assert component("judge/chat", model="gpt-4.1-2025-04-14").endpoint.price == (2e-6, 8e-6)
