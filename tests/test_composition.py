@@ -282,10 +282,13 @@ def test_each_choice_that_matters_is_inside_identity() -> None:
         return pipeline.assemble(config)[-1].identity
 
     plain = last(config)
-    for place, value in {"seed": 1, "graph__degree": 4, "top_k": 50, "quorum": 2, "judge__scorer__k1": 0.9}.items():
+    for place, value in {"seed": 1, "graph__degree": 4, "top_k": 50, "judge__scorer__k1": 0.9}.items():
         assert last(changed(config, **{place: value})) != plain, f"another {place} would be served an old answer"
     assert last(composed(*choices, "solver=bradley_terry")) != plain
-    for place, value in {"name": "other", "debug": True, "optimize": "teacher", "target__temperature": 2.0}.items():
+    several = composed("until=rate", "retriever=bm25", "judge=embedded")
+    assert last(changed(several, quorum=2)) != last(several)
+    outside = {"name": "other", "debug": True, "optimize": "teacher", "target__temperature": 2.0, "budget__usd": 5.0}
+    for place, value in outside.items():
         assert last(changed(config, **{place: value})) == plain, f"another {place} would do the same work again"
 
 

@@ -68,7 +68,7 @@ def test_a_gpu_that_is_not_there_is_said_before_anything_runs(tmp_path, monkeypa
     torch = pytest.importorskip("torch")
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     ran: list[str] = []
-    steps = [step("a", ran, {}), step("b", ran, {}, hardware=Hardware(accelerator="gpu", devices=1))]
+    steps = [step("a", ran, {}), step("b", ran, {}, check=Hardware(accelerator="gpu", devices=1).check)]
     with pytest.raises(BadInput, match="asks for 1 GPU and torch sees 0"):
         list(pipeline.run(steps, Store(tmp_path)))
     assert ran == []

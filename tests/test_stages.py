@@ -9,13 +9,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
+from zelo.calls.till import Till
 from zelo.errors import BadInput
 from zelo.graphs.random_cycles import RandomCycles
+from zelo.pools import Pools
 from zelo.records import ANSWERED, CANDIDATE, DOCUMENT, EXAMPLE, QUERY, STATUSES, Outcomes, Questions
 from zelo.solvers.thurstone import Thurstone
 from zelo.stages.calibrate import Calibrate
-from zelo.stages.judge import Judge, Pools, presentation_order
-from zelo.stages.rate import Rate
+from zelo.stages.judge import Judge, presentation_order
+from zelo.stages.rate import Graphs, Rate
 from zelo.stages.target import Target
 from zelo.store import Store, Table, write_parquet
 
@@ -41,6 +43,7 @@ class First:
             question=np.arange(len(a)),
             judge=pa.DictionaryArray.from_arrays(pa.array(np.zeros(len(a), np.int32)), pa.array([self.name])),
             p=np.where(failed, np.nan, p).astype(np.float32),
+            weight=np.ones(len(a), np.float32),
             status=pa.DictionaryArray.from_arrays(pa.array(status), pa.array(STATUSES)),
             tokens=np.ones(len(a), np.int32),
             cost=np.full(len(a), 0.01),
@@ -89,8 +92,14 @@ def data(store: Store) -> dict[str, Table]:
     return {"data": store.obtain("load", "l", load)[0], "candidates": store.obtain("retrieve", "r", retrieve)[0]}
 
 
-def judged(store: Store, data: dict[str, Table], judge: object, identity: str = "j") -> Table:
-    stage = Judge(inputs={}, graph=RandomCycles(degree=4), judge=judge, top_k=9, seed=0)
+def judging(judge: object, degree: int = 4, **changes: object) -> Judge:
+    free = Till(usd=None, tokens=None, calls=None, lifetime_usd=None, on_limit="stop", max_failure_rate=0.2)
+    fields = {"top_k": 9, "sample_queries": None, "orders": "random", "repeats": 1, "seed": 0, "till": free} | changes
+    return Judge(inputs={}, graph=RandomCycles(degree=degree), judge=judge, **fields)  # pyright: ignore
+
+
+def judged(store: Store, data: dict[str, Table], judge: object, identity: str = "j", **changes: object) -> Table:
+    stage = judging(judge, **changes)
     table, _ = store.obtain(
         "judge", identity, lambda out, partial: stage.run(data | ({"partial": partial} if partial else {}), out)
     )
@@ -142,6 +151,50 @@ def test_a_failure_is_no_vote_and_is_asked_again(store: Store, data: dict[str, T
     assert answers["p"].null_count == 0
     assert set(answers["tokens"].to_pylist()) == {1}, "what an earlier answer took is kept with it"
     assert set(answers["cost"].to_pylist()) == {0.01}
+
+
+def test_both_orders_and_repeats_are_asked_and_count_as_one_judge(store: Store, data: dict[str, Table]) -> None:
+    outcomes = judged(store, data, First("biased", bias=True), orders="both", repeats=2).read("outcomes").to_pydict()
+    rows = list(zip(*(outcomes[name] for name in ("query_id", "doc_a", "doc_b", "swapped", "repeat")), strict=True))
+    pairs = {row[:3] for row in rows}
+    assert sorted(rows) == sorted(
+        (*pair, order, repeat) for pair in pairs for order in (False, True) for repeat in (0, 1)
+    )
+    assert set(zip(outcomes["swapped"], outcomes["p"], strict=True)) == {(False, 0.75), (True, 0.25)}
+    stage = Rate(inputs={}, solver=Thurstone(ridge=0.1, tolerance=1e-8, max_steps=50), quorum=2)
+    with pytest.raises(BadInput, match="quorum of 2"):
+        store.obtain("rate", "r", lambda out, _: stage.run({"outcomes": store.find("judge", "j")}, out))  # pyright: ignore
+
+
+def test_an_earlier_answer_is_found_by_pair_order_and_repeat(store: Store, data: dict[str, Table]) -> None:
+    judge = First("one", fails=5)
+    assert judged(store, data, judge, orders="both", repeats=2).partial
+    asked = len(judge.asked)
+    whole = judged(store, data, judge, orders="both", repeats=2)
+    assert not whole.partial
+    assert len(judge.asked) == asked + 5
+
+
+def test_a_sample_asks_three_pairs_of_three_documents(store: Store, data: dict[str, Table]) -> None:
+    whole = judged(store, data, First("one"), "whole").read("outcomes").to_pylist()
+    drawn = judged(store, data, First("one"), "drawn", sample_queries=4).read("outcomes").to_pylist()
+    assert len(drawn) == 4 * 3
+    known = {(row["query_id"], frozenset((row["doc_a"], row["doc_b"]))): row["swapped"] for row in whole}
+    for query in {row["query_id"] for row in drawn}:
+        pairs = [frozenset((row["doc_a"], row["doc_b"])) for row in drawn if row["query_id"] == query]
+        assert len(set(pairs)) == 3
+        assert len(frozenset().union(*pairs)) == 3
+        assert sum((query, pair) in known for pair in pairs) >= 2, "what the graph asks for anyway is not wasted"
+
+
+def test_an_answer_counts_as_its_weight() -> None:
+    columns = {"query_id": ["q"] * 4, "doc_a": ["a", "b", "a", "a"], "doc_b": ["b", "a", "b", "c"]}
+    columns |= {"judge": ["x", "y", "z", "x"], "p": [0.9, 0.5, None, 0.7], "weight": [1.0, 0.5, 1.0, 0.25]}
+    outcomes = pa.table(columns)
+    p, weight, judges = Graphs.of(outcomes).average(outcomes)
+    assert p == pytest.approx([(0.9 + 0.5 * 0.5) / 1.5, 0.7])
+    assert weight == pytest.approx([0.75, 0.25])
+    assert judges.tolist() == [2, 1]
 
 
 def test_the_members_of_a_member_are_asked_one_by_one(store: Store, data: dict[str, Table]) -> None:
@@ -219,7 +272,7 @@ def test_targets_carry_the_split_of_their_query(store: Store, data: dict[str, Ta
 
 def test_a_degree_above_the_candidates_is_bad_input_or_all_pairs(store: Store, data: dict[str, Table]) -> None:
     with pytest.raises(BadInput, match="degree=10 is above top_k - 1 = 8"):
-        Judge(inputs={}, graph=RandomCycles(degree=10), judge=First("one"), top_k=9, seed=0)
+        judging(First("one"), degree=10)
     table = judged(store, data, First("one"))
     assert table.manifest["queries_with_all_pairs"] == 1  # q5 has 4 candidates
 

@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from zelo import annotations
+from zelo.calls import till
 from zelo.errors import BadInput, ZeloError
 from zelo.tracking import sweep
 
@@ -80,6 +81,8 @@ def job(config: DictConfig, folder: Path) -> float | None:
     store = Store.default()
     if config.plan:
         terminal.print_plan(steps, store)
+        for name, plans in pipeline.priced(steps, store):
+            terminal.print_prices(name, plans)
         return None
     described = redact.tree(pipeline.described(config))
     run = run_folder.RunFolder(folder, OmegaConf.to_yaml(described), config.seed)
@@ -127,6 +130,7 @@ def main() -> int:
         # Without composing anything, as Hydra would: it must be quick.
         print(help_text(OmegaConf.load(config_folder() / "config.yaml").hydra.help.template, config_folder()), end="")
         return 0
+    till.command()  # named here, so that every process of this command knows it
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us, not to Hydra's own printer
     sweep.register_resolver()
     try:

@@ -80,6 +80,8 @@ def assemble(config: DictConfig) -> list[Step]:
     for name in _order(stages, config.until):
         stage = build(stages[name], f"stages.{name}", lambda place: _written(config, place))
         inputs = dict(stages[name]["inputs"])
+        if hasattr(stage, "check_inputs"):
+            stage.check_inputs({role: steps[source].stage for role, source in inputs.items()})
         recipe = _recipe({key: value for key, value in stages[name].items() if key != "inputs"}, stage)
         identity = hash_json(
             {"recipe": recipe, "inputs": {role: steps[source].identity for role, source in inputs.items()}}
@@ -113,8 +115,8 @@ def run(steps: list[Step], store: Store) -> Iterator[tuple[Result, str]]:
     """Runs or reuses one stage after another; yields the result so far and the stage's name after each."""
     result = Result(steps)
     for step in steps:
-        if hasattr(step.stage, "hardware") and not store.find(step.kind, step.identity):
-            step.stage.hardware.check()
+        if hasattr(step.stage, "check") and not store.find(step.kind, step.identity):
+            step.stage.check()  # what is missing is said before the stages above it spend any time
     for step in steps:
         start = time.monotonic()
         inputs = {role: result.tables[source] for role, source in step.inputs.items()}
@@ -127,6 +129,22 @@ def run(steps: list[Step], store: Store) -> Iterator[tuple[Result, str]]:
             "peak_memory_mb": table.manifest.get("peak_memory_mb"),
         }
         yield result, step.name
+
+
+def priced(steps: list[Step], store: Store) -> Iterator[tuple[str, list[Any]]]:
+    """(stage, what it would ask and pay) for each stage that costs money and is still to be made.
+
+    What such a stage reads is made first, which costs nothing: the questions depend on it.
+    """
+    graph = {step.name: set(step.inputs.values()) for step in steps}
+    waiting = {
+        step.name for step in steps if getattr(step.stage, "paid", None) and not store.find(step.kind, step.identity)
+    }
+    for step in steps:
+        above = _ancestors(graph, step.name) - {step.name}
+        if step.name in waiting and not above & waiting:
+            made = list(run([other for other in steps if other.name in above], store))[-1][0].tables
+            yield step.name, step.stage.plan({role: made[source] for role, source in step.inputs.items()})
 
 
 def _make(step: Step, inputs: dict[str, Table], out: Path, partial: Table | None) -> dict[str, Any]:

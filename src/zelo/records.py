@@ -15,7 +15,9 @@ TRAIN, DEV, TEST = "train", "dev", "test"
 SPLITS = (TRAIN, DEV, TEST)
 
 ANSWERED = "answered"
-STATUSES = (ANSWERED, "refused", "truncated", "unparseable", "failed", "unsent")
+REFUSED, TRUNCATED, UNPARSEABLE, FAILED, UNSENT = "refused", "truncated", "unparseable", "failed", "unsent"
+STATUSES = (ANSWERED, REFUSED, TRUNCATED, UNPARSEABLE, FAILED, UNSENT)
+FINAL = frozenset({ANSWERED, REFUSED, TRUNCATED, UNPARSEABLE})  # asking again would bring the same
 
 _CATEGORY = pa.dictionary(pa.int32(), pa.string())
 
@@ -41,6 +43,7 @@ OUTCOME = pa.schema(
         ("judge", _CATEGORY),
         ("repeat", pa.int16()),
         ("p", pa.float32()),  # P(doc_a preferred to doc_b) in [0, 1]; null unless answered
+        ("weight", pa.float32()),  # comparisons that it counts as: 1, or less where one answer gave several at once
         ("swapped", pa.bool_()),  # doc_b was shown first
         ("status", _CATEGORY),  # one of STATUSES
         ("tokens", pa.int32()),
@@ -155,6 +158,7 @@ class Outcomes:
     question: np.ndarray  # [M] int64, row in Questions
     judge: pa.DictionaryArray  # [M] name
     p: np.ndarray  # [M] float32 in [0, 1], nan unless answered
+    weight: np.ndarray  # [M] float32, comparisons that each counts as
     status: pa.DictionaryArray  # [M] one of STATUSES
     tokens: np.ndarray  # [M] int32
     cost: np.ndarray  # [M] float64, US dollars
@@ -166,14 +170,21 @@ class Outcomes:
     def answered(judge: str, p: np.ndarray) -> "Outcomes":
         """One judge's answers to all N questions, free of charge. p: [N]."""
         n = len(p)
-        zeros = pa.array(np.zeros(n, np.int32))
+        return Outcomes.of(judge, p, np.ones(n), np.zeros(n, np.int32), np.zeros(n), np.zeros(n))
+
+    @staticmethod
+    def of(
+        judge: str, p: np.ndarray, weight: np.ndarray, status: np.ndarray, tokens: np.ndarray, cost: np.ndarray
+    ) -> "Outcomes":
+        """One judge's outcome for each of N questions. status: [N] int32, position in STATUSES."""
         return Outcomes(
-            question=np.arange(n),
-            judge=pa.DictionaryArray.from_arrays(zeros, pa.array([judge])),
+            question=np.arange(len(p)),
+            judge=pa.DictionaryArray.from_arrays(pa.array(np.zeros(len(p), np.int32)), pa.array([judge])),
             p=np.asarray(p, np.float32),
-            status=pa.DictionaryArray.from_arrays(zeros, pa.array([ANSWERED])),
-            tokens=np.zeros(n, np.int32),
-            cost=np.zeros(n),
+            weight=np.asarray(weight, np.float32),
+            status=pa.DictionaryArray.from_arrays(pa.array(status), pa.array(STATUSES)),
+            tokens=np.asarray(tokens, np.int32),
+            cost=np.asarray(cost, np.float64),
         )
 
 

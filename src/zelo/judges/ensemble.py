@@ -29,6 +29,7 @@ class Ensemble:
             question=np.concatenate([answer.question for answer in answers.values()]),
             judge=_joined([_renamed(answer.judge, key) for key, answer in answers.items()]),
             p=np.concatenate([answer.p for answer in answers.values()]),
+            weight=np.concatenate([answer.weight for answer in answers.values()]),
             status=_joined([answer.status for answer in answers.values()]),
             tokens=np.concatenate([answer.tokens for answer in answers.values()]),
             cost=np.concatenate([answer.cost for answer in answers.values()]),

@@ -1,10 +1,10 @@
 """Asks the judges which of two candidates is the better answer, for the pairs that the graph proposes."""
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -12,28 +12,42 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from zelo import protocols
+from zelo.calls.plan import Plan
+from zelo.calls.till import Till
+from zelo.content_hash import content_seed, id_hashes, mixed
 from zelo.errors import BadInput
+from zelo.pools import Pools
 from zelo.progress import progress
-from zelo.records import ANSWERED, OUTCOME, STATUSES, Outcomes, Questions, starts
+from zelo.records import ANSWERED, FINAL, OUTCOME, STATUSES, Outcomes, Questions, starts
 from zelo.store import Table
 
+if TYPE_CHECKING:
+    from zelo.calls.session import Session
+
 QUERIES_PER_BATCH = 512
+RANDOM, BOTH = "random", "both"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Judge:
-    """Writes outcomes (OUTCOME): one row per pair and judge.
+    """Writes outcomes (OUTCOME): a row per pair, judge, order and repeat.
 
     Presentation order is decided, recorded and undone here and nowhere else: each judge sees each pair in an order drawn from
-    a hash of its name, the query, the two documents and the seed. An outcome that is not answered makes the table partial; the
-    next run keeps the answers and asks the rest.
+    a hash of its name, the query, the two documents and the seed, or in both. An outcome that failed or was not asked for makes
+    the table partial; the next run keeps the rest and asks for these. Judges that cost money are asked through the till.
     """
+
+    OUTSIDE_IDENTITY: ClassVar[frozenset[str]] = frozenset({"till"})
 
     inputs: dict[str, str]  # data: the load stage; candidates: a retrieve stage
     graph: protocols.Graph
-    judge: protocols.Judge
+    judge: protocols.Judge | protocols.PaidJudge
     top_k: int  # what the candidates were cut at
+    sample_queries: int | None  # ask about three documents of each of so many queries, drawn by hash; None: about all
+    orders: str  # random: one order per judge and pair; both: each pair is asked twice
+    repeats: int  # times that each is asked
     seed: int
+    till: Till
 
     def __post_init__(self) -> None:
         degree = getattr(self.graph, "degree", 2)
@@ -42,150 +56,233 @@ class Judge:
                 f"graph.degree={degree} is above top_k - 1 = {self.top_k - 1}: a document cannot meet more than the others."
                 f" Set graph.degree to at most {(self.top_k - 1) // 2 * 2}, or raise top_k."
             )
+        if self.orders not in (RANDOM, BOTH):
+            raise BadInput(f"judge: orders={self.orders!r} is unknown; use {RANDOM} or {BOTH}.")
+        if self.repeats < 1 or (self.sample_queries is not None and self.sample_queries < 1):
+            raise BadInput(
+                f"judge: repeats={self.repeats} and sample_queries={self.sample_queries} must be 1 or more (sample_queries may"
+                " be null)."
+            )
 
     @property
-    def members(self) -> dict[str, protocols.Judge]:
+    def members(self) -> dict[str, Any]:
         """The judges by name: the members of an ensemble, and theirs as `key/key`, or the one judge."""
         return dict(_single(self.judge, "")) or {self.judge.name: self.judge}
 
-    def run(self, tables: dict[str, Table], out: Path) -> dict[str, Any]:
-        """Judges a batch of queries at a time and streams the outcomes to disk."""
+    @property
+    def paid(self) -> dict[str, protocols.PaidJudge]:
+        """Those of the members that are asked through the till."""
+        return {name: member for name, member in self.members.items() if hasattr(member, "requests")}
+
+    def check(self) -> None:
+        """Raises BadInput for a key that is missing and would be needed, before the stages above spend any time."""
+        for member in self.paid.values():
+            self.till.check(member.endpoint)
+
+    def plan(self, tables: dict[str, Table]) -> list[Plan]:
+        """What each judge that costs money would be asked, and for how much. Sends nothing."""
         queries, documents = tables["data"].read("queries"), tables["data"].read("documents")
-        pools = Pools.of(tables["candidates"].read("candidates"), queries, documents)
+        pools = self._pools(tables, queries, documents)
+        return self.till.plans(
+            {
+                name: (member, (self._shown(name, asked) for asked in self._asked(pools, queries, documents)))
+                for name, member in self.paid.items()
+            }
+        )
+
+    def run(self, tables: dict[str, Table], out: Path) -> dict[str, Any]:
+        """Judges a batch of queries at a time and streams the outcomes to disk.
+
+        Raises BadInput when a judge costs money and there is no budget, LimitReached when it is spent.
+        """
+        queries, documents = tables["data"].read("queries"), tables["data"].read("documents")
+        pools = self._pools(tables, queries, documents)
         earlier = tables["partial"].read("outcomes") if "partial" in tables else None
-        counts: dict[str, int] = dict.fromkeys(STATUSES, 0)
-        pairs = complete = 0
-        with pq.ParquetWriter(out / "outcomes.parquet", OUTCOME, compression="zstd") as writer:
-            with progress("judge", len(pools.query_row), "queries") as advance:
-                for batch in pools.batches(QUERIES_PER_BATCH):
-                    questions = self._questions(batch, queries, documents)
-                    pairs += len(questions)
-                    complete += int((batch.sizes - 1 < getattr(self.graph, "degree", 0)).sum())
-                    for name, member in self.members.items():
-                        rows = self._ask(name, member, questions, earlier)
+        counts: dict[str, dict[str, int]] = {name: dict.fromkeys(STATUSES, 0) for name in self.members}
+        pairs = 0
+        complete = int((pools.sizes - 1 < getattr(self.graph, "degree", 0)).sum())
+        plans = self.plan(tables) if self.paid else []
+        with (
+            self.till.open(plans) as session,
+            pq.ParquetWriter(out / "outcomes.parquet", OUTCOME, compression="zstd") as writer,
+        ):
+            with progress("judge", 0 if self.paid else len(pools.query_row), "queries") as advance:
+                for asked in self._asked(pools, queries, documents):
+                    pairs += len(asked.questions) // (self.repeats * (1 + (self.orders == BOTH)))
+                    for name, rows in self._judged(asked, earlier, session):
                         writer.write_table(rows)
                         for status, count in _status_counts(rows).items():
-                            counts[status] += count
-                    advance(len(batch.query_row))
-        missing = sum(counts.values()) - counts[ANSWERED]
-        figures = {"rows": sum(counts.values()), "pairs": pairs, "status": counts, "queries_with_all_pairs": complete}
+                            counts[name][status] += count
+                    advance(asked.queries)
+        totals = {status: sum(count[status] for count in counts.values()) for status in STATUSES}
+        missing = sum(count for status, count in totals.items() if status not in FINAL)
+        figures = {"rows": sum(totals.values()), "pairs": pairs, "status": totals, "queries_with_all_pairs": complete}
+        figures["judges"] = {name: {"status": counts[name], **session.figures.get(name, {})} for name in self.members}
         return figures | ({"partial": True} if missing else {})
 
-    def _questions(self, batch: "Pools", queries: pa.Table, documents: pa.Table) -> Questions:
-        names = queries["query_id"].take(batch.query_row).to_pylist()
-        seeds = np.array([content_seed(name, self.seed) for name in names], np.uint64)
-        edges = self.graph.propose(batch.sizes, seeds, None)
-        assert edges is not None, "a graph proposes at least once"
-        query_of = np.repeat(batch.query_row, batch.sizes)
-        return Questions(
-            queries=queries,
-            documents=documents,
-            query_row=query_of[edges[:, 0]],
-            a_row=batch.doc_row[edges[:, 0]],
-            b_row=batch.doc_row[edges[:, 1]],
-            repeat=np.zeros(len(edges), np.int16),
-        )
+    def _pools(self, tables: dict[str, Table], queries: pa.Table, documents: pa.Table) -> Pools:
+        pools = Pools.of(tables["candidates"].read("candidates"), queries, documents)
+        if self.sample_queries is None or self.sample_queries >= len(pools.query_row):
+            return pools
+        enough = pools.sizes > 2  # three documents show whether preferences are transitive
+        drawn = id_hashes(queries["query_id"], pools.query_row, self.seed)
+        order = np.lexsort((drawn, ~enough))
+        return pools.only(np.isin(np.arange(len(drawn)), order[: self.sample_queries]))
 
-    def _ask(self, name: str, judge: protocols.Judge, questions: Questions, earlier: pa.Table | None) -> pa.Table:
-        p, tokens, cost = _answers(earlier, name, questions)
-        ask = np.flatnonzero(np.isnan(p))
-        swapped = presentation_order(questions, name, self.seed)
-        shown = replace(
-            questions,
-            query_row=questions.query_row[ask],
-            a_row=np.where(swapped, questions.b_row, questions.a_row)[ask],
-            b_row=np.where(swapped, questions.a_row, questions.b_row)[ask],
-            repeat=questions.repeat[ask],
-        )
-        outcomes = judge.compare(shown) if len(ask) else Outcomes.answered(name, np.empty(0))
-        order = np.argsort(outcomes.question, kind="stable")
+    def _asked(self, pools: Pools, queries: pa.Table, documents: pa.Table) -> Iterator["Asked"]:
+        """What is asked about a batch of queries after the other, in the direction of the graph's edges."""
+        for batch in pools.batches(QUERIES_PER_BATCH):
+            names = queries["query_id"].take(batch.query_row).to_pylist()
+            seeds = np.array([content_seed(name, self.seed) for name in names], np.uint64)
+            edges = self.graph.propose(batch.sizes, seeds, None)
+            assert edges is not None, "a graph proposes at least once"
+            edges = edges if self.sample_queries is None else triads(edges, batch.sizes)
+            query_of = np.repeat(batch.query_row, batch.sizes)
+            both = self.orders == BOTH
+            times = self.repeats * (2 if both else 1)
+            yield Asked(
+                queries=len(batch.query_row),
+                questions=Questions(
+                    queries=queries,
+                    documents=documents,
+                    query_row=np.tile(query_of[edges[:, 0]], times),
+                    a_row=np.tile(batch.doc_row[edges[:, 0]], times),
+                    b_row=np.tile(batch.doc_row[edges[:, 1]], times),
+                    repeat=np.repeat(np.arange(times) // (2 if both else 1), len(edges)).astype(np.int16),
+                ),
+                swapped=np.repeat(np.arange(times) % 2 == 1, len(edges)) if both else None,
+            )
+
+    def _swapped(self, name: str, asked: "Asked") -> np.ndarray:
+        return presentation_order(asked.questions, name, self.seed) if asked.swapped is None else asked.swapped
+
+    def _shown(self, name: str, asked: "Asked") -> Questions:
+        return shown(asked.questions, self._swapped(name, asked))
+
+    def _judged(self, asked: "Asked", earlier: pa.Table | None, session: "Session") -> Iterator[tuple[str, pa.Table]]:
+        """(judge, OUTCOME rows) of one batch."""
+        askings = {name: Asking.of(name, asked.questions, self._swapped(name, asked), earlier) for name in self.members}
+        bought = session.ask({name: (member, askings[name].shown) for name, member in self.paid.items()})
+        for name, member in self.members.items():
+            asking = askings[name]
+            if name in bought or not len(asking.shown):
+                outcomes = bought.get(name, Outcomes.answered(name, np.empty(0)))
+            else:
+                outcomes = member.compare(asking.shown)
+            yield name, asking.table(outcomes)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The questions about a batch of queries. swapped: the order in which each is shown, None: drawn per judge."""
+
+    queries: int
+    questions: Questions
+    swapped: np.ndarray | None
+
+
+@dataclass(frozen=True)
+class Asking:
+    """One judge and the questions that it has not answered yet."""
+
+    name: str
+    questions: Questions
+    swapped: np.ndarray  # [N] bool
+    ask: np.ndarray  # rows that have no answer yet
+    p: np.ndarray  # [N], nan where there is no answer yet; for doc_a
+    weight: np.ndarray
+    tokens: np.ndarray
+    cost: np.ndarray
+
+    @staticmethod
+    def of(name: str, questions: Questions, swapped: np.ndarray, earlier: pa.Table | None) -> "Asking":
+        """With the answers of an earlier, partial table."""
+        n = len(questions)
+        p, weight = np.full(n, np.nan, np.float32), np.ones(n, np.float32)
+        tokens, cost = np.zeros(n, np.int32), np.zeros(n)
+        if earlier is not None:
+            rows = earlier.filter(pc.and_(pc.equal(earlier["judge"], name), pc.is_valid(earlier["p"])))
+            found, place = _matches(questions, swapped, rows)
+            for column, of in ((p, "p"), (weight, "weight"), (tokens, "tokens"), (cost, "cost")):
+                column[found] = rows[of].to_numpy()[place]
+        return Asking(name, questions, swapped, np.flatnonzero(np.isnan(p)), p, weight, tokens, cost)
+
+    @property
+    def shown(self) -> Questions:
+        """What is still to be asked, as the judge is to see it."""
+        q, ask = self.questions, self.ask
+        rows = replace(q, query_row=q.query_row[ask], a_row=q.a_row[ask], b_row=q.b_row[ask], repeat=q.repeat[ask])
+        return shown(rows, self.swapped[ask])
+
+    def table(self, outcomes: Outcomes) -> pa.Table:
+        """OUTCOME rows of all questions. Raises ValueError when the judge skipped one."""
+        order, ask, n = np.argsort(outcomes.question, kind="stable"), self.ask, len(self.questions)
         if len(order) != len(ask):
-            raise ValueError(f"judge {name} returned {len(order)} outcomes for {len(ask)} questions")
-        p[ask] = np.where(swapped[ask], 1 - outcomes.p[order], outcomes.p[order])
-        status = np.full(len(questions), STATUSES.index(ANSWERED), np.int32)
+            raise ValueError(f"judge {self.name} returned {len(order)} outcomes for {len(ask)} questions")
+        self.p[ask] = np.where(self.swapped[ask], 1 - outcomes.p[order], outcomes.p[order])
+        status = np.full(n, STATUSES.index(ANSWERED), np.int32)
         status[ask] = _codes(outcomes.status)[order]
-        tokens[ask], cost[ask] = outcomes.tokens[order], outcomes.cost[order]
-        answered = status == STATUSES.index(ANSWERED)
+        for column, answers in (
+            (self.weight, outcomes.weight),
+            (self.tokens, outcomes.tokens),
+            (self.cost, outcomes.cost),
+        ):
+            column[ask] = answers[order]
+        questions = self.questions
         return pa.Table.from_arrays(
             [
                 questions.query_id,
                 questions.doc_a,
                 questions.doc_b,
-                pa.nulls(len(questions), pa.string()),
-                pa.DictionaryArray.from_arrays(pa.array(np.zeros(len(questions), np.int32)), pa.array([name])),
+                pa.nulls(n, pa.string()),
+                pa.DictionaryArray.from_arrays(pa.array(np.zeros(n, np.int32)), pa.array([self.name])),
                 pa.array(questions.repeat),
-                pa.array(p, mask=~answered),
-                pa.array(swapped),
+                pa.array(self.p, mask=status != STATUSES.index(ANSWERED)),
+                pa.array(self.weight),
+                pa.array(self.swapped),
                 pa.DictionaryArray.from_arrays(pa.array(status), pa.array(STATUSES)),
-                pa.array(tokens),
-                pa.array(cost),
+                pa.array(self.tokens),
+                pa.array(self.cost),
             ],
             schema=OUTCOME,
         )
 
 
-def _single(judge: protocols.Judge, prefix: str) -> Iterator[tuple[str, protocols.Judge]]:
+def _single(judge: Any, prefix: str) -> Iterator[tuple[str, Any]]:
     """(name, judge) of each judge within an ensemble that asks no others itself; nothing where `judge` is one of these."""
     for key, member in getattr(judge, "members", {}).items():
         yield from _single(member, f"{prefix}{key}/") if hasattr(member, "members") else [(prefix + key, member)]
 
 
-@dataclass(frozen=True)
-class Pools:
-    """The candidates of Q queries as integers: rows of the query and document tables."""
-
-    query_row: np.ndarray  # [Q]
-    sizes: np.ndarray  # [Q]
-    doc_row: np.ndarray  # [sum of sizes]
-
-    @staticmethod
-    def of(candidates: pa.Table, queries: pa.Table, documents: pa.Table) -> "Pools":
-        """Candidates in their order; a document that a query names twice counts once."""
-        query = pc.index_in(candidates["query_id"], queries["query_id"].combine_chunks()).to_numpy()
-        doc = pc.index_in(candidates["doc_id"], documents["doc_id"].combine_chunks()).to_numpy()
-        _, first = np.unique(query.astype(np.int64) * len(documents) + doc, return_index=True)
-        keep = np.sort(first)
-        keep = keep[np.argsort(query[keep], kind="stable")]
-        query_row, sizes = np.unique(query[keep], return_counts=True)
-        return Pools(query_row.astype(np.int32), sizes.astype(np.int64), doc[keep].astype(np.int32))
-
-    def batches(self, queries: int) -> Iterator["Pools"]:
-        """The same, at most this many queries at a time."""
-        start = starts(self.sizes)
-        for low in range(0, len(self.sizes), queries):
-            high = min(low + queries, len(self.sizes))
-            yield Pools(self.query_row[low:high], self.sizes[low:high], self.doc_row[start[low] : start[high]])
-
-
-def content_seed(text: str, seed: int) -> int:
-    """64 bits from a text and a seed (blake2b), so that a query's draws depend on nothing but itself."""
-    return int.from_bytes(hashlib.blake2b(f"{seed}\x00{text}".encode(), digest_size=8).digest(), "little")
+def shown(questions: Questions, swapped: np.ndarray) -> Questions:
+    """The questions with doc_b first where `swapped`."""
+    a = np.where(swapped, questions.b_row, questions.a_row)
+    return replace(questions, a_row=a, b_row=np.where(swapped, questions.a_row, questions.b_row))
 
 
 def presentation_order(questions: Questions, judge: str, seed: int) -> np.ndarray:
     """[N] bool: show the second document first. Half of the pairs, from the content of each pair and the judge's name."""
-    mixed = _hashes(questions.queries["query_id"], questions.query_row, seed)
-    a = _hashes(questions.documents["doc_id"], questions.a_row, seed)
-    b = _hashes(questions.documents["doc_id"], questions.b_row, seed)
-    # splitmix64 (Steele, Lea and Flood 2014), once per ingredient; symmetric in a and b up to the flip at the end
-    state = mixed ^ np.uint64(content_seed(judge, seed))
-    for part in (np.minimum(a, b), np.maximum(a, b), questions.repeat.astype(np.uint64)):
-        state = _splitmix(state ^ part)
-    return (state >> np.uint64(63)).astype(bool) ^ (a > b)
+    query = id_hashes(questions.queries["query_id"], questions.query_row, seed)
+    a = id_hashes(questions.documents["doc_id"], questions.a_row, seed)
+    b = id_hashes(questions.documents["doc_id"], questions.b_row, seed)
+    start = query ^ np.uint64(content_seed(judge, seed))
+    drawn = mixed(start, np.minimum(a, b), np.maximum(a, b), questions.repeat.astype(np.uint64))
+    return (drawn >> np.uint64(63)).astype(bool) ^ (a > b)  # symmetric in a and b up to this flip
 
 
-def _hashes(ids: pa.ChunkedArray, rows: np.ndarray, seed: int) -> np.ndarray:
-    """[N] uint64 hash of the id in each row; each distinct id is hashed once."""
-    distinct, place = np.unique(rows, return_inverse=True)
-    return np.array([content_seed(name, seed) for name in ids.take(distinct).to_pylist()], np.uint64)[place]
+def triads(edges: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """[3 T, 2]: the three pairs of three documents for each query that has so many, two of them from its graph.
 
-
-def _splitmix(x: np.ndarray) -> np.ndarray:
-    with np.errstate(over="ignore"):
-        x = x + np.uint64(0x9E3779B97F4A7C15)
-        x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        return x ^ (x >> np.uint64(31))
+    Whether three preferences agree can be told of three documents only, and answers about the graph's own pairs serve twice.
+    """
+    low, found = starts(sizes), []
+    for start, end in pairwise(low):
+        own = edges[(edges[:, 0] >= start) & (edges[:, 0] < end)]
+        middle = np.bincount((own - start).ravel(), minlength=end - start).argmax() + start if len(own) else start
+        two = own[(own == middle).any(axis=1)][:2]
+        if len(two) == 2:
+            found += [*two, two[two != middle]]
+    return np.array(found, np.int64).reshape(-1, 2)
 
 
 def _codes(status: pa.DictionaryArray) -> np.ndarray:
@@ -199,26 +296,21 @@ def _status_counts(rows: pa.Table) -> dict[str, int]:
     return {str(item["values"]): item["counts"].as_py() for item in counts}
 
 
-def _answers(earlier: pa.Table | None, judge: str, questions: Questions) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(p, tokens, cost), [N] each, of an earlier, partial table for these questions; p is nan where there was no answer."""
-    p, tokens, cost = (
-        np.full(len(questions), np.nan, np.float32),
-        np.zeros(len(questions), np.int32),
-        np.zeros(len(questions)),
-    )
-    if earlier is None:
-        return p, tokens, cost
-    rows = earlier.filter(pc.and_(pc.equal(earlier["judge"], judge), pc.is_valid(earlier["p"])))
-    query = pc.index_in(rows["query_id"], questions.queries["query_id"].combine_chunks()).to_numpy()
-    a = pc.index_in(rows["doc_a"], questions.documents["doc_id"].combine_chunks()).to_numpy()
-    b = pc.index_in(rows["doc_b"], questions.documents["doc_id"].combine_chunks()).to_numpy()
-    size = np.int64(len(questions.documents))
-    keys = (query.astype(np.int64) * size + a) * size + b
-    order = np.argsort(keys)
-    asked = (questions.query_row.astype(np.int64) * size + questions.a_row) * size + questions.b_row
-    place = np.searchsorted(keys[order], asked)
-    found = np.flatnonzero(np.append(keys[order], -1)[place] == asked)
-    place = order[place[found]]
-    for column, name in ((p, "p"), (tokens, "tokens"), (cost, "cost")):
-        column[found] = rows[name].to_numpy()[place]
-    return p, tokens, cost
+def _matches(questions: Questions, swapped: np.ndarray, rows: pa.Table) -> tuple[np.ndarray, np.ndarray]:
+    """(rows of `questions`, rows of the OUTCOME table `rows`) that are about the same pair, order and repeat."""
+    documents = questions.documents["doc_id"].combine_chunks()
+    known = [
+        pc.index_in(rows["query_id"], questions.queries["query_id"].combine_chunks()).to_numpy(),
+        pc.index_in(rows["doc_a"], documents).to_numpy(),
+        pc.index_in(rows["doc_b"], documents).to_numpy(),
+        rows["repeat"].to_numpy(),
+        rows["swapped"].to_numpy(),
+    ]
+    asked = [questions.query_row, questions.a_row, questions.b_row, questions.repeat, swapped]
+    key = np.zeros(len(questions) + len(rows), np.int64)
+    for one, other in zip(asked, known, strict=True):
+        column = np.concatenate([one, other]).astype(np.int64)
+        # Numbered anew after each column, so that the product stays small.
+        key = np.unique(key * (column.max(initial=0) + 1) + column, return_inverse=True)[1]
+    _, found, place = np.intersect1d(key[: len(questions)], key[len(questions) :], return_indices=True)
+    return found, place

@@ -1,5 +1,6 @@
 """Averages the judges and turns preferences into ratings."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,8 @@ from zelo.store import Table, write_parquet
 class Rate:
     """Writes ratings (RATING) of every candidate that took part in a comparison.
 
-    A pair's preference is the mean over the judges that answered; fewer than `quorum` answers are no preference, and a document
-    that is left without any is not rated.
+    A pair's preference is the mean over the answers, weighted as each counts, and it counts as much as they do on average;
+    fewer than `quorum` judges are no preference, and a document that is left without any is not rated.
     """
 
     inputs: dict[str, str]  # outcomes: a judge stage
@@ -30,17 +31,24 @@ class Rate:
         if self.quorum < 1:
             raise BadInput(f"rate: quorum={self.quorum}; at least one judge must have answered, set quorum >= 1.")
 
+    def check_inputs(self, stages: Mapping[str, Any]) -> None:
+        """Raises BadInput for a quorum that the judges of the stage above cannot reach."""
+        members = getattr(stages["outcomes"], "members", None)
+        if members is not None and self.quorum > len(members):
+            raise BadInput(
+                f"quorum={self.quorum} is above the number of judges, {len(members)} ({', '.join(members)}); set it to at"
+                f" most {len(members)}."
+            )
+
     def run(self, tables: dict[str, Table], out: Path) -> dict[str, Any]:
         """Raises BadInput when no pair has a quorum, and what the solver raises."""
-        outcomes = tables["outcomes"].read("outcomes", ["query_id", "doc_a", "doc_b", "p"])
+        outcomes = tables["outcomes"].read("outcomes", ["query_id", "doc_a", "doc_b", "judge", "p", "weight"])
         graphs = Graphs.of(outcomes)
-        p, answers = graphs.average(outcomes["p"])
-        enough = answers >= self.quorum
+        p, weight, judges = graphs.average(outcomes)
+        enough = judges >= self.quorum
         if not enough.any():
-            raise BadInput(f"rate: no pair has the quorum of {self.quorum} answers; lower quorum or add judges.")
-        comparisons = Comparisons(
-            sizes=graphs.sizes, edges=graphs.edges[enough], p=p[enough], weight=np.ones(int(enough.sum()))
-        )
+            raise BadInput(f"rate: no pair has the quorum of {self.quorum} judges; lower quorum or add judges.")
+        comparisons = Comparisons(sizes=graphs.sizes, edges=graphs.edges[enough], p=p[enough], weight=weight[enough])
         fit = self.solver.fit(comparisons)
         degree = np.bincount(comparisons.edges.ravel(), minlength=len(fit.rating))
         rated = pa.array(degree > 0)  # the others stand where the prior puts them, which nobody has judged
@@ -99,15 +107,19 @@ class Graphs:
             flipped=flipped,
         )
 
-    def average(self, p: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
-        """([E] mean of the answered preferences, [E] how many there are); nan where there is none."""
-        values = p.to_numpy().astype(np.float64)  # null becomes nan
+    def average(self, outcomes: pa.Table) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """([E] mean of the answered preferences, [E] their mean weight, [E] judges that answered); nan where there is none."""
+        values = outcomes["p"].to_numpy().astype(np.float64)  # null becomes nan
         answered = ~np.isnan(values)
-        values = np.where(self.flipped, 1 - values, values)
-        count = np.bincount(self.pair[answered], minlength=len(self.edges))
-        total = np.bincount(self.pair[answered], weights=values[answered], minlength=len(self.edges))
+        values = np.where(self.flipped, 1 - values, values)[answered]
+        pair, weights = self.pair[answered], outcomes["weight"].to_numpy()[answered].astype(np.float64)
+        judge = outcomes["judge"].combine_chunks()
+        judge = judge if pa.types.is_dictionary(judge.type) else judge.dictionary_encode()
+        asked = pair * max(len(judge.dictionary), 1) + judge.indices.to_numpy()[answered]
+        judges = np.bincount(np.unique(asked) // max(len(judge.dictionary), 1), minlength=len(self.edges))
+        count, total = (np.bincount(pair, of, len(self.edges)) for of in (np.ones(len(pair)), weights))
         with np.errstate(invalid="ignore"):
-            return total / count, count
+            return np.bincount(pair, values * weights, len(self.edges)) / total, total / count, judges
 
 
 def _sorted_ids(*columns: pa.ChunkedArray) -> pa.Array:

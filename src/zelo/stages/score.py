@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import pyarrow as pa
@@ -29,6 +29,8 @@ class Score:
     them.
     """
 
+    OUTSIDE_IDENTITY: ClassVar[frozenset[str]] = frozenset({"hardware"})
+
     inputs: dict[
         str, str
     ]  # data; optional: checkpoint (a train stage), candidates (retrieve or score), examples (target)
@@ -46,6 +48,10 @@ class Score:
                 f"score: {type(self.model).__name__} cannot search a corpus, only rerank candidates. Use model=embedding here,"
                 " or name the candidates among the stage's inputs."
             )
+
+    def check(self) -> None:
+        """Raises BadInput where the hardware is not there."""
+        self.hardware.check()
 
     def run(self, tables: dict[str, Table], out: Path) -> dict[str, Any]:
         """Scores query by query in batches of `batch_queries`."""

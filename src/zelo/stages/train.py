@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pyarrow.compute as pc
 
@@ -28,6 +28,8 @@ class Train:
     Learns from the examples of train queries; the best weights are those that rank the dev queries best as the judge sees them.
     """
 
+    OUTSIDE_IDENTITY: ClassVar[frozenset[str]] = frozenset({"hardware", "logger"})
+
     inputs: dict[str, str]  # data: the load stage; examples: the target stage
     model: Model
     backbone: Backbone
@@ -40,6 +42,10 @@ class Train:
     logger: Any
     name: str  # of the student, for the log
     seed: int
+
+    def check(self) -> None:
+        """Raises BadInput where the hardware is not there."""
+        self.hardware.check()
 
     def run(self, tables: dict[str, Table], out: Path) -> dict[str, Any]:
         """Raises BadInput without train or dev examples, ZeloError when the loss is not finite."""

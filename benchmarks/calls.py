@@ -1,0 +1,68 @@
+"""Calls a second through the till, ledger on, against the same calls sent with nothing but the HTTP library.
+
+10,000 calls at 200 at once to a loopback server that answers in 200 ms: ideally 10 s. Usage: python benchmarks/calls.py [CALLS]
+"""
+
+import asyncio
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import aiohttp
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
+from fake_server import FakeServer
+from test_till import Judge, ask, endpoint, questions, till
+
+PARALLEL, LATENCY = 200, 0.2
+
+
+async def bare(url: str, bodies: list[bytes]) -> None:
+    """The peer: a session, 200 workers, nothing else."""
+    left = iter(bodies)
+    connector = aiohttp.TCPConnector(limit=PARALLEL)
+    async with aiohttp.ClientSession(connector=connector, headers={"content-type": "application/json"}) as session:
+
+        async def work() -> None:
+            for body in left:
+                async with session.post(url, data=body) as response:
+                    await response.json()
+
+        await asyncio.gather(*(work() for _ in range(PARALLEL)))
+
+
+def main() -> None:
+    """Prints seconds, their ratio to the ideal and to the peer, and what a rerun costs."""
+    calls = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
+    ideal = calls / PARALLEL * LATENCY
+    with tempfile.TemporaryDirectory() as home, FakeServer(latency=LATENCY) as server:
+        os.environ["ZELO_HOME"] = home
+        from zelo.calls import wire
+
+        judge = Judge(endpoint(server, concurrency=PARALLEL, timeout=30.0))
+        asked = questions(calls, size=500)
+        bodies = [wire.body(judge.endpoint, request) for request in judge.requests(asked)]
+        start = time.perf_counter()
+        asyncio.run(bare(server.base_url + "/chat/completions", bodies))
+        peer = time.perf_counter() - start
+        start = time.perf_counter()
+        till().plans({"chat": (judge, [asked])})
+        planned = time.perf_counter() - start
+        start = time.perf_counter()
+        ask(till(usd=1e6), judge, asked)
+        ours = time.perf_counter() - start
+        start = time.perf_counter()
+        ask(till(usd=1e6), judge, asked)
+        again = time.perf_counter() - start
+    print(f"{calls:,} calls, {PARALLEL} at once, {LATENCY * 1000:.0f} ms each: ideally {ideal:.1f} s")
+    print(
+        f"aiohttp alone {peer:.1f} s ({peer / ideal:.2f} x ideal); zelo {ours:.1f} s ({ours / ideal:.2f} x ideal, of which"
+    )
+    print(f"planning {planned:.1f} s); again from the ledger {again:.2f} s ({again / ours:.1%} of the first)")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+"""One judge's questions while they are being asked, and what they came to."""
+
+from collections import Counter, deque
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from zelo.calls.request import Reading, Request
+from zelo.protocols import PaidJudge
+from zelo.records import ANSWERED, STATUSES, UNSENT, Outcomes, Questions
+
+WINDOW = 200  # outcomes over which failures are counted
+
+
+@dataclass
+class Desk:
+    """One judge in one round of questions."""
+
+    name: str
+    judge: PaidJudge
+    questions: Questions
+    status: np.ndarray  # [N] int32, position in STATUSES
+    p: np.ndarray
+    weight: np.ndarray
+    tokens: np.ndarray
+    cost: np.ndarray
+
+    @staticmethod
+    def of(name: str, judge: PaidJudge, questions: Questions) -> "Desk":
+        """Nothing sent yet."""
+        n = len(questions)
+        return Desk(
+            name,
+            judge,
+            questions,
+            np.full(n, STATUSES.index(UNSENT), np.int32),
+            np.full(n, np.nan, np.float32),
+            np.ones(n, np.float32),
+            np.zeros(n, np.int32),
+            np.zeros(n),
+        )
+
+    def put(self, request: Request, reading: Reading, tokens: int, usd: float) -> None:
+        """The outcome of one request for each of its rows; what it cost stands at the first."""
+        rows = list(request.rows)
+        self.status[rows] = STATUSES.index(reading.status)
+        if reading.status == ANSWERED:
+            self.p[rows] = reading.p
+            self.weight[rows] = reading.weight
+        self.tokens[rows[0]], self.cost[rows[0]] = tokens, usd
+
+    def outcomes(self) -> Outcomes:
+        """One row per question."""
+        return Outcomes.of(self.name, self.p, self.weight, self.status, self.tokens, self.cost)
+
+
+@dataclass
+class Figures:
+    """What one judge's questions came to, for the manifest and the report."""
+
+    from_ledger: int = 0  # requests
+    calls: int = 0  # attempts that reached the endpoint, or may have
+    retries: int = 0
+    usd: float = 0.0  # spent by this run, reservations that stay spent included
+    tokens: int = 0
+    faults: Counter[str] = field(default_factory=Counter)  # what went wrong, by class, retried or not
+    recent: deque[bool] = field(default_factory=lambda: deque(maxlen=WINDOW))  # failed?
+
+    def told(self) -> dict[str, Any]:
+        """For a manifest."""
+        names = ("from_ledger", "calls", "retries", "usd", "tokens")
+        return {name: getattr(self, name) for name in names} | {"faults": dict(self.faults)}

@@ -1,0 +1,135 @@
+"""What is going to be asked and what it will cost, before anything is sent."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+from zelo.calls.ledger import Ledger
+from zelo.protocols import PaidJudge
+from zelo.records import Questions
+
+LOOKED_UP = 256  # keys at a time
+
+TOKENS_PER_BYTE = 0.25  # English through a common tokenizer; replaced by what the ledger has measured
+SECONDS_PER_CALL = 5.0  # until the ledger has measured
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """One judge's share of a run that has not begun."""
+
+    judge: str
+    provider: str
+    model: str
+    pairs: int  # comparisons asked for
+    known: int  # of these, how many the ledger answers
+    calls: int  # to be sent
+    tokens_in: int  # estimated, of all calls
+    tokens_out: int
+    error: float | None  # relative error of tokens_in, measured on earlier calls; None: not measured
+    measured_out: bool  # tokens_out is measured, else the most that may come back
+    usd: float | None  # estimated; None: the price is unknown
+    worst_call: float  # US dollars that one call can cost at most
+    seconds: float  # at the set limits
+    free: bool  # the endpoint is on this machine and has no price
+
+    @property
+    def costs(self) -> bool:
+        """Whether calls remain to be sent that cost money, or may."""
+        return self.calls > 0 and not self.free
+
+
+def lines(plans: Sequence[Plan]) -> list[str]:
+    """A table in plain text, and what it rests on."""
+    head = ("judge", "model", "pairs", "in ledger", "calls", "tokens in", "tokens out", "dollars", "time")
+    rows = [head]
+    for plan in plans:
+        money = "price unknown" if plan.usd is None else "free" if plan.free else f"{plan.usd:,.2f}"
+        counts = (plan.pairs, plan.known, plan.calls, plan.tokens_in, plan.tokens_out)
+        rows.append((plan.judge, plan.model, *(f"{count:,}" for count in counts), money, clock(plan.seconds)))
+    if len(plans) > 1:
+        counts = (
+            sum(getattr(plan, name) for plan in plans)
+            for name in ("pairs", "known", "calls", "tokens_in", "tokens_out")
+        )
+        known = [plan.usd for plan in plans if plan.usd is not None]
+        money = f"{sum(known):,.2f}" + " and more" * (len(known) < len(plans))
+        rows.append(("all", "", *(f"{count:,}" for count in counts), money, clock(max(plan.seconds for plan in plans))))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
+    table = [
+        "  ".join(
+            cell.ljust(width) if n < 2 else cell.rjust(width)
+            for n, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
+    ]
+    return [line.rstrip() for line in table] + [note for plan in plans for note in _notes(plan)]
+
+
+def _notes(plan: Plan) -> list[str]:
+    if not plan.calls:
+        return []
+    found = []
+    if plan.usd is None:
+        found.append(
+            f"{plan.judge}: no price is known for {plan.model} of {plan.provider}; give input_price and output_price, in"
+            " dollars per million tokens."
+        )
+    if plan.free:
+        found.append(f"{plan.judge}: the endpoint is on this machine and has no price.")
+    inward = (
+        f"{TOKENS_PER_BYTE:g} tokens a byte (not measured yet)"
+        if plan.error is None
+        else f"what earlier calls measured (+-{plan.error:.0%})"
+    )
+    outward = "what earlier calls measured" if plan.measured_out else "the most that may come back"
+    found.append(f"{plan.judge}: tokens in by {inward}, tokens out by {outward}.")
+    return found
+
+
+def clock(seconds: float) -> str:
+    """A span of time for people."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+def estimate(name: str, judge: PaidJudge, batches: Iterable[Questions], ledger: Ledger) -> Plan:
+    endpoint = judge.endpoint
+    pairs = known = calls = size = out = 0
+    worst = 0.0
+    for questions in batches:
+        requests = judge.requests(questions)
+        while chunk := list(islice(requests, LOOKED_UP)):
+            found = ledger.find([request.key for request in chunk])
+            for request in chunk:
+                pairs += len(request.rows)
+                if request.key in found:
+                    known += len(request.rows)
+                else:
+                    calls, size, out = calls + 1, size + request.tokens_in, out + request.tokens_out
+                    worst = max(worst, endpoint.usd(request.tokens_in, request.tokens_out))
+    measured = ledger.measured(endpoint.provider, endpoint.model)
+    ratio = measured.tokens_per_byte if measured else None
+    tokens_in = round(size * (ratio or TOKENS_PER_BYTE))
+    tokens_out = round(calls * measured.tokens_out) if measured else out
+    latency = measured.seconds if measured else SECONDS_PER_CALL
+    limits = [calls * latency / endpoint.concurrency]
+    limits += [60 * calls / endpoint.requests_per_minute] if endpoint.requests_per_minute else []
+    limits += [60 * (tokens_in + tokens_out) / endpoint.tokens_per_minute] if endpoint.tokens_per_minute else []
+    return Plan(
+        judge=name,
+        provider=endpoint.provider,
+        model=endpoint.model,
+        pairs=pairs,
+        known=known,
+        calls=calls,
+        tokens_in=tokens_in,
+        tokens_out=tokens_out,
+        error=measured.error if measured and ratio else None,
+        measured_out=measured is not None,
+        usd=None if endpoint.price is None else endpoint.usd(tokens_in, tokens_out),
+        worst_call=worst,
+        seconds=max(limits),
+        free=endpoint.price == (0.0, 0.0),
+    )

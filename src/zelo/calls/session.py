@@ -1,0 +1,299 @@
+"""Asks the judges of one stage over the network, each answer on disk before the next thing happens."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Mapping
+from itertools import islice
+from typing import Any
+
+from zelo.calls.client import Client
+from zelo.calls.desk import WINDOW, Desk, Figures
+from zelo.calls.journal import Journal
+from zelo.calls.ledger import Busy, Caps, Entry, Granted, Ledger, Lose, NoRoom, Release, Reserve, Settle
+from zelo.calls.plan import LOOKED_UP, Plan
+from zelo.calls.request import Endpoint, Reading, Reply, Request
+from zelo.calls.wire import Fault
+from zelo.errors import LimitReached, ZeloError
+from zelo.progress import Advance
+from zelo.protocols import PaidJudge
+from zelo.records import ANSWERED, FAILED, UNPARSEABLE, Outcomes, Questions
+
+KIND = "judge"
+POLL = 0.25  # seconds between looks at what other processes do
+
+
+class TooManyFailures(ZeloError):
+    """A judge fails too often to go on; everything so far is kept."""
+
+    exit_status = 3
+
+
+class Session:
+    """Asks the judges of one stage, one round of questions after the other."""
+
+    def __init__(
+        self,
+        ledger: Ledger | None,
+        plans: Mapping[str, Plan],
+        caps: Caps,
+        patient: bool,
+        max_failure_rate: float,
+        advance: Advance,
+    ) -> None:
+        """patient: at a cap, go on with what there is. max_failure_rate: of a judge's last 200 outcomes."""
+        self.ledger = ledger
+        self.plans = plans
+        self.caps = caps
+        self.patient = patient
+        self.max_failure_rate = max_failure_rate
+        self.advance = advance
+        self.counts = {name: Figures() for name in plans}
+        self.stopped: ZeloError | None = None
+        self.flying: dict[bytes, list[tuple[Desk, Request]]] = {}
+
+    @property
+    def figures(self) -> dict[str, dict[str, Any]]:
+        """Per judge: what was sent, spent and went wrong."""
+        return {name: figures.told() for name, figures in self.counts.items()}
+
+    def ask(self, asked: Mapping[str, tuple[PaidJudge, Questions]]) -> dict[str, Outcomes]:
+        """One outcome per question of each judge, from the ledger or the endpoint.
+
+        Raises LimitReached at a cap (unless on_limit is continue) or when too much fails, BadInput where no call could succeed;
+        everything that was answered is in the ledger by then.
+        """
+        desks = [Desk.of(name, judge, questions) for name, (judge, questions) in asked.items()]
+        if desks:
+            try:
+                asyncio.run(self._ask(desks))
+            except BaseExceptionGroup as group:
+                raise _first(group) from group
+        if self.stopped and not (self.patient and isinstance(self.stopped, LimitReached)):
+            raise self.stopped
+        return {desk.name: desk.outcomes() for desk in desks}
+
+    async def _ask(self, desks: list[Desk]) -> None:
+        assert self.ledger is not None, "a judge that was not planned for"
+        self.tight, self.room = asyncio.Lock(), asyncio.Event()
+        async with Journal(self.ledger) as self.journal:
+            async with asyncio.TaskGroup() as group:
+                for desk in desks:
+                    group.create_task(self._serve(desk))
+
+    async def _serve(self, desk: Desk) -> None:
+        """Hands what the ledger does not answer to as many workers as the endpoint bears at once."""
+        source = self._unanswered(desk)
+        first = await anext(source, None)
+        if first is None:
+            return
+        workers = desk.judge.endpoint.concurrency
+        queue: asyncio.Queue[Request | None] = asyncio.Queue(2 * workers)
+        async with Client(desk.judge.endpoint) as client, asyncio.TaskGroup() as group:
+
+            async def work() -> None:
+                while (request := await queue.get()) is not None:
+                    await self._call(desk, client, request)
+
+            for _ in range(workers):
+                group.create_task(work())
+            await queue.put(first)
+            async for request in source:
+                await queue.put(request)
+            for _ in range(workers):
+                await queue.put(None)
+
+    async def _unanswered(self, desk: Desk) -> AsyncIterator[Request]:
+        requests = desk.judge.requests(desk.questions)
+        while chunk := list(islice(requests, LOOKED_UP)):
+            known = await self.journal.find([request.key for request in chunk])
+            for request in chunk:
+                if request.key in known:
+                    self._recall(desk, request, known[request.key])
+                elif self.stopped:
+                    self.advance(len(request.rows), "")
+                elif request.key in self.flying:  # two pairs with the same texts: one call
+                    self.flying[request.key].append((desk, request))
+                else:
+                    self.flying[request.key] = [(desk, request)]
+                    yield request
+
+    async def _call(self, desk: Desk, client: Client, request: Request) -> None:
+        """Attempts until there is an outcome. Room is reserved for each attempt, and in its turn, so that none lies idle."""
+        tries, waited = 0, 0.0
+        while True:
+            async with client.turn(request) as send:
+                grant = await self._grant(desk, request)
+                if not isinstance(grant, Granted):
+                    return self._land(request, grant)
+                result = await send()
+                if isinstance(result, Reply):
+                    return self._land(request, await self._settle(desk, request, grant, result))
+                await self._give_up(desk, request, grant, result)
+            pause = None if self.stopped else client.pause(result, tries, waited)
+            if pause is None:
+                return self._land(request, None if result.stop else FAILED)
+            tries, waited = tries + 1, waited + pause
+            self.counts[desk.name].retries += 1
+            await asyncio.sleep(pause)
+
+    async def _give_up(self, desk: Desk, request: Request, grant: Granted, fault: Fault) -> None:
+        counts = self.counts[desk.name]
+        counts.faults[fault.kind] += 1
+        if fault.billed:
+            counts.calls, counts.usd = counts.calls + 1, counts.usd + self._worst(desk, request)
+        await self.journal.do(Lose(grant.call, fault.kind) if fault.billed else Release(grant.call))
+        self.room.set()
+        if fault.stop is not None:
+            self._stop(fault.stop)
+
+    async def _grant(self, desk: Desk, request: Request) -> "Granted | Entry | None":
+        """Leave to send, or the answer that another process has got meanwhile, or None: there is no room and none will come."""
+        endpoint = desk.judge.endpoint
+        tokens = request.tokens_in + request.tokens_out
+        reserve = Reserve(
+            request.key,
+            endpoint.provider,
+            endpoint.model,
+            "judge",
+            request.repeat,
+            tokens,
+            self._worst(desk, request),
+            self.caps,
+        )
+        while not self.stopped:
+            result = await self.journal.do(reserve)
+            if isinstance(result, NoRoom):
+                async with self.tight:  # one at a time waits for room, or all would ask again at every answer
+                    result = await self._room(reserve)
+            if not isinstance(result, Busy):
+                return result
+            await asyncio.sleep(POLL)
+        return None
+
+    async def _room(self, reserve: Reserve) -> "Granted | Entry | Busy | None":
+        while not self.stopped:
+            self.room.clear()
+            result = await self.journal.do(reserve)
+            if not isinstance(result, NoRoom):
+                return result
+            if not result.open:
+                advice = (
+                    f"raise budget.{result.cap} and run again, or set on_limit=continue to go on with what there is"
+                )
+                self._stop(LimitReached(f"budget.{result.cap}: {result}. Every answer is kept: {advice}."))
+                return None
+            try:
+                await asyncio.wait_for(self.room.wait(), POLL)
+            except TimeoutError:
+                continue
+        return None
+
+    async def _settle(self, desk: Desk, request: Request, grant: Granted, reply: Reply) -> Entry:
+        endpoint, counts = desk.judge.endpoint, self.counts[desk.name]
+        counts.calls += 1
+        try:
+            status = desk.judge.read(request, reply).status
+        except BaseException:  # what was paid for is kept, even where reading it shows a bug
+            await self.journal.do(Settle(grant.call, _entry(endpoint, request, reply, UNPARSEABLE)))
+            raise
+        entry = _entry(endpoint, request, reply, status)
+        await self.journal.do(Settle(grant.call, entry))
+        counts.usd, counts.tokens = counts.usd + entry.usd, counts.tokens + entry.tokens_in + entry.tokens_out
+        if reply.error:
+            counts.faults[reply.error] += 1
+        self.room.set()
+        return entry
+
+    def _worst(self, desk: Desk, request: Request) -> float:
+        return desk.judge.endpoint.usd(request.tokens_in, request.tokens_out)
+
+    def _land(self, request: Request, outcome: Entry | str | None) -> None:
+        """Gives an outcome, or FAILED, or None (unsent), to every question that this request was for."""
+        for desk, twin in self.flying.pop(request.key):
+            if isinstance(outcome, Entry):
+                self._read(desk, twin, outcome)
+            else:
+                if outcome == FAILED:
+                    desk.put(twin, Reading(FAILED), 0, 0.0)
+                    self._judge_failures(desk, failed=True)
+                self.advance(len(twin.rows), self._note())
+
+    def _recall(self, desk: Desk, request: Request, entry: Entry) -> None:
+        self.counts[desk.name].from_ledger += 1
+        desk.put(request, desk.judge.read(request, reply_of(entry)), entry.tokens_in + entry.tokens_out, entry.usd)
+        self.advance(len(request.rows), self._note())
+
+    def _read(self, desk: Desk, request: Request, entry: Entry) -> None:
+        reading = desk.judge.read(request, reply_of(entry))
+        desk.put(request, reading, entry.tokens_in + entry.tokens_out, entry.usd)
+        self._judge_failures(desk, failed=reading.status != ANSWERED)
+        self.advance(len(request.rows), self._note())
+
+    def _judge_failures(self, desk: Desk, failed: bool) -> None:
+        recent = self.counts[desk.name].recent
+        recent.append(failed)
+        if sum(recent) > self.max_failure_rate * WINDOW:
+            faults = ", ".join(f"{kind} {count}" for kind, count in self.counts[desk.name].faults.most_common(5))
+            self._stop(
+                TooManyFailures(
+                    f"judge {desk.name}: {sum(recent)} of its last {len(recent)} outcomes were no answers"
+                    f" ({faults or 'unreadable'}), above max_failure_rate={self.max_failure_rate} of {WINDOW}. Every answer is"
+                    " kept. Look at pipeline=audit, mend the judge, or raise max_failure_rate."
+                )
+            )
+
+    def _stop(self, error: ZeloError) -> None:
+        self.stopped = self.stopped or error
+        self.room.set()
+
+    def _note(self) -> str:
+        """Spent so far, expected at the end, and what failed: the right end of the live line."""
+        usd = sum(figures.usd for figures in self.counts.values())
+        calls = sum(figures.calls for figures in self.counts.values())
+        planned = sum(plan.calls for plan in self.plans.values())
+        failed = sum(sum(figures.recent) for figures in self.counts.values())
+        expected = usd / calls * max(planned, calls) if calls else 0.0
+        return f"{failed} failed, ${usd:,.2f} spent, ${expected:,.2f} expected"
+
+
+def reply_of(entry: Entry) -> Reply:
+    """What came back when this was paid for."""
+    kept = json.loads(entry.answer)
+    return Reply(
+        status=kept["status"],
+        error=kept["error"],
+        text=kept["text"],
+        finish=kept["finish"],
+        logprobs=tuple((token, value) for token, value in kept["logprobs"]),
+        tokens_in=entry.tokens_in,
+        tokens_out=entry.tokens_out,
+        usd=entry.usd,
+        seconds=entry.seconds,
+    )
+
+
+def _entry(endpoint: Endpoint, request: Request, reply: Reply, status: str) -> Entry:
+    kept = {name: getattr(reply, name) for name in ("status", "error", "text", "finish", "logprobs")}
+    return Entry(
+        key=request.key,
+        provider=endpoint.provider,
+        model=endpoint.model,
+        kind=KIND,
+        repeat=request.repeat,
+        status=status,
+        answer=json.dumps(kept, ensure_ascii=False),
+        tokens_in=reply.tokens_in,
+        tokens_out=reply.tokens_out,
+        usd=endpoint.usd(reply.tokens_in, reply.tokens_out),
+        made=time.time(),
+        seconds=reply.seconds,
+        prompt_bytes=0 if reply.error == "no_usage" else request.tokens_in,
+    )
+
+
+def _first(group: BaseException) -> BaseException:
+    """The first error of nested groups, a user's before a bug's."""
+    while isinstance(group, BaseExceptionGroup):
+        group = next((one for one in group.exceptions if isinstance(one, ZeloError)), group.exceptions[0])
+    return group

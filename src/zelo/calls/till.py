@@ -1,0 +1,126 @@
+"""Where money is spent: every paid call passes here, and none does without room under the caps and a line in the ledger."""
+
+import os
+import sys
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from zelo.calls import plan as planning
+from zelo.calls.ledger import FILE, Caps, Ledger, Lost
+from zelo.calls.plan import Plan
+from zelo.calls.request import Endpoint
+from zelo.errors import BadInput
+from zelo.progress import Advance, progress
+from zelo.protocols import PaidJudge
+from zelo.records import Questions
+from zelo.store import Store
+
+if TYPE_CHECKING:
+    from zelo.calls.session import Session
+
+COMMAND = "ZELO_COMMAND"  # environment: the same in all processes of one command, so that its jobs share the budget
+STOP, CONTINUE = "stop", "continue"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Till:
+    """The caps of one command, for all of its jobs together; None is no cap. usd and lifetime_usd are US dollars."""
+
+    usd: float | None
+    tokens: int | None
+    calls: int | None
+    lifetime_usd: float | None  # over everything that the ledger has ever recorded
+    on_limit: str  # stop: end there, all kept; continue: go on with what there is
+    max_failure_rate: float  # of a judge's last 200 outcomes
+
+    def __post_init__(self) -> None:
+        for name in ("usd", "tokens", "calls", "lifetime_usd"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise BadInput(
+                    f"budget.{name}={value} lets nothing be asked; set it above 0, or to null for no such cap."
+                )
+        if self.on_limit not in (STOP, CONTINUE):
+            raise BadInput(f"on_limit={self.on_limit!r} is unknown; use {STOP} or {CONTINUE}.")
+        if not 0 <= self.max_failure_rate <= 1:
+            raise BadInput(f"max_failure_rate={self.max_failure_rate} is no share; set it from 0 to 1.")
+
+    def check(self, endpoint: Endpoint) -> None:
+        """Raises BadInput where a key is missing and nothing that the ledger holds could do without it."""
+        from zelo.calls.client import Client
+
+        with _ledger() as ledger:
+            if ledger.measured(endpoint.provider, endpoint.model) is None:
+                Client(endpoint)
+
+    def plans(self, asked: Mapping[str, tuple[PaidJudge, Iterable[Questions]]]) -> list[Plan]:
+        """What each judge would be asked, for how much, and what the ledger answers already. Sends nothing."""
+        with _ledger() as ledger:
+            return [planning.estimate(name, judge, batches, ledger) for name, (judge, batches) in asked.items()]
+
+    @contextmanager
+    def open(self, plans: list[Plan]) -> Iterator["Session"]:
+        """A session that may ask what was planned. Raises BadInput, before anything is sent, where no budget allows it."""
+        if not plans:
+            yield self._session(None, {}, lambda n, note="": None)
+            return
+        self._admit(plans)
+        with _ledger() as ledger:
+            _tell_lost(ledger.abandoned())
+            for plan in plans:
+                left = f"{plan.calls:,} calls to make" if plan.calls else "none to ask"
+                print(f"judge {plan.judge}: {plan.known:,} of {plan.pairs:,} from the ledger, {left}", file=sys.stderr)
+            with progress("judge", sum(plan.pairs for plan in plans), "answers") as advance:
+                yield self._session(ledger, {plan.judge: plan for plan in plans}, advance)
+
+    def _session(self, ledger: Ledger | None, plans: dict[str, Plan], advance: Advance) -> "Session":
+        from zelo.calls.session import Session  # and with it aiohttp: only where there is something to pay for
+
+        caps = Caps(command(), self.usd, self.tokens, self.calls, self.lifetime_usd)
+        return Session(ledger, plans, caps, self.on_limit == CONTINUE, self.max_failure_rate, advance)
+
+    def _admit(self, plans: list[Plan]) -> None:
+        told = "\n".join(["", *planning.lines(plans)])
+        capped = any(cap is not None for cap in (self.usd, self.tokens, self.calls))
+        for plan in plans:
+            if plan.costs and not capped:
+                raise BadInput(
+                    f"judge {plan.judge} costs money and there is no budget, so nothing was sent. Set budget.usd=DOLLARS"
+                    f" (or budget.calls, budget.tokens) to go on.{told}"
+                )
+            if plan.costs and plan.usd is None and (self.usd is not None or self.lifetime_usd is not None):
+                raise BadInput(
+                    f"judge {plan.judge}: the price of {plan.model} is unknown, so a budget in dollars cannot be kept. Give"
+                    f" input_price and output_price (dollars per million tokens), or budget.calls instead.{told}"
+                )
+            cap = min((cap for cap in (self.usd, self.lifetime_usd) if cap is not None), default=None)
+            if plan.calls and cap is not None and plan.worst_call > cap:
+                raise BadInput(
+                    f"judge {plan.judge}: one call may cost {plan.worst_call:.4f} dollars and the budget is {cap}. Raise it, or"
+                    f" lower max_tokens or document_tokens.{told}"
+                )
+
+
+def _tell_lost(calls: list[Lost]) -> None:
+    """Names the calls that were in flight when a run was killed: they may have been billed, and nobody got the answer."""
+    if calls:
+        usd = sum(call.usd for call in calls)
+        models = ", ".join(sorted({f"{call.model} of {call.provider}" for call in calls}))
+        print(
+            f"ledger: {len(calls)} calls to {models} were in flight when a run was killed. They may have been billed, at most"
+            f" ${usd:,.4f}, which counts as spent; they are asked again: {', '.join(call.key.hex() for call in calls[:20])}"
+            + (f" and {len(calls) - 20} more" if len(calls) > 20 else ""),
+            file=sys.stderr,
+        )
+
+
+def command() -> str:
+    """The name of this command, the same in every process that it starts."""
+    return os.environ.setdefault(COMMAND, uuid.uuid4().hex)
+
+
+def _ledger() -> Ledger:
+    return Ledger(Store.default().root / FILE)

@@ -1,0 +1,41 @@
+"""The candidates of queries as integers."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from zelo.records import starts
+
+
+@dataclass(frozen=True)
+class Pools:
+    """The candidates of Q queries: rows of the query and document tables."""
+
+    query_row: np.ndarray  # [Q]
+    sizes: np.ndarray  # [Q]
+    doc_row: np.ndarray  # [sum of sizes]
+
+    @staticmethod
+    def of(candidates: pa.Table, queries: pa.Table, documents: pa.Table) -> "Pools":
+        """Candidates in their order; a document that a query names twice counts once."""
+        query = pc.index_in(candidates["query_id"], queries["query_id"].combine_chunks()).to_numpy()
+        doc = pc.index_in(candidates["doc_id"], documents["doc_id"].combine_chunks()).to_numpy()
+        _, first = np.unique(query.astype(np.int64) * len(documents) + doc, return_index=True)
+        keep = np.sort(first)
+        keep = keep[np.argsort(query[keep], kind="stable")]
+        query_row, sizes = np.unique(query[keep], return_counts=True)
+        return Pools(query_row.astype(np.int32), sizes.astype(np.int64), doc[keep].astype(np.int32))
+
+    def batches(self, queries: int) -> Iterator["Pools"]:
+        """The same, at most this many queries at a time."""
+        start = starts(self.sizes)
+        for low in range(0, len(self.sizes), queries):
+            high = min(low + queries, len(self.sizes))
+            yield Pools(self.query_row[low:high], self.sizes[low:high], self.doc_row[start[low] : start[high]])
+
+    def only(self, keep: np.ndarray) -> "Pools":
+        """Those of some of the queries. keep: [Q] bool."""
+        return Pools(self.query_row[keep], self.sizes[keep], self.doc_row[np.repeat(keep, self.sizes)])
