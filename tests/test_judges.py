@@ -1,6 +1,7 @@
-"""Contract of judges that answer from scores, once per option."""
+"""Contract of judges that answer at once and free of charge, once per option."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,8 @@ from zelo.judges.ensemble import Ensemble
 from zelo.judges.from_scores import FromScores
 from zelo.records import ANSWERED, DOCUMENT, QUERY, Questions
 
-OPTIONS = ["lexical", "dense", "late_interaction", "window", "embedded"]
+UNREAD = ["simulated", "simulated_thurstone"]  # their truth is drawn, whatever the texts say
+OPTIONS = ["lexical", "dense", "late_interaction", "window", "embedded", "qrels", *UNREAD]
 QUERIES = pa.table(
     {"query_id": ["sort", "file"], "text": ["sort a list of numbers", "delete a file"], "split": ["train", "test"]},
     schema=QUERY,
@@ -38,8 +40,9 @@ def every_pair() -> Questions:
 
 
 @pytest.mark.parametrize("option", OPTIONS)
-def test_contract(option: str, component: Callable[..., Any]) -> None:
-    judge = component(f"judge/{option}")
+def test_contract(option: str, component: Callable[..., Any], tmp_path: Path) -> None:
+    (tmp_path / "labels.tsv").write_text("sort\tlist.sort\t1\nfile\tos.remove\t1\n")
+    judge = component(f"judge/{option}", **({"path": str(tmp_path / "labels.tsv")} if option == "qrels" else {}))
     asked = every_pair()
     answers = judge.compare(asked)
     members = list(getattr(judge, "members", [judge.name]))
@@ -53,7 +56,7 @@ def test_contract(option: str, component: Callable[..., Any]) -> None:
     by_pair = dict(zip(_keys(asked, answers), answers.p.tolist(), strict=True))
     for (name, query, a, b), p in by_pair.items():
         assert p + by_pair[name, query, b, a] == pytest.approx(1, abs=1e-6)
-    for name in members:
+    for name in members if option not in UNREAD else ():
         assert by_pair[name, 0, 0, 1] > 0.5  # list.sort for "sort a list of numbers"
         assert by_pair[name, 1, 2, 1] > 0.5  # os.remove for "delete a file"
 

@@ -242,10 +242,15 @@ def test_outcomes_made_elsewhere_are_found_again(
     judge.compare(asked)  # says it once
     said = capsys.readouterr().err
     assert said == f"replay {path}: 5 of 6 pairs are there, first missing: query x2, documents x1 and x2\n"
+    assert answers.weight.tolist() == [1.0] * 6
     assert judge.compare(ask([0], [1], [2], repeat=1)).p == pytest.approx([0.2])
     one = component("judge/replay", path=path, judge="one").compare(asked)
     assert one.p == pytest.approx([0.9, 0.1, np.nan, np.nan, np.nan, np.nan], nan_ok=True)
     assert one.status.to_pylist() == [*answered, "refused", "failed", "failed", "unsent"]
+    path = outcomes_file(tmp_path, ROWS[:2], weight=[0.2, 0.6])
+    weighed = component("judge/replay", path=path).compare(ask([0], [1], [2]))
+    assert weighed.p == pytest.approx([(0.2 * 0.9 + 0.6 * 0.7) / 0.8])
+    assert weighed.weight == pytest.approx([0.4])  # as much as they count on average
 
 
 def test_cross_query_outcomes_are_their_own(component: Build, tmp_path: Path) -> None:

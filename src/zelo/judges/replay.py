@@ -1,7 +1,7 @@
 """Judgements made elsewhere: the outcomes of a judge stage, or anybody's, in a parquet file."""
 
 import sys
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from zelo.content_hash import id_hashes, mixed
 from zelo.errors import BadInput
-from zelo.records import ANSWERED, OUTCOME, STATUSES, Outcomes, Questions
+from zelo.records import ANSWERED, OUTCOME, STATUSES, UNSENT, Outcomes, Questions
 from zelo.store import hash_file
 
 _IDS = ("query_id", "doc_a", "doc_b")
@@ -61,12 +61,11 @@ class Replay:
         place = np.searchsorted(known.key, asked)
         found = np.append(known.key, 0)[place] == asked
         p = np.where(found, np.append(known.p, np.nan)[place], np.nan)
-        status = np.where(found, np.append(known.status, 0)[place], STATUSES.index("unsent"))
+        status = np.where(found, np.append(known.status, 0)[place], STATUSES.index(UNSENT))
         self._say(questions, found)
-        return replace(
-            Outcomes.answered(self.name, np.where(flipped, 1 - p, p)),
-            status=pa.DictionaryArray.from_arrays(pa.array(status.astype(np.int32)), pa.array(STATUSES)),
-        )
+        weight = np.where(found, np.append(known.weight, 1)[place], 1)
+        free = np.zeros(n, np.int32)
+        return Outcomes.of(self.name, np.where(flipped, 1 - p, p), weight, status.astype(np.int32), free, free)
 
     def _say(self, questions: Questions, found: np.ndarray) -> None:
         if found.all() or self._said:
