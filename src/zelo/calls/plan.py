@@ -42,7 +42,7 @@ class Plan:
 def lines(plans: Sequence[Plan]) -> list[str]:
     """A table in plain text, and what it rests on."""
     head = ("judge", "model", "pairs", "in ledger", "calls", "tokens in", "tokens out", "dollars", "time")
-    rows = [head]
+    rows: list[tuple[str, ...]] = [head]
     for plan in plans:
         money = "price unknown" if plan.usd is None else "free" if plan.free else f"{plan.usd:,.2f}"
         counts = (plan.pairs, plan.known, plan.calls, plan.tokens_in, plan.tokens_out)

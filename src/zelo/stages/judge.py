@@ -1,6 +1,7 @@
 """Asks the judges which of two candidates is the better answer, for the pairs that the graph proposes."""
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -102,23 +103,36 @@ class Judge:
         pairs = 0
         complete = int((pools.sizes - 1 < getattr(self.graph, "degree", 0)).sum())
         plans = self.plan(tables) if self.paid else []
-        with (
-            self.till.open(plans) as session,
-            pq.ParquetWriter(out / "outcomes.parquet", OUTCOME, compression="zstd") as writer,
-        ):
-            with progress("judge", 0 if self.paid else len(pools.query_row), "queries") as advance:
-                for asked in self._asked(pools, queries, documents):
-                    pairs += len(asked.questions) // (self.repeats * (1 + (self.orders == BOTH)))
-                    for name, rows in self._judged(asked, earlier, session):
-                        writer.write_table(rows)
-                        for status, count in _status_counts(rows).items():
-                            counts[name][status] += count
-                    advance(asked.queries)
+        writer = pq.ParquetWriter(out / "outcomes.parquet", OUTCOME, compression="zstd")
+        queries_left = nullcontext(_silent) if plans else progress("judge", len(pools.query_row), "queries")
+        with self.till.open(plans) as session, writer, queries_left as advance:
+            for asked in self._asked(pools, queries, documents):
+                pairs += len(asked.questions) // (self.repeats * (1 + (self.orders == BOTH)))
+                for name, rows in self._judged(asked, earlier, session):
+                    writer.write_table(rows)
+                    for status, count in _status_counts(rows).items():
+                        counts[name][status] += count
+                advance(asked.queries)
         totals = {status: sum(count[status] for count in counts.values()) for status in STATUSES}
         missing = sum(count for status, count in totals.items() if status not in FINAL)
         figures = {"rows": sum(totals.values()), "pairs": pairs, "status": totals, "queries_with_all_pairs": complete}
-        figures["judges"] = {name: {"status": counts[name], **session.figures.get(name, {})} for name in self.members}
+        figures["judges"] = {
+            name: {
+                "status": counts[name],
+                **self._cut(member, pools, queries, documents),
+                **session.figures.get(name, {}),
+            }
+            for name, member in self.members.items()
+        }
         return figures | ({"partial": True} if missing else {})
+
+    def _cut(self, judge: Any, pools: Pools, queries: pa.Table, documents: pa.Table) -> dict[str, int]:
+        """How many of the candidates were longer than the judge reads, where it can tell."""
+        if not hasattr(judge, "cut"):
+            return {}
+        rows = np.unique(pools.doc_row)
+        none = np.zeros(len(rows), np.int32)
+        return {"cut": judge.cut(Questions(queries, documents, none, rows, rows, none.astype(np.int16)))}
 
     def _pools(self, tables: dict[str, Table], queries: pa.Table, documents: pa.Table) -> Pools:
         pools = Pools.of(tables["candidates"].read("candidates"), queries, documents)
@@ -246,6 +260,10 @@ class Asking:
             ],
             schema=OUTCOME,
         )
+
+
+def _silent(n: int, note: str = "") -> None:
+    """The till tells itself how far it is."""
 
 
 def _single(judge: Any, prefix: str) -> Iterator[tuple[str, Any]]:
