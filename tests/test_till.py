@@ -80,7 +80,9 @@ def new_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ZELO_COMMAND", raising=False)
 
 
-def test_what_is_in_the_ledger_is_never_asked_again(capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_in_the_ledger_is_never_asked_again(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     with FakeServer() as server:
         judge = Judge(endpoint(server))
         first, figures = ask(till(), judge, questions(30))
@@ -89,7 +91,10 @@ def test_what_is_in_the_ledger_is_never_asked_again(capsys: pytest.CaptureFixtur
         assert figures["calls"] == len(server.seen) == 30
         with pytest.raises(BadInput, match="no budget"):
             ask(till(usd=None), judge, questions(40))
+        kept, _ = ask(till(usd=None, on_limit="continue"), judge, questions(40))  # what the ledger holds
+        assert kept.status.to_pylist() == [ANSWERED] * 30 + ["unsent"] * 10
         assert len(server.seen) == 30
+        new_command(monkeypatch)
         again, figures = ask(till(), judge, questions(40))
         assert (figures["from_ledger"], figures["calls"], len(server.seen)) == (30, 10, 40)
         assert "30 of 40 from the ledger, 10 calls to make" in capsys.readouterr().err

@@ -48,6 +48,10 @@ class Till:
         if not 0 <= self.max_failure_rate <= 1:
             raise BadInput(f"max_failure_rate={self.max_failure_rate} is no share; set it from 0 to 1.")
 
+    @property
+    def _capped(self) -> bool:
+        return any(cap is not None for cap in (self.usd, self.tokens, self.calls))
+
     def check(self, endpoint: Endpoint) -> None:
         """Raises BadInput where a key is missing and nothing that the ledger holds could do without it."""
         from zelo.calls.client import Client
@@ -77,19 +81,20 @@ class Till:
                 yield self._session(ledger, {plan.judge: plan for plan in plans}, advance)
 
     def _session(self, ledger: Ledger | None, plans: dict[str, Plan], advance: Advance) -> "Session":
+        """Without any cap, what costs money is not sent: with on_limit=continue a run takes what the ledger holds."""
         from zelo.calls.session import Session  # and with it aiohttp: only where there is something to pay for
 
-        caps = Caps(command(), self.usd, self.tokens, self.calls, self.lifetime_usd)
+        calls = 0 if not self._capped and any(plan.costs for plan in plans.values()) else self.calls
+        caps = Caps(command(), self.usd, self.tokens, calls, self.lifetime_usd)
         return Session(ledger, plans, caps, self.on_limit == CONTINUE, self.max_failure_rate, advance)
 
     def _admit(self, plans: list[Plan]) -> None:
         told = "\n".join(["", *planning.lines(plans)])
-        capped = any(cap is not None for cap in (self.usd, self.tokens, self.calls))
         for plan in plans:
-            if plan.costs and not capped:
+            if plan.costs and not self._capped and self.on_limit == STOP:
                 raise BadInput(
                     f"judge {plan.judge} costs money and there is no budget, so nothing was sent. Set budget.usd=DOLLARS"
-                    f" (or budget.calls, budget.tokens) to go on.{told}"
+                    f" (or budget.calls, budget.tokens) to go on, or on_limit=continue to take what the ledger holds.{told}"
                 )
             if plan.costs and plan.usd is None and (self.usd is not None or self.lifetime_usd is not None):
                 raise BadInput(
