@@ -197,13 +197,13 @@ class Session:
         except BaseException:  # what was paid for is kept, even where reading it shows a bug
             await self.journal.do(Settle(grant.call, _entry(endpoint, request, reply, UNPARSEABLE)))
             raise
-        entry = _entry(endpoint, request, reply, status)
-        await self.journal.do(Settle(grant.call, entry))
-        counts.usd, counts.tokens = counts.usd + entry.usd, counts.tokens + entry.tokens_in + entry.tokens_out
+        paid = _entry(endpoint, request, reply, status)
+        stands = await self.journal.do(Settle(grant.call, paid))  # an earlier answer, if another process got one first
+        counts.usd, counts.tokens = counts.usd + paid.usd, counts.tokens + paid.tokens_in + paid.tokens_out
         if reply.error:
             counts.faults[reply.error] += 1
         self.room.set()
-        return entry
+        return stands
 
     def _worst(self, desk: Desk, request: Request) -> float:
         return desk.judge.endpoint.usd(request.tokens_in, request.tokens_out)
