@@ -8,15 +8,16 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from scipy.special import expit, ndtri
+from scipy.special import expit
 
 from zelo.content_hash import content_seed, id_hashes, mixed
 from zelo.errors import BadInput
+from zelo.judges.noise import noise
 from zelo.records import Outcomes, Questions
 from zelo.store import hash_file, hash_json
 
 _HEADER = ["query-id", "corpus-id", "score"]
-_PAIR, _SLIP = np.uint64(1), np.uint64(3)  # what sets draws apart, and a query from a document
+_PAIR = np.uint64(1)  # sets a query apart from a document
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +67,7 @@ class Qrels:
         asked = np.concatenate([a, b])
         place = np.searchsorted(known, asked)
         grade = np.where(np.append(known, 0)[place] == asked, np.append(grades, 0)[place], 0)
-        normal, uniform = _noise(a, b, questions.repeat, content_seed(self.name, self.seed))
+        normal, uniform = noise(a, b, questions.repeat, content_seed(self.name, self.seed))
         p = expit(self.slope * (grade[:n] - grade[n:]) + self.sd * normal)
         return Outcomes.answered(self.name, (1 - self.slip) * p + self.slip * uniform)
 
@@ -125,15 +126,3 @@ def _judgements(path: Path) -> Iterator[tuple[str, str, str, int]]:
                 f"{path}:{line}: {raw[:120]!r} is no judgement; write query-id, corpus-id and an integer score, separated by"
                 " tabs."
             ) from None
-
-
-def _noise(a: np.ndarray, b: np.ndarray, repeat: np.ndarray, judge: int) -> tuple[np.ndarray, np.ndarray]:
-    """([N] standard normal, [N] uniform on (0, 1)) per pair and repeat; with a and b swapped they are -z and 1 - u."""
-    state = mixed(np.minimum(a, b), np.maximum(a, b), repeat.astype(np.uint64), np.uint64(judge))
-    sign = np.where(a < b, 1.0, -1.0)
-    return sign * ndtri(_uniform(state)), 0.5 + sign * (_uniform(mixed(state, _SLIP)) - 0.5)
-
-
-def _uniform(state: np.ndarray) -> np.ndarray:
-    """[N] float64 inside (0, 1), of the upper 53 bits."""
-    return ((state >> np.uint64(11)) + 0.5) * 2.0**-53

@@ -12,12 +12,13 @@ from scipy.special import expit, ndtri
 
 from zelo.content_hash import content_seed, id_hashes, mixed
 from zelo.errors import BadInput
+from zelo.judges.noise import noise, uniform
 from zelo.records import Outcomes, Questions
 from zelo.store import hash_file
 
 UNIFORM_MIXTURE, THURSTONE = "uniform_mixture", "thurstone"
 NOISE_MODELS = (UNIFORM_MIXTURE, THURSTONE)
-_PAIR, _TRUTH, _SLIP = np.uint64(1), np.uint64(2), np.uint64(3)  # what sets draws apart, and a query from a document
+_PAIR, _TRUTH = np.uint64(1), np.uint64(2)  # what sets draws apart, and a query from a document
 _COLUMNS = ("query_id", "doc_id", "score")
 
 
@@ -59,7 +60,7 @@ class Simulated:
         """One answer per question, across queries too. Raises BadInput naming the first pair without a score."""
         a, b = _sides(questions, self.seed)
         true = self._scores(np.concatenate([a, b]), questions)
-        normal, uniform = _noise(a, b, questions.repeat, content_seed(self.name, self.seed))
+        normal, uniform = noise(a, b, questions.repeat, content_seed(self.name, self.seed))
         latent = true[: len(a)] - true[len(a) :] + self.sd * normal + self.position_bias
         if self.noise_model == UNIFORM_MIXTURE:
             return Outcomes.answered(self.name, (1 - self.slip) * expit(latent) + self.slip * uniform)
@@ -68,7 +69,7 @@ class Simulated:
 
     def _scores(self, asked: np.ndarray, questions: Questions) -> np.ndarray:
         if self.scores is None:
-            return ndtri(_uniform(mixed(asked, _TRUTH)))
+            return ndtri(uniform(mixed(asked, _TRUTH)))
         known, scores = self._known
         place = np.searchsorted(known, asked)
         missing = np.append(known, 0)[place] != asked
@@ -135,18 +136,6 @@ def _named(questions: Questions, place: int) -> tuple[str, str]:
     second, row = divmod(place, len(questions))
     queries = questions.query_id_b if second and questions.query_id_b is not None else questions.query_id
     return queries[row].as_py(), (questions.doc_b if second else questions.doc_a)[row].as_py()
-
-
-def _noise(a: np.ndarray, b: np.ndarray, repeat: np.ndarray, judge: int) -> tuple[np.ndarray, np.ndarray]:
-    """([N] standard normal, [N] uniform on (0, 1)) per pair and repeat; with a and b swapped they are -z and 1 - u."""
-    state = mixed(np.minimum(a, b), np.maximum(a, b), repeat.astype(np.uint64), np.uint64(judge))
-    sign = np.where(a < b, 1.0, -1.0)
-    return sign * ndtri(_uniform(state)), 0.5 + sign * (_uniform(mixed(state, _SLIP)) - 0.5)
-
-
-def _uniform(state: np.ndarray) -> np.ndarray:
-    """[N] float64 inside (0, 1), of the upper 53 bits."""
-    return ((state >> np.uint64(11)) + 0.5) * 2.0**-53
 
 
 def _column_hashes(table: pa.Table, column: str, seed: int, path: Path) -> np.ndarray:
