@@ -12,6 +12,7 @@ import yaml
 
 from zelo.main import config_folder
 
+SHORT = 1000  # characters of a syntax tree: some five lines
 HEAVY = ("torch", "pytorch_lightning", "transformers", "sentence_transformers", "wandb", "matplotlib", "scipy.stats")
 
 START = f"""
@@ -75,6 +76,17 @@ def test_components_of_a_family_do_not_import_each_other(group: str) -> None:
         for node in ast.walk(ast.parse(Path(spec.origin).read_text())):
             if isinstance(node, ast.ImportFrom):
                 assert node.module not in modules - {module}, f"{module} imports its sibling {node.module}"
+
+
+def test_no_function_is_written_twice() -> None:
+    seen: dict[str, str] = {}
+    top = Path(importlib.util.find_spec("zelo").origin or "").parent  # type: ignore[union-attr]
+    for path in top.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef):
+                body = ast.dump(ast.Module(node.body[1:] if ast.get_docstring(node) else node.body, []))
+                here = f"{path.relative_to(top)}:{node.name}"
+                assert len(body) < SHORT or seen.setdefault(body, here) == here, f"{here} is {seen[body]} again"
 
 
 def test_every_init_but_the_top_one_is_empty() -> None:

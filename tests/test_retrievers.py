@@ -10,7 +10,7 @@ import pytest
 
 from zelo.errors import BadInput
 from zelo.main import config_folder
-from zelo.ranking import best, ranked
+from zelo.ranking import best, top_candidates
 from zelo.records import CANDIDATE, DOCUMENT, QUERY
 from zelo.retrievers.fusion import Fusion
 
@@ -88,7 +88,7 @@ def test_scores_agree_with_search_in_any_order(option: str, retriever: Callable[
     one = scorer.score(QUERIES, DOCUMENTS, query_row[3:4], doc_row[3:4])
     assert one == pytest.approx(scores[3:4], abs=1e-6)
     assert len(scorer.score(QUERIES, DOCUMENTS, query_row[:0], doc_row[:0])) == 0
-    by_score = ranked(QUERIES, DOCUMENTS, query_row, doc_row, scores, 6).to_pandas()
+    by_score = top_candidates(QUERIES, DOCUMENTS, query_row, doc_row, scores, 6).to_pandas()
     found = scorer.search(QUERIES, DOCUMENTS, 6).to_pandas()
     if option == "bm25":
         by_score = by_score[by_score["score"] > 0]

@@ -22,6 +22,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from zelo import annotations
 from zelo.calls import till
 from zelo.errors import BadInput, ZeloError
+from zelo.places import config_folder
 from zelo.tracking import sweep
 
 SETTINGS = {  # read without a stage's help
@@ -35,12 +36,6 @@ SETTINGS = {  # read without a stage's help
     "logger": Any,
 }
 SURROUNDINGS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.ENAMETOOLONG)
-
-
-def config_folder() -> Path:
-    """conf/ inside the installed package, or at the top of a checkout."""
-    inside = Path(__file__).parent / "conf"
-    return inside if inside.is_dir() else Path(__file__).parents[2] / "conf"
 
 
 @hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="config")

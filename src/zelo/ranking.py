@@ -45,7 +45,13 @@ def nearest(queries: np.ndarray, documents: np.ndarray, k: int) -> tuple[np.ndar
     return tuple(np.concatenate(columns) for columns in zip(*parts, strict=True))  # type: ignore[return-value]
 
 
-def ranked(
+def rows_of(ids: pa.ChunkedArray, known: pa.ChunkedArray) -> np.ndarray:
+    """[N] int64 row in `known` of each id, -1 where it is unknown."""
+    rows = pc.index_in(ids, known.combine_chunks())  # pyright: ignore[reportAttributeAccessIssue]
+    return pc.fill_null(rows, -1).to_numpy().astype(np.int64)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def top_candidates(
     queries: pa.Table, documents: pa.Table, query_row: np.ndarray, doc_row: np.ndarray, score: np.ndarray, top_k: int
 ) -> pa.Table:
     """CANDIDATE rows: the `top_k` best of N scored pairs of each query, in the order of `queries`, ties by doc_id.

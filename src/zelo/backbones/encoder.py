@@ -5,7 +5,6 @@ import hashlib
 import importlib.util
 import os
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pyarrow as pa
 
+from zelo.backbones.token_batches import token_batches
 from zelo.errors import BadInput
 from zelo.progress import progress
 from zelo.records import document_texts, starts
@@ -171,7 +171,7 @@ class Encoder:
         _reserve(folder / "vectors.npy")
         pooled = np.zeros((len(ids), dim), np.float32)
         with progress(f"encoding {label}", int(offsets[-1]), "tokens") as advance:
-            for rows in _batches(ids, TOKENS_PER_BATCH[device]):
+            for rows in token_batches(ids, TOKENS_PER_BATCH[device]):
                 hidden, mask = _forward(network, [ids[row] for row in rows])
                 unit = torch.nn.functional.normalize(hidden, dim=-1).cpu().numpy()
                 summary = hidden[:, 0] if self.pooling == "cls" else (hidden * mask.unsqueeze(-1)).sum(1)
@@ -253,18 +253,6 @@ def _hash_texts(texts: list[str]) -> str:
         digest.update(len(raw).to_bytes(8, "little"))
         digest.update(raw)
     return digest.hexdigest()
-
-
-def _batches(ids: list[list[int]], budget: int) -> Iterator[list[int]]:
-    """Rows of `ids` in batches of at most `budget` tokens after padding; made from content, whatever the order of rows."""
-    batch: list[int] = []
-    for row in sorted(range(len(ids)), key=lambda row: (len(ids[row]), ids[row])):
-        if batch and (len(batch) + 1) * len(ids[row]) > budget:
-            yield batch
-            batch = []
-        batch.append(row)
-    if batch:
-        yield batch
 
 
 def _forward(network: "PreTrainedModel", ids: list[list[int]]) -> tuple["torch.Tensor", "torch.Tensor"]:

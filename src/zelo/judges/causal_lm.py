@@ -3,7 +3,6 @@
 import functools
 import re
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
+from zelo.backbones.token_batches import token_batches
 from zelo.errors import BadInput
 from zelo.judges.answer import PREFERENCES, preference
 from zelo.judges.prompt import PAIR, Filled, Prompt
@@ -92,7 +92,7 @@ class CausalLm:
                 rows = slice(start, min(start + ROWS, n))
                 ids = self._ids(questions, rows)
                 tokens[rows] = [len(row) for row in ids]
-                for batch in _batches(ids, self.batch_tokens):
+                for batch in token_batches(ids, self.batch_tokens):
                     p[start + np.array(batch)] = self._odds([ids[row] for row in batch])
                     advance(len(batch))
                 p[rows] = [preference(1 - 2 * value, self.preference, self.threshold) for value in p[rows].tolist()]
@@ -305,18 +305,6 @@ def _rendered(tokenizer: "PreTrainedTokenizerFast", messages: list[tuple[str, st
     except TemplateError:
         return ""
     return text
-
-
-def _batches(ids: list[list[int]], budget: int) -> Iterator[list[int]]:
-    """Rows of `ids`, sorted by length, in batches of at most `budget` tokens after padding, but for a row that is longer."""
-    batch: list[int] = []
-    for row in sorted(range(len(ids)), key=lambda row: (len(ids[row]), ids[row])):
-        if batch and (len(batch) + 1) * len(ids[row]) > budget:
-            yield batch
-            batch = []
-        batch.append(row)
-    if batch:
-        yield batch
 
 
 def _hash(path: Path) -> str:

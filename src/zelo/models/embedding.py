@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from zelo.backbones.query_tokens import query_tokens
 from zelo.errors import BadInput
 from zelo.protocols import Backbone
 
@@ -55,10 +56,8 @@ class Embedding(nn.Module):
 
     def collate(self, queries: list[str], doc_rows: np.ndarray) -> dict[str, Tensor]:
         """Token ids and mask [B, L] of B queries, and `doc_rows` [B, D], -1 where there is no document."""
-        texts = [self.backbone.query_prompt + query for query in queries]
-        length = self.backbone.query_length
-        batch = self.tokenizer(texts, truncation=True, max_length=length, padding=True, return_tensors="pt")
-        return {**batch, "doc_rows": torch.from_numpy(doc_rows.astype(np.int64))}
+        tokens = query_tokens(self.backbone, self.tokenizer, queries)
+        return {**tokens, "doc_rows": torch.from_numpy(doc_rows.astype(np.int64))}
 
     def encode(self, batch: Mapping[str, Tensor]) -> Tensor:
         """[B, dim] normalised query vectors."""

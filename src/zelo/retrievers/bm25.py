@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from zelo.errors import BadInput
 from zelo.progress import progress
-from zelo.ranking import best, groups, ranked
+from zelo.ranking import best, groups, top_candidates
 from zelo.records import document_texts
 
 
@@ -51,7 +51,7 @@ class Bm25:
         query_row, doc_row, score = (
             (np.concatenate(part) for part in zip(*found, strict=True)) if found else [np.zeros(0, int)] * 3
         )
-        return ranked(queries, documents, query_row, doc_row, score, top_k)
+        return top_candidates(queries, documents, query_row, doc_row, score, top_k)
 
     def score(self, queries: pa.Table, documents: pa.Table, query_row: np.ndarray, doc_row: np.ndarray) -> np.ndarray:
         """[N] float32 scores, 0 or more, of N pairs."""

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from zelo.backbones.encoder import Encoder
-from zelo.ranking import nearest, ranked
+from zelo.ranking import nearest, top_candidates
 
 _PAIRS_AT_ONCE = 1 << 15
 
@@ -20,7 +20,7 @@ class Dense:
     def search(self, queries: pa.Table, documents: pa.Table, top_k: int) -> pa.Table:
         """CANDIDATE rows, best first, ties by doc_id."""
         found = nearest(self.backbone.queries(queries).pooled, self.backbone.documents(documents).pooled, top_k)
-        return ranked(queries, documents, *found, top_k)
+        return top_candidates(queries, documents, *found, top_k)
 
     def score(self, queries: pa.Table, documents: pa.Table, query_row: np.ndarray, doc_row: np.ndarray) -> np.ndarray:
         """[N] float32 cosines of N pairs."""

@@ -5,11 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from zelo.errors import BadInput
 from zelo.protocols import Retriever
-from zelo.ranking import ranked
+from zelo.ranking import rows_of, top_candidates
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,16 +35,10 @@ class Fusion:
         keys, credits = [], []
         for member in self.members.values():
             found = member.search(queries, documents, max(self.depth, top_k))
-            query_row = _positions(found["query_id"], queries["query_id"])
-            doc_row = _positions(found["doc_id"], documents["doc_id"])
+            query_row = rows_of(found["query_id"], queries["query_id"])
+            doc_row = rows_of(found["doc_id"], documents["doc_id"])
             keys.append(query_row * documents.num_rows + doc_row)
             credits.append(1 / (self.constant + found["rank"].to_numpy() + 1.0))
         key, place = np.unique(np.concatenate(keys), return_inverse=True)
         score = np.bincount(place, np.concatenate(credits), minlength=len(key))
-        return ranked(queries, documents, *np.divmod(key, documents.num_rows), score, top_k)
-
-
-def _positions(ids: pa.ChunkedArray, known: pa.ChunkedArray) -> np.ndarray:
-    """[N] int64 row in `known` of each id."""
-    rows = pc.index_in(ids, known.combine_chunks())  # pyright: ignore[reportAttributeAccessIssue]
-    return rows.to_numpy().astype(np.int64)
+        return top_candidates(queries, documents, *np.divmod(key, documents.num_rows), score, top_k)

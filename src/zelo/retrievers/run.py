@@ -7,12 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.csv
 
 from zelo.errors import BadInput
 from zelo.protocols import Retriever
-from zelo.ranking import ranked
+from zelo.ranking import rows_of, top_candidates
 from zelo.store import hash_file
 
 _COLUMNS = ("query_id", "q0", "doc_id", "rank", "score", "name")
@@ -32,14 +31,14 @@ class Run:
     def search(self, queries: pa.Table, documents: pa.Table, top_k: int) -> pa.Table:
         """CANDIDATE rows, best score first, ties by doc_id. Raises BadInput naming the line that cannot be used."""
         query_row, doc_row, score = self._read(queries, documents)
-        found = ranked(queries, documents, query_row, doc_row, score, top_k)
+        found = top_candidates(queries, documents, query_row, doc_row, score, top_k)
         named = np.zeros(queries.num_rows, bool)
         named[query_row] = True
         if named.all():
             return found
         rest = self.otherwise.search(queries.filter(pa.array(~named)), documents, top_k)
         both = pa.concat_tables([found, rest])
-        order = np.lexsort((both["rank"].to_numpy(), _positions(both["query_id"], queries["query_id"])))
+        order = np.lexsort((both["rank"].to_numpy(), rows_of(both["query_id"], queries["query_id"])))
         return both.take(pa.array(order))
 
     def _file(self) -> Path:
@@ -67,8 +66,8 @@ class Run:
                 None, "is not six columns (query Q0 document rank score name) with a number as score"
             ) from None
         score = table["score"].to_numpy()
-        query_row = _positions(table["query_id"], queries["query_id"])
-        doc_row = _positions(table["doc_id"], documents["doc_id"])
+        query_row = rows_of(table["query_id"], queries["query_id"])
+        doc_row = rows_of(table["doc_id"], documents["doc_id"])
         pair = query_row * documents.num_rows + doc_row
         again = np.ones(len(pair), bool)
         again[np.unique(pair, return_index=True)[1]] = False
@@ -99,9 +98,3 @@ def _readable(line: str) -> bool:
     except (IndexError, ValueError):
         return False
     return len(fields) == len(_COLUMNS)
-
-
-def _positions(ids: pa.ChunkedArray, known: pa.ChunkedArray) -> np.ndarray:
-    """[N] int64 row in `known` of each id, -1 where it is unknown."""
-    rows = pc.index_in(ids, known.combine_chunks())  # pyright: ignore[reportAttributeAccessIssue]
-    return pc.fill_null(rows, -1).to_numpy().astype(np.int64)  # pyright: ignore[reportAttributeAccessIssue]

@@ -7,9 +7,10 @@ import pyarrow as pa
 from threadpoolctl import threadpool_limits
 
 from zelo.backbones.encoder import Encoder
+from zelo.backbones.pool import check_pool, search_pool
 from zelo.errors import BadInput
 from zelo.progress import progress
-from zelo.ranking import groups, nearest, ranked
+from zelo.ranking import groups
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,16 +28,11 @@ class Window:
     def __post_init__(self) -> None:
         if self.width < 1:
             raise BadInput(f"window: width={self.width} must be 1 or more tokens; 40 is about two sentences.")
-        if self.pool is not None and self.pool < 1:
-            raise BadInput(f"window: pool={self.pool} must be 1 or more, or null for the whole corpus.")
+        check_pool(self.pool, "window")
 
     def search(self, queries: pa.Table, documents: pa.Table, top_k: int) -> pa.Table:
         """CANDIDATE rows, best first, ties by doc_id."""
-        pool = documents.num_rows if self.pool is None else max(self.pool, top_k)
-        left, right = self.backbone.queries(queries), self.backbone.documents(documents)
-        query_row, doc_row, _cosine = nearest(left.pooled, right.pooled, pool)
-        score = self.score(queries, documents, query_row, doc_row)
-        return ranked(queries, documents, query_row, doc_row, score, top_k)
+        return search_pool(self, queries, documents, top_k)
 
     def score(self, queries: pa.Table, documents: pa.Table, query_row: np.ndarray, doc_row: np.ndarray) -> np.ndarray:
         """[N] float32 scores of N pairs. A document is read once, against all queries that ask for it."""

@@ -1,7 +1,6 @@
 """What a run leaves behind for a reader: config, manifest, figures, run files, models with their cards, and the report."""
 
 import json
-import os
 import shutil
 import sys
 import time
@@ -17,7 +16,7 @@ import pyarrow.parquet as pq
 from zelo.errors import BadInput
 from zelo.records import DEV
 from zelo.store import MANIFEST, RUNNING, Table
-from zelo.tracking import redact
+from zelo.tracking import redact, whole_file
 from zelo.tracking.figures import Figures
 
 if TYPE_CHECKING:
@@ -46,7 +45,7 @@ class RunFolder:
         }
         with _writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            _replace(folder / "config.yaml", config_yaml)
+            whole_file.replace(folder / "config.yaml", config_yaml)
         self._save()
 
     def write_manifest(self, result: "Result", versions: dict[str, str]) -> None:
@@ -84,7 +83,7 @@ class RunFolder:
                 if step.kind == "train" and step.name in result.tables:
                     self._publish_model(step, result, figures)
             if "rate" in [step.kind for step in result.steps if step.name in result.tables]:
-                _replace(self.folder / "report.html", self._report(result, figures))
+                whole_file.replace(self.folder / "report.html", self._report(result, figures))
         self.manifest["status"] = FINISHED
         self.manifest["ended"] = now()
         if figures:
@@ -97,7 +96,7 @@ class RunFolder:
 
         folder = self.folder / step.stage.name
         _copy_folder(result.tables[step.name].path / "export", folder)
-        _replace(folder / "README.md", model_card.write(step, result, figures, folder))
+        whole_file.replace(folder / "README.md", model_card.write(step, result, figures, folder))
 
     def _report(self, result: "Result", figures: Figures | None) -> str:
         from zelo.tracking import report
@@ -135,7 +134,7 @@ class RunFolder:
 
     def _save(self) -> None:
         with _writing(self.folder):
-            _replace(self.folder / MANIFEST, json.dumps(self.manifest, indent=1, ensure_ascii=False) + "\n")
+            whole_file.replace(self.folder / MANIFEST, json.dumps(self.manifest, indent=1, ensure_ascii=False) + "\n")
 
 
 def now() -> str:
@@ -237,13 +236,6 @@ def _title(folder: Path, figures: Figures | None, result: "Result") -> str:
 def _copy_folder(source: Path, target: Path) -> None:
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(source, target)
-
-
-def _replace(path: Path, content: str) -> None:
-    """Writes a file so that a reader sees the old or the new content, never a part."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.write_text(content, encoding="utf-8")
-    beside.replace(path)
 
 
 @contextmanager

@@ -26,7 +26,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from zelo.store import MANIFEST
-from zelo.tracking import redact
+from zelo.tracking import redact, whole_file
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -179,8 +179,8 @@ def record(folder: Path, row: dict[str, str]) -> None:
         writer = csv.DictWriter(text, [*names, *TAIL_COLUMNS], restval="")
         writer.writeheader()
         writer.writerows(rows)
-        _replace(folder / SWEEP_CSV, text.getvalue())
-        _replace(folder / SWEEP_HTML, page(folder.name, read(folder)))
+        whole_file.replace(folder / SWEEP_CSV, text.getvalue())
+        whole_file.replace(folder / SWEEP_HTML, page(folder.name, read(folder)))
 
 
 def read(folder: Path) -> list[dict[str, str]]:
@@ -290,12 +290,6 @@ def _manifest(folder: Path) -> dict[str, Any]:
 
 def _rounded(value: str | None) -> str:
     return f"{float(value):.3f}" if value else ""
-
-
-def _replace(path: Path, content: str) -> None:
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.write_text(content, encoding="utf-8")
-    beside.replace(path)
 
 
 @contextmanager
