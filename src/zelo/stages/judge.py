@@ -19,7 +19,7 @@ from zelo.content_hash import content_seed, id_hashes, mixed
 from zelo.errors import BadInput
 from zelo.pools import Pools
 from zelo.progress import progress
-from zelo.records import ANSWERED, FINAL, OUTCOME, STATUSES, Outcomes, Questions, starts
+from zelo.records import ANSWERED, DOCUMENT, FINAL, OUTCOME, STATUSES, Outcomes, Questions, starts
 from zelo.store import Table
 
 if TYPE_CHECKING:
@@ -47,6 +47,9 @@ class Judge:
     sample_queries: int | None  # ask about three documents of each of so many queries, drawn by hash; None: about all
     orders: str  # random: one order per judge and pair; both: each pair is asked twice
     repeats: int  # times that each is asked
+    injection: (
+        str | None
+    )  # added to the text of each doc_b: orders to the judge, to see how far they sway it; None: nothing
     seed: int
     till: Till
 
@@ -145,6 +148,9 @@ class Judge:
 
     def _asked(self, pools: Pools, queries: pa.Table, documents: pa.Table) -> Iterator["Asked"]:
         """What is asked about a batch of queries after the other, in the direction of the graph's edges."""
+        hostile = 0
+        if self.injection is not None:
+            hostile, documents = len(documents), pa.concat_tables([documents, _with_orders(documents, self.injection)])
         for batch in pools.batches(QUERIES_PER_BATCH):
             names = queries["query_id"].take(batch.query_row).to_pylist()
             seeds = np.array([content_seed(name, self.seed) for name in names], np.uint64)
@@ -161,7 +167,7 @@ class Judge:
                     documents=documents,
                     query_row=np.tile(query_of[edges[:, 0]], times),
                     a_row=np.tile(batch.doc_row[edges[:, 0]], times),
-                    b_row=np.tile(batch.doc_row[edges[:, 1]], times),
+                    b_row=np.tile(batch.doc_row[edges[:, 1]] + np.int32(hostile), times),
                     repeat=np.repeat(np.arange(times) // (2 if both else 1), len(edges)).astype(np.int16),
                 ),
                 swapped=np.repeat(np.arange(times) % 2 == 1, len(edges)) if both else None,
@@ -260,6 +266,12 @@ class Asking:
             ],
             schema=OUTCOME,
         )
+
+
+def _with_orders(documents: pa.Table, injection: str) -> pa.Table:
+    """The same documents, each ending with these words."""
+    text = pc.binary_join_element_wise(documents["text"], injection, "\n\n")
+    return documents.set_column(documents.schema.get_field_index("text"), DOCUMENT.field("text"), text)
 
 
 def _silent(n: int, note: str = "") -> None:
