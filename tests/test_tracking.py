@@ -111,6 +111,7 @@ def result(tmp_path: Path) -> Result:
         "degree": [1, 1],
     }
     outcome = {"query_id": ["q1"], "doc_a": ["a"], "doc_b": ["b"], "query_id_b": [None], "repeat": [0], "p": [0.9]}
+    outcome |= {"weight": [1.0]}
     outcome |= {"judge": ["lexical"], "swapped": [False], "status": ["answered"], "tokens": [0], "cost": [0.0]}
     per_query = [(s, "nDCG@10", "test", q, 0.5) for s in SYSTEMS for q in ("q1", "q2")]
     names = ("system", "metric", "split", "query_id", "value")

@@ -79,6 +79,10 @@ class Human:
             status=pa.DictionaryArray.from_arrays(pa.array(status), pa.array(STATUSES)),
         )
 
+    def known(self, questions: Questions) -> np.ndarray:
+        """[N] P(first document preferred) as far as the file has it, else nan; nobody is asked. Raises BadInput as above."""
+        return self._look_up(_read(Path(self.answers).expanduser()), *_keys(questions))
+
     def _look_up(self, known: dict[int, str], keys: np.ndarray, others: np.ndarray) -> np.ndarray:
         """[N] P(first document preferred), nan where no answer is known. others: keys of the questions swapped."""
         value = {

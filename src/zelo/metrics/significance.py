@@ -11,14 +11,17 @@ CELLS = 4_000_000
 def bootstrap(values: np.ndarray, resamples: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """([T] low, [T] high) of the 95 % percentile interval of the mean over queries (Efron 1979). values: [T, Q]."""
     queries = values.shape[1]
-    random = np.random.default_rng([seed, 0])
-    means = []
-    for rows in _blocks(resamples, queries):
-        drawn = random.integers(0, queries, size=(rows, queries)) + np.arange(rows)[:, None] * queries
-        counts = np.bincount(drawn.ravel(), minlength=rows * queries).reshape(rows, queries)
-        means.append(counts.astype(np.float64) @ values.T / queries)
+    means = [counts @ values.T / queries for counts in drawn(queries, resamples, seed)]
     low, high = np.percentile(np.concatenate(means), [2.5, 97.5], axis=0)
     return low, high
+
+
+def drawn(queries: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
+    """[B, Q] float64, how often each of Q queries is in each resample, block by block; equal arguments give equal draws."""
+    random = np.random.default_rng([seed, 0])
+    for rows in _blocks(resamples, queries):
+        places = random.integers(0, queries, size=(rows, queries)) + np.arange(rows)[:, None] * queries
+        yield np.bincount(places.ravel(), minlength=rows * queries).reshape(rows, queries).astype(np.float64)
 
 
 def sign_flip(differences: np.ndarray, resamples: int, seed: int) -> np.ndarray:

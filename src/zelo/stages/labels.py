@@ -11,7 +11,7 @@ from zelo.store import Table, write_parquet
 
 @dataclass(frozen=True, kw_only=True)
 class Labels:
-    """Writes qrels (QREL). Only the evaluate stage reads them; they are checked before anything costly runs."""
+    """Writes qrels (QREL). Only evaluate and audit read them; they are checked before anything costly runs."""
 
     inputs: dict[str, str]  # data: load
     dataset: Dataset

@@ -79,6 +79,34 @@ def gains(differences: np.ndarray, titles: list[str], limit: float, name: str) -
     return _svg(figure, name, "Difference of each query, sorted", bars)
 
 
+def histogram(counts: list[float], name: str) -> str:
+    """Scores from -1 to 1 in bins of equal width; a broken line where each would be if they were uniform.
+
+    name: prefix of the ids, unique on the page.
+    """
+    figure, (axes,) = _figure(1, height=150, top=8, bottom=24)
+    total = sum(counts) or 1.0
+    width = 2 / len(counts)
+    bars: dict[str, str] = {}
+    for number, count in enumerate(counts):
+        low = -1 + number * width
+        (bar,) = axes.bar(low + width / 2, 100 * count / total, width=0.92 * width, color=ACCENT, linewidth=0)
+        bar.set_gid(f"bar{number}")
+        span = f"{low:.1f} to {low + width:.1f}".replace("-0.0", "0.0").replace("-", "\N{MINUS SIGN}")
+        bars[f"bar{number}"] = f"{span}: {100 * count / total:.0f} %"
+    axes.axhline(100 / len(counts), color=MUTED, linewidth=0.9, dashes=(3, 3))
+    axes.set_xlim(-1, 1)
+    axes.set_xticks([-1, -0.5, 0, 0.5, 1])
+    for axis, sign in ((axes.xaxis, "+g"), (axes.yaxis, ".0f")):
+        unit = "" if sign == "+g" else " %"
+        axis.set_major_formatter(
+            lambda value, _, sign=sign, unit=unit: f"{value:{sign}}{unit}".replace("-", "\N{MINUS SIGN}").replace(
+                "+0", "0"
+            )
+        )
+    return _svg(figure, name, "Share of scores in each tenth of the range", bars)
+
+
 def curves(points: list[dict[str, Any]], name: str) -> str:
     """Training loss above, dev nDCG below, over steps; a broken line at the untuned model, a filled dot at the best.
 
@@ -201,5 +229,6 @@ def _attribute(key: str, value: str, name: str) -> str:
     value = value.replace("url(#", f"url(#{name}-")
     if key == "style":
         value = re.sub(r"font: ([\d.]+px)[^;]*", r"font-size: \1", value)
+        value = re.sub(r"font-family: [^;]*; ?", "", value)
         value = re.sub(r"#0102\d\d", lambda match: f"var(--{_VARIABLES[match[0]]})", value)
     return value

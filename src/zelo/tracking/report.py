@@ -14,7 +14,8 @@ import pyarrow.compute as pc
 from markupsafe import Markup
 
 from zelo.records import TEST
-from zelo.tracking import plots
+from zelo.tracking import audit_page, judge_costs, plots
+from zelo.tracking.disagreements import Disagreements
 from zelo.tracking.ladders import Ladder, Rung, cut
 from zelo.tracking.plots import Scale
 
@@ -41,6 +42,9 @@ class ReportData:
     curves: student -> {step, epoch, train_loss, dev_ndcg}, the first point being the untuned model; None where not measured.
     stages: {name, status: made|reused, seconds, megabytes, peak_memory_mb, identity, rows}, None where not known, and perhaps
         made_in: the seconds that a reused stage took when it was made.
+    audit: audit.json, of a pipeline that audits instead of training.
+    judges: what judge_costs.rows found, one a judge.
+    disagreements: None where a single judge answered.
     """
 
     title: str
@@ -53,6 +57,9 @@ class ReportData:
     config: str
     notes: list[str]
     query_texts: dict[str, str] = field(default_factory=dict)
+    audit: dict[str, Any] | None = None
+    judges: list[dict[str, Any]] = field(default_factory=list)
+    disagreements: Disagreements | None = None
 
 
 def render(data: ReportData) -> str:
@@ -73,6 +80,10 @@ def render(data: ReportData) -> str:
         shown={ladder.query_id: n for n, ladder in enumerate(data.ladders, 1)},
         curves=[{"name": name, "svg": Markup(svg)} for name, svg in drawn],
         longest=max([max(stage["seconds"] or 0, stage.get("made_in") or 0) for stage in data.stages], default=0) or 1,
+        trained=not data.audit or bool(data.verdicts or data.ladders),  # else there is nothing but the audit to show
+        audit=audit_page.view(data.audit) if data.audit else None,
+        judges=[judge_costs.view(row) for row in data.judges],
+        disagreements=data.disagreements,
         peak_memory=max([stage["peak_memory_mb"] or 0 for stage in data.stages], default=0) or None,
     )
 

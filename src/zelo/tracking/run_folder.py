@@ -16,11 +16,12 @@ import pyarrow.parquet as pq
 from zelo.errors import BadInput
 from zelo.records import DEV
 from zelo.store import MANIFEST, RUNNING, Table
-from zelo.tracking import redact, whole_file
+from zelo.tracking import audit_page, redact, whole_file
 from zelo.tracking.figures import Figures
 
 if TYPE_CHECKING:
     from zelo.pipeline import Result, Step
+    from zelo.tracking.ladders import Ladder
 
 FINISHED, FAILED, INTERRUPTED = "finished", "failed", "interrupted"
 LADDERS = 6  # queries whose rating ladder the report shows
@@ -82,7 +83,9 @@ class RunFolder:
             for step in result.steps:
                 if step.kind == "train" and step.name in result.tables:
                     self._publish_model(step, result, figures)
-            if "rate" in [step.kind for step in result.steps if step.name in result.tables]:
+            if audited := audit_page.Audited.of(result):
+                shutil.copyfile(audited.table.path / "audit.json", self.folder / "audit.json")
+            if audited or "rate" in [step.kind for step in result.steps if step.name in result.tables]:
                 whole_file.replace(self.folder / "report.html", self._report(result, figures))
         self.manifest["status"] = FINISHED
         self.manifest["ended"] = now()
@@ -99,28 +102,21 @@ class RunFolder:
         whole_file.replace(folder / "README.md", model_card.write(step, result, figures, folder))
 
     def _report(self, result: "Result", figures: Figures | None) -> str:
-        from zelo.tracking import report
-        from zelo.tracking.ladders import ladders
+        from zelo.tracking import disagreements, judge_costs, report
 
         tables = {step.kind: result.tables[step.name] for step in result.steps if step.name in result.tables}
-        data, ratings = tables["load"], tables.get("calibrate", tables["rate"])
-        queries = data.read("queries")
+        queries, documents = tables["load"].read("queries"), tables["load"].read("documents")
+        audited = audit_page.Audited.of(result)
+        judged = audited.judged if audited else tables["judge"]
+        widest = audited.table.read("disagreements") if audited else None
         per_query = figures.table.read("per_query") if figures else None
-        shown = report.pick(per_query, figures.verdicts if figures else [], _rated(queries, ratings), LADDERS)
         return report.render(
             report.ReportData(
                 title=_title(self.folder, figures, result),
                 verdicts=figures.verdicts if figures else [],
                 metrics=json.loads((figures.table.path / "metrics.json").read_text("utf-8")) if figures else [],
                 per_query=per_query,
-                ladders=ladders(
-                    queries,
-                    data.read("documents"),
-                    _rows_of(ratings, "ratings", shown),
-                    _rows_of(tables["judge"], "outcomes", shown),
-                    tables["labels"].read("qrels") if figures else None,  # labels are opened after evaluation only
-                    shown,
-                ),
+                ladders=_ladders(tables, figures, per_query, queries, documents) if "rate" in tables else [],
                 curves=_curves(result),
                 stages=[
                     {"name": name, "megabytes": (stage["bytes"] or 0) / 1e6, **stage}
@@ -129,6 +125,9 @@ class RunFolder:
                 config=self.config_yaml,
                 notes=notes(result),
                 query_texts=_texts(queries, per_query),
+                audit=audited.told if audited else None,
+                judges=judge_costs.rows(judged),
+                disagreements=disagreements.of_run(judged, widest, queries, documents),
             )
         )
 
@@ -199,6 +198,28 @@ def _stage(step: "Step", table: Table, facts: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _ladders(
+    tables: dict[str, Table],
+    figures: Figures | None,
+    per_query: pa.Table | None,
+    queries: pa.Table,
+    documents: pa.Table,
+) -> list["Ladder"]:
+    from zelo.tracking import report
+    from zelo.tracking.ladders import ladders
+
+    ratings = tables.get("calibrate", tables["rate"])
+    shown = report.pick(per_query, figures.verdicts if figures else [], _rated(queries, ratings), LADDERS)
+    return ladders(
+        queries,
+        documents,
+        _rows_of(ratings, "ratings", shown),
+        _rows_of(tables["judge"], "outcomes", shown),
+        tables["labels"].read("qrels") if figures else None,  # labels are opened after evaluation only
+        shown,
+    )
+
+
 def _rated(queries: pa.Table, ratings: Table) -> list[str]:
     """Ids of rated queries, dev first: examples for the report where nothing was evaluated."""
     rated = queries.filter(pc.is_in(queries["query_id"], pc.unique(ratings.read("ratings", ["query_id"])["query_id"])))
@@ -230,6 +251,8 @@ def _title(folder: Path, figures: Figures | None, result: "Result") -> str:
     """What was run on what, or how far."""
     if figures and figures.rows:
         return f"zelo on {figures.rows[0]['domain']}"
+    if result.of_kind("audit"):
+        return "zelo: an audit of the judges"
     return f"zelo up to the stage {list(result.tables)[-1]}"
 
 

@@ -4,14 +4,18 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from zelo.calls.plan import lines as plan_lines
 from zelo.errors import BadInput
 from zelo.store import Store
+from zelo.tracking import audit_page
+from zelo.tracking.audit_table import print_audit
 from zelo.tracking.figures import Figures
 from zelo.tracking.run_folder import notes
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from zelo.calls.plan import Plan
     from zelo.pipeline import Result, Step
 
 PLAIN_WIDTH = 100  # columns where the output is no terminal
@@ -69,6 +73,14 @@ def print_plan(steps: "list[Step]", store: Store) -> None:
     lines.print(f"{made} of {len(steps)} stages to make in {store.root}. Nothing was run.", soft_wrap=True)
 
 
+def print_prices(stage: str, plans: "list[Plan]") -> None:
+    """What the judges of a stage would be asked, and for how much."""
+    lines = console()
+    lines.print(f"\n{stage}: nothing was sent", style="bold")
+    for line in plan_lines(plans):
+        lines.print(line, soft_wrap=True)
+
+
 def print_stage(result: "Result", name: str) -> None:
     """One line for a stage that has just ended, and one for each thing worth knowing about it."""
     table, facts = result.tables[name], result.facts[name]
@@ -86,7 +98,10 @@ def print_results(result: "Result", folder: Path, optimize: str | None) -> float
     if figures:
         _print_table(figures, result)
         _print_verdicts(figures)
-    _print_places(result, folder, bool(figures))
+    audited = audit_page.Audited.of(result)
+    if audited:
+        print_audit(audited.told, console())
+    _print_places(result, folder, bool(figures or audited))
     return figures.values[optimize] if figures and optimize is not None else None
 
 
@@ -156,6 +171,7 @@ def _print_places(result: "Result", folder: Path, evaluated: bool) -> None:
     entries = [
         ("report.html", "the report"),
         ("metrics.json", "figures, one row per system, metric and baseline"),
+        ("audit.json", "what the audit found, in numbers"),
         ("runs", "a TREC run file of every system"),
         *(
             (step.stage.name, "the trained model and its card")

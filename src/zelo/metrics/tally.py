@@ -1,0 +1,90 @@
+"""What the calls of each judge came to: how many ended how, and what the usable ones cost."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from zelo.records import ANSWERED, STATUSES, UNSENT
+
+COLUMNS = ["judge", "weight", "status", "tokens", "cost"]
+"""What is read of OUTCOME."""
+ROWS = 1 << 20
+"""Rows of a file counted at a time."""
+FREE = "free"
+"""What the judge stage notes as the price of an endpoint that takes no money."""
+
+
+@dataclass
+class Tally:
+    """One judge's outcomes, added up."""
+
+    status: dict[str, int] = field(default_factory=lambda: dict.fromkeys(STATUSES, 0))
+    usable: float = 0.0  # comparisons that its answers count as
+    tokens: int = 0
+    usd: float = 0.0  # what all its outcomes cost, in whichever run they were paid for
+
+    @property
+    def asked(self) -> int:
+        """Questions that were put to it."""
+        return sum(self.status.values()) - self.status[UNSENT]
+
+    @property
+    def answered(self) -> float | None:
+        """Share of the questions put to it that it answered; None where there were none."""
+        return self.status[ANSWERED] / self.asked if self.asked else None
+
+    def usd_per_question(self, free: bool) -> float | None:
+        """What a question put to it cost; None where that is not known: tokens that cost nothing had no price.
+
+        free: its endpoint is known to take no money.
+        """
+        priced = self.usd > 0 or self.tokens == 0 or free
+        return self.usd / self.asked if self.asked and priced else None
+
+    def usd_per_preference(self, free: bool) -> float | None:
+        """What a usable preference cost, failures that were paid for included; None where that is not known."""
+        return None if self.usd_per_question(free) is None or not self.usable else self.usd / self.usable
+
+    def told(self) -> dict[str, Any]:
+        """For a JSON file."""
+        return {
+            "status": {status: count for status, count in self.status.items() if count},
+            "asked": self.asked,
+            "answered": self.answered,
+            "usable": self.usable,
+            "tokens": self.tokens,
+            "usd": self.usd,
+        }
+
+
+def of_file(path: Path) -> dict[str, Tally]:
+    """As `tally`, of a parquet file of OUTCOME rows."""
+    with pq.ParquetFile(path) as file:
+        return tally(file.iter_batches(ROWS, columns=COLUMNS))
+
+
+def tally(outcomes: Iterable[pa.RecordBatch | pa.Table]) -> dict[str, Tally]:
+    """Judge -> its tally, sorted by name. outcomes: parts of an OUTCOME table, at least the COLUMNS; read one by one."""
+    found: dict[str, Tally] = {}
+    for part in outcomes:
+        judge, status = part["judge"].cast(pa.string()), part["status"].cast(pa.string())
+        names = pc.unique(judge).to_pylist()
+        who = pc.index_in(judge, pa.array(names, pa.string())).to_numpy(zero_copy_only=False)
+        how = pc.index_in(status, pa.array(STATUSES)).to_numpy(zero_copy_only=False)
+        counts = np.bincount(who * len(STATUSES) + how, minlength=len(names) * len(STATUSES))
+        weight, tokens, usd = (part[name].to_numpy(zero_copy_only=False) for name in ("weight", "tokens", "cost"))
+        usable = np.where(how == STATUSES.index(ANSWERED), weight, 0.0)
+        sums = [np.bincount(who, column, len(names)) for column in (usable, tokens, usd)]
+        for place, name in enumerate(names):
+            one = found.setdefault(name, Tally())
+            for status_name, count in zip(STATUSES, counts.reshape(len(names), -1)[place].tolist(), strict=True):
+                one.status[status_name] += count
+            one.usable, one.usd = one.usable + float(sums[0][place]), one.usd + float(sums[2][place])
+            one.tokens += int(sums[1][place])
+    return dict(sorted(found.items()))

@@ -1,0 +1,227 @@
+"""What the figures of an audit mean for somebody who is about to spend money, in plain words."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import chain
+
+from zelo.metrics.judging import CHANCE_OF_A_CIRCLE
+from zelo.metrics.measure import Measure
+from zelo.metrics.tally import Tally
+from zelo.records import ANSWERED
+
+KEEP, CARE, STOP, UNKNOWN = "keep", "keep, with care", "do not spend on it", "cannot say"
+LEAVE = "leave it out"  # STOP, of a judge that costs nothing
+AGAINST = (STOP, LEAVE)
+AVERAGE, ONE_IS_ENOUGH, DO_NOT_AVERAGE = "average them", "one is enough", "do not average them"
+
+ENOUGH = 15
+"""Pairs, or triads, below which a figure is shown but moves no advice: a share of 15 has an interval of some +-25 points."""
+MIN_ANSWERED = 0.8
+"""The run would stop below it: max_failure_rate is 0.2 unless told otherwise."""
+MANY_FLIPS, TOO_MANY_FLIPS = 0.15, 1 / 3
+"""Verdicts in two orders correlate by 1 - 2 * flips: 0.7, asked of tests since Nunnally (1978), and 1/3, mostly noise."""
+MIN_SAME_AGAIN = 1 - MANY_FLIPS
+"""As for orders: two answers to one question should correlate by 0.7."""
+MANY_CIRCLES = CHANCE_OF_A_CIRCLE / 2
+"""Half of what coins give."""
+LEAN = 0.05
+"""Preferences that move by 5 points with the order are noise that costs nothing extra to see, and worth naming."""
+SWAY = 0.1
+"""A tenth of the range for a sentence: with texts by strangers it would be worth their while."""
+LENGTH = 0.3
+"""A correlation of medium size (Cohen 1988)."""
+CROWDED = 0.5
+"""Share of scores within one tenth of the range above which degrees of preference are lost."""
+VOTES = 3
+"""A judge with at most so many values gives votes by design: they cannot be spread."""
+RELIABLE, TENTATIVE = 0.8, 0.667
+"""Alpha from which conclusions may rest on a single judge, and from which they may do so tentatively (Krippendorff 2004)."""
+
+KNOWN = {"labels": "the labels", "human": "people"}
+
+Finding = tuple[str, str]
+"""STOP or CARE, and what was found."""
+
+
+@dataclass(frozen=True)
+class Advice:
+    """What to do about a judge, or about all together: a verdict and why."""
+
+    about: str
+    verdict: str
+    text: str
+
+    def told(self) -> dict[str, str]:
+        """For a JSON file."""
+        return {"about": self.about, "verdict": self.verdict, "text": self.text}
+
+
+def on_judge(
+    name: str, tally: Tally, faults: Mapping[str, int], measures: Mapping[str, Measure], scores: tuple[int, float]
+) -> Advice:
+    """scores: how many values its scores have, and the share of them in the fullest tenth of the range."""
+    if not tally.asked:
+        return Advice(name, UNKNOWN, "It was not asked.")
+    checks = (_unanswered(tally, faults), _order(measures), _repeats(measures), _circles(measures))
+    findings = [*chain(*checks), *_known(measures), *_sway(measures), *_length(measures), *_spread(*scores)]
+    stops, cares = ([text for verdict, text in findings if verdict == kind] for kind in (STOP, CARE))
+    facts = _facts(measures)
+    if stops:
+        return Advice(name, STOP if tally.tokens or tally.usd else LEAVE, " ".join([*stops, *facts, *cares]))
+    if not any(measures[key].count >= ENOUGH for key in ("flips", "labels", "human")):
+        few = f"Fewer than {ENOUGH} pairs were answered in both orders or have a known answer."
+        return Advice(name, UNKNOWN, " ".join([few, *facts, *cares]))
+    shown = any(measures[key].count >= ENOUGH for key in KNOWN)
+    doubt = [] if shown else ["Whether it is also right, this sample cannot show: it has too few known answers."]
+    money = [f"A usable preference costs {dollars(tally.usd / tally.usable)}."] if tally.usd and tally.usable else []
+    return Advice(name, CARE if cares else KEEP, " ".join([*facts, *cares, *doubt, *money]))
+
+
+def on_all(
+    measures: Mapping[str, Measure], single: Mapping[str, Measure], advice: list[Advice], cheapest: str
+) -> Advice:
+    """measures: of the judges' mean and of their agreement; single: each judge's `labels`; cheapest: the one to take alone."""
+    about = "together"
+    left_out = [one.about for one in advice if one.verdict in AGAINST]
+    without = [f"Leave out {_listed(left_out)}."] if left_out else []
+    if len(advice) < 2:
+        text = "There is one judge: what it gets wrong, nobody contradicts. A second one would show it."
+        return Advice(about, UNKNOWN, " ".join([text, *without]))
+    alpha = measures["alpha_interval"]
+    if alpha.value is None:
+        return Advice(about, UNKNOWN, " ".join([f"Agreement was not measured: {alpha.missing}.", *without]))
+    said = f"alpha {alpha.value:.2f}{_bracket(alpha, 1, 2)}"
+    low = alpha.value if alpha.low is None else alpha.low
+    if low <= 0:
+        verdict, text = DO_NOT_AVERAGE, f"Their preferences agree no better than chance would have it ({said})."
+    elif alpha.value >= RELIABLE:
+        verdict = ONE_IS_ENOUGH
+        text = f"They say nearly the same ({said}): {cheapest} alone gives almost what all give."
+    else:
+        verdict, text = AVERAGE, f"They agree beyond chance ({said}), and differ enough for errors to cancel."
+        if alpha.value < TENTATIVE:
+            text += f" Below {TENTATIVE} no single one of them should be trusted alone."
+    return Advice(about, verdict, " ".join([text, *_best(measures["labels"], single), *without]))
+
+
+def _unanswered(tally: Tally, faults: Mapping[str, int]) -> Iterator[Finding]:
+    if tally.answered is not None and tally.answered < MIN_ANSWERED:
+        reasons = faults or {status: count for status, count in tally.status.items() if count and status != ANSWERED}
+        worst = max(sorted(reasons), key=lambda name: reasons[name], default="")
+        named = f" (mostly {worst})" if worst else ""
+        yield STOP, f"Only {percent(tally.answered)} of what it was asked was answered{named}: a run would stop."
+
+
+def _order(measures: Mapping[str, Measure]) -> Iterator[Finding]:
+    flips, bias = measures["flips"], measures["position_bias"]
+    if flips.value is not None and flips.count >= ENOUGH and flips.value > MANY_FLIPS:
+        stop = flips.value > TOO_MANY_FLIPS
+        coin = "; a coin's does in 50 %" if stop else ""
+        said = f"Its verdict turns with the order of the two documents in {percent(flips.value)} of pairs{coin}."
+        yield STOP if stop else CARE, said
+    if bias.value is not None and abs(bias.value) > LEAN and _beyond(bias, 0):
+        side = "first" if bias.value > 0 else "second"
+        yield CARE, f"It leans to whatever is shown {side}, by {100 * abs(bias.value):.0f} points."
+
+
+def _repeats(measures: Mapping[str, Measure]) -> Iterator[Finding]:
+    again = measures["same_again"]
+    if again.value is not None and again.count >= ENOUGH and again.value < MIN_SAME_AGAIN:
+        yield CARE, "It often changes its mind when asked again: lower its temperature, or ask it more than once."
+
+
+def _circles(measures: Mapping[str, Measure]) -> Iterator[Finding]:
+    circles = measures["circles"]
+    if circles.value is not None and circles.count >= ENOUGH and circles.value > MANY_CIRCLES:
+        coins = f"coins have {percent(CHANCE_OF_A_CIRCLE)}"
+        verdict = STOP if circles.value >= CHANCE_OF_A_CIRCLE else CARE
+        yield verdict, f"In {percent(circles.value)} of triads a beats b, b beats c and c beats a; {coins}."
+
+
+def _known(measures: Mapping[str, Measure]) -> Iterator[Finding]:
+    """What known preferences say against it: that it is worse than a coin, or not shown to be better."""
+    for key, words in KNOWN.items():
+        one = measures[key]
+        if one.value is None or one.count < ENOUGH or one.low is None or one.high is None:
+            continue
+        if one.high < 0.5:
+            yield STOP, f"It sides with {words} less often than a coin."
+        elif one.low <= 0.5:
+            yield CARE, f"That it sides with {words} more often than a coin is not shown."
+
+
+def _sway(measures: Mapping[str, Measure]) -> Iterator[Finding]:
+    sway = measures["sway"]
+    if sway.value is not None and sway.count >= ENOUGH and sway.value > SWAY and _beyond(sway, 0):
+        gain = f"gains {100 * sway.value:.0f} points"
+        yield CARE, f"A document that tells it to prefer that document {gain}: do not show it texts by strangers."
+
+
+def _length(measures: Mapping[str, Measure]) -> Iterator[Finding]:
+    """Only beyond what labels, or else other judges, explain: relevant documents may simply be longer."""
+    for key, words in (("longer_beyond_labels", "labels say"), ("longer_beyond_judges", "the other judges say")):
+        one = measures[key]
+        if one.value is not None and one.count >= ENOUGH:
+            if abs(one.value) >= LENGTH and _beyond(one, 0):
+                kind = "longer" if one.value > 0 else "shorter"
+                yield CARE, f"It favours the {kind} document beyond what {words} (rank correlation {one.value:+.2f})."
+            return
+
+
+def _spread(values: int, fullest: float) -> Iterator[Finding]:
+    if values > VOTES and fullest > CROWDED:
+        yield (
+            CARE,
+            f"{percent(fullest)} of its scores lie in one tenth of the range: a prompt that spreads them tells more.",
+        )
+
+
+def _facts(measures: Mapping[str, Measure]) -> list[str]:
+    flips, again = measures["flips"], measures["same_again"]
+    parts = []
+    if flips.value is not None:
+        parts.append(f"prefers the same document in both orders in {percent(1 - flips.value)} of {flips.count} pairs")
+    if again.value is not None:
+        parts.append(f"repeats its verdict in {percent(again.value)} when asked again")
+    for key, words in KNOWN.items():
+        one = measures[key]
+        if one.value is not None:
+            parts.append(f"sides with {words} in {percent(one.value)}{_bracket(one, 100, 0)} of {one.count} pairs")
+    return [f"It {_listed(parts)}."] if parts else []
+
+
+def _best(mean: Measure, single: Mapping[str, Measure]) -> list[str]:
+    known = {name: one.value for name, one in single.items() if one.value is not None}
+    if mean.value is None or mean.count < ENOUGH or not known:
+        return []
+    best = max(sorted(known), key=lambda name: known[name])
+    return [
+        f"Their mean sides with the labels in {percent(mean.value)}, the best single one ({best}) in {percent(known[best])}."
+    ]
+
+
+def _beyond(one: Measure, value: float) -> bool:
+    """Whether the whole interval lies on one side of the value."""
+    return one.low is not None and one.high is not None and (one.low > value or one.high < value)
+
+
+def _bracket(one: Measure, factor: float, digits: int) -> str:
+    if one.low is None or one.high is None:
+        return ""
+    return f" [{factor * one.low:.{digits}f}, {factor * one.high:.{digits}f}]"
+
+
+def _listed(parts: list[str]) -> str:
+    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
+
+
+def percent(share: float) -> str:
+    """A share in words, without decimals."""
+    return f"{100 * share:.0f} %"
+
+
+def dollars(usd: float) -> str:
+    """An amount with two digits that mean something."""
+    if usd >= 100 or usd == 0:
+        return f"${usd:,.0f}"
+    return f"${usd:.2f}" if usd >= 0.1 else f"${usd:.2g}" if usd >= 0.0001 else f"${usd:.1e}"

@@ -1,0 +1,154 @@
+"""Says whether judges deserve trust, from a sample in both orders and twice, before most of the money is spent."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from zelo import protocols
+from zelo.errors import BadInput
+from zelo.metrics import tally
+from zelo.metrics.measure import Measure, Resampling
+from zelo.stages import answers
+from zelo.stages.advice import AGAINST, Advice, on_all, on_judge
+from zelo.stages.answers import DISAGREEMENT, Answers
+from zelo.stages.known import grades_apart, people
+from zelo.stages.sample import Sample
+from zelo.store import Table, hash_file, write_parquet
+
+DISAGREEMENTS, PER_QUERY = 100, 2  # pairs kept for the page, and of one query
+
+
+@dataclass(frozen=True, kw_only=True)
+class Audit:
+    """Writes audit.json and disagreements.parquet (DISAGREEMENT).
+
+    audit.json: sample, judges (name -> figures), together, known, cost, advice. A figure is {value, ci_low, ci_high, count} or
+    {not_measured: why}. Labels of test queries are not looked at: a judge chosen by them would be measured by them again.
+    """
+
+    inputs: dict[
+        str, str
+    ]  # data: load; outcomes: a judge stage; if any, labels, and ordered: a judge stage with orders in it
+    graph: protocols.Graph  # of the whole run, whose cost is estimated
+    top_k: int  # candidates per query of the whole run
+    human: str | None  # preferences of people: parquet (query_id, doc_a, doc_b, p) or the JSON lines of judge=human
+    resamples: int  # of the bootstrap
+    seed: int
+
+    def __post_init__(self) -> None:
+        if self.resamples < 100:
+            raise BadInput(f"audit: resamples={self.resamples} is too few for intervals; set it to 2000.")
+
+    def content(self) -> dict[str, str]:
+        """Hash of the file of human preferences. Raises BadInput if it is not there."""
+        if self.human is None:
+            return {}
+        path = Path(self.human).expanduser()
+        if not path.is_file():
+            raise BadInput(f"audit: human={self.human} is no file; name one, or null.")
+        return {"human": hash_file(path)}
+
+    def run(self, tables: dict[str, Table], out: Path) -> dict[str, Any]:
+        """Raises BadInput when nothing was asked, and for a file of human preferences that cannot be read."""
+        outcomes = tables["outcomes"]
+        found = Answers.of(outcomes.read("outcomes", answers.COLUMNS))
+        if not len(found.edges):
+            raise BadInput(
+                "audit: no pair was judged; raise sample_queries, or look at the candidates of the retriever."
+            )
+        queries, documents = tables["data"].read("queries"), tables["data"].read("documents")
+        known = {
+            "labels": grades_apart(found, tables.get("labels"), queries),
+            "human": people(found, self.human, queries, documents),
+        }
+        ordered = tables.get("ordered")
+        swayed = None if ordered is None else Answers.of(ordered.read("outcomes", answers.COLUMNS))
+        draws = Resampling(self.resamples, self.seed)
+        sample = Sample(found, draws, known, _log_ratio(found, documents), swayed)
+        told = self._told(sample, outcomes, len(queries), len(documents))
+        text = json.dumps(told, indent=1, ensure_ascii=False, allow_nan=False)
+        (out / "audit.json").write_text(text + "\n", encoding="utf-8")
+        write_parquet(found.disagreements(DISAGREEMENTS, PER_QUERY), DISAGREEMENT, out, "disagreements")
+        return {"rows": len(found.p), "pairs": len(found.edges), "judges": len(found.judges)}
+
+    def _told(self, sample: Sample, outcomes: Table, queries: int, documents: int) -> dict[str, Any]:
+        tallies = tally.of_file(outcomes.path / "outcomes.parquet")
+        calls = outcomes.manifest.get("judges", {})
+        measures = {name: sample.of_judge(name) for name in sample.answers.judges}
+        together = sample.together()
+        free = {name: calls.get(name, {}).get("price") == tally.FREE for name in tallies}
+        each = {name: one.usd_per_question(free[name]) for name, one in tallies.items()}
+        cost = _cost(each, self._pairs_per_query(documents), queries)
+        advice = [
+            on_judge(name, tallies[name], calls.get(name, {}).get("faults", {}), measures[name], sample.scores(name))
+            for name in measures
+        ]
+        labels = {name: one["labels"] for name, one in measures.items()}
+        advice.append(on_all(together, labels, advice, _alone(advice, cost)))
+        return {
+            "sample": sample.told(),
+            "judges": {
+                name: {
+                    **tallies[name].told(),
+                    "usd_per_preference": tallies[name].usd_per_preference(free[name]),
+                    "calls": {key: value for key, value in calls.get(name, {}).items() if key != "status"},
+                    "scores": sample.spread(name),
+                    "measures": _all_told(measures[name]),
+                }
+                for name in measures
+            },
+            "together": _all_told(together),
+            "known": {name: one.told() for name, one in sample.known.items()},
+            "cost": cost,
+            "advice": [one.told() for one in advice],
+        }
+
+    def _pairs_per_query(self, documents: int) -> int:
+        edges = self.graph.propose(np.array([min(self.top_k, documents)]), np.zeros(1, np.uint64), None)
+        return 0 if edges is None else len(edges)
+
+
+def _cost(each: Mapping[str, float | None], pairs_per_query: int, queries: int) -> dict[str, Any]:
+    """What the whole run would cost with the cheapest judge, the two cheapest, and so on; None: not known.
+
+    each: judge -> US dollars per question, as the sample had it.
+    """
+    order = sorted(each, key=lambda name: (each[name] is None, each[name] or 0.0, name))
+    steps: list[dict[str, Any]] = []
+    total: float | None = 0.0
+    for count, name in enumerate(order, 1):
+        usd = each[name]
+        total = None if total is None or usd is None else total + usd * pairs_per_query * queries
+        steps.append({"judges": order[:count], "usd": total})
+    return {
+        "queries": queries,
+        "pairs_per_query": pairs_per_query,
+        "pairs": pairs_per_query * queries,
+        "usd_per_question": dict(each),
+        "steps": steps,
+    }
+
+
+def _alone(advice: list[Advice], cost: Mapping[str, Any]) -> str:
+    """The cheapest judge that nothing speaks against, or else the cheapest."""
+    bad = {one.about for one in advice if one.verdict in AGAINST}
+    order = cost["steps"][-1]["judges"]
+    return next((name for name in order if name not in bad), order[0])
+
+
+def _all_told(measures: Mapping[str, Measure]) -> dict[str, Any]:
+    return {key: measure.told() for key, measure in measures.items()}
+
+
+def _log_ratio(found: Answers, documents: pa.Table) -> np.ndarray:
+    """[E] log of the first document's length over the second's, in characters of title and text."""
+    size = pc.add(pc.utf8_length(documents["title"]), pc.utf8_length(documents["text"]))
+    row = pc.index_in(found.doc_id, documents["doc_id"].combine_chunks())
+    length = np.log(np.maximum(size.take(row).to_numpy(), 1))
+    return length[found.edges[:, 0]] - length[found.edges[:, 1]]

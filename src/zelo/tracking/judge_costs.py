@@ -1,0 +1,59 @@
+"""What each judge was asked in a run, how its questions ended, and what the answers cost."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from zelo.metrics import tally
+from zelo.records import ANSWERED
+from zelo.stages.advice import MIN_ANSWERED
+from zelo.store import Table
+
+
+def rows(judged: Table) -> list[dict[str, Any]]:
+    """One row a judge of a judge stage's table: name, status, asked, answered, usable, tokens, usd, usd_per_preference, calls.
+
+    calls is what the stage noted of this run's calls (from_ledger, calls, retries, faults ...), {} for a judge without any.
+    """
+    noted: Mapping[str, Any] = judged.manifest.get("judges", {})
+    found = []
+    for name, one in tally.of_file(judged.path / "outcomes.parquet").items():
+        calls = {key: value for key, value in noted.get(name, {}).items() if key != "status"}
+        price = one.usd_per_preference(calls.get("price") == tally.FREE)
+        found.append({"name": name, **one.told(), "usd_per_preference": price, "calls": calls})
+    return found
+
+
+def view(row: Mapping[str, Any]) -> dict[str, Any]:
+    """One row as the template shows it; a dash where nothing was noted."""
+    calls, share = row["calls"], row["answered"]
+    others = {status: count for status, count in row["status"].items() if status != ANSWERED}
+    return {
+        "name": row["name"],
+        "asked": row["asked"],
+        "answered": "–" if share is None else f"{100 * share:.1f} %" if share < 1 else "100 %",
+        "low": share is not None and share < MIN_ANSWERED,
+        "others": listed(others),
+        "faults": listed(calls.get("faults") or {}),
+        **{key: f"{calls[key]:,}" if key in calls else "–" for key in ("calls", "from_ledger")},
+        "tokens": row["tokens"],
+        "usd": "not known" if row["usd_per_preference"] is None and row["tokens"] else money(row["usd"]),
+        "each": money(row["usd_per_preference"]) if row["usable"] else "–",
+    }
+
+
+def listed(counts: Mapping[str, int]) -> str:
+    """Names with their counts, the largest first."""
+    order = sorted(counts, key=lambda name: (-counts[name], name))
+    return ", ".join(f"{name} {counts[name]:,}" for name in order)
+
+
+def money(usd: float | None) -> str:
+    """US dollars with two digits that mean something; nothing known is not nothing paid."""
+    if usd is None or not math.isfinite(usd):
+        return "not known"
+    if usd == 0:
+        return "free"
+    if usd >= 0.995:
+        return f"${usd:,.2f}" if usd < 99.5 else f"${usd:,.0f}"
+    return f"${usd:.{1 - math.floor(math.log10(usd))}f}"
