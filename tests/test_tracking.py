@@ -552,6 +552,23 @@ def test_a_run_folder_that_cannot_be_made_is_bad_input(
     assert said.count("\n") == 1
 
 
+@pytest.mark.parametrize(("hardware", "there", "status"), [("cpu", True, 0), ("gpu", False, 2)])
+def test_models_run_where_the_hardware_says(
+    hardware: str, there: bool, status: int, tiny: Path, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    from zelo.backbones import device
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ZELO_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(device, "_chosen", "cpu")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
+    options = f"dataset=beir dataset.path={tiny} retriever=dense until=retrieve hardware={hardware}"
+    assert zelo(*options.split(), monkeypatch=monkeypatch) == status
+    assert ("asks for a GPU and torch sees none" in capsys.readouterr().err) == (status == 2)
+
+
 def test_debug_shows_the_traceback_and_keeps_the_status(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

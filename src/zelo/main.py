@@ -34,6 +34,7 @@ SETTINGS = {  # read without a stage's help
     "debug": Any,
     "stages": Any,
     "logger": Any,
+    "hardware": Any,
 }
 SURROUNDINGS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.ENAMETOOLONG)
 
@@ -74,6 +75,7 @@ def job(config: DictConfig, folder: Path) -> float | None:
     terminal.check_optimize(steps, config.optimize)
     logger = pipeline.build(redact.tree(OmegaConf.to_container(config.logger, resolve=True)), "logger")
     store = Store.default()
+    pipeline.build(OmegaConf.to_container(config.hardware, resolve=True), "hardware").apply()
     if config.plan:
         terminal.print_plan(steps, store)
         for name, plans in pipeline.priced(steps, store):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
+from zelo.backbones import device
 from zelo.backbones.token_batches import token_batches
 from zelo.errors import BadInput
 from zelo.judges.answer import PREFERENCES, preference
@@ -124,7 +125,6 @@ class CausalLm:
 
     @cached_property
     def _network(self) -> "PreTrainedModel":
-        import torch
         from transformers import AutoModelForCausalLM
         from transformers.utils import logging
 
@@ -149,7 +149,7 @@ class CausalLm:
             raise BadInput(
                 f"judge {self.name}: the weights in {folder} lack {len(missing)} tensors, {missing[0]} for one."
             )
-        return network.eval().to("cuda" if torch.cuda.is_available() else "cpu")
+        return network.eval().to(device.chosen())
 
     @cached_property
     def _letters(self) -> list[list[int]]:

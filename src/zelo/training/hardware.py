@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from zelo.backbones import device
 from zelo.errors import BadInput
 
 
@@ -20,15 +21,13 @@ class Hardware:
 
     def check(self) -> None:
         """Raises BadInput when what was asked for is not there: before any work, not in the middle of it."""
-        import torch
-
-        if self.accelerator == "gpu" and torch.cuda.device_count() < self.devices:
-            raise BadInput(
-                f"hardware=gpu asks for {self.devices} GPU and torch sees {torch.cuda.device_count()}. Use hardware=cpu, or"
-                " install a CUDA build of torch."
-            )
+        device.check(self.device)
 
     @property
     def device(self) -> str:
         """The torch device to score on."""
-        return "cuda" if self.accelerator == "gpu" else "cpu"
+        return device.CUDA if self.accelerator == "gpu" else device.CPU
+
+    def apply(self) -> None:
+        """Makes it the hardware of the pretrained models, too: judges and retrievers know no hardware."""
+        device.choose(self.device)
