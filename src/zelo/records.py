@@ -5,7 +5,7 @@ No object is ever made per row: the paper's size is 112,000 queries, 11.2 M cand
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -117,6 +117,24 @@ class Questions:
 
     def __len__(self) -> int:
         return len(self.query_row)
+
+    def take(self, rows: np.ndarray) -> "Questions":
+        """Some of the questions, by position."""
+        names = ("query_row", "a_row", "b_row", "repeat", "query_b_row")
+        columns = {name: getattr(self, name) for name in names}
+        return replace(self, **{name: column[rows] for name, column in columns.items() if column is not None})
+
+    def flipped(self, where: np.ndarray) -> "Questions":
+        """The same with the second document, and its query, first where `where` [N] is true."""
+
+        def swap(one: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            return np.where(where, other, one), np.where(where, one, other)
+
+        a, b = swap(self.a_row, self.b_row)
+        if self.query_b_row is None:
+            return replace(self, a_row=a, b_row=b)
+        query, query_b = swap(self.query_row, self.query_b_row)
+        return replace(self, query_row=query, a_row=a, b_row=b, query_b_row=query_b)
 
     @property
     def query_id(self) -> pa.ChunkedArray:

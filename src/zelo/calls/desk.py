@@ -59,6 +59,7 @@ class Desk:
 class Figures:
     """What one judge's questions came to, for the manifest and the report."""
 
+    price: str  # free, known or unknown
     from_ledger: int = 0  # requests
     calls: int = 0  # attempts that reached the endpoint, or may have
     retries: int = 0
@@ -69,5 +70,5 @@ class Figures:
 
     def told(self) -> dict[str, Any]:
         """For a manifest."""
-        names = ("from_ledger", "calls", "retries", "usd", "tokens")
+        names = ("price", "from_ledger", "calls", "retries", "usd", "tokens")
         return {name: getattr(self, name) for name in names} | {"faults": dict(self.faults)}

@@ -34,6 +34,11 @@ class Plan:
     free: bool  # the endpoint is on this machine and has no price
 
     @property
+    def price(self) -> str:
+        """Whether the price is free, known or unknown."""
+        return "free" if self.free else "unknown" if self.usd is None else "known"
+
+    @property
     def costs(self) -> bool:
         """Whether calls remain to be sent that cost money, or may."""
         return self.calls > 0 and not self.free

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
@@ -48,7 +48,7 @@ class Session:
         self.patient = patient
         self.max_failure_rate = max_failure_rate
         self.advance = advance
-        self.counts = {name: Figures() for name in plans}
+        self.counts = {name: Figures(plan.price) for name, plan in plans.items()}
         self.stopped: ZeloError | None = None
         self.flying: dict[bytes, list[tuple[Desk, Request]]] = {}
 
@@ -72,6 +72,17 @@ class Session:
         if self.stopped and not (self.patient and isinstance(self.stopped, LimitReached)):
             raise self.stopped
         return {desk.name: desk.outcomes() for desk in desks}
+
+    def texts(self, judge: PaidJudge, questions: Questions) -> Iterator[tuple[int, str]]:
+        """(row, text) of what the ledger holds of this judge's answers to these questions. Sends nothing."""
+        assert self.ledger is not None, "a judge that was not planned for"
+        requests = judge.requests(questions)
+        while chunk := list(islice(requests, LOOKED_UP)):
+            known = self.ledger.find([request.key for request in chunk])
+            for request in chunk:
+                if request.key in known:
+                    text = reply_of(known[request.key]).text
+                    yield from ((row, text) for row in request.rows)
 
     async def _ask(self, desks: list[Desk]) -> None:
         assert self.ledger is not None, "a judge that was not planned for"

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -20,7 +21,8 @@ from zelo.errors import BadInput
 from zelo.pools import Pools
 from zelo.progress import progress
 from zelo.records import ANSWERED, DOCUMENT, FINAL, OUTCOME, STATUSES, Outcomes, Questions, starts
-from zelo.store import Table
+from zelo.stages.reasons import REASON, Widest
+from zelo.store import Table, write_parquet
 
 if TYPE_CHECKING:
     from zelo.calls.session import Session
@@ -109,13 +111,21 @@ class Judge:
         writer = pq.ParquetWriter(out / "outcomes.parquet", OUTCOME, compression="zstd")
         queries_left = nullcontext(_silent) if plans else progress("judge", len(pools.query_row), "queries")
         with self.till.open(plans) as session, writer, queries_left as advance:
+            widest = Widest()
             for asked in self._asked(pools, queries, documents):
                 pairs += len(asked.questions) // (self.repeats * (1 + (self.orders == BOTH)))
-                for name, rows in self._judged(asked, earlier, session):
+                swapped = {name: self._swapped(name, asked) for name in self.members}
+                tables = dict(self._judged(asked, swapped, earlier, session))
+                for name, rows in tables.items():
                     writer.write_table(rows)
                     for status, count in _status_counts(rows).items():
                         counts[name][status] += count
+                if self.paid:
+                    widest.add(asked.questions, swapped, list(tables.values()))
                 advance(asked.queries)
+            if self.paid:
+                said = {name: partial(session.texts, member) for name, member in self.paid.items()}
+                write_parquet(widest.reasons(said), REASON, out, "reasons")
         totals = {status: sum(count[status] for count in counts.values()) for status in STATUSES}
         missing = sum(count for status, count in totals.items() if status not in FINAL)
         figures = {"rows": sum(totals.values()), "pairs": pairs, "status": totals, "queries_with_all_pairs": complete}
@@ -177,11 +187,13 @@ class Judge:
         return presentation_order(asked.questions, name, self.seed) if asked.swapped is None else asked.swapped
 
     def _shown(self, name: str, asked: "Asked") -> Questions:
-        return shown(asked.questions, self._swapped(name, asked))
+        return asked.questions.flipped(self._swapped(name, asked))
 
-    def _judged(self, asked: "Asked", earlier: pa.Table | None, session: "Session") -> Iterator[tuple[str, pa.Table]]:
+    def _judged(
+        self, asked: "Asked", swapped: dict[str, np.ndarray], earlier: pa.Table | None, session: "Session"
+    ) -> Iterator[tuple[str, pa.Table]]:
         """(judge, OUTCOME rows) of one batch."""
-        askings = {name: Asking.of(name, asked.questions, self._swapped(name, asked), earlier) for name in self.members}
+        askings = {name: Asking.of(name, asked.questions, swapped[name], earlier) for name in self.members}
         bought = session.ask({name: (member, askings[name].shown) for name, member in self.paid.items()})
         for name, member in self.members.items():
             asking = askings[name]
@@ -230,9 +242,7 @@ class Asking:
     @property
     def shown(self) -> Questions:
         """What is still to be asked, as the judge is to see it."""
-        q, ask = self.questions, self.ask
-        rows = replace(q, query_row=q.query_row[ask], a_row=q.a_row[ask], b_row=q.b_row[ask], repeat=q.repeat[ask])
-        return shown(rows, self.swapped[ask])
+        return self.questions.take(self.ask).flipped(self.swapped[self.ask])
 
     def table(self, outcomes: Outcomes) -> pa.Table:
         """OUTCOME rows of all questions. Raises ValueError when the judge skipped one."""
@@ -282,12 +292,6 @@ def _single(judge: Any, prefix: str) -> Iterator[tuple[str, Any]]:
     """(name, judge) of each judge within an ensemble that asks no others itself; nothing where `judge` is one of these."""
     for key, member in getattr(judge, "members", {}).items():
         yield from _single(member, f"{prefix}{key}/") if hasattr(member, "members") else [(prefix + key, member)]
-
-
-def shown(questions: Questions, swapped: np.ndarray) -> Questions:
-    """The questions with doc_b first where `swapped`."""
-    a = np.where(swapped, questions.b_row, questions.a_row)
-    return replace(questions, a_row=a, b_row=np.where(swapped, questions.a_row, questions.b_row))
 
 
 def presentation_order(questions: Questions, judge: str, seed: int) -> np.ndarray:
