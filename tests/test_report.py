@@ -47,6 +47,7 @@ AGAINST = {
     "zelo-reranker": ["fusion", "dense", "reranker-untuned"],
     "zelo": ["embedding-untuned", "zelo-embedding"],
 }
+FIRST_STAGES = dict.fromkeys(("teacher", "reranker-untuned", "zelo-reranker"), "fusion") | {"zelo": "zelo-embedding"}
 HOSTILE = [
     "<script>alert(1)</script>",
     "</script><img src=x onerror=alert(2)>",
@@ -149,7 +150,7 @@ def metric_rows(values: dict[str, np.ndarray]) -> list[dict[str, Any]]:
         value = float(all_values.mean()) + more
         for baseline in AGAINST.get(system, [""]):
             p = p_value(all_values - values[baseline]) if baseline else None
-            found = "fusion" if system in ("teacher", "reranker-untuned", "zelo-reranker") else system
+            found = FIRST_STAGES.get(system, system)
             rows.append(
                 {
                     **{"system": system, "metric": metric, "split": split, "protocol": "natural", "domain": "pydocs"},
@@ -469,18 +470,30 @@ def test_colours_are_readable(html: str) -> None:
     assert set(re.findall(r"(?:fill|stroke): (#\w+)", html)) == set()  # figures have no colour of their own
 
 
-@pytest.mark.long
-def test_a_browser_shows_it(tmp_path: Path) -> None:
+def browse(html: str, folder: Path) -> "subprocess.CompletedProcess[str]":
+    """What a browser 1180 pixels wide makes of a page: the document on stdout, complaints on stderr."""
     browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if browser is None:
         pytest.skip("no chromium, chromium-browser or google-chrome on this machine")
-    for name, data in (("plain", report()), ("hostile", hostile())):
-        path = tmp_path / f"{name}.html"
-        path.write_text(render(data), encoding="utf-8")
-        flags = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
-        flags += " --disable-component-update --disable-sync --enable-logging=stderr --v=0 --dump-dom"
-        command = [browser, *flags.split(), f"--user-data-dir={tmp_path / 'profile'}", path.as_uri()]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    (folder / "page.html").write_text(html, encoding="utf-8")
+    flags = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
+    flags += " --disable-component-update --disable-sync --enable-logging=stderr --v=0 --dump-dom"
+    flags += " --window-size=1180,900"
+    command = [browser, *flags.split(), f"--user-data-dir={folder / 'profile'}", (folder / "page.html").as_uri()]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+
+
+@pytest.mark.long
+def test_the_leaderboard_fits_a_window_of_1180_pixels(html: str, tmp_path: Path) -> None:
+    measure = "for (const part of document.querySelectorAll('.scroll')) part.id = `beyond-${part.scrollWidth - part.clientWidth}`"
+    page = re.sub("<meta http-equiv=.*?>", "", html).replace("</body>", f"<script>{measure}</script></body>")
+    assert re.findall(r'aria-label="Leaderboard[^>]*id="beyond-(\d+)"', browse(page, tmp_path).stdout)[0] == "0"
+
+
+@pytest.mark.long
+def test_a_browser_shows_it(tmp_path: Path) -> None:
+    for data in (report(), hostile()):
+        done = browse(render(data), tmp_path)
         words = " ".join(Page(done.stdout).words.split())
         assert data.verdicts[0]["text"].removeprefix(data.verdicts[0]["system"]).partition(" (")[0].strip() in words
         assert "CONSOLE" not in done.stderr, done.stderr

@@ -223,7 +223,6 @@ def _boards(metrics: list[dict[str, Any]], main: str) -> list[dict[str, Any]]:
                 "queries": max([row["queries"] or 0 for row in rows], default=0),
                 "scale": Scale.around(ends),
                 "groups": [(group, list(members)) for group, members in groupby(systems, key=lambda row: row["group"])],
-                "reranks": any(system["first_stage"] for system in systems),
                 "tested": any(system["against"] for system in systems),
             }
         )
