@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 from zelo.calls.plan import lines as plan_lines
@@ -37,7 +38,10 @@ def help_text(template: str, conf: Path) -> str:
     for path in sorted(conf.glob("*/*.yaml")):
         groups.setdefault(path.parent.name, []).append(path.stem)
     width = max(map(len, groups)) + 2
-    lines = "\n".join(f"  {group:<{width}}{', '.join(options)}" for group, options in groups.items())
+    lines = "\n".join(
+        fill(f"  {group:<{width}}{', '.join(options)}", 120, subsequent_indent=" " * (width + 2))
+        for group, options in groups.items()
+    )
     return template.replace("$APP_CONFIG_GROUPS", lines).replace("$$", "$")
 
 
