@@ -9,6 +9,8 @@ from zelo.metrics.significance import CELLS
 
 MIN_PAIRS = 10
 """Pairs below which a correlation is not worth a figure."""
+DIGITS = 6
+"""Means of float32 answers are no more exact: what is left of a tie has a sign, and ranks would believe it."""
 MOST_PAIRS = 10_000
 """Of more pairs every n-th is taken: each resample ranks all of them, and the interval is narrow by then."""
 
@@ -23,6 +25,7 @@ def longer_wins(
     which document is called first means nothing.
     """
     columns = np.stack([lean, log_ratio] if given is None else [lean, log_ratio, given])
+    columns = np.round(columns, DIGITS)
     known = np.flatnonzero(~np.isnan(columns).any(axis=0))
     known = known[:: -(-len(known) // MOST_PAIRS) or 1]
     if len(known) < MIN_PAIRS:

@@ -1,5 +1,6 @@
 """What the figures of an audit mean for somebody who is about to spend money, in plain words."""
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
@@ -221,7 +222,7 @@ def percent(share: float) -> str:
 
 
 def dollars(usd: float) -> str:
-    """An amount with two digits that mean something."""
-    if usd >= 100 or usd == 0:
-        return f"${usd:,.0f}"
-    return f"${usd:.2f}" if usd >= 0.1 else f"${usd:.2g}" if usd >= 0.0001 else f"${usd:.1e}"
+    """An amount above 0 with at least two digits that mean something."""
+    if usd >= 0.995:
+        return f"${usd:,.2f}" if usd < 99.5 else f"${usd:,.0f}"
+    return f"${usd:.{1 - math.floor(math.log10(usd) + 1e-9)}f}"

@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from zelo.ranking import rows_of
 from zelo.stages.rate import Graphs
 
 COLUMNS = ["query_id", "doc_a", "doc_b", "query_id_b", "judge", "repeat", "p", "swapped"]
@@ -80,12 +81,12 @@ class Answers:
 
     def nodes(self, query_id: pa.ChunkedArray, doc_id: pa.ChunkedArray) -> np.ndarray:
         """[M] row of doc_id of each (query, document), -1 where none of the pairs has it."""
-        documents = pc.unique(self.doc_id)
+        documents, queries = pa.chunked_array([pc.unique(self.doc_id)]), pa.chunked_array([self.query_id])
         home = np.empty(len(self.doc_id), np.int64)
         home[self.edges] = self.query[:, None]
-        known = home * len(documents) + _places(self.doc_id, documents)
+        known = home * len(documents) + rows_of(pa.chunked_array([self.doc_id]), documents)
         order = np.argsort(known)
-        query, doc = _places(query_id, self.query_id), _places(doc_id, documents)
+        query, doc = rows_of(query_id, queries), rows_of(doc_id, documents)
         wanted = np.where((query >= 0) & (doc >= 0), query * len(documents) + doc, -1)
         place = np.searchsorted(known[order], wanted)
         found = np.append(known[order], -2)[place] == wanted
@@ -126,8 +127,3 @@ class Answers:
             },
             schema=DISAGREEMENT,
         )
-
-
-def _places(column: pa.ChunkedArray | pa.Array, values: pa.Array) -> np.ndarray:
-    """[M] int64, place of each id in `values`, -1 where it is not there."""
-    return pc.fill_null(pc.index_in(column, values), -1).to_numpy(zero_copy_only=False).astype(np.int64)

@@ -89,10 +89,11 @@ class Sample:
         if other is None or name not in other.judges:
             return Measure.none("no document was made to give orders")
         mine = np.flatnonzero(other.judge == other.judges.index(name))
-        a, b = (
-            found.nodes(other.query_id.take(pa.array(other.query)), other.doc_id.take(pa.array(other.edges[:, end])))
-            for end in (0, 1)
+        query, ends = other.query_id.take(pa.array(other.query)), other.doc_id.take(pa.array(other.edges.ravel()))
+        nodes = found.nodes(
+            pa.chunked_array([query.take(pa.array(np.arange(len(ends)) // 2))]), pa.chunked_array([ends])
         )
+        a, b = nodes.reshape(-1, 2).T
         pair = found.pairs(a, b)[other.pair[mine]]
         before = found.by_order()[found.judges.index(name), pair, other.order[mine]]
         gain = np.where(other.turned[mine], other.p[mine] - before, before - other.p[mine])

@@ -102,4 +102,4 @@ def _reasons(table: pa.Table | None) -> dict[tuple[str, ...], list[tuple[bool, s
         if a > b:
             a, b, swapped = b, a, not swapped
         found.setdefault((row["query_id"], a, b, row["judge"]), []).append((swapped, cut(row["text"], TEXT)))
-    return found
+    return {key: list(dict.fromkeys(said)) for key, said in found.items()}

@@ -1,12 +1,11 @@
 """What each judge was asked in a run, how its questions ended, and what the answers cost."""
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
 from zelo.metrics import tally
 from zelo.records import ANSWERED
-from zelo.stages.advice import MIN_ANSWERED
+from zelo.stages.advice import MIN_ANSWERED, dollars
 from zelo.store import Table
 
 
@@ -36,6 +35,7 @@ def view(row: Mapping[str, Any]) -> dict[str, Any]:
         "others": listed(others),
         "faults": listed(calls.get("faults") or {}),
         **{key: f"{calls[key]:,}" if key in calls else "–" for key in ("calls", "from_ledger")},
+        "cut": calls.get("cut", 0),
         "tokens": row["tokens"],
         "usd": "not known" if row["usd_per_preference"] is None and row["tokens"] else money(row["usd"]),
         "each": money(row["usd_per_preference"]) if row["usable"] else "–",
@@ -49,11 +49,5 @@ def listed(counts: Mapping[str, int]) -> str:
 
 
 def money(usd: float | None) -> str:
-    """US dollars with two digits that mean something; nothing known is not nothing paid."""
-    if usd is None or not math.isfinite(usd):
-        return "not known"
-    if usd == 0:
-        return "free"
-    if usd >= 0.995:
-        return f"${usd:,.2f}" if usd < 99.5 else f"${usd:,.0f}"
-    return f"${usd:.{1 - math.floor(math.log10(usd))}f}"
+    """US dollars; nothing known is not nothing paid."""
+    return "not known" if usd is None else dollars(usd) if usd else "free"
