@@ -66,6 +66,7 @@ class Figures:
     usd: float = 0.0  # spent by this run, reservations that stay spent included
     tokens: int = 0
     faults: Counter[str] = field(default_factory=Counter)  # what went wrong, by class, retried or not
+    failed: int = 0  # outcomes of this run that were no answers
     recent: deque[bool] = field(default_factory=lambda: deque(maxlen=WINDOW))  # failed?
 
     def told(self) -> dict[str, Any]:

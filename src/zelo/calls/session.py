@@ -244,6 +244,7 @@ class Session:
     def _judge_failures(self, desk: Desk, failed: bool) -> None:
         recent = self.counts[desk.name].recent
         recent.append(failed)
+        self.counts[desk.name].failed += failed
         if sum(recent) > self.max_failure_rate * WINDOW:
             faults = ", ".join(f"{kind} {count}" for kind, count in self.counts[desk.name].faults.most_common(5))
             self._stop(
@@ -263,7 +264,7 @@ class Session:
         usd = sum(figures.usd for figures in self.counts.values())
         calls = sum(figures.calls for figures in self.counts.values())
         planned = sum(plan.calls for plan in self.plans.values())
-        failed = sum(sum(figures.recent) for figures in self.counts.values())
+        failed = sum(figures.failed for figures in self.counts.values())
         expected = usd / calls * max(planned, calls) if calls else 0.0
         return f"{failed} failed, ${usd:,.2f} spent, ${expected:,.2f} expected"
 

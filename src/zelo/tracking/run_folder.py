@@ -152,8 +152,9 @@ def notes(result: "Result") -> list[str]:
             lines.append(
                 f"{name}: {count} queries have too few candidates for this degree; all their pairs were judged"
             )
+        lines += [f"{name}: {line}" for line in _judged(figures)]
         if table.partial and table.kind == "judge":
-            lines.append(f"{name}: some judgements are missing; the next run asks for those only")
+            lines.append(f"{name}: what failed or was not sent is missing; the next run asks for that only")
         if "first_stage_weight" in figures:
             weight = figures["first_stage_weight"]
             lines.append(
@@ -167,6 +168,23 @@ def notes(result: "Result") -> list[str]:
             )
         if figures.get("absent"):
             lines.append(f"{name}: not in this pipeline and so not measured: {', '.join(figures['absent'])}")
+    return lines
+
+
+def _judged(figures: dict[str, Any]) -> list[str]:
+    """How the questions of each judge ended, where some brought no answer or cost something."""
+    lines = []
+    for judge, facts in figures.get("judges", {}).items():
+        ended = {status: count for status, count in facts["status"].items() if count}
+        line = ", ".join(f"{count:,} {status}" for status, count in ended.items())
+        if facts.get("calls") or facts.get("from_ledger"):
+            line += f"; {facts['from_ledger']:,} from the ledger, {facts['calls']:,} calls, ${facts['usd']:,.2f}"
+        if facts.get("faults"):
+            line += "; on the way: " + ", ".join(f"{kind} {count:,}" for kind, count in facts["faults"].items())
+        if facts.get("cut"):
+            line += f"; {facts['cut']:,} documents were cut"
+        if len(ended) > 1 or ";" in line:
+            lines.append(f"{judge} {line}")
     return lines
 
 
