@@ -315,10 +315,34 @@ def test_the_audit_says_what_was_planted(tables: dict[str, Table], tmp_path: Pat
     assert "same document in both orders in 100 % of 60 pairs" in words["right"]
     assert "A usable preference costs $0.0020." in words["right"]
     assert "mostly timeout" in words["failing"]
-    assert "Leave out circular, coin, failing and position." in words["together"]
+    assert words["together"] == "Only right deserves trust: the others would add noise to it."
     steps = told["cost"]["steps"]
     assert told["cost"]["pairs"] == 3 * QUERIES
     assert [step["usd"] for step in steps] == pytest.approx([0.002 * 3 * QUERIES * n for n in range(1, 6)])
+
+
+def test_advice_on_all_follows_from_advice_on_each() -> None:
+    def on_all(agreement: float, *verdicts: str) -> tuple[str, str]:
+        each = [advice.Advice(f"j{n}", verdict, "") for n, verdict in enumerate(verdicts)]
+        measures = {
+            "alpha_interval": Measure(agreement, agreement - 0.1, agreement + 0.1, 60),
+            "labels": Measure.none(""),
+        }
+        found = advice.on_all(measures, {}, each, "j0")
+        return found.verdict, found.text
+
+    keep, stop = advice.KEEP, advice.STOP
+    assert on_all(0.5, keep, keep)[0] == advice.AVERAGE
+    assert on_all(0.9, keep, keep) == (advice.ONE_IS_ENOUGH, on_all(0.9, keep, keep)[1])
+    assert "j0 alone" in on_all(0.9, keep, keep)[1]
+    assert on_all(0.05, keep, keep)[0] == advice.DO_NOT_AVERAGE
+    assert "Leave out j2." in on_all(0.5, keep, keep, stop)[1]
+    assert on_all(0.5, keep, stop) == (
+        advice.ONE_IS_ENOUGH,
+        "Only j0 deserves trust: the others would add noise to it.",
+    )
+    assert on_all(0.5, stop, stop)[0] == on_all(0.5, stop)[0] == stop
+    assert on_all(0.5, advice.LEAVE)[0] == advice.LEAVE
 
 
 def test_how_far_a_document_that_gives_orders_sways_a_judge(tables: dict[str, Table], tmp_path: Path) -> None:

@@ -85,9 +85,17 @@ def on_all(
     about = "together"
     left_out = [one.about for one in advice if one.verdict in AGAINST]
     without = [f"Leave out {_listed(left_out)}."] if left_out else []
+    if len(left_out) == len(advice):
+        verdict = STOP if any(one.verdict == STOP for one in advice) else LEAVE
+        return Advice(
+            about, verdict, "Nobody here deserves trust: mend a prompt or try another model, then audit again."
+        )
     if len(advice) < 2:
-        text = "There is one judge: what it gets wrong, nobody contradicts. A second one would show it."
-        return Advice(about, UNKNOWN, " ".join([text, *without]))
+        return Advice(
+            about, UNKNOWN, "There is one judge: what it gets wrong, nobody contradicts. A second would show it."
+        )
+    if len(left_out) == len(advice) - 1:
+        return Advice(about, ONE_IS_ENOUGH, f"Only {cheapest} deserves trust: the others would add noise to it.")
     alpha = measures["alpha_interval"]
     if alpha.value is None:
         return Advice(about, UNKNOWN, " ".join([f"Agreement was not measured: {alpha.missing}.", *without]))

@@ -75,7 +75,7 @@ class Audit:
         text = json.dumps(told, indent=1, ensure_ascii=False, allow_nan=False)
         (out / "audit.json").write_text(text + "\n", encoding="utf-8")
         write_parquet(found.disagreements(DISAGREEMENTS, PER_QUERY), DISAGREEMENT, out, "disagreements")
-        return {"rows": len(found.p), "pairs": len(found.edges), "judges": len(found.judges)}
+        return {"rows": len(found.p), "pairs": len(found.edges)}
 
     def _told(self, sample: Sample, outcomes: Table, queries: int, documents: int) -> dict[str, Any]:
         tallies = tally.of_file(outcomes.path / "outcomes.parquet")
