@@ -123,7 +123,7 @@ def audited(
     tables: dict[str, Table], outcomes: pa.Table, out: Path, audit: Audit | None = None, **manifest: Any
 ) -> dict[str, Any]:
     """audit.json of these outcomes."""
-    judge = stored(out, "judge", {"outcomes": outcomes}, **manifest)
+    judge = stored(out, "judge", {"outcomes": outcomes, "widest": outcomes}, **manifest)
     (out / "audit").mkdir(exist_ok=True)
     (audit or stage()).run(tables | {"outcomes": judge}, out / "audit")
     return json.loads((out / "audit" / "audit.json").read_text(), parse_constant=pytest.fail)
@@ -555,7 +555,7 @@ def test_an_ordinary_report_has_judges_and_disagreements_and_no_advice(
     page = Page(render(replace(hostile(tables, tmp_path), audit=None)))
     assert {"Judges", "Disagreements", "Leaderboard"} <= set(re.findall(r"\w+", page.words))
     assert "Advice" not in page.words
-    alone = stored(tmp_path, "alone", {"outcomes": table({"right": right})})
+    alone = stored(tmp_path, "alone", dict.fromkeys(("outcomes", "widest"), table({"right": right})))
     assert disagreements.of_run(alone, None, tables["data"].read("queries"), tables["data"].read("documents")) is None
 
 
@@ -563,18 +563,18 @@ def test_the_widest_disagreements_come_first_and_reasons_know_their_order(
     tables: dict[str, Table], tmp_path: Path
 ) -> None:
     outcomes = table({"right": right, "contrary": lambda *pair: 1 - right(*pair), "tie": lambda *_: 0.5})
-    judged = stored(tmp_path, "judge", {"outcomes": outcomes})
+    judged = stored(tmp_path, "judge", {"outcomes": outcomes, "widest": outcomes})
     said = {"query_id": ["q19"], "doc_a": ["d2"], "doc_b": ["d1"], "judge": ["right"], "swapped": [False]}
     pq.write_table(pa.table(said | {"text": ["because"]}), judged.path / "reasons.parquet")
     found = disagreements.of_run(judged, None, tables["data"].read("queries"), tables["data"].read("documents"))
     assert found is not None
-    spreads = [pair.spread for pair in found.pairs]
+    spreads = [pair.spread for pair in found]
     assert spreads == sorted(spreads, reverse=True)
-    assert len(found.pairs) == disagreements.SHOWN
-    queries = [pair.query_id for pair in found.pairs]
+    assert len(found) == disagreements.SHOWN
+    queries = [pair.query_id for pair in found]
     assert max(map(queries.count, queries)) == disagreements.PER_QUERY
     assert set(queries) == {f"q{n}" for n in range(14, 20)}, "where `right` is surest"
-    for pair in found.pairs:
+    for pair in found:
         assert pair.query == f"question {pair.query_id}"
         p = {opinion.judge: opinion.p for opinion in pair.opinions}
         assert pair.spread == pytest.approx(abs(p["right"] - p["contrary"]))

@@ -18,6 +18,7 @@ from zelo.solvers.thurstone import Thurstone
 from zelo.stages.calibrate import Calibrate
 from zelo.stages.judge import Judge, presentation_order
 from zelo.stages.rate import Graphs, Rate
+from zelo.stages.reasons import KEPT, REASON, Widest
 from zelo.stages.target import Target
 from zelo.store import Store, Table, write_parquet
 
@@ -301,3 +302,29 @@ def test_a_candidate_named_twice_counts_once() -> None:
     pools = Pools.of(candidates, queries, pa.table({"doc_id": ["d0", "d1", "d2"]}))
     assert pools.sizes.tolist() == [1, 2]
     assert pools.doc_row.tolist() == [0, 2, 1]
+
+
+def test_the_widest_questions_of_all_batches_are_kept_with_their_reasons() -> None:
+    draw = np.random.default_rng(5)
+    n, batches = 900, 5
+    queries = pa.table({"query_id": ["q"], "text": ["?"], "split": ["train"]}, schema=QUERY)
+    names = [f"d{row}" for row in range(n + 1)]
+    documents = pa.table({"doc_id": names, "title": [""] * (n + 1), "text": names}, schema=DOCUMENT)
+    widest, spreads = Widest(), []
+    for batch in range(batches):
+        rows = np.arange(n, dtype=np.int32)
+        asked = Questions(queries, documents, np.zeros(n, np.int32), rows, rows + 1, np.full(n, batch, np.int16))
+        one, two = draw.random(n), draw.random(n)
+        one[::7] = np.nan  # a single answer is no disagreement
+        spreads.append(np.where(np.isnan(one), 0.0, np.abs(one - two)))
+        tables = [
+            pa.table({"p": pa.array(p, from_pandas=True), "repeat": asked.repeat, "row": rows}) for p in (one, two)
+        ]
+        widest.add(asked, {"one": np.zeros(n, bool), "two": np.ones(n, bool)}, tables)
+    kept = np.concatenate([spreads[batch][table["row"]] for batch, (table, _) in enumerate(widest.outcomes)])
+    assert np.sort(kept)[-KEPT:] == pytest.approx(np.sort(np.concatenate(spreads))[-KEPT:])
+    assert len(kept) <= 4 * KEPT
+    said = widest.reasons({"two": lambda questions: enumerate(questions.texts_a())})
+    assert said.schema.equals(REASON)
+    assert len(said) == len(kept)
+    assert said["text"].equals(said["doc_b"]), "it saw the second document first"

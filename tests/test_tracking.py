@@ -145,7 +145,12 @@ def result(tmp_path: Path) -> Result:
             {"qrels.parquet": qrels},
             notes=["dropped 2 judgements of documents that this Python lacks"],
         ),
-        "judge": table(store, "judge", {"outcomes.parquet": plain(OUTCOME, **outcome)}, queries_with_all_pairs=1),
+        "judge": table(
+            store,
+            "judge",
+            dict.fromkeys(("outcomes.parquet", "widest.parquet"), plain(OUTCOME, **outcome)),
+            queries_with_all_pairs=1,
+        ),
         "rate": table(
             store, "rate", {"ratings.parquet": plain(RATING, **ratings, offset=[0.0, 0.0], scale=[1.0, 1.0])}
         ),

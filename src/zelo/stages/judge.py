@@ -120,9 +120,9 @@ class Judge:
                     writer.write_table(rows)
                     for status, count in _status_counts(rows).items():
                         counts[name][status] += count
-                if self.paid:
-                    widest.add(asked.questions, swapped, list(tables.values()))
+                widest.add(asked.questions, swapped, list(tables.values()))
                 advance(asked.queries)
+            write_parquet(widest.table(), OUTCOME, out, "widest")
             if self.paid:
                 said = {name: partial(session.texts, member) for name, member in self.paid.items()}
                 write_parquet(widest.reasons(said), REASON, out, "reasons")

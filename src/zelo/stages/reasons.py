@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from zelo.records import Questions
+from zelo.records import OUTCOME, Questions
 
 REASON = pa.schema(
     [
@@ -29,6 +29,7 @@ class Widest:
     questions: list[tuple[Questions, Mapping[str, np.ndarray]]] = field(
         default_factory=list
     )  # with `swapped` per judge
+    outcomes: list[list[pa.Table]] = field(default_factory=list)  # OUTCOME rows of each judge about them
     spread: list[np.ndarray] = field(default_factory=list)
 
     def add(self, questions: Questions, swapped: Mapping[str, np.ndarray], tables: list[pa.Table]) -> None:
@@ -36,22 +37,26 @@ class Widest:
         p = np.stack([table["p"].to_numpy().astype(np.float64) for table in tables])
         known = ~np.isnan(p)
         spread = np.where(known, p, -np.inf).max(axis=0) - np.where(known, p, np.inf).min(axis=0)
-        spread = np.where(known.any(axis=0), spread, -1.0)
-        rows = np.sort(np.argsort(-spread, kind="stable")[:KEPT])
-        self.questions.append((questions.take(rows), {name: column[rows] for name, column in swapped.items()}))
-        self.spread.append(spread[rows])
-        self._cut()
+        self.questions.append((questions, swapped))
+        self.outcomes.append(tables)
+        self.spread.append(np.where(known.any(axis=0), spread, -1.0))
+        self._keep([np.sort(np.argsort(-one, kind="stable")[:KEPT]) for one in self.spread])
+        if sum(map(len, self.spread)) > 4 * KEPT:
+            least = np.sort(np.concatenate(self.spread))[-KEPT]
+            self._keep([np.flatnonzero(one >= least)[:KEPT] for one in self.spread])
 
-    def _cut(self) -> None:
-        if sum(map(len, self.spread)) <= 4 * KEPT:
-            return
-        least = np.sort(np.concatenate(self.spread))[-KEPT]
-        kept = [(np.flatnonzero(spread >= least), place) for place, spread in enumerate(self.spread)]
-        self.questions = [
-            (self.questions[n][0].take(rows), {name: of[rows] for name, of in self.questions[n][1].items()})
-            for rows, n in kept
-        ]
-        self.spread = [self.spread[n][rows] for rows, n in kept]
+    def _keep(self, rows: list[np.ndarray]) -> None:
+        """rows: of each batch, by position."""
+        for n, kept in enumerate(rows):
+            questions, swapped = self.questions[n]
+            if len(kept) < len(questions):
+                self.questions[n] = questions.take(kept), {name: column[kept] for name, column in swapped.items()}
+                self.outcomes[n] = [table.take(kept) for table in self.outcomes[n]]
+                self.spread[n] = self.spread[n][kept]
+
+    def table(self) -> pa.Table:
+        """OUTCOME rows of all judges about these questions."""
+        return pa.concat_tables([OUTCOME.empty_table(), *(table for tables in self.outcomes for table in tables)])
 
     def reasons(self, said: Mapping[str, Callable[[Questions], Iterator[tuple[int, str]]]]) -> pa.Table:
         """REASON rows. said: judge -> (row, text) of what it answered to questions as it saw them."""

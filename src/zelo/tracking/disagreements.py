@@ -4,14 +4,12 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from zelo.stages.answers import COLUMNS, Answers
 from zelo.store import Table
 from zelo.tracking.ladders import cut
 
 SHOWN, PER_QUERY = 12, 2  # pairs on the page, and of one query
-LOOKED_AT = 2_000_000  # outcomes; of a larger table the first queries
 TEXT = 1200  # characters of a document, and of a judge's reasons
 
 
@@ -35,33 +33,15 @@ class Disagreement:
     opinions: list[Opinion]
 
 
-@dataclass(frozen=True)
-class Disagreements:
-    """The pairs to show, the widest first, and what was not looked at, in words."""
-
-    pairs: list[Disagreement]
-    note: str = ""
-
-
-def of_run(judged: Table, rows: pa.Table | None, queries: pa.Table, documents: pa.Table) -> Disagreements | None:
+def of_run(judged: Table, rows: pa.Table | None, queries: pa.Table, documents: pa.Table) -> list[Disagreement] | None:
     """Of a judge stage's table; None where a single judge answered. rows: DISAGREEMENT, if they were chosen before."""
-    found, note = _answers(judged)
+    found = Answers.of(judged.read("widest", COLUMNS))
     if len(found.judges) < 2:
         return None
     if rows is None:
         rows = found.disagreements(SHOWN, PER_QUERY)
     reasons = judged.read("reasons") if (judged.path / "reasons.parquet").is_file() else None
-    return Disagreements(disagreements(rows, queries, documents, reasons), note)
-
-
-def _answers(judged: Table) -> tuple[Answers, str]:
-    """The answers that are looked at, and what is not, in words."""
-    with pq.ParquetFile(judged.path / "outcomes.parquet") as file:
-        sizes = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
-        groups = [group for group in range(len(sizes)) if sum(sizes[:group]) < LOOKED_AT]
-        found = Answers.of(file.read_row_groups(groups, COLUMNS))
-    whole = len(groups) == len(sizes)
-    return found, "" if whole else f"Looked for among the first {len(found.query_id):,} queries only."
+    return disagreements(rows, queries, documents, reasons)
 
 
 def disagreements(

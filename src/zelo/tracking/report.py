@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 from zelo.records import TEST
 from zelo.tracking import audit_page, judge_costs, plots
-from zelo.tracking.disagreements import Disagreements
+from zelo.tracking.disagreements import Disagreement
 from zelo.tracking.ladders import Ladder, Rung, cut
 from zelo.tracking.plots import Scale
 
@@ -59,7 +59,7 @@ class ReportData:
     query_texts: dict[str, str] = field(default_factory=dict)
     audit: dict[str, Any] | None = None
     judges: list[dict[str, Any]] = field(default_factory=list)
-    disagreements: Disagreements | None = None
+    disagreements: list[Disagreement] | None = None
 
 
 def render(data: ReportData) -> str:
