@@ -9,16 +9,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
+from zelo.auditing.reasons import KEPT, REASON, Widest
 from zelo.calls.till import Till
 from zelo.errors import BadInput
 from zelo.graphs.random_cycles import RandomCycles
+from zelo.outcomes import Graphs
 from zelo.pools import Pools
 from zelo.records import ANSWERED, CANDIDATE, DOCUMENT, EXAMPLE, QUERY, STATUSES, Outcomes, Questions
 from zelo.solvers.thurstone import Thurstone
 from zelo.stages.calibrate import Calibrate
 from zelo.stages.judge import Judge, presentation_order
-from zelo.stages.rate import Graphs, Rate
-from zelo.stages.reasons import KEPT, REASON, Widest
+from zelo.stages.rate import Rate
 from zelo.stages.target import Target
 from zelo.store import Store, Table, write_parquet
 

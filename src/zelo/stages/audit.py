@@ -11,14 +11,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from zelo import protocols
+from zelo.auditing import answers
+from zelo.auditing.advice import AGAINST, Advice, on_all, on_judge
+from zelo.auditing.answers import DISAGREEMENT, Answers
+from zelo.auditing.known import grades_apart, people
+from zelo.auditing.sample import Sample
 from zelo.errors import BadInput
 from zelo.metrics import tally
 from zelo.metrics.measure import Measure, Resampling
-from zelo.stages import answers
-from zelo.stages.advice import AGAINST, Advice, on_all, on_judge
-from zelo.stages.answers import DISAGREEMENT, Answers
-from zelo.stages.known import grades_apart, people
-from zelo.stages.sample import Sample
 from zelo.store import Table, hash_file, write_parquet
 
 DISAGREEMENTS, PER_QUERY = 100, 2  # pairs kept for the page, and of one query

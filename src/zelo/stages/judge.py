@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from zelo import protocols
+from zelo.auditing.reasons import REASON, Widest
 from zelo.calls.plan import Plan
 from zelo.calls.till import Till
 from zelo.content_hash import content_seed, id_hashes, mixed
@@ -21,7 +22,6 @@ from zelo.errors import BadInput
 from zelo.pools import Pools
 from zelo.progress import progress
 from zelo.records import ANSWERED, DOCUMENT, FINAL, OUTCOME, STATUSES, Outcomes, Questions, starts
-from zelo.stages.reasons import REASON, Widest
 from zelo.store import Table, write_parquet
 
 if TYPE_CHECKING:

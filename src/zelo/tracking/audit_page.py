@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
-from zelo.stages.advice import AVERAGE, DO_NOT_AVERAGE, KEEP, LEAVE, STOP
+from zelo.auditing.advice import AVERAGE, DO_NOT_AVERAGE, KEEP, LEAVE, STOP
 from zelo.tracking import plots
 from zelo.tracking.judge_costs import listed, money
 

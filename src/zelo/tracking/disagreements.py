@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from zelo.stages.answers import COLUMNS, Answers
+from zelo.auditing.answers import COLUMNS, Answers
 from zelo.store import Table
 from zelo.tracking.ladders import cut
 

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
+from zelo.auditing.advice import MIN_ANSWERED, dollars
 from zelo.metrics import tally
 from zelo.records import ANSWERED
-from zelo.stages.advice import MIN_ANSWERED, dollars
 from zelo.store import Table
 
 

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from zelo.auditing.answers import Answers
+from zelo.auditing.known import Known
 from zelo.metrics import judging
 from zelo.metrics.length_bias import longer_wins
 from zelo.metrics.measure import Measure, Resampling
 from zelo.metrics.reliability import INTERVAL, NOMINAL, agreement_of_preferences
-from zelo.stages.answers import Answers
-from zelo.stages.known import Known
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from zelo.outcomes import Graphs
 from zelo.ranking import rows_of
-from zelo.stages.rate import Graphs
 
 COLUMNS = ["query_id", "doc_a", "doc_b", "query_id_b", "judge", "repeat", "p", "swapped"]
 """What is read of OUTCOME."""

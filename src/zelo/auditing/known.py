@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from zelo.auditing.answers import Answers
 from zelo.errors import BadInput
 from zelo.judges.human import Human
 from zelo.records import TEST, Questions
-from zelo.stages.answers import Answers
 from zelo.store import Table
 
 PREFERENCE = ("query_id", "doc_a", "doc_b", "p")  # columns of a file of human preferences
