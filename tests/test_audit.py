@@ -19,6 +19,7 @@ from scipy.stats import spearmanr
 
 from test_report import HOSTILE, Page
 from zelo import pipeline
+from zelo.auditing import advice
 from zelo.auditing.answers import Answers
 from zelo.errors import BadInput
 from zelo.graphs.random_cycles import RandomCycles
@@ -29,7 +30,6 @@ from zelo.metrics.reliability import INTERVAL, NOMINAL, agreement_of_preferences
 from zelo.metrics.tally import Tally, tally
 from zelo.places import config_folder
 from zelo.records import ANSWERED, DOCUMENT, OUTCOME, QREL, QUERY
-from zelo.stages import advice
 from zelo.stages.audit import Audit
 from zelo.store import Store, Table, write_parquet
 from zelo.tracking import disagreements, judge_costs
