@@ -69,9 +69,14 @@ class Session:
                 asyncio.run(self._ask(desks))
             except BaseExceptionGroup as group:
                 raise _first(group) from group
-        if self.stopped and not (self.patient and isinstance(self.stopped, LimitReached)):
+        if self.stopped and not self._goes_on:
             raise self.stopped
         return {desk.name: desk.outcomes() for desk in desks}
+
+    @property
+    def _goes_on(self) -> bool:
+        """Whether the ledger is still asked once nothing more is sent."""
+        return self.patient and isinstance(self.stopped, LimitReached)
 
     def texts(self, judge: PaidJudge, questions: Questions) -> Iterator[tuple[int, str]]:
         """(row, text) of what the ledger holds of this judge's answers to these questions. Sends nothing."""
@@ -117,6 +122,8 @@ class Session:
     async def _unanswered(self, desk: Desk) -> AsyncIterator[Request]:
         requests = desk.judge.requests(desk.questions)
         while chunk := list(islice(requests, LOOKED_UP)):
+            if self.stopped and not self._goes_on:
+                return
             known = await self.journal.find([request.key for request in chunk])
             for request in chunk:
                 if request.key in known:
@@ -221,25 +228,25 @@ class Session:
 
     def _land(self, request: Request, outcome: Entry | str | None) -> None:
         """Gives an outcome, or FAILED, or None (unsent), to every question that this request was for."""
-        for desk, twin in self.flying.pop(request.key):
+        for place, (desk, twin) in enumerate(self.flying.pop(request.key)):
             if isinstance(outcome, Entry):
-                self._read(desk, twin, outcome)
-            else:
-                if outcome == FAILED:
-                    desk.put(twin, Reading(FAILED), 0, 0.0)
-                    self._judge_failures(desk, failed=True)
-                self.advance(len(twin.rows), self._note())
+                reading = self._put(desk, twin, outcome, bought=place == 0)
+                self._judge_failures(desk, failed=reading.status != ANSWERED)
+            elif outcome == FAILED:
+                desk.put(twin, Reading(FAILED), 0, 0.0)
+                self._judge_failures(desk, failed=True)
+            self.advance(len(twin.rows), self._note())
 
     def _recall(self, desk: Desk, request: Request, entry: Entry) -> None:
         self.counts[desk.name].from_ledger += 1
-        desk.put(request, desk.judge.read(request, reply_of(entry)), entry.tokens_in + entry.tokens_out, entry.usd)
+        self._put(desk, request, entry, bought=True)
         self.advance(len(request.rows), self._note())
 
-    def _read(self, desk: Desk, request: Request, entry: Entry) -> None:
+    def _put(self, desk: Desk, request: Request, entry: Entry, bought: bool) -> Reading:
+        """bought: this request, not a twin with the same texts, is what the answer was paid for."""
         reading = desk.judge.read(request, reply_of(entry))
-        desk.put(request, reading, entry.tokens_in + entry.tokens_out, entry.usd)
-        self._judge_failures(desk, failed=reading.status != ANSWERED)
-        self.advance(len(request.rows), self._note())
+        desk.put(request, reading, bought * (entry.tokens_in + entry.tokens_out), bought * entry.usd)
+        return reading
 
     def _judge_failures(self, desk: Desk, failed: bool) -> None:
         recent = self.counts[desk.name].recent
