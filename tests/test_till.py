@@ -1,9 +1,12 @@
 """Money: caps, the ledger, failures and what a run says about them, over real HTTP to a server that misbehaves on demand."""
 
+import asyncio
 import os
 import random
+import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -15,7 +18,8 @@ import pyarrow as pa
 import pytest
 
 from fake_server import TOKENS_OUT, FakeServer, Seen
-from zelo.calls.ledger import FILE, LIFETIME, Ledger
+from zelo.calls.journal import Journal
+from zelo.calls.ledger import FILE, LIFETIME, Caps, Entry, Ledger, Reserve, Settle
 from zelo.calls.plan import lines
 from zelo.calls.request import Endpoint, Reading, Reply, Request, key_of
 from zelo.calls.till import Till
@@ -205,6 +209,85 @@ def test_a_plan_says_what_is_not_known_and_sends_nothing() -> None:
         with pytest.raises(BadInput, match="one call may cost"):
             ask(till(usd=1e-6), Judge(endpoint(server)), questions(25))
         assert len(server.seen) == 20
+
+
+def test_at_a_cap_the_end_comes_at_once_however_slow_the_pace() -> None:
+    with FakeServer() as server:
+        slow = Judge(endpoint(server, requests_per_minute=60))
+        start = time.monotonic()
+        with pytest.raises(LimitReached):
+            ask(till(usd=None, calls=2), slow, questions(100))
+        assert time.monotonic() - start < 6
+
+
+def test_the_cap_of_one_judge_stops_no_other() -> None:
+    with FakeServer() as server:
+        paid = Judge(endpoint(server, model="dear"), "paid")
+        free = Judge(endpoint(server, input_price=None, output_price=None, concurrency=2), "free")
+        for caps, bought in ((till(usd=0.05, on_limit="continue"), 1), (till(usd=None, on_limit="continue"), 0)):
+            start = 1000 * bought
+            asked = {"paid": (paid, questions(60, start)), "free": (free, questions(60, start))}
+            plans = caps.plans({name: (judge, [of]) for name, (judge, of) in asked.items()})
+            with caps.open(plans) as session:
+                outcomes = session.ask(asked)
+            assert outcomes["free"].status.to_pylist() == [ANSWERED] * 60
+            answered = outcomes["paid"].status.to_pylist().count(ANSWERED)
+            assert (answered > 0) == bool(bought)
+            assert outcomes["paid"].status.to_pylist().count("unsent") == 60 - answered > 0
+
+
+def test_room_that_a_killed_run_held_does_not_keep_another_waiting(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    holder = """
+import os, sys, time
+from pathlib import Path
+from zelo.calls.ledger import Caps, Ledger, Reserve
+ledger = Ledger(Path(sys.argv[1]))
+ledger.write([Reserve(b"k" * 16, "p", "m", "judge", 0, 10, 0.5, Caps("other"))])
+print("held", flush=True)
+time.sleep(60)
+"""
+    home.mkdir(parents=True)
+    process = subprocess.Popen([sys.executable, "-c", holder, str(home / FILE)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    threading.Timer(1.0, process.kill).start()
+    with FakeServer() as server, pytest.raises(LimitReached, match=r"budget\.lifetime_usd"):
+        ask(till(usd=None, lifetime_usd=0.502), Judge(endpoint(server)), questions(10))
+
+
+def test_answers_that_have_come_are_written_when_the_loop_ends(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cancelled while the ledger is slow, and while another process has it locked."""
+    home.mkdir(parents=True)
+    monkeypatch.setattr("zelo.calls.journal.PAUSE", 0.1)
+    with Ledger(home / FILE, patience=0.2) as ledger:
+        caps = Caps("c")
+        keys = [bytes([n]) * 16 for n in range(3)]
+        calls = ledger.write([Reserve(key, "p", "m", "judge", 0, 1, 0.0, caps) for key in keys])
+        entries = [Entry(key, "p", "m", "judge", 0, ANSWERED, "{}", 1, 1, 0.0, 0.0, 0.0) for key in keys]
+
+        def slow(*_: object) -> dict[bytes, Entry]:
+            time.sleep(0.3)
+            return {}
+
+        async def work() -> None:
+            async with Journal(ledger) as journal:
+                looking = asyncio.create_task(journal.run(slow))
+                settling = [
+                    asyncio.create_task(journal.do(Settle(call.call, entry)))  # pyright: ignore
+                    for call, entry in zip(calls, entries, strict=True)
+                ]
+                unsent = asyncio.create_task(journal.do(Reserve(b"z" * 16, "p", "m", "judge", 0, 1, 0.0, caps)))
+                await asyncio.sleep(0.1)
+                for task in (looking, unsent, *settling):
+                    task.cancel()
+                await asyncio.sleep(0)
+
+        blocker = sqlite3.connect(home / FILE, isolation_level=None, check_same_thread=False)
+        blocker.execute("BEGIN IMMEDIATE")
+        threading.Timer(0.8, blocker.rollback).start()
+        asyncio.run(work())
+        assert set(ledger.find(keys)) == set(keys)
+        assert ledger.spent("c").open_calls == 0
 
 
 @pytest.mark.long

@@ -63,6 +63,10 @@ class Client:
         """Calls that may be under way at once at this moment."""
         return int(self._pace.limit)
 
+    def let_go(self) -> None:
+        """Nobody waits for a turn any more: nothing more will be sent."""
+        self._pace.let_go()
+
     async def attempt(self, request: Request) -> Reply | Fault:
         """Waits for its turn and sends once."""
         async with self.turn(request) as send:

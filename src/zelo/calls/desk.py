@@ -66,10 +66,18 @@ class Figures:
     usd: float = 0.0  # spent by this run, reservations that stay spent included
     tokens: int = 0
     faults: Counter[str] = field(default_factory=Counter)  # what went wrong, by class, retried or not
-    failed: int = 0  # outcomes of this run that were no answers
+    statuses: Counter[str] = field(default_factory=Counter)  # how what this run asked for has ended
     recent: deque[bool] = field(default_factory=lambda: deque(maxlen=WINDOW))  # failed?
 
     def told(self) -> dict[str, Any]:
         """For a manifest."""
         names = ("price", "from_ledger", "calls", "retries", "usd", "tokens")
         return {name: getattr(self, name) for name in names} | {"faults": dict(self.faults)}
+
+    def ended(self) -> str:
+        """How the questions ended and what went wrong on the way, in words."""
+        parts = [", ".join(f"{count:,} {status}" for status, count in self.statuses.most_common())]
+        parts += ["on the way: " + ", ".join(f"{kind} {count:,}" for kind, count in self.faults.most_common(5))] * bool(
+            self.faults
+        )
+        return "; ".join(filter(None, parts))

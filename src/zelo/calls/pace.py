@@ -5,6 +5,7 @@ import math
 from collections import deque
 
 MINUTE = 60.0  # seconds
+NO_LIMIT = 1 << 30
 SMOOTHING = 0.1  # weight of the newest call in the running share of the worst case that a call turns out to need
 
 
@@ -58,6 +59,12 @@ class Pace:
         """Leaves no timer behind."""
         if self._timer is not None:
             self._timer.cancel()
+
+    def let_go(self) -> None:
+        """Lets everybody who waits pass at once, and whoever comes."""
+        self.most, self.limit, self._closed_until = NO_LIMIT, float(NO_LIMIT), -math.inf
+        self._requests = self._tokens = None
+        self._admit()
 
     async def enter(self, worst: int) -> float:
         """Returns when a call of at most `worst` tokens may start; the tokens that it was counted as, for `leave`."""

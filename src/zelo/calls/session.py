@@ -1,7 +1,9 @@
 """Asks the judges of one stage over the network, each answer on disk before the next thing happens."""
 
 import asyncio
+import contextlib
 import json
+import sys
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from itertools import islice
@@ -10,7 +12,7 @@ from typing import Any
 from zelo.calls.client import Client
 from zelo.calls.desk import WINDOW, Desk, Figures
 from zelo.calls.journal import Journal
-from zelo.calls.ledger import Busy, Caps, Entry, Granted, Ledger, Lose, NoRoom, Release, Reserve, Settle
+from zelo.calls.ledger import Busy, Caps, Entry, Granted, Ledger, Lose, Lost, NoRoom, Release, Reserve, Settle
 from zelo.calls.plan import LOOKED_UP, Plan
 from zelo.calls.request import Endpoint, Reading, Reply, Request
 from zelo.calls.wire import Fault
@@ -36,12 +38,12 @@ class Session:
         self,
         ledger: Ledger | None,
         plans: Mapping[str, Plan],
-        caps: Caps,
+        caps: Mapping[str, Caps],
         patient: bool,
         max_failure_rate: float,
         advance: Advance,
     ) -> None:
-        """patient: at a cap, go on with what there is. max_failure_rate: of a judge's last 200 outcomes."""
+        """caps: of each judge. patient: at a cap, go on with what there is. max_failure_rate: of a judge's last 200 outcomes."""
         self.ledger = ledger
         self.plans = plans
         self.caps = caps
@@ -49,7 +51,8 @@ class Session:
         self.max_failure_rate = max_failure_rate
         self.advance = advance
         self.counts = {name: Figures(plan.price) for name, plan in plans.items()}
-        self.stopped: ZeloError | None = None
+        self.stopped: ZeloError | None = None  # nobody is asked any more
+        self.spent: dict[str, LimitReached] = {}  # these judges are not, and the ledger answers what it can
         self.flying: dict[bytes, list[tuple[Desk, Request]]] = {}
 
     @property
@@ -69,14 +72,13 @@ class Session:
                 asyncio.run(self._ask(desks))
             except BaseExceptionGroup as group:
                 raise _first(group) from group
-        if self.stopped and not self._goes_on:
+        if self.stopped:
             raise self.stopped
         return {desk.name: desk.outcomes() for desk in desks}
 
-    @property
-    def _goes_on(self) -> bool:
-        """Whether the ledger is still asked once nothing more is sent."""
-        return self.patient and isinstance(self.stopped, LimitReached)
+    def _over(self, desk: Desk) -> bool:
+        """Whether nothing more is sent to this judge."""
+        return self.stopped is not None or desk.name in self.spent
 
     def texts(self, judge: PaidJudge, questions: Questions) -> Iterator[tuple[int, str]]:
         """(row, text) of what the ledger holds of this judge's answers to these questions. Sends nothing."""
@@ -89,9 +91,19 @@ class Session:
                     text = reply_of(known[request.key]).text
                     yield from ((row, text) for row in request.rows)
 
+    def tell(self) -> None:
+        """What each judge came to so far, one line each: for a run that ends early."""
+        for name, counts in self.counts.items():
+            if counts.statuses or counts.calls:
+                line = (
+                    f"{counts.ended() or 'no answer'}; {counts.from_ledger:,} from the ledger, {counts.calls:,} calls"
+                )
+                print(f"judge {name}: {line}, ${counts.usd:,.2f}; every answer is in the ledger", file=sys.stderr)
+
     async def _ask(self, desks: list[Desk]) -> None:
         assert self.ledger is not None, "a judge that was not planned for"
-        self.tight, self.room = asyncio.Lock(), asyncio.Event()
+        self.tight, self.room, self.halted = asyncio.Lock(), asyncio.Event(), asyncio.Event()
+        self.clients: dict[str, Client] = {}
         async with Journal(self.ledger) as self.journal:
             async with asyncio.TaskGroup() as group:
                 for desk in desks:
@@ -106,6 +118,7 @@ class Session:
         workers = desk.judge.endpoint.concurrency
         queue: asyncio.Queue[Request | None] = asyncio.Queue(2 * workers)
         async with Client(desk.judge.endpoint) as client, asyncio.TaskGroup() as group:
+            self.clients[desk.name] = client
 
             async def work() -> None:
                 while (request := await queue.get()) is not None:
@@ -122,14 +135,14 @@ class Session:
     async def _unanswered(self, desk: Desk) -> AsyncIterator[Request]:
         requests = desk.judge.requests(desk.questions)
         while chunk := list(islice(requests, LOOKED_UP)):
-            if self.stopped and not self._goes_on:
+            if self.stopped:
                 return
             known = await self.journal.find([request.key for request in chunk])
             for request in chunk:
                 if request.key in known:
                     self._recall(desk, request, known[request.key])
-                elif self.stopped:
-                    self.advance(len(request.rows), "")
+                elif self._over(desk):
+                    continue
                 elif request.key in self.flying:  # two pairs with the same texts: one call
                     self.flying[request.key].append((desk, request))
                 else:
@@ -139,7 +152,7 @@ class Session:
     async def _call(self, desk: Desk, client: Client, request: Request) -> None:
         """Attempts until there is an outcome. Room is reserved for each attempt, and in its turn, so that none lies idle."""
         tries, waited = 0, 0.0
-        while True:
+        while not self._over(desk):
             async with client.turn(request) as send:
                 grant = await self._grant(desk, request)
                 if not isinstance(grant, Granted):
@@ -148,12 +161,18 @@ class Session:
                 if isinstance(result, Reply):
                     return self._land(request, await self._settle(desk, request, grant, result))
                 await self._give_up(desk, request, grant, result)
-            pause = None if self.stopped else client.pause(result, tries, waited)
+            pause = client.pause(result, tries, waited)
             if pause is None:
                 return self._land(request, None if result.stop else FAILED)
             tries, waited = tries + 1, waited + pause
             self.counts[desk.name].retries += 1
-            await asyncio.sleep(pause)
+            await self._sleep(pause)
+        return self._land(request, None)
+
+    async def _sleep(self, seconds: float) -> None:
+        """Unless everything is stopped meanwhile."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.halted.wait(), seconds)
 
     async def _give_up(self, desk: Desk, request: Request, grant: Granted, fault: Fault) -> None:
         counts = self.counts[desk.name]
@@ -163,34 +182,33 @@ class Session:
         await self.journal.do(Lose(grant.call, fault.kind) if fault.billed else Release(grant.call))
         self.room.set()
         if fault.stop is not None:
-            self._stop(fault.stop)
+            self._stop(desk, fault.stop)
 
     async def _grant(self, desk: Desk, request: Request) -> "Granted | Entry | None":
-        """Leave to send, or the answer that another process has got meanwhile, or None: there is no room and none will come."""
+        """Leave to send, or the answer that another process has got meanwhile, or None: no room, and none will come."""
         endpoint = desk.judge.endpoint
-        tokens = request.tokens_in + request.tokens_out
         reserve = Reserve(
             request.key,
             endpoint.provider,
             endpoint.model,
-            "judge",
+            KIND,
             request.repeat,
-            tokens,
+            request.tokens_in + request.tokens_out,
             self._worst(desk, request),
-            self.caps,
+            self.caps[desk.name],
         )
-        while not self.stopped:
+        while not self._over(desk):
             result = await self.journal.do(reserve)
             if isinstance(result, NoRoom):
                 async with self.tight:  # one at a time waits for room, or all would ask again at every answer
-                    result = await self._room(reserve)
+                    result = await self._room(desk, reserve)
             if not isinstance(result, Busy):
                 return result
-            await asyncio.sleep(POLL)
+            await self._sleep(POLL)
         return None
 
-    async def _room(self, reserve: Reserve) -> "Granted | Entry | Busy | None":
-        while not self.stopped:
+    async def _room(self, desk: Desk, reserve: Reserve) -> "Granted | Entry | Busy | None":
+        while not self._over(desk):
             self.room.clear()
             result = await self.journal.do(reserve)
             if not isinstance(result, NoRoom):
@@ -199,12 +217,13 @@ class Session:
                 advice = (
                     f"raise budget.{result.cap} and run again, or set on_limit=continue to go on with what there is"
                 )
-                self._stop(LimitReached(f"budget.{result.cap}: {result}. Every answer is kept: {advice}."))
+                self._stop(desk, LimitReached(f"budget.{result.cap}: {result}. Every answer is kept: {advice}."))
                 return None
             try:
                 await asyncio.wait_for(self.room.wait(), POLL)
-            except TimeoutError:
-                continue
+            except TimeoutError:  # whoever else holds room may have been killed
+                assert self.ledger is not None
+                tell_lost(await self.journal.run(self.ledger.abandoned))
         return None
 
     async def _settle(self, desk: Desk, request: Request, grant: Granted, reply: Reply) -> Entry:
@@ -231,11 +250,12 @@ class Session:
         for place, (desk, twin) in enumerate(self.flying.pop(request.key)):
             if isinstance(outcome, Entry):
                 reading = self._put(desk, twin, outcome, bought=place == 0)
-                self._judge_failures(desk, failed=reading.status != ANSWERED)
+                self._judge_failures(desk, reading.status)
             elif outcome == FAILED:
                 desk.put(twin, Reading(FAILED), 0, 0.0)
-                self._judge_failures(desk, failed=True)
-            self.advance(len(twin.rows), self._note())
+                self._judge_failures(desk, FAILED)
+            if outcome is not None:
+                self.advance(len(twin.rows), self._note())
 
     def _recall(self, desk: Desk, request: Request, entry: Entry) -> None:
         self.counts[desk.name].from_ledger += 1
@@ -248,22 +268,29 @@ class Session:
         desk.put(request, reading, bought * (entry.tokens_in + entry.tokens_out), bought * entry.usd)
         return reading
 
-    def _judge_failures(self, desk: Desk, failed: bool) -> None:
-        recent = self.counts[desk.name].recent
-        recent.append(failed)
-        self.counts[desk.name].failed += failed
-        if sum(recent) > self.max_failure_rate * WINDOW:
-            faults = ", ".join(f"{kind} {count}" for kind, count in self.counts[desk.name].faults.most_common(5))
-            self._stop(
-                TooManyFailures(
-                    f"judge {desk.name}: {sum(recent)} of its last {len(recent)} outcomes were no answers"
-                    f" ({faults or 'unreadable'}), above max_failure_rate={self.max_failure_rate} of {WINDOW}. Every answer is"
-                    " kept. Look at pipeline=audit, mend the judge, or raise max_failure_rate."
-                )
+    def _judge_failures(self, desk: Desk, status: str) -> None:
+        counts = self.counts[desk.name]
+        counts.recent.append(status != ANSWERED)
+        counts.statuses[status] += 1
+        most = self.max_failure_rate * min(WINDOW, self.plans[desk.name].pairs)
+        if sum(counts.recent) > most:
+            error = TooManyFailures(
+                f"judge {desk.name}: {sum(counts.recent)} of its last {len(counts.recent)} outcomes were no answers"
+                f" ({counts.ended()}), above max_failure_rate={self.max_failure_rate}. Every answer is kept. Look at"
+                " pipeline=audit, mend the judge, or raise max_failure_rate."
             )
+            self._stop(desk, error)
 
-    def _stop(self, error: ZeloError) -> None:
-        self.stopped = self.stopped or error
+    def _stop(self, desk: Desk, error: ZeloError) -> None:
+        """Sends nothing more: to anybody, or at a cap with on_limit=continue to this judge."""
+        if self.patient and isinstance(error, LimitReached):
+            self.spent.setdefault(desk.name, error)
+        else:
+            self.stopped = self.stopped or error
+            self.halted.set()
+        for name, client in self.clients.items():
+            if self.stopped or name in self.spent:
+                client.let_go()
         self.room.set()
 
     def _note(self) -> str:
@@ -271,9 +298,22 @@ class Session:
         usd = sum(figures.usd for figures in self.counts.values())
         calls = sum(figures.calls for figures in self.counts.values())
         planned = sum(plan.calls for plan in self.plans.values())
-        failed = sum(figures.failed for figures in self.counts.values())
+        failed = sum(figures.statuses.total() - figures.statuses[ANSWERED] for figures in self.counts.values())
         expected = usd / calls * max(planned, calls) if calls else 0.0
         return f"{failed} failed, ${usd:,.2f} spent, ${expected:,.2f} expected"
+
+
+def tell_lost(calls: list[Lost]) -> None:
+    """Names the calls that were in flight when a run was killed: they may have been billed, and nobody got the answer."""
+    if calls:
+        usd = sum(call.usd for call in calls)
+        models = ", ".join(sorted({f"{call.model} of {call.provider}" for call in calls}))
+        print(
+            f"ledger: {len(calls)} calls to {models} were in flight when a run was killed. They may have been billed, at most"
+            f" ${usd:,.4f}, which counts as spent; they are asked again: {', '.join(call.key.hex() for call in calls[:20])}"
+            + (f" and {len(calls) - 20} more" if len(calls) > 20 else ""),
+            file=sys.stderr,
+        )
 
 
 def reply_of(entry: Entry) -> Reply:

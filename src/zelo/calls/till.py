@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from zelo.calls import plan as planning
-from zelo.calls.ledger import FILE, Caps, Ledger, Lost
+from zelo.calls.ledger import FILE, Caps, Ledger
 from zelo.calls.plan import Plan
 from zelo.calls.request import Endpoint
 from zelo.errors import BadInput
@@ -50,7 +50,7 @@ class Till:
 
     @property
     def _capped(self) -> bool:
-        return any(cap is not None for cap in (self.usd, self.tokens, self.calls))
+        return any(cap is not None for cap in (self.usd, self.tokens, self.calls, self.lifetime_usd))
 
     def check(self, endpoint: Endpoint) -> None:
         """Raises BadInput where a key is missing and nothing that the ledger holds could do without it."""
@@ -68,25 +68,37 @@ class Till:
     @contextmanager
     def open(self, plans: list[Plan]) -> Iterator["Session"]:
         """A session that may ask what was planned. Raises BadInput, before anything is sent, where no budget allows it."""
+        from zelo.calls.session import tell_lost
+
         if not plans:
             yield self._session(None, {}, lambda n, note="": None)
             return
         self._admit(plans)
         with _ledger() as ledger:
-            _tell_lost(ledger.abandoned())
+            tell_lost(ledger.abandoned())
             for plan in plans:
                 left = f"{plan.calls:,} calls to make" if plan.calls else "none to ask"
                 print(f"judge {plan.judge}: {plan.known:,} of {plan.pairs:,} from the ledger, {left}", file=sys.stderr)
             with progress("judge", sum(plan.pairs for plan in plans), "answers") as advance:
-                yield self._session(ledger, {plan.judge: plan for plan in plans}, advance)
+                session = self._session(ledger, {plan.judge: plan for plan in plans}, advance)
+                try:
+                    yield session
+                except BaseException:
+                    session.tell()
+                    raise
 
     def _session(self, ledger: Ledger | None, plans: dict[str, Plan], advance: Advance) -> "Session":
         """Without any cap, what costs money is not sent: with on_limit=continue a run takes what the ledger holds."""
         from zelo.calls.session import Session  # and with it aiohttp: only where there is something to pay for
 
-        calls = 0 if not self._capped and any(plan.costs for plan in plans.values()) else self.calls
-        caps = Caps(command(), self.usd, self.tokens, calls, self.lifetime_usd)
+        caps = {name: self._caps(plan) for name, plan in plans.items()}
         return Session(ledger, plans, caps, self.on_limit == CONTINUE, self.max_failure_rate, advance)
+
+    def _caps(self, plan: Plan) -> Caps:
+        """Of one judge: what is free is under no cap of money."""
+        calls = 0 if plan.costs and not self._capped else self.calls
+        usd, lifetime = (None, None) if plan.free else (self.usd, self.lifetime_usd)
+        return Caps(command(), usd, self.tokens, calls, lifetime)
 
     def _admit(self, plans: list[Plan]) -> None:
         told = "\n".join(["", *planning.lines(plans)])
@@ -94,7 +106,8 @@ class Till:
             if plan.costs and not self._capped and self.on_limit == STOP:
                 raise BadInput(
                     f"judge {plan.judge} costs money and there is no budget, so nothing was sent. Set budget.usd=DOLLARS"
-                    f" (or budget.calls, budget.tokens) to go on, or on_limit=continue to take what the ledger holds.{told}"
+                    " (or budget.calls, budget.tokens, budget.lifetime_usd) to go on, or on_limit=continue to take what the"
+                    f" ledger holds.{told}"
                 )
             if plan.costs and plan.usd is None and (self.usd is not None or self.lifetime_usd is not None):
                 raise BadInput(
@@ -107,19 +120,6 @@ class Till:
                     f"judge {plan.judge}: one call may cost {plan.worst_call:.4f} dollars and the budget is {cap}. Raise it, or"
                     f" lower max_tokens or document_tokens.{told}"
                 )
-
-
-def _tell_lost(calls: list[Lost]) -> None:
-    """Names the calls that were in flight when a run was killed: they may have been billed, and nobody got the answer."""
-    if calls:
-        usd = sum(call.usd for call in calls)
-        models = ", ".join(sorted({f"{call.model} of {call.provider}" for call in calls}))
-        print(
-            f"ledger: {len(calls)} calls to {models} were in flight when a run was killed. They may have been billed, at most"
-            f" ${usd:,.4f}, which counts as spent; they are asked again: {', '.join(call.key.hex() for call in calls[:20])}"
-            + (f" and {len(calls) - 20} more" if len(calls) > 20 else ""),
-            file=sys.stderr,
-        )
 
 
 def command() -> str:
