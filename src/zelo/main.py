@@ -56,7 +56,7 @@ def app(config: DictConfig) -> float | None:
 def job(config: DictConfig, folder: Path) -> float | None:
     """Checks everything, then runs; from then on the run folder says how far it came, even where it fails.
 
-    A run that is refused before it has finished a stage, such as one of a corpus that cannot be read, leaves nothing.
+    A run that is refused for its data, such as one of a corpus or of labels that cannot be read, leaves no folder.
     """
     from zelo import pipeline
     from zelo.store import Store
@@ -94,7 +94,8 @@ def job(config: DictConfig, folder: Path) -> float | None:
         run.publish(result, config.optimize)
         logger.finish(Figures.of(result))
     except BaseException as error:
-        refused = isinstance(error, BadInput) and result is None and run.began_empty
+        finished = {step.kind for step in result.steps if step.name in result.tables} if result else set()
+        refused = isinstance(error, BadInput) and finished <= {"load"} and run.began_empty
         if not refused:
             run.fail(error)
         logger.fail()
@@ -127,6 +128,7 @@ def main() -> int:
         # Without composing anything, as Hydra would: it must be quick.
         print(help_text(OmegaConf.load(config_folder() / "config.yaml").hydra.help.template, config_folder()), end="")
         return 0
+    sys.argv[1:] = sorted(sys.argv[1:], key=lambda part: not part.startswith("-"))  # Hydra wants -m before any override
     till.command()  # named here, so that every process of this command knows it
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us, not to Hydra's own printer
     sweep.register_resolver()

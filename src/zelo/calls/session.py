@@ -3,7 +3,9 @@
 import asyncio
 import contextlib
 import json
+import signal
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from itertools import islice
@@ -68,10 +70,16 @@ class Session:
         """
         desks = [Desk.of(name, judge, questions) for name, (judge, questions) in asked.items()]
         if desks:
+            before = signal.getsignal(signal.SIGINT)
             try:
                 asyncio.run(self._ask(desks))
             except BaseExceptionGroup as group:
                 raise _first(group) from group
+            except asyncio.CancelledError:
+                raise KeyboardInterrupt from None
+            finally:
+                if threading.current_thread() is threading.main_thread():
+                    signal.signal(signal.SIGINT, before)
         if self.stopped:
             raise self.stopped
         return {desk.name: desk.outcomes() for desk in desks}
@@ -104,6 +112,11 @@ class Session:
         assert self.ledger is not None, "a judge that was not planned for"
         self.tight, self.room, self.halted = asyncio.Lock(), asyncio.Event(), asyncio.Event()
         self.clients: dict[str, Client] = {}
+        task = asyncio.current_task()
+        assert task is not None
+        if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
+            # As asyncio.run does itself where nobody else minds the signal: the tasks end in order, the journal last.
+            asyncio.get_running_loop().add_signal_handler(signal.SIGINT, task.cancel)
         async with Journal(self.ledger) as self.journal:
             async with asyncio.TaskGroup() as group:
                 for desk in desks:

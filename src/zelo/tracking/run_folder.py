@@ -152,7 +152,8 @@ def notes(result: "Result") -> list[str]:
             lines.append(
                 f"{name}: {count} queries have too few candidates for this degree; all their pairs were judged"
             )
-        lines += [f"{name}: {line}" for line in _judged(figures)]
+        when = " (when this was made; nothing was sent now)" if result.facts[name]["status"] == "reused" else ""
+        lines += [f"{name}: {line}{when}" for line in _judged(figures)]
         if table.partial and table.kind == "judge":
             lines.append(f"{name}: what failed or was not sent is missing; the next run asks for that only")
         if "first_stage_weight" in figures:
