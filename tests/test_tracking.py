@@ -540,6 +540,20 @@ def test_a_refused_corpus_leaves_no_run(
     assert json.loads((here / "full/manifest.json").read_text())["status"] == "failed"
 
 
+def test_refused_labels_leave_no_run(
+    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setenv("ZELO_HOME", str(tmp_path / "home"))
+    (tiny / "qrels").mkdir(exist_ok=True)
+    (tiny / "qrels/test.tsv").write_text("q1 nowhere 1\n")
+    assert zelo("dataset=beir", f"dataset.path={tiny}", "retriever=bm25", "judge=lexical", monkeypatch=monkeypatch) == 2
+    assert "test.tsv:1: document 'nowhere'" in capsys.readouterr().err
+    assert list(Path.cwd().iterdir()) == []
+    assert not (tmp_path / "home/retrieve").exists()
+
+
 @pytest.mark.parametrize("options", ["hydra.run.dir", "-m seed=1,2 hydra.sweep.dir"])
 @pytest.mark.parametrize("place", ["/proc/x", "file", "file/x", "shut/x"])
 def test_a_run_folder_that_cannot_be_made_is_bad_input(
