@@ -123,13 +123,13 @@ class Session:
                     group.create_task(self._serve(desk))
 
     async def _serve(self, desk: Desk) -> None:
-        """Hands what the ledger does not answer to as many workers as the endpoint bears at once."""
+        """Hands what the ledger does not answer to workers; the client lets as many send as the endpoint bears at once."""
         source = self._unanswered(desk)
         first = await anext(source, None)
         if first is None:
             return
-        workers = desk.judge.endpoint.concurrency
-        queue: asyncio.Queue[Request | None] = asyncio.Queue(2 * workers)
+        workers = 2 * desk.judge.endpoint.concurrency  # as many send as it bears, the others write down what came
+        queue: asyncio.Queue[Request | None] = asyncio.Queue(workers)
         async with Client(desk.judge.endpoint) as client, asyncio.TaskGroup() as group:
             self.clients[desk.name] = client
 
@@ -171,9 +171,10 @@ class Session:
                 if not isinstance(grant, Granted):
                     return self._land(request, grant)
                 result = await send()
-                if isinstance(result, Reply):
-                    return self._land(request, await self._settle(desk, request, grant, result))
-                await self._give_up(desk, request, grant, result)
+                if not isinstance(result, Reply):
+                    await self._give_up(desk, request, grant, result)
+            if isinstance(result, Reply):  # its turn is another's by now: writing takes time, too
+                return self._land(request, await self._settle(desk, request, grant, result))
             pause = client.pause(result, tries, waited)
             if pause is None:
                 return self._land(request, None if result.stop else FAILED)
