@@ -45,7 +45,7 @@ def test_a_sweep_goes_on_after_a_failure_and_shares_work(
     monkeypatch.setenv("ZELO_HOME", str(tmp_path / "home"))
     fixed = f"dataset=beir dataset.path={tiny} retriever=bm25 judge=lexical top_k=6 until=rate name=ladder"
     varied = "graph.degree=3,2 solver=thurstone,bradley_terry"
-    monkeypatch.setattr(sys, "argv", ["zelo", *fixed.split(), "-m", *varied.split()])
+    monkeypatch.setattr(sys, "argv", ["zelo", *fixed.split(), "-m", *varied.split(), "--config-dir", str(tiny)])
     assert main.main() == 2, "the status of the first failure"
     said = capsys.readouterr()
     (folder,) = (tmp_path / "multirun/ladder").iterdir()

@@ -128,7 +128,8 @@ def main() -> int:
         # Without composing anything, as Hydra would: it must be quick.
         print(help_text(OmegaConf.load(config_folder() / "config.yaml").hydra.help.template, config_folder()), end="")
         return 0
-    sys.argv[1:] = sorted(sys.argv[1:], key=lambda part: not part.startswith("-"))  # Hydra wants -m before any override
+    # Hydra wants -m before any override.
+    sys.argv[1:] = sorted(sys.argv[1:], key=lambda part: part not in ("-m", "--multirun"))
     till.command()  # named here, so that every process of this command knows it
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us, not to Hydra's own printer
     sweep.register_resolver()
