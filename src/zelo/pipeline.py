@@ -39,6 +39,8 @@ OWN = re.compile(
     r"\.(\w+)\.([A-Z]\w*)"
 )
 FOREIGN = frozenset({"torch.optim.AdamW"})
+# Modules that cannot change what comes out. An answer is known by its request, however it was paid for and fetched.
+BESIDE = re.compile(r"zelo\.(errors|protocols|store|progress|calls\.(?!request$)\w+)")
 ALLOW_VARIABLE = "ZELO_ALLOW"  # packages of a user's own components, separated by commas
 
 
@@ -312,13 +314,13 @@ def code_hash(module: str) -> str:
 
 
 def _reach(module: str) -> set[str]:
-    """A module and every zelo module above the store that it imports, directly or not."""
+    """A module and every zelo module that it imports, directly or not, but for those that stand beside the results."""
     seen, todo = set(), [module]
     while todo:
         name = todo.pop()
         if name not in seen:
             seen.add(name)
-            todo.extend(_tree(name)[1] - {"zelo.errors", "zelo.protocols", "zelo.store", "zelo.progress"})
+            todo.extend(imported for imported in _tree(name)[1] if not BESIDE.fullmatch(imported))
     return seen
 
 
