@@ -40,7 +40,7 @@ OWN = re.compile(
 )
 FOREIGN = frozenset({"torch.optim.AdamW"})
 # Modules that cannot change what comes out. An answer is known by its request, however it was paid for and fetched.
-BESIDE = re.compile(r"zelo\.(errors|protocols|store|progress|calls\.(?!request$)\w+)")
+BESIDE = re.compile(r"zelo\.(errors|protocols|store|progress|backbones\.device|calls\.(?!request$)\w+)")
 ALLOW_VARIABLE = "ZELO_ALLOW"  # packages of a user's own components, separated by commas
 
 
@@ -332,13 +332,21 @@ def _tree(module: str) -> tuple[str, frozenset[str]]:
     tree = ast.parse(Path(spec.origin).read_text())
     imports = set()
     for item in ast.walk(tree):
-        if isinstance(item, ast.ImportFrom) and item.module and item.module.startswith("zelo."):
-            imports.add(item.module)
+        if isinstance(item, ast.ImportFrom) and item.module and item.module.split(".")[0] == "zelo":
+            imports |= _modules(item.module, [alias.name for alias in item.names])
         if isinstance(item, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)) and ast.get_docstring(
             item
         ):
             item.body = item.body[1:]
     return ast.dump(tree), frozenset(imports)
+
+
+def _modules(source: str, names: list[str]) -> set[str]:
+    """What `from source import names` brings in: of a package the modules named, else the source itself."""
+    spec = importlib.util.find_spec(source)
+    if spec is None or spec.submodule_search_locations is None:
+        return {source}
+    return {f"{source}.{name}" for name in names}
 
 
 def versions() -> dict[str, str]:
