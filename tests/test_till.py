@@ -191,7 +191,7 @@ def test_timeouts_stay_spent_and_refused_calls_do_not(home: Path) -> None:
         assert figures["usd"] == pytest.approx(spent.usd)
 
 
-def test_a_plan_says_what_is_not_known_and_sends_nothing() -> None:
+def test_a_plan_says_what_is_not_known_and_sends_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     with FakeServer() as server:
         far = Judge(endpoint(server, base_url="https://example.com/v1", input_price=None, output_price=None))
         (plan,) = till().plans({"chat": (far, [questions(10)])})
@@ -199,6 +199,13 @@ def test_a_plan_says_what_is_not_known_and_sends_nothing() -> None:
         assert "no price is known for m of fake" in "\n".join(lines([plan]))
         with pytest.raises(BadInput, match="price of m is unknown"):
             ask(till(), far, questions(10))
+        with till(usd=None, calls=9).open([plan]) as session:
+            session.counts["chat"].calls = 3
+            session.tell()
+            assert "$" not in session._note(), "an unknown price is not 0"
+        told = capsys.readouterr().err
+        assert "3 calls, price unknown" in told
+        assert "$" not in told
         here = Judge(endpoint(server, input_price=None, output_price=None))
         ask(till(usd=None), here, questions(20))  # on this machine: free, and so without a budget
         (plan,) = till().plans({"chat": (Judge(endpoint(server)), [questions(25)])})

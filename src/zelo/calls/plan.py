@@ -9,7 +9,6 @@ from zelo.protocols import PaidJudge
 from zelo.records import Questions
 
 LOOKED_UP = 256  # keys at a time
-
 TOKENS_PER_BYTE = 0.25  # English through a common tokenizer; replaced by what the ledger has measured
 SECONDS_PER_CALL = 5.0  # until the ledger has measured
 
@@ -31,7 +30,7 @@ class Plan:
     usd: float | None  # estimated; None: the price is unknown
     worst_call: float  # US dollars that one call can cost at most
     seconds: float  # at the set limits
-    free: bool  # the endpoint is on this machine and has no price
+    free: bool  # its calls cost nothing
 
     @property
     def price(self) -> str:
@@ -49,17 +48,24 @@ def lines(plans: Sequence[Plan]) -> list[str]:
     head = ("judge", "model", "pairs", "in ledger", "calls", "tokens in", "tokens out", "dollars", "time")
     rows: list[tuple[str, ...]] = [head]
     for plan in plans:
-        money = "price unknown" if plan.usd is None else "free" if plan.free else f"{plan.usd:,.2f}"
         counts = (plan.pairs, plan.known, plan.calls, plan.tokens_in, plan.tokens_out)
-        rows.append((plan.judge, plan.model, *(f"{count:,}" for count in counts), money, clock(plan.seconds)))
+        rows.append(
+            (
+                plan.judge,
+                plan.model,
+                *(f"{count:,}" for count in counts),
+                money(plan.price, plan.usd),
+                clock(plan.seconds),
+            )
+        )
     if len(plans) > 1:
         counts = (
             sum(getattr(plan, name) for plan in plans)
             for name in ("pairs", "known", "calls", "tokens_in", "tokens_out")
         )
         known = [plan.usd for plan in plans if plan.usd is not None]
-        money = f"{sum(known):,.2f}" + " and more" * (len(known) < len(plans))
-        rows.append(("all", "", *(f"{count:,}" for count in counts), money, clock(max(plan.seconds for plan in plans))))
+        every = money("known", sum(known)) + " and more" * (len(known) < len(plans))
+        rows.append(("all", "", *(f"{count:,}" for count in counts), every, clock(max(plan.seconds for plan in plans))))
     widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
     table = [
         "  ".join(
@@ -81,7 +87,7 @@ def _notes(plan: Plan) -> list[str]:
             " dollars per million tokens."
         )
     if plan.free:
-        found.append(f"{plan.judge}: the endpoint is on this machine and has no price.")
+        found.append(f"{plan.judge}: free; the endpoint is on this machine, or its prices are set to 0.")
     inward = (
         f"{TOKENS_PER_BYTE:g} tokens a byte (not measured yet)"
         if plan.error is None
@@ -92,6 +98,11 @@ def _notes(plan: Plan) -> list[str]:
     return found
 
 
+def money(price: str, usd: float | None) -> str:
+    """US dollars, where there is a price: free, known or unknown. Nothing known is not nothing paid."""
+    return {"free": "free", "unknown": "price unknown"}.get(price) or f"${usd:,.2f}"
+
+
 def clock(seconds: float) -> str:
     """A span of time for people."""
     if seconds < 100:
@@ -100,6 +111,7 @@ def clock(seconds: float) -> str:
 
 
 def estimate(name: str, judge: PaidJudge, batches: Iterable[Questions], ledger: Ledger) -> Plan:
+    """What a judge would be asked about these questions, the ledger's answers left out. Sends nothing."""
     endpoint = judge.endpoint
     pairs = known = calls = size = out = 0
     worst = 0.0

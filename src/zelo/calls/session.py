@@ -15,7 +15,7 @@ from zelo.calls.client import Client
 from zelo.calls.desk import WINDOW, Desk, Figures
 from zelo.calls.journal import Journal
 from zelo.calls.ledger import Busy, Caps, Entry, Granted, Ledger, Lose, Lost, NoRoom, Release, Reserve, Settle
-from zelo.calls.plan import LOOKED_UP, Plan
+from zelo.calls.plan import LOOKED_UP, Plan, money
 from zelo.calls.request import Endpoint, Reading, Reply, Request
 from zelo.calls.wire import Fault
 from zelo.errors import LimitReached, ZeloError
@@ -106,7 +106,8 @@ class Session:
                 line = (
                     f"{counts.ended() or 'no answer'}; {counts.from_ledger:,} from the ledger, {counts.calls:,} calls"
                 )
-                print(f"judge {name}: {line}, ${counts.usd:,.2f}; every answer is in the ledger", file=sys.stderr)
+                cost = money(counts.price, counts.usd)
+                print(f"judge {name}: {line}, {cost}; every answer is in the ledger", file=sys.stderr)
 
     async def _ask(self, desks: list[Desk]) -> None:
         assert self.ledger is not None, "a judge that was not planned for"
@@ -308,13 +309,22 @@ class Session:
         self.room.set()
 
     def _note(self) -> str:
-        """Spent so far, expected at the end, and what failed: the right end of the live line."""
-        usd = sum(figures.usd for figures in self.counts.values())
-        calls = sum(figures.calls for figures in self.counts.values())
-        planned = sum(plan.calls for plan in self.plans.values())
+        """What failed, what is spent and what is expected at the end, of the judges with a price: the end of the live line."""
         failed = sum(figures.statuses.total() - figures.statuses[ANSWERED] for figures in self.counts.values())
-        expected = usd / calls * max(planned, calls) if calls else 0.0
-        return f"{failed} failed, ${usd:,.2f} spent, ${expected:,.2f} expected"
+        parts = [f"{failed:,} failed"]
+        known = [name for name, figures in self.counts.items() if figures.price == "known"]
+        if known:
+            spent = sum(self.counts[name].usd for name in known)
+            expected = sum(self._expected(name) for name in known)
+            parts.append(f"{money('known', spent)} spent, {money('known', expected)} expected")
+        return ", ".join(
+            parts + ["price unknown"] * any(figures.price == "unknown" for figures in self.counts.values())
+        )
+
+    def _expected(self, name: str) -> float:
+        """US dollars at the end, if the calls to come cost what those so far did."""
+        figures = self.counts[name]
+        return figures.usd / figures.calls * max(self.plans[name].calls, figures.calls) if figures.calls else 0.0
 
 
 def tell_lost(calls: list[Lost]) -> None:
@@ -324,7 +334,7 @@ def tell_lost(calls: list[Lost]) -> None:
         models = ", ".join(sorted({f"{call.model} of {call.provider}" for call in calls}))
         print(
             f"ledger: {len(calls)} calls to {models} were in flight when a run was killed. They may have been billed, at most"
-            f" ${usd:,.4f}, which counts as spent; they are asked again: {', '.join(call.key.hex() for call in calls[:20])}"
+            f" ${usd:,.4f} by the prices known then, which counts as spent; they are asked again: {', '.join(call.key.hex() for call in calls[:20])}"
             + (f" and {len(calls) - 20} more" if len(calls) > 20 else ""),
             file=sys.stderr,
         )

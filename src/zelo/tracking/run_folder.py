@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from zelo.calls.plan import money
 from zelo.errors import BadInput
 from zelo.records import DEV
 from zelo.store import MANIFEST, RUNNING, Table
@@ -179,7 +180,8 @@ def _judged(figures: dict[str, Any]) -> list[str]:
         ended = {status: count for status, count in facts["status"].items() if count}
         line = ", ".join(f"{count:,} {status}" for status, count in ended.items())
         if facts.get("calls") or facts.get("from_ledger"):
-            line += f"; {facts['from_ledger']:,} from the ledger, {facts['calls']:,} calls, ${facts['usd']:,.2f}"
+            cost = money(facts["price"], facts["usd"])
+            line += f"; {facts['from_ledger']:,} from the ledger, {facts['calls']:,} calls, {cost}"
         if facts.get("faults"):
             line += "; on the way: " + ", ".join(f"{kind} {count:,}" for kind, count in facts["faults"].items())
         if facts.get("cut"):
