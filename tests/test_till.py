@@ -227,6 +227,18 @@ def test_at_a_cap_the_end_comes_at_once_however_slow_the_pace() -> None:
         assert time.monotonic() - start < 6
 
 
+def test_nobody_sleeps_through_the_end_of_a_budget() -> None:
+    """A retry that waits for its time is woken, also where the run goes on without this judge."""
+    with FakeServer(plan=lambda seen: "http_503_html" if seen.number == 0 else "ok") as server:
+        judge = Judge(endpoint(server, concurrency=2))
+        start = time.monotonic()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("zelo.calls.client.random.uniform", lambda low, high: 60.0)
+            outcomes, _ = ask(till(usd=None, calls=3, on_limit="continue"), judge, questions(20))
+        assert outcomes.status.to_pylist().count(ANSWERED) == 3
+        assert time.monotonic() - start < 20
+
+
 def test_the_cap_of_one_judge_stops_no_other() -> None:
     with FakeServer() as server:
         paid = Judge(endpoint(server, model="dear"), "paid")

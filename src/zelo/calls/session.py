@@ -24,6 +24,7 @@ from zelo.protocols import PaidJudge
 from zelo.records import ANSWERED, FAILED, UNPARSEABLE, Outcomes, Questions
 
 KIND = "judge"
+NAMED = 20  # lost calls that are listed
 POLL = 0.25  # seconds between looks at what other processes do
 
 
@@ -111,7 +112,8 @@ class Session:
 
     async def _ask(self, desks: list[Desk]) -> None:
         assert self.ledger is not None, "a judge that was not planned for"
-        self.tight, self.room, self.halted = asyncio.Lock(), asyncio.Event(), asyncio.Event()
+        self.tight, self.room = asyncio.Lock(), asyncio.Event()
+        self.halted = {desk.name: asyncio.Event() for desk in desks}
         self.clients: dict[str, Client] = {}
         task = asyncio.current_task()
         assert task is not None
@@ -181,13 +183,13 @@ class Session:
                 return self._land(request, None if result.stop else FAILED)
             tries, waited = tries + 1, waited + pause
             self.counts[desk.name].retries += 1
-            await self._sleep(pause)
+            await self._sleep(desk, pause)
         return self._land(request, None)
 
-    async def _sleep(self, seconds: float) -> None:
-        """Unless everything is stopped meanwhile."""
+    async def _sleep(self, desk: Desk, seconds: float) -> None:
+        """Unless nothing more is sent to this judge meanwhile."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self.halted.wait(), seconds)
+            await asyncio.wait_for(self.halted[desk.name].wait(), seconds)
 
     async def _give_up(self, desk: Desk, request: Request, grant: Granted, fault: Fault) -> None:
         counts = self.counts[desk.name]
@@ -219,7 +221,7 @@ class Session:
                     result = await self._room(desk, reserve)
             if not isinstance(result, Busy):
                 return result
-            await self._sleep(POLL)
+            await self._sleep(desk, POLL)
         return None
 
     async def _room(self, desk: Desk, reserve: Reserve) -> "Granted | Entry | Busy | None":
@@ -302,10 +304,11 @@ class Session:
             self.spent.setdefault(desk.name, error)
         else:
             self.stopped = self.stopped or error
-            self.halted.set()
-        for name, client in self.clients.items():
+        for name, halted in self.halted.items():
             if self.stopped or name in self.spent:
-                client.let_go()
+                halted.set()
+                if name in self.clients:
+                    self.clients[name].let_go()
         self.room.set()
 
     def _note(self) -> str:
@@ -329,15 +332,18 @@ class Session:
 
 def tell_lost(calls: list[Lost]) -> None:
     """Names the calls that were in flight when a run was killed: they may have been billed, and nobody got the answer."""
-    if calls:
-        usd = sum(call.usd for call in calls)
-        models = ", ".join(sorted({f"{call.model} of {call.provider}" for call in calls}))
-        print(
-            f"ledger: {len(calls)} calls to {models} were in flight when a run was killed. They may have been billed, at most"
-            f" ${usd:,.4f} by the prices known then, which counts as spent; they are asked again: {', '.join(call.key.hex() for call in calls[:20])}"
-            + (f" and {len(calls) - 20} more" if len(calls) > 20 else ""),
-            file=sys.stderr,
-        )
+    if not calls:
+        return
+    usd = sum(call.usd for call in calls)
+    models = ", ".join(sorted({f"{call.model} of {call.provider}" for call in calls}))
+    keys = ", ".join(call.key.hex() for call in calls[:NAMED]) + f" and {len(calls) - NAMED} more" * (
+        len(calls) > NAMED
+    )
+    print(
+        f"ledger: {len(calls)} calls to {models} were in flight when a run was killed. They may have been billed, at most"
+        f" ${usd:,.4f} by the prices known then, which counts as spent; they are asked again: {keys}",
+        file=sys.stderr,
+    )
 
 
 def reply_of(entry: Entry) -> Reply:
