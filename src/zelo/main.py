@@ -20,7 +20,6 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from zelo import annotations
-from zelo.calls import till
 from zelo.errors import BadInput, ZeloError
 from zelo.places import config_folder
 from zelo.tracking import sweep
@@ -65,11 +64,7 @@ def job(config: DictConfig, folder: Path) -> float | None:
 
     if "folder" in config.logger:
         config.logger.folder = str(folder)
-    for setting, hint in SETTINGS.items():
-        for where, fault in annotations.faults(config[setting], hint, setting):
-            raise BadInput(f"{where}{fault}")
-    if not 0 <= config.seed < 2**32:
-        raise BadInput(f"seed={config.seed}: a whole number from 0 to {2**32 - 1}.")
+    _check_settings(config)
     _refuse_unread(config)
     steps = pipeline.assemble(config)
     terminal.check_optimize(steps, config.optimize)
@@ -106,6 +101,15 @@ def job(config: DictConfig, folder: Path) -> float | None:
     return terminal.print_results(result, folder, config.optimize)
 
 
+def _check_settings(config: DictConfig) -> None:
+    """Raises BadInput for a scalar of the top that is of another type, or a seed that no generator takes."""
+    for setting, hint in SETTINGS.items():
+        for where, fault in annotations.faults(config[setting], hint, setting):
+            raise BadInput(f"{where}{fault}")
+    if not 0 <= config.seed < 2**32:
+        raise BadInput(f"seed={config.seed}: a whole number from 0 to {2**32 - 1}.")
+
+
 def _refuse_unread(config: DictConfig) -> None:
     """Raises BadInput for an override of a value that no stage of the pipeline reads: it would change nothing, in silence."""
     used = set(re.findall(r"\$\{(\w+)", str(OmegaConf.to_container(config.stages))))
@@ -128,6 +132,8 @@ def main() -> int:
         # Without composing anything, as Hydra would: it must be quick.
         print(help_text(OmegaConf.load(config_folder() / "config.yaml").hydra.help.template, config_folder()), end="")
         return 0
+    from zelo.calls import till
+
     # Hydra wants -m before any override.
     sys.argv[1:] = sorted(sys.argv[1:], key=lambda part: part not in ("-m", "--multirun"))
     till.command()  # named here, so that every process of this command knows it
