@@ -57,7 +57,7 @@ class Till:
         from zelo.calls.client import Client
 
         with _ledger() as ledger:
-            if ledger.measured(endpoint.provider, endpoint.model) is None:
+            if not ledger.knows(endpoint.provider, endpoint.model):
                 Client(endpoint)
 
     def plans(self, asked: Mapping[str, tuple[PaidJudge, Iterable[Questions]]]) -> list[Plan]:

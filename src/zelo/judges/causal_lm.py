@@ -42,7 +42,7 @@ class CausalLm:
     `model`: a folder or the name of a model on the Hugging Face hub; weights as safetensors, and code of a model's own is never
     run. Texts go through the tokenizer's chat template where it has one, thinking switched off, and cannot write its special
     tokens. A document is cut to `document_tokens`, or to what the context leaves beside the query. In float32 a preference
-    moves by less than 1e-5 with the batch that it is computed in; in 16 bits by up to 1e-2. A hub name is known by its name
+    moves by less than 1e-5 with the batch that it is computed in; in 16 bits by more. A hub name is known by its name
     and revision alone, so name a commit.
     """
 

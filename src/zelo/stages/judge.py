@@ -49,9 +49,7 @@ class Judge:
     sample_queries: int | None  # ask about three documents of each of so many queries, drawn by hash; None: about all
     orders: str  # random: one order per judge and pair; both: each pair is asked twice
     repeats: int  # times that each is asked
-    injection: (
-        str | None
-    )  # added to the text of each doc_b: orders to the judge, to see how far they sway it; None: nothing
+    injection: str | None  # orders to the judge, added to each doc_b to see how far they sway it; None: nothing
     seed: int
     till: Till
 
@@ -115,12 +113,12 @@ class Judge:
             for asked in self._asked(pools, queries, documents):
                 pairs += len(asked.questions) // (self.repeats * (1 + (self.orders == BOTH)))
                 swapped = {name: self._swapped(name, asked) for name in self.members}
-                tables = dict(self._judged(asked, swapped, earlier, session))
-                for name, rows in tables.items():
+                answers = dict(self._judged(asked, swapped, earlier, session))
+                for name, rows in answers.items():
                     writer.write_table(rows)
                     for status, count in _status_counts(rows).items():
                         counts[name][status] += count
-                widest.add(asked.questions, swapped, list(tables.values()))
+                widest.add(asked.questions, swapped, list(answers.values()))
                 advance(asked.queries)
             write_parquet(widest.table(), OUTCOME, out, "widest")
             if self.paid:
