@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import numpy as np
 import pyarrow as pa
 
-from zelo.records import Comparisons, Corpus, Fit, Outcomes, Questions
+from zelo.records import Answers, Asks, Comparisons, Corpus, Fit, Outcomes, Questions, Rated, Scale
 
 if TYPE_CHECKING:  # annotating needs no torch; a paid call is a message, its types are known here by name only
     import torch
@@ -73,8 +73,13 @@ class Graph(Protocol):
         """[E, 2] global document numbers for queries of these sizes; None when it wants no more.
 
         sizes: [Q]; seeds: [Q] uint64 made from content, so that a query's edges depend on nothing but itself. A static
-        graph answers when `fit` is None and then no more; an adaptive one is asked again with the fit so far.
+        graph answers when `fit` is None and then no more; an adaptive one is asked again with the fit of all pairs so far
+        (`fit.edges`), until it returns None. It keeps no state: a run that was killed goes on with the same pairs.
         """
+        ...
+
+    def most(self, sizes: np.ndarray) -> np.ndarray:
+        """[Q] the most pairs that it will want of queries of these sizes, in all rounds: what a budget is planned with."""
         ...
 
 
@@ -122,16 +127,25 @@ class Solver(Protocol):
 class Calibrator(Protocol):
     """Puts the ratings of all queries on one scale: rating * scale + offset."""
 
-    def fit(self, ratings: pa.Table, preferences: pa.Table | None) -> tuple[np.ndarray, np.ndarray]:
-        """(offset, scale), each [rows of `ratings`], equal within a query. preferences: cross-query OUTCOME rows."""
+    def asks(self, rated: Rated, answers: Answers | None) -> Asks | None:
+        """What the judges should be asked next, given the answers so far; None when it wants no more."""
+        ...
+
+    def fit(self, rated: Rated, answers: Answers | None) -> Scale:
+        """One scale for all queries. Raises ZeloError naming what cannot be put on it."""
         ...
 
 
 class Target(Protocol):
     """Ratings -> training targets."""
 
-    def targets(self, rating: np.ndarray, stderr: np.ndarray, link: Link) -> tuple[np.ndarray, np.ndarray]:
-        """(target in [0, 1], weight > 0), each [N]."""
+    def targets(
+        self, rating: np.ndarray, stderr: np.ndarray, sizes: np.ndarray, seeds: np.ndarray, link: Link
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """(target in [0, 1], weight), each [N]; a document of weight 0 is not trained on.
+
+        rating, stderr: [N], grouped by query; sizes: [Q]; seeds: [Q] uint64 made from content.
+        """
         ...
 
 

@@ -228,9 +228,57 @@ class Fit:
     rating: np.ndarray  # [N] float64
     stderr: np.ndarray  # [N] float64
     link: Callable[[np.ndarray], np.ndarray]  # the solver's: difference of two ratings -> probability of preference
-    diagnosis: dict[str, Any] = field(
-        default_factory=dict
-    )  # JSON-ready: steps, gradient norm, log loss, components ...
+    sizes: np.ndarray  # [Q] documents per query
+    edges: np.ndarray  # [E, 2] the comparisons that were fitted, global document numbers
+    curvature: np.ndarray  # [E] of each comparison's loss in the difference of its ratings, weight included
+    ridge: float  # precision of the prior: Hessian = Laplacian of the curvatures + ridge
+    diagnosis: dict[str, Any] = field(default_factory=dict)  # JSON-ready: steps, gradient norm, log loss ...
+    queries: dict[str, np.ndarray] = field(default_factory=dict)  # [Q] each: components, triads, curl, log_loss ...
+
+
+@dataclass(frozen=True)
+class Rated:
+    """N rated documents of Q queries, grouped by query: what a calibrator sees."""
+
+    sizes: np.ndarray  # [Q] int64
+    rating: np.ndarray  # [N] float64, mean 0 per query
+    stderr: np.ndarray  # [N] float64
+    seeds: np.ndarray  # [Q] uint64, made from the queries' ids
+    domain: np.ndarray  # [Q] int32, the collection or subject that a query is from; 0 everywhere if there is but one
+    link: Callable[[np.ndarray], np.ndarray]  # the solver's
+
+
+@dataclass(frozen=True)
+class Asks:
+    """M questions that a calibrator has, in global document numbers.
+
+    Two documents, each for its own query (`across`) or both for the query of `a`; or, where `criterion` is given, document
+    `a` alone against that criterion of the rubric, and `b` repeats `a`.
+    """
+
+    a: np.ndarray  # [M] int64
+    b: np.ndarray  # [M] int64
+    across: bool
+    criterion: np.ndarray | None = None  # [M] int16, 0 is the easiest
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What the judges answered to `asks`: nan where nobody did."""
+
+    asks: Asks
+    p: np.ndarray  # [M] float64, P(a preferred to b), or that a meets the criterion
+    weight: np.ndarray  # [M] float64
+
+
+@dataclass(frozen=True)
+class Scale:
+    """One scale for all queries: rating * scale + offset."""
+
+    offset: np.ndarray  # [Q] float64
+    scale: np.ndarray  # [Q] float64, positive
+    stderr: np.ndarray  # [Q] float64 of the offset; nan where nothing is known
+    diagnosis: dict[str, Any] = field(default_factory=dict)  # JSON-ready
 
 
 def document_texts(documents: pa.Table) -> list[str]:

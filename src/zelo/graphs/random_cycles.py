@@ -37,8 +37,7 @@ class RandomCycles:
         if fit is not None:
             return None
         sizes, seeds = np.asarray(sizes, np.int64), np.asarray(seeds, np.uint64)
-        all_pairs = sizes - 1 <= self.degree
-        counts = np.where(all_pairs, sizes * (sizes - 1) // 2, sizes * (self.degree // 2))
+        counts = self.most(sizes)
         first, first_edge = starts(sizes), starts(counts)
         edges = np.empty((first_edge[-1], 2), np.int64)
         for n in np.unique(sizes[counts > 0]).tolist():
@@ -52,6 +51,12 @@ class RandomCycles:
                 rows = first_edge[part][:, None] + np.arange(local.shape[1])
                 edges[rows] = local + first[part][:, None, None]
         return edges
+
+
+    def most(self, sizes: np.ndarray) -> np.ndarray:
+        """[Q] pairs."""
+        sizes = np.asarray(sizes, np.int64)
+        return np.where(sizes - 1 <= self.degree, sizes * (sizes - 1) // 2, sizes * (self.degree // 2))
 
 
 def _edges(cycles: np.ndarray) -> np.ndarray:
