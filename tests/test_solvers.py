@@ -30,8 +30,10 @@ def made(path: Path):
     return getattr(__import__(module, fromlist=[name]), name)(**fields)
 
 
-def solver(kind, ridge=0.1, tolerance=1e-10, max_steps=50):
-    return kind(ridge=ridge, tolerance=tolerance, max_steps=max_steps)
+def solver(kind, ridge=0.1, tolerance=1e-10, max_steps=50, stderr="laplace", lapse=0.0, held_out=0.0):
+    return kind(
+        ridge=ridge, tolerance=tolerance, max_steps=max_steps, stderr=stderr, lapse=lapse, held_out=held_out
+    )
 
 
 def comparisons(sizes, edges, p, weight=None) -> Comparisons:

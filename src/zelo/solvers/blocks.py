@@ -3,7 +3,9 @@
 Whatever is summed, is summed query by query in the order of the rows, so that no query can tell in which block it is.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from copy import copy
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -14,11 +16,24 @@ from zelo.records import Comparisons, starts
 _CHECKED_AT_ONCE = 1 << 20  # comparisons: checking 45 M of them must not copy them all
 
 
+@dataclass(frozen=True)
+class Judges:
+    """What distinguishes M judges: the link is asked at `gain` (e_i - e_j) + `order` (1 if i was shown first, else -1)."""
+
+    gain: np.ndarray  # [M] positive; 1 is a judge who decides as the link says
+    order: np.ndarray  # [M] liking for the document shown first
+    weight: np.ndarray  # [M] what a comparison's weight is multiplied by
+
+
 class Block:
     """B queries with E >= B comparisons among N documents, numbered within the block; no query is without comparisons.
 
-    `down @ rating` is the [E] differences; `up @ slope` adds up, for each document, what its comparisons say.
+    `down @ rating` is the [E] differences; `up @ slope` adds up, for each document, what its comparisons say. The link is
+    asked at `gain` * difference + `shift`, where these are given.
     """
+
+    gain: np.ndarray | None = None  # [E]
+    shift: np.ndarray | None = None  # [E]
 
     def __init__(self, sizes: np.ndarray, edges: np.ndarray, counts: np.ndarray, p: np.ndarray, weight: np.ndarray):
         """sizes: [B] documents and counts: [B] comparisons per query; edges: [E, 2] in block numbers; p, weight: [E]."""
@@ -45,6 +60,21 @@ class Block:
         np.take(weights, self._entries, out=self._adjacency.data)
         return self._adjacency
 
+    def asked(self, difference: np.ndarray) -> np.ndarray:
+        """[E] where the link is asked, from the ratings' `difference` [E]."""
+        if self.gain is not None:
+            difference = self.gain * difference
+        return difference if self.shift is None else difference + self.shift
+
+    def flow(self, inverse: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+        """(weight, difference that each comparison taken alone would give), [E] each. inverse: the link's `start`."""
+        # The only place where certainty is cut: its inverse has no bound.
+        difference, information = inverse(np.clip(self.p, 0.02, 0.98))
+        weight = information * self.weight
+        if self.shift is not None:
+            difference = difference - self.shift
+        return (weight, difference) if self.gain is None else (weight * self.gain**2, difference / self.gain)
+
     def sum(self, values: np.ndarray) -> np.ndarray:
         """[B] sums per query of `values` [N]."""
         return np.add.reduceat(values, self.first)
@@ -63,10 +93,17 @@ class Block:
 
 
 class Blocks:
-    """Checked comparisons, from which blocks of queries are cut; holds pointers and, if rows are mixed, their order."""
+    """Checked comparisons, from which blocks of queries are cut; holds pointers and, if rows are mixed, their order.
 
-    def __init__(self, comparisons: Comparisons):
+    lapse: share of each preference that is uniform noise; p becomes (p - lapse / 2) / (1 - lapse), within [0, 1]. hidden:
+    share of the pairs whose weight becomes 0. judges: whose answers differ, by the comparisons' `judge`.
+    """
+
+    def __init__(
+        self, comparisons: Comparisons, *, lapse: float = 0.0, hidden: float = 0.0, judges: Judges | None = None
+    ):
         """Raises BadInput naming the first row or query that cannot be used."""
+        self._lapse, self._hidden, self._judges = lapse, hidden, judges
         self.sizes = np.asarray(comparisons.sizes, np.int64)
         if (self.sizes < 0).any():
             q = int(np.flatnonzero(self.sizes < 0)[0])
@@ -79,6 +116,15 @@ class Blocks:
         if not grouped:
             query = np.repeat(np.arange(len(self.sizes)), self.sizes)[comparisons.edges[:, 0]]
             self._order = np.argsort(query, kind="stable")  # within a query the rows stay in the order they came in
+
+    def __len__(self) -> int:
+        return len(self._rows.edges)
+
+    def hiding(self, share: float) -> "Blocks":
+        """The same comparisons, of which `share` have weight 0; nothing is checked or copied again."""
+        twin = copy(self)
+        twin._hidden = share
+        return twin
 
     @property
     def compared(self) -> np.ndarray:
@@ -94,15 +140,31 @@ class Blocks:
     def block(self, queries: np.ndarray) -> Block:
         """The block of these queries, each with at least one comparison."""
         sizes, counts = self.sizes[queries], self.counts[queries]
-        rows = ranges(self._first_edge[queries], counts)
-        if self._order is not None:
-            rows = self._order[rows]
-        elif len(rows) == rows[-1] - rows[0] + 1:
-            rows = slice(rows[0], rows[-1] + 1)  # neighbours: no gather
+        rows = self.rows(queries)
         shift = self.starts[queries] - starts(sizes)[:-1]
         edges = self._rows.edges[rows] - np.repeat(shift, counts)[:, None]
         p = np.asarray(self._rows.p[rows], np.float64)
-        return Block(sizes, edges, counts, p, np.asarray(self._rows.weight[rows], np.float64))
+        weight = np.asarray(self._rows.weight[rows], np.float64)
+        if self._lapse:
+            p = np.clip((p - self._lapse / 2) / (1 - self._lapse), 0, 1)
+        if self._hidden:
+            weight = np.where(hidden(edges - np.repeat(starts(sizes)[:-1], counts)[:, None], self._hidden), 0.0, weight)
+        block = Block(sizes, edges, counts, p, weight)
+        if self._judges is not None and self._rows.judge is not None:
+            judge = self._rows.judge[rows]
+            block.gain, block.weight = self._judges.gain[judge], weight * self._judges.weight[judge]
+            if self._rows.swapped is not None:
+                order = self._judges.order[judge]
+                block.shift = np.where(self._rows.swapped[rows], -order, order)
+        return block
+
+    def rows(self, queries: np.ndarray) -> np.ndarray | slice:
+        """Where in the comparisons the rows of the block of these queries are."""
+        first, counts = self._first_edge[queries], self.counts[queries]
+        if self._order is None and len(queries) and counts.sum() == first[-1] + counts[-1] - first[0]:
+            return slice(first[0], first[-1] + counts[-1])  # neighbours: no gather
+        rows = ranges(first, counts)
+        return rows if self._order is None else self._order[rows]
 
     def documents(self, queries: np.ndarray) -> np.ndarray:
         """Global numbers of the documents of these queries, in the block's order."""
@@ -114,12 +176,29 @@ def ranges(first: np.ndarray, counts: np.ndarray) -> np.ndarray:
     return np.arange(counts.sum()) + np.repeat(first - starts(counts)[:-1], counts)
 
 
+def hidden(local: np.ndarray, share: float) -> np.ndarray:
+    """[E] which comparisons are held out: all of a pair or none, decided by nothing but `local` [E, 2], its numbers.
+
+    The numbers are those within the query, so that a query alone loses the same pairs. Mixed as in SplitMix64 (Steele, Lea
+    and Flood 2014).
+    """
+    low, high = np.minimum(local[:, 0], local[:, 1]), np.maximum(local[:, 0], local[:, 1])
+    mixed = (low.astype(np.uint64) << np.uint64(32)) + high.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
+    return ((mixed ^ (mixed >> np.uint64(31))) >> np.uint64(11)) * 2.0**-53 < share
+
+
 def _checked(rows: Comparisons, first: np.ndarray) -> tuple[np.ndarray, bool]:
     """([Q] comparisons per query, whether the rows are grouped by query in the queries' order). first: [Q + 1]."""
     edges = np.asarray(rows.edges)
     if edges.ndim != 2 or edges.shape[1] != 2 or not len(edges) == len(rows.p) == len(rows.weight):
         shapes = f"{edges.shape}, {np.shape(rows.p)} and {np.shape(rows.weight)}"
         raise BadInput(f"edges, p and weight must have the shapes [E, 2], [E] and [E], not {shapes}")
+    for name in ("judge", "swapped"):
+        column = getattr(rows, name)
+        if column is not None and np.shape(column) != (len(edges),):
+            raise BadInput(f"{name} must have the shape [{len(edges)}] of the comparisons, not {np.shape(column)}")
     counts = np.zeros(len(first) - 1, np.int64)
     query_of = np.repeat(np.arange(len(counts), dtype=np.int32), np.diff(first))
     grouped, last = True, 0

@@ -9,12 +9,15 @@ What happens to a query depends on its own comparisons only, to the last bit: ea
 end, and what is left of a block is finished in pools by the same rules.
 """
 
+from typing import Literal, get_args
+
 import numpy as np
 
 from zelo.errors import BadInput
 from zelo.records import Comparisons, Fit
-from zelo.solvers.blocks import Block, Blocks
-from zelo.solvers.laplace import describe
+from zelo.solvers.blocks import Block, Blocks, Judges
+from zelo.solvers.conjugate_gradient import solve
+from zelo.solvers.describe import describe, foretell
 from zelo.solvers.links import LinkFunctions
 
 _EDGES_PER_BLOCK = 1 << 18  # some 512 queries of 400 comparisons; 128 to 1024 queries measure alike
@@ -24,7 +27,12 @@ _EARLY_STEPS, _EARLY_CAP = 6, 40  # Newton steps with at most so many conjugate-
 _CUTS = 30  # of one Newton step; a convex loss needs none or few
 
 
-def check_settings(solver: str, *, ridge: float, tolerance: float, max_steps: int) -> None:
+Stderr = Literal["laplace", "two_walk"]
+
+
+def check_settings(
+    solver: str, *, ridge: float, tolerance: float, max_steps: int, stderr: str, lapse: float, held_out: float
+) -> None:
     """Raises BadInput if a setting of the fit cannot be used."""
     if not 0 < ridge < np.inf:
         raise BadInput(
@@ -34,27 +42,63 @@ def check_settings(solver: str, *, ridge: float, tolerance: float, max_steps: in
         raise BadInput(f"solver={solver}: tolerance={tolerance} must be a positive gradient; try 1e-6")
     if max_steps < 1:
         raise BadInput(f"solver={solver}: max_steps={max_steps} must be at least 1; try 50")
+    if stderr not in get_args(Stderr):
+        raise BadInput(f"solver={solver}: stderr={stderr} must be one of {', '.join(get_args(Stderr))}")
+    for name, value in (("lapse", lapse), ("held_out", held_out)):
+        if not 0 <= value < 1:
+            raise BadInput(f"solver={solver}: {name}={value} must be a share in [0, 1); 0 turns it off")
 
 
-def fit(comparisons: Comparisons, link: LinkFunctions, *, ridge: float, tolerance: float, max_steps: int) -> Fit:
-    """Posterior mode of every query's ratings, mean 0 per query, with Laplace standard errors and a diagnosis.
+def fit(
+    comparisons: Comparisons,
+    link: LinkFunctions,
+    *,
+    ridge: float,
+    tolerance: float,
+    max_steps: int,
+    stderr: Stderr,
+    lapse: float,
+    held_out: float,
+    judges: Judges | None = None,
+) -> Fit:
+    """Posterior mode of every query's ratings, mean 0 per query, with standard errors and a diagnosis.
 
     tolerance: largest absolute gradient at which a query is done. max_steps: Newton steps per query. A query without
-    comparisons has ratings 0 and the prior's standard deviation. Raises BadInput naming unusable rows, or the queries that
-    did not converge.
+    comparisons has ratings 0 and the prior's standard deviation. held_out: share of the pairs that a second fit goes
+    without, to say how well it foretells them; the ratings are those of all pairs. Raises BadInput naming unusable rows, or
+    the queries that did not converge.
     """
-    blocks = Blocks(comparisons)
-    rating, steps, gradient = minimise(blocks, link, ridge, tolerance, max_steps)
-    _refuse_unfinished(gradient, steps, tolerance)
-    stderr, figures = describe(blocks, rating, link, ridge)
+    blocks = Blocks(comparisons, lapse=lapse, judges=judges)
+
+    def converged(part: Blocks) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        rating, steps, gradient = minimise(part, link, ridge, tolerance, max_steps)
+        _refuse_unfinished(gradient, steps, tolerance)
+        return rating, steps, gradient
+
+    rating, steps, gradient = converged(blocks)
+    described = describe(blocks, rating, link, ridge, stderr)
+    queries, foretold = described.queries | {"steps": steps, "gradient": gradient}, {}
+    if held_out:
+        queries["held_out_log_loss"], foretold = foretell(blocks, converged(blocks.hiding(held_out))[0], link, held_out)
     diagnosis = {
         "queries": len(blocks.sizes),
         "comparisons": len(comparisons.edges),
         "newton_steps": int(steps.max(initial=0)),
         "gradient_norm": float(gradient.max(initial=0.0)),
-        **figures,
+        **described.figures,
+        **foretold,
     }
-    return Fit(rating=rating, stderr=stderr, link=link.link, diagnosis=diagnosis)
+    return Fit(
+        rating=rating,
+        stderr=described.stderr,
+        link=link.link,
+        sizes=blocks.sizes,
+        edges=comparisons.edges,
+        curvature=described.curvature,
+        ridge=ridge,
+        diagnosis=diagnosis,
+        queries=queries,
+    )
 
 
 def _refuse_unfinished(gradient: np.ndarray, steps: np.ndarray, tolerance: float) -> None:
@@ -118,7 +162,7 @@ def _newton(
         # Eisenstat and Walker (1996): no more accuracy than this step can use, none that the last step does not need.
         eta = np.clip(worst, 0.3 * tolerance / np.maximum(worst, tolerance), 0.1)
         cap = np.where(steps < _EARLY_STEPS, _EARLY_CAP, np.maximum(200, 4 * block.sizes))
-        x = _solve(block, curvature, ridge, right, eta, cap)
+        x = solve(block, curvature, ridge, right, eta, cap)
         e, gradient, curvature = _safe_step(block, e, gradient, x, link, ridge)
         worst = block.worst(gradient)
         steps = steps + active
@@ -126,61 +170,24 @@ def _newton(
 
 def _gradient(block: Block, e: np.ndarray, link: LinkFunctions, ridge: float) -> tuple[np.ndarray, np.ndarray]:
     """(gradient [N], curvature of each comparison [E]) at the ratings `e` [N]."""
-    difference = block.down @ e
+    difference = block.asked(block.down @ e)
     slope, curvature = np.empty_like(difference), np.empty_like(difference)
     for begin in range(0, len(difference), _EDGES_AT_ONCE):
         part = slice(begin, begin + _EDGES_AT_ONCE)
         first, second = link.derivatives(difference[part], block.p[part])
         np.multiply(first, block.weight[part], out=slope[part])
         np.multiply(second, block.weight[part], out=curvature[part])
+    if block.gain is not None:
+        slope *= block.gain
+        curvature *= block.gain**2
     return block.up @ slope + ridge * e, curvature
 
 
 def _start(block: Block, link: LinkFunctions, ridge: float) -> np.ndarray:
     """[N] ratings from one weighted least-squares step on the links' inverse; saves about two Newton steps."""
-    p = np.clip(block.p, 0.02, 0.98)  # the only place where certainty is cut: its inverse has no bound
-    difference, information = link.start(p)
-    weight = information * block.weight
+    weight, flow = block.flow(link.start)
     eta, cap = np.full(len(block.sizes), 0.1), np.full(len(block.sizes), _EARLY_CAP)
-    return _solve(block, weight, ridge, block.up @ (weight * difference), eta, cap)
-
-
-def _solve(
-    block: Block, weights: np.ndarray, ridge: float, right: np.ndarray, eta: np.ndarray, cap: np.ndarray
-) -> np.ndarray:
-    """[N] x with (Laplacian of `weights` [E] + ridge) x = right [N], for right that sums to 0 in each query.
-
-    Conjugate gradient with Jacobi scaling, each query with its own coefficients, to a relative residual of eta [B] or for
-    at most cap [B] steps. The scaled residual is centred: the constant vector has the eigenvalue ridge, far below all
-    others, and would cost some 20 steps more though it is known to be absent.
-    """
-    adjacency = block.adjacency(weights)
-    diagonal = adjacency @ np.ones(len(right)) + ridge
-    x, r = np.zeros_like(right), right
-    size = block.sum(r * r)
-    enough = size * eta**2
-    live = size > 0
-    z = _centred(block, r / diagonal)
-    direction, rz = z, block.sum(r * z)
-    for step in range(int(cap.max())):
-        live = live & (step < cap)
-        if not live.any():
-            break
-        image = diagonal * direction - adjacency @ direction
-        alpha = np.divide(rz, block.sum(direction * image), out=np.zeros_like(rz), where=live)
-        alpha = block.spread(alpha)
-        x += alpha * direction
-        r = r - alpha * image
-        live = live & (block.sum(r * r) > enough)
-        z = _centred(block, r / diagonal)
-        before, rz = rz, block.sum(r * z)
-        beta = np.divide(rz, before, out=np.zeros_like(rz), where=live)
-        direction = z + block.spread(beta) * direction
-    return x
-
-
-def _centred(block: Block, values: np.ndarray) -> np.ndarray:
-    return values - block.spread(block.sum(values) / block.sizes)
+    return solve(block, weight, ridge, block.up @ (weight * flow), eta, cap)
 
 
 def _safe_step(
