@@ -1,0 +1,50 @@
+"""What a ranking is expected to lose against the true one, as the posterior sees it: when to stop asking."""
+
+from collections.abc import Callable
+
+import numpy as np
+from scipy.special import ndtri
+
+from zelo.graphs.chance import mix, random, uniform
+
+OPTIMISM = 1.25
+"""True over expected loss: simulated, three hard votes, 1.1 to 1.3 wherever the loss is 0.003 to 0.05."""
+
+_TOP = 10
+_DRAWS = 100  # their mean is then right to about a tenth of its value
+_CHANCE = 1 << 20  # a stream that no graph draws from
+_QUERIES_AT_ONCE = 64  # 5 MB of draws for 100 documents
+
+
+def expected_loss(
+    rating: np.ndarray, covariance: np.ndarray, seeds: np.ndarray, link: Callable[[np.ndarray], np.ndarray]
+) -> np.ndarray:
+    """[B] expected 1 - DCG@10(order of the ratings) / DCG@10(order of the truth), times OPTIMISM.
+
+    The mean over draws of the truth from N(rating, covariance); a document's gain is the probability that it is preferred to
+    an average one. rating: [B, n]; covariance: [B, n, n] of centred ratings; seeds: [B] uint64.
+    """
+    loss = np.empty(len(rating))
+    for begin in range(0, len(rating), _QUERIES_AT_ONCE):
+        part = slice(begin, begin + _QUERIES_AT_ONCE)
+        loss[part] = _mean_loss(rating[part], covariance[part], seeds[part], link)
+    return OPTIMISM * loss
+
+
+def _mean_loss(
+    rating: np.ndarray, covariance: np.ndarray, seeds: np.ndarray, link: Callable[[np.ndarray], np.ndarray]
+) -> np.ndarray:
+    count, n = rating.shape
+    top = min(_TOP, n)
+    # A constant direction is added, so that there is a Cholesky factor, and taken out of the draws again.
+    lift = np.einsum("bii->b", covariance) / n
+    factor = np.linalg.cholesky(covariance + lift[:, None, None])
+    normal = ndtri(uniform(random(mix(seeds), _CHANCE, np.arange(n * _DRAWS // 2)))).reshape(count, _DRAWS // 2, n)
+    noise = normal @ factor.transpose(0, 2, 1)
+    noise -= noise.mean(2, keepdims=True)
+    truth = rating[:, None] + np.concatenate([noise, -noise], 1)  # [B, draws, n]
+    shown = np.argsort(-rating, axis=1, kind="stable")[:, None, :top]
+    best = np.sort(np.partition(truth, n - top, axis=2)[:, :, n - top :], axis=2)[:, :, ::-1]
+    discount = 1 / np.log2(2 + np.arange(top))
+    reached = link(np.take_along_axis(truth, np.broadcast_to(shown, (count, _DRAWS, top)), 2)) @ discount
+    return (1 - reached / (link(best) @ discount)).mean(1)

@@ -1,0 +1,105 @@
+"""Adaptive graphs: the queries that still want pairs, and what is known about each of them."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from zelo.errors import BadInput
+from zelo.graphs.degrees import check_mean
+from zelo.graphs.expected_loss import expected_loss
+from zelo.graphs.groups import alike
+from zelo.posterior import covariances
+from zelo.records import Fit, starts
+
+
+@dataclass(frozen=True)
+class Round:
+    """B queries of n candidates each that want more pairs."""
+
+    queries: np.ndarray  # [B] query numbers
+    seeds: np.ndarray  # [B] uint64
+    rating: np.ndarray  # [B, n]
+    judged: np.ndarray  # [B, n, n] bool, symmetric; a document counts as compared with itself
+    pairs: np.ndarray  # [B] so far
+    covariance: np.ndarray | None  # [B, n, n] of the ratings, if it was asked for
+
+    @property
+    def n(self) -> int:
+        """Candidates of each query."""
+        return self.rating.shape[1]
+
+    def only(self, which: np.ndarray) -> "Round":
+        """Some of the queries. which: [B] bool."""
+        covariance = None if self.covariance is None else self.covariance[which]
+        columns = (self.queries, self.seeds, self.rating, self.judged, self.pairs)
+        return Round(*(column[which] for column in columns), covariance)
+
+
+def check_rounds(graph: str, degree: int, batch: int, per_document: int, stop_at: float | None) -> None:
+    """Raises BadInput if a field of a graph that adds pairs in batches cannot be used."""
+    check_mean(graph, degree)
+    if batch < 1:
+        raise BadInput(f"graph={graph}: batch={batch} must be at least 1 comparison per document; try graph.batch=1")
+    if per_document < batch:
+        raise BadInput(
+            f"graph={graph}: per_document={per_document} is below batch={batch}, the mean; try graph.per_document={batch}"
+        )
+    check_stop(graph, stop_at)
+
+
+def check_stop(graph: str, stop_at: float | None) -> None:
+    """Raises BadInput if the stopping rule cannot be used."""
+    if stop_at is not None and not 0 < stop_at < 1:
+        raise BadInput(
+            f"graph={graph}: stop_at={stop_at} must be an expected loss in nDCG@10 between 0 and 1, or null for none; "
+            "try graph.stop_at=0.01"
+        )
+
+
+def rounds(
+    sizes: np.ndarray, seeds: np.ndarray, fit: Fit, most: np.ndarray, stop_at: float | None, *, covariance: bool
+) -> Iterator[Round]:
+    """The queries with fewer than `most` [Q] pairs whose expected loss is above `stop_at`, in groups of the same size.
+
+    A query's part of the fit alone decides. So one that has stopped does so each time it is asked: nothing about it changes.
+    """
+    sizes, seeds = np.asarray(sizes, np.int64), np.asarray(seeds, np.uint64)
+    first = starts(sizes)
+    query = np.searchsorted(first, fit.edges[:, 0], side="right") - 1
+    order = np.arange(len(query)) if (np.diff(query) >= 0).all() else np.argsort(query, kind="stable")
+    first_edge = np.searchsorted(query[order], np.arange(len(sizes) + 1))
+    for n, queries in alike(sizes):
+        counts = np.diff(first_edge)[queries]
+        rows = order[np.arange(counts.sum()) + np.repeat(first_edge[queries] - starts(counts)[:-1], counts)]
+        place = np.repeat(np.arange(len(queries)), counts)
+        a, b = (fit.edges[rows] - first[queries][place][:, None]).T
+        judged = np.zeros((len(queries), n, n), bool)
+        judged[place, a, b] = judged[place, b, a] = True
+        pairs = judged.sum((1, 2)) // 2
+        judged[:, np.arange(n), np.arange(n)] = True
+        docs = first[queries][:, None] + np.arange(n)
+        group = Round(queries, seeds[queries], fit.rating[docs], judged, pairs, None)
+        wanting = pairs < most[queries]
+        group, kept = group.only(wanting), wanting[place]
+        if len(group.queries) and (covariance or stop_at is not None):
+            number = np.cumsum(wanting) - 1
+            edges = np.stack([a, b], 1)[kept] + (number[place[kept]] * n)[:, None]
+            group = _with_covariance(group, edges, fit.curvature[rows[kept]], fit.ridge)
+        if len(group.queries) and stop_at is not None:
+            group = group.only(_loss(group, fit, docs[wanting]) > stop_at)
+        if len(group.queries):
+            yield group
+
+
+def _with_covariance(group: Round, edges: np.ndarray, curvature: np.ndarray, ridge: float) -> Round:
+    found = covariances(np.full(len(group.queries), group.n), edges, curvature, ridge)
+    whole = np.concatenate([part for _, part in found])
+    return Round(group.queries, group.seeds, group.rating, group.judged, group.pairs, whole)
+
+
+def _loss(group: Round, fit: Fit, docs: np.ndarray) -> np.ndarray:
+    """[B] with the covariance on the scale of the solver's standard errors: soft labels are no Bernoulli draws."""
+    assert group.covariance is not None, "a stopping rule asks for it"
+    scale = (fit.stderr[docs] ** 2).sum(1) / np.einsum("bii->b", group.covariance)
+    return expected_loss(group.rating, group.covariance * scale[:, None, None], group.seeds, fit.link)
