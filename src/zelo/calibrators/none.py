@@ -3,13 +3,19 @@
 from dataclasses import dataclass
 
 import numpy as np
-import pyarrow as pa
+
+from zelo.records import Answers, Asks, Rated, Scale
 
 
 @dataclass(frozen=True, kw_only=True)
 class NoCalibration:
-    """Offset 0 and scale 1 for every query, for when ratings are compared within queries only. Asks no cross-query pairs."""
+    """Offset 0 and scale 1 for every query, for when ratings are compared within queries only. Asks nothing."""
 
-    def fit(self, ratings: pa.Table, preferences: pa.Table | None) -> tuple[np.ndarray, np.ndarray]:
-        """(offset, scale), each [rows of `ratings`]. `preferences` are not looked at."""
-        return np.zeros(len(ratings)), np.ones(len(ratings))
+    def asks(self, rated: Rated, answers: Answers | None) -> Asks | None:
+        """None."""
+        return None
+
+    def fit(self, rated: Rated, answers: Answers | None) -> Scale:
+        """Offset 0, scale 1, and nothing known about the offset; `answers` are not looked at."""
+        queries = len(rated.sizes)
+        return Scale(np.zeros(queries), np.ones(queries), np.full(queries, np.nan))

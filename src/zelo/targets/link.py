@@ -1,4 +1,4 @@
-"""Targets by the solver's own link: how likely a document is preferred to an average one of its query."""
+"""Targets by the solver's own link: how likely a document is preferred to one of rating 0."""
 
 from dataclasses import dataclass
 
@@ -6,25 +6,28 @@ import numpy as np
 
 from zelo import protocols
 from zelo.errors import BadInput
+from zelo.targets.selection import Selection, refuse_no_number
 
 
 @dataclass(frozen=True, kw_only=True)
 class Link:
-    """target = F(rating / temperature), F the link that the ratings were fitted with; weight 1.
+    """target = F(rating / temperature), F the link that the ratings were fitted with.
 
-    A rating is the difference to the mean of the query's candidates (0), so at temperature 1 the target is the probability
-    that the document is preferred to one of that rating; above 1 targets are drawn towards 1/2.
+    A rating is the difference to the mean of the query's candidates (0), or on the calibrated scale to its zero; so at
+    temperature 1 the target is the probability that the document is preferred to one of that rating; above 1 targets are
+    drawn towards 1/2.
     """
 
     temperature: float  # in units of ratings per unit of the link's argument
+    selection: Selection
 
     def __post_init__(self) -> None:
         if not 0 < self.temperature < np.inf:
             raise BadInput(f"target=link: temperature={self.temperature} must be positive and finite; try 1")
 
-    def targets(self, rating: np.ndarray, stderr: np.ndarray, link: protocols.Link) -> tuple[np.ndarray, np.ndarray]:
+    def targets(
+        self, rating: np.ndarray, stderr: np.ndarray, sizes: np.ndarray, seeds: np.ndarray, link: protocols.Link
+    ) -> tuple[np.ndarray, np.ndarray]:
         """(target in [0, 1], weight), each [N]. Raises BadInput naming the first rating that is not a number."""
-        bad = np.flatnonzero(~np.isfinite(rating))
-        if len(bad):
-            raise BadInput(f"target=link: rating number {bad[0]} is {rating[bad[0]]}; rate the queries again")
-        return link(rating / self.temperature), np.ones(len(rating))
+        refuse_no_number("link", rating)
+        return link(rating / self.temperature), self.selection.weights(rating, stderr, sizes, seeds)

@@ -1,0 +1,28 @@
+"""Targets by rank among all documents of all queries: spread evenly over [0, 1] whatever the ratings' distribution."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from zelo import protocols
+from zelo.targets.selection import Selection, refuse_no_number
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quantile:
+    """target = share of all rated documents with a lower rating, equal ones counting half.
+
+    One scale for all queries, so it needs calibrated ratings, and all of them at once. Only order is used: no unit, no
+    link. (Ranks within each query would say nothing across queries.)
+    """
+
+    selection: Selection
+
+    def targets(
+        self, rating: np.ndarray, stderr: np.ndarray, sizes: np.ndarray, seeds: np.ndarray, link: protocols.Link
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """(target in (0, 1), weight), each [N]. Raises BadInput naming the first rating that is not a number."""
+        refuse_no_number("quantile", rating)
+        _, place, counts = np.unique(rating, return_inverse=True, return_counts=True)
+        target = (np.cumsum(counts) - counts / 2)[place] / len(rating) if len(rating) else np.empty(0)
+        return target, self.selection.weights(rating, stderr, sizes, seeds)
