@@ -13,7 +13,7 @@ OPTIMISM = 1.25
 _TOP = 10
 _DRAWS = 100  # their mean is then right to about a tenth of its value
 _CHANCE = 1 << 20  # a stream that no graph draws from
-_QUERIES_AT_ONCE = 64  # 5 MB of draws for 100 documents
+_CELLS_AT_ONCE = 1 << 19  # of draws: they stay in the cache
 
 
 def expected_loss(
@@ -25,8 +25,9 @@ def expected_loss(
     an average one. rating: [B, n]; covariance: [B, n, n] of centred ratings; seeds: [B] uint64.
     """
     loss = np.empty(len(rating))
-    for begin in range(0, len(rating), _QUERIES_AT_ONCE):
-        part = slice(begin, begin + _QUERIES_AT_ONCE)
+    step = max(1, _CELLS_AT_ONCE // (rating.shape[1] * _DRAWS))
+    for begin in range(0, len(rating), step):
+        part = slice(begin, begin + step)
         loss[part] = _mean_loss(rating[part], covariance[part], seeds[part], link)
     return OPTIMISM * loss
 

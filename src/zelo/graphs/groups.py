@@ -6,14 +6,18 @@ import numpy as np
 
 from zelo.records import starts
 
-_CELLS_AT_ONCE = 1 << 22  # n * n each: bounds memory; queries are independent of each other
+MANY_CELLS = 1 << 22  # of n * n for each query: bounds memory; queries are independent of each other
+FEW_CELLS = 1 << 19  # where arrays of float64 should stay in the cache
 
 
-def alike(sizes: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    """(n, [B] numbers of queries of n candidates) for n of 2 and more: a smaller query has nothing to compare."""
+def alike(sizes: np.ndarray, cells: int = MANY_CELLS) -> Iterator[tuple[int, np.ndarray]]:
+    """(n, [B] numbers of queries of n candidates) for n of 2 and more: a smaller query has nothing to compare.
+
+    cells: of all n x n matrices of a group together.
+    """
     for n in np.unique(sizes[sizes > 1]).tolist():
         same = np.flatnonzero(sizes == n)
-        step = max(1, _CELLS_AT_ONCE // (n * n))
+        step = max(1, cells // (n * n))
         for begin in range(0, len(same), step):
             yield n, same[begin : begin + step]
 

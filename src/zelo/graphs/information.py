@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from zelo.graphs.degrees import budget
-from zelo.graphs.groups import gather
+from zelo.graphs.groups import all_pairs, gather
 from zelo.graphs.matching import best
 from zelo.graphs.round_trips import cycles
 from zelo.graphs.rounds import check_rounds, rounds
@@ -41,9 +41,10 @@ class Information:
         for group in rounds(sizes, seeds, fit, most, self.stop_at, covariance=True):
             covariance = group.covariance
             assert covariance is not None, "it was asked for"
+            i, j = all_pairs(group.n).T
             variance = np.einsum("bii->bi", covariance)
-            spread = variance[:, :, None] + variance[:, None, :] - 2 * covariance
-            p = fit.link(group.rating[:, :, None] - group.rating[:, None, :])
+            spread = variance[:, i] + variance[:, j] - 2 * covariance[:, i, j]
+            p = fit.link(group.rating[:, i] - group.rating[:, j])
             wanted = np.minimum(most[group.queries] - group.pairs, max(1, group.n * self.batch // 2))
             parts.append(best(group.queries, p * (1 - p) * spread, group.judged, wanted, self.per_document))
         return gather(sizes, parts) if parts else None

@@ -2,9 +2,7 @@
 
 import numpy as np
 
-from zelo.graphs.groups import all_pairs, some
-
-_SPARE = 8  # times as many pairs are sorted as are wanted; only where these do not do, all are
+from zelo.graphs.groups import all_pairs
 
 
 def best(
@@ -12,48 +10,53 @@ def best(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Greedily up to `wanted` [B] pairs of the highest score, at most `per_document` for each document: a part, best first.
 
-    score: [B, n, n] symmetric; judged: [B, n, n] bool, not to be chosen. Equal scores: the pair that comes first.
+    score: [B, P] of all pairs of n documents, finite; judged: [B, n, n] bool, not to be chosen.
+
+    A pair that is the best left for both of its documents is one that going down the list would choose too, whatever comes
+    before it (Preis, "Linear time 1/2-approximation algorithm for maximum weighted matching", 1999). So all of these are
+    chosen at once, until nothing is left; the first of a longer greedy choice are the shorter one.
     """
-    n = score.shape[1]
-    pairs = all_pairs(n)
-    worth = np.where(judged[:, pairs[:, 0], pairs[:, 1]], -np.inf, score[:, pairs[:, 0], pairs[:, 1]])
-    # The last digits of a score are noise of its computation; in single precision most equal scores are equal.
-    cost = -worth.astype(np.float32)
-    few = min(len(pairs), _SPARE * int(wanted.max()))
-    head = np.argpartition(cost, few - 1, axis=1)[:, :few]
-    head.sort(axis=1)
-    order = np.take_along_axis(head, np.argsort(np.take_along_axis(cost, head, 1), axis=1, kind="stable"), 1)
-    chosen = _chosen(order, cost, pairs, n, wanted, per_document)
-    short = chosen.sum(1) < wanted
-    if few == len(pairs) or not short.any():
-        return some(queries, pairs[order], chosen)
-    ample = ~short
-    whole = np.argsort(cost[short], axis=1, kind="stable")
-    parts = [
-        some(queries[ample], pairs[order[ample]], chosen[ample]),
-        some(queries[short], pairs[whole], _chosen(whole, cost[short], pairs, n, wanted[short], per_document)),
-    ]
-    query, found = (np.concatenate(column) for column in zip(*parts, strict=True))
-    order = np.argsort(query, kind="stable")
-    return query[order], found[order]
+    n = judged.shape[1]
+    i, j = all_pairs(n).T
+    worth = np.empty(judged.shape, np.float32)  # a score's last digits are noise: in single precision equal ones are equal
+    worth[:, i, j] = worth[:, j, i] = score
+    worth[judged] = -np.inf
+    room = np.full((len(queries), n), per_document)
+    row, first, second = _locally_best(worth, room)
+    # The order is that of the score, then of the documents.
+    value = score[row, _number(first, second, n)].astype(np.float32)
+    order = np.lexsort((second, first, -value, row))
+    row, pairs = row[order], np.stack([first, second], 1)[order]
+    place = np.arange(len(row)) - np.searchsorted(row, row)
+    kept = place < wanted[row]
+    return queries[row[kept]], pairs[kept]
 
 
-def _chosen(
-    order: np.ndarray, cost: np.ndarray, pairs: np.ndarray, n: int, wanted: np.ndarray, per_document: int
-) -> np.ndarray:
-    """[B, K] which of the pairs `order` [B, K], cheapest first, are taken; all queries go down their lists in step."""
-    rows, left = np.arange(len(order)), wanted.copy()
-    room = np.full((len(order), n), per_document)
-    free = np.isfinite(np.take_along_axis(cost, order, 1))
-    chosen = np.zeros(order.shape, bool)
-    first, second = pairs[order, 0], pairs[order, 1]
-    for k in range(order.shape[1]):
-        a, b = first[:, k], second[:, k]
-        fits = free[:, k] & (left > 0) & (room[rows, a] > 0) & (room[rows, b] > 0)
-        room[rows, a] -= fits
-        room[rows, b] -= fits
-        left -= fits
-        chosen[:, k] = fits
-        if k % 16 == 0 and not left.any():
-            break
-    return chosen
+def _locally_best(worth: np.ndarray, room: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(row, first, second document) of each chosen pair; uses up worth [B, n, n] and room [B, n]."""
+    todo = np.arange(len(worth))
+    found = []
+    while len(todo):
+        left = worth[todo] if len(todo) < len(worth) else worth
+        partner = left.argmax(2)
+        value = np.take_along_axis(left, partner[:, :, None], 2)[:, :, 0]
+        documents = np.arange(worth.shape[1])
+        # Of equally good pairs each takes the first: the first document with the best value is always its partner's choice.
+        mutual = (np.take_along_axis(partner, partner, 1) == documents) & (documents < partner) & np.isfinite(value)
+        row, first = np.nonzero(mutual)
+        second, row = partner[row, first], todo[row]
+        found.append((row, first, second))
+        worth[row, first, second] = worth[row, second, first] = -np.inf
+        room[row, first] -= 1
+        room[row, second] -= 1
+        for document in (first, second):
+            full = room[row, document] == 0
+            worth[row[full], document[full]] = -np.inf
+            worth[row[full], :, document[full]] = -np.inf
+        todo = todo[mutual.any(1)]
+    return tuple(np.concatenate(column) for column in zip(*found, strict=True))
+
+
+def _number(first: np.ndarray, second: np.ndarray, n: int) -> np.ndarray:
+    """Place of the pairs first < second in the list of all pairs of n documents."""
+    return first * (2 * n - first - 1) // 2 + second - first - 1

@@ -8,7 +8,7 @@ import numpy as np
 from zelo.errors import BadInput
 from zelo.graphs.degrees import check_mean
 from zelo.graphs.expected_loss import expected_loss
-from zelo.graphs.groups import alike
+from zelo.graphs.groups import FEW_CELLS, alike
 from zelo.posterior import covariances
 from zelo.records import Fit, starts
 
@@ -69,7 +69,7 @@ def rounds(
     query = np.searchsorted(first, fit.edges[:, 0], side="right") - 1
     order = np.arange(len(query)) if (np.diff(query) >= 0).all() else np.argsort(query, kind="stable")
     first_edge = np.searchsorted(query[order], np.arange(len(sizes) + 1))
-    for n, queries in alike(sizes):
+    for n, queries in alike(sizes, FEW_CELLS):
         counts = np.diff(first_edge)[queries]
         rows = order[np.arange(counts.sum()) + np.repeat(first_edge[queries] - starts(counts)[:-1], counts)]
         place = np.repeat(np.arange(len(queries)), counts)

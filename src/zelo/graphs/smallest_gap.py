@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from zelo.graphs.degrees import budget
-from zelo.graphs.groups import gather
+from zelo.graphs.groups import all_pairs, gather
 from zelo.graphs.matching import best
 from zelo.graphs.round_trips import cycles
 from zelo.graphs.rounds import check_rounds, rounds
@@ -37,7 +37,8 @@ class SmallestGap:
         most = self.most(sizes)
         parts = []
         for group in rounds(sizes, seeds, fit, most, self.stop_at, covariance=False):
-            gap = np.abs(group.rating[:, :, None] - group.rating[:, None, :])
+            i, j = all_pairs(group.n).T
+            gap = np.abs(group.rating[:, i] - group.rating[:, j])
             wanted = np.minimum(most[group.queries] - group.pairs, max(1, group.n * self.batch // 2))
             parts.append(best(group.queries, -gap, group.judged, wanted, self.per_document))
         return gather(sizes, parts) if parts else None
