@@ -199,6 +199,8 @@ def _checked(rows: Comparisons, first: np.ndarray) -> tuple[np.ndarray, bool]:
         column = getattr(rows, name)
         if column is not None and np.shape(column) != (len(edges),):
             raise BadInput(f"{name} must have the shape [{len(edges)}] of the comparisons, not {np.shape(column)}")
+    if rows.judge is not None and np.min(rows.judge, initial=0) < 0:
+        _refuse(np.asarray(rows.judge) < 0, 0, rows.judge, "has a judge with a negative number:")
     counts = np.zeros(len(first) - 1, np.int64)
     query_of = np.repeat(np.arange(len(counts), dtype=np.int32), np.diff(first))
     grouped, last = True, 0

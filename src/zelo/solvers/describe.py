@@ -53,13 +53,12 @@ def describe(blocks: Blocks, rating: np.ndarray, link: LinkFunctions, ridge: flo
     for group, variances in _groups(blocks, stderr):
         block, docs = blocks.block(group), blocks.documents(group)
         asked = block.asked(block.down @ rating[docs])
+        gain = 1.0 if block.gain is None else block.gain
         slope, bend = (block.weight * part for part in link.derivatives(asked, block.p))
-        bend = bend if block.gain is None else bend * block.gain**2
+        slope, bend, known = gain * slope, gain**2 * bend, gain**2 * block.weight * link.information(asked)
         curvature[blocks.rows(group)] = bend
         variance = variances(block, bend, ridge)
-        noise, votes[group], found["freedom"][group] = dispersion(
-            block, slope, block.weight * link.information(asked), variance, ridge
-        )
+        noise, votes[group], found["freedom"][group] = dispersion(block, slope, known, variance, ridge)
         found["dispersion"][group] = noise
         error[docs] = np.sqrt(block.spread(np.where(votes[group], 1.0, noise)) * variance)
         found["loss"][group] = block.sum_edges(_losses(block, asked, link))
@@ -135,6 +134,12 @@ def _losses(block: Block, asked: np.ndarray, link: LinkFunctions) -> np.ndarray:
     return -block.weight * (block.p * for_first + (1 - block.p) * for_second)
 
 
+def centred(block: Block, rating: np.ndarray) -> np.ndarray:
+    """[N] `rating` [N] with the mean 0 in each connected component."""
+    _, label = connected_components(block.adjacency(block.weight), directed=False)
+    return rating - (np.bincount(label, rating) / np.bincount(label))[label]
+
+
 def _components(block: Block) -> np.ndarray:
     """[B] connected components of each query's graph."""
     count, label = connected_components(block.adjacency(block.weight), directed=False)
@@ -166,7 +171,7 @@ def _intransitive(block: Block) -> np.ndarray:
     decided = np.flatnonzero(pairs.data)
     ones = np.ones(len(decided), np.float32)
     beats = csr_array((ones, (winner[decided], loser[decided])), shape=(n, n))
-    chains = beats @ beats
+    chains = csr_array(beats @ beats)
     transitive = block.sum(chains.multiply(beats).sum(1))
     circular = block.sum(chains.multiply(beats.T.tocsr()).sum(1)) / 3
     triangles = transitive + circular

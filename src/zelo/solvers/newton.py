@@ -20,7 +20,7 @@ from zelo.solvers.conjugate_gradient import solve
 from zelo.solvers.describe import describe, foretell
 from zelo.solvers.links import LinkFunctions
 
-_EDGES_PER_BLOCK = 1 << 18  # some 512 queries of 400 comparisons; 128 to 1024 queries measure alike
+EDGES_PER_BLOCK = 1 << 18  # some 512 queries of 400 comparisons; 128 to 1024 queries measure alike
 _EDGES_AT_ONCE = 1 << 14  # of the link: what stays in the second-level cache
 _LEFT_OVER = 0.05  # share of a block's queries that is left to a pool
 _EARLY_STEPS, _EARLY_CAP = 6, 40  # Newton steps with at most so many conjugate-gradient steps; later ones may be long
@@ -129,9 +129,9 @@ def minimise(
         return queries[~(worst <= tolerance) & (taken < max_steps)]
 
     pool = np.empty(0, np.int64)
-    for queries in blocks.cut(blocks.compared, blocks.counts, _EDGES_PER_BLOCK):
+    for queries in blocks.cut(blocks.compared, blocks.counts, EDGES_PER_BLOCK):
         pool = np.concatenate([pool, advance(queries, fresh=True)])
-        if blocks.counts[pool].sum() > _EDGES_PER_BLOCK:
+        if blocks.counts[pool].sum() > EDGES_PER_BLOCK:
             pool = advance(pool, fresh=False)
     while len(pool):
         pool = advance(pool, fresh=False)
