@@ -6,7 +6,7 @@ import numpy as np
 
 from zelo.graphs.chance import mix
 from zelo.graphs.degrees import check_even
-from zelo.graphs.groups import all_pairs, alike, every, gather
+from zelo.graphs.groups import alike, all_pairs, every, gather
 from zelo.graphs.round_trips import shuffled
 from zelo.records import Fit
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from zelo.graphs.groups import all_pairs, alike, every, gather
+from zelo.graphs.groups import alike, all_pairs, every, gather
 from zelo.records import Fit
 
 

@@ -22,7 +22,9 @@ class Gold:
 
     def __post_init__(self) -> None:
         if self.depth < 2:
-            raise BadInput(f"graph=gold: depth={self.depth} must be at least 2 for there to be a pair; try graph.depth=10")
+            raise BadInput(
+                f"graph=gold: depth={self.depth} must be at least 2 for there to be a pair; try graph.depth=10"
+            )
 
     def propose(self, sizes: np.ndarray, seeds: np.ndarray, fit: Fit | None) -> np.ndarray | None:
         """[E, 2] int64 global document numbers, query by query; None once there is a fit: the graph is static.

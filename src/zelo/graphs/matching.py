@@ -18,7 +18,9 @@ def best(
     """
     n = judged.shape[1]
     i, j = all_pairs(n).T
-    worth = np.empty(judged.shape, np.float32)  # a score's last digits are noise: in single precision equal ones are equal
+    worth = np.empty(
+        judged.shape, np.float32
+    )  # a score's last digits are noise: in single precision equal ones are equal
     worth[:, i, j] = worth[:, j, i] = score
     worth[judged] = -np.inf
     room = np.full((len(queries), n), per_document)
@@ -35,7 +37,7 @@ def best(
 def _locally_best(worth: np.ndarray, room: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(row, first, second document) of each chosen pair; uses up worth [B, n, n] and room [B, n]."""
     todo = np.arange(len(worth))
-    found = []
+    found: list[np.ndarray] = []
     while len(todo):
         left = worth[todo] if len(todo) < len(worth) else worth
         partner = left.argmax(2)
@@ -45,7 +47,7 @@ def _locally_best(worth: np.ndarray, room: np.ndarray) -> tuple[np.ndarray, np.n
         mutual = (np.take_along_axis(partner, partner, 1) == documents) & (documents < partner) & np.isfinite(value)
         row, first = np.nonzero(mutual)
         second, row = partner[row, first], todo[row]
-        found.append((row, first, second))
+        found.append(np.stack([row, first, second]))
         worth[row, first, second] = worth[row, second, first] = -np.inf
         room[row, first] -= 1
         room[row, second] -= 1
@@ -54,7 +56,8 @@ def _locally_best(worth: np.ndarray, room: np.ndarray) -> tuple[np.ndarray, np.n
             worth[row[full], document[full]] = -np.inf
             worth[row[full], :, document[full]] = -np.inf
         todo = todo[mutual.any(1)]
-    return tuple(np.concatenate(column) for column in zip(*found, strict=True))
+    row, first, second = np.concatenate(found, axis=1)
+    return row, first, second
 
 
 def _number(first: np.ndarray, second: np.ndarray, n: int) -> np.ndarray:

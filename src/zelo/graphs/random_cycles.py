@@ -6,7 +6,7 @@ import numpy as np
 
 from zelo.graphs.chance import mix
 from zelo.graphs.degrees import budget, check_even
-from zelo.graphs.groups import all_pairs, alike, every, gather, some
+from zelo.graphs.groups import alike, all_pairs, every, gather, some
 from zelo.graphs.round_trips import shuffled, steps
 from zelo.records import Fit
 

@@ -8,7 +8,7 @@ from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
 
 from zelo.graphs.chance import mix, random, uniform
 from zelo.graphs.degrees import budget, check_mean
-from zelo.graphs.groups import all_pairs, alike, every, gather
+from zelo.graphs.groups import alike, all_pairs, every, gather
 from zelo.records import Fit
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from zelo.graphs.chance import mix, random
-from zelo.graphs.groups import all_pairs, alike, every, gather
+from zelo.graphs.groups import alike, all_pairs, every, gather
 
 _TRIES_PER_DOCUMENT = 4  # exchanges before a cycle is given up; 8 of 100 documents take about 10 in all
 

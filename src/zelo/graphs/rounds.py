@@ -1,7 +1,7 @@
 """Adaptive graphs: the queries that still want pairs, and what is known about each of them."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -31,9 +31,14 @@ class Round:
 
     def only(self, which: np.ndarray) -> "Round":
         """Some of the queries. which: [B] bool."""
-        covariance = None if self.covariance is None else self.covariance[which]
-        columns = (self.queries, self.seeds, self.rating, self.judged, self.pairs)
-        return Round(*(column[which] for column in columns), covariance)
+        return Round(
+            queries=self.queries[which],
+            seeds=self.seeds[which],
+            rating=self.rating[which],
+            judged=self.judged[which],
+            pairs=self.pairs[which],
+            covariance=None if self.covariance is None else self.covariance[which],
+        )
 
 
 def check_rounds(graph: str, degree: int, batch: int, per_document: int, stop_at: float | None) -> None:
@@ -94,8 +99,7 @@ def rounds(
 
 def _with_covariance(group: Round, edges: np.ndarray, curvature: np.ndarray, ridge: float) -> Round:
     found = covariances(np.full(len(group.queries), group.n), edges, curvature, ridge)
-    whole = np.concatenate([part for _, part in found])
-    return Round(group.queries, group.seeds, group.rating, group.judged, group.pairs, whole)
+    return replace(group, covariance=np.concatenate([part for _, part in found]))
 
 
 def _loss(group: Round, fit: Fit, docs: np.ndarray) -> np.ndarray:

@@ -98,7 +98,7 @@ def _stage(group: Round, leaders: int, count: int, goal: int, number: int) -> tu
         order = np.argsort(key, axis=1, kind="stable")
         which = np.arange(len(pairs)) < left[short, None]
         parts.append(_named(group, top, pairs[order], which, short))
-    return tuple(np.concatenate(column) for column in zip(*parts, strict=True))
+    return np.concatenate([query for query, _ in parts]), np.concatenate([pairs for _, pairs in parts])
 
 
 def _named(
