@@ -1,11 +1,16 @@
-"""How long ratings take against peers that fit one query at a time: CPU time per query, in one process, interleaved.
+"""How long ratings take: against peers that fit one query at a time, with their errors, and as the queries grow.
 
-Run: python benchmarks/solvers.py [--queries 2048] [--peers 6] [--rounds 3]. Ratios are to the batched fit of the same link
-without standard errors, from the medians over the rounds. Each case is 100 documents with 400 comparisons; peers that know
-whole wins only get three votes for each.
+Run: python benchmarks/solvers.py [--queries 2048] [--peers 6] [--rounds 3] [--growth 10000 112000]. CPU time on one core, in
+one process, interleaved; set OMP_NUM_THREADS=1. Ratios are to the batched fit of the same link without standard errors, from
+the medians over the rounds; seconds are scaled to the paper's 112,000 queries. Each case is 100 documents with 400
+comparisons; peers that know whole wins only get three votes for each. --growth fits that many queries, all in memory, each
+in a process of its own, and says what it took.
 """
 
 import argparse
+import resource
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from statistics import median
@@ -17,13 +22,14 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import expit, ndtr
 
-from zelo.graphs.random_cycles import RandomCycles
 from zelo.records import Comparisons
-from zelo.solvers import newton
+from zelo.solvers import laplace, newton
 from zelo.solvers.blocks import Blocks
 from zelo.solvers.bradley_terry import BradleyTerry
+from zelo.solvers.fixed_point import FixedPoint
 from zelo.solvers.thurstone import Thurstone
 
+PAPER = 112_000  # queries
 DOCUMENTS, RIDGE, TOLERANCE = 100, 1e-3, 1e-6
 Solver = Thurstone | BradleyTerry
 T = TypeVar("T")
@@ -31,15 +37,17 @@ Peer = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 def solver(kind: type[Solver]) -> Solver:
-    return kind(ridge=RIDGE, tolerance=TOLERANCE, max_steps=50)
+    return kind(ridge=RIDGE, tolerance=TOLERANCE, max_steps=50, stderr="laplace", lapse=0.0, held_out=0.0)
 
 
 def simulated(queries: int, kind: type[Solver], votes: int = 0, seed: int = 0) -> Comparisons:
     """Soft labels with latent noise and 2 % of uniform answers, or means of hard votes."""
     rng = np.random.default_rng(seed)
     sizes = np.full(queries, DOCUMENTS)
-    edges = RandomCycles(degree=8).propose(sizes, rng.integers(0, 2**64, queries, dtype=np.uint64), None)
-    assert edges is not None
+    order = np.empty((queries, 4, DOCUMENTS), np.int32)
+    order[:] = np.arange(DOCUMENTS, dtype=np.int32)
+    order = rng.permuted(order, axis=2, out=order) + (np.arange(queries, dtype=np.int32) * DOCUMENTS)[:, None, None]
+    edges = np.stack([order, np.roll(order, -1, 2)], 3).reshape(-1, 2)
     truth = rng.normal(0, 1.2, queries * DOCUMENTS)
     gap = truth[edges[:, 0]] - truth[edges[:, 1]]
     noise = 0 if votes else rng.normal(0, 0.2, len(gap))
@@ -84,6 +92,24 @@ def choix_opt(edges: np.ndarray, p: np.ndarray) -> np.ndarray:
     return choix.opt_pairwise(DOCUMENTS, wins.tolist(), alpha=RIDGE / 2)  # its penalty has no 1/2
 
 
+def log_space(edges: np.ndarray, p: np.ndarray) -> np.ndarray:
+    """The fixed-point iteration of the public reference as it stands there: dense, one query at a time."""
+    wins = np.zeros((DOCUMENTS, DOCUMENTS))
+    np.add.at(wins, (edges[:, 0], edges[:, 1]), 3 * p)
+    np.add.at(wins, (edges[:, 1], edges[:, 0]), 3 * (1 - p))
+    wins[np.diag_indices(DOCUMENTS)] = 0.5
+    e, before = np.zeros(DOCUMENTS), np.inf
+    for t in range(1000):
+        behind = expit(e[None] - e[:, None])
+        e = e + (np.log((wins * behind).sum(1)) - np.log((wins.T * behind.T).sum(1))) * (1 + t) ** -0.125
+        e -= e.mean()
+        loss = -(wins * np.log(expit(e[:, None] - e[None]))).sum()
+        if abs(loss - before) < 1e-4:
+            break
+        before = loss
+    return e
+
+
 def cpu(work: Callable[[], T]) -> tuple[float, T]:
     start = time.process_time()
     result = work()
@@ -102,11 +128,15 @@ def race(
     ours, case = solver(kind), simulated(queries, kind, votes)
     times: dict[str, list[float]] = {}
     apart: dict[str, float] = {}
+    iteration = FixedPoint(damping=0.125, diagonal=0.5, tolerance=1e-4, max_steps=1000, ridge=RIDGE, stderr="two_walk")
     for turn in range(rounds):
         spent, (rating, _, _) = cpu(lambda: newton.minimise(Blocks(case), ours, RIDGE, TOLERANCE, 50))
         times.setdefault("zelo", []).append(spent / queries)
         spent, _ = cpu(lambda: ours.fit(case))
-        times.setdefault("zelo with standard errors", []).append(spent / queries)
+        times.setdefault("zelo with exact errors, triads, curl", []).append(spent / queries)
+        if votes:
+            spent, _ = cpu(lambda: iteration.fit(case))
+            times.setdefault("zelo solver=fixed_point", []).append(spent / queries)
         for name, (peer, count) in peers.items():
             first = turn * count % (queries - count)
             spent, theirs = cpu(lambda peer=peer, first=first, count=count: one_by_one(case, peer, first, count))
@@ -116,8 +146,57 @@ def race(
     base = median(times["zelo"])
     print(f"\n{title}: {queries} queries, {rounds} rounds")
     for name, spent in times.items():
-        note = f"   max difference of ratings {apart[name]:.1e}" if name in apart else ""
-        print(f"  {name:28s} {median(spent) * 1e6:11.0f} us per query {median(spent) / base:9.1f} x{note}")
+        note = f"   max difference of ratings {apart[name]:.1e}" if apart.get(name, 1.0) < 0.01 else ""
+        each = median(spent)
+        print(
+            f"  {name:36s} {each * 1e6:9.0f} us per query {each * PAPER:9.0f} s {each / base:8.1f} x{note}", flush=True
+        )
+
+
+def errors(queries: int, rounds: int) -> None:
+    """Standard errors of all documents by both ways, in blocks of 256 queries."""
+    case, link = simulated(queries, Thurstone), solver(Thurstone)
+    blocks = Blocks(case)
+    rating, _, _ = newton.minimise(blocks, link, RIDGE, TOLERANCE, 50)
+    spent: dict[str, list[float]] = {"exact": [], "two_walk": []}
+    near: dict[str, list[np.ndarray]] = {"exact": [], "two_walk": []}
+    for turn in range(rounds):
+        seconds = dict.fromkeys(spent, 0.0)
+        for first in range(0, queries, 256):
+            group = np.arange(first, min(first + 256, queries))
+            block = blocks.block(group)
+            curvature = link.derivatives(block.down @ rating[blocks.documents(group)], block.p)[1]
+            for name, variances in (("exact", laplace.exact), ("two_walk", laplace.two_walk)):
+                took, variance = cpu(lambda v=variances, b=block, c=curvature: v(b, c, RIDGE))
+                seconds[name] += took
+                if turn == 0:
+                    near[name].append(variance)
+        for name, took in seconds.items():
+            spent[name].append(took * PAPER / queries)
+    off = 100 * (np.sqrt(np.concatenate(near["two_walk"]) / np.concatenate(near["exact"])) - 1)
+    print(f"\nStandard errors of soft labels, {queries} queries, {rounds} rounds, seconds for {PAPER:,} queries")
+    print(f"  exact    {median(spent['exact']):6.1f}")
+    print(f"  two_walk {median(spent['two_walk']):6.2f}   error in %: mean {off.mean():.2f} sd {off.std():.2f}", end="")
+    print(f" worst {off[np.abs(off).argmax()]:.1f}")
+
+
+def grown(queries: int) -> None:
+    """One complete run of this many queries in this process; prints its seconds and peak of memory."""
+    parts = [simulated(min(4000, queries - first), Thurstone, seed=first) for first in range(0, queries, 4000)]
+    shift = np.repeat(np.arange(len(parts)) * 4000 * DOCUMENTS, [len(part.edges) for part in parts])
+    edges = np.concatenate([part.edges for part in parts])
+    edges += shift[:, None].astype(np.int32)
+    p = np.concatenate([part.p.astype(np.float32) for part in parts])
+    del parts, shift
+    case = Comparisons(np.full(queries, DOCUMENTS), edges, p, np.broadcast_to(np.float32(1), p.shape))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+    spent, (_, steps, gradient) = cpu(lambda: newton.minimise(Blocks(case), solver(Thurstone), RIDGE, TOLERANCE, 50))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+    rows = (edges.nbytes + p.nbytes) / 2**20
+    print(
+        f"  {queries:8,d} queries {spent:7.2f} s {spent / queries * 1e6:7.1f} us per query, {steps.max()} Newton steps, gradient"
+        f" {gradient.max():.1e}; the comparisons {rows:,.0f} MB, peak {peak:,.0f} MB (before the fit {before:,.0f})"
+    )
 
 
 def main() -> None:
@@ -125,15 +204,35 @@ def main() -> None:
     parser.add_argument("--queries", type=int, default=2048, help="of the batched fit")
     parser.add_argument("--peers", type=int, default=6, help="queries that each peer fits in a round")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--growth", type=int, nargs="*", default=[], help="numbers of queries, a process each")
+    parser.add_argument("--grown", type=int, help=argparse.SUPPRESS)
     given = parser.parse_args()
+    if given.grown:
+        return grown(given.grown)
     own, few = given.peers, 1
     size = {"queries": given.queries, "rounds": given.rounds}
-    race("Thurstone, soft labels", Thurstone, 0, {"scipy L-BFGS-B": (lbfgs(Thurstone, 0), own)}, **size)
-    race("Thurstone, three votes", Thurstone, 3, {"scipy L-BFGS-B": (lbfgs(Thurstone, 3), own)}, **size)
-    soft = {"scipy L-BFGS-B": (lbfgs(BradleyTerry, 0), own), "evalica (no prior)": (evalica_bradley_terry, own)}
+    evalica_peer, scipy_peer = "evalica bradley_terry (no prior)", "scipy L-BFGS-B"
+    soft = {scipy_peer: (lbfgs(Thurstone, 0), own), evalica_peer: (evalica_bradley_terry, own)}
+    race("Thurstone, soft labels", Thurstone, 0, soft, **size)
+    hard = {
+        scipy_peer: (lbfgs(Thurstone, 3), own),
+        evalica_peer: (evalica_bradley_terry, own),
+        "fixed point, one by one": (log_space, few),
+    }
+    race("Thurstone, three votes", Thurstone, 3, hard, **size)
+    soft = {scipy_peer: (lbfgs(BradleyTerry, 0), own), evalica_peer: (evalica_bradley_terry, own)}
     race("Bradley-Terry, soft labels", BradleyTerry, 0, soft, **size)
-    hard = {"scipy L-BFGS-B": (lbfgs(BradleyTerry, 3), own), "choix opt_pairwise": (choix_opt, few)}
+    hard = {
+        scipy_peer: (lbfgs(BradleyTerry, 3), own),
+        "choix opt_pairwise": (choix_opt, few),
+        "fixed point, one by one": (log_space, few),
+    }
     race("Bradley-Terry, three votes", BradleyTerry, 3, hard, **size)
+    errors(given.queries, given.rounds)
+    if given.growth:
+        print("\nGrowth: Thurstone, soft labels, all in memory")
+        for queries in given.growth:
+            subprocess.run([sys.executable, __file__, "--grown", str(queries)], check=True)
 
 
 if __name__ == "__main__":
