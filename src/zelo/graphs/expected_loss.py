@@ -7,9 +7,6 @@ from scipy.special import ndtri
 
 from zelo.graphs.chance import mix, random, uniform
 
-OPTIMISM = 1.25
-"""True over expected loss: simulated, three hard votes, 1.1 to 1.3 wherever the loss is 0.003 to 0.05."""
-
 _TOP = 10
 _DRAWS = 100  # their mean is then right to about a tenth of its value
 _CHANCE = 1 << 20  # a stream that no graph draws from
@@ -19,7 +16,7 @@ _CELLS_AT_ONCE = 1 << 19  # of draws: they stay in the cache
 def expected_loss(
     rating: np.ndarray, covariance: np.ndarray, seeds: np.ndarray, link: Callable[[np.ndarray], np.ndarray]
 ) -> np.ndarray:
-    """[B] expected 1 - DCG@10(order of the ratings) / DCG@10(order of the truth), times OPTIMISM.
+    """[B] expected 1 - DCG@10(order of the ratings) / DCG@10(order of the truth).
 
     The mean over draws of the truth from N(rating, covariance); a document's gain is the probability that it is preferred to
     an average one. rating: [B, n]; covariance: [B, n, n] of centred ratings; seeds: [B] uint64.
@@ -29,7 +26,7 @@ def expected_loss(
     for begin in range(0, len(rating), step):
         part = slice(begin, begin + step)
         loss[part] = _mean_loss(rating[part], covariance[part], seeds[part], link)
-    return OPTIMISM * loss
+    return loss
 
 
 def _mean_loss(

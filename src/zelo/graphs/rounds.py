@@ -63,11 +63,19 @@ def check_stop(graph: str, stop_at: float | None) -> None:
 
 
 def rounds(
-    sizes: np.ndarray, seeds: np.ndarray, fit: Fit, most: np.ndarray, stop_at: float | None, *, covariance: bool
+    sizes: np.ndarray,
+    seeds: np.ndarray,
+    fit: Fit,
+    most: np.ndarray,
+    stop_at: float | None,
+    *,
+    optimism: float,
+    covariance: bool,
 ) -> Iterator[Round]:
     """The queries with fewer than `most` [Q] pairs whose expected loss is above `stop_at`, in groups of the same size.
 
-    A query's part of the fit alone decides. So one that has stopped does so each time it is asked: nothing about it changes.
+    optimism: true over expected loss, as measured for the graph; the expected loss is multiplied by it. A query's part of
+    the fit alone decides. So one that has stopped does so each time it is asked: nothing about it changes.
     """
     sizes, seeds = np.asarray(sizes, np.int64), np.asarray(seeds, np.uint64)
     first = starts(sizes)
@@ -92,7 +100,7 @@ def rounds(
             edges = np.stack([a, b], 1)[kept] + (number[place[kept]] * n)[:, None]
             group = _with_covariance(group, edges, fit.curvature[rows[kept]], fit.ridge)
         if len(group.queries) and stop_at is not None:
-            group = group.only(_loss(group, fit, docs[wanting]) > stop_at)
+            group = group.only(optimism * _loss(group, fit, docs[wanting]) > stop_at)
         if len(group.queries):
             yield group
 
