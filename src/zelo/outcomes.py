@@ -6,6 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from zelo.records import Comparisons
+
 
 @dataclass(frozen=True)
 class Graphs:
@@ -53,6 +55,27 @@ class Graphs:
         count, total = (np.bincount(pair, of, len(self.edges)) for of in (np.ones(len(pair)), weights))
         with np.errstate(invalid="ignore"):
             return np.bincount(pair, values * weights, len(self.edges)) / total, total / count, judges
+
+
+    def answers(self, outcomes: pa.Table, enough: np.ndarray) -> Comparisons:
+        """Every answer about the edges `enough` [E] as a comparison of its own, with its judge and its order.
+
+        Judges are numbered in order of their names, so that every shard numbers them alike.
+        """
+        values = outcomes["p"].to_numpy().astype(np.float64)  # null becomes nan
+        rows = np.flatnonzero(~np.isnan(values) & enough[self.pair])
+        rows = rows[np.argsort(self.pair[rows], kind="stable")]  # query by query
+        edges = self.edges[self.pair[rows]]
+        names = outcomes["judge"].cast(pa.string())
+        judge = pc.index_in(names, value_set=_sorted_ids(names)).to_numpy()
+        return Comparisons(
+            sizes=self.sizes,
+            edges=np.where(self.flipped[rows, None], edges[:, ::-1], edges),
+            p=values[rows],
+            weight=outcomes["weight"].to_numpy()[rows].astype(np.float64),
+            judge=judge[rows].astype(np.int32),
+            swapped=outcomes["swapped"].to_numpy()[rows],
+        )
 
 
 def _sorted_ids(*columns: pa.ChunkedArray) -> pa.Array:

@@ -40,6 +40,7 @@ OUTCOME = pa.schema(
         ("doc_a", pa.string()),
         ("doc_b", pa.string()),
         ("query_id_b", pa.string()),  # the query of doc_b in a cross-query comparison, else null
+        ("criterion", pa.int16()),  # of the rubric, that doc_a alone was held against, else null
         ("judge", _CATEGORY),
         ("repeat", pa.int16()),
         ("p", pa.float32()),  # P(doc_a preferred to doc_b) in [0, 1]; null unless answered
@@ -61,6 +62,32 @@ RATING = pa.schema(
         ("scale", pa.float64()),  # what the calibrator multiplied them by (1 before calibration)
     ]
 )
+QUERY_SCALE = pa.schema(
+    [
+        ("query_id", pa.string()),
+        ("offset", pa.float64()),
+        ("scale", pa.float64()),
+        ("stderr", pa.float64()),  # of the offset; null where nothing is known of it
+    ]
+)
+QUERY_FIT = pa.schema(
+    [
+        ("query_id", pa.string()),
+        ("documents", pa.int32()),
+        ("pairs", pa.int32()),  # that became preferences
+        ("pairs_below_quorum", pa.int32()),
+        ("steps", pa.int32()),  # of the solver
+        ("gradient", pa.float64()),  # largest absolute one at the end
+        ("log_loss", pa.float64()),  # nats per comparison of weight 1
+        ("held_out_log_loss", pa.float64()),
+        ("dispersion", pa.float64()),  # of the answers around the fit, 1 for votes drawn from it
+        ("components", pa.int32()),  # of the graph; ratings of two components cannot be compared
+        ("separable", pa.int32()),  # documents that won or lost everything: placed by the prior alone
+        ("triads", pa.float64()),  # share of the compared triples that are intransitive
+        ("curl", pa.float64()),  # share of the preferences' variance that no rating explains
+    ]
+)
+DIAGNOSIS = pa.schema([("json", pa.string())])  # what a solver or calibrator says about its fit, a row per shard
 EXAMPLE = pa.schema(
     [
         ("query_id", pa.string()),
@@ -269,6 +296,20 @@ class Answers:
     asks: Asks
     p: np.ndarray  # [M] float64, P(a preferred to b), or that a meets the criterion
     weight: np.ndarray  # [M] float64
+
+    def and_then(self, later: "Answers") -> "Answers":
+        """Those of two rounds together."""
+
+        def both(one: np.ndarray | None, other: np.ndarray | None) -> np.ndarray | None:
+            return None if one is None or other is None else np.concatenate([one, other])
+
+        asks = Asks(
+            a=np.concatenate([self.asks.a, later.asks.a]),
+            b=np.concatenate([self.asks.b, later.asks.b]),
+            across=self.asks.across,
+            criterion=both(self.asks.criterion, later.asks.criterion),
+        )
+        return Answers(asks, np.concatenate([self.p, later.p]), np.concatenate([self.weight, later.weight]))
 
 
 @dataclass(frozen=True)

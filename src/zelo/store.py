@@ -3,6 +3,10 @@
 A table is whole or absent: it is written beside its place and renamed, the manifest last. A table that lacks some outcomes, or
 is made of such a one, is partial: never reused as whole, but handed to the next attempt. A lock per table lets two runs share
 a store without doing the same work twice; it dies with its process, so a killed run leaves nothing that blocks.
+
+What has a row per candidate or per comparison lies in shards, name/00000.parquet and so on, a few thousand queries each, the
+same queries in each shard of every table of a run. A stage makes one after the other; those that an attempt has finished
+when it is killed are found by the next.
 """
 
 import argparse
@@ -11,6 +15,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 import sys
 import time
@@ -27,6 +32,8 @@ from zelo.errors import BadInput
 
 MANIFEST = "manifest.json"
 PARTIAL = ".partial-"
+UNFINISHED = ".unfinished"
+SHARD = re.compile(r"\d{5}\.parquet")
 RUNNING = "running"  # what the manifest of a run says until it has ended
 LEAST = 1 << 16  # bytes; a disk with less room is full
 
@@ -41,8 +48,13 @@ class Table:
     manifest: dict[str, Any]
 
     def read(self, name: str, columns: list[str] | None = None) -> pa.Table:
-        """The table in `name`.parquet; category columns come back as dictionaries."""
-        return pq.read_table(self.path / f"{name}.parquet", columns=columns)
+        """The table `name`, all shards together; category columns come back as dictionaries."""
+        parts = [pq.read_table(path, columns=columns) for path in self.shards(name)]
+        return parts[0] if len(parts) == 1 else pa.concat_tables(parts).unify_dictionaries()
+
+    def shards(self, name: str) -> list[Path]:
+        """The parquet files of the table `name`, in order: its shards, or the one file that it is."""
+        return sorted((self.path / name).glob("*.parquet")) or [self.path / f"{name}.parquet"]
 
     @property
     def partial(self) -> bool:
@@ -53,6 +65,28 @@ class Table:
 def write_parquet(table: pa.Table, schema: pa.Schema, folder: Path, name: str) -> None:
     """Writes `name`.parquet with exactly this schema."""
     pq.write_table(table.select(schema.names).cast(schema), folder / f"{name}.parquet", compression="zstd")
+
+
+def shard(folder: Path, name: str, number: int) -> Path:
+    """Where a shard lies. One that is there is whole."""
+    return folder / name / f"{number:05}.parquet"
+
+
+def write_shard(table: pa.Table, schema: pa.Schema, folder: Path, name: str, number: int) -> None:
+    """Writes one shard of `name` with exactly this schema, all of it or nothing."""
+    with shard_writer(schema, folder, name, number) as writer:
+        writer.write_table(table.select(schema.names).cast(schema))
+
+
+@contextmanager
+def shard_writer(schema: pa.Schema, folder: Path, name: str, number: int) -> Iterator[pq.ParquetWriter]:
+    """Writes one shard bit by bit; it is there when all of it is."""
+    path = shard(folder, name, number)
+    path.parent.mkdir(exist_ok=True)
+    half = path.with_suffix(".half")
+    with pq.ParquetWriter(half, schema, compression="zstd") as writer:
+        yield writer
+    half.rename(path)
 
 
 def hash_file(path: Path) -> str:
@@ -115,7 +149,8 @@ class Store:
         """The table of that name and whether it was there already; else `make(folder, partial)` fills a new folder.
 
         `make` gets the earlier partial table, if any, and returns what the manifest should say; `partial: True` in it marks
-        the new table as partial. Raises BadInput when the disk is full.
+        the new table as partial. Shards that an attempt which did not come to its end has finished are in the folder already.
+        Raises BadInput when the disk is full.
         """
         if table := self.find(kind, identity):
             return table, True
@@ -123,10 +158,9 @@ class Store:
             if table := self.find(kind, identity):
                 return table, True
             (self.root / kind).mkdir(exist_ok=True)
-            for left in (self.root / kind).glob(f".{identity}.*"):
-                shutil.rmtree(left)
-            folder = self.root / kind / f".{identity}.{os.getpid()}"
-            folder.mkdir()
+            folder = self.root / kind / f".{identity}{UNFINISHED}"
+            _keep_shards(folder)
+            folder.mkdir(exist_ok=True)
             try:
                 return self._commit(kind, identity, folder, make), False
             except Exception as error:
@@ -137,7 +171,7 @@ class Store:
                     " Free some space (python -m zelo.store prune) or set ZELO_HOME to a larger disk, and run again."
                 ) from error
             finally:
-                shutil.rmtree(folder, ignore_errors=True)
+                _keep_shards(folder)
 
     def _commit(
         self, kind: str, identity: str, folder: Path, make: Callable[[Path, Table | None], dict[str, Any]]
@@ -174,11 +208,13 @@ class Store:
         return said or (isinstance(error, OSError) and shutil.disk_usage(self.root).free < LEAST)
 
     @contextmanager
-    def _lock(self, kind: str, identity: str) -> Iterator[None]:
+    def _lock(self, kind: str, identity: str, wait: bool = True) -> Iterator[None]:
         with (self.root / "locks" / f"{kind}-{identity}").open("w") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
+                if not wait:
+                    raise
                 print(f"{kind} {identity}: another run is making it; waiting", file=sys.stderr, flush=True)
                 fcntl.flock(file, fcntl.LOCK_EX)
             yield
@@ -236,7 +272,10 @@ class Store:
         return faults
 
     def prune(self) -> list[Table]:
-        """Deletes every table that no remembered run folder names, and returns them. A table being made is left alone."""
+        """Deletes every table that no remembered run folder names, and returns them; also what killed runs have left.
+
+        A table being made is left alone.
+        """
         found = list(self.tables())
         keep = self.named_by_runs()  # after looking: a run that has begun since may have made a table
         gone = [table for table in found if table.identity not in keep]
@@ -246,7 +285,28 @@ class Store:
                 with suppress(FileNotFoundError):  # another prune was faster
                     table.path.rename(hidden)  # at once, so that a kill leaves no half of a table
                     shutil.rmtree(hidden)
+        for left in self.root.glob(f"*/.*{UNFINISHED}"):
+            with suppress(BlockingIOError):  # somebody is at it
+                with self._lock(left.parent.name, left.name[1 : -len(UNFINISHED)], wait=False):
+                    shutil.rmtree(left, ignore_errors=True)
         return gone
+
+
+def _keep_shards(folder: Path) -> None:
+    """Leaves of an unfinished table its finished shards only, and nothing where there are none."""
+    if not folder.is_dir():
+        return
+    for path in folder.iterdir():
+        if path.is_dir():
+            for file in path.iterdir():
+                if not SHARD.fullmatch(file.name):
+                    shutil.rmtree(file) if file.is_dir() else file.unlink()
+            with suppress(OSError):
+                path.rmdir()
+        else:
+            path.unlink()
+    with suppress(OSError):
+        folder.rmdir()
 
 
 def _sync(path: Path) -> None:

@@ -1,7 +1,7 @@
 """What is going to be asked and what it will cost, before anything is sent."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 from zelo.calls.ledger import Ledger
@@ -31,6 +31,23 @@ class Plan:
     worst_call: float  # US dollars that one call can cost at most
     seconds: float  # at the set limits
     free: bool  # its calls cost nothing
+
+    def scaled(self, factor: float) -> "Plan":
+        """The plan of so many times the questions, none of the others being known."""
+        if self.pairs == 0 or factor <= 1:
+            return self
+        more = round(self.pairs * factor) - self.pairs  # questions of which nothing is known yet
+        each = self.calls / (self.pairs - self.known) if self.calls else 1.0
+        grown = 1 + more * each / self.calls if self.calls else 1.0
+        return replace(
+            self,
+            pairs=self.pairs + more,
+            calls=round(self.calls * grown),
+            tokens_in=round(self.tokens_in * grown),
+            tokens_out=round(self.tokens_out * grown),
+            usd=None if self.usd is None else self.usd * grown,
+            seconds=self.seconds * grown,
+        )
 
     @property
     def price(self) -> str:

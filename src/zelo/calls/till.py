@@ -96,7 +96,8 @@ class Till:
 
     def _caps(self, plan: Plan) -> Caps:
         """Of one judge: what is free is under no cap of money."""
-        calls = 0 if plan.costs and not self._capped else self.calls
+        # Not only where calls are planned: an adaptive graph may ask for what no plan has seen.
+        calls = self.calls if plan.free or self._capped else 0
         usd, lifetime = (None, None) if plan.free else (self.usd, self.lifetime_usd)
         return Caps(command(), usd, self.tokens, calls, lifetime)
 

@@ -1,6 +1,6 @@
 """What the calls of each judge came to: how many ended how, and what the usable ones cost."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -63,10 +63,15 @@ class Tally:
         }
 
 
-def of_file(path: Path) -> dict[str, Tally]:
-    """As `tally`, of a parquet file of OUTCOME rows."""
-    with pq.ParquetFile(path) as file:
-        return tally(file.iter_batches(ROWS, columns=COLUMNS))
+def of_files(paths: Iterable[Path]) -> dict[str, Tally]:
+    """As `tally`, of the shards of an OUTCOME table."""
+
+    def parts() -> Iterator[pa.RecordBatch]:
+        for path in paths:
+            with pq.ParquetFile(path) as file:
+                yield from file.iter_batches(ROWS, columns=COLUMNS)
+
+    return tally(parts())
 
 
 def tally(outcomes: Iterable[pa.RecordBatch | pa.Table]) -> dict[str, Tally]:

@@ -78,7 +78,7 @@ class Audit:
         return {"rows": len(found.p), "pairs": len(found.edges)}
 
     def _told(self, sample: Sample, outcomes: Table, queries: int, documents: int) -> dict[str, Any]:
-        tallies = tally.of_file(outcomes.path / "outcomes.parquet")
+        tallies = tally.of_files(outcomes.shards("outcomes"))
         calls = outcomes.manifest.get("judges", {})
         measures = {name: sample.of_judge(name) for name in sample.answers.judges}
         together = sample.together()
@@ -110,8 +110,7 @@ class Audit:
         }
 
     def _pairs_per_query(self, documents: int) -> int:
-        edges = self.graph.propose(np.array([min(self.top_k, documents)]), np.zeros(1, np.uint64), None)
-        return 0 if edges is None else len(edges)
+        return int(self.graph.most(np.array([min(self.top_k, documents)])).sum())
 
 
 def _cost(each: Mapping[str, float | None], pairs_per_query: int, queries: int) -> dict[str, Any]:

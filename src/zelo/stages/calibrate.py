@@ -1,39 +1,136 @@
-"""Puts the ratings of all queries on one scale."""
+"""Puts the ratings of all queries on one scale, after asking the judges what that takes."""
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
-from zelo.protocols import Calibrator
-from zelo.records import RATING
-from zelo.store import Table, write_parquet
+from zelo import protocols
+from zelo.asking import Panel, average
+from zelo.calls.plan import Plan
+from zelo.calls.till import Till
+from zelo.errors import BadInput
+from zelo.progress import progress
+from zelo.ratings import Ratings
+from zelo.records import FINAL, OUTCOME, QUERY_SCALE, RATING, STATUSES, Answers, Asks, Scale, starts
+from zelo.store import Table, write_parquet, write_shard
 
 
 @dataclass(frozen=True, kw_only=True)
 class Calibrate:
-    """Writes ratings (RATING) with rating * scale + offset, and standard errors on the same scale."""
+    """Writes ratings (RATING) with rating * scale + offset, standard errors on the same scale, and a QUERY_SCALE per query.
 
-    inputs: dict[str, str]  # ratings: the rate stage; preferences (optional): a judge stage with cross-query pairs
-    calibrator: Calibrator
+    A calibrator that has `asks` is asked what it wants to know, round by round; the stage's judges answer (OUTCOME, table
+    `answers`), those that cost money through the till. A standard error is that of the rating within its query: the offset's
+    own is in QUERY_SCALE.
+    """
+
+    OUTSIDE_IDENTITY: ClassVar[frozenset[str]] = frozenset({"till"})
+
+    inputs: dict[str, str]  # data: the load stage; ratings: the rate stage
+    calibrator: protocols.Calibrator
+    solver: protocols.Solver  # that the ratings were made with: its link
+    judge: protocols.Judge | protocols.PaidJudge
+    quorum: int
+    seed: int
+    till: Till
+
+    @property
+    def paid(self) -> dict[str, protocols.PaidJudge]:
+        """The judges that are asked through the till."""
+        return self._panel.paid if hasattr(self.calibrator, "asks") else {}
+
+    @property
+    def _panel(self) -> Panel:
+        return Panel(self.judge, self.seed)
+
+    def check(self) -> None:
+        """Raises BadInput for a key that is missing and would be needed, before the stages above spend any time."""
+        for member in self.paid.values():
+            self.till.check(member.endpoint)
+
+    def plan(self, tables: dict[str, Table]) -> list[Plan]:
+        """What each judge that costs money would be asked in the first round. Sends nothing."""
+        ratings = Ratings(tables, self.solver.link, self.seed)
+        asks = self.calibrator.asks(ratings.rated, None)
+        return [] if asks is None else self._plans(ratings, asks)
 
     def run(self, tables: dict[str, Table], out: Path) -> dict[str, Any]:
-        """Calibrates all queries at once."""
-        ratings = tables["ratings"].read("ratings")
-        preferences = tables["preferences"].read("outcomes") if "preferences" in tables else None
-        offset, scale = self.calibrator.fit(ratings, preferences)
-        calibrated = pa.table(
+        """Raises BadInput where a judge cannot answer the calibrator's questions, and what the till and the calibrator raise."""
+        ratings = Ratings(tables, self.solver.link, self.seed)
+        answers, outcomes = self._asked(ratings, tables.get("partial"))
+        scale = self.calibrator.fit(ratings.rated, answers)
+        _write(ratings, scale, out)
+        write_parquet(outcomes, OUTCOME, out, "answers")
+        counts = {item["values"]: item["counts"] for item in outcomes["status"].value_counts().to_pylist()}
+        status = {name: counts.get(name, 0) for name in STATUSES}
+        missing = sum(count for name, count in status.items() if name not in FINAL)
+        figures = {
+            "rows": len(ratings.rated.rating),
+            "offset_sd": float(np.std(scale.offset)),
+            "scale_sd": float(np.std(scale.scale)),
+            "asked": len(outcomes),
+            "fit": scale.diagnosis,
+        }
+        return figures | ({"status": status} if len(outcomes) else {}) | ({"partial": True} if missing else {})
+
+    def _asked(self, ratings: Ratings, earlier: Table | None) -> tuple[Answers | None, pa.Table]:
+        """The answers to all that the calibrator asks, and the OUTCOME rows behind them."""
+        if not hasattr(self.calibrator, "asks"):
+            return None, OUTCOME.empty_table()
+        known = None if earlier is None else earlier.read("answers")
+        answers, tables = None, [OUTCOME.empty_table()]
+        while (asks := self.calibrator.asks(ratings.rated, answers)) is not None and len(asks.a):
+            plans = self._plans(ratings, asks)
+            with self.till.open(plans) as session, progress("calibrate", len(asks.a), "questions") as advance:
+                p, weight = [], []
+                for questions in ratings.questions(asks):
+                    told = self._panel.ask(questions, self._panel.swapped(questions), known, session)
+                    tables += told.values()
+                    mean, counts = average(told)
+                    judges = sum(table["p"].is_valid().to_numpy() for table in told.values())
+                    p.append(np.where(judges >= self.quorum, mean, np.nan))
+                    weight.append(counts)
+                    advance(len(questions))
+            new = Answers(asks, np.concatenate(p), np.concatenate(weight))
+            answers = new if answers is None else answers.and_then(new)
+        return answers, pa.concat_tables(tables).unify_dictionaries()
+
+    def _plans(self, ratings: Ratings, asks: Asks) -> list[Plan]:
+        return self.till.plans(
             {
-                "query_id": ratings["query_id"],
-                "doc_id": ratings["doc_id"],
-                "rating": ratings["rating"].to_numpy() * scale + offset,
-                "stderr": ratings["stderr"].to_numpy() * scale,
-                "degree": ratings["degree"],
-                "offset": offset,
-                "scale": scale,
+                name: (member, (part.flipped(self._panel.swapped(part)[name]) for part in ratings.questions(asks)))
+                for name, member in self.paid.items()
             }
         )
-        write_parquet(calibrated, RATING, out, "ratings")
-        return {"rows": len(calibrated), "offset_sd": float(np.std(offset)), "scale_sd": float(np.std(scale))}
+
+
+def _write(ratings: Ratings, scale: Scale, out: Path) -> None:
+    """RATING rows on the new scale, shard by shard, and a QUERY_SCALE row per query."""
+    if not (np.isfinite(scale.offset).all() and (scale.scale > 0).all()):
+        raise BadInput("calibrate: an offset is not finite or a scale is not positive; choose calibrator=none.")
+    first, low = starts(ratings.rated.sizes), 0
+    for number, file in enumerate(ratings.table.shards("ratings")):
+        rows = pq.read_table(file)
+        query = np.searchsorted(first, np.arange(low, low + len(rows)), side="right") - 1
+        offset, factor = scale.offset[query], scale.scale[query]
+        columns = {
+            "rating": rows["rating"].to_numpy() * factor + offset,
+            "stderr": rows["stderr"].to_numpy() * factor,
+            "offset": offset,
+            "scale": factor,
+        }
+        for name, values in columns.items():
+            rows = rows.set_column(rows.schema.get_field_index(name), RATING.field(name), pa.array(values))
+        write_shard(rows, RATING, out, "ratings", number)
+        low += len(rows)
+    table = {
+        "query_id": ratings.queries["query_id"].take(ratings.query_row),
+        "offset": scale.offset,
+        "scale": scale.scale,
+        "stderr": pa.array(scale.stderr, from_pandas=True),
+    }
+    write_parquet(pa.table(table), QUERY_SCALE, out, "scales")

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -14,15 +14,17 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from zelo import protocols
+from zelo.asking import Panel, average
 from zelo.auditing.reasons import REASON, Widest
 from zelo.calls.plan import Plan
 from zelo.calls.till import Till
-from zelo.content_hash import content_seed, id_hashes, mixed
+from zelo.content_hash import content_seed, id_hashes
 from zelo.errors import BadInput
+from zelo.metrics import tally
 from zelo.pools import Pools
-from zelo.progress import progress
-from zelo.records import ANSWERED, DOCUMENT, FINAL, OUTCOME, STATUSES, Outcomes, Questions, starts
-from zelo.store import Table, write_parquet
+from zelo.progress import Advance, progress
+from zelo.records import DOCUMENT, FINAL, OUTCOME, STATUSES, Comparisons, Fit, Questions, starts
+from zelo.store import Table, shard, shard_writer, write_shard
 
 if TYPE_CHECKING:
     from zelo.calls.session import Session
@@ -35,9 +37,9 @@ RANDOM, BOTH = "random", "both"
 class Judge:
     """Writes outcomes (OUTCOME): a row per pair, judge, order and repeat.
 
-    Presentation order is decided, recorded and undone here and nowhere else: each judge sees each pair in an order drawn from
-    a hash of its name, the query, the two documents and the seed, or in both. An outcome that failed or was not asked for makes
-    the table partial; the next run keeps the rest and asks for these. Judges that cost money are asked through the till.
+    An adaptive graph, which has a `solver`, is asked again with the fit of all pairs so far, until it wants no more. An outcome
+    that failed or was not asked for makes the table partial; the next run keeps the rest and asks for these. Judges that cost
+    money are asked through the till.
     """
 
     OUTSIDE_IDENTITY: ClassVar[frozenset[str]] = frozenset({"till"})
@@ -70,13 +72,22 @@ class Judge:
 
     @property
     def members(self) -> dict[str, Any]:
-        """The judges by name: the members of an ensemble, and theirs as `key/key`, or the one judge."""
-        return dict(_single(self.judge, "")) or {self.judge.name: self.judge}
+        """The judges by name."""
+        return self._panel.members
 
     @property
     def paid(self) -> dict[str, protocols.PaidJudge]:
-        """Those of the members that are asked through the till."""
-        return {name: member for name, member in self.members.items() if hasattr(member, "requests")}
+        """Those that are asked through the till."""
+        return self._panel.paid
+
+    @property
+    def _panel(self) -> Panel:
+        return Panel(self.judge, self.seed)
+
+    @property
+    def _times(self) -> int:
+        """How often a judge is asked about one pair."""
+        return self.repeats * (1 + (self.orders == BOTH))
 
     def check(self) -> None:
         """Raises BadInput for a key that is missing and would be needed, before the stages above spend any time."""
@@ -84,196 +95,205 @@ class Judge:
             self.till.check(member.endpoint)
 
     def plan(self, tables: dict[str, Table]) -> list[Plan]:
-        """What each judge that costs money would be asked, and for how much. Sends nothing."""
-        queries, documents = tables["data"].read("queries"), tables["data"].read("documents")
-        pools = self._pools(tables, queries, documents)
-        return self.till.plans(
-            {
-                name: (member, (self._shown(name, asked) for asked in self._asked(pools, queries, documents)))
-                for name, member in self.paid.items()
-            }
-        )
+        """What each judge that costs money would be asked, and for how much. Sends nothing.
+
+        Of an adaptive graph the first round is known; the others are taken to be like it, up to the most that it may want.
+        """
+        pools = self._pools(tables)
+        plans = self.till.plans({name: (member, self._first(name, pools)) for name, member in self.paid.items()})
+        if not hasattr(self.graph, "solver") or self.sample_queries is not None:
+            return plans
+        most = self._times * sum(int(self.graph.most(batch.sizes).sum()) for batch in pools.every())
+        return [plan.scaled(most / max(plan.pairs, 1)) for plan in plans]
+
+    def _first(self, name: str, pools: "CandidatePools") -> Iterator[Questions]:
+        """What a judge is asked in the first round, as it is shown, batch by batch."""
+        for batch in pools.every():
+            asked = self._asked(batch, pools, self._seeds(batch, pools), None)
+            if asked is not None:
+                yield asked.questions.flipped(self._swapped(asked)[name])
 
     def run(self, tables: dict[str, Table], out: Path) -> dict[str, Any]:
-        """Judges a batch of queries at a time and streams the outcomes to disk.
+        """Judges shard by shard, and in it a batch of queries at a time.
 
         Raises BadInput when a judge costs money and there is no budget, LimitReached when it is spent.
         """
-        queries, documents = tables["data"].read("queries"), tables["data"].read("documents")
-        pools = self._pools(tables, queries, documents)
-        earlier = tables["partial"].read("outcomes") if "partial" in tables else None
-        counts: dict[str, dict[str, int]] = {name: dict.fromkeys(STATUSES, 0) for name in self.members}
-        pairs = 0
-        complete = int((pools.sizes - 1 < getattr(self.graph, "degree", 0)).sum())
         plans = self.plan(tables) if self.paid else []
-        writer = pq.ParquetWriter(out / "outcomes.parquet", OUTCOME, compression="zstd")
-        queries_left = nullcontext(_silent) if plans else progress("judge", len(pools.query_row), "queries")
-        with self.till.open(plans) as session, writer, queries_left as advance:
-            widest = Widest()
-            for asked in self._asked(pools, queries, documents):
-                pairs += len(asked.questions) // (self.repeats * (1 + (self.orders == BOTH)))
-                swapped = {name: self._swapped(name, asked) for name in self.members}
-                answers = dict(self._judged(asked, swapped, earlier, session))
-                for name, rows in answers.items():
-                    writer.write_table(rows)
-                    for status, count in _status_counts(rows).items():
-                        counts[name][status] += count
-                widest.add(asked.questions, swapped, list(answers.values()))
-                advance(asked.queries)
-            write_parquet(widest.table(), OUTCOME, out, "widest")
+        pools, earlier = self._pools(tables), tables.get("partial")
+        queries_left = nullcontext(_silent) if plans else progress("judge", pools.queries_with_candidates, "queries")
+        with self.till.open(plans) as session, queries_left as advance:
+            for number in range(pools.shards):
+                if shard(out, "outcomes", number).exists():
+                    advance(pools.size(number))
+                    continue
+                known = None if earlier is None else pq.read_table(shard(earlier.path, "outcomes", number))
+                self._shard(pools, number, known, session, out, advance)
+        return self._figures(Table("judge", "", out, {}), pools, session)
+
+    def _shard(
+        self,
+        pools: "CandidatePools",
+        number: int,
+        earlier: pa.Table | None,
+        session: "Session",
+        out: Path,
+        advance: Advance,
+    ) -> None:
+        widest = Widest()
+        with shard_writer(OUTCOME, out, "outcomes", number) as writer:
+            for batch in pools.batches(number):
+                for asked, answers in self._rounds(batch, pools, earlier, session):
+                    for rows in answers.values():
+                        writer.write_table(rows)
+                    widest.add(asked.questions, asked.swapped or self._swapped(asked), list(answers.values()))
+                advance(len(batch.query_row))
+            write_shard(widest.table(), OUTCOME, out, "widest", number)
             if self.paid:
                 said = {name: partial(session.texts, member) for name, member in self.paid.items()}
-                write_parquet(widest.reasons(said), REASON, out, "reasons")
+                write_shard(widest.reasons(said), REASON, out, "reasons", number)
+
+    def _rounds(
+        self, batch: Pools, pools: "CandidatePools", earlier: pa.Table | None, session: "Session"
+    ) -> Iterator[tuple["Asked", dict[str, pa.Table]]]:
+        """What was asked about a batch of queries, and the OUTCOME rows per judge, round by round."""
+        seeds, fit = self._seeds(batch, pools), None
+        solver: protocols.Solver | None = getattr(self.graph, "solver", None)
+        rounds: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+        while (asked := self._asked(batch, pools, seeds, fit)) is not None:
+            answers = self._panel.ask(asked.questions, self._swapped(asked), earlier, session)
+            yield asked, answers
+            if solver is None or self.sample_queries is not None:
+                return
+            p, weight = average(answers)
+            rounds.append((np.tile(asked.edges, (self._times, 1)), p, weight))
+            fit = _fit(solver, batch.sizes, *(np.concatenate(part) for part in zip(*rounds, strict=True)))
+
+    def _seeds(self, batch: Pools, pools: "CandidatePools") -> np.ndarray:
+        names = pools.queries["query_id"].take(batch.query_row).to_pylist()
+        return np.array([content_seed(name, self.seed) for name in names], np.uint64)
+
+    def _asked(self, batch: Pools, pools: "CandidatePools", seeds: np.ndarray, fit: Fit | None) -> "Asked | None":
+        """What is asked about a batch of queries next, in the direction of the graph's edges; None: nothing more."""
+        edges = self.graph.propose(batch.sizes, seeds, fit)
+        if edges is None or not len(edges):
+            return None
+        edges = edges if self.sample_queries is None else triads(edges, batch.sizes)
+        hostile = 0 if self.injection is None else len(pools.documents) // 2
+        query_of = np.repeat(batch.query_row, batch.sizes)
+        times, both = self._times, self.orders == BOTH
+        questions = Questions(
+            queries=pools.queries,
+            documents=pools.documents,
+            query_row=np.tile(query_of[edges[:, 0]], times),
+            a_row=np.tile(batch.doc_row[edges[:, 0]], times),
+            b_row=np.tile(batch.doc_row[edges[:, 1]] + np.int32(hostile), times),
+            repeat=np.repeat(np.arange(times) // (2 if both else 1), len(edges)).astype(np.int16),
+        )
+        shown = np.repeat(np.arange(times) % 2 == 1, len(edges))
+        return Asked(edges, questions, dict.fromkeys(self.members, shown) if both else None)
+
+    def _swapped(self, asked: "Asked") -> dict[str, np.ndarray]:
+        return self._panel.swapped(asked.questions) if asked.swapped is None else asked.swapped
+
+    def _figures(self, table: Table, pools: "CandidatePools", session: "Session") -> dict[str, Any]:
+        """For the manifest, counted in what was written: some shards may be of an attempt before this one."""
+        tallies = tally.of_files(table.shards("outcomes"))
+        counts = {name: tallies[name].status if name in tallies else dict.fromkeys(STATUSES, 0) for name in self.members}
         totals = {status: sum(count[status] for count in counts.values()) for status in STATUSES}
         missing = sum(count for status, count in totals.items() if status not in FINAL)
-        figures = {"rows": sum(totals.values()), "pairs": pairs, "status": totals, "queries_with_all_pairs": complete}
+        figures: dict[str, Any] = {
+            "rows": sum(totals.values()),
+            "pairs": sum(next(iter(counts.values())).values()) // self._times,
+            "status": totals,
+            "queries_with_all_pairs": sum(
+                int((batch.sizes - 1 < getattr(self.graph, "degree", 0)).sum()) for batch in pools.every()
+            ),
+        }
         figures["judges"] = {
-            name: {
-                "status": counts[name],
-                **self._cut(member, pools, queries, documents),
-                **session.figures.get(name, {}),
-            }
+            name: {"status": counts[name], **pools.cut(member), **session.figures.get(name, {})}
             for name, member in self.members.items()
         }
         return figures | ({"partial": True} if missing else {})
 
-    def _cut(self, judge: Any, pools: Pools, queries: pa.Table, documents: pa.Table) -> dict[str, int]:
+    def _pools(self, tables: dict[str, Table]) -> "CandidatePools":
+        queries, documents = tables["data"].read("queries"), tables["data"].read("documents")
+        files = tables["candidates"].shards("candidates")
+        if self.injection is not None:
+            documents = pa.concat_tables([documents, _with_orders(documents, self.injection)])
+        if self.sample_queries is None:
+            return CandidatePools(queries, documents, files, None)
+        pools = Pools.of(tables["candidates"].read("candidates"), queries, documents)
+        enough = pools.sizes > 2  # three documents show whether preferences are transitive
+        drawn = id_hashes(queries["query_id"], pools.query_row, self.seed)
+        order = np.lexsort((drawn, ~enough))[: self.sample_queries]
+        return CandidatePools(queries, documents, files, pools.only(np.isin(np.arange(len(drawn)), order)))
+
+
+@dataclass(frozen=True)
+class CandidatePools:
+    """The candidates of all queries, one shard in memory at a time, or a sample of them as one shard."""
+
+    queries: pa.Table
+    documents: pa.Table
+    files: list[Path]
+    sample: Pools | None
+
+    @property
+    def shards(self) -> int:
+        """How many there are."""
+        return len(self.files) if self.sample is None else 1
+
+    @property
+    def queries_with_candidates(self) -> int:
+        """For a progress bar."""
+        return sum(self.size(number) for number in range(self.shards))
+
+    def size(self, number: int) -> int:
+        """Queries in a shard."""
+        if self.sample is not None:
+            return len(self.sample.query_row)
+        return len(pc.unique(pq.read_table(self.files[number], columns=["query_id"])["query_id"]))
+
+    def batches(self, number: int) -> Iterator[Pools]:
+        """The pools of one shard, a batch of queries at a time."""
+        pools = self.sample
+        if pools is None:
+            pools = Pools.of(pq.read_table(self.files[number]), self.queries, self.documents)
+        yield from pools.batches(QUERIES_PER_BATCH)
+
+    def every(self) -> Iterator[Pools]:
+        """Those of all shards."""
+        for number in range(self.shards):
+            yield from self.batches(number)
+
+    def cut(self, judge: Any) -> dict[str, int]:
         """How many of the candidates were longer than the judge reads, where it can tell."""
         if not hasattr(judge, "cut"):
             return {}
-        rows = np.unique(pools.doc_row)
+        rows = np.unique(np.concatenate([np.zeros(0, np.int32), *(batch.doc_row for batch in self.every())]))
         none = np.zeros(len(rows), np.int32)
-        return {"cut": judge.cut(Questions(queries, documents, none, rows, rows, none.astype(np.int16)))}
-
-    def _pools(self, tables: dict[str, Table], queries: pa.Table, documents: pa.Table) -> Pools:
-        pools = Pools.of(tables["candidates"].read("candidates"), queries, documents)
-        if self.sample_queries is None or self.sample_queries >= len(pools.query_row):
-            return pools
-        enough = pools.sizes > 2  # three documents show whether preferences are transitive
-        drawn = id_hashes(queries["query_id"], pools.query_row, self.seed)
-        order = np.lexsort((drawn, ~enough))
-        return pools.only(np.isin(np.arange(len(drawn)), order[: self.sample_queries]))
-
-    def _asked(self, pools: Pools, queries: pa.Table, documents: pa.Table) -> Iterator["Asked"]:
-        """What is asked about a batch of queries after the other, in the direction of the graph's edges."""
-        hostile = 0
-        if self.injection is not None:
-            hostile, documents = len(documents), pa.concat_tables([documents, _with_orders(documents, self.injection)])
-        for batch in pools.batches(QUERIES_PER_BATCH):
-            names = queries["query_id"].take(batch.query_row).to_pylist()
-            seeds = np.array([content_seed(name, self.seed) for name in names], np.uint64)
-            edges = self.graph.propose(batch.sizes, seeds, None)
-            assert edges is not None, "a graph proposes at least once"
-            edges = edges if self.sample_queries is None else triads(edges, batch.sizes)
-            query_of = np.repeat(batch.query_row, batch.sizes)
-            both = self.orders == BOTH
-            times = self.repeats * (2 if both else 1)
-            yield Asked(
-                queries=len(batch.query_row),
-                questions=Questions(
-                    queries=queries,
-                    documents=documents,
-                    query_row=np.tile(query_of[edges[:, 0]], times),
-                    a_row=np.tile(batch.doc_row[edges[:, 0]], times),
-                    b_row=np.tile(batch.doc_row[edges[:, 1]] + np.int32(hostile), times),
-                    repeat=np.repeat(np.arange(times) // (2 if both else 1), len(edges)).astype(np.int16),
-                ),
-                swapped=np.repeat(np.arange(times) % 2 == 1, len(edges)) if both else None,
-            )
-
-    def _swapped(self, name: str, asked: "Asked") -> np.ndarray:
-        return presentation_order(asked.questions, name, self.seed) if asked.swapped is None else asked.swapped
-
-    def _shown(self, name: str, asked: "Asked") -> Questions:
-        return asked.questions.flipped(self._swapped(name, asked))
-
-    def _judged(
-        self, asked: "Asked", swapped: dict[str, np.ndarray], earlier: pa.Table | None, session: "Session"
-    ) -> Iterator[tuple[str, pa.Table]]:
-        """(judge, OUTCOME rows) of one batch."""
-        askings = {name: Asking.of(name, asked.questions, swapped[name], earlier) for name in self.members}
-        bought = session.ask({name: (member, askings[name].shown) for name, member in self.paid.items()})
-        for name, member in self.members.items():
-            asking = askings[name]
-            if name in bought or not len(asking.shown):
-                outcomes = bought.get(name, Outcomes.answered(name, np.empty(0)))
-            else:
-                outcomes = member.compare(asking.shown)
-            yield name, asking.table(outcomes)
+        return {"cut": judge.cut(Questions(self.queries, self.documents, none, rows, rows, none.astype(np.int16)))}
 
 
 @dataclass(frozen=True)
 class Asked:
     """The questions about a batch of queries. swapped: the order in which each is shown, None: drawn per judge."""
 
-    queries: int
+    edges: np.ndarray  # [E, 2] documents of the batch; the questions are these, as often as each is asked
     questions: Questions
-    swapped: np.ndarray | None
+    swapped: dict[str, np.ndarray] | None
 
 
-@dataclass(frozen=True)
-class Asking:
-    """One judge and the questions that it has not answered yet."""
-
-    name: str
-    questions: Questions
-    swapped: np.ndarray  # [N] bool
-    ask: np.ndarray  # rows that have no answer yet
-    p: np.ndarray  # [N], nan where there is no answer yet; for doc_a
-    weight: np.ndarray
-    tokens: np.ndarray
-    cost: np.ndarray
-
-    @staticmethod
-    def of(name: str, questions: Questions, swapped: np.ndarray, earlier: pa.Table | None) -> "Asking":
-        """With the answers of an earlier, partial table."""
-        n = len(questions)
-        p, weight = np.full(n, np.nan, np.float32), np.ones(n, np.float32)
-        tokens, cost = np.zeros(n, np.int32), np.zeros(n)
-        if earlier is not None:
-            rows = earlier.filter(pc.and_(pc.equal(earlier["judge"], name), pc.is_valid(earlier["p"])))
-            found, place = _matches(questions, swapped, rows)
-            for column, of in ((p, "p"), (weight, "weight"), (tokens, "tokens"), (cost, "cost")):
-                column[found] = rows[of].to_numpy()[place]
-        return Asking(name, questions, swapped, np.flatnonzero(np.isnan(p)), p, weight, tokens, cost)
-
-    @property
-    def shown(self) -> Questions:
-        """What is still to be asked, as the judge is to see it."""
-        return self.questions.take(self.ask).flipped(self.swapped[self.ask])
-
-    def table(self, outcomes: Outcomes) -> pa.Table:
-        """OUTCOME rows of all questions. Raises ValueError when the judge skipped one."""
-        order, ask, n = np.argsort(outcomes.question, kind="stable"), self.ask, len(self.questions)
-        if len(order) != len(ask):
-            raise ValueError(f"judge {self.name} returned {len(order)} outcomes for {len(ask)} questions")
-        self.p[ask] = np.where(self.swapped[ask], 1 - outcomes.p[order], outcomes.p[order])
-        status = np.full(n, STATUSES.index(ANSWERED), np.int32)
-        status[ask] = _codes(outcomes.status)[order]
-        for column, answers in (
-            (self.weight, outcomes.weight),
-            (self.tokens, outcomes.tokens),
-            (self.cost, outcomes.cost),
-        ):
-            column[ask] = answers[order]
-        questions = self.questions
-        return pa.Table.from_arrays(
-            [
-                questions.query_id,
-                questions.doc_a,
-                questions.doc_b,
-                pa.nulls(n, pa.string()),
-                pa.DictionaryArray.from_arrays(pa.array(np.zeros(n, np.int32)), pa.array([self.name])),
-                pa.array(questions.repeat),
-                pa.array(self.p, mask=status != STATUSES.index(ANSWERED)),
-                pa.array(self.weight),
-                pa.array(self.swapped),
-                pa.DictionaryArray.from_arrays(pa.array(status), pa.array(STATUSES)),
-                pa.array(self.tokens),
-                pa.array(self.cost),
-            ],
-            schema=OUTCOME,
-        )
+def _fit(solver: protocols.Solver, sizes: np.ndarray, edges: np.ndarray, p: np.ndarray, weight: np.ndarray) -> Fit:
+    """The fit of all answers so far. Pairs that nobody answered count as asked, and as known to nobody."""
+    known = ~np.isnan(p)
+    fit = solver.fit(Comparisons(sizes=sizes, edges=edges[known], p=p[known], weight=weight[known]))
+    silent = edges[~known]
+    return replace(
+        fit,
+        edges=np.concatenate([fit.edges, silent]),
+        curvature=np.concatenate([fit.curvature, np.zeros(len(silent))]),
+    )
 
 
 def _with_orders(documents: pa.Table, injection: str) -> pa.Table:
@@ -284,22 +304,6 @@ def _with_orders(documents: pa.Table, injection: str) -> pa.Table:
 
 def _silent(n: int, note: str = "") -> None:
     """The till tells itself how far it is."""
-
-
-def _single(judge: Any, prefix: str) -> Iterator[tuple[str, Any]]:
-    """(name, judge) of each judge within an ensemble that asks no others itself; nothing where `judge` is one of these."""
-    for key, member in getattr(judge, "members", {}).items():
-        yield from _single(member, f"{prefix}{key}/") if hasattr(member, "members") else [(prefix + key, member)]
-
-
-def presentation_order(questions: Questions, judge: str, seed: int) -> np.ndarray:
-    """[N] bool: show the second document first. Half of the pairs, from the content of each pair and the judge's name."""
-    query = id_hashes(questions.queries["query_id"], questions.query_row, seed)
-    a = id_hashes(questions.documents["doc_id"], questions.a_row, seed)
-    b = id_hashes(questions.documents["doc_id"], questions.b_row, seed)
-    start = query ^ np.uint64(content_seed(judge, seed))
-    drawn = mixed(start, np.minimum(a, b), np.maximum(a, b), questions.repeat.astype(np.uint64))
-    return (drawn >> np.uint64(63)).astype(bool) ^ (a > b)  # symmetric in a and b up to this flip
 
 
 def triads(edges: np.ndarray, sizes: np.ndarray) -> np.ndarray:
@@ -315,34 +319,3 @@ def triads(edges: np.ndarray, sizes: np.ndarray) -> np.ndarray:
         if len(two) == 2:
             found += [*two, two[two != middle]]
     return np.array(found, np.int64).reshape(-1, 2)
-
-
-def _codes(status: pa.DictionaryArray) -> np.ndarray:
-    """[N] positions in STATUSES. Raises ValueError for a status that is not listed there."""
-    known = np.array([STATUSES.index(name) for name in status.dictionary.to_pylist()], np.int32)
-    return known[status.indices.to_numpy()]
-
-
-def _status_counts(rows: pa.Table) -> dict[str, int]:
-    counts = rows["status"].value_counts()
-    return {str(item["values"]): item["counts"].as_py() for item in counts}
-
-
-def _matches(questions: Questions, swapped: np.ndarray, rows: pa.Table) -> tuple[np.ndarray, np.ndarray]:
-    """(rows of `questions`, rows of the OUTCOME table `rows`) that are about the same pair, order and repeat."""
-    documents = questions.documents["doc_id"].combine_chunks()
-    known = [
-        pc.index_in(rows["query_id"], questions.queries["query_id"].combine_chunks()).to_numpy(),
-        pc.index_in(rows["doc_a"], documents).to_numpy(),
-        pc.index_in(rows["doc_b"], documents).to_numpy(),
-        rows["repeat"].to_numpy(),
-        rows["swapped"].to_numpy(),
-    ]
-    asked = [questions.query_row, questions.a_row, questions.b_row, questions.repeat, swapped]
-    key = np.zeros(len(questions) + len(rows), np.int64)
-    for one, other in zip(asked, known, strict=True):
-        column = np.concatenate([one, other]).astype(np.int64)
-        # Numbered anew after each column, so that the product stays small.
-        key = np.unique(key * (column.max(initial=0) + 1) + column, return_inverse=True)[1]
-    _, found, place = np.intersect1d(key[: len(questions)], key[len(questions) :], return_indices=True)
-    return found, place

@@ -1,5 +1,6 @@
 """Averages the judges and turns preferences into ratings."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,20 +8,27 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from zelo.errors import BadInput
 from zelo.outcomes import Graphs
+from zelo.progress import progress
 from zelo.protocols import Solver
-from zelo.records import RATING, Comparisons
-from zelo.store import Table, write_parquet
+from zelo.records import DIAGNOSIS, QUERY_FIT, RATING, Comparisons, Fit
+from zelo.store import Table, shard, write_shard
+
+COLUMNS = ["query_id", "doc_a", "doc_b", "judge", "p", "weight", "swapped"]
+NAMED = 5  # queries that are named in the manifest
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rate:
-    """Writes ratings (RATING) of every candidate that took part in a comparison.
+    """Writes ratings (RATING) of every candidate that took part in a comparison, and how each query's fit went (QUERY_FIT).
 
     A pair's preference is the mean over the answers, weighted as each counts, and it counts as much as they do on average;
-    fewer than `quorum` judges are no preference, and a document that is left without any is not rated.
+    fewer than `quorum` judges are no preference, and a document that is left without any is not rated. A solver that weighs
+    judges (`per_judge`) gets every answer instead of their mean.
     """
 
     inputs: dict[str, str]  # outcomes: a judge stage
@@ -41,16 +49,39 @@ class Rate:
             )
 
     def run(self, tables: dict[str, Table], out: Path) -> dict[str, Any]:
-        """Raises BadInput when no pair has a quorum, and what the solver raises."""
-        outcomes = tables["outcomes"].read("outcomes", ["query_id", "doc_a", "doc_b", "judge", "p", "weight"])
+        """Shard by shard. Raises BadInput when no pair has a quorum, and what the solver raises."""
+        files = tables["outcomes"].shards("outcomes")
+        with progress("rate", len(files), "shards") as advance:
+            for number, file in enumerate(files):
+                if not shard(out, "fits", number).exists():
+                    self._shard(pq.read_table(file, columns=COLUMNS), out, number)
+                advance(1)
+        made = Table("rate", "", out, {})
+        fits, said = made.read("fits"), made.read("diagnosis")["json"].to_pylist()
+        if not pc.sum(fits["pairs"]).as_py():
+            raise BadInput(f"rate: no pair has the quorum of {self.quorum} judges; lower quorum or add judges.")
+        rows = sum(pq.read_metadata(file).num_rows for file in made.shards("ratings"))
+        documents, pairs, below = (pc.sum(fits[name]).as_py() for name in ("documents", "pairs", "pairs_below_quorum"))
+        return {
+            "rows": rows,
+            "unrated": documents - rows,
+            "pairs": pairs,
+            "pairs_below_quorum": below,
+            "fit": summary(fits) | {"shards": [json.loads(one) for one in said]},
+        }
+
+    def _shard(self, outcomes: pa.Table, out: Path, number: int) -> None:
         graphs = Graphs.of(outcomes)
         p, weight, judges = graphs.average(outcomes)
         enough = judges >= self.quorum
-        if not enough.any():
-            raise BadInput(f"rate: no pair has the quorum of {self.quorum} judges; lower quorum or add judges.")
-        comparisons = Comparisons(sizes=graphs.sizes, edges=graphs.edges[enough], p=p[enough], weight=weight[enough])
+        if getattr(self.solver, "per_judge", False):
+            comparisons = graphs.answers(outcomes, enough)
+        else:
+            comparisons = Comparisons(
+                sizes=graphs.sizes, edges=graphs.edges[enough], p=p[enough], weight=weight[enough]
+            )
         fit = self.solver.fit(comparisons)
-        degree = np.bincount(comparisons.edges.ravel(), minlength=len(fit.rating))
+        degree = np.bincount(graphs.edges[enough].ravel(), minlength=len(fit.rating))
         rated = pa.array(degree > 0)  # the others stand where the prior puts them, which nobody has judged
         ratings = pa.table(
             {
@@ -63,12 +94,56 @@ class Rate:
                 "scale": np.ones(len(degree)),
             }
         )
-        ratings = ratings.filter(rated)
-        write_parquet(ratings, RATING, out, "ratings")
-        return {
-            "rows": len(ratings),
-            "unrated": len(degree) - len(ratings),
-            "pairs": int(enough.sum()),
-            "pairs_below_quorum": int((~enough).sum()),
-            "fit": fit.diagnosis,
+        write_shard(ratings.filter(rated), RATING, out, "ratings", number)
+        query = np.repeat(np.arange(len(graphs.sizes)), graphs.sizes)[graphs.edges[:, 0]]
+        counts = {
+            "documents": graphs.sizes,
+            "pairs": np.bincount(query[enough], minlength=len(graphs.sizes)),
+            "pairs_below_quorum": np.bincount(query[~enough], minlength=len(graphs.sizes)),
         }
+        write_shard(pa.table({"json": [json.dumps(fit.diagnosis)]}), DIAGNOSIS, out, "diagnosis", number)
+        write_shard(fits_of(graphs.query_id, fit, counts), QUERY_FIT, out, "fits", number)
+
+
+def fits_of(query_id: pa.Array, fit: Fit, counts: Mapping[str, np.ndarray]) -> pa.Table:
+    """QUERY_FIT rows; what the solver does not tell is null."""
+    known = {"query_id": query_id, **counts, **fit.queries}
+    columns = []
+    for item in QUERY_FIT:
+        values = known.get(item.name)
+        columns.append(pa.nulls(len(query_id), item.type) if values is None else pa.array(values, from_pandas=True))
+    return pa.table(columns, names=QUERY_FIT.names)
+
+
+def summary(fits: pa.Table) -> dict[str, Any]:
+    """The fit of all queries in a few figures, and the queries that are worth a look. fits: QUERY_FIT."""
+
+    def ids(rows: np.ndarray) -> list[str]:
+        return fits["query_id"].take(rows[:NAMED]).to_pylist()
+
+    def column(name: str) -> np.ndarray:
+        return fits[name].cast(pa.float64()).to_numpy()  # null becomes nan
+
+    pairs, curl = column("pairs"), column("curl")
+    apart = np.flatnonzero(column("components") > 1)
+    worst = np.argsort(-np.nan_to_num(curl), kind="stable")
+    return {
+        "queries": len(fits),
+        "steps": pc.max(fits["steps"]).as_py(),
+        "gradient": pc.max(fits["gradient"]).as_py(),
+        "log_loss": _mean(column("log_loss"), pairs),
+        "held_out_log_loss": _mean(column("held_out_log_loss"), pairs),
+        "dispersion": _mean(column("dispersion"), pairs),
+        "disconnected_queries": len(apart),
+        "disconnected": ids(apart),  # their parts are not compared with each other
+        "separable_documents": pc.sum(fits["separable"]).as_py(),
+        "intransitive_triads": _mean(column("triads"), np.ones(len(fits))),
+        "curl": _mean(curl, pairs),
+        "least_one_dimensional": ids(worst[curl[worst] > 0]),
+    }
+
+
+def _mean(values: np.ndarray, weight: np.ndarray) -> float | None:
+    """Weighted mean of what is known; None where nothing is."""
+    known = ~np.isnan(values) & (weight > 0)
+    return float(np.average(values[known], weights=weight[known])) if known.any() else None

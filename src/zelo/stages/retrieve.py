@@ -1,6 +1,7 @@
 """First-stage retrieval: the candidates of each query."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ import pyarrow.compute as pc
 from zelo.errors import BadInput
 from zelo.protocols import Retriever
 from zelo.records import CANDIDATE, TRAIN
-from zelo.store import Table, write_parquet
+from zelo.store import Table, write_shard
+
+SHARD = 4096  # queries
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,5 +44,7 @@ class Retrieve:
                 "retrieve: no train query has two candidates, so nothing can be compared. Check that the queries are in the"
                 " language of the documents, or choose another retriever."
             )
-        write_parquet(candidates, CANDIDATE, out, "candidates")
+        ends = np.append(np.cumsum(sizes)[SHARD - 1 :: SHARD], len(candidates))
+        for number, (low, high) in enumerate(pairwise([0, *np.unique(ends).tolist()])):
+            write_shard(candidates.slice(low, high - low), CANDIDATE, out, "candidates", number)
         return {"rows": len(candidates), "queries_below_two": int((sizes < 2).sum())}

@@ -4,37 +4,53 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from zelo import protocols
+from zelo.errors import BadInput
+from zelo.ratings import Ratings
 from zelo.records import EXAMPLE
-from zelo.store import Table, write_parquet
+from zelo.store import Table, write_shard
 
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """Writes examples (EXAMPLE) of every rated document, each with its query's split."""
+    """Writes examples (EXAMPLE): a target for each document that is to be trained on, with its query's split."""
 
     inputs: dict[str, str]  # data: the load stage; ratings: the calibrate stage
     target: protocols.Target
     solver: protocols.Solver  # its link turns a difference of ratings into a probability
+    seed: int
 
     def run(self, tables: dict[str, Table], out: Path) -> dict[str, Any]:
-        """Targets in [0, 1] and weights, one row per rated document."""
-        ratings = tables["ratings"].read("ratings")
-        queries = tables["data"].read("queries", ["query_id", "split"])
-        rating, stderr = ratings["rating"].to_numpy(), ratings["stderr"].to_numpy()
-        target, weight = self.target.targets(rating, stderr, self.solver.link)
-        row = pc.index_in(ratings["query_id"], queries["query_id"].combine_chunks())
-        examples = pa.table(
-            {
-                "query_id": ratings["query_id"],
-                "doc_id": ratings["doc_id"],
-                "target": target,
-                "weight": weight,
-                "split": queries["split"].take(row),
-            }
-        )
-        write_parquet(examples, EXAMPLE, out, "examples")
-        return {"rows": len(examples), "mean_target": float(target.mean()), "sd_target": float(target.std())}
+        """Raises BadInput when no document is left to train on, and what the target raises."""
+        ratings = Ratings(tables, self.solver.link, self.seed)
+        rated = ratings.rated
+        target, weight = self.target.targets(rated.rating, rated.stderr, rated.sizes, rated.seeds, self.solver.link)
+        chosen = weight > 0
+        if not chosen.any():
+            raise BadInput("target: no document is left to train on; choose target.select=all, or judge more queries.")
+        split = ratings.queries["split"].take(ratings.query_row)
+        query, low = np.repeat(np.arange(len(rated.sizes)), rated.sizes), 0
+        for number, file in enumerate(ratings.table.shards("ratings")):
+            rows = pq.read_table(file, columns=["query_id", "doc_id"])
+            part = slice(low, low + len(rows))
+            low += len(rows)
+            examples = pa.table(
+                {
+                    "query_id": rows["query_id"],
+                    "doc_id": rows["doc_id"],
+                    "target": target[part],
+                    "weight": weight[part],
+                    "split": split.take(query[part]),
+                }
+            )
+            write_shard(examples.filter(pa.array(chosen[part])), EXAMPLE, out, "examples", number)
+        return {
+            "rows": int(chosen.sum()),
+            "left_out": int((~chosen).sum()),
+            "mean_target": float(target[chosen].mean()),
+            "sd_target": float(target[chosen].std()),
+        }

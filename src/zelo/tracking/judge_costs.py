@@ -16,7 +16,7 @@ def rows(judged: Table) -> list[dict[str, Any]]:
     """
     noted: Mapping[str, Any] = judged.manifest.get("judges", {})
     found = []
-    for name, one in tally.of_file(judged.path / "outcomes.parquet").items():
+    for name, one in tally.of_files(judged.shards("outcomes")).items():
         calls = {key: value for key, value in noted.get(name, {}).items() if key != "status"}
         price = one.usd_per_preference(calls.get("price") == tally.FREE)
         found.append({"name": name, **one.told(), "usd_per_preference": price, "calls": calls})

@@ -250,7 +250,8 @@ def _rated(queries: pa.Table, ratings: Table) -> list[str]:
 
 def _rows_of(table: Table, name: str, queries: list[str]) -> pa.Table:
     """The rows of these queries; the rest of a large table never comes into memory."""
-    return pq.read_table(table.path / f"{name}.parquet", filters=pc.field("query_id").isin(queries))
+    wanted = pc.field("query_id").isin(queries)
+    return pa.concat_tables([pq.read_table(path, filters=wanted) for path in table.shards(name)])
 
 
 def _texts(queries: pa.Table, per_query: pa.Table | None) -> dict[str, str]:

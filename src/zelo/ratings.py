@@ -1,0 +1,63 @@
+"""The ratings of all queries as integers, and back."""
+
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from zelo import protocols
+from zelo.content_hash import content_seed
+from zelo.records import Asks, Questions, Rated
+from zelo.store import Table
+
+QUESTIONS_AT_ONCE = 1 << 17
+
+
+class Ratings:
+    """The rows of a ratings table, grouped by query, documents numbered in their order."""
+
+    def __init__(self, tables: Mapping[str, Table], link: protocols.Link, seed: int) -> None:
+        self.table = tables["ratings"]
+        self.queries = tables["data"].read("queries")
+        self._data = tables["data"]
+        rows = self.table.read("ratings", ["query_id", "rating", "stderr"])
+        query = pc.index_in(rows["query_id"], self.queries["query_id"].combine_chunks()).to_numpy()
+        first = np.concatenate([[True], np.diff(query) != 0])[: len(query)]
+        self.query_row = query[first]  # [Q] rows of the query table
+        names = self.queries["query_id"].take(self.query_row).to_pylist()
+        self.rated = Rated(
+            sizes=np.diff(np.append(np.flatnonzero(first), len(query))),
+            rating=rows["rating"].to_numpy(),
+            stderr=rows["stderr"].to_numpy(),
+            seeds=np.array([content_seed(name, seed) for name in names], np.uint64),
+            domain=np.zeros(len(names), np.int32),
+            link=link,
+        )
+
+    @cached_property
+    def _documents(self) -> pa.Table:
+        return self._data.read("documents")
+
+    @cached_property
+    def _doc_id(self) -> pa.ChunkedArray:
+        return self.table.read("ratings", ["doc_id"])["doc_id"]
+
+    def questions(self, asks: Asks) -> Iterator[Questions]:
+        """What the judges are asked, some at a time."""
+        home = np.repeat(self.query_row, self.rated.sizes)
+        ids = self._documents["doc_id"].combine_chunks()
+        for start in range(0, len(asks.a), QUESTIONS_AT_ONCE):
+            part = slice(start, start + QUESTIONS_AT_ONCE)
+            a, b = asks.a[part], asks.b[part]
+            yield Questions(
+                queries=self.queries,
+                documents=self._documents,
+                query_row=home[a].astype(np.int32),
+                a_row=pc.index_in(self._doc_id.take(a), ids).to_numpy().astype(np.int32),
+                b_row=pc.index_in(self._doc_id.take(b), ids).to_numpy().astype(np.int32),
+                repeat=np.zeros(len(a), np.int16),
+                query_b_row=home[b].astype(np.int32) if asks.across else None,
+                criterion=None if asks.criterion is None else asks.criterion[part],
+            )
