@@ -152,12 +152,16 @@ class Session:
             if self.stopped:
                 return
             known = await self.journal.find([request.key for request in chunk])
+            recalled = [request for request in chunk if request.key in known]
+            for request in recalled:
+                self._put(desk, request, known[request.key], bought=True)
+            if recalled:
+                self.counts[desk.name].from_ledger += len(recalled)
+                self.advance(sum(len(request.rows) for request in recalled), self._note())
             for request in chunk:
-                if request.key in known:
-                    self._recall(desk, request, known[request.key])
-                elif self._over(desk):
+                if request.key in known or self._over(desk):
                     continue
-                elif request.key in self.flying:  # two pairs with the same texts: one call
+                if request.key in self.flying:  # two pairs with the same texts: one call
                     self.flying[request.key].append((desk, request))
                 else:
                     self.flying[request.key] = [(desk, request)]
@@ -271,11 +275,6 @@ class Session:
                 self._judge_failures(desk, FAILED)
             if outcome is not None:
                 self.advance(len(twin.rows), self._note())
-
-    def _recall(self, desk: Desk, request: Request, entry: Entry) -> None:
-        self.counts[desk.name].from_ledger += 1
-        self._put(desk, request, entry, bought=True)
-        self.advance(len(request.rows), self._note())
 
     def _put(self, desk: Desk, request: Request, entry: Entry, bought: bool) -> Reading:
         """bought: this request, not a twin with the same texts, is what the answer was paid for."""
