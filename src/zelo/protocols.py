@@ -79,7 +79,10 @@ class Graph(Protocol):
 
 
 class Judge(Protocol):
-    """Says which of two documents is the better answer. An ensemble also has `members`, asked one by one by the stage."""
+    """Says which of two documents is the better answer. An ensemble also has `members`, asked one by one by the stage.
+
+    Asked whether a document alone meets a criterion, it answers that, or raises BadInput before anything is judged.
+    """
 
     name: str
 

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from zelo.content_hash import id_hashes, mixed
 from zelo.errors import BadInput
+from zelo.judges.rubric import only_compares
 from zelo.records import ANSWERED, OUTCOME, STATUSES, UNSENT, Outcomes, Questions
 from zelo.store import hash_file
 
@@ -51,7 +52,11 @@ class Replay:
         return {"path": hash_file(self._file())}
 
     def compare(self, questions: Questions) -> Outcomes:
-        """One outcome per question. The first call that misses pairs says so, in one line on stderr."""
+        """One outcome per question. The first call that misses pairs says so, in one line on stderr.
+
+        Raises BadInput where a document alone is asked about: OUTCOME rows are comparisons.
+        """
+        only_compares(self.name, questions)
         n, known = len(questions), self._known
         query = other = id_hashes(questions.queries["query_id"], questions.query_row, _SEED)
         if questions.query_b_row is not None:
