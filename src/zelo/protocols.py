@@ -87,7 +87,10 @@ class Judge(Protocol):
     name: str
 
     def compare(self, questions: Questions) -> Outcomes:
-        """One outcome per question (and member). A failure is a status, never a preference."""
+        """One outcome per question (and member). A failure is a status, never a preference.
+
+        A judge that replays also has `tell`, called when everything was asked: it says what was missing.
+        """
         ...
 
 

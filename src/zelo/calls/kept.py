@@ -2,11 +2,24 @@
 
 import json
 import time
+from collections.abc import Iterator
+from itertools import islice
 
-from zelo.calls.ledger import Entry
+from zelo.calls.ledger import Entry, Ledger
+from zelo.calls.plan import LOOKED_UP
 from zelo.calls.request import Endpoint, Reply, Request
+from zelo.protocols import PaidJudge
+from zelo.records import Questions
 
 KIND = "judge"
+
+
+def looked_up(ledger: Ledger, judge: PaidJudge, questions: Questions) -> Iterator[tuple[Request, Entry | None]]:
+    """What a judge would ask about these questions, and what the ledger has of it. Sends nothing."""
+    requests = judge.requests(questions)
+    while chunk := list(islice(requests, LOOKED_UP)):
+        found = ledger.find([request.key for request in chunk])
+        yield from ((request, found.get(request.key)) for request in chunk)
 
 
 def reply_of(entry: Entry) -> Reply:

@@ -12,7 +12,7 @@ from typing import Any
 from zelo.calls.client import Client
 from zelo.calls.desk import WINDOW, Desk, Figures
 from zelo.calls.journal import Journal
-from zelo.calls.kept import KIND, entry_of, reply_of
+from zelo.calls.kept import KIND, entry_of, looked_up, reply_of
 from zelo.calls.ledger import Busy, Caps, Entry, Granted, Ledger, Lose, Lost, NoRoom, Release, Reserve, Settle
 from zelo.calls.plan import LOOKED_UP, Plan, money
 from zelo.calls.request import Reading, Reply, Request
@@ -90,13 +90,10 @@ class Session:
     def texts(self, judge: PaidJudge, questions: Questions) -> Iterator[tuple[int, str]]:
         """(row, text) of what the ledger holds of this judge's answers to these questions. Sends nothing."""
         assert self.ledger is not None, "a judge that was not planned for"
-        requests = judge.requests(questions)
-        while chunk := list(islice(requests, LOOKED_UP)):
-            known = self.ledger.find([request.key for request in chunk])
-            for request in chunk:
-                if request.key in known:
-                    text = reply_of(known[request.key]).text
-                    yield from ((row, text) for row in request.rows)
+        for request, entry in looked_up(self.ledger, judge, questions):
+            if entry is not None:
+                text = reply_of(entry).text
+                yield from ((row, text) for row in request.rows)
 
     def tell(self) -> None:
         """What each judge came to so far, one line each: for a run that ends early."""

@@ -124,6 +124,9 @@ class Judge:
             if self.paid:
                 said = {name: partial(session.texts, member) for name, member in self.paid.items()}
                 write_parquet(widest.reasons(said), REASON, out, "reasons")
+        for member in self.members.values():
+            if hasattr(member, "tell"):
+                member.tell()
         totals = {status: sum(count[status] for count in counts.values()) for status in STATUSES}
         missing = sum(count for status, count in totals.items() if status not in FINAL)
         figures = {"rows": sum(totals.values()), "pairs": pairs, "status": totals, "queries_with_all_pairs": complete}
