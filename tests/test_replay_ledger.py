@@ -71,11 +71,12 @@ def outcomes(steps: list[Step]) -> pa.Table:
 def test_a_ledger_answers_as_the_judge_did(
     mode: str, assembled: Assemble, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    replay = ["judge=replay_ledger", "judge.of.model=m", f"judge.of.mode={mode}"]
+    wide = ["top_k=20", "graph.degree=8", "retriever=dense"] * (mode == "listwise")  # windows that share documents
+    replay = ["judge=replay_ledger", "judge.of.model=m", f"judge.of.mode={mode}", *wide]
     with FakeServer(plan=plan, text=several) as server:
         with monkeypatch.context() as patch:
             patch.setenv("OPENAI_API_KEY", "sk-1")
-            asked = ["judge=chat", "judge.model=m", f"judge.mode={mode}", f"judge.base_url={server.base_url}"]
+            asked = ["judge=chat", "judge.model=m", f"judge.mode={mode}", f"judge.base_url={server.base_url}", *wide]
             paid = outcomes(assembled(*asked, "judge.input_price=1", "judge.output_price=1", "budget.usd=50"))
         assert {"answered", "refused"} == set(paid["status"].to_pylist())
         assert len(set(paid["p"].to_pylist())) > 4

@@ -95,7 +95,10 @@ class Judge(Protocol):
 
 
 class PaidJudge(Protocol):
-    """A judge whose answers cost money: it says what to ask and reads what came back; the till does the asking."""
+    """A judge whose answers cost money: it says what to ask and reads what came back; the till does the asking.
+
+    One whose answers are about several questions at once has `asked_whole`: it is never asked about some of them only.
+    """
 
     name: str
 

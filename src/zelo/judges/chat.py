@@ -186,6 +186,11 @@ class Chat:
             parameters={name: value for name, value in chosen.items() if value is not None},
         )
 
+    @property
+    def asked_whole(self) -> bool:
+        """Whether one answer is about several questions, which are found again together only."""
+        return self.mode == LISTWISE
+
     def content(self) -> dict[str, str]:
         """The words of the prompts; what is not asked in this mode is left out."""
         if self.mode != SCORE:

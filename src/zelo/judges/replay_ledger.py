@@ -43,6 +43,11 @@ class ReplayLedger:
         """That of `of`: presentation order is drawn from it, and under another name half of the pairs would be others."""
         return self.of.name
 
+    @property
+    def asked_whole(self) -> bool:
+        """As of `of`."""
+        return getattr(self.of, "asked_whole", False)
+
     def content(self) -> dict[str, str]:
         """Nothing more. Raises BadInput if there is no ledger, or none that can be read."""
         with self._ledger():

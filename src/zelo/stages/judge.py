@@ -194,7 +194,10 @@ class Judge:
         self, asked: "Asked", swapped: dict[str, np.ndarray], earlier: pa.Table | None, session: "Session"
     ) -> Iterator[tuple[str, pa.Table]]:
         """(judge, OUTCOME rows) of one batch."""
-        askings = {name: Asking.of(name, asked.questions, swapped[name], earlier) for name in self.members}
+        askings = {
+            name: Asking.of(name, asked.questions, swapped[name], None if _asked_whole(member) else earlier)
+            for name, member in self.members.items()
+        }
         bought = session.ask({name: (member, askings[name].shown) for name, member in self.paid.items()})
         for name, member in self.members.items():
             asking = askings[name]
@@ -283,6 +286,14 @@ def _with_orders(documents: pa.Table, injection: str) -> pa.Table:
     """The same documents, each ending with these words."""
     text = pc.binary_join_element_wise(documents["text"], injection, "\n\n")
     return documents.set_column(documents.schema.get_field_index("text"), DOCUMENT.field("text"), text)
+
+
+def _asked_whole(judge: Any) -> bool:
+    """Whether one answer of the judge's is about several questions: then it is asked about all of them each time.
+
+    Asked about those alone that have no answer yet, it would form other requests, which no ledger knows.
+    """
+    return getattr(judge, "asked_whole", False)
 
 
 def _silent(n: int, note: str = "") -> None:
