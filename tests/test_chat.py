@@ -4,6 +4,7 @@ import itertools
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ from zelo.calls import wire
 from zelo.calls.price import Prices
 from zelo.calls.request import Endpoint, Reply, Request
 from zelo.errors import BadInput
-from zelo.judges.chat import Asked, Chat, windows
-from zelo.records import DOCUMENT, QUERY, Questions
+from zelo.judges.chat import Asked, Chat
+from zelo.judges.windows import windows
+from zelo.records import CRITERIA, DOCUMENT, QUERY, Questions
 
 PRICES = Prices(date="2026-11-25", source="a page", models={"known": {"input": 2.0, "output": 8.0}})
 FIELDS: dict[str, Any] = {
@@ -30,6 +32,7 @@ FIELDS: dict[str, Any] = {
     "structured": True,
     "prompt": None,
     "cross_prompt": "cross_query",
+    "rubric_prompt": "pointwise_rubric",
     "instruction": "",
     "preference": "soft",
     "threshold": 0.1,
@@ -233,6 +236,91 @@ def test_two_queries_each_with_its_document() -> None:
             chat(mode=mode).requests(asked([(0, 1, 2)], across=[1]))
 
 
+def rubric(rows: list[tuple[int, int, int]], repeat: int = 0) -> Questions:
+    """rows: (query, document, criterion)."""
+    alone = asked([(query, document, document) for query, document, _ in rows], repeat)
+    return replace(alone, criterion=np.array([criterion for *_, criterion in rows], np.int16))
+
+
+def test_a_document_alone_is_asked_about_once_for_all_criteria() -> None:
+    judge = chat()
+    rows = [(q, d, c) for c in range(CRITERIA) for d in range(COUNT) for q in (1, 0)]
+    requests = list(judge.requests(rubric(rows)))
+    assert sorted(row for request in requests for row in request.rows) == list(range(len(rows)))
+    assert len({request.key for request in requests}) == len(requests) == 2 * COUNT
+    for request in requests:
+        assert len({rows[row][:2] for row in request.rows}) == 1
+        q, d, _ = rows[request.rows[0]]
+        assert f"the {('first', 'second')[q]} query\n</query-" in request.user
+        assert [n for n in range(COUNT - 1) if f"body of {n}." in request.user] == [d][: d < COUNT - 1]
+        assert request.user.count("long ") == (0 if d < COUNT - 1 else 64 * 4 // 5)
+        assert request.schema is not None
+        assert list(request.schema["properties"]) == ["thoughts", "scores"]
+        assert list(request.schema["properties"]["scores"]["properties"]) == ["1", "2", "3", "4", "5"]
+
+        # Whichever criteria are wanted, in whatever order and company: it is the same question, and paid for once.
+        some = [(q, d, 4), (1 - q, d, 0), (q, d, 1)]
+        again = {request.rows: request for request in judge.requests(rubric(some))}
+        assert again[0, 2].key == request.key
+        reading = judge.read(again[0, 2], said('{"scores": {"1": 1, "2": 0.75, "3": 0.5, "4": 0.25, "5": 0}}'))
+        assert (reading.status, reading.p, reading.weight) == ("answered", (0.0, 0.75), 1.0)
+
+    swapped = rubric(rows).flipped(np.ones(len(rows), bool))
+    assert [request.key for request in judge.requests(swapped)] == [request.key for request in requests]
+    assert next(judge.requests(rubric(rows, repeat=1))).key not in {request.key for request in requests}
+    assert list(judge.requests(rubric([]))) == []
+    many = rubric([(n % 2, n % COUNT, c) for n in range(2 * COUNT) for c in (0, 3)] * 40)
+    many = replace(many, repeat=(np.arange(len(many)) // (4 * COUNT)).astype(np.int16))  # more than are joined at once
+    assert [len(request.rows) for request in judge.requests(many)] == [2] * (len(many) // 2)
+    assert np.array_equal(many.take(np.array([1])).criterion, [3])  # type: ignore[arg-type]
+    for mode in ("verdict", "listwise"):
+        with pytest.raises(BadInput, match=f"mode={mode} compares documents and has no rubric; use mode=score"):
+            chat(mode=mode).requests(rubric(rows))
+
+
+@pytest.mark.parametrize("structured", [True, False])
+def test_what_a_document_meets_is_read_as_it_stands_or_not_at_all(structured: bool) -> None:
+    judge = chat(structured=structured, preference="sign")  # a rule about scores; these are no scores
+    request = next(judge.requests(rubric([(0, 1, c) for c in range(CRITERIA)])))
+    assert isinstance(request, Asked)
+
+    def read(scores: object) -> tuple[str, tuple[float, ...]]:
+        line = json.dumps({"thoughts": ["x"], "scores": scores} if structured else scores)
+        reading = judge.read(request, said(line if structured else f"x\n{request.tag}: {line}"))
+        return reading.status, reading.p
+
+    good = {"1": 1, "2": 0.9, "3": 0.5, "4": 0.45, "5": 0}
+    assert read(good) == ("answered", (1.0, 0.9, 0.5, 0.45, 0.0))
+    assert read(dict(reversed(good.items()))) == read(good)  # by label, not by place
+    for bad in (
+        {"1": 1, "2": 1, "3": 0, "4": 0},  # four is not five
+        good | {"6": 0},
+        good | {"5": 1.01},
+        good | {"5": -0.1},
+        good | {"5": None},
+        good | {"5": True},
+        good | {"5": "0"},
+        good | {"5": math.nan},
+        [1, 1, 0, 0, 0],
+        0.5,
+    ):
+        assert read(bad) == ("unparseable", ()), bad
+    twice = '{"1": 1, "1": 0, "2": 0, "3": 0, "4": 0, "5": 0}'
+    twice = f'{{"scores": {twice}}}' if structured else f"{request.tag}: {twice}"
+    replies = {
+        "I'm sorry, but I can't.": "refused",
+        twice: "unparseable",
+        '{"score": 0.5}': "unparseable",
+        "": "unparseable",
+    }
+    for text, status in replies.items():
+        reading = judge.read(request, said(text))
+        assert (reading.status, reading.p) == (status, ())
+    for status in ("refused", "truncated", "unparseable", "failed", "unsent"):
+        reading = judge.read(request, Reply(status=status, text=json.dumps({"scores": good})))
+        assert (reading.status, reading.p) == (status, ())
+
+
 def pairs_of(*documents: int, query: int = 0) -> list[tuple[int, int, int]]:
     return [(query, a, b) for a, b in itertools.combinations(documents, 2)]
 
@@ -370,6 +458,8 @@ def test_prices_come_from_the_fields_then_the_table_and_are_never_guessed() -> N
         ({"mode": "verdict", "prompt": "pairwise_thinking"}, r"longer answer in \[structured\]"),
         ({"mode": "listwise", "prompt": "pairwise_thinking"}, r"has the field \{document_a\}"),
         ({"cross_prompt": "pairwise_thinking"}, r"has the field \{query\}"),
+        ({"rubric_prompt": "listwise"}, r"has the field \{documents\}"),
+        ({"rubric_prompt": "rubric"}, "no prompt 'rubric'"),
         ({**MESSAGES, "mode": "verdict"}, "log-probabilities"),
         ({"api": "messages"}, "structured=true"),
         ({**MESSAGES, "seed": 1}, "seed=1"),
@@ -388,7 +478,15 @@ def test_the_words_of_a_prompt_are_identity_its_path_is_not(tmp_path: Path) -> N
     mine, same = (chat(prompt=str(tmp_path / f"{name}.txt")).content() for name in ("mine", "same"))
     assert mine == same != chat().content()
     assert chat(prompt="pairwise_thinking").content() == chat().content()
-    assert chat(mode="verdict").content() == chat(mode="verdict", cross_prompt="anything").content()
+    assert chat(mode="verdict").content() == chat(mode="verdict", cross_prompt="anything", rubric_prompt="").content()
+    (tmp_path / "alone.txt").write_text("[user]\n{query} {document}\n[structured]\nJSON\n")
+    own = chat(rubric_prompt=str(tmp_path / "alone.txt"))
+    assert own.content().keys() == chat().content().keys() == {"prompt", "cross_prompt", "rubric_prompt"}
+    assert own.content() != chat().content()
+    keys = [
+        {next(judge.requests(of)).key for judge in (own, chat())} for of in (asked([(0, 1, 2)]), rubric([(0, 1, 2)]))
+    ]
+    assert [len(key) for key in keys] == [1, 2]  # what was paid for by pairs stays theirs
 
 
 @pytest.mark.parametrize(

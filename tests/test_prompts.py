@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from zelo.errors import BadInput
 from zelo.judges import answer
-from zelo.judges.prompt import CROSS, PAIR, STRUCTURED, TAGGED, WINDOW, Prompt
+from zelo.judges.prompt import ALONE, CROSS, PAIR, STRUCTURED, TAGGED, WINDOW, Prompt
 from zelo.places import config_folder
 
 TAG = "score-0a1b2c3d"
@@ -20,9 +20,11 @@ USES = {
     "pairwise_verdict": (PAIR, (None,)),
     "cross_query": (CROSS, (STRUCTURED, TAGGED)),
     "listwise": (WINDOW, (STRUCTURED, TAGGED)),
+    "pointwise_rubric": (ALONE, (STRUCTURED, TAGGED)),
 }
 PAIRWISE = Prompt.named("pairwise_thinking", "here")
 WINDOWED = Prompt.named("listwise", "here")
+RUBRIC = Prompt.named("pointwise_rubric", "here")
 
 
 def test_every_prompt_file_has_a_use_and_fits_it() -> None:
@@ -140,6 +142,13 @@ def test_a_model_that_quotes_everything_is_read_by_its_own_last_line(
     line = f'{window.tag}: {{"1": {abs(honest)}, "2": 0.5}}'
     assert answer.relevances(f"{window.user}\n{line}", window.tag, 2) == (abs(honest), 0.5)
     assert answer.relevances(window.user, window.tag, 2) is None
+
+    rubric = RUBRIC.fill({"query": query, "document": a}, "", TAGGED)
+    numbers = dict.fromkeys("12345", abs(honest))
+    line = f"{rubric.tag}: {json.dumps(numbers)}"
+    assert answer.relevances(f"{rubric.system}\n{rubric.user}\n{line}", rubric.tag, 5) == (abs(honest),) * 5
+    assert answer.relevances(f"{rubric.system}\n{rubric.user}", rubric.tag, 5) is None
+    assert answer.relevances(f"{rubric.user}\n{line}\n{a} end", rubric.tag, 5) is None
 
 
 @pytest.mark.parametrize(

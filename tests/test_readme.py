@@ -33,6 +33,7 @@ def folder(tmp_path: Path, tiny_beir: Path, monkeypatch: pytest.MonkeyPatch) -> 
     (tmp_path / "FIRST_STAGE.trec").write_text(
         "".join(f"q{q} Q0 d{d} {d + 1} {9 - d} me\n" for q in range(8) for d in range(9))
     )
+    Ledger(tmp_path / "LEDGER.sqlite").close()
     for path, text in re.findall(r"^`(my_\S+)`:\n\n```\w+\n(.*?)^```", README, re.MULTILINE | re.DOTALL):
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_text(text)

@@ -12,7 +12,7 @@ import pytest
 from scipy.special import expit, logit, ndtr
 
 from zelo.errors import BadInput
-from zelo.records import DOCUMENT, OUTCOME, QUERY, STATUSES, Questions
+from zelo.records import CRITERIA, DOCUMENT, OUTCOME, QUERY, STATUSES, Questions
 
 Build = Callable[..., Any]
 WIDTH = 60  # documents; ids of queries and documents are the same, as in ArguAna
@@ -35,6 +35,12 @@ def swapped(questions: Questions) -> Questions:
 def everything() -> Questions:
     a, b = np.triu_indices(WIDTH, 1)
     return ask(np.repeat(np.arange(40), len(a)), np.tile(a, 40), np.tile(b, 40))
+
+
+def rubric(query: Any, doc: Any) -> Questions:
+    """Every criterion of these documents alone, the first document's first."""
+    query, doc = np.repeat(query, CRITERIA), np.repeat(doc, CRITERIA)
+    return replace(ask(query, doc, doc), criterion=np.tile(np.arange(CRITERIA, dtype=np.int16), len(doc) // CRITERIA))
 
 
 def scores_file(folder: Path, scores: np.ndarray) -> str:
@@ -111,6 +117,60 @@ def test_thurstone_votes_as_often_as_it_should(component: Build, tmp_path: Path)
     assert component("judge/simulated_thurstone", scores=scores_file(tmp_path, 0 * scores), sd=0.0).compare(
         asked
     ).p.tolist() == [0.5] * len(asked)
+
+
+def test_a_document_alone_meets_criteria_as_often_as_its_score_says(component: Build, tmp_path: Path) -> None:
+    scores = np.random.default_rng(3).normal(size=(40, WIDTH))
+    path = scores_file(tmp_path, scores)
+    query, doc = (index.ravel() for index in np.indices(scores.shape))
+    asked = rubric(query, doc)
+    true = (scores[query, doc][:, None] - [-2, -1, 0, 1, 2]).ravel()
+    exact = component("judge/simulated", scores=path, slip=0.0, sd=0.0, position_bias=0.4)  # of which nothing comes in
+    p = exact.compare(asked).p
+    assert p == pytest.approx(expit(true), abs=1e-6)
+    assert (np.diff(p.reshape(-1, CRITERIA), axis=1) < 0).all()  # each criterion is harder than the one before
+    judge = component("judge/simulated", scores=path, slip=0.0, sd=0.5)
+    noise = logit(judge.compare(asked).p.astype(float)) - true
+    assert noise.mean() == pytest.approx(0, abs=0.02)
+    assert noise.std() == pytest.approx(0.5, abs=0.02)
+    assert np.abs(np.corrcoef(noise.reshape(-1, CRITERIA).T) - np.eye(CRITERIA)).max() < 0.1  # each has its own
+    vote = component("judge/simulated_thurstone", scores=path, slip=0.2, sd=1.0).compare(asked).p
+    assert set(vote.tolist()) == {0.0, 1.0}
+    wanted = (0.8 * ndtr(true) + 0.1).reshape(-1, CRITERIA).mean(axis=0)
+    assert vote.reshape(-1, CRITERIA).mean(axis=0) == pytest.approx(wanted, abs=4 * 0.5 / np.sqrt(len(doc)))
+
+
+@pytest.mark.parametrize("option", ["simulated", "simulated_thurstone", "qrels"])
+def test_an_answer_about_a_document_alone_is_made_of_it_alone(option: str, labels: Path, component: Build) -> None:
+    path = {"path": str(labels)} if option == "qrels" else {}
+    judge = component(f"judge/{option}", **path, sd=2.0)
+    asked = rubric(np.arange(600) % 40, np.arange(600) % WIDTH)
+    p = judge.compare(asked).p
+    order = np.random.default_rng(0).permutation(len(asked))[:900]
+    assert np.array_equal(judge.compare(asked.take(order)).p, p[order])
+    assert np.array_equal(judge.compare(asked.flipped(np.ones(len(asked), bool))).p, p)
+    assert (judge.compare(replace(asked, repeat=asked.repeat + 1)).p != p).any()
+    for change in ({"name": "another"}, {"seed": 1}):
+        assert (component(f"judge/{option}", **path, **({"sd": 2.0} | change)).compare(asked).p != p).any()
+
+
+def test_labels_are_held_against_thresholds(labels: Path, component: Build) -> None:
+    exact = component("judge/qrels", path=str(labels), sd=0.0, slip=0.0)
+    grade = np.array([[2.0], [1.0], [0.0], [0.0]])  # 2 is the highest; for x0, x4 has a train label only
+    p = exact.compare(rubric([0, 2, 2, 0], [1, 3, 1, 4])).p
+    assert p == pytest.approx(expit(2.0 * (grade - 2 * np.array([0.1, 0.3, 0.5, 0.7, 0.9]))).ravel(), abs=1e-6)
+
+
+def test_what_only_compares_says_so(component: Build, tmp_path: Path) -> None:
+    outcomes = outcomes_file(tmp_path, ROWS)
+    for judge in (
+        component("judge/replay", path=outcomes),
+        component("judge/human", answers=str(tmp_path / "answers.jsonl")),
+        component("judge/lexical"),
+        component("judge/causal_lm", model="nobody/nothing"),
+    ):
+        with pytest.raises(BadInput, match=rf"judge {judge.name} compares two documents.*rubric.*judge=chat"):
+            judge.compare(rubric([0], [1]))
 
 
 def test_a_score_that_is_not_there_is_named(component: Build, tmp_path: Path) -> None:
@@ -239,9 +299,13 @@ def test_outcomes_made_elsewhere_are_found_again(
     answered = ["answered"] * 2
     assert answers.status.to_pylist() == [*answered, "refused", *answered, "unsent"]
     assert set(answers.judge.to_pylist()) == {"replay"}
-    judge.compare(asked)  # says it once
+    judge.compare(asked)
+    assert capsys.readouterr().err == ""  # it is told once, when all was asked
+    judge.tell()
     said = capsys.readouterr().err
-    assert said == f"replay {path}: 5 of 6 pairs are there, first missing: query x2, documents x1 and x2\n"
+    assert said.startswith(
+        f"judge replay: 10 of 12 answers are in {path}, first missing: query x2, documents x1 and x2;"
+    )
     assert answers.weight.tolist() == [1.0] * 6
     assert judge.compare(ask([0], [1], [2], repeat=1)).p == pytest.approx([0.2])
     one = component("judge/replay", path=path, judge="one").compare(asked)

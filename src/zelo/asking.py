@@ -49,7 +49,12 @@ class Panel:
         session: "Session",
     ) -> dict[str, pa.Table]:
         """Per judge the OUTCOME rows of all questions, in their order. earlier: rows of a table that lacks some."""
-        askings = {name: Asking.of(name, questions, swapped[name], earlier) for name in self.members}
+        # Asked about some of them alone, a judge whose answers are about several questions would form other requests, which
+        # no ledger knows.
+        askings = {
+            name: Asking.of(name, questions, swapped[name], None if getattr(member, "asked_whole", False) else earlier)
+            for name, member in self.members.items()
+        }
         bought = session.ask({name: (member, askings[name].shown) for name, member in self.paid.items()})
         answers = {}
         for name, member in self.members.items():

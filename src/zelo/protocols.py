@@ -84,17 +84,26 @@ class Graph(Protocol):
 
 
 class Judge(Protocol):
-    """Says which of two documents is the better answer. An ensemble also has `members`, asked one by one by the stage."""
+    """Says which of two documents is the better answer. An ensemble also has `members`, asked one by one by the stage.
+
+    Asked whether a document alone meets a criterion, it answers that, or raises BadInput before anything is judged.
+    """
 
     name: str
 
     def compare(self, questions: Questions) -> Outcomes:
-        """One outcome per question (and member). A failure is a status, never a preference."""
+        """One outcome per question (and member). A failure is a status, never a preference.
+
+        A judge that replays also has `tell`, called when everything was asked: it says what was missing.
+        """
         ...
 
 
 class PaidJudge(Protocol):
-    """A judge whose answers cost money: it says what to ask and reads what came back; the till does the asking."""
+    """A judge whose answers cost money: it says what to ask and reads what came back; the till does the asking.
+
+    One whose answers are about several questions at once has `asked_whole`: it is never asked about some of them only.
+    """
 
     name: str
 

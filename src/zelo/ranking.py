@@ -9,6 +9,8 @@ import pyarrow.compute as pc
 from zelo.records import CANDIDATE
 
 ENTRIES_AT_ONCE = 1 << 24  # scores held in memory at a time
+PAIRS_AT_ONCE = 1 << 15
+ROUNDING = 1e-5  # more than float32 products of unit vectors are off by
 
 
 def groups(rows: np.ndarray, within: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
@@ -22,11 +24,23 @@ def groups(rows: np.ndarray, within: np.ndarray) -> Iterator[tuple[int, np.ndarr
         yield int(value), positions
 
 
-def best(scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """(row, column) of the k largest of each row of `scores` [Q, D], and of whatever ties with the k-th."""
+def best(scores: np.ndarray, k: int, slack: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+    """(row, column) of the k largest of each row of `scores` [Q, D], and of whatever is within `slack` of the k-th."""
     k = min(k, scores.shape[1])
-    row, column = np.nonzero(scores >= np.partition(scores, -k, axis=1)[:, -k, None])
+    row, column = np.nonzero(scores >= np.partition(scores, -k, axis=1)[:, -k, None] - slack)
     return row, column
+
+
+def cosines(queries: np.ndarray, documents: np.ndarray, query_row: np.ndarray, doc_row: np.ndarray) -> np.ndarray:
+    """[N] float32 cosines of N pairs of unit vectors, each the same to the last bit wherever it stands among them.
+
+    A matrix product does not promise that: on some processors its rounding depends on the column.
+    """
+    scores = np.empty(len(query_row), np.float32)
+    for start in range(0, len(scores), PAIRS_AT_ONCE):
+        part = slice(start, start + PAIRS_AT_ONCE)
+        scores[part] = np.einsum("nd,nd->n", queries[query_row[part]], documents[doc_row[part]])
+    return scores
 
 
 def nearest(queries: np.ndarray, documents: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -38,8 +52,8 @@ def nearest(queries: np.ndarray, documents: np.ndarray, k: int) -> tuple[np.ndar
     parts = []
     for start in range(0, len(queries), step):
         cosine = queries[start : start + step] @ documents.T
-        row, column = best(cosine, k)
-        parts.append((row + start, column, cosine[row, column]))
+        row, column = best(cosine, k, ROUNDING)
+        parts.append((row + start, column, cosines(queries, documents, row + start, column)))
     if not parts:
         return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32)
     return tuple(np.concatenate(columns) for columns in zip(*parts, strict=True))  # type: ignore[return-value]

@@ -19,6 +19,8 @@ REFUSED, TRUNCATED, UNPARSEABLE, FAILED, UNSENT = "refused", "truncated", "unpar
 STATUSES = (ANSWERED, REFUSED, TRUNCATED, UNPARSEABLE, FAILED, UNSENT)
 FINAL = frozenset({ANSWERED, REFUSED, TRUNCATED, UNPARSEABLE})  # asking again would bring the same
 
+CRITERIA = 5  # of the rubric that a document alone is judged by, from lenient to strict; as in arXiv 2609.35739
+
 _CATEGORY = pa.dictionary(pa.int32(), pa.string())
 
 QUERY = pa.schema([("query_id", pa.string()), ("text", pa.string()), ("split", pa.string())])
@@ -132,6 +134,7 @@ class Questions:
 
     The judge sees documents in the order in which they are to be shown. Rows are integers into the two tables; ids and
     texts are joined on access. In a cross-query comparison `query_b_row` holds the query of `doc_b`; elsewhere it is None.
+    With `criterion` each row asks instead whether `doc_a` alone meets that criterion of the rubric; `b_row` repeats `a_row`.
     """
 
     queries: pa.Table  # QUERY
@@ -141,18 +144,24 @@ class Questions:
     b_row: np.ndarray  # [N] int32
     repeat: np.ndarray  # [N] int16
     query_b_row: np.ndarray | None = None  # [N] int32
+    criterion: np.ndarray | None = None  # [N] int16, from 0, the easiest, to CRITERIA - 1
 
     def __len__(self) -> int:
         return len(self.query_row)
 
     def take(self, rows: np.ndarray) -> "Questions":
         """Some of the questions, by position."""
-        names = ("query_row", "a_row", "b_row", "repeat", "query_b_row")
+        names = ("query_row", "a_row", "b_row", "repeat", "query_b_row", "criterion")
         columns = {name: getattr(self, name) for name in names}
         return replace(self, **{name: column[rows] for name, column in columns.items() if column is not None})
 
     def flipped(self, where: np.ndarray) -> "Questions":
-        """The same with the second document, and its query, first where `where` [N] is true."""
+        """The same with the second document, and its query, first where `where` [N] is true.
+
+        A question about one document alone has no order and stays as it is.
+        """
+        if self.criterion is not None:
+            return self
 
         def swap(one: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             return np.where(where, other, one), np.where(where, one, other)
@@ -198,7 +207,10 @@ class Questions:
 
 @dataclass(frozen=True)
 class Outcomes:
-    """What judges answered: one row per question and judge; `p` is for the document shown first, nan unless answered."""
+    """What judges answered: one row per question and judge; `p` is for the document shown first, nan unless answered.
+
+    Where a question has a criterion, `p` is the probability that the document meets it.
+    """
 
     question: np.ndarray  # [M] int64, row in Questions
     judge: pa.DictionaryArray  # [M] name

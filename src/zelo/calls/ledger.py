@@ -226,6 +226,15 @@ class Ledger:
                 found[row[0]] = Entry(*row)
         return found
 
+    def known(self, keys: Sequence[bytes]) -> set[bytes]:
+        """Those of the keys that have an entry."""
+        found: set[bytes] = set()
+        for start in range(0, len(keys), CHUNK):
+            chunk = keys[start : start + CHUNK]
+            marks = ",".join("?" * len(chunk))
+            found.update(key for (key,) in self._file.rows(f"SELECT key FROM entry WHERE key IN ({marks})", chunk))
+        return found
+
     def entries(self, batch: int) -> Iterator[list[Entry]]:
         """All entries in the order in which they were written, at most `batch` at a time."""
         last = 0

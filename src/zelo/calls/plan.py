@@ -135,7 +135,7 @@ def estimate(name: str, judge: PaidJudge, batches: Iterable[Questions], ledger: 
     for questions in batches:
         requests = judge.requests(questions)
         while chunk := list(islice(requests, LOOKED_UP)):
-            found = ledger.find([request.key for request in chunk])
+            found = ledger.known([request.key for request in chunk])
             for request in chunk:
                 pairs += len(request.rows)
                 if request.key in found:

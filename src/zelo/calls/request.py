@@ -12,6 +12,7 @@ from zelo.errors import BadInput
 
 APIS = ("chat_completions", "messages")
 PER_MILLION = 1e-6
+_canonical = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,6 +136,5 @@ class Reading:
 
 def key_of(endpoint: Endpoint, kind: str, repeat: int, *asked: object) -> bytes:
     """16 bytes (blake2b) of what decides an answer: prompt and texts, model, parameters, provider, kind and repeat."""
-    canonical = [endpoint.provider, endpoint.model, dict(endpoint.parameters), kind, repeat, *asked]
-    text = json.dumps(canonical, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    text = _canonical([endpoint.provider, endpoint.model, dict(endpoint.parameters), kind, repeat, *asked])
     return hashlib.blake2b(text.encode(), digest_size=16).digest()

@@ -2,11 +2,9 @@
 
 import asyncio
 import contextlib
-import json
 import signal
 import sys
 import threading
-import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from itertools import islice
 from typing import Any
@@ -14,16 +12,16 @@ from typing import Any
 from zelo.calls.client import Client
 from zelo.calls.desk import WINDOW, Desk, Figures
 from zelo.calls.journal import Journal
+from zelo.calls.kept import KIND, entry_of, looked_up, reply_of
 from zelo.calls.ledger import Busy, Caps, Entry, Granted, Ledger, Lose, Lost, NoRoom, Release, Reserve, Settle
 from zelo.calls.plan import LOOKED_UP, Plan, money
-from zelo.calls.request import Endpoint, Reading, Reply, Request
+from zelo.calls.request import Reading, Reply, Request
 from zelo.calls.wire import Fault
 from zelo.errors import LimitReached, ZeloError
 from zelo.progress import Advance
 from zelo.protocols import PaidJudge
 from zelo.records import ANSWERED, FAILED, UNPARSEABLE, Outcomes, Questions
 
-KIND = "judge"
 NAMED = 20  # lost calls that are listed
 POLL = 0.25  # seconds between looks at what other processes do
 
@@ -92,13 +90,10 @@ class Session:
     def texts(self, judge: PaidJudge, questions: Questions) -> Iterator[tuple[int, str]]:
         """(row, text) of what the ledger holds of this judge's answers to these questions. Sends nothing."""
         assert self.ledger is not None, "a judge that was not planned for"
-        requests = judge.requests(questions)
-        while chunk := list(islice(requests, LOOKED_UP)):
-            known = self.ledger.find([request.key for request in chunk])
-            for request in chunk:
-                if request.key in known:
-                    text = reply_of(known[request.key]).text
-                    yield from ((row, text) for row in request.rows)
+        for request, entry in looked_up(self.ledger, judge, questions):
+            if entry is not None:
+                text = reply_of(entry).text
+                yield from ((row, text) for row in request.rows)
 
     def tell(self) -> None:
         """What each judge came to so far, one line each: for a run that ends early."""
@@ -154,12 +149,16 @@ class Session:
             if self.stopped:
                 return
             known = await self.journal.find([request.key for request in chunk])
+            recalled = [request for request in chunk if request.key in known]
+            for request in recalled:
+                self._put(desk, request, known[request.key], bought=True)
+            if recalled:
+                self.counts[desk.name].from_ledger += len(recalled)
+                self.advance(sum(len(request.rows) for request in recalled), self._note())
             for request in chunk:
-                if request.key in known:
-                    self._recall(desk, request, known[request.key])
-                elif self._over(desk):
+                if request.key in known or self._over(desk):
                     continue
-                elif request.key in self.flying:  # two pairs with the same texts: one call
+                if request.key in self.flying:  # two pairs with the same texts: one call
                     self.flying[request.key].append((desk, request))
                 else:
                     self.flying[request.key] = [(desk, request)]
@@ -249,9 +248,9 @@ class Session:
         try:
             status = desk.judge.read(request, reply).status
         except BaseException:  # what was paid for is kept, even where reading it shows a bug
-            await self.journal.do(Settle(grant.call, _entry(endpoint, request, reply, UNPARSEABLE)))
+            await self.journal.do(Settle(grant.call, entry_of(endpoint, request, reply, UNPARSEABLE)))
             raise
-        paid = _entry(endpoint, request, reply, status)
+        paid = entry_of(endpoint, request, reply, status)
         stands = await self.journal.do(Settle(grant.call, paid))  # an earlier answer, if another process got one first
         counts.usd, counts.tokens = counts.usd + paid.usd, counts.tokens + paid.tokens_in + paid.tokens_out
         if reply.error:
@@ -273,11 +272,6 @@ class Session:
                 self._judge_failures(desk, FAILED)
             if outcome is not None:
                 self.advance(len(twin.rows), self._note())
-
-    def _recall(self, desk: Desk, request: Request, entry: Entry) -> None:
-        self.counts[desk.name].from_ledger += 1
-        self._put(desk, request, entry, bought=True)
-        self.advance(len(request.rows), self._note())
 
     def _put(self, desk: Desk, request: Request, entry: Entry, bought: bool) -> Reading:
         """bought: this request, not a twin with the same texts, is what the answer was paid for."""
@@ -343,41 +337,6 @@ def tell_lost(calls: list[Lost]) -> None:
         f"ledger: {len(calls)} calls to {models} were in flight when a run was killed. They may have been billed, at most"
         f" ${usd:,.4f} by the prices known then, which counts as spent; they are asked again: {keys}",
         file=sys.stderr,
-    )
-
-
-def reply_of(entry: Entry) -> Reply:
-    """What came back when this was paid for."""
-    kept = json.loads(entry.answer)
-    return Reply(
-        status=kept["status"],
-        error=kept["error"],
-        text=kept["text"],
-        finish=kept["finish"],
-        logprobs=tuple((token, value) for token, value in kept["logprobs"]),
-        tokens_in=entry.tokens_in,
-        tokens_out=entry.tokens_out,
-        usd=entry.usd,
-        seconds=entry.seconds,
-    )
-
-
-def _entry(endpoint: Endpoint, request: Request, reply: Reply, status: str) -> Entry:
-    kept = {name: getattr(reply, name) for name in ("status", "error", "text", "finish", "logprobs")}
-    return Entry(
-        key=request.key,
-        provider=endpoint.provider,
-        model=endpoint.model,
-        kind=KIND,
-        repeat=request.repeat,
-        status=status,
-        answer=json.dumps(kept, ensure_ascii=False),
-        tokens_in=reply.tokens_in,
-        tokens_out=reply.tokens_out,
-        usd=endpoint.usd(reply.tokens_in, reply.tokens_out),
-        made=time.time(),
-        seconds=reply.seconds,
-        prompt_bytes=0 if reply.error == "no_usage" else request.tokens_in,
     )
 
 

@@ -60,7 +60,7 @@ def score(text: str, tag: str | None) -> float | None:
 
 
 def relevances(text: str, tag: str | None, count: int) -> tuple[float, ...] | None:
-    """The relevances in [0, 1] of the documents labelled 1 to `count`; None unless each has one and nothing else has.
+    """The numbers in [0, 1] of the documents, or criteria, labelled 1 to `count`; None unless each has one and nothing else has.
 
     tag None: the whole text is a JSON object with `scores`, from label to number. Else: the last line is `<tag>: that object`.
     """
@@ -73,6 +73,14 @@ def relevances(text: str, tag: str | None, count: int) -> tuple[float, ...] | No
     if not isinstance(values, dict) or set(values) != set(labels):
         return None
     return tuple(float(values[label]) for label in labels) if all(_within(v, 0, 1) for v in values.values()) else None
+
+
+def schema(count: int | None) -> dict[str, Any]:
+    """JSON schema of the answer that `score` reads, or, with a count of labels, `relevances`; thoughts come first."""
+    thoughts, number = {"type": "array", "items": {"type": "string"}}, {"type": "number"}
+    if count is None:
+        return _object({"thoughts": thoughts, "score": number})
+    return _object({"thoughts": thoughts, "scores": _object({str(label): number for label in range(1, count + 1)})})
 
 
 def verdict(logprobs: Sequence[tuple[str, float]]) -> float | None:
@@ -106,6 +114,10 @@ def refused(text: str) -> bool:
     """Whether an answer without a value opens like a refusal (REFUSALS)."""
     opening = text.lstrip(_DECORATION + "\r\n\"'").replace("\u2019", "'").casefold()
     return opening.startswith(REFUSALS)
+
+
+def _object(properties: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
 
 
 def _last(text: str, tag: str, parse: Callable[[str], Any]) -> Any:

@@ -15,6 +15,7 @@ from zelo.backbones.token_batches import token_batches
 from zelo.errors import BadInput
 from zelo.judges.answer import PREFERENCES, preference
 from zelo.judges.prompt import PAIR, Filled, Prompt
+from zelo.judges.rubric import only_compares
 from zelo.progress import progress
 from zelo.records import ANSWERED, FAILED, STATUSES, Outcomes, Questions, document_texts
 from zelo.store import hash_file, hash_json
@@ -82,7 +83,11 @@ class CausalLm:
         return words | {"model": hash_json({path.name: _hash(path) for path in files})}
 
     def compare(self, questions: Questions) -> Outcomes:
-        """One outcome per question; failed where the model gives no number. Raises BadInput for cross-query questions."""
+        """One outcome per question; failed where the model gives no number.
+
+        Raises BadInput for questions across queries or about a document alone.
+        """
+        only_compares(self.name, questions)
         if questions.query_b_row is not None:
             raise BadInput(f"judge {self.name} compares within one query and cannot across queries.")
         n = len(questions)

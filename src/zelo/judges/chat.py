@@ -3,8 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import combinations
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import pyarrow.compute as pc
@@ -14,8 +13,9 @@ from zelo.calls.request import Endpoint, Reading, Reply, Request, key_of
 from zelo.content_hash import content_seed
 from zelo.errors import BadInput
 from zelo.judges import answer
-from zelo.judges.prompt import CROSS, PAIR, STRUCTURED, TAGGED, WINDOW, Filled, Prompt
-from zelo.records import ANSWERED, REFUSED, UNPARSEABLE, Questions, document_texts
+from zelo.judges.prompt import ALONE, CROSS, PAIR, STRUCTURED, TAGGED, WINDOW, Filled, Prompt
+from zelo.judges.windows import windows
+from zelo.records import ANSWERED, CRITERIA, REFUSED, UNPARSEABLE, Questions, document_texts
 
 SCORE, VERDICT, LISTWISE = "score", "verdict", "listwise"
 OWN_PROMPT = {SCORE: "pairwise_thinking", VERDICT: "pairwise_verdict", LISTWISE: "listwise"}
@@ -27,17 +27,24 @@ ROWS = 256  # questions whose texts are joined at a time
 
 @dataclass(frozen=True, slots=True)
 class Asked(Request):
-    """A request, and what its reply is read with. `pairs`: per row the labels of its first and second document in a window."""
+    """A request, and what its reply is read with.
+
+    `pairs`: per row the labels of its first and second document in a window. `criteria`: per row the number of its criterion,
+    from 0, where one document alone is asked about; there are no pairs then.
+    """
 
     tag: str
     pairs: tuple[tuple[int, int], ...]
+    criteria: tuple[int, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Chat:
     """One model. p is for the document shown first: from a score in [-1, 1], from the odds of A against B, or from relevances.
 
-    score: the model reasons, then gives a number, as structured output or on a tagged last line; also across queries.
+    score: the model reasons, then gives a number, as structured output or on a tagged last line; also across queries. Asked
+    about one document alone it gives a number in [0, 1] for each criterion of the rubric, all in one answer: each is a p as it
+    stands.
     verdict: one token, p from its log-probabilities. listwise: windows of at most `window` documents whose pairs were all asked,
     each with a relevance in [0, 1]; p = (1 + s_a - s_b) / 2. The pairs that a window of w answers weigh as w - 1 comparisons
     together, for so many are independent: 2 / w each where it answers all of its own. Documents stand there in an order drawn
@@ -69,6 +76,7 @@ class Chat:
     structured: bool  # the endpoint can be held to a JSON schema; else a tagged last line is read (score and listwise)
     prompt: str | None  # a name in conf/judge/prompts or the path of a .txt file; None: the one made for the mode
     cross_prompt: str  # the same, for two queries with a document each (score)
+    rubric_prompt: str  # the same, for one document alone and the criteria of the rubric (score)
     instruction: str  # what relevance means to the user; may be empty
     preference: str  # soft, ternary or sign: from score to preference
     threshold: float  # ternary: a score of at most this size is a tie
@@ -111,6 +119,7 @@ class Chat:
         self._prompt.check(needs, self._form, self.instruction, where)
         if self.mode == SCORE:
             self._cross_prompt.check(CROSS, self._form, self.instruction, where)
+            self._rubric_prompt.check(ALONE, self._form, self.instruction, where)
 
     def _check_messages(self, where: str) -> None:
         """What the Messages API does not have is refused here, not at the first call."""
@@ -133,6 +142,10 @@ class Chat:
     @cached_property
     def _cross_prompt(self) -> Prompt:
         return Prompt.named(self.cross_prompt, f"judge {self.name}")
+
+    @cached_property
+    def _rubric_prompt(self) -> Prompt:
+        return Prompt.named(self.rubric_prompt, f"judge {self.name}")
 
     @property
     def _form(self) -> str | None:
@@ -173,20 +186,34 @@ class Chat:
             parameters={name: value for name, value in chosen.items() if value is not None},
         )
 
+    @property
+    def asked_whole(self) -> bool:
+        """Whether one answer is about several questions, which are found again together only."""
+        return self.mode == LISTWISE
+
     def content(self) -> dict[str, str]:
         """The words of the prompts; what is not asked in this mode is left out."""
-        words = {"prompt": self._prompt.content}
-        return words | {"cross_prompt": self._cross_prompt.content if self.mode == SCORE else ""}
+        if self.mode != SCORE:
+            return {"prompt": self._prompt.content, "cross_prompt": "", "rubric_prompt": ""}
+        prompts = {"prompt": self._prompt, "cross_prompt": self._cross_prompt, "rubric_prompt": self._rubric_prompt}
+        return {name: prompt.content for name, prompt in prompts.items()}
 
     def requests(self, questions: Questions) -> Iterator[Request]:
         """What to ask, lazily; texts are joined for some questions at a time. Each row belongs to exactly one request.
 
-        Raises BadInput for cross-query questions in another mode than score.
+        Raises BadInput for questions across queries, or about a document alone, in another mode than score.
         """
+        if questions.criterion is not None and self.mode != SCORE:
+            raise BadInput(
+                f"judge {self.name}: mode={self.mode} compares documents and has no rubric; use mode=score for one document"
+                " alone."
+            )
         if questions.query_b_row is not None and self.mode != SCORE:
             raise BadInput(
                 f"judge {self.name}: mode={self.mode} compares within one query; use mode=score across queries."
             )
+        if questions.criterion is not None:
+            return self._alone(questions, questions.criterion)
         return self._windows(questions) if self.mode == LISTWISE else self._pairs(questions)
 
     def read(self, request: Request, reply: Reply) -> Reading:
@@ -195,6 +222,9 @@ class Chat:
         if reply.status != ANSWERED:
             return Reading(reply.status)
         tag = None if request.schema is not None else request.tag
+        if request.criteria:
+            met = answer.relevances(reply.text, tag, CRITERIA)
+            return _unread(reply.text) if met is None else Reading(ANSWERED, tuple(met[n] for n in request.criteria))
         if self.mode == LISTWISE:
             width = _width(request.pairs)
             relevances = answer.relevances(reply.text, tag, width)
@@ -246,7 +276,24 @@ class Chat:
             for n, texts in enumerate(zip(*columns.values(), strict=True)):
                 filled = prompt.fill(dict(zip(columns, texts, strict=True)), self.instruction, self._form)
                 row = start + n
-                yield self._asked(endpoint, filled, int(questions.repeat[row]), (row,), ((1, 2),))
+                yield self._asked(endpoint, filled, int(questions.repeat[row]), (row,), pairs=((1, 2),))
+
+    def _alone(self, questions: Questions, criterion: np.ndarray) -> Iterator[Asked]:
+        """One request a document of a query and repeat, which asks for every criterion, whichever of them are wanted."""
+        endpoint = self.endpoint
+        columns = (questions.repeat, questions.a_row, questions.query_row)
+        order = np.lexsort(columns)
+        change = np.any([np.diff(column[order]) != 0 for column in columns], axis=0)
+        firsts = np.concatenate([[0], np.flatnonzero(change) + 1]) if len(order) else order
+        groups = np.split(order, firsts[1:])
+        for start in range(0, len(firsts), ROWS):
+            shown = questions.take(order[firsts[start : start + ROWS]])
+            texts = zip(shown.query_texts(), shown.texts_a(), groups[start : start + ROWS], strict=True)
+            for query, document, rows in texts:
+                fields = {"query": query, "document": self._cut(document)}
+                filled = self._rubric_prompt.fill(fields, self.instruction, self._form)
+                repeat, criteria = int(questions.repeat[rows[0]]), tuple(criterion[rows].tolist())
+                yield self._asked(endpoint, filled, repeat, tuple(rows.tolist()), criteria=criteria)
 
     def _windows(self, questions: Questions) -> Iterator[Asked]:
         """One request a window, query by query."""
@@ -270,12 +317,20 @@ class Chat:
                     asked | {"documents": [self._cut(texts[n]) for n in shown]}, self.instruction, self._form
                 )
                 numbers = tuple(int(rows[n]) for n in pairs)
-                yield self._asked(endpoint, filled, int(questions.repeat[rows[0]]), numbers, tuple(pairs.values()))
+                repeat = int(questions.repeat[rows[0]])
+                yield self._asked(endpoint, filled, repeat, numbers, pairs=tuple(pairs.values()))
 
     def _asked(
-        self, endpoint: Endpoint, filled: Filled, repeat: int, rows: tuple[int, ...], pairs: tuple[tuple[int, int], ...]
+        self,
+        endpoint: Endpoint,
+        filled: Filled,
+        repeat: int,
+        rows: tuple[int, ...],
+        pairs: tuple[tuple[int, int], ...] = (),
+        criteria: tuple[int, ...] = (),
     ) -> Asked:
-        schema = _schema(self.mode, _width(pairs)) if self._form == STRUCTURED else None
+        labels = CRITERIA if criteria else _width(pairs) if self.mode == LISTWISE else None
+        schema = answer.schema(labels) if self._form == STRUCTURED else None
         logprobs = self.mode == VERDICT
         return Asked(
             key=key_of(endpoint, "judge", repeat, filled.system, filled.user, schema, logprobs),
@@ -288,87 +343,13 @@ class Chat:
             tokens_out=self.tokens_out,
             tag=filled.tag,
             pairs=pairs,
+            criteria=criteria,
         )
-
-
-def windows(
-    first: Sequence[int], second: Sequence[int], most: int
-) -> Iterator[tuple[list[int], dict[int, tuple[int, int]]]]:
-    """Windows of at most `most` documents that cover pairs of documents; each pair is answered by one of them.
-
-    first, second: per pair the two documents, numbered in the order in which they are to be shown. Yields the documents of a
-    window as shown and, per pair that it answers, the labels (from 1) of the pair's first and second document. A pair that
-    comes in both directions is covered twice, the second time in windows that are shown backwards.
-    """
-    asked: dict[tuple[int, int], tuple[list[int], list[int]]] = {}  # the pairs (numbers) in either direction
-    for n, (a, b) in enumerate(zip(first, second, strict=True)):
-        asked.setdefault((min(a, b), max(a, b)), ([], []))[int(a > b)].append(n)
-    layers = (
-        {pair: ahead or back for pair, (ahead, back) in asked.items()},
-        {pair: back for pair, (ahead, back) in asked.items() if ahead and back},
-    )
-    for layer, step in zip(layers, (1, -1), strict=True):
-        for members, new in _cover(sorted(layer), most):
-            shown = members[::step]
-            label = {document: n for n, document in enumerate(shown, 1)}
-            numbers = [n for pair in new for n in layer[pair]]
-            yield shown, {n: (label[first[n]], label[second[n]]) for n in numbers}
-
-
-def _cover(edges: Sequence[tuple[int, int]], most: int) -> Iterator[tuple[list[int], list[tuple[int, int]]]]:
-    """Groups of at most `most` numbers that are all joined to each other, each with the edges that no group before it had.
-
-    Greedy: from each number in turn, that one joins next which brings most new edges, and among equals the one that leaves
-    most to come. Every number of a group has a new edge to one that joined before it. Neighbours are bits of an integer.
-    """
-    joined: dict[int, int] = {}
-    for a, b in edges:
-        joined[a] = joined.get(a, 0) | 1 << b
-        joined[b] = joined.get(b, 0) | 1 << a
-    fresh = dict(joined)
-    for start in sorted(joined):
-        while fresh[start]:
-            members, inside, common = [start], 1 << start, joined[start]
-            while len(members) < most:
-                gains = {
-                    n: ((fresh[n] & inside).bit_count(), (fresh[n] & common).bit_count(), -n) for n in _bits(common)
-                }
-                best = max(gains, key=gains.__getitem__, default=start)
-                if best == start or not gains[best][0]:
-                    break
-                members.append(best)
-                inside |= 1 << best
-                common &= joined[best]
-            members.sort()
-            new = [(a, b) for a, b in combinations(members, 2) if fresh[a] >> b & 1]
-            for n in members:
-                fresh[n] &= ~inside
-            yield members, new
-
-
-def _bits(number: int) -> Iterator[int]:
-    while number:
-        low = number & -number
-        yield low.bit_length() - 1
-        number ^= low
 
 
 def _width(pairs: Sequence[tuple[int, int]]) -> int:
     """Documents that were shown: each takes part in a pair."""
     return max(label for pair in pairs for label in pair)
-
-
-def _schema(mode: str, width: int) -> dict[str, Any]:
-    """JSON schema of an answer, thoughts first."""
-    number = {"type": "number"}
-    labels = [str(label) for label in range(1, width + 1)]
-    value = _object(dict.fromkeys(labels, number)) if mode == LISTWISE else number
-    thoughts = {"type": "array", "items": {"type": "string"}}
-    return _object({"thoughts": thoughts, "scores" if mode == LISTWISE else "score": value})
-
-
-def _object(properties: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
 
 
 def _unread(text: str) -> Reading:

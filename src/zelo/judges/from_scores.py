@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from zelo.errors import BadInput
+from zelo.judges.rubric import only_compares
 from zelo.protocols import Scorer
 from zelo.records import Outcomes, Questions
 
@@ -26,7 +27,8 @@ class FromScores:
             raise BadInput(f"judge {self.name}: tau={self.tau} must be above 0; it is in standard deviations, try 2.")
 
     def compare(self, questions: Questions) -> Outcomes:
-        """One answer per question. Raises BadInput for cross-query questions: scores of two queries do not compare."""
+        """One answer per question. Raises BadInput across queries and for one document alone: scores have no common zero."""
+        only_compares(self.name, questions)
         if questions.query_b_row is not None:
             raise BadInput(
                 f"judge {self.name} scores within one query and cannot compare across queries; use calibrator=none."

@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from zelo.content_hash import id_hashes, mixed
 from zelo.errors import BadInput
+from zelo.judges.rubric import only_compares
 from zelo.records import ANSWERED, STATUSES, Outcomes, Questions
 
 FIRST, FIRST_STRONGLY, SECOND, SECOND_STRONGLY, TIE = "a", "A", "b", "B", "="
@@ -56,7 +57,11 @@ class Human:
             )
 
     def compare(self, questions: Questions) -> Outcomes:
-        """One outcome per question. Raises BadInput where something is left to ask and no terminal to ask at."""
+        """One outcome per question. Raises BadInput where something is left to ask and no terminal to ask at.
+
+        A document alone is not asked about: that is BadInput too.
+        """
+        only_compares(self.name, questions)
         keys, others = _keys(questions)
         path = Path(self.answers).expanduser()
         p = self._look_up(_read(path), keys, others)

@@ -19,6 +19,7 @@ SECTIONS = ("system", "user", STRUCTURED, TAGGED)
 PAIR = frozenset({"query", "document_a", "document_b"})
 CROSS = frozenset({"query_a", "document_a", "query_b", "document_b"})
 WINDOW = frozenset({"query", "documents"})
+ALONE = frozenset({"query", "document"})
 ALWAYS = frozenset({"instruction", "tag"})
 TAG = "score"
 
@@ -87,7 +88,7 @@ class Prompt:
     def check(self, needs: frozenset[str], form: str | None, instruction: str, where: str) -> None:
         """Raises BadInput where the file does not fit its use: a field too many or too few, another form of answer.
 
-        needs: PAIR, CROSS or WINDOW; form: the section that says how to answer, None: one letter; where: for the message.
+        needs: PAIR, CROSS, WINDOW or ALONE; form: the section that says how to answer, None: one letter; where: for the message.
         """
         place = f"{where}: prompt {self.path}"
         used = {name for text in self.sections.values() for name in _FIELD.findall(text)}

@@ -13,7 +13,8 @@ from scipy.special import expit
 from zelo.content_hash import content_seed, id_hashes, mixed
 from zelo.errors import BadInput
 from zelo.judges.noise import noise
-from zelo.records import Outcomes, Questions
+from zelo.judges.rubric import criterion_hashes
+from zelo.records import CRITERIA, Outcomes, Questions
 from zelo.store import hash_file, hash_json
 
 _HEADER = ["query-id", "corpus-id", "score"]
@@ -28,6 +29,10 @@ class Qrels:
     file, or a folder in BEIR layout, of which qrels/train*.tsv is not opened: labels are learnt from only where somebody names
     that very file. A document without a judgement has grade 0. Noise is made of the judge's name, the pair, repeat and seed,
     once per pair whatever is shown first: p(a, b) + p(b, a) = 1.
+
+    Asked whether a document alone meets a criterion of the rubric, it holds the grade against a threshold in place of grade_b:
+    the five lie at 0.1, 0.3, 0.5, 0.7 and 0.9 of the highest grade in the labels (or of 1). Labels do not say what a grade
+    means for a criterion, so this spacing is an assumption, and a good test of what is made of such answers, not of a rubric.
     """
 
     name: str
@@ -67,8 +72,11 @@ class Qrels:
         asked = np.concatenate([a, b])
         place = np.searchsorted(known, asked)
         grade = np.where(np.append(known, 0)[place] == asked, np.append(grades, 0)[place], 0)
+        less = grade[n:]
+        if questions.criterion is not None:
+            b, less = criterion_hashes(questions.criterion), self._thresholds[questions.criterion]
         normal, uniform = noise(a, b, questions.repeat, content_seed(self.name, self.seed))
-        p = expit(self.slope * (grade[:n] - grade[n:]) + self.sd * normal)
+        p = expit(self.slope * (grade[:n] - less) + self.sd * normal)
         return Outcomes.answered(self.name, (1 - self.slip) * p + self.slip * uniform)
 
     @cached_property
@@ -83,6 +91,11 @@ class Qrels:
                         " keep one of the two."
                     )
         return rows
+
+    @property
+    def _thresholds(self) -> np.ndarray:
+        """[CRITERIA] grades at which a criterion is as likely met as not, in the middle of equal parts of the scale."""
+        return (np.arange(CRITERIA) + 0.5) / CRITERIA * max(1, max(self._rows.values()))
 
     @cached_property
     def _query_ids(self) -> pa.Array:

@@ -1,6 +1,5 @@
 """Judgements made elsewhere: the outcomes of a judge stage, or anybody's, in a parquet file."""
 
-import sys
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +11,8 @@ import pyarrow.parquet as pq
 
 from zelo.content_hash import id_hashes, mixed
 from zelo.errors import BadInput
+from zelo.judges.missing import Missing
+from zelo.judges.rubric import only_compares
 from zelo.records import ANSWERED, OUTCOME, STATUSES, UNSENT, Outcomes, Questions
 from zelo.store import hash_file
 
@@ -44,14 +45,18 @@ class Replay:
     name: str
     path: str
     judge: str | None
-    _said: list[str] = field(init=False, repr=False, compare=False, default_factory=list)
+    _missing: Missing = field(init=False, repr=False, compare=False, default_factory=Missing)
 
     def content(self) -> dict[str, str]:
         """Hash of the file. Raises BadInput if it is not there."""
         return {"path": hash_file(self._file())}
 
     def compare(self, questions: Questions) -> Outcomes:
-        """One outcome per question. The first call that misses pairs says so, in one line on stderr."""
+        """One outcome per question.
+
+        Raises BadInput where a document alone is asked about: OUTCOME rows are comparisons.
+        """
+        only_compares(self.name, questions)
         n, known = len(questions), self._known
         query = other = id_hashes(questions.queries["query_id"], questions.query_row, _SEED)
         if questions.query_b_row is not None:
@@ -62,21 +67,14 @@ class Replay:
         found = np.append(known.key, 0)[place] == asked
         p = np.where(found, np.append(known.p, np.nan)[place], np.nan)
         status = np.where(found, np.append(known.status, 0)[place], STATUSES.index(UNSENT))
-        self._say(questions, found)
+        self._missing.add(questions, found)
         weight = np.where(found, np.append(known.weight, 1)[place], 1)
         free = np.zeros(n, np.int32)
         return Outcomes.of(self.name, np.where(flipped, 1 - p, p), weight, status.astype(np.int32), free, free)
 
-    def _say(self, questions: Questions, found: np.ndarray) -> None:
-        if found.all() or self._said:
-            return
-        row = int(found.argmin())
-        query, a, b = (column[row].as_py() for column in (questions.query_id, questions.doc_a, questions.doc_b))
-        self._said.append(
-            f"replay {self.path}: {int(found.sum()):,} of {len(found):,} pairs are there, first missing: query {query},"
-            f" documents {a} and {b}"
-        )
-        print(self._said[-1], file=sys.stderr, flush=True)
+    def tell(self) -> None:
+        """What was missing, in one line on stderr."""
+        self._missing.tell(self.name, self.path)
 
     @cached_property
     def _known(self) -> _Known:

@@ -13,11 +13,13 @@ from scipy.special import expit, ndtri
 from zelo.content_hash import content_seed, id_hashes, mixed
 from zelo.errors import BadInput
 from zelo.judges.noise import noise, uniform
-from zelo.records import Outcomes, Questions
+from zelo.judges.rubric import criterion_hashes
+from zelo.records import CRITERIA, Outcomes, Questions
 from zelo.store import hash_file
 
 UNIFORM_MIXTURE, THURSTONE = "uniform_mixture", "thurstone"
 NOISE_MODELS = (UNIFORM_MIXTURE, THURSTONE)
+DIFFICULTIES = np.linspace(-2, 2, CRITERIA)  # of the rubric's criteria, in units of the scores
 _PAIR, _TRUTH = np.uint64(1), np.uint64(2)  # what sets draws apart, and a query from a document
 _COLUMNS = ("query_id", "doc_id", "score")
 
@@ -31,6 +33,9 @@ class Simulated:
     votes is a coin's. True scores are those of the parquet file `scores` (query_id, doc_id, score), or, where that is None,
     standard normal and made of query_id, doc_id and seed. Noise is made of the judge's name, the pair, repeat and seed, once
     per pair whatever is shown first: p(a, b) + p(b, a) = 1 unless there is a `position_bias`, in units of d.
+
+    Asked whether a document alone meets a criterion, the same from d = s - difficulty of the criterion + N(0, sd), with noise
+    of document and criterion and no position bias; the difficulties are -2, -1, 0, 1, 2 in units of the scores.
     """
 
     name: str
@@ -57,11 +62,14 @@ class Simulated:
         return {} if self.scores is None else {"scores": hash_file(self._file())}
 
     def compare(self, questions: Questions) -> Outcomes:
-        """One answer per question, across queries too. Raises BadInput naming the first pair without a score."""
+        """One answer per question, across queries too. Raises BadInput naming the first document without a score."""
         a, b = _sides(questions, self.seed)
         true = self._scores(np.concatenate([a, b]), questions)
+        less, bias = true[len(a) :], self.position_bias
+        if questions.criterion is not None:
+            b, less, bias = criterion_hashes(questions.criterion), DIFFICULTIES[questions.criterion], 0.0
         normal, uniform = noise(a, b, questions.repeat, content_seed(self.name, self.seed))
-        latent = true[: len(a)] - true[len(a) :] + self.sd * normal + self.position_bias
+        latent = true[: len(a)] - less + self.sd * normal + bias
         if self.noise_model == UNIFORM_MIXTURE:
             return Outcomes.answered(self.name, (1 - self.slip) * expit(latent) + self.slip * uniform)
         astray = np.abs(uniform - 0.5) < self.slip / 2

@@ -6,9 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from zelo.backbones.encoder import Encoder
-from zelo.ranking import nearest, top_candidates
-
-_PAIRS_AT_ONCE = 1 << 15
+from zelo.ranking import cosines, nearest, top_candidates
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,8 +23,4 @@ class Dense:
     def score(self, queries: pa.Table, documents: pa.Table, query_row: np.ndarray, doc_row: np.ndarray) -> np.ndarray:
         """[N] float32 cosines of N pairs."""
         left, right = self.backbone.queries(queries).pooled, self.backbone.documents(documents).pooled
-        scores = np.empty(len(query_row), np.float32)
-        for start in range(0, len(scores), _PAIRS_AT_ONCE):
-            part = slice(start, start + _PAIRS_AT_ONCE)
-            scores[part] = np.einsum("nd,nd->n", left[query_row[part]], right[doc_row[part]])
-        return scores
+        return cosines(left, right, query_row, doc_row)

@@ -128,6 +128,9 @@ class Judge:
                     continue
                 known = None if earlier is None else pq.read_table(shard(earlier.path, "outcomes", number))
                 self._shard(pools, number, known, session, out, advance)
+        for member in self.members.values():
+            if hasattr(member, "tell"):
+                member.tell()
         return self._figures(Table("judge", "", out, {}), pools, session)
 
     def _shard(

@@ -1,0 +1,35 @@
+"""What a judge that replays could not answer."""
+
+import sys
+from dataclasses import dataclass
+
+import numpy as np
+
+from zelo.records import Questions
+
+
+@dataclass
+class Missing:
+    """Counts over a whole run: it comes in many rounds of questions, and a count of one of them would mislead."""
+
+    asked: int = 0
+    there: int = 0
+    first: str = ""  # the first pair that is missing
+
+    def add(self, questions: Questions, found: np.ndarray) -> None:
+        """One round. found: [N] bool."""
+        self.asked, self.there = self.asked + len(found), self.there + int(found.sum())
+        if not self.first and not found.all():
+            row = int(found.argmin())
+            query, a, b = (column[row].as_py() for column in (questions.query_id, questions.doc_a, questions.doc_b))
+            self.first = f"query {query}, documents {a} and {b}"
+
+    def tell(self, judge: str, place: object) -> None:
+        """One line on stderr, where anything is missing."""
+        if self.first:
+            print(
+                f"judge {judge}: {self.there:,} of {self.asked:,} answers are in {place}, first missing: {self.first}; all that"
+                " are missing have the status unsent in the stage's outcomes.parquet",
+                file=sys.stderr,
+                flush=True,
+            )

@@ -1,0 +1,82 @@
+"""What a paid judge was answered, from a ledger: nothing is sent, so it takes no key, no budget and no price."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from zelo.calls.desk import Desk
+from zelo.calls.kept import looked_up, reply_of
+from zelo.calls.ledger import FILE, Ledger
+from zelo.errors import BadInput
+from zelo.judges.missing import Missing
+from zelo.protocols import PaidJudge
+from zelo.records import Outcomes, Questions
+from zelo.store import Store
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReplayLedger:
+    """Asks the ledger at `path` (None: the store's own) what `of` would ask its endpoint, and has it read the answers.
+
+    An answer is found by its request, so `of` must ask as the judge did that paid: the same model, parameters and words. What
+    the ledger lacks is unsent, never a vote. Nothing costs anything now.
+    """
+
+    # An answer in a ledger is final, and a table that lacks any is partial: another ledger can only fill it.
+    OUTSIDE_IDENTITY: ClassVar[frozenset[str]] = frozenset({"path"})
+
+    of: PaidJudge
+    path: str | None
+    _missing: Missing = field(init=False, repr=False, compare=False, default_factory=Missing)
+
+    def __post_init__(self) -> None:
+        if not hasattr(self.of, "requests"):
+            raise BadInput(
+                f"judge {self.name}: its answers are not paid for, so no ledger has them. Mount one that is:"
+                " judge@judge.of=chat."
+            )
+
+    @property
+    def name(self) -> str:
+        """That of `of`: presentation order is drawn from it, and under another name half of the pairs would be others."""
+        return self.of.name
+
+    @property
+    def asked_whole(self) -> bool:
+        """As of `of`."""
+        return getattr(self.of, "asked_whole", False)
+
+    def content(self) -> dict[str, str]:
+        """Nothing more. Raises BadInput if there is no ledger, or none that can be read."""
+        with self._ledger():
+            return {}
+
+    def compare(self, questions: Questions) -> Outcomes:
+        """One outcome per question."""
+        desk, found = Desk.of(self.name, self.of, questions), np.zeros(len(questions), bool)
+        with self._ledger() as ledger:
+            for request, entry in looked_up(ledger, self.of, questions):
+                if entry is not None:
+                    desk.put(request, self.of.read(request, reply_of(entry)), 0, 0.0)
+                    found[list(request.rows)] = True
+        self._missing.add(questions, found)
+        return desk.outcomes()
+
+    def tell(self) -> None:
+        """What was missing, in one line on stderr."""
+        self._missing.tell(self.name, self._place)
+
+    @property
+    def _place(self) -> Path:
+        return Store.default().root / FILE if self.path is None else Path(self.path).expanduser()
+
+    def _ledger(self) -> Ledger:
+        path = self._place
+        if not path.is_file() or not path.stat().st_size:  # to open it would be to make it
+            raise BadInput(
+                f"judge {self.name}: the ledger {path} is missing or empty. Set judge.path to a ledger.sqlite, or ZELO_HOME to"
+                " the folder that has one."
+            )
+        return Ledger(path)
