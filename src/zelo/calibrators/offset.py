@@ -45,7 +45,7 @@ class Offset:
         if self.rounds < 1:
             raise BadInput(f"calibrator=offset: rounds={self.rounds} must be at least 1; try 2")
         if not 0 < self.ridge < np.inf:
-            raise BadInput(f"calibrator=offset: ridge={self.ridge} must be positive; try 0.05")
+            raise BadInput(f"calibrator=offset: ridge={self.ridge} must be positive; try 1")
         if self.slope is not None and not 0 < self.slope < np.inf:
             raise BadInput(f"calibrator=offset: slope={self.slope} must be positive, or null to fit it; try 1")
 

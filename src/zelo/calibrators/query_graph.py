@@ -20,6 +20,7 @@ _CG_STEPS = 1000
 _CG_RESIDUAL = 0.1  # relative; a Newton step of 3 conjugate-gradient steps costs less than one of 30
 _CUTS = 30  # of one Newton step
 _BELIEF = 0.1  # comparisons that the belief "answers are Bernoulli draws" counts for; decides only where there are few
+_WHOLE = 1e-4  # distance from a whole number that the rounding of float32 preferences explains
 
 
 @dataclass(frozen=True)
@@ -50,13 +51,13 @@ class QueryGraph:
         # Its transpose lists each query's comparisons once for all; a step then only gathers their curvatures.
         incidence = csr_matrix((np.repeat(edges, 2), self.ends.ravel(), 2 * np.arange(len(p) + 1)), (len(p), queries))
         listed = incidence.tocsc()
-        self.indptr, self.edge = np.asarray(listed.indptr), np.asarray(listed.data)
+        self.indptr, self.edge = listed.indptr, np.asarray(listed.data, np.int64)
         owner = np.repeat(np.arange(queries), np.diff(self.indptr))
         self.neighbour = (self.ends.sum(1)[self.edge] - owner).astype(listed.indices.dtype)
 
     def adjacency(self, values: np.ndarray) -> csr_matrix:
         """[Q, Q] symmetric matrix of these values [E]; a pair of queries may be stored twice."""
-        return csr_matrix((values[self.edge], self.neighbour, self.indptr), (self.queries, self.queries))
+        return csr_matrix((np.take(values, self.edge), self.neighbour, self.indptr), (self.queries, self.queries))
 
     def down(self, offset: np.ndarray, slope: float) -> np.ndarray:
         """[E] differences D."""
@@ -176,7 +177,8 @@ def _errors(graph: QueryGraph, state: _State, link: Link, ridge: float) -> tuple
 
     d = row sums of the information + ridge, s_q = sum_r w_qr^2 / (d_q d_r): the series of the inverse up to its second
     term, within some percent on a union of random cycles. phi, for answers that are no Bernoulli draws: sum of squared slopes
-    over sum of information, each comparison weighted by its information (quasi-likelihood: Wedderburn 1974).
+    over sum of information, each comparison weighted by its information (quasi-likelihood: Wedderburn 1974). For counted
+    votes (all weights, and weights times answers, whole) it is at least 1: so few draws per offset underestimate it.
     """
     weights = graph.adjacency(state.information)
     weights.sum_duplicates()
@@ -188,4 +190,8 @@ def _errors(graph: QueryGraph, state: _State, link: Link, ridge: float) -> tuple
     freedom = max(count - float(np.sum(1 - ridge * variance)), 0.0)
     statistic = count * float(np.sum((graph.weight * slope) ** 2)) / float(state.information.sum())
     dispersion = (statistic + _BELIEF) / (freedom + _BELIEF)
+    wins = graph.weight * graph.p
+    uneven = np.maximum(np.abs(wins - np.rint(wins)), np.abs(graph.weight - np.rint(graph.weight)))
+    if uneven.max() < _WHOLE:
+        dispersion = max(dispersion, 1.0)
     return np.sqrt(dispersion * variance), dispersion

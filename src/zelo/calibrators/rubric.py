@@ -52,14 +52,15 @@ class Rubric:
         curves = item_response.fit(Responses(query, criterion, theta, usable.p, usable.weight, queries, self.criteria))
         if not curves.converged:
             raise BadInput(
-                f"calibrator=rubric: the fit did not converge: gradient {curves.gradient:.1e} after {curves.steps} steps; "
+                f"calibrator=rubric: the fit did not converge: a step still promises {curves.promised:.1e} nats after "
+                f"{curves.steps} steps; "
                 "the answers say too little: raise calibrator.documents"
             )
         diagnosis = {
             "queries": queries,
             "answers": len(usable.p),
             "steps": curves.steps,
-            "gradient_norm": curves.gradient,
+            "promised": curves.promised,
             "log_loss": curves.log_loss,
             "offset_sd": float(curves.offset.std() / unit),
             "scale_sd": float(curves.scale.std()),

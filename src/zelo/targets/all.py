@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from zelo.selections.certainty import certainty, check_var0
+from zelo.targets.certainty import certainty, check_var0
 
 
 @dataclass(frozen=True, kw_only=True)

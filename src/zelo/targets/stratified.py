@@ -7,7 +7,7 @@ import numpy as np
 from zelo.content_hash import mixed
 from zelo.errors import BadInput
 from zelo.records import starts
-from zelo.selections.certainty import certainty, check_var0
+from zelo.targets.certainty import certainty, check_var0
 
 _QUERIES_AT_ONCE = 1 << 14  # bounds memory
 
