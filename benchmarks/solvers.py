@@ -182,12 +182,12 @@ def errors(queries: int, rounds: int) -> None:
 
 def grown(queries: int) -> None:
     """One complete run of this many queries in this process; prints its seconds and peak of memory."""
-    parts = [simulated(min(4000, queries - first), Thurstone, seed=first) for first in range(0, queries, 4000)]
-    shift = np.repeat(np.arange(len(parts)) * 4000 * DOCUMENTS, [len(part.edges) for part in parts])
-    edges = np.concatenate([part.edges for part in parts])
-    edges += shift[:, None].astype(np.int32)
-    p = np.concatenate([part.p.astype(np.float32) for part in parts])
-    del parts, shift
+    edges = np.empty((queries * 4 * DOCUMENTS, 2), np.int32)
+    p = np.empty(len(edges), np.float32)
+    for first in range(0, queries, 1000):
+        part = simulated(min(1000, queries - first), Thurstone, seed=first)
+        rows = slice(first * 4 * DOCUMENTS, first * 4 * DOCUMENTS + len(part.edges))
+        edges[rows], p[rows] = part.edges + first * DOCUMENTS, part.p
     case = Comparisons(np.full(queries, DOCUMENTS), edges, p, np.broadcast_to(np.float32(1), p.shape))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
     spent, (_, steps, gradient) = cpu(lambda: newton.minimise(Blocks(case), solver(Thurstone), RIDGE, TOLERANCE, 50))

@@ -61,11 +61,10 @@ def fitted(judges, hard: bool) -> tuple[float, float, dict]:
 
 @HARD
 def test_one_judge_of_pure_noise_costs_almost_nothing(hard):
-    """Error against plain means: 0.27 and 0.35 for votes, 0.045 and 0.18 for soft labels; of the other two judges alone: the
-    same as weighted."""
+    """Measured: 0.265 against 0.334 of plain means for votes, 0.043 against 0.173 for soft labels."""
     good = (1, 0, 0.15)
     weighted, plain, said = fitted([good, good, (0, 0, 0) if hard else PURE_NOISE], hard)
-    assert weighted < (0.85 if hard else 0.4) * plain
+    assert weighted < (0.85 if hard else 0.35) * plain
     truth, rows, _ = asked([good, good, (0, 0, 0) if hard else PURE_NOISE], hard)
     two = rows.judge < 2
     alone = replace(rows, edges=rows.edges[two], p=rows.p[two], weight=rows.weight[two], judge=None, swapped=None)
@@ -100,8 +99,11 @@ def test_judges_who_differ_in_sharpness_or_noise_are_told_apart(hard):
     sharp, plain, said = fitted([(2, 0, 0.15), (1, 0, 0.15), (0.5, 0, 0.15)], hard)
     assert sharp < 0.95 * plain
     gain = np.array(said["judges"]["gain"])
-    np.testing.assert_allclose(gain / gain[1], [2, 1, 0.5], rtol=0.06 if not hard else 0.6)
-    if not hard:  # only soft answers show a noise of their own; latent noise acts on them as gain * noise
+    assert (np.diff(gain) < -0.15).all()
+    if not hard:  # votes overstate the differences; only soft answers show a noise of their own
+        known = np.array([2, 1, 0.5])
+        known /= np.sqrt(1 + 2 * known**2 * 0.15**2)  # E F(a (D + N)): latent noise flattens the sharper judge more
+        np.testing.assert_allclose(gain / gain[1], known / known[1], rtol=0.02)
         noisy, plain, said = fitted([(1, 0, 0.1), (1, 0, 0.3), (1, 0, 0.9)], hard)
         assert noisy < 0.5 * plain
         weight = said["judges"]["weight"]

@@ -207,16 +207,19 @@ def _checked(rows: Comparisons, first: np.ndarray) -> tuple[np.ndarray, bool]:
     for begin in range(0, len(edges), _CHECKED_AT_ONCE):
         part = slice(begin, begin + _CHECKED_AT_ONCE)
         pairs, p, weight = edges[part], rows.p[part], rows.weight[part]
-        _refuse(
-            ((pairs < 0) | (pairs >= first[-1])).any(1), begin, pairs, f"names a document outside 0..{first[-1] - 1}"
-        )
+        if pairs.min() < 0 or pairs.max() >= first[-1]:  # the extremes first: they cost less than a look at every row
+            outside = ((pairs < 0) | (pairs >= first[-1])).any(1)
+            _refuse(outside, begin, pairs, f"names a document outside 0..{first[-1] - 1}")
         _refuse(pairs[:, 0] == pairs[:, 1], begin, pairs, "compares a document with itself")
-        query = query_of[pairs]
-        _refuse(query[:, 0] != query[:, 1], begin, query, "compares documents of two queries, numbers")
-        _refuse(~((p >= 0) & (p <= 1)), begin, p, "has a preference outside [0, 1]:")
-        _refuse(~((weight > 0) & (weight < np.inf)), begin, weight, "has a weight that is not positive and finite:")
-        query = query[:, 0]
-        grouped = grouped and query[0] >= last and bool((np.diff(query) >= 0).all())
+        query = query_of[pairs[:, 0]]
+        if (two := query != query_of[pairs[:, 1]]).any():
+            _refuse(two, begin, query_of[pairs], "compares documents of two queries, numbers")
+        if not (p.min() >= 0 and p.max() <= 1):
+            _refuse(~((p >= 0) & (p <= 1)), begin, p, "has a preference outside [0, 1]:")
+        if not (weight.min() > 0 and weight.max() < np.inf):
+            bad = ~((weight > 0) & (weight < np.inf))
+            _refuse(bad, begin, weight, "has a weight that is not positive and finite:")
+        grouped = grouped and query[0] >= last and bool((query[1:] >= query[:-1]).all())
         last = query[-1]
         counts += np.bincount(query, minlength=len(counts))
     return counts, grouped

@@ -16,28 +16,39 @@ def solve(
     """
     adjacency = block.adjacency(weights)
     diagonal = adjacency @ np.ones(len(right)) + ridge
-    x, r = np.zeros_like(right), right
+    inverse = 1 / diagonal
+    x, r = np.zeros_like(right), right.copy()
+    z, image = np.empty_like(right), np.empty_like(right)  # written again and again: fresh memory costs more than sums
     size = block.sum(r * r)
     enough = size * eta**2
     live = size > 0
-    z = _centred(block, r / diagonal)
-    direction, rz = z, block.sum(r * z)
+    _centred(block, r, inverse, z)
+    direction, rz = z.copy(), block.sum(r * z)
     for step in range(int(cap.max())):
         live = live & (step < cap)
         if not live.any():
             break
-        image = diagonal * direction - adjacency @ direction
-        alpha = np.divide(rz, block.sum(direction * image), out=np.zeros_like(rz), where=live)
+        np.multiply(diagonal, direction, out=image)
+        image -= adjacency @ direction
+        np.multiply(direction, image, out=z)
+        alpha = np.divide(rz, block.sum(z), out=np.zeros_like(rz), where=live)
         alpha = block.spread(alpha)
-        x += alpha * direction
-        r = r - alpha * image
-        live = live & (block.sum(r * r) > enough)
-        z = _centred(block, r / diagonal)
-        before, rz = rz, block.sum(r * z)
+        np.multiply(alpha, direction, out=z)
+        x += z
+        image *= alpha
+        r -= image
+        np.multiply(r, r, out=z)
+        live = live & (block.sum(z) > enough)
+        _centred(block, r, inverse, z)
+        np.multiply(r, z, out=image)
+        before, rz = rz, block.sum(image)
         beta = np.divide(rz, before, out=np.zeros_like(rz), where=live)
-        direction = z + block.spread(beta) * direction
+        direction *= block.spread(beta)
+        direction += z
     return x
 
 
-def _centred(block: Block, values: np.ndarray) -> np.ndarray:
-    return values - block.spread(block.sum(values) / block.sizes)
+def _centred(block: Block, residual: np.ndarray, inverse: np.ndarray, out: np.ndarray) -> None:
+    """Writes the scaled residual, with the mean 0 in each query, to `out` [N]."""
+    np.multiply(residual, inverse, out=out)
+    out -= block.spread(block.sum(out) / block.sizes)

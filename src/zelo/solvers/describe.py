@@ -42,7 +42,11 @@ def describe(blocks: Blocks, rating: np.ndarray, link: LinkFunctions, ridge: flo
     errors look some ten times too large. (The same factor tempers the prior, whose precision is then ridge / phi.) A
     document of a query without comparisons has the prior's standard deviation.
 
-    COVERAGE
+    What 90 % intervals held in simulations, over all documents: one vote a pair 89 %, three votes 89 % (under the true prior,
+    which draws the extreme tenths inwards: 73 and 81 % there); soft labels with latent noise 90 to 91 %, and 90 to 91 % with 2
+    % of uniform noise of which `lapse` is told. Untold, that noise compresses the ratings: 78 %, and 53 to 57 % at the
+    extremes. The sandwich estimator, tried as well, held 85 % of soft labels: a document has too few comparisons for a
+    variance of its own.
     """
     q = len(blocks.sizes)
     error, curvature = np.full(len(rating), 1 / np.sqrt(ridge)), np.empty(len(blocks), np.float32)

@@ -25,6 +25,12 @@ class JudgeWeighted:
     e ~ N(0, 1 / ridge), a ~ N(1, 1 / judge_ridge) above 0, c ~ N(0, 1 / judge_ridge). Ratings are in units of the mean
     judge's link, the mean weighted by what each judge tells: a judge of pure noise neither moves nor shrinks them.
 
+    Simulated (60 queries of 50 documents, three judges, error after the best scale against that of plain means): one of pure
+    noise 0.265 : 0.334 with votes and 0.043 : 0.173 with soft labels, as without that judge; three alike 0.223 : 0.223 and
+    0.035 : 0.035; order biases of 0.3, -0.1 and 0.6 0.231 : 0.244 and 0.035 : 0.095; latent noise of 0.1, 0.3 and 0.9 0.245 :
+    0.250 and 0.038 : 0.114. With votes the gains come out too far apart (2 : 1 as 2.7 : 1), which costs the
+    ratings nothing measurable.
+
     Comparisons without `judge` are one judge's; without `swapped`, c = 0.
     """
 

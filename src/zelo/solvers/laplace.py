@@ -43,21 +43,39 @@ def two_walk(block: Block, curvature: np.ndarray, ridge: float) -> np.ndarray:
 
     d_i = ridge + sum_j c_ij, c_ij the curvatures of a pair added up. The series of the inverse, (1 / d_i) sum_k P_ii^k over
     the returns to i of the walk with steps c_ij / d_i, is cut to those made of returns after two steps. For graphs in which
-    few walks return otherwise; small graphs need `exact`. Error of the standard deviation against `exact` in simulated
-    queries of 100 documents, mean / sd / worst: TWO_WALK_ERRORS.
+    few walks return otherwise; the factor 1 - 1 / n is what centring takes away. Error of the standard deviation against
+    `exact`, mean / sd / worst in %, 100 documents: four random cycles of soft labels -0.1 / 0.5 / -6, of three votes at
+    ridge 1 0.0 / 0.5 / -4; two cycles -5 / 2 / -23 and -3 / 1 / -13; one cycle of votes -6 / 3 / -14, of soft labels at
+    ridge 0.001 useless (-55). 30 documents, four cycles: 3 / 1 / 6.
     """
-    n = len(block.degree)
-    first, second = np.ascontiguousarray(block.edges.T, np.int64)
-    diagonal = np.bincount(first, curvature, n) + np.bincount(second, curvature, n) + ridge
-    # Every pair has a cell in a table that nobody clears: whichever row wrote there last stands for all rows of the pair.
+    adjacency = block.adjacency(curvature)
+    diagonal = adjacency @ np.ones(len(block.degree)) + ridge
+    adjacency.data *= adjacency.data
+    back = adjacency @ (1 / diagonal)
+    rows, of = _repeated(block)
+    if len(rows):  # the square of a sum is more than the sum of the squares
+        each = curvature[rows]
+        more = np.bincount(of, each, rows[-1] + 1)[rows] ** 2 - np.bincount(of, each**2, rows[-1] + 1)[rows]
+        more[of != rows] = 0.0  # once per pair
+        for here, there in (block.edges[rows].T, block.edges[rows].T[::-1]):
+            back += np.bincount(here, more / diagonal[there], len(back))
+    return (1 - 1 / block.spread(block.sizes)) / (diagonal - back)
+
+
+def _repeated(block: Block) -> tuple[np.ndarray, np.ndarray]:
+    """(comparisons whose pair was compared more than once, and for each the comparison that answers for its pair)."""
     cells = np.concatenate([[0], np.cumsum(block.sizes**2)])
+    first, second = np.ascontiguousarray(block.edges.T, np.int64)
     cell = np.minimum(first, second) * np.repeat(block.sizes, block.counts) + np.maximum(first, second)
     cell += np.repeat(cells[:-1] - block.first * (block.sizes + 1), block.counts)
-    table = np.empty(cells[-1], np.int64)
-    table[cell] = np.arange(len(cell))
-    square = np.bincount(table[cell], curvature, len(cell)) ** 2
-    back = np.bincount(first, square / diagonal[second], n) + np.bincount(second, square / diagonal[first], n)
-    return (1 - 1 / block.spread(block.sizes)) / (diagonal - back)
+    # Every pair has a place in a table that nobody clears: whichever row wrote there last answers for all rows of the pair.
+    table, row = np.empty(cells[-1], np.int32), np.arange(len(cell), dtype=np.int32)
+    table[cell] = row
+    answers = table[cell]
+    repeated = answers != row
+    repeated[answers[repeated]] = True
+    rows = np.flatnonzero(repeated)
+    return rows, answers[rows]
 
 
 def dispersion(

@@ -20,7 +20,7 @@ from zelo.solvers.conjugate_gradient import solve
 from zelo.solvers.describe import describe, foretell
 from zelo.solvers.links import LinkFunctions
 
-EDGES_PER_BLOCK = 1 << 18  # some 512 queries of 400 comparisons; 128 to 1024 queries measure alike
+EDGES_PER_BLOCK = 1 << 17  # some 330 queries of 400 comparisons; half and twice as many take 5 to 10 % longer
 _EDGES_AT_ONCE = 1 << 14  # of the link: what stays in the second-level cache
 _LEFT_OVER = 0.05  # share of a block's queries that is left to a pool
 _EARLY_STEPS, _EARLY_CAP = 6, 40  # Newton steps with at most so many conjugate-gradient steps; later ones may be long
