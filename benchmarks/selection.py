@@ -75,13 +75,17 @@ def world(queries: int, judge: str, seed: int) -> World:
     return World(judge, score, p, seeds)
 
 
-def rate(given: World, edges: np.ndarray) -> Fit:
-    fields = yaml.safe_load((CONF / "solver" / "thurstone.yaml").read_text()) | {"ridge": RIDGE[given.judge]}
+def solver(judge: str) -> Thurstone:
+    fields = yaml.safe_load((CONF / "solver" / "thurstone.yaml").read_text()) | {"ridge": RIDGE[judge]}
     fields.pop("_target_")
+    return Thurstone(**fields)
+
+
+def rate(given: World, edges: np.ndarray) -> Fit:
     query, own = edges[:, 0] // DOCUMENTS, edges % DOCUMENTS
     weight = np.full(len(edges), 3.0 if given.judge == HARD else 1.0)
     sizes = np.full(len(given.score), DOCUMENTS)
-    return Thurstone(**fields).fit(Comparisons(sizes, edges, given.p[query, own[:, 0], own[:, 1]], weight))
+    return solver(given.judge).fit(Comparisons(sizes, edges, given.p[query, own[:, 0], own[:, 1]], weight))
 
 
 def rounds(graph: Graph, given: World) -> Iterator[tuple[np.ndarray, Fit]]:
@@ -115,9 +119,10 @@ def measured(given: World, fit: Fit) -> dict[str, float]:
     }
 
 
-def staged(stop_at: float | None, longer: bool) -> Staged:
+def staged(judge: str, stop_at: float | None, longer: bool) -> Staged:
     fields = yaml.safe_load((CONF / "graph" / "staged.yaml").read_text())
-    return Staged(cycles=fields["cycles"], stages=fields["stages"] + (LONGER if longer else []), stop_at=stop_at)
+    stages = fields["stages"] + (LONGER if longer else [])
+    return Staged(cycles=fields["cycles"], stages=stages, solver=solver(judge), stop_at=stop_at)
 
 
 def curves(given: World) -> list[dict[str, str | float]]:
@@ -131,9 +136,13 @@ def curves(given: World) -> list[dict[str, str | float]]:
             ("bipartite", Bipartite),
         )
     }
-    graphs["smallest_gap"] = [SmallestGap(degree=DEGREES[-1], batch=1, per_document=1, stop_at=None)]
-    graphs["information"] = [Information(degree=DEGREES[-1], batch=1, per_document=1, stop_at=None)]
-    graphs["staged"] = [staged(None, longer=True)]
+    graphs["smallest_gap"] = [
+        SmallestGap(degree=DEGREES[-1], batch=1, per_document=1, solver=solver(given.judge), stop_at=None)
+    ]
+    graphs["information"] = [
+        Information(degree=DEGREES[-1], batch=1, per_document=1, solver=solver(given.judge), stop_at=None)
+    ]
+    graphs["staged"] = [staged(given.judge, None, longer=True)]
     graphs["complete"] = [Complete()]
     rows = []
     for name, ways in graphs.items():
@@ -154,9 +163,9 @@ def targets(given: World) -> None:
     print(f"\npaired differences in nDCG@10, {given.judge}")
     for name, graph, most, degree in (
         *(("random_cycles", RandomCycles(degree=degree), np.inf, degree) for degree in DEGREES),
-        ("staged", staged(None, longer=True), 180, 8),
-        ("staged", staged(None, longer=True), 400, 8),
-        ("staged, as it comes", staged(None, longer=False), np.inf, 16),
+        ("staged", staged(given.judge, None, longer=True), 180, 8),
+        ("staged", staged(given.judge, None, longer=True), 400, 8),
+        ("staged, as it comes", staged(given.judge, None, longer=False), np.inf, 16),
     ):
         pairs, own = found(graph, most)
         less = own - base[degree]
@@ -171,9 +180,15 @@ def stopping(given: World) -> None:
     print(f"\nstopping rule, {given.judge}: expected loss wanted; pairs (mean, and of the middle 90 %), true loss")
     for wanted in (0.02, 0.01, 0.005):
         for name, graph in (
-            ("information", Information(degree=DEGREES[-1], batch=1, per_document=1, stop_at=wanted)),
-            ("smallest_gap", SmallestGap(degree=DEGREES[-1], batch=1, per_document=1, stop_at=wanted)),
-            ("staged", staged(wanted, longer=True)),
+            (
+                "information",
+                Information(degree=DEGREES[-1], batch=1, per_document=1, solver=solver(given.judge), stop_at=wanted),
+            ),
+            (
+                "smallest_gap",
+                SmallestGap(degree=DEGREES[-1], batch=1, per_document=1, solver=solver(given.judge), stop_at=wanted),
+            ),
+            ("staged", staged(given.judge, wanted, longer=True)),
         ):
             *_, (pairs, fit) = rounds(graph, given)
             loss = 1 - ndcg(given.score, fit.rating.reshape(given.score.shape))

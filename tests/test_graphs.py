@@ -34,12 +34,15 @@ CONF = Path(__file__).parents[1] / "conf" / "graph"
 ADAPTIVE = {"information", "smallest_gap", "staged"}
 UNCONNECTED = {"gold"}
 OVER_QUERIES = {"cross_query"}
+SOLVER = Thurstone(ridge=1.0, tolerance=1e-8, max_steps=50, stderr="laplace", lapse=0.0, held_out=0.0)
 SIZES = np.array([100, 1, 2, 3, 37, 100, 9, 10, 11, 0, 60, 4, 12])
 
 
 def made(path: Path):
     """The component that a yaml describes, without Hydra."""
-    fields = yaml.safe_load(path.read_text())
+    fields = yaml.safe_load(path.read_text().replace("${solver}", "null"))
+    if "solver" in fields:
+        fields["solver"] = SOLVER
     module, name = fields.pop("_target_").rsplit(".", 1)
     return getattr(__import__(module, fromlist=[name]), name)(**fields)
 
@@ -79,8 +82,7 @@ def rated(sizes: np.ndarray, own_seeds: np.ndarray, edges: np.ndarray) -> Fit:
         votes = rng.binomial(3, ndtr(np.sqrt(2) * (truth[:, None] - truth))) / 3
         p[own] = votes[low[own] - first[q], high[own] - first[q]]
     p = np.where(edges[:, 0] == low, p, 1 - p)
-    solver = Thurstone(ridge=1.0, tolerance=1e-8, max_steps=50, stderr="laplace", lapse=0.0, held_out=0.0)
-    return solver.fit(Comparisons(sizes, edges, p, np.full(len(p), 3.0)))
+    return SOLVER.fit(Comparisons(sizes, edges, p, np.full(len(p), 3.0)))
 
 
 def driven(graph, sizes: np.ndarray, own_seeds: np.ndarray) -> list[list[np.ndarray]]:
@@ -247,7 +249,7 @@ def test_local_bests_are_the_greedy_choice(n, cap, levels, seed):
 def test_information_asks_what_tells_most():
     """A greedy matching by p (1 - p) Var(e_i - e_j), with Var from the pseudo-inverse of the centred Hessian."""
     n, own_seeds = 15, seeds(1, 8)
-    graph = Information(degree=6, batch=1, per_document=1, stop_at=None)
+    graph = Information(degree=6, batch=1, per_document=1, solver=SOLVER, stop_at=None)
     edges = graph.propose(np.array([n]), own_seeds, None)
     fit = rated(np.array([n]), own_seeds, edges)
     hessian = fit.ridge * np.eye(n)
@@ -269,7 +271,7 @@ def test_information_asks_what_tells_most():
 
 
 def test_smallest_gap_asks_about_neighbours():
-    own_seeds, graph = seeds(1, 9), SmallestGap(degree=6, batch=1, per_document=1, stop_at=None)
+    own_seeds, graph = seeds(1, 9), SmallestGap(degree=6, batch=1, per_document=1, solver=SOLVER, stop_at=None)
     edges = graph.propose(np.array([20]), own_seeds, None)
     fit = rated(np.array([20]), own_seeds, edges)
     gap = np.abs(fit.rating[:, None] - fit.rating) + np.diag(np.full(20, np.inf))
@@ -280,7 +282,7 @@ def test_smallest_gap_asks_about_neighbours():
 
 
 def test_staged_compares_the_leaders():
-    graph = Staged(cycles=1, stages=[[12, 2], [6, 1]], stop_at=None)
+    graph = Staged(cycles=1, stages=[[12, 2], [6, 1]], solver=SOLVER, stop_at=None)
     sizes, own_seeds = np.array([40]), seeds(1, 2)
     edges = graph.propose(sizes, own_seeds, None)
     for leaders, pairs in ((12, 24), (6, 6)):
@@ -293,7 +295,11 @@ def test_staged_compares_the_leaders():
 
 
 def test_staged_takes_pairs_from_elsewhere_into_account():
-    graph, sizes, own_seeds = Staged(cycles=1, stages=[[12, 2]], stop_at=None), np.array([40]), seeds(1, 2)
+    graph, sizes, own_seeds = (
+        Staged(cycles=1, stages=[[12, 2]], solver=SOLVER, stop_at=None),
+        np.array([40]),
+        seeds(1, 2),
+    )
     edges = graph.propose(sizes, own_seeds, None)
     last = np.argsort(rated(sizes, own_seeds, edges).rating)[:6]
     more = np.stack([last[:5], last[1:]], 1)
@@ -305,7 +311,11 @@ def test_staged_takes_pairs_from_elsewhere_into_account():
 
 def test_staged_finds_other_pairs_where_leaders_have_none_left():
     """Five leaders have 10 pairs; 20 are wanted. The first nine have 36, of which a cycle has judged at most 9."""
-    graph, sizes, own_seeds = Staged(cycles=1, stages=[[5, 4]], stop_at=None), np.array([30]), seeds(1, 4)
+    graph, sizes, own_seeds = (
+        Staged(cycles=1, stages=[[5, 4]], solver=SOLVER, stop_at=None),
+        np.array([30]),
+        seeds(1, 4),
+    )
     edges = graph.propose(sizes, own_seeds, None)
     fit = rated(sizes, own_seeds, edges)
     new = graph.propose(sizes, own_seeds, fit)
@@ -363,7 +373,7 @@ def test_a_query_that_has_stopped_stays_so(name):
 
 def test_soft_labels_stop_sooner_as_their_errors_are_smaller():
     """The stopping rule believes the solver's standard errors, which know that a soft label is no single vote."""
-    graph = SmallestGap(degree=8, batch=1, per_document=1, stop_at=0.02)
+    graph = SmallestGap(degree=8, batch=1, per_document=1, solver=SOLVER, stop_at=0.02)
     sizes, own_seeds = np.full(5, 40), seeds(5, 1)
     fit = rated(sizes, own_seeds, graph.propose(sizes, own_seeds, None))
     assert graph.propose(sizes, own_seeds, fit) is not None
@@ -420,13 +430,28 @@ def test_odd_degree_is_named(graph, degree, better):
     ("make", "says"),
     [
         (lambda: RandomPairs(degree=1), r"graph=random_pairs: degree=1 .*graph\.degree=2"),
-        (lambda: Information(degree=0, batch=1, per_document=1, stop_at=None), r"graph=information: degree=0 "),
-        (lambda: Information(degree=8, batch=0, per_document=1, stop_at=None), r"batch=0 .*graph\.batch=1"),
-        (lambda: SmallestGap(degree=8, batch=2, per_document=1, stop_at=None), r"per_document=1 is below batch=2"),
-        (lambda: SmallestGap(degree=8, batch=1, per_document=1, stop_at=0.0), r"stop_at=0\.0 .*graph\.stop_at="),
-        (lambda: Staged(cycles=0, stages=[], stop_at=None), r"cycles=0 must be at least 1"),
-        (lambda: Staged(cycles=1, stages=[[2, 1]], stop_at=None), r"\[2, 1\] in stages .*graph\.stages="),
-        (lambda: Staged(cycles=1, stages=[[20]], stop_at=None), r"\[20\] in stages"),
+        (
+            lambda: Information(degree=0, batch=1, per_document=1, solver=SOLVER, stop_at=None),
+            r"graph=information: degree=0 ",
+        ),
+        (
+            lambda: Information(degree=8, batch=0, per_document=1, solver=SOLVER, stop_at=None),
+            r"batch=0 .*graph\.batch=1",
+        ),
+        (
+            lambda: SmallestGap(degree=8, batch=2, per_document=1, solver=SOLVER, stop_at=None),
+            r"per_document=1 is below batch=2",
+        ),
+        (
+            lambda: SmallestGap(degree=8, batch=1, per_document=1, solver=SOLVER, stop_at=0.0),
+            r"solver=SOLVER, stop_at=0\.0 .*graph\.stop_at=",
+        ),
+        (lambda: Staged(cycles=0, stages=[], solver=SOLVER, stop_at=None), r"cycles=0 must be at least 1"),
+        (
+            lambda: Staged(cycles=1, stages=[[2, 1]], solver=SOLVER, stop_at=None),
+            r"\[2, 1\] in stages .*graph\.stages=",
+        ),
+        (lambda: Staged(cycles=1, stages=[[20]], solver=SOLVER, stop_at=None), r"\[20\] in stages"),
         (lambda: Gold(depth=1), r"graph=gold: depth=1 .*graph\.depth=10"),
         (lambda: CrossQuery(degree=0), r"graph=cross_query: degree=0 "),
     ],

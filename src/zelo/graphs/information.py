@@ -9,6 +9,7 @@ from zelo.graphs.groups import all_pairs, gather
 from zelo.graphs.matching import best
 from zelo.graphs.round_trips import cycles
 from zelo.graphs.rounds import check_rounds, rounds
+from zelo.protocols import Solver
 from zelo.records import Fit
 
 _OPTIMISM = 1.7  # true over expected loss, three hard votes simulated, expected loss 0.004 to 0.012; soft labels 0.9
@@ -26,6 +27,7 @@ class Information:
     degree: int  # mean comparisons of a document, the budget: n * degree / 2 pairs
     batch: int  # mean comparisons of a document in a round
     per_document: int  # most comparisons of a document in a round
+    solver: Solver  # rates the pairs so far, between rounds
     stop_at: float | None  # expected loss in nDCG@10; None: go on to the budget
 
     def __post_init__(self) -> None:

@@ -10,6 +10,7 @@ from zelo.graphs.degrees import budget
 from zelo.graphs.groups import all_pairs, gather, some
 from zelo.graphs.round_trips import cycles, exchange, shuffled, steps, take
 from zelo.graphs.rounds import Round, check_stop, rounds
+from zelo.protocols import Solver
 from zelo.records import Fit
 
 _STAGES = 1 << 16  # streams, one for each stage, that the first cycles do not draw from
@@ -29,6 +30,7 @@ class Staged:
 
     cycles: int
     stages: list[list[int]]
+    solver: Solver  # rates the pairs so far, between rounds
     stop_at: float | None  # expected loss in nDCG@10; None: go on to the last stage
 
     def __post_init__(self) -> None:
