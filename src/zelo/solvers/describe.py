@@ -50,10 +50,9 @@ def describe(blocks: Blocks, rating: np.ndarray, link: LinkFunctions, ridge: flo
     """
     q = len(blocks.sizes)
     error, curvature = np.full(len(rating), 1 / np.sqrt(ridge)), np.empty(len(blocks), np.float32)
-    names = ("dispersion", "log_loss", "triads", "curl", "freedom", "loss", "weight")
-    found = {name: np.full(q, np.nan) for name in names}
-    votes, components, separable = np.zeros(q, bool), blocks.sizes.copy(), np.zeros(q, np.int64)
-    uncompared = np.where(blocks.counts == 0, blocks.sizes, 0)
+    found = {name: np.full(q, np.nan) for name in ("dispersion", "freedom", "loss", "weight", "triads", "curl")}
+    found |= {"votes": np.zeros(q, bool), "components": blocks.sizes.copy(), "separable": np.zeros(q, np.int64)}
+    found["uncompared"] = np.where(blocks.counts == 0, blocks.sizes, 0)
     for group, variances in _groups(blocks, stderr):
         block, docs = blocks.block(group), blocks.documents(group)
         asked = block.asked(block.down @ rating[docs])
@@ -62,40 +61,37 @@ def describe(blocks: Blocks, rating: np.ndarray, link: LinkFunctions, ridge: flo
         slope, bend, known = gain * slope, gain**2 * bend, gain**2 * block.weight * link.information(asked)
         curvature[blocks.rows(group)] = bend
         variance = variances(block, bend, ridge)
-        noise, votes[group], found["freedom"][group] = dispersion(block, slope, known, variance, ridge)
-        found["dispersion"][group] = noise
-        error[docs] = np.sqrt(block.spread(np.where(votes[group], 1.0, noise)) * variance)
-        found["loss"][group] = block.sum_edges(_losses(block, asked, link))
-        found["weight"][group] = block.sum_edges(block.weight)
-        components[group] = _components(block)
-        separable[group] = _separable(block)
-        uncompared[group] = block.sum(block.degree == 0)
-        found["triads"][group] = _intransitive(block)
-        found["curl"][group] = _curl(block, link)
+        noise, votes, freedom = dispersion(block, slope, known, variance, ridge)
+        error[docs] = np.sqrt(block.spread(np.where(votes, 1.0, noise)) * variance)
+        said = {"dispersion": noise, "votes": votes, "freedom": freedom, "weight": block.sum_edges(block.weight)}
+        said |= {"loss": block.sum_edges(_losses(block, asked, link)), "uncompared": block.sum(block.degree == 0)}
+        said |= {"components": _components(block), "separable": _separable(block)}
+        said |= {"triads": _intransitive(block), "curl": _curl(block, link)}
+        for name, values in said.items():
+            found[name][group] = values
     found["log_loss"] = found["loss"] / found["weight"]
-    disconnected = np.flatnonzero(components > 1)
-    odd = _odd(found["dispersion"], found["freedom"], votes)
-    used = np.where(votes, 1.0, found["dispersion"])
-    return Described(
-        error,
-        curvature,
-        {"components": components, "separable": separable, "dispersion": used}
-        | {name: found[name] for name in ("log_loss", "triads", "curl")},
-        {
-            "log_loss": _ratio(found["loss"], found["weight"]),  # nats per comparison of weight 1
-            "dispersion": _median(used),  # of the queries'
-            "intransitive_triads": _mean(
-                found["triads"]
-            ),  # share of the triangles, mean over the queries that have any
-            "curl": _median(found["curl"]),  # share of the preferences' variance that no rating explains
-            "not_one_dimensional_queries": len(odd),  # contradict themselves far more than their noise explains
-            "not_one_dimensional": odd[:_NAMED].tolist(),  # query numbers, the worst first
-            "disconnected_queries": len(disconnected),
-            "disconnected": disconnected[:_NAMED].tolist(),  # the first query numbers; their parts cannot be compared
-            "separable_documents": int(separable.sum()),  # won or lost everything: placed by the prior alone
-            "uncompared_documents": int(uncompared.sum()),
-        },
-    )
+    figures = _figures(found)
+    found["dispersion"] = np.where(found["votes"], 1.0, found["dispersion"])
+    names = ("components", "separable", "dispersion", "log_loss", "triads", "curl")
+    return Described(error, curvature, {name: found[name] for name in names}, figures)
+
+
+def _figures(found: dict[str, np.ndarray]) -> dict[str, Any]:
+    """What is said about all queries together."""
+    disconnected = np.flatnonzero(found["components"] > 1)
+    odd = _odd(found["dispersion"], found["freedom"], found["votes"])
+    return {
+        "log_loss": _ratio(found["loss"], found["weight"]),  # nats per comparison of weight 1
+        "dispersion": _median(np.where(found["votes"], 1.0, found["dispersion"])),  # of the queries'
+        "intransitive_triads": _mean(found["triads"]),  # share of the triangles, mean over the queries that have any
+        "curl": _median(found["curl"]),  # share of the preferences' variance that no rating explains
+        "not_one_dimensional_queries": len(odd),  # contradict themselves far more than their noise explains
+        "not_one_dimensional": odd[:_NAMED].tolist(),  # query numbers, the worst first
+        "disconnected_queries": len(disconnected),
+        "disconnected": disconnected[:_NAMED].tolist(),  # the first query numbers; their parts cannot be compared
+        "separable_documents": int(found["separable"].sum()),  # won or lost everything: placed by the prior alone
+        "uncompared_documents": int(found["uncompared"].sum()),
+    }
 
 
 def foretell(
