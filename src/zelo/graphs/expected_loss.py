@@ -20,6 +20,9 @@ def expected_loss(
 
     The mean over draws of the truth from N(rating, covariance); a document's gain is the probability that it is preferred to
     an average one. rating: [B, n]; covariance: [B, n, n] of centred ratings; seeds: [B] uint64.
+
+    It is as good as the solver's prior. Simulated, three hard votes, ratings of true precision 2.5, `staged` stopped at 0.01:
+    a true loss of 0.006 with ridge 2.5, 0.008 with 1, 0.015 with 0.3 and 0.025 with 0.1.
     """
     loss = np.empty(len(rating))
     step = max(1, _CELLS_AT_ONCE // (rating.shape[1] * _DRAWS))
