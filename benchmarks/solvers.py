@@ -30,14 +30,20 @@ from zelo.solvers.fixed_point import FixedPoint
 from zelo.solvers.thurstone import Thurstone
 
 PAPER = 112_000  # queries
-DOCUMENTS, RIDGE, TOLERANCE = 100, 1e-3, 1e-6
+DOCUMENTS, TOLERANCE = 100, 1e-6
 Solver = Thurstone | BradleyTerry
 T = TypeVar("T")
 Peer = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
-def solver(kind: type[Solver]) -> Solver:
-    return kind(ridge=RIDGE, tolerance=TOLERANCE, max_steps=50, stderr="laplace", lapse=0.0, held_out=0.0)
+def ridge(kind: type[Solver], votes: int = 0) -> float:
+    """The precision of the simulated ratings where votes need it; soft labels need next to none."""
+    return (1.0 if kind is Thurstone else 0.3) if votes else 1e-3
+
+
+def solver(kind: type[Solver], votes: int = 0) -> Solver:
+    settings = {"tolerance": TOLERANCE, "max_steps": 50, "stderr": "laplace", "lapse": 0.0, "held_out": 0.0}
+    return kind(ridge=ridge(kind, votes), **settings)
 
 
 def simulated(queries: int, kind: type[Solver], votes: int = 0, seed: int = 0) -> Comparisons:
@@ -57,7 +63,7 @@ def simulated(queries: int, kind: type[Solver], votes: int = 0, seed: int = 0) -
 
 
 def lbfgs(kind: type[Solver], votes: int) -> Peer:
-    link, weight = solver(kind), max(votes, 1)
+    link, weight, prior = solver(kind, votes), max(votes, 1), ridge(kind, votes)
 
     def fit(edges: np.ndarray, p: np.ndarray) -> np.ndarray:
         a, b = edges.T
@@ -65,8 +71,8 @@ def lbfgs(kind: type[Solver], votes: int) -> Peer:
         def loss(e: np.ndarray) -> tuple[float, np.ndarray]:
             ahead, behind = link.log_link(e[a] - e[b])
             slope = weight * link.derivatives(e[a] - e[b], p)[0]
-            gradient = np.bincount(a, slope, DOCUMENTS) - np.bincount(b, slope, DOCUMENTS) + RIDGE * e
-            return float(RIDGE / 2 * e @ e - weight * (p @ ahead + (1 - p) @ behind)), gradient
+            gradient = np.bincount(a, slope, DOCUMENTS) - np.bincount(b, slope, DOCUMENTS) + prior * e
+            return float(prior / 2 * e @ e - weight * (p @ ahead + (1 - p) @ behind)), gradient
 
         options = {"gtol": TOLERANCE, "ftol": 1e-15, "maxiter": 1000}
         return minimize(loss, np.zeros(DOCUMENTS), jac=True, method="L-BFGS-B", options=options).x
@@ -89,7 +95,7 @@ def evalica_bradley_terry(edges: np.ndarray, p: np.ndarray) -> np.ndarray:
 def choix_opt(edges: np.ndarray, p: np.ndarray) -> np.ndarray:
     won = np.rint(3 * p).astype(int)
     wins = np.concatenate([np.repeat(edges, won, axis=0), np.repeat(edges[:, ::-1], 3 - won, axis=0)])
-    return choix.opt_pairwise(DOCUMENTS, wins.tolist(), alpha=RIDGE / 2)  # its penalty has no 1/2
+    return choix.opt_pairwise(DOCUMENTS, wins.tolist(), alpha=ridge(BradleyTerry, 3) / 2)  # its penalty has no 1/2
 
 
 def log_space(edges: np.ndarray, p: np.ndarray) -> np.ndarray:
@@ -125,12 +131,14 @@ def race(
     title: str, kind: type[Solver], votes: int, peers: dict[str, tuple[Peer, int]], queries: int, rounds: int
 ) -> None:
     """Prints CPU time per query of the batched fit and of each peer (with its queries per round)."""
-    ours, case = solver(kind), simulated(queries, kind, votes)
+    ours, case = solver(kind, votes), simulated(queries, kind, votes)
     times: dict[str, list[float]] = {}
     apart: dict[str, float] = {}
-    iteration = FixedPoint(damping=0.125, diagonal=0.5, tolerance=1e-4, max_steps=1000, ridge=RIDGE, stderr="two_walk")
+    iteration = FixedPoint(
+        damping=0.125, diagonal=0.5, tolerance=1e-4, max_steps=1000, ridge=ours.ridge, stderr="two_walk"
+    )
     for turn in range(rounds):
-        spent, (rating, _, _) = cpu(lambda: newton.minimise(Blocks(case), ours, RIDGE, TOLERANCE, 50))
+        spent, (rating, _, _) = cpu(lambda: newton.minimise(Blocks(case), ours, ours.ridge, TOLERANCE, 50))
         times.setdefault("zelo", []).append(spent / queries)
         spent, _ = cpu(lambda: ours.fit(case))
         times.setdefault("zelo with exact errors, triads, curl", []).append(spent / queries)
@@ -157,7 +165,7 @@ def errors(queries: int, rounds: int) -> None:
     """Standard errors of all documents by both ways, in blocks of 256 queries."""
     case, link = simulated(queries, Thurstone), solver(Thurstone)
     blocks = Blocks(case)
-    rating, _, _ = newton.minimise(blocks, link, RIDGE, TOLERANCE, 50)
+    rating, _, _ = newton.minimise(blocks, link, link.ridge, TOLERANCE, 50)
     spent: dict[str, list[float]] = {"exact": [], "two_walk": []}
     near: dict[str, list[np.ndarray]] = {"exact": [], "two_walk": []}
     for turn in range(rounds):
@@ -167,7 +175,7 @@ def errors(queries: int, rounds: int) -> None:
             block = blocks.block(group)
             curvature = link.derivatives(block.down @ rating[blocks.documents(group)], block.p)[1]
             for name, variances in (("exact", laplace.exact), ("two_walk", laplace.two_walk)):
-                took, variance = cpu(lambda v=variances, b=block, c=curvature: v(b, c, RIDGE))
+                took, variance = cpu(lambda v=variances, b=block, c=curvature: v(b, c, link.ridge))
                 seconds[name] += took
                 if turn == 0:
                     near[name].append(variance)
@@ -190,7 +198,9 @@ def grown(queries: int) -> None:
         edges[rows], p[rows] = part.edges + first * DOCUMENTS, part.p
     case = Comparisons(np.full(queries, DOCUMENTS), edges, p, np.broadcast_to(np.float32(1), p.shape))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
-    spent, (_, steps, gradient) = cpu(lambda: newton.minimise(Blocks(case), solver(Thurstone), RIDGE, TOLERANCE, 50))
+    spent, (_, steps, gradient) = cpu(
+        lambda: newton.minimise(Blocks(case), solver(Thurstone), ridge(Thurstone), TOLERANCE, 50)
+    )
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
     rows = (edges.nbytes + p.nbytes) / 2**20
     print(
