@@ -95,7 +95,7 @@ def asked(calibrator: Calibrator, sim: World, judge: str) -> Answers | None:
     """Answers to all that the calibrator asks."""
     rng = np.random.default_rng(sim.seed + 1)
     answers = None
-    while (asks := calibrator.asks(sim.rated, answers)) is not None:
+    while hasattr(calibrator, "asks") and (asks := calibrator.asks(sim.rated, answers)) is not None:
         new = judged(sim, asks, judge, rng)
         answers = new if answers is None else answers.and_then(new)
     return answers

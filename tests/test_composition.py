@@ -34,6 +34,7 @@ ROOMS = {
     "hardware": "zelo.training",
     "logger": "zelo.tracking",
     "price": "zelo.calls",
+    "selection": "zelo.targets",
 }
 PLURALS = {"loss": "losses"}
 UNLIKE_THEIR_FILE = {

@@ -93,6 +93,15 @@ def test_probability_is_a_sigmoid_in_standard_deviations_of_the_query() -> None:
     assert scorer.asked == [(0, 0), (0, 1), (0, 2), (1, 1), (1, 2)]  # each pair once
 
 
+def test_across_queries_scores_are_compared_as_they_are() -> None:
+    scorer = Table([1, 2, 3, 4], [5, 2, 0, 0])
+    rows = [np.array(column, np.int32) for column in ([0, 1], [0, 1], [0, 1])]
+    across = Questions(QUERIES, DOCUMENTS, *rows, repeat=np.zeros(2, np.int16), query_b_row=np.array([1, 0], np.int32))
+    answers = FromScores(name="j", scorer=scorer, tau=2.0).compare(across)
+    sd = np.std([1, 5, 2, 2])  # of (0, 0), (1, 0), (1, 1) and (0, 1)
+    assert answers.p == pytest.approx([1 / (1 + np.exp(4 / (2 * sd))), 0.5], rel=1e-6)
+
+
 def test_equal_scores_are_no_preference() -> None:
     scorer = Table([7.1, 7.1, 7.1, 7.1], [0, 0, 0, 0])
     answers = FromScores(name="j", scorer=scorer, tau=2.0).compare(questions([0, 0, 1], [0, 1, 2], [1, 2, 1]))
@@ -102,9 +111,6 @@ def test_equal_scores_are_no_preference() -> None:
 
 def test_what_cannot_be_judged_is_refused() -> None:
     scorer = Table([1, 2, 3, 4], [1, 2, 3, 4])
-    across = Questions(QUERIES, DOCUMENTS, *np.zeros((4, 1), np.int32), query_b_row=np.ones(1, np.int32))
-    with pytest.raises(BadInput, match="across queries"):
-        FromScores(name="j", scorer=scorer, tau=2.0).compare(across)
     with pytest.raises(BadInput, match="tau=0"):
         FromScores(name="j", scorer=scorer, tau=0)
     with pytest.raises(BadInput, match="no members"):

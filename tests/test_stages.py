@@ -9,16 +9,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
+from zelo.asking import presentation_order
 from zelo.auditing.reasons import KEPT, REASON, Widest
 from zelo.calls.till import Till
 from zelo.errors import BadInput
-from zelo.graphs.random_cycles import RandomCycles
+from zelo.graphs.cycles import Cycles
 from zelo.outcomes import Graphs
 from zelo.pools import Pools
 from zelo.records import ANSWERED, CANDIDATE, DOCUMENT, EXAMPLE, QUERY, STATUSES, Outcomes, Questions
 from zelo.solvers.thurstone import Thurstone
 from zelo.stages.calibrate import Calibrate
-from zelo.stages.judge import Judge, presentation_order
+from zelo.stages.judge import Judge
 from zelo.stages.rate import Rate
 from zelo.stages.target import Target
 from zelo.store import Store, Table, write_parquet
@@ -94,11 +95,13 @@ def data(store: Store) -> dict[str, Table]:
     return {"data": store.obtain("load", "l", load)[0], "candidates": store.obtain("retrieve", "r", retrieve)[0]}
 
 
+FREE = Till(usd=None, tokens=None, calls=None, lifetime_usd=None, on_limit="stop", max_failure_rate=0.2)
+
+
 def judging(judge: object, degree: int = 4, **changes: object) -> Judge:
-    free = Till(usd=None, tokens=None, calls=None, lifetime_usd=None, on_limit="stop", max_failure_rate=0.2)
     fields = {"top_k": 9, "sample_queries": None, "orders": "random", "repeats": 1, "seed": 0}
-    fields |= {"injection": None, "till": free} | changes
-    return Judge(inputs={}, graph=RandomCycles(degree=degree), judge=judge, **fields)  # pyright: ignore
+    fields |= {"injection": None, "till": FREE} | changes
+    return Judge(inputs={}, graph=Cycles(degree=degree), judge=judge, **fields)  # pyright: ignore
 
 
 def judged(store: Store, data: dict[str, Table], judge: object, identity: str = "j", **changes: object) -> Table:
@@ -164,7 +167,11 @@ def test_both_orders_and_repeats_are_asked_and_count_as_one_judge(store: Store, 
         (*pair, order, repeat) for pair in pairs for order in (False, True) for repeat in (0, 1)
     )
     assert set(zip(outcomes["swapped"], outcomes["p"], strict=True)) == {(False, 0.75), (True, 0.25)}
-    stage = Rate(inputs={}, solver=Thurstone(ridge=0.1, tolerance=1e-8, max_steps=50), quorum=2)
+    stage = Rate(
+        inputs={},
+        solver=Thurstone(ridge=0.1, tolerance=1e-8, max_steps=50, stderr="laplace", lapse=0.0, held_out=0.0),
+        quorum=2,
+    )
     with pytest.raises(BadInput, match="quorum of 2"):
         store.obtain("rate", "r", lambda out, _: stage.run({"outcomes": store.find("judge", "j")}, out))  # pyright: ignore
 
@@ -240,7 +247,11 @@ class Silent(First):
 
 def test_a_document_that_nobody_judged_has_no_rating(store: Store, data: dict[str, Table]) -> None:
     outcomes = judged(store, data, Silent("one"))
-    stage = Rate(inputs={}, solver=Thurstone(ridge=0.1, tolerance=1e-8, max_steps=50), quorum=1)
+    stage = Rate(
+        inputs={},
+        solver=Thurstone(ridge=0.1, tolerance=1e-8, max_steps=50, stderr="laplace", lapse=0.0, held_out=0.0),
+        quorum=1,
+    )
     rated, _ = store.obtain("rate", "s", lambda out, _: stage.run({"outcomes": outcomes}, out))
     assert "d0" not in rated.read("ratings")["doc_id"].to_pylist()
     assert rated.manifest["unrated"] == QUERIES
@@ -249,7 +260,7 @@ def test_a_document_that_nobody_judged_has_no_rating(store: Store, data: dict[st
 
 def test_ratings_follow_the_judge_and_need_a_quorum(store: Store, data: dict[str, Table]) -> None:
     outcomes = judged(store, data, Both(First("one"), First("two", fails=5)))
-    solver = Thurstone(ridge=0.1, tolerance=1e-8, max_steps=50)
+    solver = Thurstone(ridge=0.1, tolerance=1e-8, max_steps=50, stderr="laplace", lapse=0.0, held_out=0.0)
 
     def rated(quorum: int) -> Table:
         stage = Rate(inputs={}, solver=solver, quorum=quorum)
@@ -274,14 +285,17 @@ def test_the_mean_of_the_judges_is_what_is_rated(store: Store, data: dict[str, T
 
 def test_targets_carry_the_split_of_their_query(store: Store, data: dict[str, Table]) -> None:
     from zelo.calibrators.none import NoCalibration
+    from zelo.targets.all import All
     from zelo.targets.link import Link
 
     outcomes = judged(store, data, First("one"))
-    solver = Thurstone(ridge=0.1, tolerance=1e-8, max_steps=50)
-    rate, calibrate = Rate(inputs={}, solver=solver, quorum=1), Calibrate(inputs={}, calibrator=NoCalibration())
-    target = Target(inputs={}, target=Link(temperature=1.0), solver=solver)
+    solver = Thurstone(ridge=0.1, tolerance=1e-8, max_steps=50, stderr="laplace", lapse=0.0, held_out=0.0)
+    rate = Rate(inputs={}, solver=solver, quorum=1)
+    asked = {"judge": First("one"), "quorum": 1, "seed": 0, "till": FREE}
+    calibrate = Calibrate(inputs={}, calibrator=NoCalibration(), solver=solver, **asked)
+    target = Target(inputs={}, target=Link(temperature=1.0, selection=All(var0=None)), solver=solver, seed=0)
     rated, _ = store.obtain("rate", "x", lambda out, _: rate.run({"outcomes": outcomes}, out))
-    calibrated, _ = store.obtain("calibrate", "x", lambda out, _: calibrate.run({"ratings": rated}, out))
+    calibrated, _ = store.obtain("calibrate", "x", lambda out, _: calibrate.run(data | {"ratings": rated}, out))
     assert calibrated.read("ratings").equals(rated.read("ratings"))
     examples, _ = store.obtain("target", "x", lambda out, _: target.run(data | {"ratings": calibrated}, out))
     table = examples.read("examples")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.special import erf, expit
 
 from zelo.errors import BadInput
-from zelo.records import starts
+from zelo.records import Rated, starts
 from zelo.targets.all import All
 from zelo.targets.link import Link
 from zelo.targets.quantile import Quantile
@@ -28,8 +28,8 @@ def probability(difference: np.ndarray) -> np.ndarray:
     return 0.5 * (1 + erf(difference))
 
 
-def extra(target) -> dict:
-    return {"criteria": CRITERIA} if isinstance(target, RubricGain) else {}
+def rated(rating, stderr, sizes, seeds, link, criteria=CRITERIA) -> Rated:
+    return Rated(sizes, rating, stderr, seeds, np.zeros(len(sizes), np.int32), link, criteria)
 
 
 @pytest.mark.parametrize("option", TARGETS)
@@ -37,29 +37,29 @@ def test_target_contract(option, component):
     made = component(f"target/{option}")
     rating = np.sort(np.random.default_rng(0).normal(size=50))
     sizes, seeds = np.array([20, 30]), np.array([1, 2], np.uint64)
-    target, weight = made.targets(rating, np.full(50, 0.1), sizes, seeds, probability, **extra(made))
+    target, weight = made.targets(rated(rating, np.full(50, 0.1), sizes, seeds, probability))
     assert target.shape == weight.shape == (50,)
     assert ((target >= 0) & (target <= 1)).all()
     assert (np.diff(target) > 0).all(), "a better document has no higher target"
     assert (weight == 1).all()
     with pytest.raises(BadInput, match="rating number 7 is nan"):
-        made.targets(np.where(np.arange(50) == 7, np.nan, rating), rating, sizes, seeds, probability, **extra(made))
+        made.targets(rated(np.where(np.arange(50) == 7, np.nan, rating), rating, sizes, seeds, probability))
 
 
 @pytest.mark.parametrize("option", TARGETS)
 def test_a_target_weighs_as_its_selection_says(option, component):
     made = component(f"target/{option}", selection={"_target_": "zelo.targets.all.All", "var0": 0.04})
     stderr = np.array([0.0, 0.2, 0.6])
-    _, weight = made.targets(np.zeros(3), stderr, np.array([3]), np.ones(1, np.uint64), expit, **extra(made))
+    _, weight = made.targets(rated(np.zeros(3), stderr, np.array([3]), np.ones(1, np.uint64), expit))
     np.testing.assert_allclose(weight, [1, 1 / 2, 1 / 10])
 
 
 def test_link_is_the_probability_of_beating_the_mean_document():
     rating, sizes, seeds = np.array([-1.0, 0.0, 2.0]), np.array([3]), np.ones(1, np.uint64)
-    target, weight = Link(temperature=1.0, selection=EVERY).targets(rating, np.ones(3), sizes, seeds, expit)
+    target, weight = Link(temperature=1.0, selection=EVERY).targets(rated(rating, np.ones(3), sizes, seeds, expit))
     np.testing.assert_allclose(target, [1 / (1 + np.e), 0.5, 1 / (1 + np.exp(-2))])
     np.testing.assert_array_equal(weight, 1)
-    warm = Link(temperature=2.0, selection=EVERY).targets(rating, np.ones(3), sizes, seeds, expit)[0]
+    warm = Link(temperature=2.0, selection=EVERY).targets(rated(rating, np.ones(3), sizes, seeds, expit))[0]
     np.testing.assert_allclose(warm, expit(rating / 2))
     with pytest.raises(BadInput, match="temperature=0"):
         Link(temperature=0, selection=EVERY)
@@ -67,19 +67,21 @@ def test_link_is_the_probability_of_beating_the_mean_document():
 
 def test_quantile_counts_equal_ratings_half():
     rating = np.array([0.3, -2.0, 0.3, 5.0])
-    found = Quantile(selection=EVERY).targets(rating, np.ones(4), np.array([1, 3]), np.ones(2, np.uint64), expit)[0]
+    found = Quantile(selection=EVERY).targets(
+        rated(rating, np.ones(4), np.array([1, 3]), np.ones(2, np.uint64), expit)
+    )[0]
     np.testing.assert_allclose(found, [0.5, 0.125, 0.5, 0.875])
-    nothing = Quantile(selection=EVERY).targets(np.empty(0), np.empty(0), np.empty(0, int), np.empty(0), expit)
+    nothing = Quantile(selection=EVERY).targets(rated(np.empty(0), np.empty(0), np.empty(0, int), np.empty(0), expit))
     assert [len(part) for part in nothing] == [0, 0]
 
 
 def test_rubric_gain_is_the_expected_share_of_criteria_met():
     gain, one, seed = RubricGain(selection=EVERY), np.array([1]), np.ones(1, np.uint64)
     rating = np.array([0.4])
-    found = gain.targets(rating, np.ones(1), one, seed, expit, CRITERIA)[0]
+    found = gain.targets(rated(rating, np.ones(1), one, seed, expit))[0]
     assert found[0] == pytest.approx((expit(1.4) + 1.5 * expit(0.6) + 0.5 * expit(-0.3)) / 3)
     with pytest.raises(BadInput, match="calibrator=rubric"):
-        gain.targets(rating, np.ones(1), one, seed, expit)
+        gain.targets(rated(rating, np.ones(1), one, seed, expit, None))
 
 
 @pytest.mark.parametrize("option", SELECTIONS)

@@ -157,10 +157,18 @@ def presentation_order(questions: Questions, judge: str, seed: int) -> np.ndarra
     return (drawn >> np.uint64(63)).astype(bool) ^ (a > b)  # symmetric in a and b up to this flip
 
 
-def average(answers: Mapping[str, pa.Table]) -> tuple[np.ndarray, np.ndarray]:
-    """([N] mean preference, [N] mean weight) of judges that were asked the same questions; nan where nobody answered."""
-    p = np.stack([table["p"].to_numpy().astype(np.float64) for table in answers.values()])
-    weight = np.where(np.isnan(p), 0.0, [table["weight"].to_numpy() for table in answers.values()])
+def average(answers: Mapping[str, pa.Table], times: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """([E] mean preference, [E] mean weight) of judges that were asked the same E pairs; nan where nobody answered.
+
+    times: the E pairs follow each other so many times in the rows, as orders and repeats do.
+    """
+
+    def rows(name: str) -> np.ndarray:
+        columns = [table[name].to_numpy().astype(np.float64) for table in answers.values()]
+        return np.stack(columns).reshape(len(columns) * times, -1)
+
+    p = rows("p")
+    weight = np.where(np.isnan(p), 0.0, rows("weight"))
     total = weight.sum(axis=0)
     with np.errstate(invalid="ignore"):
         return np.nansum(p * weight, axis=0) / total, total / (weight > 0).sum(axis=0)

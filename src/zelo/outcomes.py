@@ -56,7 +56,6 @@ class Graphs:
         with np.errstate(invalid="ignore"):
             return np.bincount(pair, values * weights, len(self.edges)) / total, total / count, judges
 
-
     def answers(self, outcomes: pa.Table, enough: np.ndarray) -> Comparisons:
         """Every answer about the edges `enough` [E] as a comparison of its own, with its judge and its order.
 

@@ -134,7 +134,7 @@ class Solver(Protocol):
 
 
 class Calibrator(Protocol):
-    """Puts the ratings of all queries on one scale: rating * scale + offset."""
+    """Puts the ratings of all queries on one scale: rating * scale + offset. One that asks nobody has no `asks`."""
 
     def asks(self, rated: Rated, answers: Answers | None) -> Asks | None:
         """What the judges should be asked next, given the answers so far; None when it wants no more."""
@@ -148,13 +148,8 @@ class Calibrator(Protocol):
 class Target(Protocol):
     """Ratings -> training targets."""
 
-    def targets(
-        self, rating: np.ndarray, stderr: np.ndarray, sizes: np.ndarray, seeds: np.ndarray, link: Link
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """(target in [0, 1], weight), each [N]; a document of weight 0 is not trained on.
-
-        rating, stderr: [N], grouped by query; sizes: [Q]; seeds: [Q] uint64 made from content.
-        """
+    def targets(self, rated: Rated) -> tuple[np.ndarray, np.ndarray]:
+        """(target in [0, 1], weight), each [N]; a document of weight 0 is not trained on."""
         ...
 
 

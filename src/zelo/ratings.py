@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -34,6 +35,7 @@ class Ratings:
             seeds=np.array([content_seed(name, seed) for name in names], np.uint64),
             domain=np.zeros(len(names), np.int32),
             link=link,
+            criteria=_criteria(self.table.manifest.get("fit", {})),
         )
 
     @cached_property
@@ -61,3 +63,9 @@ class Ratings:
                 query_b_row=home[b].astype(np.int32) if asks.across else None,
                 criterion=None if asks.criterion is None else asks.criterion[part],
             )
+
+
+def _criteria(fit: Mapping[str, Any]) -> np.ndarray | None:
+    """What a rubric's calibration said about its criteria."""
+    names = ("discrimination", "difficulty")
+    return np.stack([np.array(fit[name]) for name in names], 1) if all(name in fit for name in names) else None

@@ -277,7 +277,7 @@ class Fit:
 
 @dataclass(frozen=True)
 class Rated:
-    """N rated documents of Q queries, grouped by query: what a calibrator sees."""
+    """N rated documents of Q queries, grouped by query: what a calibrator and a target see."""
 
     sizes: np.ndarray  # [Q] int64
     rating: np.ndarray  # [N] float64, mean 0 per query
@@ -285,6 +285,7 @@ class Rated:
     seeds: np.ndarray  # [Q] uint64, made from the queries' ids
     domain: np.ndarray  # [Q] int32, the collection or subject that a query is from; 0 everywhere if there is but one
     link: Callable[[np.ndarray], np.ndarray]  # the solver's
+    criteria: np.ndarray | None = None  # [C, 2] discrimination and difficulty, where a rubric calibrated the ratings
 
 
 @dataclass(frozen=True)

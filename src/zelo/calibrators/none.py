@@ -4,16 +4,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from zelo.records import Answers, Asks, Rated, Scale
+from zelo.records import Answers, Rated, Scale
 
 
 @dataclass(frozen=True, kw_only=True)
 class NoCalibration:
     """Offset 0 and scale 1 for every query, for when ratings are compared within queries only. Asks nothing."""
-
-    def asks(self, rated: Rated, answers: Answers | None) -> Asks | None:
-        """None."""
-        return None
 
     def fit(self, rated: Rated, answers: Answers | None) -> Scale:
         """Offset 0, scale 1, and nothing known about the offset; `answers` are not looked at."""

@@ -15,7 +15,9 @@ class FromScores:
     """P(a preferred to b) = sigmoid((s_a - s_b) / (tau * sd)): soft votes, for hard ones lose most of what a scorer knows.
 
     sd is the standard deviation of the scorer's scores over the distinct documents asked about for that query in one call,
-    so ask all of a query's questions at once. Where all scores agree (sd 0) the answer is 1/2.
+    so ask all of a query's questions at once. Where all scores agree (sd 0) the answer is 1/2. Across queries scores are
+    compared as they are, and sd is that of all of them: worth what a score means by itself, which a cosine does and BM25,
+    higher for longer queries, does not.
     """
 
     name: str
@@ -27,18 +29,17 @@ class FromScores:
             raise BadInput(f"judge {self.name}: tau={self.tau} must be above 0; it is in standard deviations, try 2.")
 
     def compare(self, questions: Questions) -> Outcomes:
-        """One answer per question. Raises BadInput across queries and for one document alone: scores have no common zero."""
+        """One answer per question, across queries too. Raises BadInput for one document alone: scores have no common zero."""
         only_compares(self.name, questions)
-        if questions.query_b_row is not None:
-            raise BadInput(
-                f"judge {self.name} scores within one query and cannot compare across queries; use calibrator=none."
-            )
         width = questions.documents.num_rows
-        base = questions.query_row.astype(np.int64) * width
-        pairs, place = np.unique(np.concatenate([base + questions.a_row, base + questions.b_row]), return_inverse=True)
+        across = questions.query_b_row is not None
+        query_a = questions.query_row.astype(np.int64)
+        query_b = query_a if questions.query_b_row is None else questions.query_b_row.astype(np.int64)
+        asked = np.concatenate([query_a * width + questions.a_row, query_b * width + questions.b_row])
+        pairs, place = np.unique(asked, return_inverse=True)
         query_row, doc_row = np.divmod(pairs, max(width, 1))
         scores = self.scorer.score(questions.queries, questions.documents, query_row, doc_row).astype(np.float64)
-        unit = _standardised(scores, query_row)[place]
+        unit = _standardised(scores, np.zeros_like(query_row) if across else query_row)[place]
         difference = unit[: len(questions)] - unit[len(questions) :]
         return Outcomes.answered(
             self.name, 0.5 + 0.5 * np.tanh(difference / (2 * self.tau))

@@ -167,8 +167,7 @@ class Judge:
             yield asked, answers
             if solver is None or self.sample_queries is not None:
                 return
-            p, weight = average(answers)
-            rounds.append((np.tile(asked.edges, (self._times, 1)), p, weight))
+            rounds.append((asked.edges, *average(answers, self._times)))
             fit = _fit(solver, batch.sizes, *(np.concatenate(part) for part in zip(*rounds, strict=True)))
 
     def _seeds(self, batch: Pools, pools: "CandidatePools") -> np.ndarray:
@@ -201,7 +200,9 @@ class Judge:
     def _figures(self, table: Table, pools: "CandidatePools", session: "Session") -> dict[str, Any]:
         """For the manifest, counted in what was written: some shards may be of an attempt before this one."""
         tallies = tally.of_files(table.shards("outcomes"))
-        counts = {name: tallies[name].status if name in tallies else dict.fromkeys(STATUSES, 0) for name in self.members}
+        counts = {
+            name: tallies[name].status if name in tallies else dict.fromkeys(STATUSES, 0) for name in self.members
+        }
         totals = {status: sum(count[status] for count in counts.values()) for status in STATUSES}
         missing = sum(count for status, count in totals.items() if status not in FINAL)
         figures: dict[str, Any] = {

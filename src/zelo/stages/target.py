@@ -28,10 +28,12 @@ class Target:
         """Raises BadInput when no document is left to train on, and what the target raises."""
         ratings = Ratings(tables, self.solver.link, self.seed)
         rated = ratings.rated
-        target, weight = self.target.targets(rated.rating, rated.stderr, rated.sizes, rated.seeds, self.solver.link)
+        target, weight = self.target.targets(rated)
         chosen = weight > 0
         if not chosen.any():
-            raise BadInput("target: no document is left to train on; choose target.select=all, or judge more queries.")
+            raise BadInput(
+                "target: no document is left to train on; choose selection@target.selection=all, or judge more queries."
+            )
         split = ratings.queries["split"].take(ratings.query_row)
         query, low = np.repeat(np.arange(len(rated.sizes)), rated.sizes), 0
         for number, file in enumerate(ratings.table.shards("ratings")):

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from zelo import protocols
 from zelo.errors import BadInput
+from zelo.records import Rated
 from zelo.targets.selection import Selection, refuse_no_number
 
 
@@ -25,9 +25,9 @@ class Link:
         if not 0 < self.temperature < np.inf:
             raise BadInput(f"target=link: temperature={self.temperature} must be positive and finite; try 1")
 
-    def targets(
-        self, rating: np.ndarray, stderr: np.ndarray, sizes: np.ndarray, seeds: np.ndarray, link: protocols.Link
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def targets(self, rated: Rated) -> tuple[np.ndarray, np.ndarray]:
         """(target in [0, 1], weight), each [N]. Raises BadInput naming the first rating that is not a number."""
-        refuse_no_number("link", rating)
-        return link(rating / self.temperature), self.selection.weights(rating, stderr, sizes, seeds)
+        refuse_no_number("link", rated.rating)
+        return rated.link(rated.rating / self.temperature), self.selection.weights(
+            rated.rating, rated.stderr, rated.sizes, rated.seeds
+        )

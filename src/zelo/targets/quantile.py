@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from zelo import protocols
+from zelo.records import Rated
 from zelo.targets.selection import Selection, refuse_no_number
 
 
@@ -18,11 +18,9 @@ class Quantile:
 
     selection: Selection
 
-    def targets(
-        self, rating: np.ndarray, stderr: np.ndarray, sizes: np.ndarray, seeds: np.ndarray, link: protocols.Link
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def targets(self, rated: Rated) -> tuple[np.ndarray, np.ndarray]:
         """(target in (0, 1), weight), each [N]. Raises BadInput naming the first rating that is not a number."""
-        refuse_no_number("quantile", rating)
-        _, place, counts = np.unique(rating, return_inverse=True, return_counts=True)
-        target = (np.cumsum(counts) - counts / 2)[place] / len(rating) if len(rating) else np.empty(0)
-        return target, self.selection.weights(rating, stderr, sizes, seeds)
+        refuse_no_number("quantile", rated.rating)
+        _, place, counts = np.unique(rated.rating, return_inverse=True, return_counts=True)
+        target = (np.cumsum(counts) - counts / 2)[place] / len(rated.rating) if len(rated.rating) else np.empty(0)
+        return target, self.selection.weights(rated.rating, rated.stderr, rated.sizes, rated.seeds)

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import expit
 
-from zelo import protocols
 from zelo.errors import BadInput
+from zelo.records import Rated
 from zelo.targets.selection import Selection, refuse_no_number
 
 
@@ -20,23 +20,17 @@ class RubricGain:
 
     selection: Selection
 
-    def targets(
-        self,
-        rating: np.ndarray,
-        stderr: np.ndarray,
-        sizes: np.ndarray,
-        seeds: np.ndarray,
-        link: protocols.Link,
-        criteria: np.ndarray | None = None,
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """(target in (0, 1), weight), each [N]. criteria: [C, 2] discrimination and difficulty.
+    def targets(self, rated: Rated) -> tuple[np.ndarray, np.ndarray]:
+        """(target in (0, 1), weight), each [N].
 
         Raises BadInput without criteria, or naming the first rating that is not a number.
         """
-        if criteria is None:
+        if rated.criteria is None:
             raise BadInput(
                 "target=rubric_gain needs the criteria that calibrator=rubric fits; choose calibrator=rubric"
             )
-        refuse_no_number("rubric_gain", rating)
-        met = sum(steep * expit(steep * (rating - hard)) for steep, hard in criteria)
-        return np.asarray(met / criteria[:, 0].sum()), self.selection.weights(rating, stderr, sizes, seeds)
+        refuse_no_number("rubric_gain", rated.rating)
+        met = sum(steep * expit(steep * (rated.rating - hard)) for steep, hard in rated.criteria)
+        return np.asarray(met / rated.criteria[:, 0].sum()), self.selection.weights(
+            rated.rating, rated.stderr, rated.sizes, rated.seeds
+        )
