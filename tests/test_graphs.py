@@ -40,9 +40,9 @@ SIZES = np.array([100, 1, 2, 3, 37, 100, 9, 10, 11, 0, 60, 4, 12])
 
 def made(path: Path):
     """The component that a yaml describes, without Hydra."""
-    fields = yaml.safe_load(path.read_text().replace("${solver}", "null"))
-    if "solver" in fields:
-        fields["solver"] = SOLVER
+    fields = yaml.safe_load(path.read_text())
+    if "defaults" in fields:
+        fields = {key: value for key, value in fields.items() if key != "defaults"} | {"solver": SOLVER}
     module, name = fields.pop("_target_").rsplit(".", 1)
     return getattr(__import__(module, fromlist=[name]), name)(**fields)
 
