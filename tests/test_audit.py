@@ -22,7 +22,7 @@ from zelo import pipeline
 from zelo.auditing import advice
 from zelo.auditing.answers import Answers
 from zelo.errors import BadInput
-from zelo.graphs.random_cycles import RandomCycles
+from zelo.graphs.cycles import Cycles
 from zelo.metrics import judging
 from zelo.metrics.length_bias import longer_wins
 from zelo.metrics.measure import Measure, Resampling
@@ -81,7 +81,7 @@ def table(judges: dict[str, Preference], price: tuple[int, float] = FREE_OF_CHAR
                     for repeat in (0, 1):
                         p = judge(query, a, b, not swapped, repeat)
                         status = ANSWERED if p is not None else "refused" if query % 4 else "failed"
-                        pair = (f"q{query}", f"d{a}", f"d{b}", None)
+                        pair = (f"q{query}", f"d{a}", f"d{b}", None, None)
                         rows.append((*pair, name, repeat, p, 1.0, swapped, status, *price))
     columns = dict(zip(OUTCOME.names, map(list, zip(*rows, strict=True)), strict=True))
     return pa.table({name: pa.array(columns[name], OUTCOME.field(name).type) for name in OUTCOME.names})
@@ -115,7 +115,7 @@ def stored(folder: Path, kind: str, files: dict[str, pa.Table], **manifest: Any)
 
 
 def stage(**fields: Any) -> Audit:
-    graph = RandomCycles(degree=2)
+    graph = Cycles(degree=2)
     return Audit(**({"inputs": {}, "graph": graph, "top_k": 3, "human": None, "resamples": 400, "seed": 0} | fields))
 
 

@@ -77,7 +77,7 @@ def tables(queries: dict[str, str], documents: dict[str, tuple[str, str]], seed:
         for a, b in sorted(edges):
             for judge in JUDGES:
                 p = 1 / (1 + np.exp(-2.2 * (strength[a] - strength[b]) + random.normal(scale=0.5)))
-                row = (query, ids[order[a]], ids[order[b]], None, judge, 0, p, 1.0, False, ANSWERED, 0, 0.0)
+                row = (query, ids[order[a]], ids[order[b]], None, None, judge, 0, p, 1.0, False, ANSWERED, 0, 0.0)
                 for name, value in zip(OUTCOME.names, row, strict=True):
                     columns[name].append(value)
         for place, rating in enumerate(strength):

@@ -15,7 +15,7 @@ from zelo.records import CANDIDATE, DOCUMENT, QUERY
 from zelo.retrievers.fusion import Fusion
 
 OPTIONS = sorted(path.stem for path in (config_folder() / "retriever").glob("*.yaml"))
-SCORERS = [option for option in OPTIONS if option not in ("fusion", "run")]
+SCORERS = [option for option in OPTIONS if option not in ("fusion", "run", "random")]
 
 QUERIES = pa.table(
     {
@@ -68,6 +68,8 @@ def test_search(option: str, retriever: Callable[..., Any]) -> None:
         assert group["rank"].tolist() == list(range(min(len(group), 4)))
         order = sorted(zip(-group["score"], group["doc_id"], strict=True))
         assert [doc for _score, doc in order] == group["doc_id"].tolist()
+    if option == "random":  # looks at no text
+        return
     assert rows.groupby("query_id")["doc_id"].first()[["sort", "file"]].tolist() == ["list.sort", "os.remove"]
     shuffled = DOCUMENTS.take([3, 5, 0, 4, 1, 2])
     again = first_stage.search(QUERIES, shuffled, 4).to_pandas()
@@ -219,3 +221,20 @@ def test_settings_and_files_that_cannot_be(component: Callable[..., Any], tmp_pa
             component(f"retriever/{option}", **changes)
     with pytest.raises(BadInput, match="klingon"):
         component("retriever/bm25", stopwords="klingon").search(QUERIES, DOCUMENTS, 3)
+
+
+def test_random_candidates_are_each_query_s_own_and_none_comes_twice(retriever: Callable[..., Any]) -> None:
+    n, documents = 40, 300
+    queries = pa.table([[f"q{i}" for i in range(n)], ["?"] * n, ["train"] * n], schema=QUERY)
+    corpus = pa.table([[f"d{i}" for i in range(documents)], [""] * documents, ["."] * documents], schema=DOCUMENT)
+    first = retriever("random")
+    found = first.search(queries, corpus, 30).to_pandas()
+    lists = found.groupby("query_id")["doc_id"].agg(list)
+    assert all(len(set(own)) == len(own) == 30 for own in lists)
+    counts = found["doc_id"].value_counts().reindex(corpus["doc_id"].to_pylist(), fill_value=0)
+    assert counts.var() < 2 * counts.mean(), "some documents are drawn far too often"
+    alone = first.search(queries.slice(7, 1), corpus, 30).to_pandas()
+    assert alone["doc_id"].tolist() == lists["q7"]
+    assert set(first.search(queries.slice(0, 1), corpus.slice(0, 5), 30)["doc_id"].to_pylist()) == {
+        f"d{i}" for i in range(5)
+    }

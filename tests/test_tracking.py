@@ -110,7 +110,15 @@ def result(tmp_path: Path) -> Result:
         "stderr": [0.5, 0.5],
         "degree": [1, 1],
     }
-    outcome = {"query_id": ["q1"], "doc_a": ["a"], "doc_b": ["b"], "query_id_b": [None], "repeat": [0], "p": [0.9]}
+    outcome = {
+        "query_id": ["q1"],
+        "doc_a": ["a"],
+        "doc_b": ["b"],
+        "query_id_b": [None],
+        "criterion": [None],
+        "repeat": [0],
+        "p": [0.9],
+    }
     outcome |= {"weight": [1.0]}
     outcome |= {"judge": ["lexical"], "swapped": [False], "status": ["answered"], "tokens": [0], "cost": [0.0]}
     per_query = [(s, "nDCG@10", "test", q, 0.5) for s in SYSTEMS for q in ("q1", "q2")]
@@ -478,7 +486,7 @@ def test_help_is_quick(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 BAD = {
-    "solver=thurston": "Did you mean solver=thurstone? There are: bradley_terry, thurstone",
+    "solver=thurston": "Did you mean solver=thurstone? There are: bradley_terry, fixed_point",
     "graph.degre=4": "Did you mean graph.degree?",
     "sed=1": "Did you mean seed?",
     "judge.members.lexicl.tau=1": "Did you mean judge.members.lexical?",
