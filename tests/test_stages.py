@@ -16,7 +16,8 @@ from zelo.errors import BadInput
 from zelo.graphs.cycles import Cycles
 from zelo.outcomes import Graphs
 from zelo.pools import Pools
-from zelo.records import ANSWERED, CANDIDATE, DOCUMENT, EXAMPLE, QUERY, STATUSES, Outcomes, Questions
+from zelo.records import ANSWERED, CANDIDATE, DOCUMENT, EXAMPLE, OUTCOME, QUERY, STATUSES, Outcomes, Questions
+from zelo.solvers.judge_weighted import JudgeWeighted
 from zelo.solvers.thurstone import Thurstone
 from zelo.stages.calibrate import Calibrate
 from zelo.stages.judge import Judge
@@ -343,3 +344,54 @@ def test_the_widest_questions_of_all_batches_are_kept_with_their_reasons() -> No
     assert said.schema.equals(REASON)
     assert len(said) == len(kept)
     assert said["text"].equals(said["doc_b"]), "it saw the second document first"
+
+
+def test_parts_that_nothing_connects_are_not_rated_as_if_they_were_one(store: Store, data: dict[str, Table]) -> None:
+    """q0 has a path of three documents and a pair apart from it; the pair is left out and the query named."""
+    whole = judged(store, data, First("one")).read("outcomes")
+    pairs = [("q0", "d0", "d1"), ("q0", "d1", "d2"), ("q0", "d3", "d4"), ("q1", "d0", "d1")]
+    rows = whole.slice(0, 4).to_pylist()
+    for row, (query, a, b) in zip(rows, pairs, strict=True):
+        row.update(query_id=query, doc_a=a, doc_b=b, p=0.9)
+    few = store.obtain(
+        "judge",
+        "few",
+        lambda out, _: write_parquet(pa.Table.from_pylist(rows, OUTCOME), OUTCOME, out, "outcomes") or {},
+    )[0]
+    solver = Thurstone(ridge=0.1, tolerance=1e-8, max_steps=50, stderr="laplace", lapse=0.0, held_out=0.0)
+    rate = Rate(inputs={}, solver=solver, quorum=1)
+    table = store.obtain("rate", "few", lambda out, _: rate.run({"outcomes": few}, out))[0]
+    rated = table.read("ratings")
+    assert list(zip(rated["query_id"].to_pylist(), rated["doc_id"].to_pylist(), strict=True)) == [
+        ("q0", "d0"),
+        ("q0", "d1"),
+        ("q0", "d2"),
+        ("q1", "d0"),
+        ("q1", "d1"),
+    ]
+    assert abs(rated["rating"].to_numpy()[:3].sum()) < 1e-9
+    assert table.manifest["fit"]["disconnected"] == ["q0"]
+    assert table.manifest["unrated"] == 2
+
+
+def test_a_solver_that_weighs_judges_gets_every_answer(store: Store, data: dict[str, Table]) -> None:
+    """Three judges, one of them a coin: its answers are told apart from the others'."""
+    one, two, coin = First("one"), First("two"), First("coin", bias=True)
+    outcomes = judged(store, data, Both(one, two, coin))
+    solver = JudgeWeighted(
+        model="thurstone",
+        ridge=0.1,
+        judge_ridge=1.0,
+        tolerance=1e-6,
+        max_steps=50,
+        stderr="laplace",
+        lapse=0.0,
+        held_out=0.0,
+    )
+    rate = Rate(inputs={}, solver=solver, quorum=1)
+    table = store.obtain("rate", "x", lambda out, _: rate.run({"outcomes": outcomes}, out))[0]
+    judges = table.manifest["fit"]["shards"][0]["judges"]
+    assert judges["names"] == ["coin", "one", "two"]
+    assert judges["gain"][0] < 0.1 < 0.9 < min(judges["gain"][1:])
+    assert judges["order"][0] > 0.3 > max(map(abs, judges["order"][1:]))
+    assert table.manifest["pairs"] * 3 == len(outcomes.read("outcomes"))

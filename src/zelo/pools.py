@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from zelo.errors import BadInput
 from zelo.records import starts
 
 
@@ -20,9 +21,11 @@ class Pools:
 
     @staticmethod
     def of(candidates: pa.Table, queries: pa.Table, documents: pa.Table) -> "Pools":
-        """Candidates in their order; a document that a query names twice counts once."""
-        query = pc.index_in(candidates["query_id"], queries["query_id"].combine_chunks()).to_numpy()
-        doc = pc.index_in(candidates["doc_id"], documents["doc_id"].combine_chunks()).to_numpy()
+        """Candidates in their order; a document that a query names twice counts once.
+
+        Raises BadInput naming the first row whose query or document is not of this dataset.
+        """
+        query, doc = (_rows(candidates, name, table) for name, table in (("query_id", queries), ("doc_id", documents)))
         _, first = np.unique(query.astype(np.int64) * len(documents) + doc, return_index=True)
         keep = np.sort(first)
         keep = keep[np.argsort(query[keep], kind="stable")]
@@ -39,3 +42,13 @@ class Pools:
     def only(self, keep: np.ndarray) -> "Pools":
         """Those of some of the queries. keep: [Q] bool."""
         return Pools(self.query_row[keep], self.sizes[keep], self.doc_row[np.repeat(keep, self.sizes)])
+
+
+def _rows(candidates: pa.Table, name: str, known: pa.Table) -> np.ndarray:
+    rows = pc.index_in(candidates[name], known[name].combine_chunks())
+    if rows.null_count:
+        row = int(rows.is_null().to_numpy().argmax())
+        raise BadInput(
+            f"candidates: row {row} names {name} {candidates[name][row].as_py()!r}, which this dataset lacks; retrieve again."
+        )
+    return rows.to_numpy()

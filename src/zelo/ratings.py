@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from zelo import protocols
 from zelo.content_hash import content_seed
+from zelo.errors import BadInput
 from zelo.records import Asks, Questions, Rated
 from zelo.store import Table
 
@@ -17,14 +18,24 @@ QUESTIONS_AT_ONCE = 1 << 17
 
 
 class Ratings:
-    """The rows of a ratings table, grouped by query, documents numbered in their order."""
+    """The rows of a ratings table, grouped by query, documents numbered in their order.
+
+    Raises BadInput for ratings of another dataset.
+    """
 
     def __init__(self, tables: Mapping[str, Table], link: protocols.Link, seed: int) -> None:
         self.table = tables["ratings"]
         self.queries = tables["data"].read("queries")
         self._data = tables["data"]
         rows = self.table.read("ratings", ["query_id", "rating", "stderr"])
-        query = pc.index_in(rows["query_id"], self.queries["query_id"].combine_chunks()).to_numpy()
+        places = pc.index_in(rows["query_id"], self.queries["query_id"].combine_chunks())
+        if places.null_count:
+            row = int(places.is_null().to_numpy().argmax())
+            raise BadInput(
+                f"ratings: row {row} is of query {rows['query_id'][row].as_py()!r}, which this dataset lacks: they belong to"
+                " another dataset. Rate this one's queries."
+            )
+        query = places.to_numpy()
         first = np.concatenate([[True], np.diff(query) != 0])[: len(query)]
         self.query_row = query[first]  # [Q] rows of the query table
         names = self.queries["query_id"].take(self.query_row).to_pylist()

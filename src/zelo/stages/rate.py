@@ -10,6 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from zelo.errors import BadInput
 from zelo.outcomes import Graphs
@@ -27,8 +29,9 @@ class Rate:
     """Writes ratings (RATING) of every candidate that took part in a comparison, and how each query's fit went (QUERY_FIT).
 
     A pair's preference is the mean over the answers, weighted as each counts, and it counts as much as they do on average;
-    fewer than `quorum` judges are no preference, and a document that is left without any is not rated. A solver that weighs
-    judges (`per_judge`) gets every answer instead of their mean.
+    fewer than `quorum` judges are no preference, and a document that is left without any is not rated. Nor is one outside the
+    largest part of its query's graph: no chain of comparisons says how it stands to the others. A solver that weighs judges
+    (`per_judge`) gets every answer instead of their mean.
     """
 
     inputs: dict[str, str]  # outcomes: a judge stage
@@ -51,11 +54,12 @@ class Rate:
     def run(self, tables: dict[str, Table], out: Path) -> dict[str, Any]:
         """Shard by shard. Raises BadInput when no pair has a quorum, and what the solver raises."""
         files = tables["outcomes"].shards("outcomes")
-        with progress("rate", len(files), "shards") as advance:
+        rows = [pq.read_metadata(file).num_rows for file in files]
+        with progress("rate", sum(rows), "answers") as advance:
             for number, file in enumerate(files):
                 if not shard(out, "fits", number).exists():
                     self._shard(pq.read_table(file, columns=COLUMNS), out, number)
-                advance(1)
+                advance(rows[number])
         made = Table("rate", "", out, {})
         fits, said = made.read("fits"), made.read("diagnosis")["json"].to_pylist()
         if not pc.sum(fits["pairs"]).as_py():
@@ -81,8 +85,14 @@ class Rate:
                 sizes=graphs.sizes, edges=graphs.edges[enough], p=p[enough], weight=weight[enough]
             )
         fit = self.solver.fit(comparisons)
+        said = dict(fit.diagnosis)
+        if "judges" in said:
+            said["judges"] = said["judges"] | {
+                "names": sorted(pc.unique(outcomes["judge"].cast(pa.string())).to_pylist())
+            }
         degree = np.bincount(graphs.edges[enough].ravel(), minlength=len(fit.rating))
-        rated = pa.array(degree > 0)  # the others stand where the prior puts them, which nobody has judged
+        # The others stand where the prior puts them: nobody has judged them, or not against the rest of their query.
+        rated = pa.array((degree > 0) & largest_part(graphs.sizes, graphs.edges[enough]))
         ratings = pa.table(
             {
                 "query_id": graphs.query_id.take(np.repeat(np.arange(len(graphs.sizes)), graphs.sizes)),
@@ -101,8 +111,25 @@ class Rate:
             "pairs": np.bincount(query[enough], minlength=len(graphs.sizes)),
             "pairs_below_quorum": np.bincount(query[~enough], minlength=len(graphs.sizes)),
         }
-        write_shard(pa.table({"json": [json.dumps(fit.diagnosis)]}), DIAGNOSIS, out, "diagnosis", number)
+        write_shard(pa.table({"json": [json.dumps(said)]}), DIAGNOSIS, out, "diagnosis", number)
         write_shard(fits_of(graphs.query_id, fit, counts), QUERY_FIT, out, "fits", number)
+
+
+def largest_part(sizes: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """[N] bool: documents in the largest connected part of their query's graph; of equal ones the first counts.
+
+    sizes: [Q] documents per query; edges: [E, 2] global document numbers.
+    """
+    n = int(sizes.sum())
+    graph = coo_array((np.ones(len(edges), np.int8), (edges[:, 0], edges[:, 1])), shape=(n, n))
+    count, label = connected_components(graph, directed=False)
+    size, home, first = np.bincount(label), np.zeros(count, np.int64), np.full(count, n)
+    home[label] = np.repeat(np.arange(len(sizes)), sizes)
+    np.minimum.at(first, label, np.arange(n))
+    order = np.lexsort((first, -size, home))
+    best = np.zeros(count, bool)
+    best[order[np.flatnonzero(np.diff(home[order], prepend=-1))]] = True
+    return best[label]
 
 
 def fits_of(query_id: pa.Array, fit: Fit, counts: Mapping[str, np.ndarray]) -> pa.Table:
@@ -135,7 +162,7 @@ def summary(fits: pa.Table) -> dict[str, Any]:
         "held_out_log_loss": _mean(column("held_out_log_loss"), pairs),
         "dispersion": _mean(column("dispersion"), pairs),
         "disconnected_queries": len(apart),
-        "disconnected": ids(apart),  # their parts are not compared with each other
+        "disconnected": ids(apart),  # the first of them
         "separable_documents": pc.sum(fits["separable"]).as_py(),
         "intransitive_triads": _mean(column("triads"), np.ones(len(fits))),
         "curl": _mean(curl, pairs),

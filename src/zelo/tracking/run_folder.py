@@ -155,6 +155,12 @@ def notes(result: "Result") -> list[str]:
             )
         when = " (when this was made; nothing was sent now)" if result.facts[name]["status"] == "reused" else ""
         lines += [f"{name}: {line}{when}" for line in _judged(figures)]
+        if apart := figures.get("fit", {}).get("disconnected_queries"):
+            named = ", ".join(figures["fit"]["disconnected"]) + " ..." * (apart > 5)
+            lines.append(
+                f"{name}: the comparisons of {apart} queries fall into parts that nothing connects ({named}); only the largest"
+                " part of each is rated"
+            )
         if table.partial and table.kind == "judge":
             lines.append(f"{name}: what failed or was not sent is missing; the next run asks for that only")
         if "first_stage_weight" in figures:
