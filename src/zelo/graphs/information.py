@@ -1,6 +1,7 @@
 """The pairs whose answers are expected to tell most about the ratings."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -12,8 +13,6 @@ from zelo.graphs.rounds import check_rounds, rounds
 from zelo.protocols import Solver
 from zelo.records import Fit
 
-_OPTIMISM = 1.7  # true over expected loss, three hard votes simulated, expected loss 0.004 to 0.012; soft labels 0.9
-
 
 @dataclass(frozen=True, kw_only=True)
 class Information:
@@ -23,6 +22,9 @@ class Information:
     Chouliaras and Chatzopoulos 2025), with p the predicted preference and Var from the posterior of all answers so far.
     n * degree / 2 pairs in all; with `stop_at` a query is done as soon as its expected loss in nDCG@10 is no more than that.
     """
+
+    # true over expected loss in nDCG@10, three hard votes simulated, expected loss 0.004 to 0.012; soft labels 0.9
+    OPTIMISM: ClassVar[float] = 1.7
 
     degree: int  # mean comparisons of a document, the budget: n * degree / 2 pairs
     batch: int  # mean comparisons of a document in a round
@@ -42,7 +44,7 @@ class Information:
             return cycles(sizes, seeds, 2)
         most = self.most(sizes)
         parts = []
-        for group in rounds(sizes, seeds, fit, most, self.stop_at, optimism=_OPTIMISM, covariance=True):
+        for group in rounds(sizes, seeds, fit, most, self.stop_at, optimism=self.OPTIMISM, covariance=True):
             covariance = group.covariance
             assert covariance is not None, "it was asked for"
             i, j = all_pairs(group.n).T

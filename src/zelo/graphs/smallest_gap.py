@@ -1,6 +1,7 @@
 """The pairs that are hardest to tell apart."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -12,8 +13,6 @@ from zelo.graphs.rounds import check_rounds, rounds
 from zelo.protocols import Solver
 from zelo.records import Fit
 
-_OPTIMISM = 1.65  # true over expected loss, three hard votes simulated, expected loss 0.004 to 0.012; soft labels 0.8
-
 
 @dataclass(frozen=True, kw_only=True)
 class SmallestGap:
@@ -21,6 +20,9 @@ class SmallestGap:
 
     n * degree / 2 pairs in all; with `stop_at` a query is done as soon as its expected loss in nDCG@10 is no more than that.
     """
+
+    # true over expected loss in nDCG@10, three hard votes simulated, expected loss 0.004 to 0.012; soft labels 0.8
+    OPTIMISM: ClassVar[float] = 1.65
 
     degree: int  # mean comparisons of a document, the budget: n * degree / 2 pairs
     batch: int  # mean comparisons of a document in a round
@@ -40,7 +42,7 @@ class SmallestGap:
             return cycles(sizes, seeds, 2)
         most = self.most(sizes)
         parts = []
-        for group in rounds(sizes, seeds, fit, most, self.stop_at, optimism=_OPTIMISM, covariance=False):
+        for group in rounds(sizes, seeds, fit, most, self.stop_at, optimism=self.OPTIMISM, covariance=False):
             i, j = all_pairs(group.n).T
             gap = np.abs(group.rating[:, i] - group.rating[:, j])
             wanted = np.minimum(most[group.queries] - group.pairs, max(1, group.n * self.batch // 2))

@@ -1,6 +1,7 @@
 """Ever shorter lists of the best so far, each compared along a few random round trips of its own."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -14,7 +15,6 @@ from zelo.protocols import Solver
 from zelo.records import Fit
 
 _STAGES = 1 << 16  # streams, one for each stage, that the first cycles do not draw from
-_OPTIMISM = 1.25  # true over expected loss, three hard votes simulated, expected loss 0.004 to 0.02; soft labels 0.8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +27,9 @@ class Staged:
     takes less than half the pairs of `cycles`; ratings of the tail are worse than theirs. With `stop_at` a query is done as
     soon as its expected loss in nDCG@10 is no more than that.
     """
+
+    # true over expected loss in nDCG@10, three hard votes simulated, expected loss 0.004 to 0.02; soft labels 0.8
+    OPTIMISM: ClassVar[float] = 1.25
 
     cycles: int
     stages: list[list[int]]
@@ -53,7 +56,9 @@ class Staged:
         if fit is None:
             return cycles(sizes, seeds, 2 * self.cycles)
         parts = []
-        for group in rounds(sizes, seeds, fit, self.most(sizes), self.stop_at, optimism=_OPTIMISM, covariance=False):
+        for group in rounds(
+            sizes, seeds, fit, self.most(sizes), self.stop_at, optimism=self.OPTIMISM, covariance=False
+        ):
             goals = self._goals(np.array([group.n]))[0]
             stage = np.searchsorted(goals, group.pairs, side="right")
             for number in np.unique(stage).tolist():
