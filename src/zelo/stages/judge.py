@@ -23,7 +23,7 @@ from zelo.errors import BadInput
 from zelo.metrics import tally
 from zelo.pools import Pools
 from zelo.progress import Advance, progress
-from zelo.records import DOCUMENT, FINAL, OUTCOME, STATUSES, Comparisons, Fit, Questions, starts
+from zelo.records import DEV, DOCUMENT, FINAL, OUTCOME, STATUSES, TEST, Comparisons, Fit, Questions, starts
 from zelo.store import Table, shard, shard_writer, write_shard
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Judge:
     graph: protocols.Graph
     judge: protocols.Judge | protocols.PaidJudge
     top_k: int  # what the candidates were cut at
-    sample_queries: int | None  # ask about three documents of each of so many queries, drawn by hash; None: about all
+    sample_queries: int | None  # ask about three documents of each of so many dev, then train queries; None: about all
     orders: str  # random: one order per judge and pair; both: each pair is asked twice
     repeats: int  # times that each is asked
     injection: str | None  # orders to the judge, added to each doc_b to see how far they sway it; None: nothing
@@ -227,9 +227,11 @@ class Judge:
         if self.sample_queries is None:
             return CandidatePools(queries, documents, files, None)
         pools = Pools.of(tables["candidates"].read("candidates"), queries, documents)
-        enough = pools.sizes > 2  # three documents show whether preferences are transitive
+        split = queries["split"].take(pa.array(pools.query_row)).to_numpy()
         drawn = id_hashes(queries["query_id"], pools.query_row, self.seed)
-        order = np.lexsort((drawn, ~enough))[: self.sample_queries]
+        # Three documents show whether preferences are transitive, and labels of dev queries may be looked at afterwards.
+        order = np.lexsort((drawn, split != DEV, pools.sizes < 3))
+        order = order[split[order] != TEST][: self.sample_queries]
         return CandidatePools(queries, documents, files, pools.only(np.isin(np.arange(len(drawn)), order)))
 
 
