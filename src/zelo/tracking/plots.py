@@ -1,4 +1,4 @@
-"""Pictures as inline SVG: strips inside table rows, and two figures drawn by matplotlib.
+"""Pictures as inline SVG: strips inside table rows, and figures drawn by matplotlib.
 
 Figures carry no colour of their own: after drawing, sentinel colours become the CSS variables of the page, so that one picture
 serves the light and the dark scheme. Text that comes from data never passes through matplotlib.
@@ -15,7 +15,7 @@ import numpy as np
 
 INK, MUTED, RULE, GAIN, LOSS, ACCENT = "#010203", "#010204", "#010205", "#010206", "#010207", "#010208"
 _VARIABLES = {INK: "ink", MUTED: "muted", RULE: "rule", GAIN: "gain", LOSS: "loss", ACCENT: "accent"}
-_WIDTH = 344.0  # CSS pixels, a third of the page and nearly all of a phone
+WIDTH = 344.0  # CSS pixels, a third of the page and nearly all of a phone
 _MANY_BARS = 400  # beyond this the bars are thinner than a pixel: one outline is drawn, without tooltips
 _MANY_POINTS = 400
 
@@ -58,7 +58,7 @@ def gains(differences: np.ndarray, titles: list[str], limit: float, name: str) -
 
     differences: [Q]; titles: [Q] tooltips, plain text; name: prefix of the ids, unique on the page.
     """
-    figure, (axes,) = _figure(1, height=172, top=8, bottom=8)
+    figure, (axes,) = canvas(1, height=172, top=8, bottom=8)
     x = np.arange(len(differences), dtype=float)
     bars: dict[str, str] = {}
     if len(differences) > _MANY_BARS:
@@ -76,7 +76,7 @@ def gains(differences: np.ndarray, titles: list[str], limit: float, name: str) -
     axes.set_xticks([])
     axes.spines["bottom"].set_visible(False)
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:+.1f}".replace("-", "\N{MINUS SIGN}") if value else "0")
-    return _svg(figure, name, "Difference of each query, sorted", bars)
+    return inline_svg(figure, name, "Difference of each query, sorted", bars)
 
 
 def histogram(counts: list[float], name: str) -> str:
@@ -84,7 +84,7 @@ def histogram(counts: list[float], name: str) -> str:
 
     name: prefix of the ids, unique on the page.
     """
-    figure, (axes,) = _figure(1, height=150, top=8, bottom=24)
+    figure, (axes,) = canvas(1, height=150, top=8, bottom=24)
     total = sum(counts) or 1.0
     width = 2 / len(counts)
     bars: dict[str, str] = {}
@@ -104,7 +104,7 @@ def histogram(counts: list[float], name: str) -> str:
                 "+0", "0"
             )
         )
-    return _svg(figure, name, "Share of scores in each tenth of the range", bars)
+    return inline_svg(figure, name, "Share of scores in each tenth of the range", bars)
 
 
 def curves(points: list[dict[str, Any]], name: str) -> str:
@@ -116,7 +116,7 @@ def curves(points: list[dict[str, Any]], name: str) -> str:
     panels = {key: (step, value) for key, (step, value) in panels.items() if len(step)}
     if not panels:
         return ""
-    figure, all_axes = _figure(len(panels), height=62 + 92 * len(panels), top=22, bottom=36)
+    figure, all_axes = canvas(len(panels), height=62 + 92 * len(panels), top=22, bottom=36)
     for axes, (key, (step, value)) in zip(all_axes, panels.items(), strict=True):
         axes.set_title(
             "training loss" if key == "train_loss" else "dev nDCG@10", loc="left", fontsize=10.5, color=MUTED
@@ -141,7 +141,7 @@ def curves(points: list[dict[str, Any]], name: str) -> str:
         axes.margins(x=0.04, y=0.24 if key == "dev_ndcg" else 0.1)
         axes.tick_params(labelbottom=axes is all_axes[-1])
     all_axes[-1].set_xlabel("step", color=MUTED)
-    return _svg(figure, name, "Training loss and dev nDCG over steps", {})
+    return inline_svg(figure, name, "Training loss and dev nDCG over steps", {})
 
 
 def _series(points: list[dict[str, Any]], key: str) -> tuple[np.ndarray, np.ndarray]:
@@ -153,15 +153,15 @@ def _series(points: list[dict[str, Any]], key: str) -> tuple[np.ndarray, np.ndar
     return table[:, 0], table[:, 1]
 
 
-def _figure(panels: int, height: float, top: float, bottom: float) -> tuple[Any, list[Any]]:
+def canvas(panels: int, height: float, top: float, bottom: float) -> tuple[Any, list[Any]]:
     """A figure with calm axes, one above the other. Lengths in CSS pixels: 72 dots an inch make them the SVG's units."""
     import matplotlib
     from matplotlib.figure import Figure
 
     with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=(_WIDTH / 72, height / 72), dpi=72)
+        figure = Figure(figsize=(WIDTH / 72, height / 72), dpi=72)
         grid = figure.subplots(panels, 1, sharex=True, squeeze=False)
-    figure.subplots_adjust(34 / _WIDTH, bottom / height, 1 - 8 / _WIDTH, 1 - top / height, hspace=0.42)
+    figure.subplots_adjust(34 / WIDTH, bottom / height, 1 - 8 / WIDTH, 1 - top / height, hspace=0.42)
     for axes in grid[:, 0]:
         axes.spines[["top", "right", "left"]].set_visible(False)
         axes.grid(axis="y", color=RULE, linewidth=0.7)
@@ -186,7 +186,7 @@ _STYLE: Any = {
 }
 
 
-def _svg(figure: Any, name: str, label: str, titles: dict[str, str]) -> str:
+def inline_svg(figure: Any, name: str, label: str, titles: dict[str, str]) -> str:
     """The figure as an inline SVG element: no prologue, no style sheet, ids prefixed, colours from the page.
 
     titles: id -> tooltip (plain text, escaped on writing).

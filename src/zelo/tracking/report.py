@@ -14,10 +14,11 @@ import pyarrow.compute as pc
 from markupsafe import Markup
 
 from zelo.records import TEST
-from zelo.tracking import audit_page, judge_costs, plots
+from zelo.tracking import audit_page, judge_costs, plots, ratings_page
 from zelo.tracking.disagreements import Disagreement
 from zelo.tracking.ladders import Ladder, Rung, cut
 from zelo.tracking.plots import Scale
+from zelo.tracking.rating_facts import RatingFacts
 
 MAIN_METRIC = "nDCG@10"
 PROTOCOLS = {"natural": "", "judge": "agreement with the judge, no labels"}  # in words; others as they are
@@ -45,6 +46,7 @@ class ReportData:
     audit: audit.json, of a pipeline that audits instead of training.
     judges: what judge_costs.rows found, one a judge.
     disagreements: None where a single judge answered.
+    ratings: None where nothing was rated.
     """
 
     title: str
@@ -60,6 +62,7 @@ class ReportData:
     audit: dict[str, Any] | None = None
     judges: list[dict[str, Any]] = field(default_factory=list)
     disagreements: list[Disagreement] | None = None
+    ratings: RatingFacts | None = None
 
 
 def render(data: ReportData) -> str:
@@ -84,6 +87,7 @@ def render(data: ReportData) -> str:
         audit=audit_page.view(data.audit) if data.audit else None,
         judges=[judge_costs.view(row) for row in data.judges],
         disagreements=data.disagreements,
+        ratings=ratings_page.view(data.ratings) if data.ratings else None,
         peak_memory=max([stage["peak_memory_mb"] or 0 for stage in data.stages], default=0) or None,
     )
 

@@ -103,7 +103,7 @@ class RunFolder:
         whole_file.replace(folder / "README.md", model_card.write(step, result, figures, folder))
 
     def _report(self, result: "Result", figures: Figures | None) -> str:
-        from zelo.tracking import disagreements, judge_costs, report
+        from zelo.tracking import disagreements, judge_costs, rating_facts, report
 
         tables = {step.kind: result.tables[step.name] for step in result.steps if step.name in result.tables}
         queries, documents = tables["load"].read("queries"), tables["load"].read("documents")
@@ -111,13 +111,21 @@ class RunFolder:
         judged = audited.judged if audited else tables["judge"]
         widest = audited.table.read("disagreements") if audited else None
         per_query = figures.table.read("per_query") if figures else None
+        ladders, ratings = [], None
+        if "rate" in tables:
+            verdicts = figures.verdicts if figures else []
+            shown = report.pick(per_query, verdicts, _rated(queries, tables["rate"]), LADDERS)
+            wanted = list(dict.fromkeys([*shown, *rating_facts.sample(tables["rate"])]))
+            outcomes = _rows_of(tables["judge"], "outcomes", wanted)
+            ladders = _ladders(tables, bool(figures), shown, queries, documents, outcomes)
+            ratings = rating_facts.of_run(result, shown, queries, outcomes)
         return report.render(
             report.ReportData(
                 title=_title(self.folder, figures, result),
                 verdicts=figures.verdicts if figures else [],
                 metrics=json.loads((figures.table.path / "metrics.json").read_text("utf-8")) if figures else [],
                 per_query=per_query,
-                ladders=_ladders(tables, figures, per_query, queries, documents) if "rate" in tables else [],
+                ladders=ladders,
                 curves=_curves(result),
                 stages=[
                     {"name": name, "megabytes": (stage["bytes"] or 0) / 1e6, **stage}
@@ -129,6 +137,7 @@ class RunFolder:
                 audit=audited.told if audited else None,
                 judges=judge_costs.rows(judged),
                 disagreements=disagreements.of_run(judged, widest, queries, documents),
+                ratings=ratings,
             )
         )
 
@@ -227,22 +236,20 @@ def _stage(step: "Step", table: Table, facts: dict[str, Any]) -> dict[str, Any]:
 
 def _ladders(
     tables: dict[str, Table],
-    figures: Figures | None,
-    per_query: pa.Table | None,
+    evaluated: bool,
+    shown: list[str],
     queries: pa.Table,
     documents: pa.Table,
+    outcomes: pa.Table,
 ) -> list["Ladder"]:
-    from zelo.tracking import report
     from zelo.tracking.ladders import ladders
 
-    ratings = tables.get("calibrate", tables["rate"])
-    shown = report.pick(per_query, figures.verdicts if figures else [], _rated(queries, ratings), LADDERS)
     return ladders(
         queries,
         documents,
-        _rows_of(ratings, "ratings", shown),
-        _rows_of(tables["judge"], "outcomes", shown),
-        tables["labels"].read("qrels") if figures else None,  # labels are opened after evaluation only
+        _rows_of(tables.get("calibrate", tables["rate"]), "ratings", shown),
+        outcomes,
+        tables["labels"].read("qrels") if evaluated else None,  # labels are opened after evaluation only
         shown,
     )
 
