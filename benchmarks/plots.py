@@ -22,6 +22,7 @@ from zelo.solvers.thurstone import Thurstone
 
 matplotlib.use("Agg")
 
+TOP = Path(__file__).parents[1]
 COLOURS, MARKERS = ("#0072B2", "#D55E00"), "oD"  # of Okabe and Ito (2008)
 SPREAD = 0.6  # sd of the true ratings, in units of the Thurstone link
 PRIOR = 1 / SPREAD**2
@@ -37,7 +38,7 @@ CASES = {  # what is simulated, and what the solver is told
 
 
 def solver(**changes: float | str) -> Thurstone:
-    fields = yaml.safe_load((Path(__file__).parents[1] / "conf/solver/thurstone.yaml").read_text())
+    fields = yaml.safe_load((TOP / "conf/solver/thurstone.yaml").read_text())
     fields.pop("_target_")
     return replace(Thurstone(**fields), **changes)
 
@@ -62,14 +63,12 @@ def recovered(path: Path) -> None:
         truth, case = simulated(1, 100, 8, votes=votes)
         fit = solver(ridge=ridge).fit(case)
         held = np.abs(fit.rating - truth) < WITHIN * fit.stderr
-        labels = ("90 % interval holds it", "does not")
-        for some, colour, marker, label in zip((held, ~held), COLOURS, MARKERS, labels, strict=True):
+        for some, colour, marker, side in zip((held, ~held), COLOURS, MARKERS, ("inside", "outside"), strict=True):
             x, y, width = truth[some], fit.rating[some], WITHIN * fit.stderr[some]
-            axis.errorbar(x, y, width, fmt=marker, ms=4, color=colour, elinewidth=0.8, label=f"{label}: {some.sum()}")
+            axis.errorbar(x, y, width, fmt=marker, ms=4, color=colour, elinewidth=0.8, label=f"{some.sum()} {side}")
         axis.axline((0, 0), slope=1, color="black", linewidth=1)
-        error = np.std(fit.rating - truth)
-        axis.set(title=f"{title}: RMSE {error:.2f}", xlabel="true rating")
-        axis.legend(frameon=False, loc="upper left", fontsize=9)
+        axis.set(title=f"{title}: RMSE {(error := np.std(fit.rating - truth)):.2f}", xlabel="true rating")
+        axis.legend(frameon=False, loc="upper left", title="truth and 90 % interval")
         print(f"one query, 400 pairs, {title}: RMSE {error:.3f}, mean standard error {fit.stderr.mean():.3f}")
     axes[0].set_ylabel("rating")
     figure.savefig(path, dpi=110)
@@ -86,7 +85,9 @@ def uncertainty(path: Path) -> None:
         extreme = held[(rank < 3) | (rank >= 27)].mean()
         left.plot(held.mean(), -place, MARKERS[0], color=COLOURS[0], label=None if place else "all documents")
         left.plot(extreme, -place, MARKERS[1], color=COLOURS[1], label=None if place else "extreme tenths")
-        print(f"90 % intervals hold, {name}: {held.mean():.1%}, extreme tenths {extreme:.1%}")
+        print(
+            f"{name}: 90 % hold {held.mean():.1%}, extreme {extreme:.1%}; dispersion {fit.diagnosis['dispersion']:.4f}"
+        )
     left.set(title="true ratings inside 90 % intervals", xlim=(0.5, 1))
     left.set_yticks(-np.arange(len(CASES)), list(CASES))
     left.xaxis.set_major_formatter(PercentFormatter(1))
@@ -106,8 +107,7 @@ def near(axis: Axes) -> None:
             axis.plot([x, x], [off.min(), off.max()], color=colour, linewidth=1)
             axis.plot([x, x], np.quantile(off, [0.05, 0.95]), color=colour, linewidth=4, solid_capstyle="butt")
             axis.plot(x, off.mean(), MARKERS[shift], color=colour, mec="white", label=None if place else name)
-            reach = f"{off.min():.1%} to {off.max():.1%}"
-            print(f"two_walk, {name}, {cycles} cycles: mean {off.mean():.1%} sd {off.std():.1%} range {reach}")
+            print(f"two_walk, {name}, {cycles} cycles: mean {off.mean():.1%} sd {off.std():.1%} least {off.min():.1%}")
     axis.axhline(0, color="black", linewidth=1)
     axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axis.set_xticks(range(4), ["2", "3", "4", "8"])
@@ -127,8 +127,7 @@ def one_scale(path: Path) -> None:
     for axis, title, rating in zip(axes, titles, ratings, strict=True):
         axis.plot(sim.truth[few], rating[few], ".", ms=3, color="gray")
         for query, colour, marker, label in zip(ends, COLOURS, MARKERS, labels, strict=True):
-            own = sim.query == query
-            axis.plot(sim.truth[own], rating[own], marker, ms=3, color=colour, label=label)
+            axis.plot(sim.truth[own := sim.query == query], rating[own], marker, ms=3, color=colour, label=label)
         together = np.corrcoef(sim.truth, rating)[0, 1]
         axis.axline((0, 0), slope=calibration.UNIT, color="black", linewidth=1)
         axis.set(title=f"{title}\ncorrelation {together:.2f}", xlabel="true relevance (logits)")
@@ -140,7 +139,7 @@ def one_scale(path: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "docs", help="folder for the pictures")
+    parser.add_argument("--out", type=Path, default=TOP / "docs", help="folder for the pictures")
     out = parser.parse_args().out
     recovered(out / "ratings.png")
     uncertainty(out / "uncertainty.png")
