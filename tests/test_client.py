@@ -20,7 +20,7 @@ KEY = "sk-marker-0123456789-abcdefghij-KLMNOP"
 VARIABLE = "ZELO_TEST_API_KEY"
 SCHEMA = {"type": "object", "properties": {"score": {"type": "number"}}, "required": ["score"]}
 WORST = (len("You judge.") + len("A or B?") + 64, 50)  # tokens in and out of REQUEST, without a schema
-REQUEST = Request(b"0" * 16, "You judge.", "A or B?", None, logprobs=False, repeat=0, rows=(0,), tokens_out=WORST[1])
+REQUEST = Request(b"0" * 16, "You judge.", "A or B?", None, False, repeat=0, rows=(0,), tokens_out=WORST[1], form="")
 
 # kind -> (status of the reply, its class), for what is final; the class of a fault, for what is tried again; its stop else.
 FINAL = {

@@ -194,11 +194,11 @@ def test_an_answer_of_a_call_taken_for_lost_is_kept_at_its_price(ledger: Ledger)
 
 def test_what_entries_measure(ledger: Ledger) -> None:
     assert not ledger.knows("provider", "model")
-    assert ledger.measured("provider", "model") is None
+    assert ledger.measured("provider", "model", None) is None
     size, tokens = np.array([100, 220, 405, 90]), np.array([27, 50, 111, 20])
     entries = [replace(entry(n), prompt_bytes=int(size[n]), tokens_in=int(tokens[n])) for n in range(4)]
     assert ledger.add([*entries, replace(entry(4), prompt_bytes=0, tokens_out=20)]) == 5
-    measured = ledger.measured("provider", "model")
+    measured = ledger.measured("provider", "model", None)
     assert ledger.knows("provider", "model")
     assert measured is not None
     assert (measured.entries, measured.tokens_out, measured.seconds) == (5, 12.0, 2.5)
@@ -469,7 +469,7 @@ DAMAGE = {
     "text": (scribble, "no whole SQLite file"),
     "pages": (overwrite_pages, "no whole SQLite file"),
     "foreign": (foreign, "another program"),
-    "later": (later, "version 2, and this zelo knows 1"),
+    "later": (later, f"version {database.VERSION + 1}, and this zelo knows {database.VERSION}"),
     "half": (lose_main_file, "half of a ledger"),
 }
 

@@ -20,8 +20,11 @@ import pyarrow as pa
 import pytest
 
 from zelo.records import ANSWERED, DOCUMENT, OUTCOME, QREL, QUERY, RATING
-from zelo.tracking import plots
+from zelo.tracking import plots, rating_facts
+from zelo.tracking.budgets import Budget
 from zelo.tracking.ladders import BOUTS, RUNGS, ladders
+from zelo.tracking.offsets import PAIRS, Offsets
+from zelo.tracking.rating_facts import RatingFacts
 from zelo.tracking.report import ReportData, pick, render
 
 QUERIES = [
@@ -189,6 +192,24 @@ def stage_rows() -> list[dict[str, Any]]:
     ]
 
 
+def facts_of(made: dict[str, pa.Table], texts: dict[str, str]) -> RatingFacts:
+    """What a run with an adaptive graph and offsets tells about the ratings in `tables`."""
+    random = np.random.default_rng(2)
+    spent = Budget(np.arange(100, 300, 20), 0.1 / np.arange(1, 11) ** 2, 0.002, 290)
+    answer, ratings, outcomes = random.random(500), made["ratings"], made["outcomes"]
+    fit = {"queries": 64, "steps": 5, "gradient": 1e-7, "log_loss": 0.6, "held_out_log_loss": 0.61, "dispersion": 0.1}
+    fit |= {"disconnected_queries": 2, "disconnected": list(texts)[:2], "separable_documents": 9, "curl": 0.03}
+    return RatingFacts(
+        matrices=rating_facts.matrices(list(texts), texts, ratings, outcomes, dict.fromkeys(texts, spent)),
+        graphs=rating_facts.graphs(outcomes),
+        fit=fit | {"intransitive_triads": None},
+        shape=(100.0, 290.0),
+        limits={"tolerance": 1e-6, "max_steps": 50},
+        curl=[(query, text, 0.05) for query, text in texts.items()],
+        offsets=Offsets(random.normal(size=64), np.full(64, 0.1), PAIRS, answer**2, answer, answer),
+    )
+
+
 def report(
     queries: list[str] | None = None, documents: dict[str, tuple[str, str]] | None = None, n: int = 64
 ) -> ReportData:
@@ -208,17 +229,19 @@ def report(
     )
     verdicts = [verdict(system, base, values) for system, bases in AGAINST.items() for base in bases]
     chosen = pick(per_query, verdicts, ids, 6)
+    made = tables({query: texts[query] for query in chosen}, documents or library())
     return ReportData(
         title="zelo on pydocs",
         verdicts=verdicts,
         metrics=metric_rows(values),
         per_query=per_query,
-        ladders=ladders(**tables({query: texts[query] for query in chosen}, documents or library()), pick=chosen),
+        ladders=ladders(**made, pick=chosen),
         curves={"embedding": curve(600), "reranker": curve(300)},
         stages=stage_rows(),
         config="dataset:\n  _target_: zelo.datasets.pydocs.Pydocs\nseed: 7\n" * 20,
         notes=["3 judged documents are not in this installation and were dropped.", "dev is as the judges see it."],
         query_texts=texts,
+        ratings=facts_of(made, {query: texts[query] for query in chosen}),
     )
 
 
@@ -266,8 +289,18 @@ def hostile() -> ReportData:
     evil, student = HOSTILE[1], "zelo-<b onclick='x()'>"
     assert data.per_query is not None
     systems = pa.array([student if name == "zelo" else name for name in data.per_query["system"].to_pylist()])
+    assert data.ratings is not None
+    ratings = replace(
+        data.ratings,
+        matrices=[
+            replace(one, query_id=evil, query=text) for one, text in zip(data.ratings.matrices, HOSTILE, strict=False)
+        ],
+        fit={**data.ratings.fit, "disconnected": HOSTILE[:5]},
+        curl=[(text, text, 0.05) for text in HOSTILE],
+    )
     return replace(
         data,
+        ratings=ratings,
         per_query=data.per_query.set_column(0, "system", systems),
         title=HOSTILE[2],
         verdicts=[

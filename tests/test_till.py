@@ -33,11 +33,12 @@ class Judge:
 
     endpoint: Endpoint
     name: str = "chat"
+    form: str = "short"
 
     def requests(self, questions: Questions) -> Iterator[Request]:
         for row, (a, b) in enumerate(zip(questions.texts_a(), questions.texts_b(), strict=True)):
             key = key_of(self.endpoint, "judge", int(questions.repeat[row]), a, b)
-            yield Request(key, "", f"{a}\n{b}", None, False, int(questions.repeat[row]), (row,), TOKENS_OUT)
+            yield Request(key, "", f"{a}\n{b}", None, False, int(questions.repeat[row]), (row,), TOKENS_OUT, self.form)
 
     def read(self, request: Request, reply: Reply) -> Reading:
         if reply.status != ANSWERED:
@@ -101,7 +102,7 @@ def test_what_is_in_the_ledger_is_never_asked_again(
         new_command(monkeypatch)
         again, figures = ask(till(), judge, questions(40))
         assert (figures["from_ledger"], figures["calls"], len(server.seen)) == (30, 10, 40)
-        assert "30 of 40 from the ledger, 10 calls to make" in capsys.readouterr().err
+        assert "30 of 40 pairs from the ledger, 10 calls to make" in capsys.readouterr().err
         free, figures = ask(till(usd=None), judge, questions(40))  # nothing is left to pay for
         assert (free.p == again.p).all()
         assert (figures["from_ledger"], figures["calls"], figures["usd"], len(server.seen)) == (40, 0, 0, 40)
@@ -183,7 +184,7 @@ def test_timeouts_stay_spent_and_refused_calls_do_not(home: Path) -> None:
         assert (figures["calls"], figures["retries"]) == (4, 3)
         with Ledger(home / FILE) as ledger:
             spent = ledger.spent(LIFETIME)
-        worst = Request(b"", "", "d0..........\nd1..........", None, False, 0, (0,), TOKENS_OUT)
+        worst = Request(b"", "", "d0..........\nd1..........", None, False, 0, (0,), TOKENS_OUT, "")
         assert spent.calls == 4
         assert spent.open_calls == 0
         answers = 3 * (120 * 10 + 30 * 100) / 1e6

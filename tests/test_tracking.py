@@ -22,7 +22,8 @@ from omegaconf import OmegaConf
 from zelo import main, pipeline
 from zelo.errors import BadInput
 from zelo.pipeline import Result, Step
-from zelo.records import METRIC, OUTCOME, QREL, RATING, SCORED
+from zelo.records import METRIC, OUTCOME, QREL, QUERY_FIT, RATING, SCORED
+from zelo.stages import rate
 from zelo.store import Table
 from zelo.tracking import model_card, redact, terminal
 from zelo.tracking.figures import Figures
@@ -121,6 +122,7 @@ def result(tmp_path: Path) -> Result:
     }
     outcome |= {"weight": [1.0]}
     outcome |= {"judge": ["lexical"], "swapped": [False], "status": ["answered"], "tokens": [0], "cost": [0.0]}
+    fits = plain(QUERY_FIT, **{name: [1] for name in QUERY_FIT.names} | {"query_id": ["q1"], "documents": [2]})
     per_query = [(s, "nDCG@10", "test", q, 0.5) for s in SYSTEMS for q in ("q1", "q2")]
     names = ("system", "metric", "split", "query_id", "value")
     curve = [
@@ -160,7 +162,13 @@ def result(tmp_path: Path) -> Result:
             queries_with_all_pairs=1,
         ),
         "rate": table(
-            store, "rate", {"ratings.parquet": plain(RATING, **ratings, offset=[0.0, 0.0], scale=[1.0, 1.0])}
+            store,
+            "rate",
+            {
+                "ratings.parquet": plain(RATING, **ratings, offset=[0.0, 0.0], scale=[1.0, 1.0]),
+                "fits.parquet": fits,
+            },
+            fit=rate.summary(fits),
         ),
         "train_embedding": table(
             store,

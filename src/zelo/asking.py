@@ -55,6 +55,8 @@ class Panel:
             name: Asking.of(name, questions, swapped[name], None if getattr(member, "asked_whole", False) else earlier)
             for name, member in self.members.items()
         }
+        for name in self.paid:
+            session.kept(name, len(questions) - len(askings[name].shown))
         bought = session.ask({name: (member, askings[name].shown) for name, member in self.paid.items()})
         answers = {}
         for name, member in self.members.items():

@@ -35,6 +35,7 @@ SETTINGS = {  # read without a stage's help
     "logger": Any,
     "hardware": Any,
 }
+BUDGET = ("usd", "tokens", "calls", "lifetime_usd")
 SURROUNDINGS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.ENAMETOOLONG)
 
 
@@ -72,9 +73,11 @@ def job(config: DictConfig, folder: Path) -> float | None:
     store = Store.default()
     pipeline.build(OmegaConf.to_container(config.hardware, resolve=True), "hardware").apply()
     if config.plan:
-        terminal.print_plan(steps, store)
-        for name, plans in pipeline.priced(steps, store):
+        missing = terminal.print_plan(steps, store)
+        priced = dict(pipeline.priced(steps, store))
+        for name, plans in priced.items():
             terminal.print_prices(name, plans)
+        terminal.print_plan_end(steps, store, missing, list(priced.values()))
         return None
     described = redact.tree(pipeline.described(config))
     run = run_folder.RunFolder(folder, OmegaConf.to_yaml(described), config.seed)
@@ -106,6 +109,10 @@ def _check_settings(config: DictConfig) -> None:
     for setting, hint in SETTINGS.items():
         for where, fault in annotations.faults(config[setting], hint, setting):
             raise BadInput(f"{where}{fault}")
+    caps = config.budget if isinstance(config.budget, DictConfig) else {str(config.budget): None}
+    for key in caps:
+        if key not in BUDGET:
+            raise BadInput(f"budget.{key}: there is no such cap; write budget.{' or budget.'.join(BUDGET)}.")
     if not 0 <= config.seed < 2**32:
         raise BadInput(f"seed={config.seed}: a whole number from 0 to {2**32 - 1}.")
 

@@ -8,7 +8,7 @@ from itertools import chain
 from zelo.metrics.judging import CHANCE_OF_A_CIRCLE
 from zelo.metrics.measure import Measure
 from zelo.metrics.tally import Tally
-from zelo.records import ANSWERED
+from zelo.records import ANSWERED, FAILED, TRUNCATED, UNSENT
 
 KEEP, CARE, STOP, UNKNOWN = "keep", "keep, with care", "do not spend on it", "cannot say"
 LEAVE = "leave it out"  # STOP, of a judge that costs nothing
@@ -19,6 +19,8 @@ ENOUGH = 15
 """Pairs, or triads, below which a figure is shown but moves no advice: a share of 15 has an interval of some +-25 points."""
 MIN_ANSWERED = 0.8
 """The run would stop below it: max_failure_rate is 0.2 unless told otherwise."""
+MANY_CUT = 0.05
+"""Share of answers cut by max_tokens that is worth a word: each was paid for in full."""
 MANY_FLIPS, TOO_MANY_FLIPS = 0.15, 1 / 3
 """Verdicts in two orders correlate by 1 - 2 * flips: 0.7, asked of tests since Nunnally (1978), and 1/3, mostly noise."""
 MIN_SAME_AGAIN = 1 - MANY_FLIPS
@@ -40,6 +42,8 @@ RELIABLE, TENTATIVE = 0.8, 0.667
 
 KNOWN = {"labels": "the labels", "human": "people"}
 
+BOTH_ORDERS = "stages.judge.orders=both"
+
 Finding = tuple[str, str]
 """STOP or CARE, and what was found."""
 
@@ -58,12 +62,20 @@ class Advice:
 
 
 def on_judge(
-    name: str, tally: Tally, faults: Mapping[str, int], measures: Mapping[str, Measure], scores: tuple[int, float]
+    name: str,
+    tally: Tally,
+    faults: Mapping[str, int],
+    measures: Mapping[str, Measure],
+    scores: tuple[int, float],
+    temperature: float | None,
 ) -> Advice:
-    """scores: how many values its scores have, and the share of them in the fullest tenth of the range."""
+    """scores: how many values its scores have, and the share of them in the fullest tenth of the range.
+
+    temperature: None where the judge has none that could be lowered.
+    """
     if not tally.asked:
         return Advice(name, UNKNOWN, "It was not asked.")
-    checks = (_unanswered(tally, faults), _order(measures), _repeats(measures), _circles(measures))
+    checks = (_unanswered(tally, faults), _order(measures), _repeats(measures, temperature), _circles(measures))
     findings = [*chain(*checks), *_known(measures), *_sway(measures), *_length(measures), *_spread(*scores)]
     stops, cares = ([text for verdict, text in findings if verdict == kind] for kind in (STOP, CARE))
     facts = _facts(measures)
@@ -81,7 +93,7 @@ def on_judge(
 def on_all(
     measures: Mapping[str, Measure], single: Mapping[str, Measure], advice: list[Advice], cheapest: str
 ) -> Advice:
-    """measures: of the judges' mean and of their agreement; single: each judge's `labels`; cheapest: the one to take alone."""
+    """measures: of the judges' mean and of their agreement; single: each judge's `labels`; cheapest: of those to be trusted."""
     about = "together"
     left_out = [one.about for one in advice if one.verdict in AGAINST]
     without = [f"Leave out {_listed(left_out)}."] if left_out else []
@@ -94,11 +106,18 @@ def on_all(
         return Advice(
             about, UNKNOWN, "There is one judge: what it gets wrong, nobody contradicts. A second would show it."
         )
+    trusted = [one.about for one in advice if one.verdict in (KEEP, CARE)]
+    if not trusted:
+        text = "Too little was measured of any judge to say whether one, or several, should be kept."
+        return Advice(about, UNKNOWN, " ".join([text, *without]))
     if len(left_out) == len(advice) - 1:
         return Advice(about, ONE_IS_ENOUGH, f"Only {cheapest} deserves trust: the others would add noise to it.")
     alpha = measures["alpha_interval"]
     if alpha.value is None:
         return Advice(about, UNKNOWN, " ".join([f"Agreement was not measured: {alpha.missing}.", *without]))
+    if alpha.count < ENOUGH:
+        few = f"Fewer than {ENOUGH} pairs were answered by two judges: too few to say whether they agree."
+        return Advice(about, UNKNOWN, " ".join([few, *without]))
     said = f"alpha {alpha.value:.2f}{_bracket(alpha, 1, 2)}"
     low = alpha.value if alpha.low is None else alpha.low
     if low <= 0:
@@ -114,29 +133,54 @@ def on_all(
 
 
 def _unanswered(tally: Tally, faults: Mapping[str, int]) -> Iterator[Finding]:
+    """How its questions ended, before what went wrong on the way: faults count attempts, also those that a later one mended."""
+    if not tally.asked:
+        return
+    cut = tally.status[TRUNCATED] / tally.asked
+    more = "raise its max_tokens"
     if tally.answered is not None and tally.answered < MIN_ANSWERED:
-        reasons = faults or {status: count for status, count in tally.status.items() if count and status != ANSWERED}
-        worst = max(sorted(reasons), key=lambda name: reasons[name], default="")
-        named = f" (mostly {worst})" if worst else ""
-        yield STOP, f"Only {percent(tally.answered)} of what it was asked was answered{named}: a run would stop."
+        ended = {name: count for name, count in tally.status.items() if count and name not in (ANSWERED, UNSENT)}
+        worst = max(sorted(ended), key=lambda name: ended[name])
+        class_of = max(sorted(faults), key=lambda name: faults[name], default="")
+        named = f"mostly {worst}" + f": {class_of}" * bool(worst == FAILED and class_of)
+        said = f"Only {percent(tally.answered)} of what it was asked was answered ({named}): a run would stop."
+        yield STOP, said + f" Answers were cut off: {more}." * (cut > MANY_CUT)
+    elif cut > MANY_CUT:
+        yield CARE, f"{percent(cut)} of its answers were cut off before they came to a result, and paid for: {more}."
 
 
 def _order(measures: Mapping[str, Measure]) -> Iterator[Finding]:
+    """A lean of any size cancels in both orders: what is known then decides whether anything is left."""
     flips, bias = measures["flips"], measures["position_bias"]
+    stop = False
     if flips.value is not None and flips.count >= ENOUGH and flips.value > MANY_FLIPS:
-        stop = flips.value > TOO_MANY_FLIPS
+        good = _better_than_a_coin(measures) if flips.value > TOO_MANY_FLIPS else []
+        stop = flips.value > TOO_MANY_FLIPS and not good
         coin = "; a coin's does in 50 %" if stop else ""
         said = f"Its verdict turns with the order of the two documents in {percent(flips.value)} of pairs{coin}."
-        yield STOP if stop else CARE, said
+        averaged = f" Averaged over both orders it sides with {_listed(good)}." if good else ""
+        yield STOP if stop else CARE, said + averaged
     if bias.value is not None and abs(bias.value) > LEAN and _beyond(bias, 0):
         side = "first" if bias.value > 0 else "second"
-        yield CARE, f"It leans to whatever is shown {side}, by {100 * abs(bias.value):.0f} points."
+        remedy = f"asked in both orders ({BOTH_ORDERS}, at twice the cost) this cancels"
+        remedy += ", but that anything is left is not shown here" * stop
+        yield CARE, f"It leans to whatever is shown {side}, by {100 * abs(bias.value):.0f} points: {remedy}."
 
 
-def _repeats(measures: Mapping[str, Measure]) -> Iterator[Finding]:
+def _better_than_a_coin(measures: Mapping[str, Measure]) -> list[str]:
+    """Whom it is shown to side with, once its preferences are averaged over orders and repeats."""
+    return [
+        f"{words} in {percent(one.value)}"
+        for key, words in KNOWN.items()
+        if (one := measures[key]).value is not None and one.count >= ENOUGH and one.low is not None and one.low > 0.5
+    ]
+
+
+def _repeats(measures: Mapping[str, Measure], temperature: float | None) -> Iterator[Finding]:
     again = measures["same_again"]
     if again.value is not None and again.count >= ENOUGH and again.value < MIN_SAME_AGAIN:
-        yield CARE, "It often changes its mind when asked again: lower its temperature, or ask it more than once."
+        lower = "lower its temperature, or " if temperature else ""
+        yield CARE, f"It often changes its mind when asked again: {lower}ask it more than once (stages.judge.repeats)."
 
 
 def _circles(measures: Mapping[str, Measure]) -> Iterator[Finding]:

@@ -15,13 +15,14 @@ from yarl import URL
 from zelo.calls import wire
 from zelo.calls.pace import Pace
 from zelo.calls.request import Endpoint, Reply, Request
-from zelo.calls.wire import Fault
+from zelo.calls.wire import REFUSED_CONNECTION, Fault
 from zelo.errors import BadInput
 
 LARGEST = 4 << 20  # bytes of an answer; a judge's is a few thousand
 CONNECT = 10.0  # seconds; a connection that takes longer was never made, so nothing was billed
 KEEP_ALIVE = 4.0  # seconds; uvicorn closes after 5, and a call that meets the closing would count as perhaps billed
 BACKOFF, LONGEST_BACKOFF = 0.5, 30.0  # seconds
+FEWER = 2  # retries where nothing listens on this machine
 LONGEST_ASKED = 120.0  # seconds of retry-after that are honoured; who asks for more is not asked again in this run
 PATIENCE = 300.0  # seconds that one request may be waited for between its attempts
 
@@ -96,7 +97,9 @@ class Client:
 
         `tries`: attempts before this one (0 at the first fault); `waited`: seconds paused between them.
         """
-        if fault.stop is not None or tries >= self.endpoint.retries:
+        # Nobody comes to listen on this machine while we wait: a server that is starting gets a second or two.
+        fewer = fault.kind == REFUSED_CONNECTION and self.endpoint.local
+        if fault.stop is not None or tries >= (min(self.endpoint.retries, FEWER) if fewer else self.endpoint.retries):
             return None
         pause = random.uniform(0, min(LONGEST_BACKOFF, BACKOFF * 2.0 ** min(tries, 16)))
         if fault.retry_after is not None:
@@ -171,7 +174,7 @@ def _broken(endpoint: Endpoint, error: Exception) -> Fault:
         case aiohttp.ClientSSLError():
             return Fault("no_tls", f"{where} does not speak TLS as it should; nothing was sent", billed=False)
         case aiohttp.ClientConnectorError():
-            return Fault("refused_connection", f"{where} lets nobody connect", billed=False)
+            return Fault(REFUSED_CONNECTION, f"{where} lets nobody connect", billed=False)
         case aiohttp.ConnectionTimeoutError():
             return Fault("connect_timeout", f"{where} did not let connect in time", billed=False)
         case TimeoutError():

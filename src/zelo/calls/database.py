@@ -14,14 +14,20 @@ from typing import Any, NoReturn
 from zelo.errors import BadInput, LimitReached
 from zelo.store import LEAST
 
-VERSION = 1
+VERSION = 2
 MARK = int.from_bytes(b"zelo", "big")  # application_id in the file's head
+SUMS = "entries, tokens_out, seconds, n, bytes, tokens, bytes_bytes, bytes_tokens, tokens_tokens"
+# Sums over the entries of a model and form; the last six only over those that say both tokens_in and prompt_bytes.
+MEASURE = """CREATE TABLE measure (
+    provider TEXT NOT NULL, model TEXT NOT NULL, form TEXT NOT NULL, entries INTEGER NOT NULL, tokens_out REAL NOT NULL,
+    seconds REAL NOT NULL, n INTEGER NOT NULL, bytes REAL NOT NULL, tokens REAL NOT NULL, bytes_bytes REAL NOT NULL,
+    bytes_tokens REAL NOT NULL, tokens_tokens REAL NOT NULL, PRIMARY KEY (provider, model, form))"""
 TABLES = (
     """CREATE TABLE entry (
         id INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE CHECK (length(key) = 16), provider TEXT NOT NULL,
         model TEXT NOT NULL, kind TEXT NOT NULL, repeat INTEGER NOT NULL, status TEXT NOT NULL, answer TEXT NOT NULL,
         tokens_in INTEGER NOT NULL, tokens_out INTEGER NOT NULL, usd REAL NOT NULL, made REAL NOT NULL,
-        seconds REAL NOT NULL, prompt_bytes INTEGER NOT NULL)""",
+        seconds REAL NOT NULL, prompt_bytes INTEGER NOT NULL, form TEXT NOT NULL DEFAULT '')""",
     # AUTOINCREMENT: the number of a closed call is never given again. named: somebody was told that it is lost.
     """CREATE TABLE call (
         id INTEGER PRIMARY KEY AUTOINCREMENT, key BLOB NOT NULL CHECK (length(key) = 16), provider TEXT NOT NULL,
@@ -39,12 +45,17 @@ TABLES = (
         open_tokens INTEGER NOT NULL DEFAULT 0 CHECK (open_tokens >= 0),
         open_picodollars INTEGER NOT NULL DEFAULT 0 CHECK (open_picodollars >= 0))""",
     "INSERT INTO total (scope) VALUES ('lifetime')",
-    # Sums over the entries of a model; the last six only over those that say both tokens_in and prompt_bytes.
-    """CREATE TABLE measure (
-        provider TEXT NOT NULL, model TEXT NOT NULL, entries INTEGER NOT NULL, tokens_out REAL NOT NULL,
-        seconds REAL NOT NULL, n INTEGER NOT NULL, bytes REAL NOT NULL, tokens REAL NOT NULL, bytes_bytes REAL NOT NULL,
-        bytes_tokens REAL NOT NULL, tokens_tokens REAL NOT NULL, PRIMARY KEY (provider, model))""",
+    MEASURE,
     f"PRAGMA application_id = {MARK}",
+    f"PRAGMA user_version = {VERSION}",
+)
+# From version 1, which measured all requests to a model as one form; that of its entries is not known.
+UPGRADE = (
+    "ALTER TABLE entry ADD COLUMN form TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE measure RENAME TO measure_1",
+    MEASURE,
+    f"INSERT INTO measure (provider, model, form, {SUMS}) SELECT provider, model, '', {SUMS} FROM measure_1",
+    "DROP TABLE measure_1",
     f"PRAGMA user_version = {VERSION}",
 )
 
@@ -133,9 +144,17 @@ class Database:
                 if not self._is_ledger():  # another process may have been faster
                     for statement in TABLES:
                         self.run(statement)
+        if self._version() < VERSION:
+            with self.transaction():
+                if self._version() < VERSION:
+                    for statement in UPGRADE:
+                        self.run(statement)
         self.run("PRAGMA journal_mode = WAL")
         self.run("PRAGMA synchronous = FULL")
         self.run("PRAGMA fullfsync = ON")  # macOS: a plain fsync stops at the drive's cache
+
+    def _version(self) -> int:
+        return self.rows("PRAGMA user_version")[0][0]
 
     def _is_ledger(self) -> bool:
         """False for a new file. Raises BadInput for what is not ours or is later than this version."""
@@ -146,7 +165,7 @@ class Database:
                 f"{self.path} is a database of another program, not a ledger. Nothing was changed. Move it away, or set"
                 " ZELO_HOME to another folder."
             )
-        version = self.rows("PRAGMA user_version")[0][0]
+        version = self._version()
         if version > VERSION:
             raise BadInput(
                 f"The ledger {self.path} has version {version}, and this zelo knows {VERSION} at most. Nothing was changed."

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from zelo.calls.request import Reading, Request
+from zelo.calls.wire import REFUSED_CONNECTION
 from zelo.protocols import PaidJudge
-from zelo.records import ANSWERED, STATUSES, UNSENT, Outcomes, Questions
+from zelo.records import ANSWERED, FAILED, STATUSES, TRUNCATED, UNSENT, Outcomes, Questions
 
 WINDOW = 200  # outcomes over which failures are counted
 
@@ -60,22 +61,37 @@ class Figures:
     """What one judge's questions came to, for the manifest and the report."""
 
     price: str  # free, known or unknown
-    from_ledger: int = 0  # requests
+    from_ledger: int = 0  # pairs whose answer was there before this run, those of an earlier partial table included
     calls: int = 0  # attempts that reached the endpoint, or may have
     retries: int = 0
     usd: float = 0.0  # spent by this run, reservations that stay spent included
     tokens: int = 0
     faults: Counter[str] = field(default_factory=Counter)  # what went wrong, by class, retried or not
-    statuses: Counter[str] = field(default_factory=Counter)  # how what this run asked for has ended
+    statuses: Counter[str] = field(default_factory=Counter)  # how the pairs that this run asked about have ended
+    open: int = 0  # calls that may be sent, or were, and of whose end the ledger knows nothing yet
+    limit: str = ""  # what kept it from being asked about the rest
     recent: deque[bool] = field(default_factory=lambda: deque(maxlen=WINDOW))  # failed?
 
     def told(self) -> dict[str, Any]:
         """For a manifest."""
         names = ("price", "from_ledger", "calls", "retries", "usd", "tokens")
-        return {name: getattr(self, name) for name in names} | {"faults": dict(self.faults)}
+        found = {name: getattr(self, name) for name in names} | {"faults": dict(self.faults)}
+        return found | ({"limit": self.limit} if self.limit else {})
+
+    def fix(self, base_url: str) -> str:
+        """What to do about a judge that mostly fails, by what it fails of most."""
+        worst = next((status for status, _ in self.statuses.most_common() if status != ANSWERED), FAILED)
+        fault = next((kind for kind, _ in self.faults.most_common(1)), "")
+        if worst == FAILED and fault == REFUSED_CONNECTION:
+            return (
+                f"Nothing listens at {base_url}: does a server run there? Start it, or set base_url to where it runs."
+            )
+        if worst == TRUNCATED:
+            return "Its answers were cut: raise max_tokens, or choose a model that says less."
+        return "Look at pipeline=audit, mend the judge, or raise max_failure_rate."
 
     def ended(self) -> str:
-        """How the questions ended and what went wrong on the way, in words."""
+        """How the pairs ended and what went wrong on the way, in words."""
         parts = [", ".join(f"{count:,} {status}" for status, count in self.statuses.most_common())]
         parts += ["on the way: " + ", ".join(f"{kind} {count:,}" for kind, count in self.faults.most_common(5))] * bool(
             self.faults

@@ -55,4 +55,5 @@ def entry_of(endpoint: Endpoint, request: Request, reply: Reply, status: str) ->
         made=time.time(),
         seconds=reply.seconds,
         prompt_bytes=0 if reply.error == "no_usage" else request.tokens_in,
+        form=request.form,
     )

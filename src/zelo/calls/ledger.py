@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from zelo.calls.database import Database, refuse
+from zelo.calls.database import SUMS, Database, refuse
 from zelo.calls.owners import Owner, is_gone, remove_dead
 from zelo.records import FAILED, FINAL
 
@@ -24,15 +24,16 @@ PICO = 10**12  # money is summed in whole trillionths of a dollar: exact, in any
 CHUNK = 500  # keys in one look-up; any SQLite takes 999
 Counts = tuple[int, int, int]
 
-ENTRY = "key, provider, model, kind, repeat, status, answer, tokens_in, tokens_out, usd, made, seconds, prompt_bytes"
+ENTRY = (
+    "key, provider, model, kind, repeat, status, answer, tokens_in, tokens_out, usd, made, seconds, prompt_bytes, form"
+)
 CALL = "key, provider, model, kind, repeat, command, tokens, picodollars, sent, why"
 LOST = f"key, provider, model, kind, repeat, command, tokens, picodollars / {PICO}.0, sent, why"
 COUNTS = ("calls", "tokens", "picodollars", "open_calls", "open_tokens", "open_picodollars")
-SUMS = "entries, tokens_out, seconds, n, bytes, tokens, bytes_bytes, bytes_tokens, tokens_tokens"
-INSERT_ENTRY = f"INSERT INTO entry ({ENTRY}) VALUES ({','.join('?' * 13)}) ON CONFLICT (key) DO NOTHING"
+INSERT_ENTRY = f"INSERT INTO entry ({ENTRY}) VALUES ({','.join('?' * 14)}) ON CONFLICT (key) DO NOTHING"
 ADD_TO_TOTAL = f"UPDATE total SET {', '.join(f'{name} = {name} + ?' for name in COUNTS)} WHERE scope IN (?, ?)"
 ADD_TO_MEASURE = (
-    f"INSERT INTO measure (provider, model, {SUMS}) VALUES ({','.join('?' * 11)}) ON CONFLICT (provider, model)"
+    f"INSERT INTO measure (provider, model, form, {SUMS}) VALUES ({','.join('?' * 12)}) ON CONFLICT (provider, model, form)"
     f" DO UPDATE SET {', '.join(f'{name} = {name} + excluded.{name}' for name in SUMS.split(', '))}"
 )
 
@@ -54,6 +55,7 @@ class Entry:
     made: float  # seconds since 1970
     seconds: float  # that the call took
     prompt_bytes: int = 0  # what tokens_in is measured against; 0: not measured
+    form: str = ""  # Request.form, by which tokens_out is measured; "": not known
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +172,7 @@ class Lost:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """Means over all entries of one model."""
+    """Means over all entries of one model, or those of one form."""
 
     entries: int
     tokens_out: float
@@ -275,12 +277,14 @@ class Ledger:
         """Whether there is any entry of this model."""
         return bool(self._file.rows("SELECT 1 FROM measure WHERE provider = ? AND model = ?", (provider, model)))
 
-    def measured(self, provider: str, model: str) -> Measured | None:
-        """What the entries of a model say about its next calls; None where there is no entry."""
-        rows = self._file.rows(f"SELECT {SUMS} FROM measure WHERE provider = ? AND model = ?", (provider, model))
-        if not rows:
+    def measured(self, provider: str, model: str, form: str | None) -> Measured | None:
+        """What the entries of a model, of one form or of all (None), say about its next calls; None where there is no entry."""
+        sums = ", ".join(f"sum({name})" for name in SUMS.split(", "))
+        of = "FROM measure WHERE provider = ? AND model = ? AND form = coalesce(?, form)"
+        ((entries, *rest),) = self._file.rows(f"SELECT {sums} {of}", (provider, model, form))
+        if not entries:
             return None
-        entries, tokens_out, seconds, n, size, tokens, size_size, size_tokens, tokens_tokens = rows[0]
+        tokens_out, seconds, n, size, tokens, size_size, size_tokens, tokens_tokens = rest
         ratio = tokens / size if n else None
         error = None
         if ratio is not None and n > 1:
@@ -374,13 +378,13 @@ class Ledger:
         # Half a surrogate pair is no UTF-8, but in JSON its escape says the same: a paid answer must not break on it.
         answer = entry.answer.encode("utf-8", "backslashreplace").decode()
         row = (entry.key, entry.provider, entry.model, entry.kind, entry.repeat, entry.status, answer, entry.tokens_in)
-        row += (entry.tokens_out, entry.usd, entry.made, entry.seconds, entry.prompt_bytes)
+        row += (entry.tokens_out, entry.usd, entry.made, entry.seconds, entry.prompt_bytes, entry.form)
         if not self._file.run(INSERT_ENTRY, row).rowcount:
             return False
         known = entry.prompt_bytes > 0 and entry.tokens_in > 0
         size, tokens = (float(entry.prompt_bytes), float(entry.tokens_in)) if known else (0.0, 0.0)
         sums = (1, entry.tokens_out, entry.seconds, known, size, tokens, size * size, size * tokens, tokens * tokens)
-        self._file.run(ADD_TO_MEASURE, (entry.provider, entry.model, *sums))
+        self._file.run(ADD_TO_MEASURE, (entry.provider, entry.model, entry.form, *sums))
         return True
 
     def _look_for_dead(self) -> None:

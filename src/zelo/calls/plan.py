@@ -4,12 +4,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
-from zelo.calls.ledger import Ledger
+from zelo.calls.ledger import Ledger, Measured
 from zelo.protocols import PaidJudge
 from zelo.records import Questions
 
 LOOKED_UP = 256  # keys at a time
 TOKENS_PER_BYTE = 0.25  # English through a common tokenizer; replaced by what the ledger has measured
+AT_MOST = "at most "
 SECONDS_PER_CALL = 5.0  # until the ledger has measured
 
 
@@ -22,7 +23,7 @@ class Plan:
     model: str
     pairs: int  # comparisons asked for
     known: int  # of these, how many the ledger answers
-    calls: int  # to be sent
+    calls: int  # to be sent; pairs with the same texts share one
     tokens_in: int  # estimated, of all calls
     tokens_out: int
     error: float | None  # relative error of tokens_in, measured on earlier calls; None: not measured
@@ -31,6 +32,7 @@ class Plan:
     worst_call: float  # US dollars that one call can cost at most
     seconds: float  # at the set limits
     free: bool  # its calls cost nothing
+    window: int | None  # documents that one call can show at most; None: always two
 
     def scaled(self, factor: float) -> "Plan":
         """The plan of so many times the questions, none of the others being known."""
@@ -55,6 +57,11 @@ class Plan:
         return "free" if self.free else "unknown" if self.usd is None else "known"
 
     @property
+    def at_most(self) -> bool:
+        """Whether tokens_out, and with it usd, is the most that may come, since nothing like it was measured."""
+        return self.calls > 0 and not self.measured_out
+
+    @property
     def costs(self) -> bool:
         """Whether calls remain to be sent that cost money, or may."""
         return self.calls > 0 and not self.free
@@ -65,24 +72,9 @@ def lines(plans: Sequence[Plan]) -> list[str]:
     head = ("judge", "model", "pairs", "in ledger", "calls", "tokens in", "tokens out", "dollars", "time")
     rows: list[tuple[str, ...]] = [head]
     for plan in plans:
-        counts = (plan.pairs, plan.known, plan.calls, plan.tokens_in, plan.tokens_out)
-        rows.append(
-            (
-                plan.judge,
-                plan.model,
-                *(f"{count:,}" for count in counts),
-                money(plan.price, plan.usd),
-                clock(plan.seconds),
-            )
-        )
+        rows.append((plan.judge, plan.model, *_cells([plan])))
     if len(plans) > 1:
-        counts = (
-            sum(getattr(plan, name) for plan in plans)
-            for name in ("pairs", "known", "calls", "tokens_in", "tokens_out")
-        )
-        known = [plan.usd for plan in plans if plan.usd is not None]
-        every = money("known", sum(known)) + " and more" * (len(known) < len(plans))
-        rows.append(("all", "", *(f"{count:,}" for count in counts), every, clock(max(plan.seconds for plan in plans))))
+        rows.append(("all", "", *_cells(plans)))
     widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
     table = [
         "  ".join(
@@ -92,6 +84,31 @@ def lines(plans: Sequence[Plan]) -> list[str]:
         for row in rows
     ]
     return [line.rstrip() for line in table] + [note for plan in plans for note in _notes(plan)]
+
+
+def together(plans: Sequence[Plan]) -> str:
+    """Calls and dollars of several plans, in words."""
+    return f"{sum(plan.calls for plan in plans):,} calls, {_dollars(plans)}"
+
+
+def _cells(plans: Sequence[Plan]) -> list[str]:
+    """Everything about some plans but their names."""
+    pairs, known, calls, inward, outward = (
+        f"{sum(getattr(plan, name) for plan in plans):,}"
+        for name in ("pairs", "known", "calls", "tokens_in", "tokens_out")
+    )
+    most = AT_MOST * any(plan.at_most for plan in plans)
+    return [pairs, known, calls, inward, most + outward, _dollars(plans), clock(max(plan.seconds for plan in plans))]
+
+
+def _dollars(plans: Sequence[Plan]) -> str:
+    prices = {plan.price for plan in plans}
+    if "known" not in prices:
+        return money("unknown" if "unknown" in prices else "free", None)
+    priced = [plan for plan in plans if plan.price == "known"]
+    usd = sum(plan.usd for plan in priced if plan.usd is not None)
+    most = AT_MOST * any(plan.at_most for plan in priced)
+    return most + money("known", usd) + " and more" * ("unknown" in prices)
 
 
 def _notes(plan: Plan) -> list[str]:
@@ -104,14 +121,26 @@ def _notes(plan: Plan) -> list[str]:
             " dollars per million tokens."
         )
     if plan.free:
-        found.append(f"{plan.judge}: free; the endpoint is on this machine, or its prices are set to 0.")
+        found.append(
+            f"{plan.judge}: free; the endpoint is on this machine and no price of the model is known, or its prices are 0."
+        )
     inward = (
         f"{TOKENS_PER_BYTE:g} tokens a byte (not measured yet)"
         if plan.error is None
         else f"what earlier calls measured (+-{plan.error:.0%})"
     )
-    outward = "what earlier calls measured" if plan.measured_out else "the most that may come back"
+    outward = "what earlier calls like these measured" if plan.measured_out else "the most that may come back"
     found.append(f"{plan.judge}: tokens in by {inward}, tokens out by {outward}.")
+    each, full = (
+        (plan.pairs - plan.known) / plan.calls,
+        0 if plan.window is None else plan.window * (plan.window - 1) // 2,
+    )
+    if each < full / 2:
+        found.append(
+            f"{plan.judge}: a call answers {each:.1f} pairs, and a full window of {plan.window} documents has {full}. A window"
+            " shows only documents all of whose pairs the graph proposes, so listwise saves little here; it saves most with"
+            f" graph=complete and top_k={plan.window} or less."
+        )
     return found
 
 
@@ -127,11 +156,47 @@ def clock(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
+@dataclass
+class _Alike:
+    """Requests of one form that are to be sent."""
+
+    calls: int = 0
+    size: int = 0  # bytes of the prompts
+    out: int = 0  # tokens that may come back
+
+
+@dataclass(frozen=True)
+class _Expected:
+    """What all requests of a plan are expected to take."""
+
+    tokens_in: float = 0.0
+    tokens_out: float = 0.0
+    seconds: float = 0.0  # one after the other
+    error: float | None = 0.0
+    measured_out: bool = True
+
+    def and_of(self, alike: _Alike, every: Measured | None, own: Measured | None) -> "_Expected":
+        """With requests of one more form. What comes back is measured on their form alone, `own`; what a prompt takes is the
+        tokenizer's doing, so that `every` call to the model serves where none was of this form."""
+        inward = own if own and own.tokens_per_byte else every
+        ratio = inward.tokens_per_byte if inward else None
+        error = inward.error if inward and ratio else None
+        return _Expected(
+            self.tokens_in + alike.size * (ratio or TOKENS_PER_BYTE),
+            self.tokens_out + (min(alike.calls * own.tokens_out, alike.out) if own else alike.out),
+            self.seconds + alike.calls * (own.seconds if own else SECONDS_PER_CALL),
+            None if error is None or self.error is None else max(error, self.error),
+            self.measured_out and own is not None,
+        )
+
+
 def estimate(name: str, judge: PaidJudge, batches: Iterable[Questions], ledger: Ledger) -> Plan:
     """What a judge would be asked about these questions, the ledger's answers left out. Sends nothing."""
     endpoint = judge.endpoint
-    pairs = known = calls = size = out = 0
+    pairs = known = 0
     worst = 0.0
+    forms: dict[str, _Alike] = {}
+    new: set[bytes] = set()
     for questions in batches:
         requests = judge.requests(questions)
         while chunk := list(islice(requests, LOOKED_UP)):
@@ -140,15 +205,17 @@ def estimate(name: str, judge: PaidJudge, batches: Iterable[Questions], ledger: 
                 pairs += len(request.rows)
                 if request.key in found:
                     known += len(request.rows)
-                else:
-                    calls, size, out = calls + 1, size + request.tokens_in, out + request.tokens_out
+                elif request.key not in new:
+                    new.add(request.key)
+                    alike = forms.setdefault(request.form, _Alike())
+                    alike.calls, alike.size = alike.calls + 1, alike.size + request.tokens_in
+                    alike.out += request.tokens_out
                     worst = max(worst, endpoint.usd(request.tokens_in, request.tokens_out))
-    measured = ledger.measured(endpoint.provider, endpoint.model)
-    ratio = measured.tokens_per_byte if measured else None
-    tokens_in = round(size * (ratio or TOKENS_PER_BYTE))
-    tokens_out = round(calls * measured.tokens_out) if measured else out
-    latency = measured.seconds if measured else SECONDS_PER_CALL
-    limits = [calls * latency / endpoint.concurrency]
+    every, expected = ledger.measured(endpoint.provider, endpoint.model, None), _Expected()
+    for form, alike in forms.items():
+        expected = expected.and_of(alike, every, ledger.measured(endpoint.provider, endpoint.model, form))
+    calls, tokens_in, tokens_out = len(new), round(expected.tokens_in), round(expected.tokens_out)
+    limits = [expected.seconds / endpoint.concurrency]
     limits += [60 * calls / endpoint.requests_per_minute] if endpoint.requests_per_minute else []
     limits += [60 * (tokens_in + tokens_out) / endpoint.tokens_per_minute] if endpoint.tokens_per_minute else []
     return Plan(
@@ -160,10 +227,11 @@ def estimate(name: str, judge: PaidJudge, batches: Iterable[Questions], ledger: 
         calls=calls,
         tokens_in=tokens_in,
         tokens_out=tokens_out,
-        error=measured.error if measured and ratio else None,
-        measured_out=measured is not None,
+        error=expected.error,
+        measured_out=expected.measured_out,
         usd=None if endpoint.price is None else endpoint.usd(tokens_in, tokens_out),
         worst_call=worst,
         seconds=max(limits),
         free=endpoint.price == (0.0, 0.0),
+        window=getattr(judge, "window", None) if getattr(judge, "asked_whole", False) else None,
     )

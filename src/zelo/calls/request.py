@@ -3,6 +3,7 @@
 import hashlib
 import ipaddress
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +13,10 @@ from zelo.errors import BadInput
 
 APIS = ("chat_completions", "messages")
 PER_MILLION = 1e-6
+# What a variable may be called, and what is rather a key that was pasted in its place: one of a provider's shapes, or letters
+# and digits without a break.
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_PASTED = re.compile(r"(?:sk|rk|gsk|hf|xai|gh[pousr])_\w{12,}|AIza\w{12,}|(?=[A-Za-z]*[0-9])[A-Za-z0-9]{16,}")
 _canonical = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode
 
 
@@ -38,6 +43,11 @@ class Endpoint:
         where = f"judge {self.name}"
         if self.api not in APIS:
             raise BadInput(f"{where}: api={self.api!r} is unknown; use one of {', '.join(APIS)}.")
+        if self.api_key_env is not None and not names_variable(self.api_key_env):
+            raise BadInput(
+                f"{where}: api_key_env is not the name of an environment variable (letters, digits and _; what was given is not"
+                " shown, for it may be a key). Put the key into a variable, as in export OPENAI_API_KEY=..., and give its name."
+            )
         url = urlsplit(self.base_url)
         if url.scheme not in ("http", "https") or not url.hostname:
             raise BadInput(
@@ -68,7 +78,7 @@ class Endpoint:
 
     @property
     def local(self) -> bool:
-        """Whether the address is this machine: its answers cost no money."""
+        """Whether the address is this machine: its answers cost no money, unless a price is known."""
         host = urlsplit(self.base_url).hostname or ""
         if host == "localhost":
             return True
@@ -102,6 +112,7 @@ class Request:
     repeat: int
     rows: tuple[int, ...]  # what the answer is for: the asker's own numbers
     tokens_out: int  # most that may come back
+    form: str  # requests of the same form get answers of about the same size; no part of the key
 
     @property
     def tokens_in(self) -> int:
@@ -132,6 +143,17 @@ class Reading:
     status: str
     p: tuple[float, ...] = ()
     weight: float = 1.0  # of each of these preferences
+
+
+def names_variable(name: str) -> bool:
+    """Whether this can be the name of an environment variable, and does not look like a key."""
+    return bool(_VARIABLE.fullmatch(name)) and not _PASTED.fullmatch(name)
+
+
+def form_of(endpoint: Endpoint, *shape: object) -> str:
+    """A short hash of what decides how long answers are: the parameters but for the seed, and the asker's words and mode."""
+    parameters = {name: value for name, value in endpoint.parameters.items() if name != "seed"}
+    return hashlib.blake2b(_canonical([parameters, *shape]).encode(), digest_size=4).hexdigest()
 
 
 def key_of(endpoint: Endpoint, kind: str, repeat: int, *asked: object) -> bytes:

@@ -54,6 +54,7 @@ class Session:
         self.counts = {name: Figures(plan.price) for name, plan in plans.items()}
         self.stopped: ZeloError | None = None  # nobody is asked any more
         self.spent: dict[str, LimitReached] = {}  # these judges are not, and the ledger answers what it can
+        self.bought: set[bytes] = set()  # keys of what was answered in this session
         self.flying: dict[bytes, list[tuple[Desk, Request]]] = {}
 
     @property
@@ -83,6 +84,11 @@ class Session:
             raise self.stopped
         return {desk.name: desk.outcomes() for desk in desks}
 
+    def kept(self, name: str, pairs: int) -> None:
+        """So many pairs need not be asked about: an earlier, partial table has the judge's answers."""
+        self.counts[name].from_ledger += pairs
+        self.advance(pairs, self._note())
+
     def _over(self, desk: Desk) -> bool:
         """Whether nothing more is sent to this judge."""
         return self.stopped is not None or desk.name in self.spent
@@ -98,12 +104,16 @@ class Session:
     def tell(self) -> None:
         """What each judge came to so far, one line each: for a run that ends early."""
         for name, counts in self.counts.items():
-            if counts.statuses or counts.calls:
-                line = (
-                    f"{counts.ended() or 'no answer'}; {counts.from_ledger:,} from the ledger, {counts.calls:,} calls"
-                )
-                cost = money(counts.price, counts.usd)
-                print(f"judge {name}: {line}, {cost}; every answer is in the ledger", file=sys.stderr)
+            if counts.statuses or counts.calls or counts.open:
+                before = f"{counts.from_ledger:,} of {self.plans[name].pairs:,} pairs from the ledger"
+                now = f"asked now: {counts.ended() or 'no answer'}; {counts.calls:,} calls, {money(counts.price, counts.usd)}"
+                after = "every answer is in the ledger"
+                if counts.open:
+                    after = (
+                        f"{counts.open:,} more calls were under way or could not be written down: the ledger has no answer of"
+                        " them, they may be billed and count as spent, and the next run asks them again"
+                    )
+                print(f"judge {name}: {before}; {now}; {after}", file=sys.stderr)
 
     async def _ask(self, desks: list[Desk]) -> None:
         assert self.ledger is not None, "a judge that was not planned for"
@@ -151,9 +161,9 @@ class Session:
             known = await self.journal.find([request.key for request in chunk])
             recalled = [request for request in chunk if request.key in known]
             for request in recalled:
-                self._put(desk, request, known[request.key], bought=True)
+                new = request.key in self.bought  # by a pair with the same texts, a moment ago
+                self._count(desk, request, self._put(desk, request, known[request.key], bought=not new).status, new)
             if recalled:
-                self.counts[desk.name].from_ledger += len(recalled)
                 self.advance(sum(len(request.rows) for request in recalled), self._note())
             for request in chunk:
                 if request.key in known or self._over(desk):
@@ -171,7 +181,8 @@ class Session:
             async with client.turn(request) as send:
                 grant = await self._grant(desk, request)
                 if not isinstance(grant, Granted):
-                    return self._land(request, grant)
+                    return self._land(request, grant, new=False)
+                self.counts[desk.name].open += 1
                 result = await send()
                 if not isinstance(result, Reply):
                     await self._give_up(desk, request, grant, result)
@@ -196,6 +207,7 @@ class Session:
         if fault.billed:
             counts.calls, counts.usd = counts.calls + 1, counts.usd + self._worst(desk, request)
         await self.journal.do(Lose(grant.call, fault.kind) if fault.billed else Release(grant.call))
+        counts.open -= 1
         self.room.set()
         if fault.stop is not None:
             self._stop(desk, fault.stop)
@@ -230,6 +242,8 @@ class Session:
             if not isinstance(result, NoRoom):
                 return result
             if not result.open:
+                none = self.caps[desk.name].calls == 0  # which no user can set
+                self.counts[desk.name].limit = "no budget was set" if none else f"budget.{result.cap}: {result}"
                 advice = (
                     f"raise budget.{result.cap} and run again, or set on_limit=continue to go on with what there is"
                 )
@@ -252,6 +266,7 @@ class Session:
             raise
         paid = entry_of(endpoint, request, reply, status)
         stands = await self.journal.do(Settle(grant.call, paid))  # an earlier answer, if another process got one first
+        counts.open -= 1
         counts.usd, counts.tokens = counts.usd + paid.usd, counts.tokens + paid.tokens_in + paid.tokens_out
         if reply.error:
             counts.faults[reply.error] += 1
@@ -261,14 +276,21 @@ class Session:
     def _worst(self, desk: Desk, request: Request) -> float:
         return desk.judge.endpoint.usd(request.tokens_in, request.tokens_out)
 
-    def _land(self, request: Request, outcome: Entry | str | None) -> None:
-        """Gives an outcome, or FAILED, or None (unsent), to every question that this request was for."""
+    def _land(self, request: Request, outcome: Entry | str | None, new: bool = True) -> None:
+        """Gives an outcome, or FAILED, or None (unsent), to every question that this request was for.
+
+        new: it is what came of a call of this session, not what another process has got meanwhile.
+        """
+        if isinstance(outcome, Entry) and new:
+            self.bought.add(request.key)
         for place, (desk, twin) in enumerate(self.flying.pop(request.key)):
             if isinstance(outcome, Entry):
                 reading = self._put(desk, twin, outcome, bought=place == 0)
+                self._count(desk, twin, reading.status, new)
                 self._judge_failures(desk, reading.status)
             elif outcome == FAILED:
                 desk.put(twin, Reading(FAILED), 0, 0.0)
+                self._count(desk, twin, FAILED, new)
                 self._judge_failures(desk, FAILED)
             if outcome is not None:
                 self.advance(len(twin.rows), self._note())
@@ -279,16 +301,23 @@ class Session:
         desk.put(request, reading, bought * (entry.tokens_in + entry.tokens_out), bought * entry.usd)
         return reading
 
+    def _count(self, desk: Desk, request: Request, status: str, new: bool) -> None:
+        """In pairs: so many are from the ledger, or have ended so in this session."""
+        counts = self.counts[desk.name]
+        if new:
+            counts.statuses[status] += len(request.rows)
+        else:
+            counts.from_ledger += len(request.rows)
+
     def _judge_failures(self, desk: Desk, status: str) -> None:
         counts = self.counts[desk.name]
         counts.recent.append(status != ANSWERED)
-        counts.statuses[status] += 1
         most = self.max_failure_rate * min(WINDOW, self.plans[desk.name].pairs)
         if sum(counts.recent) > most:
             error = TooManyFailures(
                 f"judge {desk.name}: {sum(counts.recent)} of its last {len(counts.recent)} outcomes were no answers"
-                f" ({counts.ended()}), above max_failure_rate={self.max_failure_rate}. Every answer is kept. Look at"
-                " pipeline=audit, mend the judge, or raise max_failure_rate."
+                f" ({counts.ended()}), above max_failure_rate={self.max_failure_rate}. Every answer is kept."
+                f" {counts.fix(desk.judge.endpoint.base_url)}"
             )
             self._stop(desk, error)
 
@@ -296,6 +325,7 @@ class Session:
         """Sends nothing more: to anybody, or at a cap with on_limit=continue to this judge."""
         if self.patient and isinstance(error, LimitReached):
             self.spent.setdefault(desk.name, error)
+            self.counts[desk.name].limit = self.counts[desk.name].limit or str(error)
         else:
             self.stopped = self.stopped or error
         for name, halted in self.halted.items():

@@ -1,5 +1,6 @@
 """Where money is spent: every paid call passes here, and none does without room under the caps and a line in the ledger."""
 
+import math
 import os
 import sys
 import uuid
@@ -39,10 +40,9 @@ class Till:
     def __post_init__(self) -> None:
         for name in ("usd", "tokens", "calls", "lifetime_usd"):
             value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise BadInput(
-                    f"budget.{name}={value} lets nothing be asked; set it above 0, or to null for no such cap."
-                )
+            if value is not None and not 0 < value < math.inf:
+                what = "lets nothing be asked" if value <= 0 else "is no cap"
+                raise BadInput(f"budget.{name}={value} {what}; set it to a number above 0, or to null for no such cap.")
         if self.on_limit not in (STOP, CONTINUE):
             raise BadInput(f"on_limit={self.on_limit!r} is unknown; use {STOP} or {CONTINUE}.")
         if not 0 <= self.max_failure_rate <= 1:
@@ -78,7 +78,10 @@ class Till:
             tell_lost(ledger.abandoned())
             for plan in plans:
                 left = f"{plan.calls:,} calls to make" if plan.calls else "none to ask"
-                print(f"judge {plan.judge}: {plan.known:,} of {plan.pairs:,} from the ledger, {left}", file=sys.stderr)
+                print(
+                    f"judge {plan.judge}: {plan.known:,} of {plan.pairs:,} pairs from the ledger, {left}",
+                    file=sys.stderr,
+                )
             with progress("judge", sum(plan.pairs for plan in plans), "answers") as advance:
                 session = self._session(ledger, {plan.judge: plan for plan in plans}, advance)
                 try:
@@ -115,12 +118,13 @@ class Till:
                     f"judge {plan.judge}: the price of {plan.model} is unknown, so a budget in dollars cannot be kept. Give"
                     f" input_price and output_price (dollars per million tokens), or budget.calls instead.{told}"
                 )
-            cap = min((cap for cap in (self.usd, self.lifetime_usd) if cap is not None), default=None)
-            if plan.calls and cap is not None and plan.worst_call > cap:
-                raise BadInput(
-                    f"judge {plan.judge}: one call may cost {plan.worst_call:.4f} dollars and the budget is {cap}. Raise it, or"
-                    f" lower max_tokens or document_tokens.{told}"
-                )
+            for name in ("usd", "lifetime_usd"):
+                cap = getattr(self, name)
+                if plan.calls and cap is not None and plan.worst_call > cap:
+                    raise BadInput(
+                        f"judge {plan.judge}: one call may cost {plan.worst_call:.4f} dollars, and budget.{name} is {cap}. Raise"
+                        f" it, or lower max_tokens or document_tokens.{told}"
+                    )
 
 
 def command() -> str:

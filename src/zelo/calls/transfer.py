@@ -20,6 +20,7 @@ from zelo.records import FINAL
 from zelo.store import Store
 
 BATCH = 5000  # rows in memory at a time
+FORM = "form"
 ENTRY = pa.schema(
     [
         pa.field("key", pa.binary(16), nullable=False),  # hash of the request: request.key_of
@@ -35,6 +36,7 @@ ENTRY = pa.schema(
         pa.field("made", pa.float64(), nullable=False),  # seconds since 1970
         pa.field("seconds", pa.float64(), nullable=False),  # that the call took
         pa.field("prompt_bytes", pa.int64(), nullable=False),  # 0: not measured
+        pa.field(FORM, pa.string(), nullable=False),  # of requests whose answers are about as long; "": not known
     ]
 )
 AMOUNTS = ("tokens_in", "tokens_out", "usd", "seconds", "prompt_bytes")
@@ -78,11 +80,17 @@ def _read(path: Path) -> Iterator[list[Entry]]:
     first = 0
     try:
         with pq.ParquetFile(path) as file:
-            lacking = [name for name in ENTRY.names if name not in file.schema_arrow.names]
+            names = [
+                name for name in ENTRY.names if name != FORM or FORM in file.schema_arrow.names
+            ]  # the first files had none
+            lacking = [name for name in names if name not in file.schema_arrow.names]
             if lacking:
                 raise BadInput(f"{path} has no column {lacking[0]}; it needs those of zelo.calls.transfer.ENTRY.")
-            for batch in file.iter_batches(BATCH, columns=ENTRY.names):
-                yield _entries(path, first, pa.Table.from_batches([batch]))
+            for batch in file.iter_batches(BATCH, columns=names):
+                rows = pa.Table.from_batches([batch])
+                if FORM not in names:
+                    rows = rows.append_column(FORM, pa.array([""] * len(rows)))
+                yield _entries(path, first, rows)
                 first += len(batch)
     except (pa.ArrowException, OSError) as error:
         raise BadInput(f"{path} cannot be read as parquet ({error}). Give a file that export wrote.") from error

@@ -23,6 +23,7 @@ SHORTEST = 8  # characters of a key that could give it away; a shorter one canno
 WORDS = 200  # characters of a provider's own words that a message repeats
 ABSURD = 10**9  # tokens; a larger count is a mistake of the endpoint's
 
+REFUSED_CONNECTION = "refused_connection"  # the class of a fault: nothing listens at that address
 CROWDED = frozenset({"http_429", "http_503", "http_529"})  # faults that say: too much at once
 TIMED_OUT = frozenset({504, 524})  # a gateway gave up waiting, but the model behind it may have gone on
 RETRIED = frozenset({408, 409, 425, 429})  # and everything from 500 on

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow.compute as pc
 
 from zelo.calls.price import Prices
-from zelo.calls.request import Endpoint, Reading, Reply, Request, key_of
+from zelo.calls.request import Endpoint, Reading, Reply, Request, form_of, key_of
 from zelo.content_hash import content_seed
 from zelo.errors import BadInput
 from zelo.judges import answer
@@ -20,6 +20,7 @@ from zelo.records import ANSWERED, CRITERIA, REFUSED, UNPARSEABLE, Questions, do
 SCORE, VERDICT, LISTWISE = "score", "verdict", "listwise"
 OWN_PROMPT = {SCORE: "pairwise_thinking", VERDICT: "pairwise_verdict", LISTWISE: "listwise"}
 
+HOTTEST = {"chat_completions": 2.0, "messages": 1.0}  # the highest temperature that each API documents
 BYTES_PER_TOKEN = 4  # English in a common tokenizer; the endpoint's own is not known
 SHORTEST_CUT = 16  # tokens; less says nothing about a document
 ROWS = 256  # questions whose texts are joined at a time
@@ -108,8 +109,11 @@ class Chat:
                 raise BadInput(f"{where}: {name}={getattr(self, name)!r} is unknown; use one of {', '.join(known)}.")
         if not 0 <= self.threshold < 1:
             raise BadInput(f"{where}: threshold={self.threshold} must be in [0, 1); scores go from -1 to 1, try 0.1.")
-        if self.temperature is not None and not self.temperature >= 0:
-            raise BadInput(f"{where}: temperature={self.temperature} is below 0; use 0, or null to leave it out.")
+        hottest = HOTTEST.get(self.api, 2.0)  # another api is refused by the endpoint
+        if self.temperature is not None and not 0 <= self.temperature <= hottest:
+            raise BadInput(
+                f"{where}: temperature={self.temperature} is not from 0 to {hottest:g}; use 0, or null to leave it out."
+            )
         for name, least in (("max_tokens", 1), ("window", 2), ("document_tokens", SHORTEST_CUT)):
             if getattr(self, name) < least:
                 raise BadInput(f"{where}: {name}={getattr(self, name)} is too small; set it to {least} or more.")
@@ -273,14 +277,16 @@ class Chat:
             if across is not None:
                 columns["query_b"] = questions.queries["text"].take(across[rows]).to_pylist()
             prompt = self._prompt if across is None else self._cross_prompt
+            form = self._shape(endpoint, prompt)
             for n, texts in enumerate(zip(*columns.values(), strict=True)):
                 filled = prompt.fill(dict(zip(columns, texts, strict=True)), self.instruction, self._form)
                 row = start + n
-                yield self._asked(endpoint, filled, int(questions.repeat[row]), (row,), pairs=((1, 2),))
+                yield self._asked(endpoint, form, filled, int(questions.repeat[row]), (row,), pairs=((1, 2),))
 
     def _alone(self, questions: Questions, criterion: np.ndarray) -> Iterator[Asked]:
         """One request a document of a query and repeat, which asks for every criterion, whichever of them are wanted."""
         endpoint = self.endpoint
+        form = self._shape(endpoint, self._rubric_prompt)
         columns = (questions.repeat, questions.a_row, questions.query_row)
         order = np.lexsort(columns)
         change = np.any([np.diff(column[order]) != 0 for column in columns], axis=0)
@@ -293,11 +299,12 @@ class Chat:
                 fields = {"query": query, "document": self._cut(document)}
                 filled = self._rubric_prompt.fill(fields, self.instruction, self._form)
                 repeat, criteria = int(questions.repeat[rows[0]]), tuple(criterion[rows].tolist())
-                yield self._asked(endpoint, filled, repeat, tuple(rows.tolist()), criteria=criteria)
+                yield self._asked(endpoint, form, filled, repeat, tuple(rows.tolist()), criteria=criteria)
 
     def _windows(self, questions: Questions) -> Iterator[Asked]:
         """One request a window, query by query."""
         endpoint = self.endpoint
+        form = self._shape(endpoint, self._prompt)
         groups = np.stack([questions.query_row.astype(np.int64), questions.repeat.astype(np.int64)])
         group = np.unique(groups, axis=1, return_inverse=True)[1].ravel()
         order = np.argsort(group, kind="stable")
@@ -318,11 +325,16 @@ class Chat:
                 )
                 numbers = tuple(int(rows[n]) for n in pairs)
                 repeat = int(questions.repeat[rows[0]])
-                yield self._asked(endpoint, filled, repeat, numbers, pairs=tuple(pairs.values()))
+                yield self._asked(endpoint, form, filled, repeat, numbers, pairs=tuple(pairs.values()))
+
+    def _shape(self, endpoint: Endpoint, prompt: Prompt) -> str:
+        """Request.form: what decides how long an answer is, whichever texts are asked about."""
+        return form_of(endpoint, self.mode, self._form, prompt.content)
 
     def _asked(
         self,
         endpoint: Endpoint,
+        form: str,
         filled: Filled,
         repeat: int,
         rows: tuple[int, ...],
@@ -341,6 +353,7 @@ class Chat:
             repeat=repeat,
             rows=rows,
             tokens_out=self.tokens_out,
+            form=form,
             tag=filled.tag,
             pairs=pairs,
             criteria=criteria,

@@ -25,11 +25,13 @@ class Missing:
             self.first = f"query {query}, documents {a} and {b}"
 
     def tell(self, judge: str, place: object) -> None:
-        """One line on stderr, where anything is missing."""
+        """One line on stderr, if anything was asked."""
+        if not self.asked:
+            return
+        line = f"all {self.asked:,} answers are in {place}"
         if self.first:
-            print(
-                f"judge {judge}: {self.there:,} of {self.asked:,} answers are in {place}, first missing: {self.first}; all that"
-                " are missing have the status unsent in the stage's outcomes.parquet",
-                file=sys.stderr,
-                flush=True,
+            line = (
+                f"{self.there:,} of {self.asked:,} answers are in {place}, first missing: {self.first}; all that are missing have"
+                " the status unsent in the stage's outcomes, and the run goes on without them"
             )
+        print(f"judge {judge}: {line}", file=sys.stderr, flush=True)

@@ -73,7 +73,7 @@ class Replay:
         return Outcomes.of(self.name, np.where(flipped, 1 - p, p), weight, status.astype(np.int32), free, free)
 
     def tell(self) -> None:
-        """What was missing, in one line on stderr."""
+        """Whether anything was missing, and what, in one line on stderr."""
         self._missing.tell(self.name, self.path)
 
     @cached_property

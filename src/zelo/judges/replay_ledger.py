@@ -65,7 +65,7 @@ class ReplayLedger:
         return desk.outcomes()
 
     def tell(self) -> None:
-        """What was missing, in one line on stderr."""
+        """Whether anything was missing, and what, in one line on stderr."""
         self._missing.tell(self.name, self._place)
 
     @property

@@ -124,7 +124,7 @@ def fullest(counts: np.ndarray) -> float:
 def evenness(counts: np.ndarray) -> float:
     """Entropy of the bins over that of the uniform distribution; 1 when uniform, 0 when all lies in one bin (Pielou 1966)."""
     share = counts[counts > 0] / counts.sum()
-    return float(-(share * np.log(share)).sum() / np.log(len(counts)))
+    return float(-(share * np.log(share)).sum() / np.log(len(counts))) + 0.0  # of a single bin it is no -0.0
 
 
 _APART = np.abs(np.arange(3)[:, None] - np.arange(3)) / 2  # [3, 3] how far two verdicts are apart: 0, 1/2 or 1

@@ -11,14 +11,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from zelo import protocols
+from zelo.asking import Panel
 from zelo.auditing import answers
-from zelo.auditing.advice import AGAINST, Advice, on_all, on_judge
+from zelo.auditing.advice import CARE, KEEP, Advice, on_all, on_judge
 from zelo.auditing.answers import DISAGREEMENT, Answers
 from zelo.auditing.known import grades_apart, people
 from zelo.auditing.sample import Sample
 from zelo.errors import BadInput
 from zelo.metrics import tally
 from zelo.metrics.measure import Measure, Resampling
+from zelo.records import TEST
 from zelo.store import Table, hash_file, write_parquet
 
 DISAGREEMENTS, PER_QUERY = 100, 2  # pairs kept for the page, and of one query
@@ -36,7 +38,9 @@ class Audit:
         str, str
     ]  # data: load; outcomes: a judge stage; if any, labels, and ordered: a judge stage with orders in it
     graph: protocols.Graph  # of the whole run, whose cost is estimated
+    judge: protocols.Judge | protocols.PaidJudge  # those that were asked
     top_k: int  # candidates per query of the whole run
+    sample_queries: int | None  # that were to be asked about; None: all
     human: str | None  # preferences of people: parquet (query_id, doc_a, doc_b, p) or the JSON lines of judge=human
     resamples: int  # of the bootstrap
     seed: int
@@ -71,13 +75,22 @@ class Audit:
         swayed = None if ordered is None else Answers.of(ordered.read("outcomes", answers.COLUMNS))
         draws = Resampling(self.resamples, self.seed)
         sample = Sample(found, draws, known, _log_ratio(found, documents), swayed)
-        told = self._told(sample, outcomes, len(queries), len(documents))
+        asked = self._wanted(queries, len(found.query_id))
+        told = self._told(sample, asked, outcomes, len(queries), len(documents))
         text = json.dumps(told, indent=1, ensure_ascii=False, allow_nan=False)
         (out / "audit.json").write_text(text + "\n", encoding="utf-8")
         write_parquet(found.disagreements(DISAGREEMENTS, PER_QUERY), DISAGREEMENT, out, "disagreements")
         return {"rows": len(found.p), "pairs": len(found.edges)}
 
-    def _told(self, sample: Sample, outcomes: Table, queries: int, documents: int) -> dict[str, Any]:
+    def _wanted(self, queries: pa.Table, found: int) -> dict[str, int]:
+        """Where fewer queries were asked about than were to be: how many, and how many there are that may be asked about."""
+        if self.sample_queries is None or found >= self.sample_queries:
+            return {}
+        return {"wanted": self.sample_queries, "there": int((np.array(queries["split"]) != TEST).sum())}
+
+    def _told(
+        self, sample: Sample, wanted: Mapping[str, int], outcomes: Table, queries: int, documents: int
+    ) -> dict[str, Any]:
         tallies = tally.of_files(outcomes.shards("outcomes"))
         calls = outcomes.manifest.get("judges", {})
         measures = {name: sample.of_judge(name) for name in sample.answers.judges}
@@ -85,14 +98,22 @@ class Audit:
         free = {name: calls.get(name, {}).get("price") == tally.FREE for name in tallies}
         each = {name: one.usd_per_question(free[name]) for name, one in tallies.items()}
         cost = _cost(each, self._pairs_per_query(documents), queries)
+        warmth = {name: getattr(one, "temperature", None) for name, one in Panel(self.judge, self.seed).members.items()}
         advice = [
-            on_judge(name, tallies[name], calls.get(name, {}).get("faults", {}), measures[name], sample.scores(name))
+            on_judge(
+                name,
+                tallies[name],
+                calls.get(name, {}).get("faults", {}),
+                measures[name],
+                sample.scores(name),
+                warmth.get(name),
+            )
             for name in measures
         ]
         labels = {name: one["labels"] for name, one in measures.items()}
         advice.append(on_all(together, labels, advice, _alone(advice, cost)))
         return {
-            "sample": sample.told(),
+            "sample": {**sample.told(), **wanted},
             "judges": {
                 name: {
                     **tallies[name].told(),
@@ -114,31 +135,33 @@ class Audit:
 
 
 def _cost(each: Mapping[str, float | None], pairs_per_query: int, queries: int) -> dict[str, Any]:
-    """What the whole run would cost with the cheapest judge, the two cheapest, and so on; None: not known.
+    """What the whole run would cost with each judge alone, and with the two cheapest, and so on; None: not known.
 
     each: judge -> US dollars per question, as the sample had it.
     """
     order = sorted(each, key=lambda name: (each[name] is None, each[name] or 0.0, name))
+    pairs = pairs_per_query * queries
+    alone = {name: None if (usd := each[name]) is None else usd * pairs for name in order}
     steps: list[dict[str, Any]] = []
     total: float | None = 0.0
-    for count, name in enumerate(order, 1):
-        usd = each[name]
-        total = None if total is None or usd is None else total + usd * pairs_per_query * queries
+    for count, usd in enumerate(alone.values(), 1):
+        total = None if total is None or usd is None else total + usd
         steps.append({"judges": order[:count], "usd": total})
     return {
         "queries": queries,
         "pairs_per_query": pairs_per_query,
-        "pairs": pairs_per_query * queries,
+        "pairs": pairs,
         "usd_per_question": dict(each),
+        "alone": alone,
         "steps": steps,
     }
 
 
 def _alone(advice: list[Advice], cost: Mapping[str, Any]) -> str:
-    """The cheapest judge that nothing speaks against, or else the cheapest."""
-    bad = {one.about for one in advice if one.verdict in AGAINST}
-    order = cost["steps"][-1]["judges"]
-    return next((name for name in order if name not in bad), order[0])
+    """The cheapest judge that is to be kept, or else the cheapest."""
+    kept = {one.about for one in advice if one.verdict in (KEEP, CARE)}
+    order = list(cost["alone"])
+    return next((name for name in order if name in kept), order[0])
 
 
 def _all_told(measures: Mapping[str, Measure]) -> dict[str, Any]:

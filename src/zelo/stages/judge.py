@@ -62,6 +62,8 @@ class Judge:
                 f"graph.degree={degree} is above top_k - 1 = {self.top_k - 1}: a document cannot meet more than the others."
                 f" Set graph.degree to at most {(self.top_k - 1) // 2 * 2}, or raise top_k."
             )
+        if not all(str(name or "").strip() for name in self.members):
+            raise BadInput("judge.name is empty; every judge needs a name, by which its answers are told from others'.")
         if self.orders not in (RANDOM, BOTH):
             raise BadInput(f"judge: orders={self.orders!r} is unknown; use {RANDOM} or {BOTH}.")
         if self.repeats < 1 or (self.sample_queries is not None and self.sample_queries < 1):

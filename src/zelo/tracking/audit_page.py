@@ -169,13 +169,30 @@ def sample(audit: Mapping[str, Any]) -> str:
     )
 
 
+def too_few(audit: Mapping[str, Any]) -> str:
+    """Where fewer queries could be asked about than were to be: why, and what to do; else nothing."""
+    told = audit["sample"]
+    if "wanted" not in told:
+        return ""
+    short = told["there"] < told["wanted"]
+    remedy = "add queries, which need no labels" if short else "raise top_k, or choose a retriever that finds more"
+    return (
+        f"{told['pairs']:,} pairs instead of {3 * told['wanted']:,}: of the {told['there']:,} train and dev queries"
+        f" {told['queries']:,} have the three candidates that it takes, and {told['wanted']:,} were wanted. To learn more,"
+        f" {remedy}."
+    )
+
+
 def costs(audit: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """(judges, dollars) of the whole run with the cheapest one, the two cheapest, and all; one line where all are free."""
-    steps = audit["cost"]["steps"]
+    """(judges, dollars) of the whole run with each judge alone, the two cheapest, and all; one line where all are free."""
+    alone, steps = audit["cost"]["alone"], audit["cost"]["steps"]
     if steps[-1]["usd"] == 0:
         return [(_named(steps[-1]["judges"]), money(0.0))]
-    chosen = sorted({1, 2, len(steps)} & set(range(1, len(steps) + 1)))
-    return [(_named(steps[count - 1]["judges"]), money(steps[count - 1]["usd"])) for count in chosen]
+    several = [steps[count - 1] for count in sorted({2, len(steps)}) if 1 < count <= len(steps)]
+    return [
+        *((name, money(usd)) for name, usd in alone.items()),
+        *((_named(step["judges"]), money(step["usd"])) for step in several),
+    ]
 
 
 def whole_run(audit: Mapping[str, Any]) -> str:
@@ -207,6 +224,7 @@ def view(audit: Mapping[str, Any]) -> dict[str, Any]:
         rows.append((TOGETHER, audit["together"]))
     return {
         "sample": sample(audit),
+        "too_few": too_few(audit),
         "advice": [
             one | {"tone": TONES.get(one["verdict"], "muted"), "text": one["text"].replace(" %", "\u00a0%")}
             for one in audit["advice"]

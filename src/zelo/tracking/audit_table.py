@@ -21,6 +21,8 @@ def print_audit(audit: Mapping[str, Any], lines: "Console") -> None:
     """Everything that audit.json says, for somebody who is about to spend money."""
     lines.print()
     _say(lines, "", f"Audit: {audit_page.sample(audit)}", "bold")
+    if few := audit_page.too_few(audit):
+        _say(lines, "", few)
     _print_figures(audit, lines)
     _print_scores(audit, lines)
     _say(lines, "", audit_page.agreement(audit))
@@ -79,6 +81,13 @@ def _print_figures(audit: Mapping[str, Any], lines: "Console") -> None:
     print("\n".join(line.rstrip() for line in captured.get().splitlines()))
     for column in columns:
         _say(lines, "", f"  {column.title}: {column.meaning}", "dim")
+    if paid:
+        _say(
+            lines,
+            "",
+            "  $ per 1,000: dollars for a thousand usable preferences, failures that were paid for included",
+            "dim",
+        )
     lines.print()
 
 

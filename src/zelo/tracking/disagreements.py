@@ -1,6 +1,11 @@
 """The pairs that judges differ most about, with both texts, what each judge says, and why, where it has said so."""
 
+import json
+import math
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -10,16 +15,22 @@ from zelo.store import Table
 from zelo.tracking.ladders import cut
 
 SHOWN, PER_QUERY = 12, 2  # pairs on the page, and of one query
-TEXT = 1200  # characters of a document, and of a judge's reasons
+TEXT = 1200  # characters of a document, and of a line of a judge's reasons
+LINES = 12  # of a judge's reasons
+FENCE = re.compile(r"```(?:json)?\s*\n(.*)\n\s*```", re.DOTALL)
+TAG = re.compile(r"[\s>*_`#-]*(\w+)-[0-9a-f]{8}[\s*_`]*:")  # what the last line of a free answer begins with
+
+Pair = tuple[str, ...]
+"""query, the smaller document id, the larger one, judge"""
 
 
 @dataclass(frozen=True)
 class Opinion:
-    """What one judge says. p: P(the first document preferred); reasons: (its first document was shown as B, text)."""
+    """What one judge says. p: P(the first document preferred); reasons: (its first document was shown as B, lines)."""
 
     judge: str
     p: float
-    reasons: list[tuple[bool, str]]
+    reasons: list[tuple[bool, tuple[str, ...]]]
 
 
 @dataclass(frozen=True)
@@ -35,22 +46,24 @@ class Disagreement:
 
 def of_run(judged: Table, rows: pa.Table | None, queries: pa.Table, documents: pa.Table) -> list[Disagreement] | None:
     """Of a judge stage's table; None where a single judge answered. rows: DISAGREEMENT, if they were chosen before."""
-    found = Answers.of(judged.read("widest", COLUMNS))
+    widest = judged.read("widest", COLUMNS)
+    found = Answers.of(widest)
     if len(found.judges) < 2:
         return None
     if rows is None:
         rows = found.disagreements(SHOWN, PER_QUERY)
     reasons = judged.read("reasons") if judged.shards("reasons")[0].exists() else None
-    return disagreements(rows, queries, documents, reasons)
+    return disagreements(rows, queries, documents, reasons, widest)
 
 
 def disagreements(
-    rows: pa.Table, queries: pa.Table, documents: pa.Table, reasons: pa.Table | None
+    rows: pa.Table, queries: pa.Table, documents: pa.Table, reasons: pa.Table | None, outcomes: pa.Table
 ) -> list[Disagreement]:
-    """With texts, the widest first. rows: DISAGREEMENT; reasons: query_id, doc_a, doc_b, judge, swapped, text, or None."""
+    """With texts, the widest first. rows: DISAGREEMENT; reasons: REASON or None; outcomes: OUTCOME, the answers given."""
     listed = rows.to_pylist()
     opinions: dict[tuple[str, str, str], list[Opinion]] = {}
-    said = _reasons(reasons)
+    asked = pa.array(sorted({row["query_id"] for row in listed}), pa.string())
+    said = _reasons(_about(reasons, asked), _shown_first(_about(outcomes, asked)))
     for row in listed:
         key = (row["query_id"], row["doc_a"], row["doc_b"])
         opinions.setdefault(key, []).append(Opinion(row["judge"], row["p"], said.get((*key, row["judge"]), [])))
@@ -74,12 +87,62 @@ def _texts(table: pa.Table, key: str, wanted: set[str], columns: list[str]) -> d
     return {name: tuple(part or "" for part in one) for name, one in zip(rows[key].to_pylist(), cells, strict=True)}
 
 
-def _reasons(table: pa.Table | None) -> dict[tuple[str, ...], list[tuple[bool, str]]]:
-    """(query, doc_a, doc_b, judge) -> what it said, for the pair as the smaller id first names it."""
-    found: dict[tuple[str, ...], list[tuple[bool, str]]] = {}
-    for row in [] if table is None else table.to_pylist():
+def _about(table: pa.Table | None, queries: pa.Array) -> Iterator[tuple[Pair, bool, dict[str, Any]]]:
+    """Of rows about these queries the pair and its judge, whether the pair's first document was shown second, and the row."""
+    if table is None:
+        return
+    for row in table.filter(pc.is_in(table["query_id"], value_set=queries)).to_pylist():
         a, b, swapped = row["doc_a"], row["doc_b"], row["swapped"]
-        if a > b:
-            a, b, swapped = b, a, not swapped
-        found.setdefault((row["query_id"], a, b, row["judge"]), []).append((swapped, cut(row["text"], TEXT)))
-    return {key: list(dict.fromkeys(said)) for key, said in found.items()}
+        yield (row["query_id"], min(a, b), max(a, b), row["judge"]), swapped ^ (a > b), row
+
+
+def _shown_first(answers: Iterator[tuple[Pair, bool, dict[str, Any]]]) -> dict[tuple[Pair, bool], float]:
+    """P(document shown first preferred), the mean over repeats."""
+    found: dict[tuple[Pair, bool], list[float]] = {}
+    for pair, turned, row in answers:
+        if row["p"] is not None:
+            found.setdefault((pair, turned), []).append(1 - row["p"] if row["swapped"] else row["p"])
+    return {key: math.fsum(values) / len(values) for key, values in found.items()}
+
+
+def _reasons(
+    told: Iterator[tuple[Pair, bool, dict[str, Any]]], first: dict[tuple[Pair, bool], float]
+) -> dict[Pair, list[tuple[bool, tuple[str, ...]]]]:
+    found: dict[Pair, list[tuple[bool, tuple[str, ...]]]] = {}
+    for pair, turned, row in told:
+        found.setdefault(pair, []).append((turned, readable(row["text"], first.get((pair, turned)))))
+    return {pair: list(dict.fromkeys(said)) for pair, said in found.items()}
+
+
+def readable(text: str, first: float | None) -> tuple[str, ...]:
+    """An answer as lines to read: the thoughts and the score of a structured one, a letter with its probability.
+
+    first: P(document shown first preferred), as the answer was read; None: it was not.
+    """
+    text = text.strip()
+    if text in ("A", "B") and first is not None:
+        p = first if text == "A" else 1 - first
+        return (f"{text}, {'counted as' if p in (0, 0.5, 1) else 'with probability'} {p:.2f}",)
+    fenced = FENCE.fullmatch(text)
+    try:
+        answer = json.loads(fenced[1] if fenced else text)
+    except (ValueError, RecursionError):
+        answer = None
+    lines = _lines(answer) if isinstance(answer, dict) else [TAG.sub(r"\1:", line) for line in text.splitlines()]
+    shown = [line for line in (cut(line, TEXT) for line in lines) if line]
+    return tuple([*shown[: LINES - 1], "…", shown[-1]] if len(shown) > LINES else shown)
+
+
+def _lines(answer: dict[str, Any]) -> list[str]:
+    lines = []
+    for name, value in answer.items():
+        if name == "thoughts":
+            lines += [str(part) for part in value] if isinstance(value, list) else [str(value)]
+        elif name == "score" and isinstance(value, int | float) and not isinstance(value, bool):
+            side = "for A" if value < 0 else "for B" if value > 0 else "for neither"
+            lines.append(f"score {value:+.2f}, {side}".replace("-", "\N{MINUS SIGN}"))
+        elif isinstance(value, dict):
+            lines.append(f"{name}: " + ", ".join(f"{label}: {part}" for label, part in value.items()))
+        else:
+            lines.append(f"{name}: {value}")
+    return lines

@@ -24,7 +24,7 @@ def rows(judged: Table) -> list[dict[str, Any]]:
 
 
 def view(row: Mapping[str, Any]) -> dict[str, Any]:
-    """One row as the template shows it; a dash where nothing was noted."""
+    """One row as the template shows it; empty where there is nothing to say, and a column that all leave empty is not shown."""
     calls, share = row["calls"], row["answered"]
     others = {status: count for status, count in row["status"].items() if status != ANSWERED}
     return {
@@ -34,11 +34,11 @@ def view(row: Mapping[str, Any]) -> dict[str, Any]:
         "low": share is not None and share < MIN_ANSWERED,
         "others": listed(others),
         "faults": listed(calls.get("faults") or {}),
-        **{key: f"{calls[key]:,}" if key in calls else "–" for key in ("calls", "from_ledger")},
-        "cut": calls.get("cut", 0),
-        "tokens": row["tokens"],
+        **{key: f"{calls[key]:,}" if key in calls else "" for key in ("calls", "from_ledger")},
+        "cut": f"{calls['cut']:,}" if calls.get("cut") else "",
+        "tokens": f"{row['tokens']:,}" if row["tokens"] else "",
         "usd": "not known" if row["usd_per_preference"] is None and row["tokens"] else money(row["usd"]),
-        "each": money(row["usd_per_preference"]) if row["usable"] else "–",
+        "each": money(row["usd_per_preference"]) if row["usable"] and row["usd_per_preference"] != 0 else "",
     }
 
 

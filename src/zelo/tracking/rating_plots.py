@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+from scipy.special import expit
 
 from zelo.tracking.budgets import Budget
 from zelo.tracking.offsets import PAIRS, Offsets, bins
@@ -17,7 +18,7 @@ _LOSSES = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 def matrix(p: np.ndarray, places: np.ndarray) -> str:
     """Cells coloured by p [K, K], none where it is nan; places: [K] of the documents, 0 is the best.
 
-    A colour is one path, so that 1,600 cells take some 20 kB; the classes are m0 to m8.
+    A colour is one path, so that 1,600 cells take some 30 kB; the classes are m0 to m8.
     """
     size = len(p)
     cell = min((WIDTH - _LEFT - 8) / max(size, 1), 26.0)
@@ -109,8 +110,6 @@ def answers(found: Offsets, name: str) -> str:
     if found.kind == PAIRS:
         axes.plot([0, 1], [0, 1], color=MUTED, linewidth=0.9, dashes=(3, 3))
     elif found.criteria is not None and len(found.after):
-        from scipy.special import expit
-
         x = np.linspace(found.after.min(), found.after.max(), 40)
         share = expit(found.criteria[:, 0] * (x[:, None] - found.criteria[:, 1])).mean(axis=1)
         axes.plot(x, share, color=MUTED, linewidth=0.9, dashes=(3, 3))

@@ -210,10 +210,20 @@ def _offsets(found: Offsets) -> dict[str, Any]:
         "answers": len(found.answer),
     }
     if len(found.answer):
-        measure = _gap if found.kind == PAIRS else _correlation
-        sides = [measure(values, found.answer) for values in (found.before, found.after)]
-        view |= {"curve": Markup(rating_plots.answers(found, "answers")), "before": sides[0], "after": sides[1]}
+        sides = (found.before, found.after)
+        measure = _log_loss if found.kind == PAIRS else _correlation
+        view |= {
+            "curve": Markup(rating_plots.answers(found, "answers")),
+            "measured": [measure(values, found.answer) for values in sides],
+            "gaps": [_gap(values, found.answer) for values in sides],
+        }
     return view
+
+
+def _log_loss(foretold: np.ndarray, answer: np.ndarray) -> str:
+    """Nats per answer: offsets that are left out blur the answers of all bins alike, which the curve hardly shows."""
+    safe = np.clip(foretold, 1e-9, 1 - 1e-9)
+    return f"{-(answer * np.log(safe) + (1 - answer) * np.log1p(-safe)).mean():.3f}"
 
 
 def _gap(foretold: np.ndarray, answer: np.ndarray) -> str:

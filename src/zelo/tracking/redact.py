@@ -4,6 +4,8 @@ import os
 import re
 from typing import Any
 
+from zelo.calls.request import names_variable
+
 # Environment variables whose value is a secret, by their name; TOKENIZERS_PARALLELISM and the like are not meant.
 _VARIABLE = re.compile(r"(API_?KEY|ACCESS_?KEY|_KEY$|^KEY$|TOKEN(S?$|_)|SECRET|PASSW(OR)?D|CREDENTIAL)", re.IGNORECASE)
 _SHORTEST = 8  # characters; a shorter value cannot be told from ordinary text
@@ -13,6 +15,7 @@ _FIELD = re.compile(
 )
 _FIELD_NAME = re.compile(r"(api_?key|password|passwd|secret)$", re.IGNORECASE)
 _SHAPE = re.compile(r"\b(sk-[\w-]{16,}|hf_\w{20,}|gh[pousr]_\w{20,}|AKIA[0-9A-Z]{16})")
+_KEY_NAME = re.compile(r"""(api_key_env['"]?\s*[:=]\s*['"]?)([^\s'",}]+)""")
 HIDDEN = "(hidden)"
 
 
@@ -21,6 +24,7 @@ def text(words: str) -> str:
     for name, value in sorted(os.environ.items(), key=lambda item: -len(item[1])):
         if len(value) >= _SHORTEST and _VARIABLE.search(name):
             words = words.replace(value, f"${{oc.env:{name}}}")
+    words = _KEY_NAME.sub(lambda part: part[1] + (part[2] if names_variable(part[2]) else HIDDEN), words)
     return _SHAPE.sub(HIDDEN, _FIELD.sub(rf"\g<1>{HIDDEN}", words))
 
 

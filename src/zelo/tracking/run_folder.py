@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from zelo.calls.plan import money
 from zelo.errors import BadInput
-from zelo.records import DEV
+from zelo.records import DEV, FINAL, TRUNCATED
 from zelo.store import MANIFEST, RUNNING, Table
 from zelo.tracking import audit_page, redact, whole_file
 from zelo.tracking.figures import Figures
@@ -196,9 +196,13 @@ def _judged(figures: dict[str, Any]) -> list[str]:
         line = ", ".join(f"{count:,} {status}" for status, count in ended.items())
         if facts.get("calls") or facts.get("from_ledger"):
             cost = money(facts["price"], facts["usd"])
-            line += f"; {facts['from_ledger']:,} from the ledger, {facts['calls']:,} calls, {cost}"
+            line += f"; {facts['from_ledger']:,} pairs from the ledger, {facts['calls']:,} calls, {cost}"
+        if facts.get("limit"):
+            line += f"; the rest was not asked: {facts['limit']}"
         if facts.get("faults"):
             line += "; on the way: " + ", ".join(f"{kind} {count:,}" for kind, count in facts["faults"].items())
+        if facts["status"].get(TRUNCATED):
+            line += "; what was truncated needs a higher max_tokens"
         if facts.get("cut"):
             line += f"; {facts['cut']:,} documents were cut"
         if len(ended) > 1 or ";" in line:
@@ -231,7 +235,17 @@ def _stage(step: "Step", table: Table, facts: dict[str, Any]) -> dict[str, Any]:
         "seconds": round(facts["seconds"], 3),
         "made_in": round(table.manifest["seconds"], 3),
         "peak_memory_mb": facts["peak_memory_mb"],
-    }
+    } | ({"missing": _missing(table.manifest)} if table.partial and table.kind == "judge" else {})
+
+
+def _missing(figures: dict[str, Any]) -> dict[str, Any]:
+    """Per judge how many pairs have no final outcome, by status, and what kept the rest from being asked."""
+    found = {}
+    for judge, facts in figures.get("judges", {}).items():
+        counts = {status: count for status, count in facts["status"].items() if count and status not in FINAL}
+        if counts:
+            found[judge] = counts | ({"limit": facts["limit"]} if facts.get("limit") else {})
+    return found
 
 
 def _ladders(

@@ -6,6 +6,7 @@ from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 from zelo.calls.plan import lines as plan_lines
+from zelo.calls.plan import together
 from zelo.errors import BadInput
 from zelo.store import Store
 from zelo.tracking import audit_page
@@ -63,18 +64,19 @@ def systems(step: "Step") -> list[str]:
     return list(dict.fromkeys(step.stage.candidates_as if name == "candidates" else name for name in names))
 
 
-def print_plan(steps: "list[Step]", store: Store) -> None:
-    """What would run and what would be reused."""
+def print_plan(steps: "list[Step]", store: Store) -> set[str]:
+    """What would run and what would be reused; returns the names of the stages that are not made yet."""
     lines = console()
-    made = 0
+    missing = set()
     for step in steps:
         table = store.find(step.kind, step.identity)
         partial = None if table else store.find_partial(step.kind, step.identity)
-        made += table is None
+        missing |= set() if table else {step.name}
         state = "reuse" if table else "finish" if partial else "make"
         took = f"took {_seconds(table.manifest['seconds'])}" if table else ""
         lines.print(f"{step.name:<20} {state:<7} {step.kind}/{step.identity}  {took}".rstrip(), soft_wrap=True)
-    lines.print(f"{made} of {len(steps)} stages to make in {store.root}. Nothing was run.", soft_wrap=True)
+    lines.print(f"{len(missing)} of {len(steps)} stages to make in {store.root}.", soft_wrap=True)
+    return missing
 
 
 def print_prices(stage: str, plans: "list[Plan]") -> None:
@@ -83,6 +85,16 @@ def print_prices(stage: str, plans: "list[Plan]") -> None:
     lines.print(f"\n{stage}: nothing was sent", style="bold")
     for line in plan_lines(plans):
         lines.print(line, soft_wrap=True)
+
+
+def print_plan_end(steps: "list[Step]", store: Store, missing: set[str], priced: "list[list[Plan]]") -> None:
+    """What all stages would cost together, and what was run to find it out. priced: the plans of each stage that costs."""
+    lines = console()
+    if len(priced) > 1:
+        lines.print(f"\nAll stages: {together([plan for plans in priced for plan in plans])}", soft_wrap=True)
+    made = [step.name for step in steps if step.name in missing and store.find(step.kind, step.identity)]
+    run = f"Only {', '.join(made)} was run, since the plan depends on it" if made else "Nothing was run"
+    lines.print(f"{run}{', and nothing was sent' * bool(priced)}.", soft_wrap=True)
 
 
 def print_stage(result: "Result", name: str) -> None:
