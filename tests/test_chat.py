@@ -138,6 +138,18 @@ def test_what_decides_an_answer_decides_its_key_and_nothing_else_does() -> None:
         assert key(**{name: value}) == plain, name
 
 
+def test_what_decides_the_length_of_an_answer_decides_its_form_and_nothing_else_does() -> None:
+    def form(**changes: Any) -> str:
+        return next(chat(**changes).requests(asked([(0, 1, 2)]))).form
+
+    plain = form()
+    apart: list[dict[str, Any]] = [{"max_tokens": 99}, {"reasoning_effort": "low"}, {"temperature": 1.0}]
+    apart += [{"structured": False}, {"mode": "verdict"}, {"mode": "listwise"}]
+    assert len({plain, *(form(**changes) for changes in apart)}) == 1 + len(apart)
+    assert {form(seed=1), form(concurrency=1), next(chat().requests(asked([(1, 3, 4)], repeat=1))).form} == {plain}
+    assert next(chat().requests(asked([(0, 1, 2)], across=[1]))).form != plain
+
+
 def test_keys_do_not_depend_on_the_company_of_a_question() -> None:
     rows = [
         (q, a, b) for q in range(2) for a, b in itertools.permutations(range(COUNT), 2)
@@ -440,6 +452,9 @@ def test_prices_come_from_the_fields_then_the_table_and_are_never_guessed() -> N
         ({"threshold": -0.1}, "threshold=-0.1"),
         ({"threshold": math.nan}, "threshold=nan"),
         ({"temperature": -1.0}, "temperature=-1.0"),
+        ({"temperature": 2.5}, "temperature=2.5 is not from 0 to 2"),
+        ({**MESSAGES, "temperature": 1.5}, "temperature=1.5 is not from 0 to 1"),
+        ({"api_key_env": "my-key"}, "api_key_env is not the name"),
         ({"temperature": math.nan}, "temperature=nan"),
         ({"max_tokens": 0}, "max_tokens=0"),
         ({"window": 1}, "window=1"),

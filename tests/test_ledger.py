@@ -208,6 +208,58 @@ def test_what_entries_measure(ledger: Ledger) -> None:
     assert ledger.spent(LIFETIME) == Totals()
 
 
+def test_what_entries_measure_is_told_by_form(ledger: Ledger) -> None:
+    ledger.add([replace(entry(n), form="score", tokens_out=300) for n in range(2)])
+    ledger.add([replace(entry(n), form="verdict", tokens_out=1) for n in range(2, 4)])
+    means = {form: ledger.measured("provider", "model", form) for form in ("score", "verdict", None, "listwise")}
+    assert {form: mean and mean.tokens_out for form, mean in means.items()} == {
+        "score": 300,
+        "verdict": 1,
+        None: 150.5,
+        "listwise": None,
+    }
+
+
+# How version 1 made the two tables that have changed since.
+VERSION_1 = """
+DROP TABLE entry; DROP TABLE measure;
+CREATE TABLE entry (
+    id INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE CHECK (length(key) = 16), provider TEXT NOT NULL,
+    model TEXT NOT NULL, kind TEXT NOT NULL, repeat INTEGER NOT NULL, status TEXT NOT NULL, answer TEXT NOT NULL,
+    tokens_in INTEGER NOT NULL, tokens_out INTEGER NOT NULL, usd REAL NOT NULL, made REAL NOT NULL,
+    seconds REAL NOT NULL, prompt_bytes INTEGER NOT NULL);
+CREATE TABLE measure (
+    provider TEXT NOT NULL, model TEXT NOT NULL, entries INTEGER NOT NULL, tokens_out REAL NOT NULL,
+    seconds REAL NOT NULL, n INTEGER NOT NULL, bytes REAL NOT NULL, tokens REAL NOT NULL, bytes_bytes REAL NOT NULL,
+    bytes_tokens REAL NOT NULL, tokens_tokens REAL NOT NULL, PRIMARY KEY (provider, model));
+PRAGMA user_version = 1;
+"""
+
+
+def test_a_ledger_of_version_1_is_taken_over_whole(tmp_path: Path) -> None:
+    with Ledger(tmp_path / FILE) as first:
+        first.write([Settle(granted(first.write([reserve(n)])[0]), entry(n)) for n in range(5)])
+        spent = first.spent(LIFETIME)
+        rows = first._file.rows("SELECT * FROM entry")
+        measures = first._file.rows("SELECT * FROM measure")
+    with sqlite3.connect(tmp_path / FILE) as file:
+        file.executescript(VERSION_1)
+        file.executemany(f"INSERT INTO entry VALUES ({','.join('?' * 14)})", [row[:-1] for row in rows])
+        file.executemany(f"INSERT INTO measure VALUES ({','.join('?' * 11)})", [row[:2] + row[3:] for row in measures])
+    file.close()
+    for _ in range(2):
+        with Ledger(tmp_path / FILE) as ledger:
+            assert ledger.find([key(n) for n in range(5)]) == {key(n): entry(n) for n in range(5)}
+            assert ledger.spent(LIFETIME) == spent
+            every = ledger.measured("provider", "model", None)
+            assert every is not None
+            assert (every.entries, every.tokens_out) == (5, 10)
+            assert ledger.write([reserve(0)]) == [entry(0)]
+    with Ledger(tmp_path / FILE) as ledger:
+        ledger.add([replace(entry(9), form="score")])
+        assert ledger.find([key(9)])[key(9)].form == "score"
+
+
 def test_an_answer_that_is_no_utf8_is_kept(ledger: Ledger) -> None:
     text = "half a pair \ud83d, an emoji \U0001f600, a zero \0"
     ledger.add([entry(1, answer=json.dumps(text, ensure_ascii=False))])
@@ -547,6 +599,9 @@ def test_answers_travel_as_parquet(ledger: Ledger, tmp_path: Path, monkeypatch: 
     assert found.pop(key(3)).answer == '"earlier"'
     assert found == {one.key: one for one in mine if one.key != key(3)}
     assert [path.name for path in tmp_path.glob(".*")] == []
+    pq.write_table(pq.read_table(tmp_path / "a.parquet").drop_columns(["form"]), tmp_path / "old.parquet")
+    with Ledger(tmp_path / "third") as third:
+        assert import_entries(third, tmp_path / "old.parquet") == (20, 0)
 
 
 FAULTS = {

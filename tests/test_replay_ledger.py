@@ -89,7 +89,7 @@ def test_a_ledger_answers_as_the_judge_did(
         assert again.read("outcomes").select(ANSWER) == paid.select(ANSWER)
         assert not again.read("outcomes")["cost"].to_numpy().any()
         assert not again.read("outcomes")["tokens"].to_numpy().any()
-        assert "first missing" not in capsys.readouterr().err
+        assert f"judge chat: all {len(paid)} answers are in {tmp_path / 'home' / FILE}" in capsys.readouterr().err
 
         copy = tmp_path / "elsewhere.sqlite"
         shutil.copyfile(tmp_path / "home" / FILE, copy)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from fake_server import KINDS, FakeServer
+from zelo.calls.request import names_variable
 
 MARKER = "sk-marker-0123456789abcdefghijklmnop"
 STOPS = ("http_401", "http_403", "http_404", "http_400", "http_422", "redirect", "quota", "no_credit")
@@ -50,6 +51,37 @@ def test_no_file_holds_the_key_after_every_kind_of_failure(logger: str, tmp_path
         assert set(kinds) == {seen.kind for seen in server.seen}
     assert leaks(tmp_path, done) == []
     assert list(tmp_path.rglob("report.html"))
+
+
+@pytest.mark.parametrize(
+    "options", [("debug=true",), ("-m", "seed=1,2"), ("-m", f"judge.api_key_env={MARKER},OPENAI_API_KEY")]
+)
+def test_a_key_in_place_of_its_variables_name_is_not_repeated(
+    options: tuple[str, ...], tmp_path: Path, tiny_beir: Path
+) -> None:
+    with FakeServer() as server:
+        done = run(tmp_path, server, f"judge.api_key_env={MARKER}", *options)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "api_key_env is not the name of an environment variable" in done.stderr
+    assert leaks(tmp_path, done) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "fits"),
+    [
+        ("OPENAI_API_KEY", True),
+        ("_k2", True),
+        ("AZURE_KEY_2026", True),
+        ("sk-abc", False),
+        ("", False),
+        ("2KEY", False),
+        ("gsk_a1b2c3d4e5f6g7h8", False),
+        ("AIzaSyA1b2c3d4e5f6g7h8i9", False),
+        ("a1b2c3d4e5f6a7b8c9d0e1f2a3b4c5d6", False),
+    ],
+)
+def test_what_may_be_the_name_of_a_variable(name: str, fits: bool) -> None:
+    assert names_variable(name) == fits
 
 
 @pytest.mark.parametrize("kind", [STOPS[0], *(pytest.param(kind, marks=pytest.mark.long) for kind in STOPS[1:])])

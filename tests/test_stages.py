@@ -277,6 +277,40 @@ def test_ratings_follow_the_judge_and_need_a_quorum(store: Store, data: dict[str
         rated(3)
 
 
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        ("failed", r"no judge answered \(\d+ failed\).*see above"),
+        ("unsent", r"\d+ unsent.*raise the budget"),
+        ("refused", "audit"),
+    ],
+)
+def test_where_nobody_answered_the_reason_is_not_the_quorum(
+    status: str, words: str, store: Store, data: dict[str, Table]
+) -> None:
+    class Mute(First):
+        def compare(self, questions: Questions) -> Outcomes:
+            silent = np.full(len(questions), STATUSES.index(status), np.int32)
+            found = super().compare(questions)
+            return replace(
+                found,
+                p=np.full_like(found.p, np.nan),
+                status=pa.DictionaryArray.from_arrays(silent, pa.array(STATUSES)),
+            )
+
+    outcomes = judged(store, data, Mute("one"))
+    solver = Thurstone(ridge=0.1, tolerance=1e-8, max_steps=50, stderr="laplace", lapse=0.0, held_out=0.0)
+    stage = Rate(inputs={}, solver=solver, quorum=1)
+    with pytest.raises(BadInput, match=words) as raised:
+        store.obtain("rate", "r", lambda out, _: stage.run({"outcomes": outcomes}, out))
+    assert "quorum" not in str(raised.value)
+
+
+def test_a_judge_without_a_name_is_refused() -> None:
+    with pytest.raises(BadInput, match=r"judge\.name is empty"):
+        judging(First(" "))
+
+
 def test_the_mean_of_the_judges_is_what_is_rated(store: Store, data: dict[str, Table]) -> None:
     """A judge that always takes what it sees first is undone to 0.75 or 0.25, so half of its votes cancel."""
     biased = judged(store, data, First("biased", bias=True), "b").read("outcomes")

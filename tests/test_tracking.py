@@ -359,6 +359,8 @@ def test_secrets_are_known_by_name_by_shape_and_by_field(monkeypatch: pytest.Mon
         "n": 3,
     }
     assert redact.text("Bearer hf_abcdefghijklmnopqrstuvwx") == "Bearer (hidden)"
+    pasted = "judge.api_key_env=a1b2c3d4e5f6a7b8c9d0e1f2 judge.api_key_env=MY_KEY api_key_env: null"
+    assert redact.text(pasted) == "judge.api_key_env=(hidden) judge.api_key_env=MY_KEY api_key_env: null"
 
 
 def test_the_local_logger_writes_json_lines(tmp_path: Path) -> None:
@@ -514,6 +516,8 @@ BAD = {
     "reranker.optimizer.lr=[1]": "reranker.optimizer.lr=[1]: expected a number",
     "stages.retrieve.splits=[dev,1]": "stages.retrieve.splits.1=1: expected a text.",
     "stages.rate.inputs=judge": 'stages.rate.inputs="judge": expected a mapping',
+    "+budget.eur=4": "budget.eur: there is no such cap; write budget.usd",
+    "budget=4": "budget.4: there is no such cap",
     "plan=abc": 'plan="abc": expected true or false.',
     "until=5": "until=5: expected a text or null.",
     "graph.degree=200": "top_k - 1",
