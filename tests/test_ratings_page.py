@@ -63,7 +63,7 @@ def test_a_matrix_is_drawn_cell_by_cell() -> None:
 def asked(stop_at: float | None) -> tuple[SimpleNamespace, pa.Table, list[float], np.ndarray]:
     """(judge stage, its outcomes of one query, expected loss before each round, pairs in each) of a staged graph."""
     solver = made_of("thurstone", ridge=0.5)
-    graph = Staged(cycles=2, stages=[[20, 2], [12, 2], [12, 3]], solver=solver, stop_at=stop_at)
+    graph = Staged(cycles=1, stages=[[30, 1], [20, 2], [12, 2]], solver=solver, stop_at=stop_at)
     n, random = 30, np.random.default_rng(1)
     sizes, seeds = np.array([n]), np.array([content_seed("q", 0)], np.uint64)
     strength = random.normal(scale=0.7, size=n)
@@ -87,7 +87,7 @@ def test_a_budget_curve_ends_where_the_graph_stopped() -> None:
     stage, outcomes, losses, counts = asked(None)
     free = budgets.of_queries(stage, outcomes, ["q"])["q"]
     assert (free.pairs[0], free.pairs[-1], free.most) == (30, counts[-1], counts[-1])
-    assert free.loss[-1] == pytest.approx(losses[-1], rel=1e-4)
+    assert (free.loss[0], free.loss[-1]) == pytest.approx((losses[0], losses[-1]), rel=1e-4)
     assert free.loss[-1] < free.loss[0] / 3
     stop_at = (losses[1] * losses[2]) ** 0.5
     stage, outcomes, losses, counts = asked(stop_at)
@@ -100,8 +100,11 @@ def test_a_budget_curve_ends_where_the_graph_stopped() -> None:
     assert budgets.of_queries(SimpleNamespace(graph=object()), outcomes, ["q"]) == {}
 
 
-def calibrated(folder: Path, criterion: bool) -> Table:
-    """40 queries of 6 documents with offsets, and answers that are exactly what the calibrated ratings say."""
+def calibrated(folder: Path, criterion: bool) -> tuple[Table, np.ndarray]:
+    """40 queries of 6 documents with offsets, and answers that are exactly what the calibrated ratings say.
+
+    With the table, what the ratings said of each answer before.
+    """
     random = np.random.default_rng(4)
     offset = np.round(random.normal(size=40), 3) * 0.7
     e = random.normal(size=(40, 6))
@@ -128,24 +131,26 @@ def calibrated(folder: Path, criterion: bool) -> Table:
         ("scales", QUERY_SCALE, scales),
     ):
         pq.write_table(pa.table(columns).select(schema.names).cast(schema), folder / f"{name}.parquet")
-    return Table("calibrate", "", folder, {"fit": {}})
+    before = e[q, a] if criterion else made_of("thurstone").link(e[q, a] - e[r, b])
+    return Table("calibrate", "", folder, {"fit": {}}), before
 
 
 @pytest.mark.parametrize("criterion", [False, True])
 def test_offsets_are_held_against_their_answers(criterion: bool, tmp_path: Path) -> None:
-    table = calibrated(tmp_path / "made", criterion)
+    table, before = calibrated(tmp_path / "made", criterion)
     found = offsets.of_table(SimpleNamespace(solver=made_of("thurstone")), table)
     assert found is not None
     assert found.kind == (offsets.CRITERIA if criterion else offsets.PAIRS)
     assert len(found.answer) == 900, "a document without a rating is left out"
+    np.testing.assert_allclose(found.before, before, atol=1e-9)
     foretold = made_of("thurstone").link(found.after) if criterion else found.after
     np.testing.assert_allclose(foretold, found.answer, atol=1e-6)
     view = ratings_page.view(replace(facts_of(tables(FEW, library()), FEW), offsets=found))["offsets"]
-    before, after = map(float, view["measured"])
+    raw, calibrated_ones = map(float, view["measured"])
     if criterion:
-        assert before < after - 0.1, "correlation with the rating"
+        assert raw < calibrated_ones - 0.1, "correlation with the rating"
     else:
-        assert after < before - 0.05, "log loss"
+        assert calibrated_ones < raw - 0.05, "log loss"
         assert view["gaps"][1] == "0.000"
     still = pa.table({name: [0.0] for name in ("offset", "stderr")})
     pq.write_table(still, table.path / "scales.parquet")

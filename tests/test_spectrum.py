@@ -47,6 +47,8 @@ def test_parts_and_few_documents() -> None:
 def test_random_regular_graphs_keep_the_bounds() -> None:
     random = np.random.default_rng(0)
     bound, best = random_regular_diameter(100, 8), random_regular_lambda_2(8)
+    assert bound is not None
+    assert best is not None
     assert bound == pytest.approx(math.log(100, 7) + math.log(math.log(100), 7) + math.log(140, 7))
     assert best == pytest.approx(8 - 2 * math.sqrt(7))
     for _ in range(10):

@@ -12,7 +12,7 @@ from zelo.tracking.plots import ACCENT, INK, LOSS, MUTED, WIDTH, canvas, inline_
 LEVELS = 9  # colours of a preference, from the column's document (orange) over grey to the row's (blue)
 _LEFT, _TOP = 34.0, 20.0  # margins of a matrix, as wide as those of the other figures
 _BARS = 24  # of a histogram
-_LOSSES = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
+_LOSSES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 
 
 def matrix(p: np.ndarray, places: np.ndarray) -> str:

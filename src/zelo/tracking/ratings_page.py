@@ -97,7 +97,7 @@ def _graphs(spectra: list[Spectrum]) -> list[dict[str, Any]]:
         (
             "λ₂",
             [_figure(one.lambda_2) for one in both],
-            "far from 0: the worst error goes as 1 / λ₂; large random regular graphs of this degree have "
+            "far from 0: the worst variance goes as 1 / λ₂; large random regular graphs of this degree have "
             + ("–" if usual is None else f"{usual:.2f}"),
             worst.lambda_2 < 1e-9,
         ),
