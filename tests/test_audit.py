@@ -142,7 +142,7 @@ def test_a_lean_that_both_orders_cancel_is_no_reason_to_leave_a_good_judge(
     assert told["judges"]["leaning"]["measures"]["flips"]["value"] > advice.TOO_MANY_FLIPS
     assert verdict(told, "leaning") == advice.CARE
     assert "Averaged over both orders it sides with the labels in " in text["leaning"]
-    assert "asked in both orders (stages.judge.orders=both, at twice the cost) this cancels." in text["leaning"]
+    assert "asked in both orders (stages.judge.orders=both, at twice the calls) this cancels." in text["leaning"]
     assert verdict(told, "position") == advice.STOP
     assert "this cancels, but that anything is left is not shown here." in text["position"]
 

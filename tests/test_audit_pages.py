@@ -204,7 +204,8 @@ def test_reasons_are_lines_to_read() -> None:
     assert readable(structured, 0.25) == readable(f"```json\n{structured}\n```", None) == lines
     assert readable('{"thoughts": "one text", "score": -1}', 1.0) == ("one text", "score \N{MINUS SIGN}1.00, for A")
     assert readable('{"thoughts": [], "scores": {"1": 0.5, "2": 0}}', 0.75) == ("scores: 1: 0.5, 2: 0",)
-    assert readable("It is.\n\n**score-1a2b3c4d**: 0.50", 0.25) == ("It is.", "score: 0.50")
+    assert readable("It is.\n\n**score-1a2b3c4d**: 0.50", 0.25) == ("It is.", "score +0.50, for B")
+    assert readable('score-1a2b3c4d: {"1": 0.5}', 0.25) == ('score: {"1": 0.5}',)
     assert readable("A", 0.67) == ("A, with probability 0.67",)
     assert readable("B\n", 0.67) == ("B, with probability 0.33",)
     assert readable("B", 0.0) == ("B, counted as 1.00",), "preference=sign"
@@ -212,7 +213,7 @@ def test_reasons_are_lines_to_read() -> None:
     assert readable("[1, 2]", None) == ("[1, 2]",)
     many = readable("\n".join(f"line {n}" for n in range(99)) + "\nscore-1a2b3c4d: 1", 0.0)
     assert len(many) == disagreements.LINES + 1
-    assert many[-2:] == ("…", "score: 1")
+    assert many[-2:] == ("…", "score +1.00, for B")
 
 
 def test_columns_that_say_nothing_are_left_out(tables: dict[str, Table], tmp_path: Path) -> None:

@@ -162,7 +162,7 @@ def _order(measures: Mapping[str, Measure]) -> Iterator[Finding]:
         yield STOP if stop else CARE, said + averaged
     if bias.value is not None and abs(bias.value) > LEAN and _beyond(bias, 0):
         side = "first" if bias.value > 0 else "second"
-        remedy = f"asked in both orders ({BOTH_ORDERS}, at twice the cost) this cancels"
+        remedy = f"asked in both orders ({BOTH_ORDERS}, at twice the calls) this cancels"
         remedy += ", but that anything is left is not shown here" * stop
         yield CARE, f"It leans to whatever is shown {side}, by {100 * abs(bias.value):.0f} points: {remedy}."
 

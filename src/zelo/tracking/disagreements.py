@@ -18,7 +18,7 @@ SHOWN, PER_QUERY = 12, 2  # pairs on the page, and of one query
 TEXT = 1200  # characters of a document, and of a line of a judge's reasons
 LINES = 12  # of a judge's reasons
 FENCE = re.compile(r"```(?:json)?\s*\n(.*)\n\s*```", re.DOTALL)
-TAG = re.compile(r"[\s>*_`#-]*(\w+)-[0-9a-f]{8}[\s*_`]*:")  # what the last line of a free answer begins with
+TAGGED = re.compile(r"[\s>*_`#-]*(\w+)-[0-9a-f]{8}[\s*_`]*:\s*(.*)")  # the last line of a free answer
 
 Pair = tuple[str, ...]
 """query, the smaller document id, the larger one, judge"""
@@ -128,9 +128,19 @@ def readable(text: str, first: float | None) -> tuple[str, ...]:
         answer = json.loads(fenced[1] if fenced else text)
     except (ValueError, RecursionError):
         answer = None
-    lines = _lines(answer) if isinstance(answer, dict) else [TAG.sub(r"\1:", line) for line in text.splitlines()]
+    lines = _lines(answer) if isinstance(answer, dict) else [_untagged(line) for line in text.splitlines()]
     shown = [line for line in (cut(line, TEXT) for line in lines) if line]
     return tuple([*shown[: LINES - 1], "…", shown[-1]] if len(shown) > LINES else shown)
+
+
+def _untagged(line: str) -> str:
+    found = TAGGED.fullmatch(line)
+    if not found:
+        return line
+    try:
+        return _score(float(found[2]))
+    except ValueError:
+        return f"{found[1]}: {found[2]}"
 
 
 def _lines(answer: dict[str, Any]) -> list[str]:
@@ -139,10 +149,14 @@ def _lines(answer: dict[str, Any]) -> list[str]:
         if name == "thoughts":
             lines += [str(part) for part in value] if isinstance(value, list) else [str(value)]
         elif name == "score" and isinstance(value, int | float) and not isinstance(value, bool):
-            side = "for A" if value < 0 else "for B" if value > 0 else "for neither"
-            lines.append(f"score {value:+.2f}, {side}".replace("-", "\N{MINUS SIGN}"))
+            lines.append(_score(value))
         elif isinstance(value, dict):
             lines.append(f"{name}: " + ", ".join(f"{label}: {part}" for label, part in value.items()))
         else:
             lines.append(f"{name}: {value}")
     return lines
+
+
+def _score(value: float) -> str:
+    side = "for A" if value < 0 else "for B" if value > 0 else "for neither"
+    return f"score {value:+.2f}, {side}".replace("-", "\N{MINUS SIGN}")
