@@ -190,7 +190,10 @@ def test_what_cannot_be_measured_is_no_figure(tables: dict[str, Table], tmp_path
     assert {key for key, one in measures.items() if "not_measured" in one} == missing
     assert told["together"]["alpha_interval"] == {"not_measured": "there is a single judge"}
     assert verdict(told, "right") == verdict(told, "together") == advice.UNKNOWN
-    silent = audited(tables, table({"mute": lambda *_: None, "right": right}), tmp_path)
+    outcomes, noted = table({"mute": lambda *_: None, "right": right}), {"mute": {"status": {}, "price": "known"}}
+    dear = audited(tables, outcomes, tmp_path, judges=noted)
+    assert dear["cost"]["alone"] == {"right": 0.0, "mute": None}, "what nothing came back from is not free"
+    silent = audited(tables, outcomes, tmp_path)
     assert silent["judges"]["mute"]["scores"] == {"not_measured": "it gave no answer"}
     assert verdict(silent, "mute") == advice.LEAVE, "it costs nothing"
     with pytest.raises(BadInput, match="no pair was judged"):

@@ -95,8 +95,12 @@ class Audit:
         calls = outcomes.manifest.get("judges", {})
         measures = {name: sample.of_judge(name) for name in sample.answers.judges}
         together = sample.together()
+        prices = {name: calls.get(name, {}).get("price", tally.FREE) for name in tallies}
         free = {name: calls.get(name, {}).get("price") == tally.FREE for name in tallies}
-        each = {name: one.usd_per_question(free[name]) for name, one in tallies.items()}
+        each = {  # a judge with a price that nothing came back from has shown no cost
+            name: one.usd_per_question(free[name]) if one.tokens or prices[name] == tally.FREE else None
+            for name, one in tallies.items()
+        }
         cost = _cost(each, self._pairs_per_query(documents), queries)
         warmth = {name: getattr(one, "temperature", None) for name, one in Panel(self.judge, self.seed).members.items()}
         advice = [
