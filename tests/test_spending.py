@@ -25,7 +25,7 @@ from zelo.store import Store
 from zelo.tracking import terminal
 from zelo.tracking.run_folder import RunFolder, notes
 
-PRICE = ["judge.input_price=10", "judge.output_price=100"]
+CHAT = ["judge=chat", "judge.model=m", "judge.api_key_env=null", "judge.input_price=10", "judge.output_price=100"]
 
 
 @pytest.fixture(autouse=True)
@@ -155,7 +155,7 @@ Assemble = Callable[..., list[Step]]
 @pytest.fixture
 def assembled(tiny_beir: Path) -> Assemble:
     small = ["pipeline=annotate", "dataset=beir", f"dataset.path={tiny_beir}", "retriever=bm25", "graph.degree=4"]
-    small += ["top_k=6", "until=judge", "judge=chat", "judge.model=m", "judge.api_key_env=null"]
+    small += ["top_k=6", "until=judge"]
 
     def assemble(*overrides: str) -> list[Step]:
         GlobalHydra.instance().clear()
@@ -174,7 +174,7 @@ def test_a_cap_is_named_wherever_it_matters_and_the_next_run_counts_on(
     assembled: Assemble, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with FakeServer() as server:
-        at = [f"judge.base_url={server.base_url}", *PRICE]
+        at = [*CHAT, f"judge.base_url={server.base_url}"]
         result = run(assembled(*at, "budget.calls=10", "on_limit=continue"))
         status = result.tables["judge"].manifest["status"]
         pairs = status["answered"] + status["unsent"]
@@ -186,6 +186,8 @@ def test_a_cap_is_named_wherever_it_matters_and_the_next_run_counts_on(
         missing = folder.manifest["stages"]["judge"]["missing"]["chat"]
         assert (missing["unsent"], missing["limit"][: len(limit)]) == (status["unsent"], limit)
 
+        replayed = assembled("judge=replay_ledger", "judge.of.model=other")
+        assert f"judge: chat {pairs} unsent" in notes(run(replayed))
         none = run(assembled(*at, "on_limit=continue"))
         assert "the rest was not asked: no budget was set" in "\n".join(notes(none))
 
@@ -203,13 +205,13 @@ def test_a_cap_is_named_wherever_it_matters_and_the_next_run_counts_on(
 def test_a_plan_says_what_was_run_for_it(assembled: Assemble, capsys: pytest.CaptureFixture[str]) -> None:
     store = Store.default()
     for ran in (["load", "retrieve"], []):
-        steps = assembled("judge.base_url=http://127.0.0.1:9/v1", *PRICE)
+        steps = assembled(*CHAT, "judge.base_url=http://127.0.0.1:9/v1")
         missing = terminal.print_plan(steps, store)
         priced = dict(pipeline.priced(steps, store))
         capsys.readouterr()
         terminal.print_plan_end(steps, store, missing, list(priced.values()))
         said = capsys.readouterr().out.strip()
-        only = f"Only {', '.join(ran)} was run, since the plan depends on it" if ran else "Nothing was run"
-        assert said == f"{only}, and nothing was sent."
+        first = f"Run for the plan, which depends on it: {', '.join(ran)}" if ran else "Nothing was run"
+        assert said == f"{first}; nothing was sent."
     terminal.print_plan_end(steps, store, missing, list(priced.values()) * 2)
     assert re.search(r"All stages: \d+ calls, at most \$\d", capsys.readouterr().out)

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from zelo.calls.plan import money
 from zelo.errors import BadInput
-from zelo.records import DEV, FINAL, TRUNCATED
+from zelo.records import ANSWERED, DEV, FINAL, TRUNCATED
 from zelo.store import MANIFEST, RUNNING, Table
 from zelo.tracking import audit_page, redact, whole_file
 from zelo.tracking.figures import Figures
@@ -205,7 +205,7 @@ def _judged(figures: dict[str, Any]) -> list[str]:
             line += "; what was truncated needs a higher max_tokens"
         if facts.get("cut"):
             line += f"; {facts['cut']:,} documents were cut"
-        if len(ended) > 1 or ";" in line:
+        if set(ended) - {ANSWERED} or ";" in line:
             lines.append(f"{judge} {line}")
     return lines
 

@@ -93,8 +93,8 @@ def print_plan_end(steps: "list[Step]", store: Store, missing: set[str], priced:
     if len(priced) > 1:
         lines.print(f"\nAll stages: {together([plan for plans in priced for plan in plans])}", soft_wrap=True)
     made = [step.name for step in steps if step.name in missing and store.find(step.kind, step.identity)]
-    run = f"Only {', '.join(made)} was run, since the plan depends on it" if made else "Nothing was run"
-    lines.print(f"{run}{', and nothing was sent' * bool(priced)}.", soft_wrap=True)
+    run = f"Run for the plan, which depends on it: {', '.join(made)}" if made else "Nothing was run"
+    lines.print(f"{run}{'; nothing was sent' * bool(priced)}.", soft_wrap=True)
 
 
 def print_stage(result: "Result", name: str) -> None:
