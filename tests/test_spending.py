@@ -90,16 +90,17 @@ def test_a_listwise_plan_says_where_it_hardly_saves() -> None:
 def test_a_pair_with_known_texts_is_counted_once_from_plan_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("zelo.calls.session.LOOKED_UP", 1)  # so that the twin is met after the answer, too
     with FakeServer() as server:
-        asked = questions(3)
-        twice = replace(asked, query_row=np.zeros(6, np.int32), repeat=np.zeros(6, np.int16))
-        twice = replace(twice, a_row=np.array([0, 1, 2] * 2, np.int32), b_row=np.array([1, 2, 3] * 2, np.int32))
+        asked, n = questions(30), 30
+        twice = replace(asked, query_row=np.zeros(2 * n, np.int32), repeat=np.zeros(2 * n, np.int16))
+        twice = replace(twice, a_row=np.tile(asked.a_row, 2), b_row=np.tile(asked.b_row, 2))
         judge = Judge(endpoint(server, concurrency=1))
-        assert till().plans({"chat": (judge, [twice])})[0].calls == 3
+        (plan,) = till().plans({"chat": (judge, [twice])})
+        assert (plan.pairs, plan.calls, plan.tokens_out) == (2 * n, n, n * TOKENS_OUT)
         outcomes, figures = ask(till(), judge, twice)
-        assert (figures["calls"], figures["from_ledger"], len(server.seen)) == (3, 0, 3)
+        assert (figures["calls"], figures["from_ledger"], len(server.seen)) == (n, 0, n)
         assert outcomes.cost.sum() == pytest.approx(figures["usd"])
         _, figures = ask(till(), judge, twice)
-        assert (figures["calls"], figures["from_ledger"]) == (0, 6)
+        assert (figures["calls"], figures["from_ledger"]) == (0, 2 * n)
 
 
 @pytest.mark.parametrize("budget", [{"usd": float("inf")}, {"usd": float("nan")}, {"tokens": 0}])
