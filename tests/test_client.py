@@ -172,6 +172,14 @@ def test_nobody_listens() -> None:
     assert (result.kind, result.billed, result.stop) == ("refused_connection", False, None)
 
 
+def test_a_server_on_this_machine_that_is_not_there_is_tried_less_often() -> None:
+    refused, crowded = (Fault(kind, "", billed=False) for kind in ("refused_connection", "http_503"))
+    here, far = (Client(endpoint(url, retries=5)) for url in ("http://127.0.0.1:9/v1", "https://example.com/v1"))
+    pauses = [client.pause(fault, 2, 0.0) for client, fault in ((here, refused), (far, refused), (here, crowded))]
+    assert [pause is None for pause in pauses] == [True, False, False]
+    assert here.pause(refused, 1, 0.0) is not None
+
+
 def test_no_proxy_of_the_shell_sees_a_call(server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
     with closed_port() as base_url:
         for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
