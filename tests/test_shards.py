@@ -14,8 +14,10 @@ from hydra.core.global_hydra import GlobalHydra
 from scipy.special import ndtri
 from scipy.stats import spearmanr
 
+from fake_server import FakeServer
 from zelo import pipeline
 from zelo.content_hash import id_hashes, mixed
+from zelo.errors import BadInput
 from zelo.judges.noise import uniform
 from zelo.judges.simulated import Simulated
 from zelo.main import config_folder
@@ -212,3 +214,39 @@ def test_a_calibrator_asks_the_judges_and_puts_all_queries_on_one_scale(
         ratings["rating"].to_numpy(),
         raw["rating"].to_numpy() * ratings["scale"].to_numpy() + ratings["offset"].to_numpy(),
     )
+
+
+def test_a_paid_judge_is_asked_across_queries_through_the_till(
+    tiny_beir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the offset asks is planned, paid under the same cap, kept, and asked for again only where it is missing."""
+    monkeypatch.setenv("ZELO_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("ZELO_COMMAND", raising=False)
+    with FakeServer() as server:
+
+        def run(*overrides: str) -> dict[str, Table]:
+            GlobalHydra.instance().clear()
+            asked = ["pipeline=annotate", "dataset=beir", f"dataset.path={tiny_beir}", "retriever=bm25", "top_k=5"]
+            asked += ["graph.degree=2", "judge=chat", "judge.model=m", f"judge.base_url={server.base_url}"]
+            asked += ["judge.api_key_env=null", "judge.input_price=1", "judge.output_price=1", "calibrator=offset"]
+            with initialize_config_dir(str(config_folder()), version_base="1.3"):
+                config = compose("config", [*asked, *overrides])
+            *_, (result, _) = pipeline.run(pipeline.assemble(config), Store.default())
+            return result.tables
+
+        within = run("budget.usd=1", "until=rate")["judge"].manifest["judges"]["chat"]["calls"]
+        assert within == len(server.seen) > 0
+        with pytest.raises(BadInput, match="no budget"):
+            run()
+        with pytest.raises(BadInput, match="ask again what failed"):  # too few answers to place every query
+            run(f"budget.calls={within + 5}", "on_limit=continue")
+        assert len(server.seen) == within + 5
+        monkeypatch.delenv("ZELO_COMMAND", raising=False)
+        table = run("budget.usd=1")["calibrate"]
+        facts = table.manifest["judges"]["chat"]
+        assert facts["calls"] + facts["from_ledger"] == facts["status"]["answered"] == len(table.read("answers"))
+        assert facts["from_ledger"] >= 5
+        assert all(len(seen.body["messages"][-1]["content"].split("query-")) > 3 for seen in server.seen[within:])
+        sent = len(server.seen)
+        assert run()["calibrate"].path == table.path
+        assert len(server.seen) == sent

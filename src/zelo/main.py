@@ -77,7 +77,10 @@ def job(config: DictConfig, folder: Path) -> float | None:
         priced = dict(pipeline.priced(steps, store))
         for name, plans in priced.items():
             terminal.print_prices(name, plans)
-        terminal.print_plan_end(steps, store, missing, list(priced.values()))
+        later = [
+            step.name for step in steps if step.name in missing - priced.keys() and getattr(step.stage, "paid", None)
+        ]
+        terminal.print_plan_end(steps, store, missing, list(priced.values()), later)
         return None
     described = redact.tree(pipeline.described(config))
     run = run_folder.RunFolder(folder, OmegaConf.to_yaml(described), config.seed)

@@ -1,5 +1,7 @@
 """Puts the ratings of all queries on one scale, after asking the judges what that takes."""
 
+from collections import Counter
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,9 +15,10 @@ from zelo.asking import Panel, average
 from zelo.calls.plan import Plan
 from zelo.calls.till import Till
 from zelo.errors import BadInput
+from zelo.metrics import tally
 from zelo.progress import progress
 from zelo.ratings import Ratings
-from zelo.records import FINAL, OUTCOME, QUERY_SCALE, RATING, STATUSES, Answers, Asks, Scale, starts
+from zelo.records import FINAL, OUTCOME, QUERY_SCALE, RATING, Answers, Asks, Scale, starts
 from zelo.store import Table, write_parquet, write_shard
 
 
@@ -61,32 +64,35 @@ class Calibrate:
     def run(self, tables: dict[str, Table], out: Path) -> dict[str, Any]:
         """Raises BadInput where a judge cannot answer the calibrator's questions, and what the till and the calibrator raise."""
         ratings = Ratings(tables, self.solver.link, self.seed)
-        answers, outcomes = self._asked(ratings, tables.get("partial"))
+        answers, outcomes, calls = self._asked(ratings, tables.get("partial"))
         scale = self.calibrator.fit(ratings.rated, answers)
         _write(ratings, scale, out)
         write_parquet(outcomes, OUTCOME, out, "answers")
-        counts = {item["values"]: item["counts"] for item in outcomes["status"].value_counts().to_pylist()}
-        status = {name: counts.get(name, 0) for name in STATUSES}
-        missing = sum(count for name, count in status.items() if name not in FINAL)
+        tallies = tally.tally([outcomes])
+        missing = sum(count for one in tallies.values() for status, count in one.status.items() if status not in FINAL)
         figures = {
             "rows": len(ratings.rated.rating),
             "offset_sd": float(np.std(scale.offset)),
             "scale_sd": float(np.std(scale.scale)),
             "asked": len(outcomes),
             "fit": scale.diagnosis,
+            "judges": {name: {"status": one.status, **calls.get(name, {})} for name, one in tallies.items()},
         }
-        return figures | ({"status": status} if len(outcomes) else {}) | ({"partial": True} if missing else {})
+        return figures | ({"partial": True} if missing else {})
 
-    def _asked(self, ratings: Ratings, earlier: Table | None) -> tuple[Answers | None, pa.Table]:
-        """The answers to all that the calibrator asks, and the OUTCOME rows behind them."""
-        if not hasattr(self.calibrator, "asks"):
-            return None, OUTCOME.empty_table()
+    def _asked(
+        self, ratings: Ratings, earlier: Table | None
+    ) -> tuple[Answers | None, pa.Table, dict[str, dict[str, Any]]]:
+        """The answers to all that the calibrator asks, the OUTCOME rows behind them, and per paid judge what was sent."""
         known = None if earlier is None else earlier.read("answers")
         answers, tables = None, [OUTCOME.empty_table()]
-        while (asks := self.calibrator.asks(ratings.rated, answers)) is not None and len(asks.a):
+        calls: dict[str, dict[str, Any]] = {}
+        while hasattr(self.calibrator, "asks") and (asks := self.calibrator.asks(ratings.rated, answers)) is not None:
             plans = self._plans(ratings, asks)
-            with self.till.open(plans) as session, progress("calibrate", len(asks.a), "questions") as advance:
-                p, weight = [], []
+            # The till tells itself how far it is.
+            bar = nullcontext(_silent) if plans else progress("calibrate", len(asks.a), "questions")
+            with self.till.open(plans) as session, bar as advance:
+                p, weight = [np.empty(0)], [np.empty(0)]
                 for questions in ratings.questions(asks):
                     told = self._panel.ask(questions, self._panel.swapped(questions), known, session)
                     tables += told.values()
@@ -95,9 +101,10 @@ class Calibrate:
                     p.append(np.where(judges >= self.quorum, mean, np.nan))
                     weight.append(counts)
                     advance(len(questions))
+            calls = {name: _sum(calls.get(name, {}), figures) for name, figures in session.figures.items()}
             new = Answers(asks, np.concatenate(p), np.concatenate(weight))
             answers = new if answers is None else answers.and_then(new)
-        return answers, pa.concat_tables(tables).unify_dictionaries()
+        return answers, pa.concat_tables(tables).unify_dictionaries(), calls
 
     def _plans(self, ratings: Ratings, asks: Asks) -> list[Plan]:
         return self.till.plans(
@@ -106,6 +113,18 @@ class Calibrate:
                 for name, member in self.paid.items()
             }
         )
+
+
+def _silent(n: int, note: str = "") -> None: ...
+
+
+def _sum(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
+    """What two rounds of questions came to, for a manifest."""
+    together = before | now
+    for name in ("from_ledger", "calls", "retries", "usd", "tokens"):
+        together[name] = before.get(name, 0) + now[name]
+    together["faults"] = dict(Counter(before.get("faults", {})) + Counter(now["faults"]))
+    return together
 
 
 def _write(ratings: Ratings, scale: Scale, out: Path) -> None:

@@ -170,7 +170,7 @@ def notes(result: "Result") -> list[str]:
                 f"{name}: the comparisons of {apart} queries fall into parts that nothing connects ({named}); only the largest"
                 " part of each is rated"
             )
-        if table.partial and table.kind == "judge":
+        if table.partial and any(_missing(figures).values()):
             lines.append(f"{name}: what failed or was not sent is missing; the next run asks for that only")
         if "first_stage_weight" in figures:
             weight = figures["first_stage_weight"]
@@ -235,7 +235,7 @@ def _stage(step: "Step", table: Table, facts: dict[str, Any]) -> dict[str, Any]:
         "seconds": round(facts["seconds"], 3),
         "made_in": round(table.manifest["seconds"], 3),
         "peak_memory_mb": facts["peak_memory_mb"],
-    } | ({"missing": _missing(table.manifest)} if table.partial and table.kind == "judge" else {})
+    } | ({"missing": _missing(table.manifest)} if table.partial and "judges" in table.manifest else {})
 
 
 def _missing(figures: dict[str, Any]) -> dict[str, Any]:

@@ -87,9 +87,19 @@ def print_prices(stage: str, plans: "list[Plan]") -> None:
         lines.print(line, soft_wrap=True)
 
 
-def print_plan_end(steps: "list[Step]", store: Store, missing: set[str], priced: "list[list[Plan]]") -> None:
-    """What all stages would cost together, and what was run to find it out. priced: the plans of each stage that costs."""
+def print_plan_end(
+    steps: "list[Step]", store: Store, missing: set[str], priced: "list[list[Plan]]", later: list[str]
+) -> None:
+    """What all stages would cost together, and what was run to find it out.
+
+    priced: the plans of each stage that costs. later: stages whose questions depend on answers that are still to be paid for.
+    """
     lines = console()
+    if later:
+        lines.print(
+            f"\n{' and '.join(later)}: will ask more, under the same caps; what, depends on the answers above.",
+            soft_wrap=True,
+        )
     if len(priced) > 1:
         lines.print(f"\nAll stages: {together([plan for plans in priced for plan in plans])}", soft_wrap=True)
     made = [step.name for step in steps if step.name in missing and store.find(step.kind, step.identity)]
