@@ -228,7 +228,13 @@ def test_a_paid_judge_is_asked_across_queries_through_the_till(
             GlobalHydra.instance().clear()
             asked = ["pipeline=annotate", "dataset=beir", f"dataset.path={tiny_beir}", "retriever=bm25", "top_k=5"]
             asked += ["graph.degree=2", "judge=chat", "judge.model=m", f"judge.base_url={server.base_url}"]
-            asked += ["judge.api_key_env=null", "judge.input_price=1", "judge.output_price=1", "calibrator=offset"]
+            asked += [
+                "judge.api_key_env=null",
+                "judge.input_price=1",
+                "judge.output_price=1",
+                "calibrator=offset",
+                "calibrator.slope=1",
+            ]
             with initialize_config_dir(str(config_folder()), version_base="1.3"):
                 config = compose("config", [*asked, *overrides])
             *_, (result, _) = pipeline.run(pipeline.assemble(config), Store.default())
@@ -238,7 +244,7 @@ def test_a_paid_judge_is_asked_across_queries_through_the_till(
         assert within == len(server.seen) > 0
         with pytest.raises(BadInput, match="no budget"):
             run()
-        with pytest.raises(BadInput, match="[Aa]sk again what failed"):  # too few answers to place every query
+        with pytest.raises(BadInput, match=r"[Aa]sk again what failed"):  # too few answers to place every query
             run(f"budget.calls={within + 5}", "on_limit=continue")
         assert len(server.seen) == within + 5
         monkeypatch.delenv("ZELO_COMMAND", raising=False)

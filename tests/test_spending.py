@@ -210,9 +210,11 @@ def test_a_plan_says_what_was_run_for_it(assembled: Assemble, capsys: pytest.Cap
         missing = terminal.print_plan(steps, store)
         priced = dict(pipeline.priced(steps, store))
         capsys.readouterr()
-        terminal.print_plan_end(steps, store, missing, list(priced.values()))
+        terminal.print_plan_end(steps, store, missing, list(priced.values()), [])
         said = capsys.readouterr().out.strip()
         first = f"Run for the plan, which depends on it: {', '.join(ran)}" if ran else "Nothing was run"
         assert said == f"{first}; nothing was sent."
-    terminal.print_plan_end(steps, store, missing, list(priced.values()) * 2)
-    assert re.search(r"All stages: \d+ calls, at most \$\d", capsys.readouterr().out)
+    terminal.print_plan_end(steps, store, missing, list(priced.values()) * 2, ["calibrate"])
+    said = capsys.readouterr().out
+    assert re.search(r"All stages: \d+ calls, at most \$\d", said)
+    assert "calibrate: will ask more, under the same caps" in said
