@@ -56,6 +56,10 @@ class Table:
         """The parquet files of the table `name`, in order: its shards, or the one file that it is."""
         return sorted((self.path / name).glob("*.parquet")) or [self.path / f"{name}.parquet"]
 
+    def has(self, name: str) -> bool:
+        """Whether there is a table of that name."""
+        return self.shards(name)[0].is_file()
+
     @property
     def partial(self) -> bool:
         """Some outcomes are missing or failed, here or in what it was made of: the next attempt asks for those only."""

@@ -228,10 +228,10 @@ def _run(role: str, table: Table, evaluated: pa.Array) -> pa.Table:
     """A system's ranking of these queries: SCORED rows, ranked, at most DEPTH per query."""
     score = "rating" if role == TEACHER else "score"
     names = ["ratings"] if role == TEACHER else ["scored", "candidates"]
-    name = next((name for name in names if (table.path / f"{name}.parquet").is_file()), None)
+    name = next((name for name in names if table.has(name)), None)
     if name is None:
         raise BadInput(
-            f"evaluate: the system {role!r} has no {' or '.join(names)}.parquet in {table.path}; name a stage that ranks."
+            f"evaluate: the system {role!r} has no {' or '.join(names)} in {table.path}; name a stage that ranks."
         )
     found = table.read(name, ["query_id", "doc_id", score])
     found = found.filter(pc.is_in(found["query_id"], evaluated)).rename_columns(["query_id", "doc_id", "score"])

@@ -108,7 +108,7 @@ class Score:
 
 def candidates(table: Table) -> pa.Table:
     """SCORED columns of a retrieve or score stage's table, whichever it is."""
-    name = "scored" if (table.path / "scored.parquet").exists() else "candidates"
+    name = "scored" if table.has("scored") else "candidates"
     return table.read(name, ["query_id", "doc_id", "score"])
 
 

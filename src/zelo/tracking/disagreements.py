@@ -52,7 +52,7 @@ def of_run(judged: Table, rows: pa.Table | None, queries: pa.Table, documents: p
         return None
     if rows is None:
         rows = found.disagreements(SHOWN, PER_QUERY)
-    reasons = judged.read("reasons") if judged.shards("reasons")[0].exists() else None
+    reasons = judged.read("reasons") if judged.has("reasons") else None
     return disagreements(rows, queries, documents, reasons, widest)
 
 

@@ -35,7 +35,7 @@ class Offsets:
 
 def of_table(stage: Any, table: Table) -> Offsets | None:
     """Of a calibrate stage and its table; None where no offset differs from 0."""
-    if not table.shards("scales")[0].exists():
+    if not table.has("scales"):
         return None
     scales = table.read("scales", ["offset", "stderr"])
     offset, error = (scales[name].cast(pa.float64()).to_numpy() for name in ("offset", "stderr"))

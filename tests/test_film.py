@@ -1,0 +1,58 @@
+"""The whole film on a small corpus, in several shards: from texts to both students, what they are worth, and the report."""
+
+import json
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+
+from zelo import pipeline
+from zelo.main import config_folder
+from zelo.pipeline import Result
+from zelo.stages import retrieve
+from zelo.store import Store
+
+
+def test_the_whole_film(tiny_beir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retrieve, "SHARD", 3)
+    monkeypatch.setenv("ZELO_HOME", str(tmp_path / "home"))
+    (tiny_beir / "qrels").mkdir()
+    for split, queries in (("dev", (4, 5)), ("test", (6, 7))):
+        rows = [f"q{q}\td{d}\t1\n" for q in queries for d in (q, q + 8)]
+        (tiny_beir / "qrels" / f"{split}.tsv").write_text("query-id\tcorpus-id\tscore\n" + "".join(rows))
+
+    def run(*overrides: str) -> Result:
+        GlobalHydra.instance().clear()
+        small = ["dataset=beir", f"dataset.path={tiny_beir}", "top_k=10", "graph=staged", "graph.stages=[[6,1]]"]
+        small += [
+            "stages.evaluate.candidates_as=fusion",
+            f"logger.folder={tmp_path}",
+            "embedding.trainer.epochs=1",
+            "reranker.trainer.epochs=1",
+            "calibrator=offset",
+            "calibrator.slope=1",
+        ]
+        with initialize_config_dir(str(config_folder()), version_base="1.3"):
+            config = compose("config", [*small, *overrides])
+        *_, (result, _) = pipeline.run(pipeline.assemble(config), Store.default())
+        return result
+
+    result = run()
+    assert len(result.tables["retrieve"].shards("candidates")) == 3
+    assert len(result.tables["target"].shards("examples")) == 3
+    metrics = json.loads((result.tables["evaluate"].path / "metrics.json").read_text())
+    systems = {"teacher", "bm25", "dense", "fusion", "embedding-untuned", "reranker-untuned"}
+    systems |= {"zelo", "zelo-embedding", "zelo-reranker"}
+    for split in ("dev", "test"):
+        found = {row["system"]: row["value"] for row in metrics if (row["split"], row["metric"]) == (split, "nDCG@10")}
+        assert set(found) == systems
+        assert all(0 <= value <= 1 for value in found.values())
+    assert found["dense"] > 0.3, "a colour is found by its name"
+    for student in ("train_embedding", "train_reranker"):
+        assert (result.tables[student].path / "export" / "modules.json").is_file()
+    again = run()
+    assert {facts["status"] for facts in again.facts.values()} == {"reused"}
+    other = run("seed=1", "until=judge")
+    assert other.facts["judge"]["status"] == "made"
+    assert other.facts["retrieve"]["status"] == "reused"
