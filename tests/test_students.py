@@ -10,9 +10,11 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from zelo.backbones.encoder import Encoder
+from zelo.errors import ZeloError
+from zelo.training import parity
 
 CONF = Path(__file__).parents[1] / "conf"
 MODELS = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
@@ -107,6 +109,25 @@ def test_the_exported_folder_gives_the_same_scores_elsewhere(model, tmp_path: Pa
         theirs = encoder.similarity(encoder.encode_query(QUERIES), encoder.encode_document(texts)).numpy()
         ours = ours / model.scale.item()
     assert np.abs(ours - theirs).max() < 1e-5
+
+
+def test_parity_fails_where_a_weight_of_the_export_was_changed(model, tmp_path: Path) -> None:
+    model.export(tmp_path)
+    queries = pa.table({"query_id": ["q0", "q1", "q2"], "text": QUERIES})
+    measured = parity.measure(model, tmp_path, queries, DOCUMENTS, "cpu")
+    assert measured["pairs"] == 20
+    libraries = ["sentence-transformers", "transformers"][: 1 + (type(model).__name__ == "Pointwise")]
+    assert list(measured["largest_difference"]) == libraries
+    assert max(measured["largest_difference"].values()) < 1e-5
+    [path] = [path for path in sorted(tmp_path.rglob("model.safetensors")) if "document" not in str(path)]
+    weights = load_file(path)
+    [name] = [name for name in weights if name.endswith("encoder.layer.5.output.dense.bias")]
+    weights[name] = weights[name] + 0.3 * torch.randn(weights[name].shape, generator=torch.manual_seed(0))
+    save_file(weights, path, metadata={"format": "pt"})
+    with pytest.raises(
+        ZeloError, match=r"query 'q\d' with document '\d' scores .* in sentence-transformers, a difference"
+    ):
+        parity.measure(model, tmp_path, queries, DOCUMENTS, "cpu")
 
 
 def test_embedding_search_agrees_with_its_scores(backbone: Encoder) -> None:

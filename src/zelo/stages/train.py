@@ -16,6 +16,7 @@ from zelo.protocols import Backbone, Loss, Model
 from zelo.records import DEV, TRAIN
 from zelo.store import Table
 from zelo.training.batches import QueryBatches
+from zelo.training.comparable import check_comparable
 from zelo.training.hardware import Hardware
 from zelo.training.linear import Linear
 from zelo.training.trainer import Trainer
@@ -48,12 +49,13 @@ class Train:
         self.hardware.check()
 
     def run(self, tables: dict[str, Table], out: Path) -> dict[str, Any]:
-        """Raises BadInput without train or dev examples, ZeloError when the loss is not finite."""
+        """Raises BadInput without train or dev examples or any to compare, ZeloError when the loss is not finite."""
         import pytorch_lightning as lightning
         from safetensors.torch import save_file
 
         from zelo.training.datamodule import DataModule, Lists
         from zelo.training.module import Student
+        from zelo.training.parity import measure
         from zelo.training.ranking import scale_to_targets
 
         queries, documents = tables["data"].read("queries"), tables["data"].read("documents")
@@ -66,6 +68,7 @@ class Train:
                     f"train: no rated document belongs to a {split} query, so {self.name} cannot be trained."
                 )
             lists[split] = Lists.of(rows, queries, documents)
+        check_comparable(self.name, self.loss, (lists[TRAIN].doc_rows >= 0).sum(1))
         lightning.seed_everything(self.seed, verbose=False)
         model = self.model
         model.load(self.backbone, None)
@@ -82,6 +85,8 @@ class Train:
         (out / "curve.json").write_text(json.dumps(curve, indent=1))
         with _quiet():
             model.export(out / "export")
+        asked = queries.filter(pc.equal(queries["split"], TRAIN))
+        parity = measure(model, out / "export", asked, documents, self.hardware.device)
         values = [point["dev_ndcg"] for point in curve]
         return {
             "rows": int((lists[TRAIN].doc_rows >= 0).sum()),
@@ -90,6 +95,7 @@ class Train:
             "best_dev_ndcg": max(values),
             "best_step": curve[values.index(max(values))]["step"],
             "steps": curve[-1]["step"],
+            "parity": parity,
         }
 
 

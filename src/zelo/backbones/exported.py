@@ -1,0 +1,151 @@
+"""A trained and exported model, opened by sentence-transformers, as whoever gets the folder would open it."""
+
+import contextlib
+import json
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from zelo.errors import BadInput
+
+if TYPE_CHECKING:
+    from zelo.progress import Advance
+
+CROSS_ENCODER, MULTI_VECTOR, EMBEDDING = "CrossEncoder", "MultiVectorEncoder", "SentenceTransformer"
+LOADERS = (CROSS_ENCODER, MULTI_VECTOR, EMBEDDING)
+STUDENTS = ("reranker", "embedding")  # folders of a run that hold a model
+CONFIG = "config_sentence_transformers.json"
+CHUNK = 1024  # documents encoded, or pairs read, before the bar moves; vectors of more are never held
+PAIRS = 4096  # vectors compared at a time
+
+
+def loader_of(folder: Path, setting: str) -> str:
+    """The class of sentence-transformers that opens the folder, found without loading it.
+
+    setting: the value that names the folder, for the error. Raises BadInput for what is no model, or not in safetensors.
+    """
+    if not folder.is_dir():
+        raise BadInput(f"{setting}: there is no such folder. Give one that a run exported: RUN_FOLDER/reranker.")
+    ours = _json(folder / CONFIG, setting).get("model_type") if (folder / CONFIG).exists() else None
+    if ours in LOADERS:
+        found = ours
+    elif (folder / "modules.json").exists():  # as sentence-transformers took for granted before it had several classes
+        found = EMBEDDING
+    elif any("ForSequenceClassification" in name for name in _architectures(folder, setting)):
+        found = CROSS_ENCODER
+    else:
+        inside = [name for name in STUDENTS if (folder / name).is_dir()]
+        fix = f" Did you mean {' or '.join(str(folder / name) for name in inside)}?" if inside else ""
+        raise BadInput(
+            f"{setting}: the folder is no {', '.join(LOADERS[:-1])} or {LOADERS[-1]} of sentence-transformers."
+            + (fix or " Give one that a run exported: RUN_FOLDER/reranker or RUN_FOLDER/embedding.")
+        )
+    if not any(folder.rglob("*.safetensors")):
+        raise BadInput(f"{setting}: the folder has no weights (*.safetensors); copy or export it whole.")
+    return found
+
+
+def _architectures(folder: Path, setting: str) -> list[str]:
+    path = folder / "config.json"
+    return list(_json(path, setting).get("architectures") or []) if path.exists() else []
+
+
+def _json(path: Path, setting: str) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BadInput(f"{setting}: {path.name} cannot be read ({error}); copy or export the folder whole.") from error
+    return found if isinstance(found, dict) else {}
+
+
+class Exported:
+    """Scores pairs of texts with an exported model. Code that a folder may bring along is never run."""
+
+    def __init__(self, folder: Path, device: str, setting: str, batch_size: int) -> None:
+        """device: of torch; setting: what names the folder, for errors; batch_size: texts or pairs at a time.
+
+        Raises BadInput when the folder cannot be loaded.
+        """
+        import sentence_transformers
+        from transformers.utils import logging as transformers_logging
+
+        self.loader, self.batch_size = loader_of(folder, setting), batch_size
+        transformers_logging.disable_progress_bar()
+        options = {"device": device, "local_files_only": True, "trust_remote_code": False}
+        try:
+            with quiet():
+                self.model: Any = getattr(sentence_transformers, self.loader)(str(folder), **options)
+        except Exception as error:  # of whatever library reads the broken part: they have no class in common
+            words = " ".join(str(error).split())[:300]
+            raise BadInput(
+                f"{setting}: {self.loader} cannot load the folder ({type(error).__name__}: {words}). Export it again."
+            ) from error
+
+    def scores(
+        self,
+        queries: list[str],
+        documents: list[str],
+        query_row: np.ndarray,
+        doc_row: np.ndarray,
+        advance: "Advance | None" = None,
+    ) -> np.ndarray:
+        """[N] float32 scores of N pairs, as the folder's own activation or similarity gives them; higher is better.
+
+        query_row, doc_row: [N] positions in the two lists of texts. advance: called with how many more pairs are scored.
+        """
+        found = np.zeros(len(query_row), np.float32)
+        chunks = self._read if self.loader == CROSS_ENCODER else self._compare
+        for rows, scores in chunks(queries, documents, query_row, doc_row):
+            found[rows] = scores
+            if advance:
+                advance(len(rows))
+        return found
+
+    def _read(
+        self, queries: list[str], documents: list[str], query_row: np.ndarray, doc_row: np.ndarray
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Pairs of about one length together."""
+        size = (
+            np.array([len(text) for text in queries])[query_row] + np.array([len(text) for text in documents])[doc_row]
+        )
+        order = np.argsort(size, kind="stable")
+        for low in range(0, len(order), CHUNK):
+            rows = order[low : low + CHUNK]
+            pairs = [
+                (queries[query], documents[doc]) for query, doc in zip(query_row[rows], doc_row[rows], strict=True)
+            ]
+            yield rows, self.model.predict(pairs, batch_size=self.batch_size, show_progress_bar=False)
+
+    def _compare(
+        self, queries: list[str], documents: list[str], query_row: np.ndarray, doc_row: np.ndarray
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Each document is encoded once, whatever the number of queries that name it."""
+        options = {"batch_size": self.batch_size, "show_progress_bar": False}
+        asked = self.model.encode_query(queries, **options)
+        place = np.argsort(np.array([len(text) for text in documents]), kind="stable")
+        where = np.empty(len(place), np.int64)
+        where[place] = np.arange(len(place))
+        order = np.argsort(where[doc_row], kind="stable")
+        for low in range(0, len(place), CHUNK):
+            ends = np.searchsorted(where[doc_row][order], [low, low + CHUNK])
+            vectors = self.model.encode_document([documents[row] for row in place[low : low + CHUNK]], **options)
+            for start in range(ends[0], ends[1], PAIRS):
+                rows = order[start : min(start + PAIRS, ends[1])]
+                left = [asked[row] for row in query_row[rows]]
+                right = [vectors[row - low] for row in where[doc_row[rows]]]
+                if self.loader == EMBEDDING:
+                    left, right = np.stack(left), np.stack(right)
+                yield rows, self.model.similarity_pairwise(left, right).float().cpu().numpy()
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Sentence-transformers remarks that the two routes cut at different lengths, which is meant."""
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
