@@ -163,22 +163,37 @@ class Metric(Protocol):
         ...
 
 
-class Backbone(Content, Protocol):
-    """A pretrained transformer, its tokenizer, and the vectors that it gives, encoded once and kept."""
+class PairReader(Content, Protocol):
+    """A pretrained transformer that reads a query and a document together: all that a cross-encoder needs."""
+
+    lr: float  # the learning rate that suits it
+    fresh_head: bool  # whether nothing is known yet of the head of `classifier`
+
+    def folder(self) -> Path:
+        """The folder with config.json, *.safetensors and the tokenizer. Raises BadInput when weights are missing."""
+        ...
+
+    def tokenizer(self) -> Any:
+        """A transformers tokenizer, padding on the right."""
+        ...
+
+    def classifier(self) -> Any:
+        """A transformers sequence classifier of one label, in evaluation mode. Raises BadInput when it cannot be."""
+        ...
+
+    def pairs(self, tokenizer: Any, queries: list[str], documents: list[str], max_length: int) -> dict[str, list[Any]]:
+        """`input_ids` and the like of N queries, each with its document, at most `max_length` tokens a pair."""
+        ...
+
+
+class Backbone(PairReader, Protocol):
+    """A pretrained transformer that also gives vectors, encoded once and kept."""
 
     query_length: int  # tokens
     max_length: int  # tokens of a document
     query_prompt: str
     document_prompt: str
     pooling: Literal["mean", "cls"]
-
-    def folder(self) -> Path:
-        """The folder with config.json, model.safetensors and the tokenizer. Raises BadInput when weights are missing."""
-        ...
-
-    def tokenizer(self) -> Any:
-        """A transformers tokenizer."""
-        ...
 
     def network(self) -> Any:
         """The transformer without a head, in float32, in evaluation mode."""
@@ -232,7 +247,10 @@ class Searcher(Model, Protocol):
 
 
 class Loss(Protocol):
-    """Compares a student's scores with targets."""
+    """Compares a student's scores with targets. Scores are log odds: a loss that needs a probability takes the sigmoid itself.
+
+    One that only compares the documents of a query with each other has `compares = True`: a query with one counts nothing.
+    """
 
     def __call__(
         self, scores: "torch.Tensor", targets: "torch.Tensor", weights: "torch.Tensor", mask: "torch.Tensor"

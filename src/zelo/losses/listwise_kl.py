@@ -14,6 +14,8 @@ class ListwiseKL(nn.Module):
     embeddings (method: zembed-1, 2026).
     """
 
+    compares = True
+
     def __init__(self, *, sharpness: float) -> None:
         super().__init__()
         if sharpness <= 0:
@@ -21,7 +23,7 @@ class ListwiseKL(nn.Module):
         self.sharpness = sharpness
 
     def forward(self, scores: Tensor, targets: Tensor, weights: Tensor, mask: Tensor) -> Tensor:
-        """Scalar; a query weighs as the mean weight of its documents. All [B, D]; mask is True where a document is."""
+        """Scalar; a query weighs as the mean weight of its documents, and with one document nothing. All [B, D]."""
         count = mask.sum(1, keepdim=True).clamp(min=1)
         logit = torch.logit(targets.float(), eps=1e-4).masked_fill(~mask, 0.0)
         centred = (logit - logit.sum(1, keepdim=True) / count).masked_fill(~mask, 0.0)
@@ -29,5 +31,5 @@ class ListwiseKL(nn.Module):
         wanted = torch.log_softmax((self.sharpness * centred / deviation).masked_fill(~mask, -torch.inf), dim=1)
         given = torch.log_softmax(scores.float().masked_fill(~mask, -torch.inf), dim=1)
         terms = (wanted.exp() * (wanted - given)).masked_fill(~mask, 0.0)
-        weight = weights.masked_fill(~mask, 0.0).sum(1) / count.squeeze(1)
+        weight = weights.masked_fill(~mask, 0.0).sum(1) / count.squeeze(1) * (mask.sum(1) > 1)
         return (terms.sum(1) * weight).sum() / weight.sum().clamp(min=1e-12)

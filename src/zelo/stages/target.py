@@ -25,10 +25,11 @@ class Target:
     seed: int
 
     def run(self, tables: dict[str, Table], out: Path) -> dict[str, Any]:
-        """Raises BadInput when no document is left to train on, and what the target raises."""
+        """Raises BadInput when no document is left to train on or a target is out of range, and what the target raises."""
         ratings = Ratings(tables, self.solver.link, self.seed)
         rated = ratings.rated
         target, weight = self.target.targets(rated)
+        _refuse_out_of_range(type(self.target).__name__, target, weight)
         chosen = weight > 0
         if not chosen.any():
             raise BadInput(
@@ -56,3 +57,17 @@ class Target:
             "mean_target": float(target[chosen].mean()),
             "sd_target": float(target[chosen].std()),
         }
+
+
+def _refuse_out_of_range(name: str, target: np.ndarray, weight: np.ndarray) -> None:
+    """Raises BadInput naming the first target outside [0, 1] or weight that is negative or no number."""
+    inside = (target >= 0) & (target <= 1)  # not so for NaN
+    if not inside.all():
+        row = int(np.argmin(inside))
+        raise BadInput(
+            f"target {name}: target number {row} is {target[row]}; losses take targets in [0, 1]: scale or clip them."
+        )
+    usable = np.isfinite(weight) & (weight >= 0)
+    if not usable.all():
+        row = int(np.argmin(usable))
+        raise BadInput(f"target {name}: weight number {row} is {weight[row]}; a weight is at least 0 and finite.")
