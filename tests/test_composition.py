@@ -111,6 +111,8 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     (folder / "queries.jsonl").write_text('{"_id": "q1", "text": "word1"}\n{"_id": "q2", "text": "word3"}\n')
     (folder / "run.trec").write_text("q1 Q0 d1 1 1.0 mine\n")
+    (folder / "config_sentence_transformers.json").write_text('{"model_type": "SentenceTransformer"}')
+    (folder / "model.safetensors").write_text("")
     return folder
 
 
@@ -149,8 +151,9 @@ def test_wiring_composes_and_its_stages_are_their_signatures(option: str, corpus
     group, _, name = option.partition("/")
     config = composed(f"{group}={name}")
     ours = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
-    for place in OmegaConf.missing_keys(ours):
-        OmegaConf.update(config, place, str(corpus / "run.trec" if place == "retriever.path" else corpus))
+    given = ["model_path", "run"] if name == "score" else []
+    for place in [*OmegaConf.missing_keys(ours), *given]:
+        OmegaConf.update(config, place, str(corpus / "run.trec" if place in ("retriever.path", "run") else corpus))
     for node in OmegaConf.to_container(config.stages, resolve=True).values():  # type: ignore[union-attr]
         if node is not None:
             check_keys(node)

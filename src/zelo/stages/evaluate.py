@@ -14,6 +14,7 @@ from zelo.errors import BadInput
 from zelo.metrics.agreement import CUTOFF, agreement
 from zelo.metrics.ir_measure import positions, ranked
 from zelo.metrics.significance import bootstrap, holm, sign_flip
+from zelo.metrics.trec import write_trec
 from zelo.protocols import Metric
 from zelo.records import DEV, EXAMPLE, METRIC, TEST
 from zelo.store import Table, write_parquet
@@ -25,7 +26,6 @@ NATURAL, JUDGE = (
     "judge",
 )  # protocols: labels as they are, nothing forced into the candidates; the judge's targets
 DEPTH = 1000  # rows of a run that are measured and kept, per query, as is usual for TREC runs
-LINES = 1_000_000  # of a run file written at a time
 ALPHA = 0.05
 CATEGORY = pa.dictionary(pa.int32(), pa.string())
 PER_QUERY = pa.schema(
@@ -334,21 +334,3 @@ def _per_query(one: Measured) -> pa.Table:
             "value": one.values.ravel(),
         }
     )
-
-
-def write_trec(run: pa.Table, system: str, path: Path) -> None:
-    """Writes a ranked run: query_id, Q0, doc_id, rank from 1, score, system. Scores read back to the same float32."""
-    rank = pa.array(positions(run) + 1)
-    columns = [
-        run["query_id"],
-        "Q0",
-        run["doc_id"],
-        pc.cast(rank, pa.string()),
-        pc.cast(run["score"], pa.string()),
-        system,
-    ]
-    lines = pc.binary_join_element_wise(*columns, " ").combine_chunks()
-    with path.open("w", encoding="utf-8") as file:
-        for start in range(0, len(lines), LINES):
-            part = lines.slice(start, LINES)
-            file.write(pc.binary_join(pa.ListArray.from_arrays([0, len(part)], part), "\n")[0].as_py() + "\n")

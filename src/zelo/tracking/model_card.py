@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from zelo.tracking import redact
 from zelo.tracking.figures import Figures
+from zelo.training.parity import told
 
 if TYPE_CHECKING:
     from zelo.pipeline import Result, Step
@@ -49,7 +50,7 @@ $tags
 
 This is $kind, trained by zelo from $start without any human label. Judges compared pairs of
 candidate documents, the comparisons became ratings, and the model learned the ratings. It loads with sentence-transformers as it
-is; zelo need not be installed, and no flag of trust is needed.
+is; zelo need not be installed, and no flag of trust is needed.$parity
 
 ## Use
 
@@ -87,6 +88,7 @@ def write(step: "Step", result: "Result", figures: Figures | None, folder: Path)
             data="\n".join(f"- {line}" for line in _data(step, result, figures)),
             recipe="\n".join(f"- {role}: {words}" for role, words in _recipe(step, result)),
             figures=_figures(step, result, figures),
+            parity=_parity(result.tables[step.name].manifest),
         )
     )
 
@@ -109,6 +111,11 @@ def _origin(backbone: Any) -> str | None:
     return (
         model if model.count("/") == 1 and not model.startswith((".", "/", "~")) and not Path(model).exists() else None
     )
+
+
+def _parity(trained: dict[str, Any]) -> str:
+    parity = trained.get("parity")
+    return f"\n\nMeasured when it was exported: {told(parity)}." if parity else ""
 
 
 def _data(step: "Step", result: "Result", figures: Figures | None) -> list[str]:

@@ -19,6 +19,7 @@ from zelo.records import ANSWERED, DEV, FINAL, TRUNCATED
 from zelo.store import MANIFEST, RUNNING, Table
 from zelo.tracking import audit_page, redact, whole_file
 from zelo.tracking.figures import Figures
+from zelo.training.parity import told
 
 if TYPE_CHECKING:
     from zelo.pipeline import Result, Step
@@ -57,7 +58,7 @@ class RunFolder:
             if step.name in result.tables:
                 table = result.tables[step.name]
                 self.manifest["stages"][step.name] = _stage(step, table, result.facts[step.name])
-                if step.kind in ("load", "labels"):
+                if step.kind in ("load", "labels", "loadrun"):
                     hashes = {name: facts["hash"] for name, facts in table.manifest["files"].items()}
                     self.manifest["data"][step.name] = hashes
         self._save()
@@ -84,6 +85,9 @@ class RunFolder:
             for step in result.steps:
                 if step.kind == "train" and step.name in result.tables:
                     self._publish_model(step, result, figures)
+            for table in (result.tables[name] for name in result.of_kind("rerank") if name in result.tables):
+                for path in table.path.glob("reranked.*"):
+                    shutil.copyfile(path, self.folder / path.name)
             if audited := audit_page.Audited.of(result):
                 shutil.copyfile(audited.table.path / "audit.json", self.folder / "audit.json")
             if audited or "rate" in [step.kind for step in result.steps if step.name in result.tables]:
@@ -172,6 +176,8 @@ def notes(result: "Result") -> list[str]:
             )
         if table.partial and any(_missing(figures).values()):
             lines.append(f"{name}: what failed or was not sent is missing; the next run asks for that only")
+        if parity := figures.get("parity"):
+            lines.append(f"{name}: {told(parity)}")
         if "first_stage_weight" in figures:
             weight = figures["first_stage_weight"]
             lines.append(

@@ -127,7 +127,8 @@ def print_results(result: "Result", folder: Path, optimize: str | None) -> float
     audited = audit_page.Audited.of(result)
     if audited:
         print_audit(audited.told, console())
-    _print_places(result, folder, bool(figures or audited))
+    reranked = "rerank" in [step.kind for step in result.steps if step.name in result.tables]
+    _print_places(result, folder, bool(figures or audited or reranked))
     return figures.values[optimize] if figures and optimize is not None else None
 
 
@@ -187,11 +188,11 @@ def _print_verdicts(figures: Figures) -> None:
         lines.print(verdict["text"] + ".", style=style, soft_wrap=True)
 
 
-def _print_places(result: "Result", folder: Path, evaluated: bool) -> None:
+def _print_places(result: "Result", folder: Path, complete: bool) -> None:
     lines = console()
     here = _relative(folder)
     lines.print()
-    if not evaluated:
+    if not complete:
         last = list(result.tables)[-1]
         lines.print(f"Stopped after the stage {last}: {result.tables[last].path}", soft_wrap=True)
     entries = [
@@ -207,6 +208,8 @@ def _print_places(result: "Result", folder: Path, evaluated: bool) -> None:
         ("config.yaml", "the composed config"),
         ("manifest.json", "tables, versions, hashes, time and memory of each stage"),
     ]
+    for path in sorted(folder.glob("reranked.*")):
+        lines.print(f"Reranked: {here / path.name}", soft_wrap=True)
     lines.print(f"Everything lies in {here}/", soft_wrap=True)
     for name, words in entries:
         path = folder / name

@@ -51,6 +51,12 @@ def measure(model: Model, folder: Path, queries: pa.Table, documents: pa.Table, 
     return {"pairs": len(places), "tolerance": tolerance, "largest_difference": largest}
 
 
+def told(parity: dict[str, Any]) -> str:
+    """What `measure` found, in words."""
+    found = " and ".join(f"{value:.1g} in {library}" for library, value in parity["largest_difference"].items())
+    return f"the exported model scores {parity['pairs']} pairs as the trained one, largest difference {found}"
+
+
 def documents_text(documents: pa.Table) -> pa.ChunkedArray:
     """Title and text together, for their length alone."""
     return pc.binary_join_element_wise(documents["title"], documents["text"], "\n")
@@ -94,5 +100,5 @@ def _classified(folder: Path, queries: list[str], documents: list[str], max_leng
 
 
 def _tolerance(backbone: Any) -> float:
-    formats = {getattr(backbone, "precision", None), getattr(backbone, "storage", None)} & TOLERANCE.keys()
-    return max((TOLERANCE[name] for name in formats), default=TOLERANCE["float32"])
+    formats = ("float32", getattr(backbone, "precision", ""), getattr(backbone, "storage", ""))
+    return max(TOLERANCE.get(name, 0.0) for name in formats)
