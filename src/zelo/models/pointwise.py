@@ -9,19 +9,19 @@ import pyarrow as pa
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from transformers import AutoModelForSequenceClassification
-from transformers.utils import logging
 
+from zelo.backbones.lora import merged
+from zelo.backbones.pretrained import longest
 from zelo.errors import BadInput
-from zelo.protocols import Backbone
+from zelo.protocols import PairReader
 from zelo.records import document_texts
 
 
 class Pointwise(nn.Module):
     """score = the one logit of a sequence classifier over (query, document), as in the paper (arXiv 2509.12541, section 4.3).
 
-    Pairs are cut at `max_length` tokens, the longer text first, and read in chunks of at most `tokens` tokens, shortest first, so
-    that padding stays small.
+    Pairs are cut at `max_length` tokens as the backbone cuts them, and read in chunks of at most `tokens` tokens, shortest first,
+    so that padding stays small.
     """
 
     scale: Tensor
@@ -39,29 +39,36 @@ class Pointwise(nn.Module):
         self.temperature, self.max_length, self.tokens = temperature, max_length, tokens
         self.register_buffer("scale", torch.tensor(1.0 / temperature))
 
-    def load(self, backbone: Backbone, checkpoint: Path | None) -> None:
-        """Puts a one-label head on the backbone; trained weights come from `checkpoint`/weights.safetensors."""
+    def load(self, backbone: PairReader, checkpoint: Path | None) -> None:
+        """Takes the backbone's one-label classifier; trained weights come from `checkpoint`/weights.safetensors.
+
+        Raises BadInput for a `max_length` that the backbone cannot read, and a checkpoint of another architecture.
+        """
         self.backbone = backbone
         self.tokenizer = backbone.tokenizer()
-        verbosity = logging.get_verbosity()
-        logging.set_verbosity_error()  # transformers warns of the fresh head, which is meant
-        self.network = AutoModelForSequenceClassification.from_pretrained(
-            backbone.folder(),
-            num_labels=1,
-            dtype="float32",
-            use_safetensors=True,
-            local_files_only=True,
-            trust_remote_code=False,
-        ).eval()
-        logging.set_verbosity(verbosity)
+        self.network = backbone.classifier()
+        if (limit := longest(self.network)) and self.max_length > limit:
+            raise BadInput(f"model.max_length={self.max_length}: the backbone reads at most {limit} tokens; lower it.")
         if checkpoint:
-            self.load_state_dict(load_file(checkpoint / "weights.safetensors"))
+            self._restore(checkpoint / "weights.safetensors")
+
+    def _restore(self, path: Path) -> None:
+        try:
+            self.load_state_dict(load_file(path))
+        except RuntimeError as error:  # torch lists every name and shape that differs
+            reason = str(error).strip().splitlines()[1].strip()[:200]
+            raise BadInput(
+                f"{path} is a checkpoint of another architecture than {self.network.config.architectures}: {reason}"
+                " Name the backbone that it was trained from, adapters included."
+            ) from error
 
     def parameter_groups(self, lr: float) -> list[dict[str, Any]]:
-        """The fresh head learns ten times as fast as the body."""
+        """A fresh head learns ten times as fast as the body; what the backbone has frozen does not learn."""
         body = set(self.network.base_model.parameters())
-        head = [parameter for parameter in self.network.parameters() if parameter not in body]
-        return [{"params": list(body), "lr": lr}, {"params": head, "lr": 10 * lr}]
+        head = [weight for weight in self.network.parameters() if weight not in body and weight.requires_grad]
+        learning = [weight for weight in self.network.base_model.parameters() if weight.requires_grad]
+        groups = [{"params": learning, "lr": lr}, {"params": head, "lr": 10 * lr if self.backbone.fresh_head else lr}]
+        return [group for group in groups if group["params"]]
 
     def prepare(self, documents: pa.Table) -> None:
         """Keeps the documents' texts."""
@@ -71,9 +78,7 @@ class Pointwise(nn.Module):
         """Padded pairs [P, L] of the documents of `doc_rows` [B, D], shortest first, and the place of each in [B, D]."""
         line, column = np.nonzero(doc_rows >= 0)
         texts = [self.texts[row] for row in doc_rows[line, column]]
-        pairs = self.tokenizer(
-            [queries[row] for row in line], texts, truncation=True, max_length=self.max_length, padding=False
-        )
+        pairs = self.backbone.pairs(self.tokenizer, [queries[row] for row in line], texts, self.max_length)
         lengths = np.array([len(ids) for ids in pairs["input_ids"]])
         order = np.argsort(lengths, kind="stable")
         padded = self.tokenizer.pad(
@@ -109,11 +114,17 @@ class Pointwise(nn.Module):
         """A CrossEncoder with a plain one-label classification head; predict() gives the sigmoid of the score."""
         from sentence_transformers import CrossEncoder
 
-        state = self.network.state_dict()
-        head = {name: state[name] * self.scale for name in state if name.startswith("classifier")}
-        self.network.load_state_dict({**state, **head})  # the scale becomes part of the head
-        self.network.save_pretrained(folder)
-        self.network.load_state_dict(state)
+        state = merged(self.network)
+        head = _head(self.network)
+        for name in (f"{head}.weight", f"{head}.bias"):
+            if name in state:
+                state[name] = state[name] * self.scale  # the scale becomes part of the head
+        self.network.save_pretrained(folder, state_dict={name: weight.contiguous() for name, weight in state.items()})
         self.tokenizer.save_pretrained(folder)
         encoder = CrossEncoder(str(folder), max_length=self.max_length, activation_fn=nn.Sigmoid(), device="cpu")
         encoder.save_pretrained(str(folder))
+
+
+def _head(network: nn.Module) -> str:
+    """The name of the linear layer that gives the one logit."""
+    return [name for name, module in network.named_modules() if getattr(module, "out_features", None) == 1][-1]

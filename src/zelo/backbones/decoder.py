@@ -1,0 +1,206 @@
+"""A pretrained decoder that reads a query and a document through its chat template and answers with one token."""
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from zelo.backbones.pretrained import WEIGHTS, Pretrained, check_kind, check_rate
+from zelo.errors import BadInput
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+PRECISIONS = ("float32", "bfloat16")
+# Stand in for the texts when the template is taken apart, and are read when it is put together again.
+_QUERY, _DOCUMENT = "QUERY-STANDS-HERE", "DOCUMENT-STANDS-HERE"
+_TEXTS = ("How do I sort a list?", "Sort it in place.")
+# Some Llama templates print today's date: a score must not depend on the day.
+_DATE = "26 Jul 2024"
+_PAIR = (
+    "{{%- set texts = namespace(query='', document='') -%}}"
+    "{{%- for message in messages -%}}"
+    "{{%- if message['role'] in ['query', 'system'] -%}}{{%- set texts.query = message['content'] | trim -%}}"
+    "{{%- elif message['role'] in ['document', 'user'] -%}}{{%- set texts.document = message['content'] | trim -%}}"
+    "{{%- endif -%}}{{%- endfor -%}}"
+    "{{{{- {before} + texts.query + {between} + texts.document + {after} -}}}}"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decoder:
+    """A causal language model read as a classifier of one label: logit of `token` after the prompt, over `temperature`.
+
+    The prompt is the model's chat template with the query as system and the document as user message, as the paper's rerankers
+    read it (zerank model card, 2025). `model`: as for an encoder. A query is cut at `query_length` tokens. `precision` is that of
+    the weights. `lora_rank`: of adapters on every linear layer (Hu et al. 2021); None: all weights learn. `lr`: the learning
+    rate that suits it, where the optimizer names none. Texts cannot write the model's special tokens.
+    """
+
+    OUTSIDE_IDENTITY: ClassVar[frozenset[str]] = frozenset({"gradient_checkpointing"})
+    fresh_head: ClassVar[bool] = False  # of `classifier`: it is a row of the pretrained head
+
+    model: str
+    revision: str | None
+    sha256: str | None
+    lr: float
+    query_length: int
+    token: str
+    temperature: float
+    precision: str
+    lora_rank: int | None
+    lora_alpha: float
+    gradient_checkpointing: bool
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise BadInput(f"backbone.precision={self.precision} is unknown; choose one of {', '.join(PRECISIONS)}.")
+        check_rate(self.lr)
+        if self.query_length < 1 or self.temperature <= 0 or self.lora_alpha <= 0:
+            raise BadInput(
+                f"backbone.query_length={self.query_length}, temperature={self.temperature}, lora_alpha={self.lora_alpha}:"
+                " each must be above 0."
+            )
+        if self.lora_rank is not None and self.lora_rank < 1:
+            raise BadInput(f"backbone.lora_rank={self.lora_rank}: at least 1, or null to let all weights learn.")
+
+    def folder(self) -> Path:
+        """The folder with config.json, the tokenizer and *.safetensors. Raises BadInput for what is missing or altered."""
+        return self._pretrained.folder()
+
+    def content(self) -> dict[str, str]:
+        """Hash of the weights, the architecture, the tokenizer and its chat template."""
+        return {"model": self._pretrained.content()}
+
+    def tokenizer(self) -> "PreTrainedTokenizerFast":
+        """The model's tokenizer; its chat template writes a query and a document and is the same on every day.
+
+        Raises BadInput without a chat template that has room for both, or where a text's tokens depend on what is around it.
+        """
+        tokenizer = self._pretrained.tokenizer()
+        tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
+        parts = self._parts(tokenizer)
+        names = ("before", "between", "after")
+        words = [json.dumps(part, ensure_ascii=False) for part in parts]
+        tokenizer.chat_template = _PAIR.format(**dict(zip(names, words, strict=True)))
+        whole = _rendered(tokenizer, ("system", "user"), _TEXTS)
+        joined = self.pairs(tokenizer, [_TEXTS[0]], [_TEXTS[1]], 1 << 20)["input_ids"][0]
+        if tokenizer.encode(whole, add_special_tokens=False) != joined:
+            raise BadInput(
+                f"backbone.model={self.model}: its tokenizer joins a text with the chat template around it, so that a document"
+                " cannot be cut before. Name a model whose template separates them, such as Qwen3 or Llama 3."
+            )
+        if joined[-1] == tokenizer.pad_token_id:
+            raise BadInput(
+                f"backbone.model={self.model}: the prompt ends with the token that pads ({tokenizer.pad_token}), so its end is"
+                " not to be seen. Give the tokenizer another pad_token."
+            )
+        return tokenizer
+
+    def classifier(self) -> "PreTrainedModel":
+        """A sequence classifier of one label, its weight the row of `token` in the language model's head, over `temperature`.
+
+        One that was trained as such keeps its head. Raises BadInput for an architecture without such a classifier, a tokenizer
+        that has no `token`, weights that lack tensors, and adapters without peft.
+        """
+        import torch
+        from transformers import AutoModelForSequenceClassification
+
+        check_kind(self._pretrained, decoder=True)
+        tokenizer = self.tokenizer()
+        network, new = self._pretrained.load(
+            AutoModelForSequenceClassification, head=r"score\.", dtype=self.precision, num_labels=1
+        )
+        if new:
+            with torch.no_grad():
+                network.score.weight.copy_(self._row(self._token(tokenizer)) / self.temperature)
+        network.config.pad_token_id = tokenizer.pad_token_id
+        network.config.use_cache = False
+        if self.lora_rank is not None:
+            from zelo.backbones.lora import adapt
+
+            adapt(network, self.lora_rank, self.lora_alpha)
+        if self.gradient_checkpointing:
+            # transformers renamed it within version 5
+            old, new_name = "gradient_checkpointing_enable", "activation_checkpointing_enable"
+            getattr(network, new_name if hasattr(network, new_name) else old)({"use_reentrant": False})
+            for module in network.modules():  # it works on layers in training mode only; these have no dropout
+                module.training = hasattr(module, "gradient_checkpointing")
+        return network
+
+    def pairs(self, tokenizer: Any, queries: list[str], documents: list[str], max_length: int) -> dict[str, list[Any]]:
+        """`input_ids` of N queries, each with its document, at most `max_length` tokens, the whole template included.
+
+        A query has at most half of what the template leaves. Texts are cut before the template is put around them. Raises
+        BadInput where the template leaves nothing. tokenizer: the backbone's.
+        """
+        before, between, after = _encoded(tokenizer, self._parts(tokenizer), special=True)
+        room = max_length - len(before) - len(between) - len(after)
+        if room < 2:
+            raise BadInput(
+                f"model.max_length={max_length}: the chat template of {self.model} alone takes {max_length - room} tokens."
+                " Give more."
+            )
+        asked = [ids[: min(self.query_length, room // 2)] for ids in _encoded(tokenizer, queries)]
+        read = _encoded(tokenizer, documents)
+        ids = [
+            before + query + between + document[: room - len(query)] + after
+            for query, document in zip(asked, read, strict=True)
+        ]
+        return {"input_ids": ids, "attention_mask": [[1] * len(row) for row in ids]}
+
+    @property
+    def _pretrained(self) -> Pretrained:
+        return Pretrained(self.model, self.revision, self.sha256)
+
+    def _parts(self, tokenizer: Any) -> list[str]:
+        """The chat template before, between and behind the query and the document."""
+        if tokenizer.chat_template is None:
+            raise BadInput(
+                f"backbone.model={self.model}: its tokenizer has no chat template. Name an instruction-tuned model, or save a"
+                " chat_template.jinja in its folder."
+            )
+        parts = re.split(f"({_QUERY}|{_DOCUMENT})", _rendered(tokenizer, ("system", "user"), (_QUERY, _DOCUMENT)))
+        if parts[1::2] != [_QUERY, _DOCUMENT]:
+            raise BadInput(
+                f"backbone.model={self.model}: its chat template does not write the system and then the user message, once"
+                " each. Name another model."
+            )
+        return parts[::2]
+
+    def _token(self, tokenizer: Any) -> int:
+        ids = tokenizer.encode(self.token, add_special_tokens=False)
+        if len(ids) != 1 or ids[0] == tokenizer.unk_token_id:
+            raise BadInput(
+                f"backbone.token={self.token!r} is not one token of {self.model} but {len(ids) if ids else 'none'}:"
+                f" {tokenizer.convert_ids_to_tokens(ids)}. Set backbone.token to a word that it knows."
+            )
+        return ids[0]
+
+    def _row(self, token: int) -> Any:
+        """[1, dim] the token's row of the language model's head, or of the embedding that serves as one."""
+        from safetensors import safe_open
+
+        tied = self._pretrained.config().get_text_config().tie_word_embeddings
+        wanted = r"(model\.)?embed_tokens\.weight" if tied else r"lm_head\.weight"
+        for path in sorted(self.folder().glob(WEIGHTS)):
+            with safe_open(path, framework="pt") as file:
+                for name in file.keys():  # noqa: SIM118 (no mapping)
+                    if re.fullmatch(wanted, name):
+                        return file.get_slice(name)[token : token + 1]
+        raise BadInput(
+            f"The weights in {self.folder()} have no head of a language model ({wanted}). Save the model whole."
+        )
+
+
+def _rendered(tokenizer: Any, roles: tuple[str, str], texts: tuple[str, str]) -> str:
+    """The chat template with these messages and the beginning of an answer."""
+    messages = [{"role": role, "content": text} for role, text in zip(roles, texts, strict=True)]
+    return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True, date_string=_DATE)
+
+
+def _encoded(tokenizer: Any, texts: list[str], *, special: bool = False) -> list[list[int]]:
+    """Token ids of each text alone. special: what is written like a special token is one."""
+    texts = texts if special else [text.strip() for text in texts]
+    return tokenizer(texts, add_special_tokens=False, split_special_tokens=not special)["input_ids"]

