@@ -2,8 +2,11 @@
 
 import math
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from hydra.utils import instantiate
@@ -18,6 +21,8 @@ from zelo.losses.listwise_kl import ListwiseKL
 from zelo.losses.margin_mse import MarginMSE
 from zelo.losses.mse import MSE
 from zelo.losses.ranknet import RankNet
+from zelo.stages.target import Target
+from zelo.stages.train import Train
 from zelo.training.comparable import check_comparable
 
 YAMLS = sorted((Path(__file__).parents[1] / "conf" / "loss").glob("*.yaml"))
@@ -37,6 +42,11 @@ def one(scores: list[float], targets: list[float], weights: list[float] | None =
     """One query without padding."""
     weights = weights or [1.0] * len(scores)
     return torch.tensor([scores]), torch.tensor([targets]), torch.tensor([weights]), torch.ones(1, len(scores)) > 0
+
+
+def gradient(scores: Tensor) -> Tensor:
+    assert scores.grad is not None
+    return scores.grad
 
 
 def fitted(loss: torch.nn.Module, weights: Tensor) -> Tensor:
@@ -155,7 +165,7 @@ def test_padding_does_not_count(loss) -> None:
     value = loss(changed, targets, weights, MASK)
     assert torch.equal(loss(scores, TARGETS, WEIGHTS, MASK), value)
     value.backward()
-    assert changed.grad[1, 3] == 0
+    assert gradient(changed)[1, 3] == 0
     wider = [torch.nn.functional.pad(part, (0, 2)) for part in (scores, TARGETS, UNEVEN, MASK)]
     torch.testing.assert_close(loss(*wider), loss(scores, TARGETS, UNEVEN, MASK))
 
@@ -197,16 +207,16 @@ def test_one_that_compares_learns_nothing_from_a_single_document(loss) -> None:
     value.backward()
     if getattr(loss, "compares", False):
         torch.testing.assert_close(value, loss(SCORES, TARGETS, UNEVEN, MASK))
-        assert (scores.grad[2] == 0).all()
+        assert (gradient(scores)[2] == 0).all()
         only = torch.full((1, 4), 3.0, requires_grad=True)
         nothing = loss(only, TARGETS[:1], UNEVEN[:1], alone)
         nothing.backward()
         assert nothing == 0
-        assert (only.grad == 0).all()
+        assert (gradient(only) == 0).all()
         with pytest.raises(BadInput, match=r"none of the 3 train queries has two rated documents"):
             check_comparable("embedding", loss, np.array([1, 1, 1]))
     else:
-        assert scores.grad[2, 0] != 0
+        assert gradient(scores)[2, 0] != 0
         check_comparable("embedding", loss, np.array([1, 1, 1]))
     check_comparable("embedding", loss, np.array([1, 2, 1]))
 
@@ -227,12 +237,65 @@ def test_finite_with_a_finite_gradient(loss, size: float, dtype: torch.dtype) ->
     value.backward()
     assert value.dtype == torch.float32
     assert torch.isfinite(value)
-    assert torch.isfinite(scores.grad).all()
-    assert (scores.grad != 0).any() or isinstance(loss, MSE)  # whose sigmoid is flat at 120
+    assert torch.isfinite(gradient(scores)).all()
+    assert (gradient(scores) != 0).any() or isinstance(loss, MSE)  # whose sigmoid is flat at 120
 
 
 def test_equal_targets_are_no_reason_to_prefer(loss) -> None:
     targets = torch.full((1, 3), 0.5)
     scores = torch.zeros(1, 3, requires_grad=True)
     loss(scores, targets, torch.ones(1, 3), torch.ones(1, 3, dtype=torch.bool)).backward()
-    assert scores.grad.abs().max() < 1e-6
+    assert gradient(scores).abs().max() < 1e-6
+
+
+def test_a_query_counts_once_however_many_best_documents_it_has() -> None:
+    """Two best ones of loss ln 2 each in the first query, one of loss ln(1 + e) in the second."""
+    scores = torch.tensor([[0.0, 0.0, 0.0], [0.0, 1.0, 9.0]])
+    targets = torch.tensor([[0.75, 0.75, 0.5], [0.75, 0.5, 0.0]])
+    mask = torch.tensor([[True] * 3, [True, True, False]])
+    value = InfoNCE()(scores, targets, torch.ones(2, 3), mask).item()
+    assert value == pytest.approx((math.log(2) + math.log(1 + math.e)) / 2, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("target", "weight", "message"),
+    [
+        (1.5, 1.0, r"target number 1 is 1\.5; losses take targets in \[0, 1\]"),
+        (math.nan, 1.0, "target number 1 is nan"),
+        (0.5, -1.0, r"weight number 1 is -1\.0"),
+        (0.5, math.inf, "weight number 1 is inf"),
+    ],
+)
+def test_targets_that_no_loss_takes_are_refused(
+    target: float, weight: float, message: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    class Mine:
+        def targets(self, rated: object) -> tuple[np.ndarray, np.ndarray]:
+            return np.array([0.5, target]), np.array([1.0, weight])
+
+    monkeypatch.setattr("zelo.stages.target.Ratings", lambda *_: SimpleNamespace(rated=None))
+    stage: Any = Target(inputs={}, target=Mine(), solver=SimpleNamespace(link=None), seed=0)  # pyright: ignore
+    with pytest.raises(BadInput, match=f"target Mine: {message}"):
+        stage.run({}, tmp_path)
+
+
+def test_lists_of_one_document_are_refused_before_any_model_is_loaded(tmp_path: Path) -> None:
+    column = ["a", "b"]
+    rows = {
+        "queries": pa.table({"query_id": column, "text": column, "split": ["train", "dev"]}),
+        "documents": pa.table({"doc_id": column, "title": column, "text": column}),
+        "examples": pa.table(
+            {
+                "query_id": column,
+                "doc_id": column,
+                "target": pa.array([0.5, 0.5], pa.float32()),
+                "weight": pa.array([1.0, 1.0], pa.float32()),
+                "split": ["train", "dev"],
+            }
+        ),
+    }
+    table: Any = SimpleNamespace(read=rows.get)
+    parts = dict.fromkeys(("model", "backbone", "optimizer", "scheduler", "loader", "trainer", "hardware", "logger"))
+    stage: Any = Train(**(parts | {"inputs": {}, "loss": RankNet(), "name": "embedding", "seed": 0}))  # pyright: ignore
+    with pytest.raises(BadInput, match=r"embedding\.loss=RankNet compares the documents of a query"):
+        stage.run({"data": table, "examples": table}, tmp_path)
