@@ -31,7 +31,14 @@ def test_half_of_a_sample_is_of_the_best_ten() -> None:
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("epochs", -1), ("precision", "8-bit"), ("validations_per_epoch", 0), ("gradient_clip", -1.0), ("patience", 0)],
+    [
+        ("epochs", -1),
+        ("precision", "8-bit"),
+        ("validations_per_epoch", 0),
+        ("gradient_clip", -1.0),
+        ("patience", 0),
+        ("checkpoint_minutes", -1.0),
+    ],
 )
 def test_bad_settings_of_the_trainer_are_refused(field: str, value: object) -> None:
     settings = {
@@ -40,6 +47,7 @@ def test_bad_settings_of_the_trainer_are_refused(field: str, value: object) -> N
         "gradient_clip": 1.0,
         "validations_per_epoch": 2,
         "patience": None,
+        "checkpoint_minutes": 5.0,
     }
     with pytest.raises(BadInput, match=f"trainer.{field}="):
         Trainer(**(settings | {field: value}))  # type: ignore[arg-type]

@@ -6,7 +6,7 @@ a store without doing the same work twice; it dies with its process, so a killed
 
 What has a row per candidate or per comparison lies in shards, name/00000.parquet and so on, a few thousand queries each, the
 same queries in each shard of every table of a run. A stage makes one after the other; those that an attempt has finished
-when it is killed are found by the next.
+when it is killed are found by the next. So is what it has put in the folder checkpoint/, which a finished table does not have.
 """
 
 import argparse
@@ -33,6 +33,7 @@ from zelo.errors import BadInput
 MANIFEST = "manifest.json"
 PARTIAL = ".partial-"
 UNFINISHED = ".unfinished"
+CHECKPOINT = "checkpoint"  # a stage's own folder between attempts; it sees to it that what lies there is whole
 SHARD = re.compile(r"\d{5}\.parquet")
 RUNNING = "running"  # what the manifest of a run says until it has ended
 LEAST = 1 << 16  # bytes; a disk with less room is full
@@ -153,7 +154,8 @@ class Store:
         """The table of that name and whether it was there already; else `make(folder, partial)` fills a new folder.
 
         `make` gets the earlier partial table, if any, and returns what the manifest should say; `partial: True` in it marks
-        the new table as partial. Shards that an attempt which did not come to its end has finished are in the folder already.
+        the new table as partial. Shards that an attempt which did not come to its end has finished are in the folder already,
+        and what it has left in checkpoint/.
         Raises BadInput when the disk is full.
         """
         if table := self.find(kind, identity):
@@ -183,6 +185,7 @@ class Store:
         earlier = self.find_partial(kind, identity)
         start = time.time()
         figures = make(folder, earlier)
+        shutil.rmtree(folder / CHECKPOINT, ignore_errors=True)
         files = {
             str(path.relative_to(folder)): {"bytes": path.stat().st_size, "hash": hash_file(path)}
             for path in sorted(folder.rglob("*"))
@@ -297,10 +300,12 @@ class Store:
 
 
 def _keep_shards(folder: Path) -> None:
-    """Leaves of an unfinished table its finished shards only, and nothing where there are none."""
+    """Leaves of an unfinished table its finished shards and its checkpoint only, and nothing where there are none."""
     if not folder.is_dir():
         return
     for path in folder.iterdir():
+        if path.name == CHECKPOINT:
+            continue
         if path.is_dir():
             for file in path.iterdir():
                 if not SHARD.fullmatch(file.name):

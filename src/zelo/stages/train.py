@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from zelo.errors import BadInput
 from zelo.protocols import Backbone, Loss, Model
 from zelo.records import DEV, TRAIN
-from zelo.store import Table
+from zelo.store import CHECKPOINT, Table
 from zelo.training.batches import QueryBatches
 from zelo.training.comparable import check_comparable
 from zelo.training.hardware import Hardware
@@ -49,7 +49,7 @@ class Train:
         self.hardware.check()
 
     def run(self, tables: dict[str, Table], out: Path) -> dict[str, Any]:
-        """Raises BadInput without train or dev examples or any to compare, ZeloError when the loss is not finite."""
+        """Raises BadInput without train or dev examples or any to compare, ZeloError when untuned scores are not finite."""
         import pytorch_lightning as lightning
         from safetensors.torch import save_file
 
@@ -78,7 +78,15 @@ class Train:
             model.scale.fill_(1 / scale_to_targets(model, list(data.val_dataloader())))
         module = Student(model=model, loss=self.loss, optimizer=self.optimizer, scheduler=self.scheduler)
         loggers = self.logger.lightning(self.name)
-        curve = self.trainer.fit(module, data, hardware=self.hardware, loggers=loggers, label=f"train {self.name}")
+        trained = self.trainer.fit(
+            module,
+            data,
+            hardware=self.hardware,
+            loggers=loggers,
+            label=f"train {self.name}",
+            checkpoints=out / CHECKPOINT,
+        )
+        curve = trained.curve
         save_file(
             {name: weight.contiguous() for name, weight in model.state_dict().items()}, out / "weights.safetensors"
         )
@@ -95,7 +103,10 @@ class Train:
             "best_dev_ndcg": max(values),
             "best_step": curve[values.index(max(values))]["step"],
             "steps": curve[-1]["step"],
+            "resumed_at": trained.resumed_at,
+            "split_batches": trained.split_batches,
             "parity": parity,
+            "notes": trained.notes(self.name),
         }
 
 

@@ -1,7 +1,7 @@
 """Examples as batches of queries with their documents."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -57,19 +57,26 @@ class Lists:
         doc_rows = take(self.doc_rows)
         used = (doc_rows >= 0).any(0)  # no column of nothing but padding
         doc_rows = doc_rows[:, used]
-        batch = collate([self.texts[row] for row in rows], doc_rows)
         return {
-            **batch,
+            **collate([self.texts[row] for row in rows], doc_rows),
             "targets": torch.from_numpy(take(self.targets)[:, used]),
             "weights": torch.from_numpy(take(self.weights)[:, used]),
             "mask": torch.from_numpy(doc_rows >= 0),
+            "list_rows": torch.from_numpy(np.asarray(rows, np.int64)),
+            "list_doc_rows": torch.from_numpy(doc_rows),
         }
+
+    def part(self, batch: Mapping[str, Tensor], rows: slice, columns: slice, collate: Collate) -> dict[str, Tensor]:
+        """The model's batch of some queries and some of their documents of a batch that `batch` made, on its device."""
+        queries = [self.texts[row] for row in batch["list_rows"][rows].tolist()]
+        found = collate(queries, batch["list_doc_rows"][rows, columns].cpu().numpy())
+        return {key: value.to(batch["mask"].device) for key, value in found.items()}
 
 
 class _Epoch(IterableDataset):
     def __init__(self, lists: Lists, loader: QueryBatches, seed: int, collate: Collate, shuffle: bool) -> None:
         self.lists, self.loader, self.seed, self.collate, self.shuffle = lists, loader, seed, collate, shuffle
-        self.epoch = 0
+        self.epoch, self.first = 0, 0
 
     def __len__(self) -> int:
         return -(-len(self.lists) // self.loader.queries)
@@ -77,15 +84,44 @@ class _Epoch(IterableDataset):
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         rng = np.random.default_rng([self.seed, self.epoch])
         order = rng.permutation(len(self.lists)) if self.shuffle else np.arange(len(self.lists))
-        self.epoch += 1
-        for low in range(0, len(order), self.loader.queries):
+        for number, low in enumerate(range(0, len(order), self.loader.queries)):
             rows = order[low : low + self.loader.queries]
             columns = (
                 self.loader.pick(self.lists.targets[rows], self.lists.doc_rows[rows] >= 0, rng)
                 if self.shuffle
                 else None
             )
-            yield self.lists.batch(rows, columns, self.collate)
+            if number >= self.first:  # those before are drawn all the same, so that these are the same
+                yield self.lists.batch(rows, columns, self.collate)
+
+
+@dataclass
+class Place:
+    """Where in the training data a training is."""
+
+    epoch: int = 0
+    position: int = 0  # batches of the epoch that were given out
+
+
+class _Epochs(DataLoader):
+    """One epoch after another, from a place that moves along.
+
+    It has a random generator of its own: that it is asked for an epoch leaves the model's random state alone.
+    """
+
+    def __init__(self, dataset: _Epoch, place: Place) -> None:
+        super().__init__(dataset, batch_size=None, generator=torch.Generator())
+        self.place = place
+
+    def __iter__(self) -> Any:
+        epoch, place = self.dataset, self.place
+        assert isinstance(epoch, _Epoch)
+        epoch.epoch, epoch.first = place.epoch, place.position
+        for batch in super().__iter__():
+            place.position += 1
+            if place.position == len(epoch):  # nobody asks beyond the last
+                place.epoch, place.position = place.epoch + 1, 0
+            yield batch
 
 
 class DataModule(lightning.LightningDataModule):
@@ -94,11 +130,20 @@ class DataModule(lightning.LightningDataModule):
     def __init__(self, *, train: Lists, dev: Lists, loader: QueryBatches, seed: int, collate: Collate) -> None:
         super().__init__()
         self.train, self.dev, self.loader, self.seed, self.collate = train, dev, loader, seed, collate
+        self.place = Place()
+
+    def state_dict(self) -> dict[str, int]:
+        """The place in the training data, for a checkpoint."""
+        return asdict(self.place)
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Goes there; loaders that were made already go along, if nothing was taken from them."""
+        self.place.epoch, self.place.position = state_dict["epoch"], state_dict["position"]
 
     def train_dataloader(self) -> Any:
         """Shuffled batches of `loader.queries` queries."""
-        return DataLoader(_Epoch(self.train, self.loader, self.seed, self.collate, shuffle=True), batch_size=None)
+        return _Epochs(_Epoch(self.train, self.loader, self.seed, self.collate, shuffle=True), self.place)
 
     def val_dataloader(self) -> Any:
         """Dev queries in order, with all their documents."""
-        return DataLoader(_Epoch(self.dev, self.loader, self.seed, self.collate, shuffle=False), batch_size=None)
+        return _Epochs(_Epoch(self.dev, self.loader, self.seed, self.collate, shuffle=False), Place())

@@ -9,6 +9,17 @@ from torch import Tensor
 
 from zelo.errors import ZeloError
 from zelo.training.linear import Linear
+from zelo.training.pieces import Pieces
+
+
+class Diverged(ZeloError):
+    """The loss or the scores are no numbers any more; the message says since when and what to try."""
+
+    def __init__(self, what: str, step: int, lr: float) -> None:
+        super().__init__(
+            f"{what} at step {step}, so training was stopped there. Lower optimizer.lr (now {lr:g}), or set"
+            " trainer.precision=32-true where it is not."
+        )
 
 
 class Student(lightning.LightningModule):
@@ -17,21 +28,38 @@ class Student(lightning.LightningModule):
     def __init__(self, *, model: Any, loss: Any, optimizer: partial[Any], scheduler: Linear) -> None:
         super().__init__()
         self.model, self.loss, self.optimizer, self.scheduler = model, loss, optimizer, scheduler
+        self.pieces = Pieces(model, loss)
 
     def training_step(self, batch: dict[str, Tensor], index: int) -> Tensor:
-        """The loss of a batch. Raises ZeloError when it is not finite."""
-        loss = self.loss(self.model(batch), batch["targets"], batch["weights"], batch["mask"])
+        """The loss of a batch. Raises Diverged when it is not finite."""
+        if self.trainer.world_size > 1:  # processes wait for each other's gradients: none can do a batch over
+            loss = self.loss(self.model(batch), batch["targets"], batch["weights"], batch["mask"])
+        else:
+            data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+            loss = self.pieces.loss(batch, partial(data.train.part, collate=data.collate))
         if not torch.isfinite(loss):
-            raise ZeloError(
-                f"The training loss became {loss.item()} at step {self.global_step}. Lower optimizer.lr"
-                f" (now {self.optimizer.keywords['lr']}) or set trainer.precision=32-true."
-            )
-        self.log("train/loss", loss, batch_size=len(batch["targets"]))
+            raise self.diverged(f"The training loss became {loss.item()}")
+        self.log("train/loss", loss.detach(), batch_size=len(batch["targets"]))
         return loss
 
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        """In pieces where the batch does not fit in memory."""
+        if self.trainer.world_size > 1:
+            super().backward(loss, *args, **kwargs)
+        else:
+            self.pieces.backward(loss, self.trainer.precision_plugin.train_step_context)
+
     def validation_step(self, batch: dict[str, Tensor], index: int) -> Tensor:
-        """[B, D] scores, for the callback that measures the ranking."""
-        return self.model(batch)
+        """[B, D] scores, for the callback that measures the ranking. Raises Diverged when one is not finite."""
+        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        scores = self.pieces.score(batch, partial(data.dev.part, collate=data.collate))
+        if not torch.isfinite(scores[batch["mask"]]).all():
+            raise self.diverged("A score of a dev query became no finite number")
+        return scores
+
+    def diverged(self, what: str) -> Diverged:
+        """What to raise, with the step and the learning rate."""
+        return Diverged(what, self.global_step, self.optimizer.keywords["lr"])
 
     def configure_optimizers(self) -> Any:
         """The model says which of its parameters learn, and how fast against the optimizer's rate."""

@@ -1,6 +1,5 @@
 """Validation by a ranking metric, and the best weights."""
 
-import time
 from typing import Any
 
 import numpy as np
@@ -15,16 +14,25 @@ from zelo.progress import progress
 class RankingValidation(lightning.Callback):
     """Keeps the weights with the best nDCG@10 on dev queries as the judge sees them; the untuned model is the first point.
 
-    Stops the training after `patience` validations without a gain (null: never).
+    Stops the training after `patience` validations without a gain (null: never). All of it is part of a checkpoint.
     """
 
     def __init__(self, *, patience: int | None) -> None:
         self.patience = patience
         self.curve: list[dict[str, Any]] = []
         self.best: dict[str, Tensor] = {}
-        self.best_value = -np.inf
+        self.best_value = -1.0  # below every value
         self.losses: list[float] = []
         self.values: list[np.ndarray] = []
+
+    def state_dict(self) -> dict[str, Any]:
+        """The curve, the best weights, and the losses since the last point."""
+        return {"curve": self.curve, "best": self.best, "best_value": self.best_value, "losses": self.losses}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Goes on from there."""
+        self.curve, self.best = state_dict["curve"], state_dict["best"]
+        self.best_value, self.losses = state_dict["best_value"], state_dict["losses"]
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Collects the losses between two validations."""
@@ -65,7 +73,7 @@ class Bar(lightning.Callback):
         """Opens the bar."""
         self.open = progress(self.label, int(trainer.estimated_stepping_batches), "steps")
         self.advance = self.open.__enter__()
-        self.last, self.seen = time.monotonic(), 0
+        self.seen = 0
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Moves the bar by the optimizer's steps."""
@@ -75,6 +83,11 @@ class Bar(lightning.Callback):
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
         """Closes the bar."""
         self.open.__exit__(None, None, None)
+
+    def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
+        """Closes the bar, so that what is said next stands below it."""
+        if hasattr(self, "open"):
+            self.open.__exit__(None, None, None)
 
 
 def scale_to_targets(model: Any, batches: list[dict[str, Tensor]]) -> float:

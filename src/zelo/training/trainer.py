@@ -7,23 +7,55 @@ import threading
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar
 
-from zelo.errors import BadInput
+from zelo.errors import BadInput, ZeloError
 from zelo.training.hardware import Hardware
 
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "bf16-true")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training came to. The best weights are in the model."""
+
+    curve: list[dict[str, Any]]  # step, epoch, train_loss, dev_ndcg; the untuned model first, the last weights last
+    resumed_at: int | None  # the step of the checkpoint that this attempt began with
+    split_batches: int  # that did not fit in memory, since then
+    diverged: str | None  # what became of the loss, when, and what to try
+
+    def notes(self, name: str) -> list[str]:
+        """What a reader should know, one line each: a training that broke off, or a student worse than it began."""
+        values = [point["dev_ndcg"] for point in self.curve]
+        best = values.index(max(values))
+        kept = "the untuned model is kept" if best == 0 else f"the weights of step {self.curve[best]['step']} are kept"
+        found = f"dev nDCG@10 {values[0]:.3f} untuned, {values[best]:.3f} best, {values[-1]:.3f}"
+        if self.diverged:
+            return [f"{name}: {self.diverged} The best weights so far stand: {kept} ({found} last)."]
+        if values[-1] < values[0]:
+            step = self.curve[-1]["step"]
+            return [
+                f"{name}: training made it worse: {found} at its end, step {step}; {kept}. A lower optimizer.lr or fewer"
+                " trainer.epochs may help."
+            ]
+        if best == 0 and len(values) > 1:
+            return [f"{name}: training made it no better ({found} at its end); {kept}."]
+        return []
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trainer:
     """How long and how precisely a student is trained; part of a result's identity, as the hardware is not."""
 
+    OUTSIDE_IDENTITY: ClassVar[frozenset[str]] = frozenset({"checkpoint_minutes"})
+
     epochs: int
     precision: str  # as Lightning names it
     gradient_clip: float  # norm
     validations_per_epoch: int
     patience: int | None  # validations without a gain before the training stops
+    checkpoint_minutes: float | None  # between two, so that a killed training loses no more; null: none
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
@@ -38,17 +70,31 @@ class Trainer:
             raise BadInput(f"trainer.gradient_clip={self.gradient_clip}: a norm, at least 0 (nothing is clipped).")
         if self.patience is not None and self.patience < 1:
             raise BadInput(f"trainer.patience={self.patience}: at least 1 validation, or null to train all epochs.")
+        if self.checkpoint_minutes is not None and self.checkpoint_minutes < 0:
+            raise BadInput(
+                f"trainer.checkpoint_minutes={self.checkpoint_minutes}: at least 0 (after each step), or null for none."
+            )
 
     def fit(
-        self, module: Any, data: Any, *, hardware: Hardware, loggers: list[Any], label: str
-    ) -> list[dict[str, Any]]:
-        """Trains, puts the best weights back into `module.model` and returns the curve: the untuned model first."""
+        self, module: Any, data: Any, *, hardware: Hardware, loggers: list[Any], label: str, checkpoints: Path
+    ) -> Trained:
+        """Trains, or goes on from the checkpoint in the folder `checkpoints`; puts the best weights into `module.model`.
+
+        A loss that is no number ends the training, not the run: the best weights so far stand. Raises ZeloError when the
+        untuned model has no finite scores, BadInput when the checkpoint is damaged.
+        """
         with _quiet():
             import pytorch_lightning as lightning
 
+            from zelo.training.checkpoints import Checkpoints, SafeCheckpoints
+            from zelo.training.module import Diverged
             from zelo.training.ranking import Bar, RankingValidation
 
+            # Batches of another number of queries (a micro-batch, more devices) are counted differently.
+            kept = checkpoints / f"batches-{len(data.train_dataloader())}.safetensors"
+            resume, diverged = kept.is_file(), None
             ranking = RankingValidation(patience=self.patience)
+            saving = Checkpoints(path=kept, minutes=self.checkpoint_minutes)
             trainer = lightning.Trainer(
                 max_epochs=self.epochs,
                 precision=self.precision,  # type: ignore[arg-type]
@@ -57,7 +103,8 @@ class Trainer:
                 accelerator=hardware.accelerator,
                 devices=hardware.devices,
                 logger=loggers,
-                callbacks=[ranking, Bar(label=label)],
+                callbacks=[ranking, Bar(label=label), saving],
+                plugins=[SafeCheckpoints()],
                 num_sanity_val_steps=0,
                 deterministic="warn",
                 enable_checkpointing=False,
@@ -66,11 +113,21 @@ class Trainer:
                 log_every_n_steps=1,
             )
             with _interruptible():
-                trainer.validate(module, data, verbose=False)
-                if self.epochs:
-                    trainer.fit(module, data)
+                try:
+                    if not resume:
+                        trainer.validate(module, data, verbose=False)
+                    if self.epochs:
+                        trainer.fit(module, data, ckpt_path=kept if resume else None)
+                        if ranking.curve[-1]["step"] < trainer.global_step:  # no validation fell on the last step
+                            trainer.validate(module, data, verbose=False)
+                except Diverged as error:
+                    if not ranking.curve:
+                        raise ZeloError(
+                            f"{label}: the untuned model already gives scores that are no numbers."
+                        ) from error
+                    diverged = str(error)
         module.model.load_state_dict(ranking.best)
-        return ranking.curve
+        return Trained(ranking.curve, saving.resumed_at, module.pieces.split, diverged)
 
 
 @contextlib.contextmanager

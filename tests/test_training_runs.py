@@ -1,0 +1,367 @@
+"""Training that one can leave alone: killed, diverged, out of memory, it ends as it should."""
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+from torch import Tensor, nn
+
+from zelo.errors import BadInput, ZeloError
+from zelo.losses.listwise_kl import ListwiseKL
+from zelo.losses.mse import MSE
+from zelo.store import CHECKPOINT, Store
+from zelo.training.batches import QueryBatches
+from zelo.training.checkpoints import SafeCheckpoints
+from zelo.training.datamodule import DataModule, Lists
+from zelo.training.hardware import Hardware
+from zelo.training.linear import Linear
+from zelo.training.module import Student
+from zelo.training.pieces import Pieces
+from zelo.training.trainer import Trained, Trainer
+
+QUERIES, DOCUMENTS, WIDTH = 18, 12, 6
+
+
+class Toy(nn.Module):
+    """score = dropout(query vector) . document vector: the least that can be trained, with a random state."""
+
+    def __init__(self, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.query, self.document = nn.Embedding(QUERIES, WIDTH), nn.Embedding(DOCUMENTS, WIDTH)
+        self.dropout = nn.Dropout(dropout)
+
+    def collate(self, queries: list[str], doc_rows: np.ndarray) -> dict[str, Tensor]:
+        return {"queries": torch.tensor([int(query) for query in queries]), "doc_rows": torch.from_numpy(doc_rows)}
+
+    def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
+        documents = self.document(batch["doc_rows"].clamp(min=0))
+        return torch.einsum("bw,bdw->bd", self.dropout(self.query(batch["queries"])), documents)
+
+    def parameter_groups(self, lr: float) -> list[dict[str, Any]]:
+        return [{"params": list(self.query.parameters())}, {"params": list(self.document.parameters()), "lr": 10 * lr}]
+
+
+class Breaking(ListwiseKL):
+    """A loss that does something else at its n-th call."""
+
+    def __init__(self, at: int, deed: Callable[[Tensor], Tensor]) -> None:
+        super().__init__(sharpness=2.0)
+        self.left, self.deed = at, deed
+
+    def forward(self, scores: Tensor, targets: Tensor, weights: Tensor, mask: Tensor) -> Tensor:
+        self.left -= 1
+        loss = super().forward(scores, targets, weights, mask)
+        return self.deed(loss) if self.left == 0 else loss
+
+
+def lists(seed: int, queries: int = QUERIES) -> Lists:
+    rng = np.random.default_rng(seed)
+    doc_rows = rng.permuted(np.tile(np.arange(DOCUMENTS), (queries, 1)), axis=1)
+    doc_rows[rng.integers(queries, size=4), -3:] = -1
+    targets = rng.random(doc_rows.shape).astype(np.float32) * (doc_rows >= 0)
+    weights = rng.uniform(0.5, 2, doc_rows.shape).astype(np.float32) * (doc_rows >= 0)
+    return Lists([str(row) for row in range(queries)], doc_rows, targets, weights)
+
+
+def train(folder: Path, loss: nn.Module | None = None, lr: float = 0.01, seed: int = 0, **changes: Any):
+    """The trained toy and what came of it. Five steps an epoch (18 queries, 4 a batch), validated at the second and fourth."""
+    torch.manual_seed(seed)
+    model = Toy(dropout=0.3)
+    data = DataModule(
+        train=lists(1), dev=lists(2), loader=QueryBatches(queries=4, documents=8), seed=seed, collate=model.collate
+    )
+    module = Student(
+        model=model,
+        loss=loss or ListwiseKL(sharpness=2.0),
+        optimizer=partial(torch.optim.AdamW, lr=lr),
+        scheduler=Linear(warmup=0.1),
+    )
+    settings = {
+        "epochs": 3,
+        "precision": "32-true",
+        "gradient_clip": 1.0,
+        "validations_per_epoch": 2,
+        "patience": None,
+        "checkpoint_minutes": 0.0,
+    }
+    trained = Trainer(**(settings | changes)).fit(
+        module,
+        data,
+        hardware=Hardware(accelerator="cpu", devices=1),
+        loggers=[],
+        label="train toy",
+        checkpoints=folder / CHECKPOINT,
+    )
+    return model, trained
+
+
+def weights(model: nn.Module) -> list[np.ndarray]:
+    return [weight.detach().numpy().copy() for weight in model.state_dict().values()]
+
+
+def same(one: nn.Module, other: nn.Module) -> bool:
+    return all(np.array_equal(a, b) for a, b in zip(weights(one), weights(other), strict=True))
+
+
+def stop(loss: Tensor) -> Tensor:
+    raise InterruptedError("stopped")
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others(tmp_path: Path) -> None:
+    first, again, other = (train(tmp_path / str(n), seed=seed)[0] for n, seed in enumerate((0, 0, 1)))
+    assert same(first, again)
+    assert not same(first, other)
+
+
+@pytest.fixture
+def last(monkeypatch: pytest.MonkeyPatch) -> list[list[np.ndarray]]:
+    """The weights at the end of each training, the best or not."""
+    found: list[list[np.ndarray]] = []
+    monkeypatch.setattr(Student, "on_train_end", lambda module: found.append(weights(module.model)))
+    return found
+
+
+@pytest.mark.parametrize("third_alone", [False, True])
+def test_a_training_stopped_at_any_step_ends_with_the_weights_of_an_unbroken_one(
+    third_alone: bool, last: list[list[np.ndarray]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At each of the 15 steps, with a checkpoint of each step before it but 5 and 10 (see Checkpoints), or of the third alone."""
+    whole, unbroken = train(tmp_path / "whole", checkpoint_minutes=None)
+    for step in range(1, 16):
+        folder = tmp_path / str(step)
+        with monkeypatch.context() as patch:
+            if third_alone:
+                clock = iter([0.0] * 3 + [60.0] * 20)
+                patch.setattr("zelo.training.checkpoints.time", SimpleNamespace(monotonic=clock.__next__))
+            with pytest.raises(InterruptedError):
+                train(folder, Breaking(step, stop), checkpoint_minutes=1.0 if third_alone else 0.0)
+        resumed, trained = train(folder)
+        kept = [3] if third_alone else [1, 2, 3, 4, 6, 7, 8, 9, 11, 12, 13, 14]
+        assert trained.resumed_at == max((k for k in kept if k < step), default=None)
+        assert trained.curve == unbroken.curve
+        assert same(whole, resumed)
+        assert all(np.array_equal(a, b) for a, b in zip(last[0], last[-1], strict=True))
+    assert len(last) == 16
+
+
+def _killed(home: Path, deed: bool) -> None:
+    loss = Breaking(9, lambda loss: os.kill(os.getpid(), signal.SIGKILL) or loss) if deed else None  # type: ignore[func-returns-value]
+
+    def make(folder: Path, earlier: object) -> dict[str, object]:
+        model, trained = train(folder, loss)
+        np.savez(folder / "weights.npz", *weights(model))
+        return {"resumed_at": trained.resumed_at}
+
+    Store(home).obtain("train", "toy", make)
+
+
+def test_a_killed_process_leaves_its_checkpoint_and_a_finished_table_has_none(tmp_path: Path) -> None:
+    process = multiprocessing.get_context("spawn").Process(target=_killed, args=(tmp_path, True))
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    (tmp_path / "train" / ".toy.unfinished" / "half").write_text("of something")
+    _killed(tmp_path, False)
+    table = Store(tmp_path).find("train", "toy")
+    assert table is not None
+    assert table.manifest["resumed_at"] == 8
+    assert list(table.manifest["files"]) == ["weights.npz"]
+    assert [path.name for path in table.path.iterdir() if path.is_dir()] == []
+    whole, _ = train(tmp_path / "whole")
+    found = np.load(table.path / "weights.npz")
+    assert all(np.array_equal(found[name], weight) for name, weight in zip(found, weights(whole), strict=True))
+
+
+def test_a_checkpoint_is_tensors_and_json_whole_or_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tied = torch.arange(6.0).reshape(2, 3)
+    state = {"a": tied, "b": [tied, tied.T, (1, 2.5, None)], 3: {"deep": True}, "view": tied[1], "empty": {}}
+    path, files = tmp_path / "c" / "x.safetensors", SafeCheckpoints()
+    files.save_checkpoint(state, path)
+    with safe_open(path, "pt") as file:
+        assert len(list(file.keys())) == 3, "tied weights once"
+    found = files.load_checkpoint(path)
+    assert torch.equal(found["b"][1], tied.T)
+    assert torch.equal(found["view"], tied[1])
+    assert found["b"][2] == (1, 2.5, None)
+    assert list(found) == list(state)
+    monkeypatch.setattr("zelo.training.checkpoints.os.fsync", stop)
+    with pytest.raises(InterruptedError):
+        files.save_checkpoint({"a": 1}, path)
+    assert list(files.load_checkpoint(path)) == list(state), "the earlier one is whole"
+    with pytest.raises(TypeError, match="Lists"):
+        files.save_checkpoint({"a": lists(0)}, path)
+    path.write_bytes(path.read_bytes()[:-5])
+    with pytest.raises(BadInput, match=r"x\.safetensors is damaged"):
+        files.load_checkpoint(path)
+
+
+def test_a_loss_that_is_no_number_ends_the_training_and_the_best_weights_stand(tmp_path: Path) -> None:
+    _, unbroken = train(tmp_path / "whole")
+    model, trained = train(tmp_path, Breaking(8, lambda loss: loss * torch.nan))
+    assert trained.diverged == (
+        "The training loss became nan at step 7, so training was stopped there. Lower optimizer.lr (now 0.01), or set"
+        " trainer.precision=32-true where it is not."
+    )
+    assert trained.curve == [point for point in unbroken.curve if point["step"] <= 7]
+    assert all(torch.isfinite(weight).all() for weight in model.state_dict().values())
+    (note,) = trained.notes("toy")
+    assert note.startswith("toy: The training loss became nan at step 7")
+
+
+def test_weights_that_are_no_numbers_are_found_at_the_next_validation(tmp_path: Path) -> None:
+    def ruin(model_gradient: Tensor) -> Tensor:
+        return model_gradient * torch.nan
+
+    def deed(loss: Tensor) -> Tensor:
+        loss.register_hook(ruin)
+        return loss
+
+    _, trained = train(tmp_path, Breaking(4, deed), gradient_clip=0.0)
+    assert trained.diverged is not None
+    assert "A score of a dev query became no finite number at step 4" in trained.diverged
+    assert len(trained.curve) == 2
+
+
+def test_an_untuned_model_without_numbers_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Toy, "forward", lambda model, batch: torch.full(batch["doc_rows"].shape, torch.nan))
+    with pytest.raises(ZeloError, match="the untuned model already gives scores that are no numbers"):
+        train(tmp_path)
+
+
+def test_the_untuned_model_is_kept_where_training_harms_and_it_is_said(tmp_path: Path) -> None:
+    """The loss with its sign turned teaches the worst order; the start is the teacher's order for many queries."""
+    torch.manual_seed(0)
+    before = Toy(dropout=0.3)
+    with pytest.MonkeyPatch.context() as patch:
+        falling = iter(np.linspace(0.9, 0.1, 100))
+        patch.setattr("zelo.training.ranking.ndcg", lambda scores, *_: np.full(len(scores), next(falling)))
+        model, trained = train(tmp_path, patience=3)
+    assert same(model, before)
+    assert len(trained.curve) == 1 + 3, "three points without a gain, then it stops"
+    (note,) = trained.notes("toy")
+    assert "toy: training made it worse" in note
+    assert "the untuned model is kept" in note
+
+
+def point(step: int, value: float) -> dict[str, Any]:
+    return {"step": step, "epoch": 0, "train_loss": 0.1, "dev_ndcg": value}
+
+
+def test_a_good_training_is_not_remarked_on() -> None:
+    assert Trained([point(0, 0.5), point(5, 0.7), point(9, 0.6)], None, 0, None).notes("toy") == []
+    (note,) = Trained([point(0, 0.5), point(5, 0.7), point(9, 0.4)], None, 0, None).notes("toy")
+    assert "the weights of step 5 are kept" in note
+    assert "dev nDCG@10 0.500 untuned, 0.700 best, 0.400 at its end, step 9" in note
+
+
+def test_the_last_weights_are_measured_where_no_validation_falls_on_them(tmp_path: Path) -> None:
+    _, trained = train(tmp_path)
+    assert [point["step"] for point in trained.curve] == [0, 2, 4, 7, 9, 12, 14, 15]
+
+
+class Small:
+    """A model on a machine that holds `room` scores with a graph: more are out of memory, forward or backward."""
+
+    def __init__(self, model: Toy, room: int, backward: bool) -> None:
+        self.model, self.room, self.backward, self.failures, self.scored = model, room, backward, 0, 0
+
+    def parameters(self) -> Any:
+        return self.model.parameters()
+
+    def __call__(self, batch: Mapping[str, Tensor]) -> Tensor:
+        scores = self.model(batch)
+        if torch.is_grad_enabled() and scores.numel() > self.room:
+            if not self.backward:
+                self._fail(scores)
+            # the gradient has reached the documents when it fails: half of it is there
+            self.model.query.weight.register_hook(lambda gradient: gradient)
+            scores.register_hook(self._fail_once)
+        return scores
+
+    def _fail_once(self, gradient: Tensor) -> Tensor:
+        self.model.document.weight.grad = torch.ones_like(self.model.document.weight)
+        return self._fail(gradient)
+
+    def _fail(self, _: Tensor) -> Tensor:
+        self.failures += 1
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+
+@pytest.mark.parametrize("backward", [False, True])
+@pytest.mark.parametrize("room", [48, 24, 7, 1])
+@pytest.mark.parametrize("loss", [ListwiseKL(sharpness=2.0), MSE()])
+def test_a_batch_that_does_not_fit_is_split_and_its_gradient_is_the_same(
+    loss: nn.Module, room: int, backward: bool
+) -> None:
+    """Weights differ from query to query, so the mean over halves is not the mean of their means."""
+    torch.manual_seed(0)
+    model, data = Toy(), lists(1)
+    batch = data.batch(np.arange(6), None, model.collate)
+    part = partial(data.part, collate=model.collate)
+
+    def gradient(room: int, steps: int) -> tuple[list[Tensor], Small, float]:
+        small = Small(model, room, backward)
+        pieces, value = Pieces(small, loss), torch.tensor(0.0)
+        model.zero_grad()
+        for _ in range(steps):  # gradients of an earlier batch are kept: that is accumulation
+            value = pieces.loss(batch, part)
+            pieces.backward(value / 2, torch.enable_grad)
+        return [weight.grad.clone() for weight in model.parameters() if weight.grad is not None], small, value.item()
+
+    wanted, _, exact = gradient(10_000, 2)
+    plain = loss(model(batch), batch["targets"], batch["weights"], batch["mask"])
+    for found, weight in zip(wanted, torch.autograd.grad(plain, list(model.parameters())), strict=True):
+        assert torch.equal(found, weight)
+    found, small, value = gradient(room, 2)
+    assert small.failures >= 1
+    assert value == pytest.approx(exact, rel=1e-6)
+    for ours, theirs in zip(found, wanted, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-7)
+
+
+def test_one_pair_that_does_not_fit_is_an_error_that_says_what_to_do() -> None:
+    model, data = Toy(), lists(1)
+    batch = data.batch(np.arange(2), None, model.collate)
+    pieces = Pieces(Small(model, 0, backward=False), MSE())
+    value = pieces.loss(batch, partial(data.part, collate=model.collate))
+    with pytest.raises(ZeloError, match="One query with one document does not fit in memory"):
+        pieces.backward(value, torch.enable_grad)
+
+
+def test_other_runtime_errors_are_not_taken_for_a_lack_of_memory(tmp_path: Path) -> None:
+    def fail(loss: Tensor) -> Tensor:
+        raise RuntimeError("sizes do not match")
+
+    with pytest.raises(RuntimeError, match="sizes do not match"):
+        train(tmp_path, Breaking(3, fail))
+
+
+def test_a_training_with_too_little_memory_ends_like_one_with_enough(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = Toy.forward
+
+    def forward(model: Toy, batch: Mapping[str, Tensor]) -> Tensor:
+        if torch.is_grad_enabled() and batch["doc_rows"].numel() > 16:
+            raise RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory")
+        return original(model, batch)
+
+    monkeypatch.setattr(Toy, "forward", forward)
+    monkeypatch.setattr(nn.Dropout, "forward", lambda module, x: x)
+    _, split = train(tmp_path / "split")
+    monkeypatch.setattr(Toy, "forward", original)
+    _, plain = train(tmp_path / "plain")
+    assert split.split_batches > 0
+    assert [p["dev_ndcg"] for p in split.curve] == pytest.approx([p["dev_ndcg"] for p in plain.curve], abs=1e-6)
+    assert [p["train_loss"] for p in split.curve[1:-1]] == pytest.approx(
+        [p["train_loss"] for p in plain.curve[1:-1]], rel=1e-4
+    )
