@@ -77,20 +77,29 @@ def test_the_minimum_has_the_order_of_the_targets(loss) -> None:
         assert loss(other, TARGETS, WEIGHTS, MASK) >= least
 
 
-@pytest.mark.parametrize("kind", [MSE, BCE, CentredMSE, MarginMSE, RankNet])
+OWN_GAPS = [CentredMSE(sharpness=None), MarginMSE(sharpness=None), RankNet(sharpness=None)]
+OWN_SIZE = [MSE(), BCE(), *OWN_GAPS]
+
+
+def kind(value: object) -> str:
+    return type(value).__name__ if isinstance(value, torch.nn.Module) else ""
+
+
+@pytest.mark.parametrize("loss", OWN_SIZE, ids=kind)
 @pytest.mark.parametrize("weights", [WEIGHTS, UNEVEN], ids=["even", "uneven"])
-def test_the_minimum_is_the_log_odds_of_the_targets(kind, weights: Tensor) -> None:
+def test_the_minimum_is_the_log_odds_of_the_targets(loss: torch.nn.Module, weights: Tensor) -> None:
     """Up to a query's offset where the loss only compares; whatever the weights, as these targets contradict nothing."""
-    scores, odds = fitted(kind(), weights), torch.log(TARGETS / (1 - TARGETS))
+    scores, odds = fitted(loss, weights), torch.log(TARGETS / (1 - TARGETS))
     for line, count in ((0, 4), (1, 3)):
         error = (scores - odds)[line, :count]
-        if getattr(kind, "compares", False):
+        if getattr(loss, "compares", False):
             error = error - error.mean()
         assert error.abs().max() < 2e-3
 
 
-def test_the_minimum_of_listwise_kl_is_the_sharpened_standardised_log_odds() -> None:
-    scores, odds = fitted(ListwiseKL(sharpness=2.0), WEIGHTS)[0], torch.log(TARGETS / (1 - TARGETS))[0]
+@pytest.mark.parametrize("made", [ListwiseKL, CentredMSE, MarginMSE, RankNet])
+def test_the_minimum_may_be_the_sharpened_standardised_log_odds(made) -> None:
+    scores, odds = fitted(made(sharpness=2.0), WEIGHTS)[0], torch.log(TARGETS / (1 - TARGETS))[0]
     wanted = 2 * (odds - odds.mean()) / odds.std(correction=0)
     torch.testing.assert_close(scores - scores.mean(), wanted, atol=2e-3, rtol=0)
 
@@ -110,25 +119,25 @@ def entropy(p: float, q: float) -> float:
         (BCE(), one([0, 1], [0.5, 0.25], [1, 3]), (math.log(2) + 3 * entropy(0.25, SIGMOID[1])) / 4),
         # Errors 1, 0 and -ln 3, their mean taken off.
         (
-            CentredMSE(),
+            CentredMSE(sharpness=None),
             one([1, 0, 0], [0.5, 0.5, 0.75]),
             float(np.var([1, 0, -ODDS])),
         ),
         # Errors 1 and -ln 3 with weights 1 and 3: w1 w2 / (w1 + w2)^2 times the squared gap.
-        (CentredMSE(), one([1, 0], [0.5, 0.75], [1, 3]), 3 / 16 * (1 + ODDS) ** 2),
+        (CentredMSE(sharpness=None), one([1, 0], [0.5, 0.75], [1, 3]), 3 / 16 * (1 + ODDS) ** 2),
         # The best is the third: its margins are -1 and 0 where ln 3 twice is wanted.
-        (MarginMSE(), one([1, 0, 0], [0.5, 0.5, 0.75]), ((1 + ODDS) ** 2 + ODDS**2) / 2),
+        (MarginMSE(sharpness=None), one([1, 0, 0], [0.5, 0.5, 0.75]), ((1 + ODDS) ** 2 + ODDS**2) / 2),
         # Pairs of the third with weights 2, and 2 * 2 * 1 / 3 for the second.
         (
-            MarginMSE(),
+            MarginMSE(sharpness=None),
             one([1, 0, 0], [0.5, 0.5, 0.75], [2, 1, 2]),
             (2 * (1 + ODDS) ** 2 + 4 / 3 * ODDS**2) / (2 + 4 / 3),
         ),
         # A gap of 1 where the odds 1 to 3 are wanted.
-        (RankNet(), one([1, 0], [0.5, 0.75]), entropy(0.25, SIGMOID[1])),
+        (RankNet(sharpness=None), one([1, 0], [0.5, 0.75]), entropy(0.25, SIGMOID[1])),
         # Three pairs: (1, 2) of gap 1 and even odds, (1, 3) as above, (2, 3) of gap 0.
         (
-            RankNet(),
+            RankNet(sharpness=None),
             one([1, 0, 0], [0.5, 0.5, 0.75], [2, 1, 2]),
             (4 / 3 * entropy(0.5, SIGMOID[1]) + 2 * entropy(0.25, SIGMOID[1]) + 4 / 3 * math.log(2)) / (2 + 8 / 3),
         ),
@@ -143,7 +152,7 @@ def entropy(p: float, q: float) -> float:
             math.log(2) - entropy(SIGMOID[1], SIGMOID[1]),
         ),
     ],
-    ids=lambda value: type(value).__name__ if isinstance(value, torch.nn.Module) else "",
+    ids=kind,
 )
 def test_values_by_hand(loss: torch.nn.Module, case: tuple[Tensor, ...], value: float) -> None:
     assert loss(*case).item() == pytest.approx(value, rel=1e-5)
@@ -153,7 +162,7 @@ def test_a_query_counts_as_its_pairs_do_however_many_there_are() -> None:
     """Three documents of gap 0 and weight 1, two of gap 2 and weight 3; even odds are wanted everywhere."""
     scores, mask = torch.tensor([[0.0, 0, 0], [2, 0, 9]]), torch.tensor([[True] * 3, [True, True, False]])
     weights = torch.tensor([[1.0], [3.0]]).expand(2, 3)
-    value = RankNet()(scores, torch.full((2, 3), 0.5), weights, mask).item()
+    value = RankNet(sharpness=None)(scores, torch.full((2, 3), 0.5), weights, mask).item()
     assert value == pytest.approx((math.log(2) + 3 * entropy(0.5, 1 / (1 + math.exp(-2)))) / 4, rel=1e-5)
 
 
@@ -186,12 +195,15 @@ def test_weights_count_against_each_other_only(loss) -> None:
     torch.testing.assert_close(loss(SCORES, TARGETS, query, MASK), loss(SCORES[:1], TARGETS[:1], UNEVEN[:1], MASK[:1]))
 
 
-@pytest.mark.parametrize("kind", [MSE, BCE, CentredMSE, MarginMSE, RankNet, InfoNCE])
-def test_a_document_of_weight_0_is_not_there(kind) -> None:
+SHARP = [CentredMSE(sharpness=2.0), MarginMSE(sharpness=2.0), RankNet(sharpness=2.0)]
+
+
+@pytest.mark.parametrize("loss", [*OWN_SIZE, *SHARP, InfoNCE()], ids=kind)
+def test_a_document_of_weight_0_is_not_there(loss: torch.nn.Module) -> None:
     """Not so in listwise_kl, where weights are means of queries. The one left out is the best of its query."""
     weights, mask = UNEVEN.clone(), MASK.clone()
     weights[0, 0], mask[0, 0] = 0.0, False
-    torch.testing.assert_close(kind()(SCORES, TARGETS, weights, MASK), kind()(SCORES, TARGETS, UNEVEN, mask))
+    torch.testing.assert_close(loss(SCORES, TARGETS, weights, MASK), loss(SCORES, TARGETS, UNEVEN, mask))
 
 
 def test_one_that_compares_learns_nothing_from_a_single_document(loss) -> None:
@@ -239,6 +251,12 @@ def test_finite_with_a_finite_gradient(loss, size: float, dtype: torch.dtype) ->
     assert torch.isfinite(value)
     assert torch.isfinite(gradient(scores)).all()
     assert (gradient(scores) != 0).any() or isinstance(loss, MSE)  # whose sigmoid is flat at 120
+
+
+@pytest.mark.parametrize("made", [ListwiseKL, CentredMSE, MarginMSE, RankNet])
+def test_a_sharpness_of_0_is_refused(made) -> None:
+    with pytest.raises(BadInput, match=r"loss\.sharpness=0"):
+        made(sharpness=0)
 
 
 def test_equal_targets_are_no_reason_to_prefer(loss) -> None:
@@ -296,6 +314,6 @@ def test_lists_of_one_document_are_refused_before_any_model_is_loaded(tmp_path: 
     }
     table: Any = SimpleNamespace(read=rows.get)
     parts = dict.fromkeys(("model", "backbone", "optimizer", "scheduler", "loader", "trainer", "hardware", "logger"))
-    stage: Any = Train(**(parts | {"inputs": {}, "loss": RankNet(), "name": "embedding", "seed": 0}))  # pyright: ignore
+    stage: Any = Train(**(parts | {"inputs": {}, "loss": RankNet(sharpness=None), "name": "embedding", "seed": 0}))  # pyright: ignore
     with pytest.raises(BadInput, match=r"embedding\.loss=RankNet compares the documents of a query"):
         stage.run({"data": table, "examples": table}, tmp_path)

@@ -1,13 +1,33 @@
-"""What the losses over pairs of a query's documents share: the gaps, and how much each counts."""
+"""What the losses over gaps between a query's documents share: which are wanted, and how much each counts."""
 
 from torch import Tensor, logit
+
+from zelo.errors import BadInput
 
 EDGE = 1e-4  # a target nearer than this to 0 or 1 counts as one at this distance: log odds of -9.2 and 9.2
 
 
-def log_odds(targets: Tensor) -> Tensor:
-    """[B, D] log(y / (1 - y)) of targets in [0, 1]: the unit that scores have in every loss."""
-    return logit(targets.float(), eps=EDGE)
+def check_sharpness(sharpness: float | None) -> None:
+    """Raises BadInput if it is no deviation."""
+    if sharpness is not None and sharpness <= 0:
+        raise BadInput(f"loss.sharpness={sharpness}: must be above 0, or null to take the targets' own gaps.")
+
+
+def wanted_scores(targets: Tensor, weights: Tensor, mask: Tensor, sharpness: float | None) -> Tensor:
+    """[B, D] the scores whose gaps are wanted: the targets' log odds, with `sharpness` as their deviation within each query.
+
+    None leaves them at their size, for a student that shall say how likely a document is preferred. Gaps of soft ratings are
+    several times smaller than those of a bi-encoder's scores, which would have to give up what they know to shrink so far; a
+    student that only ranks is better asked for gaps of its own size: 2 where model.temperature is measured. All [B, D].
+    """
+    odds = logit(targets.float(), eps=EDGE).masked_fill(~mask, 0.0)
+    if sharpness is None:
+        return odds
+    weights = weights.float().masked_fill(~mask, 0.0)
+    weights = weights / weights.sum(1, keepdim=True).clamp(min=1e-12)
+    centred = odds - (weights * odds).sum(1, keepdim=True)
+    deviation = (weights * centred.square()).sum(1, keepdim=True).sqrt().clamp(min=1e-6)
+    return (sharpness * centred / deviation).masked_fill(~mask, 0.0)
 
 
 def gaps(values: Tensor) -> Tensor:
