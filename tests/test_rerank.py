@@ -15,6 +15,7 @@ import zelo.main
 from zelo.metrics.ir_measure import ranked
 from zelo.metrics.trec import write_trec
 from zelo.store import Store, Table
+from zelo.tracking import score_scale
 
 SMALL = ["top_k=10", "graph=staged", "graph.stages=[[6,1]]", "reranker.trainer.epochs=1", "embedding.trainer.epochs=1"]
 TEXTS = ["a red thing", "green", "white, black and " * 40, "green", ""]
@@ -48,17 +49,24 @@ def place(tiny_beir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
     return tmp_path
 
 
-@pytest.mark.parametrize("student", ["late_interaction", "pointwise", "embedding"])
+@pytest.mark.parametrize(
+    "student", ["late_interaction", "pointwise", pytest.param("embedding", marks=pytest.mark.long)]
+)
 def test_a_model_scores_as_the_stage_that_trained_it(
-    student: str, place: Path, capsys: pytest.CaptureFixture[str]
+    student: str, place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name = "embedding" if student == "embedding" else "reranker"
     data = ["dataset=beir", "dataset.path=FOLDER"]
     chosen = [] if name == "embedding" else [f"model@reranker.model={student}"]
-    assert command(*data, *SMALL, *chosen, f"until={name}") == 0
+    whole = ["until=null", "stages.evaluate.resamples=100"] if student == "late_interaction" else [f"until={name}"]
+    monkeypatch.setattr(score_scale, "LEAST", 20)
+    monkeypatch.setattr(score_scale, "LEAST_RELEVANT", 2)
+    assert command(*data, *SMALL, *chosen, *whole) == 0
     assert "the exported model scores 20 pairs as the trained one, largest difference" in capsys.readouterr().out
     trained_in, table = latest(place, name)
-    assert "Measured when it was exported: the exported" in (trained_in / name / "README.md").read_text()
+    card = (trained_in / name / "README.md").read_text()
+    assert "Measured when it was exported: the exported" in card
+    assert ("## What a score means" in card) == (student == "late_interaction")  # only labels say it, after evaluation
     shutil.copytree(trained_in / name, place / "model")
     scored = table.read("scored")
     given = pa.table({**{key: scored[key] for key in ("query_id", "doc_id")}, "score": np.zeros(len(scored))})
@@ -109,6 +117,18 @@ def in_three_lines(student: str, folder: Path) -> np.ndarray:
     kind = {"embedding": "SentenceTransformer", "late_interaction": "MultiVectorEncoder"}[student]
     model = getattr(sentence_transformers, kind)(str(folder), device="cpu")
     return model.similarity(model.encode_query(QUERIES), model.encode_document(TEXTS)).numpy()
+
+
+def test_shares_and_threshold_by_hand() -> None:
+    score = np.array([0.1, 0.8, 0.9, 0.8, 0.5, 0.3, 0.2])
+    relevant = np.array([True, False, True, True, True, False, False])
+    # F1 from the top, equal scores together: .9 2/5, .8 4/7, .5 6/8, .3 6/9, .2 6/10, .1 8/11
+    assert score_scale.threshold(score, relevant) == score_scale.Threshold(pytest.approx(0.4), 0.75, 0.75)
+    assert score_scale.threshold(np.ones(3), np.array([True, False, False])).score == 1
+    found = score_scale.parts(np.arange(20.0), np.arange(20) % 4 > 1)
+    assert found[0] == score_scale.Part(18.0, 19.0, 2, 2)
+    assert found[1] == score_scale.Part(16.0, 17.0, 2, 0)
+    assert len(found) == 10
 
 
 GOOD = "q1 Q0 d1 1 2.0 me\n"

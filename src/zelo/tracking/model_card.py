@@ -7,7 +7,7 @@ from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING, Any
 
-from zelo.tracking import redact
+from zelo.tracking import redact, score_scale
 from zelo.tracking.figures import Figures
 from zelo.training.parity import told
 
@@ -68,7 +68,7 @@ $recipe
 ## Figures
 
 $figures
-""")
+$scores""")
 
 
 def write(step: "Step", result: "Result", figures: Figures | None, folder: Path) -> str:
@@ -88,6 +88,7 @@ def write(step: "Step", result: "Result", figures: Figures | None, folder: Path)
             data="\n".join(f"- {line}" for line in _data(step, result, figures)),
             recipe="\n".join(f"- {role}: {words}" for role, words in _recipe(step, result)),
             figures=_figures(step, result, figures),
+            scores=score_scale.section(step, result, loader) if figures else "",
             parity=_parity(result.tables[step.name].manifest),
         )
     )

@@ -1,0 +1,128 @@
+"""What a score of an exported model means: the share of relevant documents by score, and where to cut, on dev labels."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from zelo.backbones.exported import CROSS_ENCODER
+from zelo.records import DEV
+
+if TYPE_CHECKING:
+    from zelo.pipeline import Result, Step
+
+PARTS = 10
+LEAST = 50  # scored documents, and LEAST_RELEVANT relevant ones, below which nothing is said
+LEAST_RELEVANT = 5
+
+
+@dataclass(frozen=True)
+class Part:
+    """One of the equal parts of all scored documents, by score."""
+
+    low: float
+    high: float
+    documents: int
+    relevant: int
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """The score that parts relevant from other documents with the best F1."""
+
+    score: float
+    precision: float
+    recall: float  # of the relevant documents among those scored
+
+
+def parts(score: np.ndarray, relevant: np.ndarray) -> list[Part]:
+    """Best first. score: [N]; relevant: [N] bool."""
+    order = np.argsort(-score, kind="stable")
+    found = (rows for rows in np.array_split(order, PARTS) if len(rows))
+    return [Part(float(score[rows[-1]]), float(score[rows[0]]), len(rows), int(relevant[rows].sum())) for rows in found]
+
+
+def threshold(score: np.ndarray, relevant: np.ndarray) -> Threshold:
+    """Between two neighbouring scores, so that equal scores fall on one side. At least one document must be relevant."""
+    order = np.argsort(-score, kind="stable")
+    score, hits = score[order], np.cumsum(relevant[order])
+    taken = np.arange(1, len(score) + 1)
+    last = np.append(score[1:] < score[:-1], True)
+    f1 = np.where(last, 2 * hits / (taken + hits[-1]), -1.0)  # 2 P R / (P + R)
+    best = int(np.argmax(f1))
+    cut = score[best] if best + 1 == len(score) else (score[best] + score[best + 1]) / 2
+    return Threshold(float(cut), float(hits[best] / taken[best]), float(hits[best] / hits[-1]))
+
+
+def section(step: "Step", result: "Result", loader: str) -> str:
+    """Markdown for the card of a trained model; nothing where dev has no labels or too few of them.
+
+    loader: the class that opens the export; its scores are what the figures are about. Called after the evaluation only.
+    """
+    found = _scored(step, result, loader)
+    if found is None:
+        return ""
+    score, relevant, queries = found
+    cut = threshold(score, relevant)
+    rows = [
+        f"| {part.low:.3f} to {part.high:.3f} | {part.documents} | {part.relevant / part.documents:.1%} |"
+        for part in parts(score, relevant)
+    ]
+    return "\n".join(
+        [
+            "",
+            "## What a score means",
+            "",
+            f"From the labels of {queries} dev queries, which no model was trained on: {len(score):,} documents that the model"
+            f" scored, {int(relevant.sum()):,} of them relevant. A document without a label counts as not relevant, so the shares"
+            " are lower bounds.",
+            "",
+            "| score | documents | relevant |",
+            "|---|---|---|",
+            *rows,
+            "",
+            f"To tell relevant documents from others, cut at **{cut.score:.3f}** (best F1 on dev: of what is above,"
+            f" {cut.precision:.0%} is relevant; of what is relevant, {cut.recall:.0%} is above). It holds for these documents and first stage;"
+            " measure it anew for others.",
+            "",
+        ]
+    )
+
+
+def _scored(step: "Step", result: "Result", loader: str) -> tuple[np.ndarray, np.ndarray, int] | None:
+    """([N] scores as the export gives them, [N] whether relevant, labelled dev queries)."""
+    name = next(
+        (
+            other.name
+            for other in result.steps
+            if other.kind == "score" and other.inputs.get("checkpoint") == step.name and "examples" not in other.inputs
+        ),
+        None,
+    )
+    labels = next((result.tables[name] for name in result.of_kind("labels") if name in result.tables), None)
+    if name not in result.tables or labels is None:
+        return None
+    qrels = labels.read("qrels")
+    qrels = qrels.filter(pc.equal(qrels["split"], DEV))
+    scored = result.tables[name].read("scored")
+    scored = scored.filter(pc.is_in(scored["query_id"], pc.unique(qrels["query_id"])))
+    relevant = pc.is_in(_pairs(scored), pc.unique(_pairs(qrels.filter(pc.greater(qrels["relevance"], 0)))))
+    relevant = relevant.to_numpy().astype(bool)
+    if len(scored) < LEAST or relevant.sum() < LEAST_RELEVANT:
+        return None
+    score = scored["score"].to_numpy().astype(np.float64)
+    score = 1 / (1 + np.exp(-score)) if loader == CROSS_ENCODER else score / _scale(result.tables[step.name])
+    return score, relevant, len(pc.unique(scored["query_id"]))
+
+
+def _pairs(table: pa.Table) -> pa.ChunkedArray:
+    return pc.binary_join_element_wise(table["query_id"], table["doc_id"], "\n")
+
+
+def _scale(trained: Any) -> float:
+    from safetensors import safe_open
+
+    with safe_open(trained.path / "weights.safetensors", "np") as weights:
+        return float(weights.get_tensor("scale"))
