@@ -63,13 +63,18 @@ def scores(model: Any, queries: list[str] = QUERIES, rows: np.ndarray = ROWS) ->
         return model(model.collate(queries, rows)).numpy()
 
 
-def learn(model: Any, steps: int) -> list[float]:
+def sigmoid(score: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-score))
+
+
+def learn(model: Any, steps: int, autocast: bool = False) -> list[float]:
     """Losses before each of so many steps on one batch, and after the last."""
     batch, mask = model.collate(QUERIES, ROWS), torch.from_numpy(ROWS >= 0)
     targets = torch.linspace(0.05, 0.95, ROWS.size).view(ROWS.shape)
     optimizer, losses = torch.optim.AdamW(model.parameter_groups(3e-3)), []
     for _ in range(steps + 1):
-        loss = MSE()(model(batch), targets, torch.ones_like(targets), mask)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
+            loss = MSE()(model(batch), targets, torch.ones_like(targets), mask)
         optimizer.zero_grad()
         loss.backward()
         losses.append(loss.item())
@@ -180,7 +185,7 @@ def test_exported_it_gives_the_same_scores_elsewhere(family: str, load: Componen
     model.export(tmp_path)
     assert np.array_equal(scores(model), before), "exporting changed the model"
     rows = np.tile(np.arange(4), (3, 1))  # the fifth writes special tokens, which plain tokenizers read as such
-    ours = 1 / (1 + np.exp(-scores(model, QUERIES, rows)))
+    ours = sigmoid(scores(model, QUERIES, rows))
     encoder = CrossEncoder(str(tmp_path), device="cpu")
     theirs = encoder.predict([(query, READ[row]) for query in QUERIES for row in range(4)], batch_size=5)
     assert np.abs(ours.ravel() - theirs).max() < 1e-5
@@ -231,11 +236,23 @@ def test_adapters_start_at_nothing_learn_alone_and_are_merged(load: Component, t
     with safe_open(tmp_path / "model.safetensors", framework="pt") as file:
         assert not [name for name in file.keys() if "lora" in name or "base_layer" in name]  # noqa: SIM118
     theirs = CrossEncoder(str(tmp_path), device="cpu").predict([(q, READ[0]) for q in QUERIES])
-    ours = 1 / (1 + np.exp(-scores(model, QUERIES, np.zeros((3, 1), int))))
+    ours = sigmoid(scores(model, QUERIES, np.zeros((3, 1), int)))
     assert np.abs(ours[:, 0] - theirs).max() < 1e-5
     save_file({name: w.contiguous() for name, w in model.state_dict().items()}, tmp_path / "weights.safetensors")
     with pytest.raises(BadInput, match="adapters included"):
         plain.load(plain.backbone, tmp_path)
+
+
+def test_adapters_on_weights_of_16_bits_learn_in_32(load: Component, tmp_path: Path) -> None:
+    pytest.importorskip("peft")
+    model = load("llama", {"lora_rank": 4, "precision": "bfloat16", "gradient_checkpointing": True})
+    kinds = {weight.requires_grad: weight.dtype for weight in model.parameters()}
+    assert kinds == {True: torch.float32, False: torch.bfloat16}
+    losses = learn(model, 8, autocast=True)
+    assert losses[-1] < 0.9 * losses[0]
+    model.export(tmp_path)
+    again = load("llama", {"model": str(tmp_path), "precision": "bfloat16"})
+    assert np.abs(sigmoid(scores(again)) - sigmoid(scores(model)))[ROWS >= 0].max() < 0.02  # merged weights are rounded
 
 
 def test_adapters_without_peft_are_explained(load: Component, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -267,6 +284,10 @@ def _of_kind(kind: str) -> Callable[[Path], None]:
     return change
 
 
+def _adapter_alone(folder: Path) -> None:
+    (folder / "config.json").rename(folder / "adapter_config.json")
+
+
 def _template(text: str | None) -> Callable[[Path], None]:
     def change(folder: Path) -> None:
         (folder / "chat_template.jinja").unlink()
@@ -292,6 +313,7 @@ def _template(text: str | None) -> Callable[[Path], None]:
             "joins a text with the chat template",
         ),
         ("qwen3", _template(tiny_models.CHATML + "<|endoftext|>"), "ends with the token that pads"),
+        ("qwen3", _adapter_alone, "holds an adapter without its backbone"),
         ("qwen3", lambda folder: (folder / "model.safetensors").unlink(), "has no model"),
     ],
 )

@@ -35,10 +35,10 @@ class Decoder:
     The prompt is the model's chat template with the query as system and the document as user message, as the paper's rerankers
     read it (zerank model card, 2025). `model`: as for an encoder. A query is cut at `query_length` tokens. `precision` is that of
     the weights. `lora_rank`: of adapters on every linear layer (Hu et al. 2021); None: all weights learn. `lr`: the learning
-    rate that suits it, where the optimizer names none. Texts cannot write the model's special tokens.
+    rate that suits it, for the optimizer. Texts cannot write the model's special tokens.
     """
 
-    OUTSIDE_IDENTITY: ClassVar[frozenset[str]] = frozenset({"gradient_checkpointing"})
+    OUTSIDE_IDENTITY: ClassVar[frozenset[str]] = frozenset({"lr", "gradient_checkpointing"})
     fresh_head: ClassVar[bool] = False  # of `classifier`: it is a row of the pretrained head
 
     model: str
@@ -135,15 +135,15 @@ class Decoder:
         A query has at most half of what the template leaves. Texts are cut before the template is put around them. Raises
         BadInput where the template leaves nothing. tokenizer: the backbone's.
         """
-        before, between, after = _encoded(tokenizer, self._parts(tokenizer), special=True)
+        before, between, after = tokenizer(self._parts(tokenizer), add_special_tokens=False)["input_ids"]
         room = max_length - len(before) - len(between) - len(after)
         if room < 2:
             raise BadInput(
                 f"model.max_length={max_length}: the chat template of {self.model} alone takes {max_length - room} tokens."
                 " Give more."
             )
-        asked = [ids[: min(self.query_length, room // 2)] for ids in _encoded(tokenizer, queries)]
-        read = _encoded(tokenizer, documents)
+        asked = _cut(tokenizer, queries, min(self.query_length, room // 2))
+        read = _cut(tokenizer, documents, room)
         ids = [
             before + query + between + document[: room - len(query)] + after
             for query, document in zip(asked, read, strict=True)
@@ -200,7 +200,7 @@ def _rendered(tokenizer: Any, roles: tuple[str, str], texts: tuple[str, str]) ->
     return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True, date_string=_DATE)
 
 
-def _encoded(tokenizer: Any, texts: list[str], *, special: bool = False) -> list[list[int]]:
-    """Token ids of each text alone. special: what is written like a special token is one."""
-    texts = texts if special else [text.strip() for text in texts]
-    return tokenizer(texts, add_special_tokens=False, split_special_tokens=not special)["input_ids"]
+def _cut(tokenizer: Any, texts: list[str], most: int) -> list[list[int]]:
+    """The first token ids of each text, at most so many; what is written like a special token is none."""
+    options = {"add_special_tokens": False, "split_special_tokens": True, "truncation": True, "max_length": most}
+    return tokenizer([text.strip() for text in texts], **options)["input_ids"]

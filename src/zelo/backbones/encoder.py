@@ -50,11 +50,12 @@ class Encoder:
 
     `model`: `package:NAME/FOLDER` (a folder inside an installed Python package), a folder, or the name of a model on the
     Hugging Face hub, there at `revision`. `sha256`: of model.safetensors; None is not checked. Lengths count tokens, special ones
-    included. `lr`: the learning rate that suits it, where the optimizer names none.
+    included. `lr`: the learning rate that suits it, for the optimizer.
     `precision` is that of documents; queries are always encoded in float32. `storage` is that of token vectors on disk.
     Code of a model's own is never run.
     """
 
+    OUTSIDE_IDENTITY: ClassVar[frozenset[str]] = frozenset({"lr"})  # the optimizer's is inside
     fresh_head: ClassVar[bool] = True  # of `classifier`: nothing is known of it yet
 
     model: str

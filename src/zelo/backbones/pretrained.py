@@ -32,6 +32,11 @@ class Pretrained:
     def folder(self) -> Path:
         """The folder with config.json, the tokenizer and *.safetensors. Raises BadInput for what is missing or altered."""
         folder = self._locate()
+        if (folder / "adapter_config.json").exists() and not (folder / "config.json").exists():
+            raise BadInput(
+                f"The model folder {folder} (backbone.model={self.model}) holds an adapter without its backbone. Merge the two"
+                " with peft's merge_and_unload(), save the result with save_pretrained(), and name that folder."
+            )
         for wanted in ("config.json", "tokenizer.json", WEIGHTS):
             if not any(folder.glob(wanted)):
                 raise BadInput(
@@ -52,11 +57,11 @@ class Pretrained:
         return hash_json({path.name: _sha256(path) for path in files if path.exists()})
 
     def tokenizer(self) -> Any:
-        """The transformers tokenizer that belongs to the model, padding on the right."""
+        """The transformers tokenizer that belongs to the model, padding and cutting on the right."""
         from transformers import AutoTokenizer
 
         tokenizer = AutoTokenizer.from_pretrained(self.folder(), local_files_only=True, trust_remote_code=False)
-        tokenizer.padding_side = "right"
+        tokenizer.padding_side = tokenizer.truncation_side = "right"
         return tokenizer
 
     def config(self) -> Any:
