@@ -67,6 +67,8 @@ def test_a_model_scores_as_the_stage_that_trained_it(
     card = (trained_in / name / "README.md").read_text()
     assert "Measured when it was exported: the exported" in card
     assert ("## What a score means" in card) == (student == "late_interaction")  # only labels say it, after evaluation
+    parity = json.loads((trained_in / "manifest.json").read_text())["stages"][f"train_{name}"]["parity"]
+    assert max(parity["largest_difference"].values()) < 1e-5 < parity["tolerance"]
     shutil.copytree(trained_in / name, place / "model")
     scored = table.read("scored")
     given = pa.table({**{key: scored[key] for key in ("query_id", "doc_id")}, "score": np.zeros(len(scored))})

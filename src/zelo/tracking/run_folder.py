@@ -241,6 +241,7 @@ def _stage(step: "Step", table: Table, facts: dict[str, Any]) -> dict[str, Any]:
         "seconds": round(facts["seconds"], 3),
         "made_in": round(table.manifest["seconds"], 3),
         "peak_memory_mb": facts["peak_memory_mb"],
+        **({"parity": table.manifest["parity"]} if "parity" in table.manifest else {}),
     } | ({"missing": _missing(table.manifest)} if table.partial and "judges" in table.manifest else {})
 
 

@@ -75,7 +75,7 @@ def section(step: "Step", result: "Result", loader: str) -> str:
             "",
             "## What a score means",
             "",
-            f"From the labels of {queries} dev queries, which no model was trained on: {len(score):,} documents that the model"
+            f"From the labels of {queries} dev queries, which the model has not learned from: {len(score):,} documents that it"
             f" scored, {int(relevant.sum()):,} of them relevant. A document without a label counts as not relevant, so the shares"
             " are lower bounds.",
             "",
@@ -84,8 +84,8 @@ def section(step: "Step", result: "Result", loader: str) -> str:
             *rows,
             "",
             f"To tell relevant documents from others, cut at **{cut.score:.3f}** (best F1 on dev: of what is above,"
-            f" {cut.precision:.0%} is relevant; of what is relevant, {cut.recall:.0%} is above). It holds for these documents and first stage;"
-            " measure it anew for others.",
+            f" {cut.precision:.0%} is relevant; of what is relevant, {cut.recall:.0%} is above). It holds for these documents"
+            " and this first stage; measure it anew for others.",
             "",
         ]
     )
