@@ -203,6 +203,14 @@ def test_hardware_is_outside_identity() -> None:
     assert cpu == gpu
 
 
+def test_how_often_a_training_is_kept_is_outside_identity() -> None:
+    often, never = (
+        [step.identity for step in pipeline.assemble(composed(f"reranker.trainer.checkpoint_minutes={minutes}"))]
+        for minutes in ("0.5", "null")
+    )
+    assert often == never
+
+
 def test_a_dataset_is_its_content_not_its_path(corpus: Path, tmp_path: Path) -> None:
     config = composed("dataset=beir", "until=load")
 
