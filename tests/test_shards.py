@@ -240,6 +240,9 @@ def test_a_paid_judge_is_asked_across_queries_through_the_till(
             *_, (result, _) = pipeline.run(pipeline.assemble(config), Store.default())
             return result.tables
 
+        with pytest.raises(BadInput, match="mode=verdict"):  # before the pairs within queries are paid for
+            run("budget.usd=1", "judge.mode=verdict")
+        assert not server.seen
         within = run("budget.usd=1", "until=rate")["judge"].manifest["judges"]["chat"]["calls"]
         assert within == len(server.seen) > 0
         with pytest.raises(BadInput, match="no budget"):

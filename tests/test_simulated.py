@@ -333,6 +333,7 @@ def test_cross_query_outcomes_are_their_own(component: Build, tmp_path: Path) ->
         (("x0", "x1", "x2", "one", 0, None, "lost"), "row 1 has the status 'lost'"),
         ((None, "x1", "x2", "one", 0, 0.5, "answered"), "query_id must be strings"),
         (("x0", "x1", "x2", "one", None, 0.5, "answered"), "column repeat"),
+        (("x0", "x1", "x1", "one", 0, 0.5, "answered"), "row 1 compares a document with itself"),
     ],
 )
 def test_outcomes_that_cannot_be_used(row: Any, message: str, component: Build, tmp_path: Path) -> None:
@@ -340,6 +341,13 @@ def test_outcomes_that_cannot_be_used(row: Any, message: str, component: Build, 
     with pytest.raises(BadInput, match=message) as caught:
         component("judge/replay", path=path).compare(ask([0], [1], [2]))
     assert path in str(caught.value)
+
+
+@pytest.mark.parametrize("weight", [np.inf, 0.0, -1.0])
+def test_a_weight_that_cannot_be_used(weight: float, component: Build, tmp_path: Path) -> None:
+    path = outcomes_file(tmp_path, ROWS[:2], weight=[1.0, weight])
+    with pytest.raises(BadInput, match="row 1 has a weight that is not positive and finite"):
+        component("judge/replay", path=path).compare(ask([0], [1], [2]))
 
 
 def test_a_column_that_is_missing_is_named(component: Build, tmp_path: Path) -> None:

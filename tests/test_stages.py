@@ -429,3 +429,12 @@ def test_a_solver_that_weighs_judges_gets_every_answer(store: Store, data: dict[
     assert judges["gain"][0] < 0.1 < 0.9 < min(judges["gain"][1:])
     assert judges["order"][0] > 0.3 > max(map(abs, judges["order"][1:]))
     assert table.manifest["pairs"] * 3 == len(outcomes.read("outcomes"))
+
+
+def test_queries_that_do_not_converge_are_named_by_their_ids(store: Store, data: dict[str, Table]) -> None:
+    outcomes = judged(store, data, First("one"))
+    solver = Thurstone(ridge=1e-6, tolerance=1e-11, max_steps=1, stderr="laplace", lapse=0.0, held_out=0.0)
+    with pytest.raises(BadInput, match=r"did not converge .* Their ids: q0, q1, q2, q3, q4\."):
+        store.obtain(
+            "rate", "x", lambda out, _: Rate(inputs={}, solver=solver, quorum=1).run({"outcomes": outcomes}, out)
+        )

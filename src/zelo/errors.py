@@ -1,5 +1,7 @@
 """Errors that a user can act on: each message names the value, the place and the fix."""
 
+from collections.abc import Sequence
+
 
 class ZeloError(Exception):
     """An error with a message for the user; `exit_status` is what the process ends with."""
@@ -17,3 +19,11 @@ class LimitReached(ZeloError):
     """A limit that the user set was reached; everything done so far is kept."""
 
     exit_status = 3
+
+
+class OfQueries(BadInput):
+    """What is wrong with some queries, whose numbers the one who raises it knows and whose ids a stage can tell."""
+
+    def __init__(self, message: str, numbers: Sequence[int]) -> None:
+        super().__init__(message)
+        self.numbers = numbers  # of the first few, in the order in which the queries were given

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from zelo.records import starts
 
@@ -40,5 +41,7 @@ def covariances(
             diagonal += ridge - hessian.sum(2)
             # The constant vector has the eigenvalue ridge alone: lifted to the others' size for the inverse, then taken out.
             lift = diagonal.mean(1) / n
-            covariance = np.linalg.inv(hessian + lift[:, None, None])
+            # Inverses this small gain nothing from a second thread and lose many times their time to waking it.
+            with threadpool_limits(1, "blas"):
+                covariance = np.linalg.inv(hessian + lift[:, None, None])
             yield group, covariance - (1 / (n * (ridge + n * lift)))[:, None, None]

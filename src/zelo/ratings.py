@@ -49,6 +49,11 @@ class Ratings:
             criteria=_criteria(self.table.manifest.get("fit", {})),
         )
 
+    @property
+    def on_one_scale(self) -> bool:
+        """Whether a calibrator has moved any query."""
+        return self.table.has("scales") and bool((self.table.read("scales")["offset"].to_numpy() != 0).any())
+
     @cached_property
     def _documents(self) -> pa.Table:
         return self._data.read("documents")

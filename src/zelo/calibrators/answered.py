@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from zelo.errors import BadInput
+from zelo.errors import BadInput, OfQueries
 from zelo.records import Answers, Asks, Rated
 
 _NAMED = 5  # numbers in a message
@@ -38,8 +38,9 @@ def query_of(rated: Rated) -> np.ndarray:
 def refuse_without(calibrator: str, what: str, queries: np.ndarray, total: int, fix: str) -> None:
     """Raises BadInput if there are any of these queries, of `total` in all. queries: [B] numbers."""
     if len(queries):
-        raise BadInput(
-            f"calibrator={calibrator}: {len(queries):,} of {total:,} queries {what} ({named(queries)}); {fix}"
+        raise OfQueries(
+            f"calibrator={calibrator}: {len(queries):,} of {total:,} queries {what} ({named(queries)}); {fix}",
+            queries[:_NAMED].tolist(),
         )
 
 

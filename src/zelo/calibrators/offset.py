@@ -11,7 +11,7 @@ from zelo.calibrators.answered import answered, named, query_of
 from zelo.calibrators.documents import nearest, random_of
 from zelo.calibrators.query_graph import Offsets, QueryGraph, fit
 from zelo.content_hash import mixed
-from zelo.errors import BadInput
+from zelo.errors import BadInput, OfQueries
 from zelo.records import Answers, Asks, Rated, Scale
 
 _NAME = "offset"
@@ -42,6 +42,11 @@ class Offset:
     graph: OverQueries  # of one round
 
     def __post_init__(self) -> None:
+        if not hasattr(self.graph, "over"):
+            raise BadInput(
+                f"calibrator=offset: graph {type(self.graph).__name__} compares documents of one query; use"
+                " graph@calibrator.graph=cross_query"
+            )
         if self.rounds < 1:
             raise BadInput(f"calibrator=offset: rounds={self.rounds} must be at least 1; try 2")
         if not 0 < self.ridge < np.inf:
@@ -110,8 +115,9 @@ def _refuse_unconnected(graph: QueryGraph) -> None:
     )
     if parts > 1:
         outside = np.flatnonzero(label != np.bincount(label).argmax())
-        raise BadInput(
+        raise OfQueries(
             f"calibrator=offset: the answers across queries leave {graph.queries:,} queries in {parts:,} parts that nothing"
             f" connects: {len(outside):,} are outside the largest ({named(outside)}). Ask again what failed, or raise"
-            " calibrator.rounds; calibrator=none needs no answers"
+            " calibrator.rounds; calibrator=none needs no answers",
+            outside[:5].tolist(),
         )

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 from scipy.special import ndtri
+from threadpoolctl import threadpool_limits
 
 from zelo.graphs.chance import mix, random, uniform
 
@@ -28,7 +29,9 @@ def expected_loss(
     step = max(1, _CELLS_AT_ONCE // (rating.shape[1] * _DRAWS))
     for begin in range(0, len(rating), step):
         part = slice(begin, begin + step)
-        loss[part] = _mean_loss(rating[part], covariance[part], seeds[part], link)
+        # Products this small gain nothing from a second thread and lose many times their time to waking it.
+        with threadpool_limits(1, "blas"):
+            loss[part] = _mean_loss(rating[part], covariance[part], seeds[part], link)
     return loss
 
 

@@ -115,7 +115,11 @@ class Replay:
         for bad, complaint in (
             (answered & ~((p >= 0) & (p <= 1)), "is answered, but its p is not in [0, 1]"),
             (~answered & ~np.isnan(p), "has a p, but is not answered"),
-            (answered & ~(weight > 0), "has a weight that is not above 0"),
+            (
+                answered & ~((weight > 0) & (weight <= np.finfo(np.float32).max)),
+                "has a weight that is not positive and finite",
+            ),
+            (_same(table), "compares a document with itself"),
         ):
             if bad.any():
                 raise BadInput(f"{self.path}: row {int(bad.argmax())} {complaint}. Mend the file or name another.")
@@ -155,6 +159,14 @@ class Replay:
         if not path.is_file():
             raise BadInput(f"judge {self.name}: path={self.path} is no file. Give a parquet file of outcomes.")
         return path
+
+
+def _same(table: pa.Table) -> np.ndarray:
+    """[M] bool: a document against itself, for one query."""
+    same = pc.equal(table["doc_a"].cast(pa.string()), table["doc_b"].cast(pa.string()))
+    if "query_id_b" in table.column_names:
+        same = pc.and_(same, pc.is_null(table["query_id_b"]))
+    return same.to_numpy()
 
 
 def _pairs(a: np.ndarray, b: np.ndarray, repeat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -52,8 +52,10 @@ class Simulated:
             raise BadInput(
                 f"{where}: noise_model={self.noise_model!r} is unknown; use one of {', '.join(NOISE_MODELS)}."
             )
-        if not self.sd >= 0:
-            raise BadInput(f"{where}: sd={self.sd} must be 0 or more; it is a standard deviation.")
+        if not 0 <= self.sd < np.inf:
+            raise BadInput(f"{where}: sd={self.sd} must be 0 or more, and finite; it is a standard deviation.")
+        if not np.isfinite(self.position_bias):
+            raise BadInput(f"{where}: position_bias={self.position_bias} must be finite; 0 is none.")
         if not 0 <= self.slip <= 1:
             raise BadInput(f"{where}: slip={self.slip} must lie in [0, 1]; it is the share of noise in an answer.")
 

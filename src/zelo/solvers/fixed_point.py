@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from zelo.errors import BadInput
+from zelo.errors import BadInput, OfQueries
 from zelo.records import Comparisons, Fit
 from zelo.solvers import newton
 from zelo.solvers.blocks import Block, Blocks
@@ -122,7 +122,8 @@ class FixedPoint(Logit):
 
 def _unfinished(queries: np.ndarray, steps: int) -> BadInput:
     names = ", ".join(map(str, queries[:5])) + (" ..." if len(queries) > 5 else "")
-    return BadInput(
+    return OfQueries(
         f"solver=fixed_point: {len(queries):,} queries (numbers {names}) have not stopped after {steps} steps; "
-        "raise solver.max_steps or solver.tolerance"
+        "raise solver.max_steps or solver.tolerance",
+        queries[:5].tolist(),
     )

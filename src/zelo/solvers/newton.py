@@ -13,7 +13,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from zelo.errors import BadInput
+from zelo.errors import BadInput, OfQueries
 from zelo.records import Comparisons, Fit
 from zelo.solvers.blocks import Block, Blocks, Judges
 from zelo.solvers.conjugate_gradient import solve
@@ -26,6 +26,7 @@ _LEFT_OVER = 0.05  # share of a block's queries that is left to a pool
 _EARLY_STEPS, _EARLY_CAP = 6, 40  # Newton steps with at most so many conjugate-gradient steps; later ones may be long
 _CUTS = 30  # of one Newton step; a convex loss needs none or few
 
+LEAST_TOLERANCE = 1e-12
 
 Stderr = Literal["laplace", "two_walk"]
 
@@ -40,6 +41,8 @@ def check_settings(
         )
     if not 0 < tolerance < np.inf:
         raise BadInput(f"solver={solver}: tolerance={tolerance} must be a positive gradient; try 1e-6")
+    if tolerance < LEAST_TOLERANCE:
+        raise BadInput(f"solver={solver}: tolerance={tolerance} is below what float64 can reach; try 1e-9")
     if max_steps < 1:
         raise BadInput(f"solver={solver}: max_steps={max_steps} must be at least 1; try 50")
     if stderr not in get_args(Stderr):
@@ -105,10 +108,11 @@ def _refuse_unfinished(gradient: np.ndarray, steps: np.ndarray, tolerance: float
     bad = np.flatnonzero(~(gradient <= tolerance))
     if len(bad):
         names = ", ".join(map(str, bad[:5])) + (" ..." if len(bad) > 5 else "")
-        raise BadInput(
+        raise OfQueries(
             f"the ratings of {len(bad):,} of {len(gradient):,} queries did not converge (query numbers {names}): gradient "
             f"{gradient[bad].max():.1e} after {steps[bad].max()} Newton steps, wanted {tolerance:.1e}; "
-            "raise solver.max_steps, solver.tolerance or solver.ridge"
+            "raise solver.max_steps, solver.tolerance or solver.ridge",
+            bad[:5].tolist(),
         )
 
 

@@ -14,11 +14,24 @@ from zelo import protocols
 from zelo.asking import Panel, average
 from zelo.calls.plan import Plan
 from zelo.calls.till import Till
-from zelo.errors import BadInput
+from zelo.errors import BadInput, OfQueries
 from zelo.metrics import tally
 from zelo.progress import progress
 from zelo.ratings import Ratings
-from zelo.records import FINAL, OUTCOME, QUERY_SCALE, RATING, Answers, Asks, Scale, starts
+from zelo.records import (
+    DOCUMENT,
+    FINAL,
+    OUTCOME,
+    QUERY,
+    QUERY_SCALE,
+    RATING,
+    Answers,
+    Asks,
+    Questions,
+    Rated,
+    Scale,
+    starts,
+)
 from zelo.store import Table, write_parquet, write_shard
 
 
@@ -51,7 +64,13 @@ class Calibrate:
         return Panel(self.judge, self.seed)
 
     def check(self) -> None:
-        """Raises BadInput for a key that is missing and would be needed, before the stages above spend any time."""
+        """Raises BadInput for a key that is missing and would be needed, and where a judge that costs money could not
+        answer the calibrator, before the stages above spend any.
+
+        Two queries with two documents each, which nobody has written, are
+        enough to see what a judge would be asked and whether it has a prompt for it.
+        """
+        self._check_judges()
         for member in self.paid.values():
             self.till.check(member.endpoint)
 
@@ -65,7 +84,11 @@ class Calibrate:
         """Raises BadInput where a judge cannot answer the calibrator's questions, and what the till and the calibrator raise."""
         ratings = Ratings(tables, self.solver.link, self.seed)
         answers, outcomes, calls = self._asked(ratings, tables.get("partial"))
-        scale = self.calibrator.fit(ratings.rated, answers)
+        try:
+            scale = self.calibrator.fit(ratings.rated, answers)
+        except OfQueries as error:
+            names = ", ".join(ratings.queries["query_id"].take(ratings.query_row[error.numbers]).to_pylist())
+            raise BadInput(f"{error}. Their ids: {names}.") from error
         _write(ratings, scale, out)
         write_parquet(outcomes, OUTCOME, out, "answers")
         tallies = tally.tally([outcomes])
@@ -106,6 +129,19 @@ class Calibrate:
             answers = new if answers is None else answers.and_then(new)
         return answers, pa.concat_tables(tables).unify_dictionaries(), calls
 
+    def _check_judges(self) -> None:
+        if not hasattr(self.calibrator, "asks"):
+            return
+        small = np.array([2, 2])
+        rating, seeds = np.array([0.5, -0.5, 0.5, -0.5]), np.arange(2, dtype=np.uint64)
+        asks = self.calibrator.asks(
+            Rated(small, rating, np.ones(4), seeds, np.zeros(2, np.int32), self.solver.link), None
+        )
+        if asks is None:
+            return
+        for member in self.paid.values():
+            list(member.requests(_specimen(asks)))
+
     def _plans(self, ratings: Ratings, asks: Asks) -> list[Plan]:
         return self.till.plans(
             {
@@ -125,6 +161,23 @@ def _sum(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
         together[name] = before.get(name, 0) + now[name]
     together["faults"] = dict(Counter(before.get("faults", {})) + Counter(now["faults"]))
     return together
+
+
+def _specimen(asks: Asks) -> Questions:
+    """A question of the kind that is asked, about nothing."""
+    queries = pa.table([["0", "1"], ["?", "?"], ["train"] * 2], schema=QUERY)
+    documents = pa.table([list("0123"), [""] * 4, ["."] * 4], schema=DOCUMENT)
+    one = np.zeros(1, np.int32)
+    return Questions(
+        queries=queries,
+        documents=documents,
+        query_row=one,
+        a_row=one,
+        b_row=one if asks.criterion is not None else one + 2,
+        repeat=one.astype(np.int16),
+        query_b_row=one + 1 if asks.across else None,
+        criterion=None if asks.criterion is None else one.astype(np.int16),
+    )
 
 
 def _write(ratings: Ratings, scale: Scale, out: Path) -> None:

@@ -56,11 +56,17 @@ class Judge:
     till: Till
 
     def __post_init__(self) -> None:
-        degree = getattr(self.graph, "degree", 2)
+        degree = getattr(self.graph, "degree", 0)
         if degree > self.top_k - 1:
+            most = (self.top_k - 1) // 2 * 2
+            fix = (
+                f"Set graph.degree to at most {most}, or raise top_k"
+                if most
+                else f"Raise top_k to {degree + 1} or more"
+            )
             raise BadInput(
                 f"graph.degree={degree} is above top_k - 1 = {self.top_k - 1}: a document cannot meet more than the others."
-                f" Set graph.degree to at most {(self.top_k - 1) // 2 * 2}, or raise top_k."
+                f" {fix}, or use graph=complete."
             )
         if not all(str(name or "").strip() for name in self.members):
             raise BadInput("judge.name is empty; every judge needs a name, by which its answers are told from others'.")

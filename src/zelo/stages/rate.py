@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from zelo.errors import BadInput
+from zelo.errors import BadInput, OfQueries
 from zelo.metrics import tally
 from zelo.outcomes import Graphs
 from zelo.progress import progress
@@ -85,7 +85,11 @@ class Rate:
             comparisons = Comparisons(
                 sizes=graphs.sizes, edges=graphs.edges[enough], p=p[enough], weight=weight[enough]
             )
-        fit = self.solver.fit(comparisons)
+        try:
+            fit = self.solver.fit(comparisons)
+        except OfQueries as error:
+            names = ", ".join(graphs.query_id.take(error.numbers).to_pylist())
+            raise BadInput(f"{error}. Their ids: {names}.") from error
         said = dict(fit.diagnosis)
         if "judges" in said:
             said["judges"] = said["judges"] | {

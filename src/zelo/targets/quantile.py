@@ -1,6 +1,7 @@
 """Targets by rank among all documents of all queries: spread evenly over [0, 1] whatever the ratings' distribution."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -15,6 +16,8 @@ class Quantile:
     One scale for all queries, so it needs calibrated ratings, and all of them at once. Only order is used: no unit, no
     link. (Ranks within each query would say nothing across queries.)
     """
+
+    compares_queries: ClassVar[bool] = True
 
     selection: Selection
 
