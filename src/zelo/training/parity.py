@@ -35,7 +35,7 @@ def measure(model: Model, folder: Path, queries: pa.Table, documents: pa.Table, 
     ours = 1 / (1 + np.exp(-ours)) if exported.loader == CROSS_ENCODER else ours / model.scale.item()
     others = {SENTENCE_TRANSFORMERS: exported.scores(texts, read, places, places)}
     if exported.loader == CROSS_ENCODER and _is_classifier(folder):
-        others[TRANSFORMERS] = _classified(folder, texts, read, exported.model.max_seq_length, device)
+        others[TRANSFORMERS] = _classified(model, folder, texts, read, device)
     tolerance = _tolerance(getattr(model, "backbone", None))
     for library, theirs in others.items():
         difference = np.abs(ours - theirs)
@@ -83,7 +83,7 @@ def _is_classifier(folder: Path) -> bool:
     return any("ForSequenceClassification" in name for name in config.get("architectures") or [])
 
 
-def _classified(folder: Path, queries: list[str], documents: list[str], max_length: int, device: str) -> np.ndarray:
+def _classified(model: Any, folder: Path, queries: list[str], documents: list[str], device: str) -> np.ndarray:
     """[N] sigmoid of the one logit, by transformers alone: what TEI and vLLM read, too."""
     import torch
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
@@ -92,9 +92,8 @@ def _classified(folder: Path, queries: list[str], documents: list[str], max_leng
     tokenizer = AutoTokenizer.from_pretrained(folder, **options)
     network = AutoModelForSequenceClassification.from_pretrained(folder, use_safetensors=True, **options)
     network = network.eval().to(device)
-    tokens = tokenizer(
-        queries, documents, truncation=True, max_length=max_length, padding=True, return_tensors="pt"
-    ).to(device)
+    read = model.backbone.pairs(tokenizer, queries, documents, model.max_length)  # a decoder's go through its template
+    tokens = tokenizer.pad(read, return_tensors="pt").to(device)
     with torch.no_grad():
         return torch.sigmoid(network(**tokens).logits[:, 0].float()).cpu().numpy()
 
