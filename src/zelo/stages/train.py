@@ -1,9 +1,6 @@
 """Trains a student and exports it."""
 
-import contextlib
 import json
-import logging
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,6 +8,7 @@ from typing import Any, ClassVar
 
 import pyarrow.compute as pc
 
+from zelo.backbones.exported import quiet
 from zelo.errors import BadInput
 from zelo.protocols import Backbone, Loss, Model
 from zelo.records import DEV, TRAIN
@@ -91,7 +89,7 @@ class Train:
             {name: weight.contiguous() for name, weight in model.state_dict().items()}, out / "weights.safetensors"
         )
         (out / "curve.json").write_text(json.dumps(curve, indent=1))
-        with _quiet():
+        with quiet():
             model.export(out / "export")
         asked = queries.filter(pc.equal(queries["split"], TRAIN))
         parity = measure(model, out / "export", asked, documents, self.hardware.device)
@@ -108,13 +106,3 @@ class Train:
             "parity": parity,
             "notes": trained.notes(self.name),
         }
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Sentence-transformers remarks that the two routes cut at different lengths, which is meant."""
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(logging.NOTSET)
