@@ -133,8 +133,15 @@ def test_half_a_shard_is_no_shard(tmp_path: Path) -> None:
     assert list(table.manifest["files"]) == ["outcomes/00000.parquet"]
     with pytest.raises(OSError, match="I/O"):
         store.obtain("judge", "y", fail)
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "manifest.json").write_text('{"status": "running", "stages": {}}')
+    store.register_run(run, ["y"])
     store.prune()
-    assert not list(tmp_path.glob("judge/.*")), "what a killed run has left is pruned"
+    assert list(tmp_path.glob("judge/.y*")), "a killed run goes on from there"
+    store.forget_run(run)
+    store.prune()
+    assert not list(tmp_path.glob("judge/.*")), "what no run names is pruned"
 
 
 def test_an_adaptive_graph_gets_the_fit_of_all_pairs_and_spends_them_at_the_top(

@@ -293,8 +293,11 @@ class Store:
                     table.path.rename(hidden)  # at once, so that a kill leaves no half of a table
                     shutil.rmtree(hidden)
         for left in self.root.glob(f"*/.*{UNFINISHED}"):
+            identity = left.name[1 : -len(UNFINISHED)]
+            if identity in keep:  # the next attempt goes on from there
+                continue
             with suppress(BlockingIOError):  # somebody is at it
-                with self._lock(left.parent.name, left.name[1 : -len(UNFINISHED)], wait=False):
+                with self._lock(left.parent.name, identity, wait=False):
                     shutil.rmtree(left, ignore_errors=True)
         return gone
 
