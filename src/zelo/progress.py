@@ -39,6 +39,10 @@ def progress(label: str, total: int, unit: str) -> Iterator[Advance]:
     yield advance
 
 
+def silent(n: int, note: str = "") -> None:
+    """An Advance that shows nothing, for work whose progress somebody else shows."""
+
+
 @contextmanager
 def _bar(label: str, total: int, unit: str) -> Iterator[Advance]:
     from rich.console import Console

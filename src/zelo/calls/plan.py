@@ -39,8 +39,7 @@ class Plan:
         if self.pairs == 0 or factor <= 1:
             return self
         more = round(self.pairs * factor) - self.pairs  # questions of which nothing is known yet
-        each = self.calls / (self.pairs - self.known) if self.calls else 1.0
-        grown = 1 + more * each / self.calls if self.calls else 1.0
+        grown = 1 + more / (self.pairs - self.known) if self.calls else 1.0
         return replace(
             self,
             pairs=self.pairs + more,

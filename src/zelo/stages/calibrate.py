@@ -16,7 +16,7 @@ from zelo.calls.plan import Plan
 from zelo.calls.till import Till
 from zelo.errors import BadInput, OfQueries
 from zelo.metrics import tally
-from zelo.progress import progress
+from zelo.progress import progress, silent
 from zelo.ratings import Ratings
 from zelo.records import (
     DOCUMENT,
@@ -64,11 +64,10 @@ class Calibrate:
         return Panel(self.judge, self.seed)
 
     def check(self) -> None:
-        """Raises BadInput for a key that is missing and would be needed, and where a judge that costs money could not
-        answer the calibrator, before the stages above spend any.
+        """Raises BadInput, before any money is spent, for a missing key and for a paid judge that could not answer.
 
-        Two queries with two documents each, which nobody has written, are
-        enough to see what a judge would be asked and whether it has a prompt for it.
+        Two queries with two documents each, which nobody has written, are enough to see whether a judge has a prompt for what
+        the calibrator asks.
         """
         self._check_judges()
         for member in self.paid.values():
@@ -113,7 +112,7 @@ class Calibrate:
         while hasattr(self.calibrator, "asks") and (asks := self.calibrator.asks(ratings.rated, answers)) is not None:
             plans = self._plans(ratings, asks)
             # The till tells itself how far it is.
-            bar = nullcontext(_silent) if plans else progress("calibrate", len(asks.a), "questions")
+            bar = nullcontext(silent) if plans else progress("calibrate", len(asks.a), "questions")
             with self.till.open(plans) as session, bar as advance:
                 p, weight = [np.empty(0)], [np.empty(0)]
                 for questions in ratings.questions(asks):
@@ -149,9 +148,6 @@ class Calibrate:
                 for name, member in self.paid.items()
             }
         )
-
-
-def _silent(n: int, note: str = "") -> None: ...
 
 
 def _sum(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:

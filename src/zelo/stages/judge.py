@@ -22,7 +22,7 @@ from zelo.content_hash import content_seed, id_hashes
 from zelo.errors import BadInput
 from zelo.metrics import tally
 from zelo.pools import Pools
-from zelo.progress import Advance, progress
+from zelo.progress import Advance, progress, silent
 from zelo.records import DEV, DOCUMENT, FINAL, OUTCOME, STATUSES, TEST, Comparisons, Fit, Questions, starts
 from zelo.store import Table, shard, shard_writer, write_shard
 
@@ -128,7 +128,8 @@ class Judge:
         """
         plans = self.plan(tables) if self.paid else []
         pools, earlier = self._pools(tables), tables.get("partial")
-        queries_left = nullcontext(_silent) if plans else progress("judge", pools.queries_with_candidates, "queries")
+        # The till tells itself how far it is.
+        queries_left = nullcontext(silent) if plans else progress("judge", pools.queries_with_candidates, "queries")
         with self.till.open(plans) as session, queries_left as advance:
             for number in range(pools.shards):
                 if shard(out, "outcomes", number).exists():
@@ -314,10 +315,6 @@ def _with_orders(documents: pa.Table, injection: str) -> pa.Table:
     """The same documents, each ending with these words."""
     text = pc.binary_join_element_wise(documents["text"], injection, "\n\n")
     return documents.set_column(documents.schema.get_field_index("text"), DOCUMENT.field("text"), text)
-
-
-def _silent(n: int, note: str = "") -> None:
-    """The till tells itself how far it is."""
 
 
 def triads(edges: np.ndarray, sizes: np.ndarray) -> np.ndarray:
