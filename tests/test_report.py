@@ -171,7 +171,9 @@ def curve(steps: int) -> list[dict[str, Any]]:
     for step in np.linspace(0, steps, 16).astype(int).tolist():
         loss = 0.62 * np.exp(-step / 180) + 0.11 + random.normal(scale=0.01)
         dev = 0.71 + 0.09 * (1 - np.exp(-step / 120)) - 0.00004 * step + random.normal(scale=0.004)
-        points.append({"step": step, "epoch": step // 50, "train_loss": loss if step else None, "dev_ndcg": dev})
+        points.append(
+            {"step": step, "epoch": step // 50, "train_loss": loss if step else None, "dev": dev, "metric": "nDCG@10"}
+        )
     return points
 
 
@@ -415,7 +417,7 @@ def test_missing_parts_are_named(data: ReportData) -> None:
     unlabelled = [
         row | dict.fromkeys(("ci_low", "ci_high", "p_value", "baseline", "domain")) for row in data.metrics[:1]
     ]
-    one = {"embedding": [{"step": 0, "epoch": 0, "train_loss": None, "dev_ndcg": 0.7}], "reranker": []}
+    one = {"embedding": [{"step": 0, "epoch": 0, "train_loss": None, "dev": 0.7, "metric": "nDCG@10"}], "reranker": []}
     stage = dict.fromkeys(data.stages[0]) | {"name": "rate", "status": "made", "identity": ""}
     partial = replace(
         data, verdicts=[one_verdict], metrics=unlabelled, per_query=None, curves=one, stages=[stage], ladders=[]
@@ -479,8 +481,8 @@ def test_many_queries_make_one_outline_and_odd_points_are_left_out() -> None:
     assert "<title>" not in drawn
     assert len(drawn) < 100_000
     points = [
-        {"step": 0, "train_loss": None, "dev_ndcg": float("nan")},
-        {"step": 9, "train_loss": 0.5, "dev_ndcg": 0.7},
+        {"step": 0, "train_loss": None, "dev": float("nan"), "metric": "nDCG@10"},
+        {"step": 9, "train_loss": 0.5, "dev": 0.7, "metric": "nDCG@10"},
     ]
     assert "0.700" in plots.curves(points, "curve")
     assert plots.curves(points[:1], "curve") == ""

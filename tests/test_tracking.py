@@ -126,8 +126,8 @@ def result(tmp_path: Path) -> Result:
     per_query = [(s, "nDCG@10", "test", q, 0.5) for s in SYSTEMS for q in ("q1", "q2")]
     names = ("system", "metric", "split", "query_id", "value")
     curve = [
-        {"step": 0, "epoch": 0, "train_loss": None, "dev_ndcg": 0.4},
-        {"step": 2, "epoch": 0, "train_loss": 1.0, "dev_ndcg": 0.5},
+        {"step": 0, "epoch": 0, "train_loss": None, "dev": 0.4, "metric": "nDCG@10"},
+        {"step": 2, "epoch": 0, "train_loss": 1.0, "dev": 0.5, "metric": "nDCG@10"},
     ]
     export = {
         "export/config_sentence_transformers.json": '{"model_type": "SentenceTransformer"}',
@@ -175,8 +175,9 @@ def result(tmp_path: Path) -> Result:
             "train",
             {"curve.json": json.dumps(curve), **export},
             queries=5,
-            untuned_dev_ndcg=0.4,
-            best_dev_ndcg=0.5,
+            metric="nDCG@10",
+            untuned_dev=0.4,
+            best_dev=0.5,
             best_step=2,
             steps=4,
         ),

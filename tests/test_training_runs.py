@@ -243,7 +243,7 @@ def test_the_untuned_model_is_kept_where_training_harms_and_it_is_said(tmp_path:
     before = Toy(dropout=0.3)
     with pytest.MonkeyPatch.context() as patch:
         falling = iter(np.linspace(0.9, 0.1, 100))
-        patch.setattr("zelo.training.ranking.ndcg", lambda scores, *_: np.full(len(scores), next(falling)))
+        patch.setattr("zelo.training.datamodule.ndcg", lambda scores, *_: np.full(len(scores), next(falling)))
         model, trained = train(tmp_path, patience=3)
     assert same(model, before)
     assert len(trained.curve) == 1 + 3, "three points without a gain, then it stops"
@@ -253,7 +253,7 @@ def test_the_untuned_model_is_kept_where_training_harms_and_it_is_said(tmp_path:
 
 
 def point(step: int, value: float) -> dict[str, Any]:
-    return {"step": step, "epoch": 0, "train_loss": 0.1, "dev_ndcg": value}
+    return {"step": step, "epoch": 0, "train_loss": 0.1, "dev": value, "metric": "nDCG@10"}
 
 
 def test_a_good_training_is_not_remarked_on() -> None:
@@ -361,7 +361,7 @@ def test_a_training_with_too_little_memory_ends_like_one_with_enough(
     monkeypatch.setattr(Toy, "forward", original)
     _, plain = train(tmp_path / "plain")
     assert split.split_batches > 0
-    assert [p["dev_ndcg"] for p in split.curve] == pytest.approx([p["dev_ndcg"] for p in plain.curve], abs=1e-6)
+    assert [p["dev"] for p in split.curve] == pytest.approx([p["dev"] for p in plain.curve], abs=1e-6)
     assert [p["train_loss"] for p in split.curve[1:-1]] == pytest.approx(
         [p["train_loss"] for p in plain.curve[1:-1]], rel=1e-4
     )

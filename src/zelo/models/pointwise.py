@@ -7,11 +7,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from zelo.backbones.lora import merged
-from zelo.backbones.pretrained import longest
+from zelo.backbones import classifier
 from zelo.errors import BadInput
 from zelo.protocols import PairReader
 from zelo.records import document_texts
@@ -32,10 +30,7 @@ class Pointwise(nn.Module):
             raise BadInput(
                 f"model.temperature={temperature}: a cross-encoder's fresh head has no spread to measure; give > 0."
             )
-        if max_length < 8 or tokens < max_length:
-            raise BadInput(
-                f"model.max_length={max_length}, model.tokens={tokens}: 8 <= max_length <= tokens must hold."
-            )
+        classifier.check_lengths(max_length, tokens)
         self.temperature, self.max_length, self.tokens = temperature, max_length, tokens
         self.register_buffer("scale", torch.tensor(1.0 / temperature))
 
@@ -47,28 +42,13 @@ class Pointwise(nn.Module):
         self.backbone = backbone
         self.tokenizer = backbone.tokenizer()
         self.network = backbone.classifier()
-        if (limit := longest(self.network)) and self.max_length > limit:
-            raise BadInput(f"model.max_length={self.max_length}: the backbone reads at most {limit} tokens; lower it.")
+        classifier.check_reach(self.network, self.max_length)
         if checkpoint:
-            self._restore(checkpoint / "weights.safetensors")
-
-    def _restore(self, path: Path) -> None:
-        try:
-            self.load_state_dict(load_file(path))
-        except RuntimeError as error:  # torch lists every name and shape that differs
-            reason = str(error).strip().splitlines()[1].strip()[:200]
-            raise BadInput(
-                f"{path} is a checkpoint of another architecture than {self.network.config.architectures}: {reason}"
-                " Name the backbone that it was trained from, adapters included."
-            ) from error
+            classifier.restore(self, checkpoint / "weights.safetensors")
 
     def parameter_groups(self, lr: float) -> list[dict[str, Any]]:
         """A fresh head learns ten times as fast as the body; what the backbone has frozen does not learn."""
-        body = set(self.network.base_model.parameters())
-        head = [weight for weight in self.network.parameters() if weight not in body and weight.requires_grad]
-        learning = [weight for weight in self.network.base_model.parameters() if weight.requires_grad]
-        groups = [{"params": learning, "lr": lr}, {"params": head, "lr": 10 * lr if self.backbone.fresh_head else lr}]
-        return [group for group in groups if group["params"]]
+        return classifier.parameter_groups(self.network, lr, self.backbone.fresh_head)
 
     def prepare(self, documents: pa.Table) -> None:
         """Keeps the documents' texts."""
@@ -79,34 +59,13 @@ class Pointwise(nn.Module):
         line, column = np.nonzero(doc_rows >= 0)
         texts = [self.texts[row] for row in doc_rows[line, column]]
         pairs = self.backbone.pairs(self.tokenizer, [queries[row] for row in line], texts, self.max_length)
-        lengths = np.array([len(ids) for ids in pairs["input_ids"]])
-        order = np.argsort(lengths, kind="stable")
-        padded = self.tokenizer.pad(
-            {key: [values[i] for i in order] for key, values in pairs.items()}, return_tensors="pt"
-        )
+        batch, order = classifier.padded(self.tokenizer, pairs)
         place = (line * doc_rows.shape[1] + column)[order]
-        return {
-            **padded,
-            "lengths": torch.from_numpy(lengths[order]),
-            "place": torch.from_numpy(place),
-            "shape": torch.tensor(doc_rows.shape),
-        }
+        return {**batch, "place": torch.from_numpy(place), "shape": torch.tensor(doc_rows.shape)}
 
     def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
         """[B, D] logits times scale."""
-        lengths, found, start = batch["lengths"].tolist(), [], 0
-        while start < len(lengths):
-            end = start + 1
-            while end < len(lengths) and (end + 1 - start) * lengths[end] <= self.tokens:
-                end += 1
-            chunk = {
-                key: batch[key][start:end, : lengths[end - 1]]
-                for key in ("input_ids", "attention_mask", "token_type_ids")
-                if key in batch
-            }
-            found.append(self.network(**chunk).logits[:, 0].float())
-            start = end
-        flat = torch.cat(found) * self.scale
+        flat = classifier.logits(self.network, batch, self.tokens) * self.scale
         lines, columns = batch["shape"].tolist()
         return torch.zeros(lines * columns, device=flat.device).index_copy(0, batch["place"], flat).view(lines, columns)
 
@@ -114,17 +73,6 @@ class Pointwise(nn.Module):
         """A CrossEncoder with a plain one-label classification head; predict() gives the sigmoid of the score."""
         from sentence_transformers import CrossEncoder
 
-        state = merged(self.network)
-        head = _head(self.network)
-        for name in (f"{head}.weight", f"{head}.bias"):
-            if name in state:
-                state[name] = state[name] * self.scale  # the scale becomes part of the head
-        self.network.save_pretrained(folder, state_dict={name: weight.contiguous() for name, weight in state.items()})
-        self.tokenizer.save_pretrained(folder)
+        classifier.export(self.network, self.tokenizer, self.scale, folder)
         encoder = CrossEncoder(str(folder), max_length=self.max_length, activation_fn=nn.Sigmoid(), device="cpu")
         encoder.save_pretrained(str(folder))
-
-
-def _head(network: nn.Module) -> str:
-    """The name of the linear layer that gives the one logit."""
-    return [name for name, module in network.named_modules() if getattr(module, "out_features", None) == 1][-1]

@@ -93,12 +93,13 @@ class Train:
             model.export(out / "export")
         asked = queries.filter(pc.equal(queries["split"], TRAIN))
         parity = measure(model, out / "export", asked, documents, self.hardware.device)
-        values = [point["dev_ndcg"] for point in curve]
+        values = [point["dev"] for point in curve]
         return {
             "rows": int((lists[TRAIN].doc_rows >= 0).sum()),
             "queries": len(lists[TRAIN]),
-            "untuned_dev_ndcg": values[0],
-            "best_dev_ndcg": max(values),
+            "metric": curve[0]["metric"],
+            "untuned_dev": values[0],
+            "best_dev": max(values),
             "best_step": curve[values.index(max(values))]["step"],
             "steps": curve[-1]["step"],
             "resumed_at": trained.resumed_at,

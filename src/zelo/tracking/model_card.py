@@ -146,11 +146,11 @@ def _recipe(step: "Step", result: "Result") -> list[tuple[str, str]]:
         for role in ("model", "loss", "optimizer", "scheduler", "loader", "trainer")
     ]
     lines.append(("seed", str(stage.seed)))
-    untuned, best = trained["untuned_dev_ndcg"], trained["best_dev_ndcg"]
+    untuned, best = trained["untuned_dev"], trained["best_dev"]
     lines.append(
         (
             "choice of checkpoint",
-            f"step {trained['best_step']} of {trained['steps']}, nDCG@10 of agreement with the judge on dev queries"
+            f"step {trained['best_step']} of {trained['steps']}, {trained['metric']} of agreement with the judge on dev queries"
             f" {untuned:.3f} untuned, {best:.3f} best",
         )
     )

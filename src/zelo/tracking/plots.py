@@ -108,19 +108,18 @@ def histogram(counts: list[float], name: str) -> str:
 
 
 def curves(points: list[dict[str, Any]], name: str) -> str:
-    """Training loss above, dev nDCG below, over steps; a broken line at the untuned model, a filled dot at the best.
+    """Training loss above, the dev metric below, over steps; a broken line at the untuned model, a filled dot at the best.
 
-    points: {step, train_loss or None, dev_ndcg or None}; the first one is the untuned model. Either panel may lack data.
+    points: {step, train_loss or None, dev or None, metric}; the first one is the untuned model. Either panel may lack data.
     """
-    panels = {key: _series(points, key) for key in ("train_loss", "dev_ndcg")}
+    panels = {key: _series(points, key) for key in ("train_loss", "dev")}
     panels = {key: (step, value) for key, (step, value) in panels.items() if len(step)}
     if not panels:
         return ""
     figure, all_axes = canvas(len(panels), height=62 + 92 * len(panels), top=22, bottom=36)
     for axes, (key, (step, value)) in zip(all_axes, panels.items(), strict=True):
-        axes.set_title(
-            "training loss" if key == "train_loss" else "dev nDCG@10", loc="left", fontsize=10.5, color=MUTED
-        )
+        title = "training loss" if key == "train_loss" else f"dev {points[0]['metric']}"
+        axes.set_title(title, loc="left", fontsize=10.5, color=MUTED)
         if key == "train_loss":
             stride = -(-len(step) // _MANY_POINTS)
             dots = "o" if len(step) <= 40 else ""
@@ -138,10 +137,10 @@ def curves(points: list[dict[str, Any]], name: str) -> str:
                 ha="center",
                 color=INK,
             )
-        axes.margins(x=0.04, y=0.24 if key == "dev_ndcg" else 0.1)
+        axes.margins(x=0.04, y=0.24 if key == "dev" else 0.1)
         axes.tick_params(labelbottom=axes is all_axes[-1])
     all_axes[-1].set_xlabel("step", color=MUTED)
-    return inline_svg(figure, name, "Training loss and dev nDCG over steps", {})
+    return inline_svg(figure, name, "Training loss and dev metric over steps", {})
 
 
 def _series(points: list[dict[str, Any]], key: str) -> tuple[np.ndarray, np.ndarray]:

@@ -40,7 +40,7 @@ class ReportData:
         one: the others are shown small, without a picture of gains. `protocol` "judge" means agreement instead of labels.
     metrics: rows with the keys of records.METRIC; the interval is that of the value.
     per_query: system, metric, split, query_id, value.
-    curves: student -> {step, epoch, train_loss, dev_ndcg}, the first point being the untuned model; None where not measured.
+    curves: student -> {step, epoch, train_loss, dev, metric}, the first point being the untuned model; None where not measured.
     stages: {name, status: made|reused, seconds, megabytes, peak_memory_mb, identity, rows}, None where not known, and perhaps
         made_in: the seconds that a reused stage took when it was made.
     audit: audit.json, of a pipeline that audits instead of training.

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -12,15 +12,46 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
+from zelo.metrics.agreement import CUTOFF, judged_gains, ndcg
 from zelo.records import starts
 from zelo.training.batches import QueryBatches
 
 Collate = Callable[[list[str], np.ndarray], dict[str, Tensor]]
 
 
+class Examples(Protocol):
+    """What a student learns from, a row at a time: lists of rated documents, or pairs."""
+
+    metric: ClassVar[str]  # that dev is measured by; larger is better
+
+    def __len__(self) -> int: ...
+
+    def draw(self, rows: np.ndarray, loader: QueryBatches, rng: np.random.Generator) -> np.ndarray | None:
+        """What of these rows an epoch shows, and how; None: everything, as it is."""
+        ...
+
+    def batch(self, rows: np.ndarray, drawn: np.ndarray | None, collate: Collate) -> dict[str, Tensor]:
+        """The model's batch and targets, weights and mask [B, D]. drawn: of these rows."""
+        ...
+
+    def part(self, batch: Mapping[str, Tensor], rows: slice, columns: slice, collate: Collate) -> dict[str, Tensor]:
+        """The model's batch of a piece of a batch that `batch` made, on its device."""
+        ...
+
+    def values(self, scores: np.ndarray, targets: np.ndarray, mask: np.ndarray) -> np.ndarray:
+        """[B] what each row of a batch tells of the metric. All [B, D]."""
+        ...
+
+    def measure(self, values: np.ndarray) -> float:
+        """The metric, from the values of all rows."""
+        ...
+
+
 @dataclass(frozen=True)
 class Lists:
     """The rated documents of Q queries, padded to the longest list; -1 in `doc_rows` where there is none."""
+
+    metric: ClassVar[str] = f"nDCG@{CUTOFF}"
 
     texts: list[str]  # [Q]
     doc_rows: np.ndarray  # [Q, D] int64 rows of the document table
@@ -47,12 +78,22 @@ class Lists:
     def __len__(self) -> int:
         return len(self.texts)
 
-    def batch(self, rows: np.ndarray, columns: np.ndarray | None, collate: Collate) -> dict[str, Tensor]:
-        """The model's batch and targets, weights and mask [B, D]; columns: [B, D'] which documents (None: all)."""
+    def draw(self, rows: np.ndarray, loader: QueryBatches, rng: np.random.Generator) -> np.ndarray | None:
+        """[B, D'] the documents of each of these lists that the loader picks; None: all."""
+        return loader.pick(self.targets[rows], self.doc_rows[rows] >= 0, rng)
+
+    def values(self, scores: np.ndarray, targets: np.ndarray, mask: np.ndarray) -> np.ndarray:
+        """[B] nDCG@10 of each query, gains from the targets. All [B, D]."""
+        return ndcg(scores, judged_gains(targets), mask, CUTOFF)
+
+    def measure(self, values: np.ndarray) -> float:
+        """Their mean over queries."""
+        return float(values.mean())
+
+    def batch(self, rows: np.ndarray, drawn: np.ndarray | None, collate: Collate) -> dict[str, Tensor]:
+        """The model's batch and targets, weights and mask [B, D]; drawn: [B, D'] which documents (None: all)."""
         take = (
-            (lambda array: array[rows])
-            if columns is None
-            else (lambda array: np.take_along_axis(array[rows], columns, 1))
+            (lambda array: array[rows]) if drawn is None else (lambda array: np.take_along_axis(array[rows], drawn, 1))
         )
         doc_rows = take(self.doc_rows)
         used = (doc_rows >= 0).any(0)  # no column of nothing but padding
@@ -74,25 +115,21 @@ class Lists:
 
 
 class _Epoch(IterableDataset):
-    def __init__(self, lists: Lists, loader: QueryBatches, seed: int, collate: Collate, shuffle: bool) -> None:
-        self.lists, self.loader, self.seed, self.collate, self.shuffle = lists, loader, seed, collate, shuffle
+    def __init__(self, examples: Examples, loader: QueryBatches, seed: int, collate: Collate, shuffle: bool) -> None:
+        self.examples, self.loader, self.seed, self.collate, self.shuffle = examples, loader, seed, collate, shuffle
         self.epoch, self.first = 0, 0
 
     def __len__(self) -> int:
-        return -(-len(self.lists) // self.loader.queries)
+        return -(-len(self.examples) // self.loader.queries)
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         rng = np.random.default_rng([self.seed, self.epoch])
-        order = rng.permutation(len(self.lists)) if self.shuffle else np.arange(len(self.lists))
+        order = rng.permutation(len(self.examples)) if self.shuffle else np.arange(len(self.examples))
         for number, low in enumerate(range(0, len(order), self.loader.queries)):
             rows = order[low : low + self.loader.queries]
-            columns = (
-                self.loader.pick(self.lists.targets[rows], self.lists.doc_rows[rows] >= 0, rng)
-                if self.shuffle
-                else None
-            )
+            drawn = self.examples.draw(rows, self.loader, rng) if self.shuffle else None
             if number >= self.first:  # those before are drawn all the same, so that these are the same
-                yield self.lists.batch(rows, columns, self.collate)
+                yield self.examples.batch(rows, drawn, self.collate)
 
 
 @dataclass
@@ -125,9 +162,9 @@ class _Epochs(DataLoader):
 
 
 class DataModule(lightning.LightningDataModule):
-    """Train and dev lists as batches; the order of an epoch depends on the seed and the epoch's number alone."""
+    """Train and dev examples as batches; the order of an epoch depends on the seed and the epoch's number alone."""
 
-    def __init__(self, *, train: Lists, dev: Lists, loader: QueryBatches, seed: int, collate: Collate) -> None:
+    def __init__(self, *, train: Examples, dev: Examples, loader: QueryBatches, seed: int, collate: Collate) -> None:
         super().__init__()
         self.train, self.dev, self.loader, self.seed, self.collate = train, dev, loader, seed, collate
         self.place = Place()
@@ -141,9 +178,9 @@ class DataModule(lightning.LightningDataModule):
         self.place.epoch, self.place.position = state_dict["epoch"], state_dict["position"]
 
     def train_dataloader(self) -> Any:
-        """Shuffled batches of `loader.queries` queries."""
+        """Shuffled batches of `loader.queries` rows."""
         return _Epochs(_Epoch(self.train, self.loader, self.seed, self.collate, shuffle=True), self.place)
 
     def val_dataloader(self) -> Any:
-        """Dev queries in order, with all their documents."""
+        """Dev rows in order, each as it is."""
         return _Epochs(_Epoch(self.dev, self.loader, self.seed, self.collate, shuffle=False), Place())

@@ -1,4 +1,4 @@
-"""Validation by a ranking metric, and the best weights."""
+"""Validation on dev, and the best weights."""
 
 from typing import Any
 
@@ -7,12 +7,11 @@ import pytorch_lightning as lightning
 import torch
 from torch import Tensor
 
-from zelo.metrics.agreement import CUTOFF, judged_gains, ndcg
 from zelo.progress import progress
 
 
 class RankingValidation(lightning.Callback):
-    """Keeps the weights with the best nDCG@10 on dev queries as the judge sees them; the untuned model is the first point.
+    """Keeps the weights with the best dev metric of the examples; the untuned model is the first point.
 
     Stops the training after `patience` validations without a gain (null: never). All of it is part of a checkpoint.
     """
@@ -41,24 +40,30 @@ class RankingValidation(lightning.Callback):
     def on_validation_batch_end(
         self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        """nDCG@10 of each dev query of the batch, gains from the targets."""
-        mask = batch["mask"].cpu().numpy()
-        scores = outputs.float().cpu().numpy()
-        self.values.append(ndcg(scores, judged_gains(batch["targets"].cpu().numpy()), mask, CUTOFF))
+        """What each dev row of the batch tells."""
+        targets, mask = (batch[key].cpu().numpy() for key in ("targets", "mask"))
+        self.values.append(trainer.datamodule.dev.values(outputs.float().cpu().numpy(), targets, mask))
 
     def on_validation_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         """One point of the curve; a better one keeps its weights."""
-        value = float(np.concatenate(self.values).mean()) if self.values else float("nan")
+        dev = trainer.datamodule.dev
+        value = dev.measure(np.concatenate(self.values)) if self.values else float("nan")
         loss = float(np.mean(self.losses)) if self.losses else None
         self.values, self.losses = [], []
         self.curve.append(
-            {"step": trainer.global_step, "epoch": trainer.current_epoch, "train_loss": loss, "dev_ndcg": value}
+            {
+                "step": trainer.global_step,
+                "epoch": trainer.current_epoch,
+                "train_loss": loss,
+                "dev": value,
+                "metric": dev.metric,
+            }
         )
-        pl_module.log("dev/nDCG@10", value)
+        pl_module.log(f"dev/{dev.metric}", value)
         if value > self.best_value:
             self.best_value = value
             self.best = {name: weight.detach().cpu().clone() for name, weight in pl_module.model.state_dict().items()}
-        since = len(self.curve) - 1 - int(np.argmax([point["dev_ndcg"] for point in self.curve]))
+        since = len(self.curve) - 1 - int(np.argmax([point["dev"] for point in self.curve]))
         if self.patience is not None and since >= self.patience:
             trainer.should_stop = True
 

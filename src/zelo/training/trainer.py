@@ -20,17 +20,17 @@ PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "bf16-true")
 class Trained:
     """What a training came to. The best weights are in the model."""
 
-    curve: list[dict[str, Any]]  # step, epoch, train_loss, dev_ndcg; the untuned model first, the last weights last
+    curve: list[dict[str, Any]]  # step, epoch, train_loss, dev, metric; the untuned model first, the last weights last
     resumed_at: int | None  # the step of the checkpoint that this attempt began with
     split_batches: int  # that did not fit in memory, since then
     diverged: str | None  # what became of the loss, when, and what to try
 
     def notes(self, name: str) -> list[str]:
         """What a reader should know, one line each: a training that broke off, or a student worse than it began."""
-        values = [point["dev_ndcg"] for point in self.curve]
+        values = [point["dev"] for point in self.curve]
         best = values.index(max(values))
         kept = "the untuned model is kept" if best == 0 else f"the weights of step {self.curve[best]['step']} are kept"
-        found = f"dev nDCG@10 {values[0]:.3f} untuned, {values[best]:.3f} best, {values[-1]:.3f}"
+        found = f"dev {self.curve[0]['metric']} {values[0]:.3f} untuned, {values[best]:.3f} best, {values[-1]:.3f}"
         if self.diverged:
             return [f"{name}: {self.diverged} The best weights so far stand: {kept} ({found} last)."]
         if values[-1] < values[0]:

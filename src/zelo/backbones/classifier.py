@@ -1,0 +1,85 @@
+"""A sequence classifier of one label: rows of tokens in, one logit each; restored, and written so that others load it."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from zelo.backbones.lora import merged
+from zelo.backbones.pretrained import longest
+from zelo.errors import BadInput
+
+INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+
+
+def check_lengths(max_length: int, tokens: int) -> None:
+    """Raises BadInput for a row that holds nothing, or a chunk that holds no row."""
+    if max_length < 8 or tokens < max_length:
+        raise BadInput(f"model.max_length={max_length}, model.tokens={tokens}: 8 <= max_length <= tokens must hold.")
+
+
+def check_reach(network: Any, max_length: int) -> None:
+    """Raises BadInput for a `max_length` that the network cannot read."""
+    if (limit := longest(network)) and max_length > limit:
+        raise BadInput(f"model.max_length={max_length}: the backbone reads at most {limit} tokens; lower it.")
+
+
+def padded(tokenizer: Any, rows: dict[str, list[Any]]) -> tuple[dict[str, Tensor], np.ndarray]:
+    """N rows of tokens as [N, L] with their `lengths`, shortest first, and [N] which row each was."""
+    lengths = np.array([len(ids) for ids in rows["input_ids"]], np.int64)
+    order = np.argsort(lengths, kind="stable")
+    batch = tokenizer.pad({key: [values[i] for i in order] for key, values in rows.items()}, return_tensors="pt")
+    return {**batch, "lengths": torch.from_numpy(lengths[order])}, order
+
+
+def logits(network: Any, batch: Any, tokens: int) -> Tensor:
+    """[N] float32 logits of what `padded` made, read in chunks of at most `tokens` tokens so that padding stays small."""
+    lengths, found, start = batch["lengths"].tolist(), [], 0
+    while start < len(lengths):
+        end = start + 1
+        while end < len(lengths) and (end + 1 - start) * lengths[end] <= tokens:
+            end += 1
+        chunk = {key: batch[key][start:end, : lengths[end - 1]] for key in INPUTS if key in batch}
+        found.append(network(**chunk).logits[:, 0].float())
+        start = end
+    return torch.cat(found)
+
+
+def parameter_groups(network: Any, lr: float, fresh_head: bool) -> list[dict[str, Any]]:
+    """A fresh head learns ten times as fast as the body; what is frozen does not learn."""
+    body = set(network.base_model.parameters())
+    head = [weight for weight in network.parameters() if weight not in body and weight.requires_grad]
+    learning = [weight for weight in network.base_model.parameters() if weight.requires_grad]
+    groups = [{"params": learning, "lr": lr}, {"params": head, "lr": 10 * lr if fresh_head else lr}]
+    return [group for group in groups if group["params"]]
+
+
+def restore(model: Any, path: Path) -> None:
+    """Takes trained weights. Raises BadInput for a checkpoint of another architecture. model: has a `network`."""
+    try:
+        model.load_state_dict(load_file(path))
+    except RuntimeError as error:  # torch lists every name and shape that differs
+        reason = str(error).strip().splitlines()[1].strip()[:200]
+        raise BadInput(
+            f"{path} is a checkpoint of another architecture than {model.network.config.architectures}: {reason}"
+            " Name the backbone that it was trained from, adapters included."
+        ) from error
+
+
+def export(network: Any, tokenizer: Any, scale: Tensor, folder: Path) -> None:
+    """A folder that transformers loads, with a plain one-label head; adapters are merged, `scale` becomes part of the head."""
+    state = merged(network)
+    head = _head(network)
+    for name in (f"{head}.weight", f"{head}.bias"):
+        if name in state:
+            state[name] = state[name] * scale
+    network.save_pretrained(folder, state_dict={name: weight.contiguous() for name, weight in state.items()})
+    tokenizer.save_pretrained(folder)
+
+
+def _head(network: nn.Module) -> str:
+    """The name of the linear layer that gives the one logit."""
+    return [name for name, module in network.named_modules() if getattr(module, "out_features", None) == 1][-1]
