@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import numpy as np
 import pyarrow as pa
 
-from zelo.records import Answers, Asks, Comparisons, Corpus, Fit, Outcomes, Questions, Rated, Scale
+from zelo.records import Answers, Asks, Chosen, Comparisons, Corpus, FirstPass, Fit, Outcomes, Questions, Rated, Scale
 
 if TYPE_CHECKING:  # annotating needs no torch; a paid call is a message, its types are known here by name only
     import torch
@@ -47,6 +47,18 @@ class Dataset(Content, Protocol):
 
     def qrels_content(self) -> str:
         """Hash of the judgements. Raises BadInput naming the file and the line."""
+        ...
+
+
+class TrainJudged(Dataset, Protocol):
+    """A dataset that may also have judgements of train queries; they are in nothing of what a Dataset gives."""
+
+    def train_qrels(self, queries: pa.Table, documents: pa.Table) -> tuple[pa.Table, tuple[str, ...]]:
+        """QREL rows of train queries, and notes. Arguments and errors as in `qrels`."""
+        ...
+
+    def train_qrels_content(self) -> str | None:
+        """Hash of them, None where there are none. Raises BadInput naming the file and the line."""
         ...
 
 
@@ -118,6 +130,20 @@ class PaidJudge(Protocol):
 
     def read(self, request: "Request", reply: "Reply") -> "Reading":
         """What the reply says about the request's rows. Pure: a reply from the ledger is read in the same way."""
+        ...
+
+
+class Acquisition(Protocol):
+    """Which pairs the dear judges are asked about once there are students: after a first pass, for a second one."""
+
+    reads: str  # what it looks at besides the scores: the role `labels` or `outcomes` of the stage
+
+    def choose(self, first: FirstPass) -> Chosen:
+        """The most urgent pair of each query that has any; it is called for some queries at a time."""
+        ...
+
+    def bar(self, urgency: np.ndarray) -> float:
+        """The urgency above which a pair is worth asking. urgency: [K] of all queries together."""
         ...
 
 

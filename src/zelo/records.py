@@ -326,6 +326,29 @@ class Answers:
 
 
 @dataclass(frozen=True)
+class FirstPass:
+    """What the students of a first pass made of the candidates of Q train queries.
+
+    Documents are numbered globally, grouped by query, in order of their ids.
+    """
+
+    sizes: np.ndarray  # [Q] int64
+    score: np.ndarray  # [N] float64 of the pointwise student, log odds
+    human: np.ndarray | None = None  # [Q] int64, the document that people label highest
+    edges: np.ndarray | None = None  # [E, 2] int64, what the pairwise student has compared
+    p: np.ndarray | None = None  # [E] float64, P(edges[e, 0] preferred), as it sees it
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The pair of each of K queries that the dear judges might be asked about, in global document numbers."""
+
+    a: np.ndarray  # [K] int64
+    b: np.ndarray  # [K] int64, -1 where there is nothing to hold `a` against
+    urgency: np.ndarray  # [K] float64, more is more urgent
+
+
+@dataclass(frozen=True)
 class Scale:
     """One scale for all queries: rating * scale + offset."""
 

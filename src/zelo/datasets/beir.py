@@ -18,6 +18,7 @@ from zelo.datasets.layout import (
     read_qrels,
     read_queries,
     refuse_unknown,
+    train_qrels_files,
 )
 from zelo.errors import BadInput
 from zelo.records import DEV, TRAIN, Corpus
@@ -28,8 +29,8 @@ from zelo.store import hash_json
 class Beir:
     """The queries, documents and judgements of a folder with corpus.jsonl, queries.jsonl and, perhaps, qrels/*.tsv.
 
-    Judgements of train queries (qrels/train.tsv) are never opened. With `train_on_dev`, neither are those of dev queries:
-    these become train queries without labels, for collections that have no others.
+    Judgements of train queries (qrels/train.tsv) are opened by `train_qrels` alone. With `train_on_dev`, those of dev queries
+    never are: these become train queries without labels, for collections that have no others.
     """
 
     path: str
@@ -68,6 +69,19 @@ class Beir:
     def qrels_content(self) -> str:
         """Hash of the judgements. Raises BadInput naming the file and the line."""
         return hash_qrels(self._files(self._folder()))
+
+    def train_qrels(self, queries: pa.Table, documents: pa.Table) -> tuple[pa.Table, tuple[str, ...]]:
+        """Reads and checks those of train queries. Raises BadInput naming the file and the line."""
+        folder = self._folder()
+        qrels = read_qrels(train_qrels_files(folder))
+        refuse_unknown(qrels, "query_id", queries, "query", folder / "queries.jsonl")
+        refuse_unknown(qrels, "doc_id", documents, "document", folder / "corpus.jsonl")
+        return at_home(qrels, queries)
+
+    def train_qrels_content(self) -> str | None:
+        """Hash of those of train queries, None without any. Raises BadInput naming the file and the line."""
+        files = train_qrels_files(self._folder())
+        return hash_qrels(files) if files else None
 
     def _files(self, folder: Path) -> list[tuple[Path, str]]:
         return [(path, split) for path, split in qrels_files(folder) if split != DEV or not self.train_on_dev]

@@ -68,15 +68,21 @@ def read_queries(path: Path) -> pa.Table:
 
 
 def qrels_files(folder: Path) -> list[tuple[Path, str]]:
-    """(file, split) of each qrels/*.tsv except the train ones, which nobody may open. Raises BadInput on other names."""
-    found = []
+    """(file, split) of each qrels/*.tsv except the train ones. Raises BadInput on other names."""
+    return [(path, split) for path, split in _split_files(folder) if split != TRAIN]
+
+
+def train_qrels_files(folder: Path) -> list[tuple[Path, str]]:
+    """(file, split) of qrels/train.tsv and the like, which a second pass alone may open."""
+    return [(path, split) for path, split in _split_files(folder) if split == TRAIN]
+
+
+def _split_files(folder: Path) -> Iterator[tuple[Path, str]]:
     for path in sorted(folder.joinpath("qrels").glob("*.tsv")):
         split = SPLIT_NAMES.get(path.stem.split("-")[0].split("_")[0])
         if split is None:
             raise BadInput(f"{path} names no split; call it test.tsv or dev.tsv, or move it out of {path.parent}")
-        if split != TRAIN:
-            found.append((path, split))
-    return found
+        yield path, split
 
 
 def read_qrels(files: Sequence[tuple[Path, str]]) -> pa.Table:
@@ -175,11 +181,15 @@ def refuse_unknown(qrels: pa.Table, column: str, known: pa.Table, kind: str, sou
 def at_home(qrels: pa.Table, queries: pa.Table) -> tuple[pa.Table, tuple[str, ...]]:
     """The QREL rows in files of their query's own split, and a note that counts the others. queries: QUERY."""
     home = queries["split"].take(pc.index_in(qrels["query_id"], queries["query_id"].combine_chunks()))
-    own = qrels.filter(pc.fill_null(pc.equal(qrels["split"], home), False)).select(QREL.names)
+    here = pc.fill_null(pc.equal(qrels["split"], home), False)
+    own, away = qrels.filter(here).select(QREL.names), pc.invert(here)
     if len(own) == len(qrels):
         return own, ()
+    files, homes = (
+        " and ".join(sorted(pc.unique(column.filter(away)).to_pylist())) for column in (qrels["split"], home)
+    )
     count = f"{len(qrels) - len(own)} of {len(qrels)} judgements"
-    return own, (f"{count}, in dev files but of test queries, were left out",)
+    return own, (f"{count}, in {files} files but of {homes} queries, were left out",)
 
 
 def split_queries(queries: pa.Table, named: pa.Table) -> tuple[list[str], int]:

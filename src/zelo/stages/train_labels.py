@@ -1,0 +1,49 @@
+"""Judgements of train queries, for a second pass over what the first one got wrong; nothing else is trained on labels."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, cast
+
+import pyarrow.compute as pc
+
+from zelo.errors import BadInput
+from zelo.protocols import Dataset, TrainJudged
+from zelo.records import QREL, TRAIN
+from zelo.store import Table, write_parquet
+
+WITHOUT = "use pipeline=refine_without_labels, which asks where the students disagree (acquisition=disagreement)"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainLabels:
+    """Writes qrels (QREL) of train queries. Judgements of dev and test queries are not opened, whatever file names them."""
+
+    split: ClassVar[str] = TRAIN
+
+    inputs: dict[str, str]  # data: load
+    dataset: Dataset  # with judgements of train queries, a TrainJudged
+
+    def content(self) -> dict[str, str]:
+        """The judgements. Raises BadInput where there are none, and naming the file and the line."""
+        judged = hasattr(self.dataset, "train_qrels_content")
+        found = cast(TrainJudged, self.dataset).train_qrels_content() if judged else None
+        if found is None:
+            path = getattr(self.dataset, "path", None)
+            where = f" of {path}" if path else ""
+            raise BadInput(
+                f"dataset={type(self.dataset).__name__.lower()}{where} has no judgements of train queries, and this second pass"
+                f" looks for failures with them. Write qrels/train.tsv of a dataset=beir, or {WITHOUT}."
+            )
+        return {"qrels": found}
+
+    def run(self, tables: dict[str, Table], out: Path) -> dict[str, Any]:
+        """Raises BadInput for a judgement that cannot be used, and where no train query has a positive one."""
+        data = tables["data"]
+        queries = data.read("queries")
+        qrels, notes = cast(TrainJudged, self.dataset).train_qrels(queries, data.read("documents", ["doc_id"]))
+        train = queries.filter(pc.equal(queries["split"], TRAIN))["query_id"]
+        qrels = qrels.filter(pc.is_in(qrels["query_id"], train.combine_chunks()))
+        if not pc.any(pc.greater(qrels["relevance"], 0)).as_py():
+            raise BadInput(f"train labels: no train query has a document with a label above 0. Add some, or {WITHOUT}.")
+        write_parquet(qrels, QREL, out, "qrels")
+        return {"rows": len(qrels), "notes": list(notes)}
