@@ -114,3 +114,33 @@ def test_what_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "onnxscript" else known(name))
     with pytest.raises(BadInput, match=r"pipeline=onnx needs onnxscript: pip install 'zelo\[onnx\]'"):
         onnx_export.check_installed()
+
+
+@pytest.mark.long
+def test_the_pipeline_puts_them_beside_the_models(
+    tiny_beir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from test_rerank import SMALL, command
+
+    raw = tiny_models.save("xlm_r", tmp_path / "raw")
+    changes = {"model": raw, "max_length": 60}
+    mounts = ("embedding", "reranker")
+    backbone = ["backbone=xlm_r", *(f"{at}.backbone.{key}={to}" for at in mounts for key, to in changes.items())]
+    students = ["model@reranker.model=pointwise", "reranker.model.max_length=80"]
+    monkeypatch.setenv("ZELO_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    data = [
+        "dataset=beir",
+        "dataset.path=FOLDER",
+        "judge=lexical",
+        "retriever=bm25",
+        "stages.dense=null",
+        "stages.evaluate.inputs.dense=null",
+        "stages.evaluate.resamples=100",
+    ]
+    assert command("pipeline=onnx", *data, *SMALL, *backbone, *students) == 0
+    [run] = tmp_path.glob("multirun/zelo/*")
+    assert {path.name for path in (run / "reranker" / "onnx").iterdir()} == set(KINDS["pointwise xlm_r"])
+    assert {path.name for path in (run / "embedding" / "onnx").iterdir()} == set(KINDS["embedding modernbert"])
+    stages = json.loads((run / "manifest.json").read_text())["stages"]
+    assert stages["onnx_reranker"]["parity"]["largest_difference"]["ONNX float32"] < 1e-5
