@@ -132,8 +132,8 @@ class Decoder:
     def pairs(self, tokenizer: Any, queries: list[str], documents: list[str], max_length: int) -> dict[str, list[Any]]:
         """`input_ids` of N queries, each with its document, at most `max_length` tokens, the whole template included.
 
-        A query has at most half of what the template leaves. Texts are cut before the template is put around them. Raises
-        BadInput where the template leaves nothing. tokenizer: the backbone's.
+        A query has half of what the template leaves, and what its document leaves of the other half. Texts are cut before the
+        template is put around them. Raises BadInput where the template leaves nothing. tokenizer: the backbone's.
         """
         before, between, after = tokenizer(self._parts(tokenizer), add_special_tokens=False)["input_ids"]
         room = max_length - len(before) - len(between) - len(after)
@@ -142,8 +142,8 @@ class Decoder:
                 f"model.max_length={max_length}: the chat template of {self.model} alone takes {max_length - room} tokens."
                 " Give more."
             )
-        asked = _cut(tokenizer, queries, min(self.query_length, room // 2))
-        read = _cut(tokenizer, documents, room)
+        asked, read = _cut(tokenizer, queries, min(self.query_length, room)), _cut(tokenizer, documents, room)
+        asked = [query[: max(room // 2, room - len(found))] for query, found in zip(asked, read, strict=True)]
         ids = [
             before + query + between + document[: room - len(query)] + after
             for query, document in zip(asked, read, strict=True)

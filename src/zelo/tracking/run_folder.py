@@ -104,6 +104,9 @@ class RunFolder:
 
         folder = self.folder / step.stage.name
         _copy_folder(result.tables[step.name].path / "export", folder)
+        for other in result.steps:
+            if other.kind == "onnx" and other.inputs["checkpoint"] == step.name and other.name in result.tables:
+                _copy_folder(result.tables[other.name].path / "onnx", folder / "onnx")
         whole_file.replace(folder / "README.md", model_card.write(step, result, figures, folder))
 
     def _report(self, result: "Result", figures: Figures | None) -> str:

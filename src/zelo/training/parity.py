@@ -1,6 +1,7 @@
 """Whether an exported folder scores as the model that was trained: measured on a few pairs, before anybody relies on it."""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,47 +15,88 @@ from zelo.protocols import Model
 from zelo.records import document_texts
 
 PAIRS = 20
-# Largest difference of two scores in [-1, 1] by the coarsest number format that our own document vectors went through.
+# Largest difference of two scores in [-1, 1] by the coarsest number format that our own document vectors went through;
+# of a logit above 1 it is relative.
 TOLERANCE = {"float32": 1e-4, "float16": 2e-3, "bfloat16": 2e-2}
 SENTENCE_TRANSFORMERS, TRANSFORMERS = "sentence-transformers", "transformers"
 
 
+@dataclass(frozen=True)
+class Sample:
+    """Pairs of a query and a document, of different lengths; the same for the same tables."""
+
+    queries: list[str]
+    documents: list[str]
+    doc_rows: np.ndarray
+    names: list[tuple[str, str]]  # query_id, doc_id
+
+    @staticmethod
+    def of(queries: pa.Table, documents: pa.Table) -> "Sample":
+        """queries: QUERY; documents: DOCUMENT."""
+        query_row, doc_row = spread(queries["text"], PAIRS), spread(documents_text(documents), PAIRS)[::-1]
+        asked, read = queries.take(pa.array(query_row)), documents.take(pa.array(doc_row))
+        names = list(zip(asked["query_id"].to_pylist(), read["doc_id"].to_pylist(), strict=True))
+        return Sample(asked["text"].to_pylist(), document_texts(read), doc_row, names)
+
+    def differences(self, ours: np.ndarray, others: dict[str, np.ndarray], tolerance: float) -> dict[str, float]:
+        """The largest difference by library. ours, others: [N]. Raises ZeloError where one is too large or no number."""
+        allowed = tolerance * np.maximum(1.0, np.abs(ours))
+        for library, theirs in others.items():
+            excess = np.nan_to_num(np.abs(ours - theirs), nan=np.inf) - allowed
+            worst = int(np.argmax(excess))
+            if excess[worst] > 0:
+                query, document = self.names[worst]
+                raise ZeloError(
+                    f"The export does not score as the trained model: query {query!r} with document {document!r} scores"
+                    f" {ours[worst]:.6g} here and {theirs[worst]:.6g} in {library}, a difference of"
+                    f" {abs(ours[worst] - theirs[worst]):.2g} where {allowed[worst]:.2g} is allowed. Nothing was exported;"
+                    " please report it."
+                )
+        return {library: float(np.abs(ours - theirs).max()) for library, theirs in others.items()}
+
+
 def measure(model: Model, folder: Path, queries: pa.Table, documents: pa.Table, device: str) -> dict[str, Any]:
-    """Largest difference between the model and what others read from `folder`, the same pairs of different lengths.
+    """Largest differences between the model and what others read from `folder`, the same pairs of different lengths.
 
     queries: QUERY; documents: DOCUMENT rows as `model` has prepared them; device: of torch, for all of them. Returns what
-    the manifest says: pairs, tolerance, and the largest difference by library. Raises ZeloError naming the pair where one
-    is above the tolerance or no number.
+    the manifest says: pairs, tolerance, our scores (a cross-encoder's are logits), and the largest difference by library;
+    for a cross-encoder of the scores after its sigmoid, which hides a difference where it is flat, and of the logits. Raises
+    ZeloError naming the pair where one is above the tolerance or no number.
     """
-    query_row, doc_row = spread(queries["text"], PAIRS), spread(documents_text(documents), PAIRS)[::-1]
-    texts = queries["text"].take(pa.array(query_row)).to_pylist()
-    read = document_texts(documents.take(pa.array(doc_row)))
-    places = np.arange(len(doc_row))
+    sample, tolerance = Sample.of(queries, documents), _tolerance(getattr(model, "backbone", None))
     exported = Exported(folder, device, f"the export {folder}", batch_size=8)
-    ours = _ours(model, texts, doc_row, device)
-    ours = 1 / (1 + np.exp(-ours)) if exported.loader == CROSS_ENCODER else ours / model.scale.item()
-    others = {SENTENCE_TRANSFORMERS: exported.scores(texts, read, places, places)}
-    if exported.loader == CROSS_ENCODER and _is_classifier(folder):
-        others[TRANSFORMERS] = _classified(model, folder, texts, read, device)
-    tolerance = _tolerance(getattr(model, "backbone", None))
-    for library, theirs in others.items():
-        difference = np.abs(ours - theirs)
-        worst = int(np.argmax(np.nan_to_num(difference, nan=np.inf)))
-        if not difference[worst] <= tolerance:
-            query, document = queries["query_id"][query_row[worst]], documents["doc_id"][doc_row[worst]]
-            raise ZeloError(
-                f"The export does not score as the trained model: query {query.as_py()!r} with document"
-                f" {document.as_py()!r} scores {ours[worst]:.6g} here and {theirs[worst]:.6g} in {library}, a difference of"
-                f" {difference[worst]:.2g} where {tolerance:g} is allowed. Nothing was exported; please report it."
-            )
-    largest = {library: float(np.abs(ours - theirs).max()) for library, theirs in others.items()}
-    return {"pairs": len(places), "tolerance": tolerance, "largest_difference": largest}
+    ours, facts = _ours(model, sample, device), {"pairs": PAIRS, "tolerance": tolerance}
+    if exported.loader != CROSS_ENCODER:
+        places, scores = np.arange(PAIRS), ours / model.scale.item()
+        theirs = exported.scores(sample.queries, sample.documents, places, places)
+        found = sample.differences(scores, {SENTENCE_TRANSFORMERS: theirs}, tolerance)
+        return {**facts, "scores": scores.tolist(), "largest_difference": found}
+    logits, scores = _predicted(exported.model, sample)
+    others = {SENTENCE_TRANSFORMERS: logits}
+    if _is_classifier(folder):
+        others[TRANSFORMERS] = _classified(model, folder, sample, device)
+    after = {library: sigmoid(found) for library, found in others.items()} | {SENTENCE_TRANSFORMERS: scores}
+    return {
+        **facts,
+        "scores": ours.tolist(),
+        "largest_logit_difference": sample.differences(ours, others, tolerance),
+        "largest_difference": sample.differences(sigmoid(ours), after, tolerance),
+    }
 
 
 def told(parity: dict[str, Any]) -> str:
     """What `measure` found, in words."""
     found = " and ".join(f"{value:.1g} in {library}" for library, value in parity["largest_difference"].items())
-    return f"the exported model scores {parity['pairs']} pairs as the trained one, largest difference {found}"
+    logits = parity.get("largest_logit_difference", {})
+    of_logits = f" (before the sigmoid {' and '.join(f'{value:.1g}' for value in logits.values())})" if logits else ""
+    return (
+        f"the exported model scores {parity['pairs']} pairs as the trained one, largest difference {found}{of_logits}"
+    )
+
+
+def sigmoid(logits: np.ndarray) -> np.ndarray:
+    """Probability of log odds."""
+    return 1 / (1 + np.exp(-logits))
 
 
 def documents_text(documents: pa.Table) -> pa.ChunkedArray:
@@ -68,13 +110,22 @@ def spread(texts: pa.ChunkedArray, count: int) -> np.ndarray:
     return order[np.linspace(0, len(order) - 1, count).round().astype(np.int64)]
 
 
-def _ours(model: Model, queries: list[str], doc_rows: np.ndarray, device: str) -> np.ndarray:
+def _ours(model: Model, sample: Sample, device: str) -> np.ndarray:
     import torch
 
     model.to(device).eval()
     with torch.no_grad():
-        batch = model.collate(queries, doc_rows[:, None])
+        batch = model.collate(sample.queries, sample.doc_rows[:, None])
         return model({key: value.to(device) for key, value in batch.items()})[:, 0].float().cpu().numpy()
+
+
+def _predicted(encoder: Any, sample: Sample) -> tuple[np.ndarray, np.ndarray]:
+    """[N] logits and [N] scores with its own activation, by a CrossEncoder."""
+    import torch
+
+    pairs, options = list(zip(sample.queries, sample.documents, strict=True)), {"batch_size": 8}
+    options |= {"show_progress_bar": False}
+    return encoder.predict(pairs, activation_fn=torch.nn.Identity(), **options), encoder.predict(pairs, **options)
 
 
 def _is_classifier(folder: Path) -> bool:
@@ -83,8 +134,8 @@ def _is_classifier(folder: Path) -> bool:
     return any("ForSequenceClassification" in name for name in config.get("architectures") or [])
 
 
-def _classified(model: Any, folder: Path, queries: list[str], documents: list[str], device: str) -> np.ndarray:
-    """[N] sigmoid of the one logit, by transformers alone: what TEI and vLLM read, too."""
+def _classified(model: Any, folder: Path, sample: Sample, device: str) -> np.ndarray:
+    """[N] the one logit, by transformers alone: what TEI and vLLM read, too."""
     import torch
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
@@ -92,10 +143,11 @@ def _classified(model: Any, folder: Path, queries: list[str], documents: list[st
     tokenizer = AutoTokenizer.from_pretrained(folder, **options)
     network = AutoModelForSequenceClassification.from_pretrained(folder, use_safetensors=True, **options)
     network = network.eval().to(device)
-    read = model.backbone.pairs(tokenizer, queries, documents, model.max_length)  # a decoder's go through its template
+    # A decoder's go through its template.
+    read = model.backbone.pairs(tokenizer, sample.queries, sample.documents, model.max_length)
     tokens = tokenizer.pad(read, return_tensors="pt").to(device)
     with torch.no_grad():
-        return torch.sigmoid(network(**tokens).logits[:, 0].float()).cpu().numpy()
+        return network(**tokens).logits[:, 0].float().cpu().numpy()
 
 
 def _tolerance(backbone: Any) -> float:
