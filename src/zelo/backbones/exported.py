@@ -29,6 +29,11 @@ def loader_of(folder: Path, setting: str) -> str:
     """
     if not folder.is_dir():
         raise BadInput(f"{setting}: there is no such folder. Give one that a run exported: RUN_FOLDER/reranker.")
+    if (folder / "adapter_config.json").exists() and not any(folder.glob("model*.safetensors")):
+        raise BadInput(
+            f"{setting}: the folder holds an adapter without its backbone. Merge the two with peft's merge_and_unload(), or give"
+            " a folder that a run exported: adapters are merged there."
+        )
     ours = _json(folder / CONFIG, setting).get("model_type") if (folder / CONFIG).exists() else None
     if ours in LOADERS:
         found = ours

@@ -3,8 +3,10 @@
 import contextlib
 import hashlib
 import importlib.util
+import json
 import re
 from collections.abc import Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -16,6 +18,8 @@ from zelo.store import hash_json
 WEIGHTS = "model*.safetensors"
 _DESCRIPTION = ("config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
 _WANTED = ("*.json", "*.txt", "*.model", "*.jinja", WEIGHTS)
+_INDEX = "model.safetensors.index.json"  # of weights in several files
+_SHAPES = ContextVar("shapes", default=False)
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,8 @@ class Pretrained:
     def folder(self) -> Path:
         """The folder with config.json, the tokenizer and *.safetensors. Raises BadInput for what is missing or altered."""
         folder = self._locate()
-        if (folder / "adapter_config.json").exists() and not (folder / "config.json").exists():
+        whole = (folder / "config.json").exists() and any(folder.glob(WEIGHTS))
+        if (folder / "adapter_config.json").exists() and not whole:
             raise BadInput(
                 f"The model folder {folder} (backbone.model={self.model}) holds an adapter without its backbone. Merge the two"
                 " with peft's merge_and_unload(), save the result with save_pretrained(), and name that folder."
@@ -57,11 +62,22 @@ class Pretrained:
         return hash_json({path.name: _sha256(path) for path in files if path.exists()})
 
     def tokenizer(self) -> Any:
-        """The transformers tokenizer that belongs to the model, padding and cutting on the right."""
+        """The transformers tokenizer that belongs to the model, padding and cutting on the right.
+
+        Raises BadInput for one that cannot be read or has nothing to pad with.
+        """
         from transformers import AutoTokenizer
 
-        tokenizer = AutoTokenizer.from_pretrained(self.folder(), local_files_only=True, trust_remote_code=False)
+        folder = self.folder()
+        with self._readable("tokenizer", folder), _quiet():
+            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         tokenizer.padding_side = tokenizer.truncation_side = "right"
+        tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token  # which of the two is never seen
+        if tokenizer.pad_token is None:
+            raise BadInput(
+                f"backbone.model={self.model}: its tokenizer has no token to pad with, so texts of different lengths cannot be"
+                f" read together. Write a pad_token into {folder / 'tokenizer_config.json'}, or name another model."
+            )
         return tokenizer
 
     def config(self) -> Any:
@@ -69,13 +85,8 @@ class Pretrained:
         from transformers import AutoConfig
 
         folder = self.folder()
-        try:
+        with self._readable("config.json", folder), _quiet():
             return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-        except (ValueError, KeyError) as error:
-            reason = str(error).strip().splitlines()[0]
-            raise BadInput(
-                f"backbone.model={self.model}: transformers cannot read its config.json ({reason})."
-            ) from error
 
     def load(
         self, auto: Any, *, head: str | None = None, dtype: str = "float32", **changes: Any
@@ -83,10 +94,15 @@ class Pretrained:
         """The network by one of transformers' Auto classes, in evaluation mode, and the names of what is new in it.
 
         head: what may be new, as a regular expression of the names; a pooler may always, as it is never read without a head.
-        changes: of the config. Raises BadInput where other tensors are missing.
+        None: there is none, and a model that was trained with one is refused: its vectors mean nothing. changes: of the config.
+        Raises BadInput where other tensors are missing, of another shape or cannot be read.
         """
         folder = self.folder()
-        with _quiet():
+        if head is None:
+            self._refuse_reranker()
+        if _SHAPES.get():
+            return self._shaped(auto, head, dtype, changes)
+        with self._readable("weights", folder), _quiet():
             network, report = auto.from_pretrained(
                 folder,
                 dtype=dtype,
@@ -94,14 +110,66 @@ class Pretrained:
                 local_files_only=True,
                 trust_remote_code=False,
                 output_loading_info=True,
+                ignore_mismatched_sizes=True,  # they are named below
                 **changes,
             )
+        for name, found, wanted in sorted(report["mismatched_keys"]):
+            self._refuse_shape(name, found, wanted)
         new = [name for name in report["missing_keys"] if "pooler" in name or (head and re.match(head, name))]
         if missing := sorted(set(report["missing_keys"]) - set(new)):
             raise BadInput(
                 f"The weights in {folder} lack {len(missing)} tensors, {missing[0]} for one. Save the model whole."
             )
         return network.eval(), new
+
+    def _shaped(self, auto: Any, head: str | None, dtype: str, changes: dict[str, Any]) -> tuple[Any, list[str]]:
+        """As `load`, without reading a weight: only what the files are said to hold."""
+        import torch
+        from safetensors import safe_open
+        from transformers import AutoConfig
+
+        folder, there = self.folder(), {}
+        with self._readable("weights", folder), _quiet():
+            for path in _weight_files(folder):
+                with safe_open(path, framework="pt") as file:
+                    there |= {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118 (no mapping)
+            config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False, **changes)
+            with torch.device("meta"):
+                network = auto.from_config(config, trust_remote_code=False).to(getattr(torch, dtype))
+        shapes = {name: list(weight.shape) for name, weight in network.state_dict().items()}
+        for name in sorted(shapes.keys() & there.keys()):
+            if shapes[name] != there[name]:
+                self._refuse_shape(name, there[name], shapes[name])
+        return network.eval(), [name for name in shapes if head and re.match(head, name) and name not in there]
+
+    def _refuse_shape(self, name: str, found: Any, wanted: Any) -> None:
+        raise BadInput(
+            f"backbone.model={self.model}: its weights are of another architecture: {name} is {list(found)}, and"
+            f" {list(wanted)} is needed. Name a model without a head, or one with a head of one label."
+        )
+
+    def _refuse_reranker(self) -> None:
+        trained = [name for name in self.config().architectures or [] if "ForSequenceClassification" in name]
+        if trained:
+            raise BadInput(
+                f"backbone.model={self.model} is a reranker or another classifier ({trained[0]}): it reads a query and a document"
+                " together, and its vectors of a text alone mean nothing. Use model=pointwise, or name the model that it was"
+                " trained from."
+            )
+
+    @contextlib.contextmanager
+    def _readable(self, what: str, folder: Path) -> Iterator[None]:
+        """Whatever library reads the broken part: their errors have no class in common."""
+        try:
+            yield
+        except MemoryError:
+            raise
+        except Exception as error:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0][:300].rstrip(".")
+            raise BadInput(
+                f"backbone.model={self.model}: transformers cannot read its {what} ({reason}). Fetch the model again or save it"
+                " whole with save_pretrained(), or name another."
+            ) from error
 
     def _locate(self) -> Path:
         if self.model.startswith("package:"):
@@ -121,6 +189,16 @@ class Pretrained:
                 f"backbone.model={self.model}: there is no such folder. Give a folder, or a hub name (owner/name)."
             )
         return _from_hub(self.model, self.revision)
+
+
+@contextlib.contextmanager
+def without_weights() -> Iterator[None]:
+    """Inside, a network is made of shapes alone: whether one can be made is known before anything is paid or trained."""
+    token = _SHAPES.set(True)
+    try:
+        yield
+    finally:
+        _SHAPES.reset(token)
 
 
 def check_rate(lr: float) -> None:
@@ -154,6 +232,14 @@ def check_kind(pretrained: Pretrained, *, decoder: bool) -> None:
             f"backbone.model={pretrained.model}: the architecture {kind} is no {'decoder' if decoder else 'encoder'} that"
             f" transformers can put a one-label head on.{hint}"
         )
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    """All files that hold weights, whether they are there or not."""
+    index = folder / _INDEX
+    if index.exists() and not (folder / "model.safetensors").exists():
+        return [folder / name for name in set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())]
+    return list(folder.glob(WEIGHTS))
 
 
 def _from_hub(name: str, revision: str | None) -> Path:

@@ -1,5 +1,6 @@
 """Trains a student and exports it."""
 
+import copy
 import json
 from dataclasses import dataclass
 from functools import partial
@@ -9,6 +10,7 @@ from typing import Any, ClassVar
 import pyarrow.compute as pc
 
 from zelo.backbones.exported import quiet
+from zelo.backbones.pretrained import without_weights
 from zelo.errors import BadInput
 from zelo.protocols import Backbone, Loss, Model
 from zelo.records import DEV, TRAIN
@@ -43,8 +45,10 @@ class Train:
     seed: int
 
     def check(self) -> None:
-        """Raises BadInput where the hardware is not there."""
+        """Raises BadInput where the hardware is not there, and for a backbone that the model cannot be made of."""
         self.hardware.check()
+        with without_weights():
+            copy.deepcopy(self.model).load(self.backbone, None)
 
     def run(self, tables: dict[str, Table], out: Path) -> dict[str, Any]:
         """Raises BadInput without train or dev examples or any to compare, ZeloError when untuned scores are not finite."""
