@@ -43,8 +43,10 @@ class Train:
     seed: int
 
     def check(self) -> None:
-        """Raises BadInput where the hardware is not there."""
+        """Raises BadInput where the hardware is not there, and for a backbone that the model cannot be made of."""
         self.hardware.check()
+        if check := getattr(self.model, "check", None):
+            check(self.backbone)
 
     def run(self, tables: dict[str, Table], out: Path) -> dict[str, Any]:
         """Raises BadInput without train or dev examples or any to compare, ZeloError when untuned scores are not finite."""
@@ -71,6 +73,8 @@ class Train:
         model = self.model
         model.load(self.backbone, None)
         model.prepare(documents)
+        if prepare := getattr(model, "prepare_queries", None):
+            prepare(queries)
         data = DataModule(train=lists[TRAIN], dev=lists[DEV], loader=self.loader, seed=self.seed, collate=model.collate)
         if model.temperature is None:
             model.scale.fill_(1 / scale_to_targets(model, list(data.val_dataloader())))

@@ -16,7 +16,7 @@ from zelo.records import document_texts
 PAIRS = 20
 # Largest difference of two scores in [-1, 1] by the coarsest number format that our own document vectors went through.
 TOLERANCE = {"float32": 1e-4, "float16": 2e-3, "bfloat16": 2e-2}
-SENTENCE_TRANSFORMERS, TRANSFORMERS = "sentence-transformers", "transformers"
+SENTENCE_TRANSFORMERS, TRANSFORMERS, NUMPY = "sentence-transformers", "transformers", "numpy"
 
 
 def measure(model: Model, folder: Path, queries: pa.Table, documents: pa.Table, device: str) -> dict[str, Any]:
@@ -30,12 +30,15 @@ def measure(model: Model, folder: Path, queries: pa.Table, documents: pa.Table, 
     texts = queries["text"].take(pa.array(query_row)).to_pylist()
     read = document_texts(documents.take(pa.array(doc_row)))
     places = np.arange(len(doc_row))
-    exported = Exported(folder, device, f"the export {folder}", batch_size=8)
     ours = _ours(model, texts, doc_row, device)
-    ours = 1 / (1 + np.exp(-ours)) if exported.loader == CROSS_ENCODER else ours / model.scale.item()
-    others = {SENTENCE_TRANSFORMERS: exported.scores(texts, read, places, places)}
-    if exported.loader == CROSS_ENCODER and _is_classifier(folder):
-        others[TRANSFORMERS] = _classified(model, folder, texts, read, device)
+    if (by_file := _by_file(model, folder, texts, doc_row)) is not None:
+        ours, others = ours / model.scale.item(), {NUMPY: by_file}
+    else:
+        exported = Exported(folder, device, f"the export {folder}", batch_size=8)
+        ours = 1 / (1 + np.exp(-ours)) if exported.loader == CROSS_ENCODER else ours / model.scale.item()
+        others = {SENTENCE_TRANSFORMERS: exported.scores(texts, read, places, places)}
+        if exported.loader == CROSS_ENCODER and _is_classifier(folder):
+            others[TRANSFORMERS] = _classified(model, folder, texts, read, device)
     tolerance = _tolerance(getattr(model, "backbone", None))
     for library, theirs in others.items():
         difference = np.abs(ours - theirs)
@@ -75,6 +78,11 @@ def _ours(model: Model, queries: list[str], doc_rows: np.ndarray, device: str) -
     with torch.no_grad():
         batch = model.collate(queries, doc_rows[:, None])
         return model({key: value.to(device) for key, value in batch.items()})[:, 0].float().cpu().numpy()
+
+
+def _by_file(model: Any, folder: Path, queries: list[str], doc_rows: np.ndarray) -> np.ndarray | None:
+    """[N] scores by an export that is no model of a library's, such as a matrix alone; None where it is one."""
+    return model.exported_scores(folder, queries, doc_rows) if hasattr(model, "exported_scores") else None
 
 
 def _is_classifier(folder: Path) -> bool:
