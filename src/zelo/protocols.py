@@ -212,26 +212,53 @@ class PairReader(Content, Protocol):
         ...
 
 
-class Backbone(PairReader, Protocol):
+class VectorSource(Content, Protocol):
+    """Whatever gives a vector of each query and document that stays as it is."""
+
+    def width(self) -> int:
+        """Numbers in a vector."""
+        ...
+
+    def documents(self, table: pa.Table) -> Any:
+        """Vectors of N documents (DOCUMENT): `pooled` [N, dim] of length 1, in the order of the table.
+
+        An encoder's, which has `token_vectors`, also gives `vectors` [T, dim] of all tokens and `offsets` [N + 1].
+        """
+        ...
+
+    def queries(self, table: pa.Table) -> Any:
+        """Vectors of N queries (QUERY): `pooled` [N, dim] of length 1, in the order of the table."""
+        ...
+
+
+class Backbone(VectorSource, PairReader, Protocol):
     """A pretrained transformer that also gives vectors, encoded once and kept."""
 
     query_length: int  # tokens
     max_length: int  # tokens of a document
     query_prompt: str
     document_prompt: str
-    pooling: Literal["mean", "cls"]
+    pooling: Literal["mean", "cls", "last"]
 
     def network(self) -> Any:
-        """The transformer without a head, in float32, in evaluation mode."""
+        """The transformer without a head, in evaluation mode; what is frozen does not learn."""
         ...
 
-    def documents(self, table: pa.Table) -> Any:
-        """Vectors of N documents (DOCUMENT): `vectors` [T, dim] of all tokens, `offsets` [N + 1], `pooled` [N, dim]."""
+    def text_tokenizer(self) -> Any:
+        """A transformers tokenizer, padding on the right, that reads a text alone as `texts` does where it is exported."""
+        ...
+
+    def texts(self, tokenizer: Any, texts: list[str], prompt: str, length: int) -> list[list[int]]:
+        """Token ids of N texts behind the prompt, at most `length` tokens. tokenizer: of `text_tokenizer`."""
         ...
 
 
 class Model(Protocol):
-    """A student: a torch module. Its constructor takes config only; `load` brings in the weights."""
+    """A student: a torch module. Its constructor takes config only; `load` brings in the weights.
+
+    One that cannot be made of every backbone has `check(backbone)`, which raises BadInput before anything runs; one that asks
+    with stored vectors has `prepare_queries(queries)`, all that it will be asked (QUERY).
+    """
 
     temperature: float | None  # None: half of the untuned scores' deviation within a query
     scale: "torch.Tensor"  # what scores are multiplied by, 1 / temperature
@@ -268,7 +295,7 @@ class Searcher(Model, Protocol):
     """A student that can search a whole corpus, as a bi-encoder can."""
 
     def search(self, queries: list[str], top_k: int) -> tuple[np.ndarray, np.ndarray]:
-        """(rows of the prepared documents, scores), each [B, top_k], best first."""
+        """(rows of the prepared documents, scores), each [Q, top_k], best first; never all scores at once."""
         ...
 
 

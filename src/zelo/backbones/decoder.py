@@ -2,16 +2,24 @@
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+import pyarrow as pa
+
+from zelo.backbones import device
+from zelo.backbones.layers import check_frozen, checkpoint_gradients, freeze
 from zelo.backbones.pretrained import WEIGHTS, Pretrained, check_kind, check_rate
+from zelo.backbones.vectors import LAST, Vectors, check_lengths, hash_texts, in_parts, kept, written
 from zelo.errors import BadInput
+from zelo.records import document_texts
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+LAYOUT = 1  # raise it when the vectors that are kept change in meaning
 PRECISIONS = ("float32", "bfloat16")
 # Stand in for the texts when the template is taken apart, and are read when it is put together again.
 _QUERY, _DOCUMENT = "QUERY-STANDS-HERE", "DOCUMENT-STANDS-HERE"
@@ -36,27 +44,39 @@ class Decoder:
     read it (zerank model card, 2025). `model`: as for an encoder. A query is cut at `query_length` tokens. `precision` is that of
     the weights. `lora_rank`: of adapters on every linear layer (Hu et al. 2021); None: all weights learn. `lr`: the learning
     rate that suits it, for the optimizer. Texts cannot write the model's special tokens.
+
+    It also gives vectors: the last token's of a prompt with the text as user message and the system message `query` or
+    `document` (method: zembed-1, 2026). There query_length and max_length count the template, too. `frozen_layers`: so many of
+    the lowest layers, and the embeddings, do not learn.
     """
 
     OUTSIDE_IDENTITY: ClassVar[frozenset[str]] = frozenset({"lr", "gradient_checkpointing"})
     fresh_head: ClassVar[bool] = False  # of `classifier`: it is a row of the pretrained head
+    pooling: ClassVar[Literal["last"]] = LAST
+    query_prompt: ClassVar[str] = "query"
+    document_prompt: ClassVar[str] = "document"
 
     model: str
     revision: str | None
     sha256: str | None
     lr: float
     query_length: int
+    max_length: int
     token: str
     temperature: float
     precision: str
     lora_rank: int | None
     lora_alpha: float
     gradient_checkpointing: bool
+    frozen_layers: int
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
             raise BadInput(f"backbone.precision={self.precision} is unknown; choose one of {', '.join(PRECISIONS)}.")
         check_rate(self.lr)
+        check_frozen(self.frozen_layers)
+        if self.max_length < 1:
+            raise BadInput(f"backbone.max_length={self.max_length}: tokens of a document, template included.")
         if self.query_length < 1 or self.temperature <= 0 or self.lora_alpha <= 0:
             raise BadInput(
                 f"backbone.query_length={self.query_length}, temperature={self.temperature}, lora_alpha={self.lora_alpha}:"
@@ -78,23 +98,38 @@ class Decoder:
 
         Raises BadInput without a chat template that has room for both, or where a text's tokens depend on what is around it.
         """
+        tokenizer = self._reader(answers=True)
+        if self.pairs(tokenizer, [""], [""], 1 << 20)["input_ids"][0][-1] == tokenizer.pad_token_id:
+            raise BadInput(
+                f"backbone.model={self.model}: the prompt ends with the token that pads ({tokenizer.pad_token}), so its end is"
+                " not to be seen. Give the tokenizer another pad_token."
+            )
+        return tokenizer
+
+    def width(self) -> int:
+        """Numbers in a vector."""
+        return self._pretrained.config().hidden_size
+
+    def text_tokenizer(self) -> "PreTrainedTokenizerFast":
+        """The model's tokenizer; its chat template writes a system message and a text, and nothing behind them."""
+        return self._reader(answers=False)
+
+    def _reader(self, answers: bool) -> Any:
+        """The tokenizer, its chat template reduced to a query and a document. answers: the beginning of one follows."""
         tokenizer = self._pretrained.tokenizer()
         tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
-        parts = self._parts(tokenizer)
+        parts = self._parts(tokenizer, answers)
         names = ("before", "between", "after")
         words = [json.dumps(part, ensure_ascii=False) for part in parts]
         tokenizer.chat_template = _PAIR.format(**dict(zip(names, words, strict=True)))
-        whole = _rendered(tokenizer, ("system", "user"), _TEXTS)
-        joined = self.pairs(tokenizer, [_TEXTS[0]], [_TEXTS[1]], 1 << 20)["input_ids"][0]
+        whole = _rendered(tokenizer, ("system", "user"), _TEXTS, answers)
+        before, between, after = tokenizer(self._parts(tokenizer), add_special_tokens=False)["input_ids"]
+        query, document = _cut(tokenizer, list(_TEXTS), 1 << 20)
+        joined = before + query + between + document + after
         if tokenizer.encode(whole, add_special_tokens=False) != joined:
             raise BadInput(
                 f"backbone.model={self.model}: its tokenizer joins a text with the chat template around it, so that a document"
                 " cannot be cut before. Name a model whose template separates them, such as Qwen3 or Llama 3."
-            )
-        if joined[-1] == tokenizer.pad_token_id:
-            raise BadInput(
-                f"backbone.model={self.model}: the prompt ends with the token that pads ({tokenizer.pad_token}), so its end is"
-                " not to be seen. Give the tokenizer another pad_token."
             )
         return tokenizer
 
@@ -116,18 +151,14 @@ class Decoder:
             with torch.no_grad():
                 network.score.weight.copy_(self._row(self._token(tokenizer)) / self.temperature)
         network.config.pad_token_id = tokenizer.pad_token_id
-        network.config.use_cache = False
-        if self.lora_rank is not None:
-            from zelo.backbones.lora import adapt
+        return self._learning(network)
 
-            adapt(network, self.lora_rank, self.lora_alpha)
-        if self.gradient_checkpointing:
-            # transformers renamed it within version 5
-            old, new_name = "gradient_checkpointing_enable", "activation_checkpointing_enable"
-            getattr(network, new_name if hasattr(network, new_name) else old)({"use_reentrant": False})
-            for module in network.modules():  # it works on layers in training mode only; these have no dropout
-                module.training = hasattr(module, "gradient_checkpointing")
-        return network
+    def network(self) -> "PreTrainedModel":
+        """The transformer without a head, in evaluation mode, with adapters where they are asked for.
+
+        Raises BadInput for an architecture that is no decoder, weights that lack tensors, and adapters without peft.
+        """
+        return self._learning(self._network())
 
     def pairs(self, tokenizer: Any, queries: list[str], documents: list[str], max_length: int) -> dict[str, list[Any]]:
         """`input_ids` of N queries, each with its document, at most `max_length` tokens, the whole template included.
@@ -150,18 +181,78 @@ class Decoder:
         ]
         return {"input_ids": ids, "attention_mask": [[1] * len(row) for row in ids]}
 
+    def texts(self, tokenizer: Any, texts: list[str], prompt: str, length: int) -> list[list[int]]:
+        """Token ids of N texts in the template, the system message before each, at most `length` tokens in all.
+
+        A text is cut before the template is put around it. Raises BadInput where the template leaves nothing. tokenizer: as
+        `text_tokenizer` gives it.
+        """
+        before, between, after = tokenizer(self._parts(tokenizer), add_special_tokens=False)["input_ids"]
+        head = before + _cut(tokenizer, [prompt], length)[0] + between
+        room = length - len(head) - len(after)
+        if room < 1:
+            raise BadInput(
+                f"backbone.query_length and max_length: {length} tokens are too few, the chat template of {self.model} alone"
+                f" takes {length - room}. Give more."
+            )
+        return [head + text + after for text in _cut(tokenizer, texts, room)]
+
+    def documents(self, table: pa.Table) -> Vectors:
+        """Vectors of N documents (DOCUMENT rows), from the store if these texts were read before."""
+        return self._kept("documents", table, document_texts, self.document_prompt, self.max_length)
+
+    def queries(self, table: pa.Table) -> Vectors:
+        """Vectors of N queries (QUERY rows), from the store if these texts were read before."""
+        return self._kept("queries", table, _query_texts, self.query_prompt, self.query_length)
+
+    def _kept(
+        self, label: str, table: pa.Table, read: Callable[[pa.Table], list[str]], prompt: str, length: int
+    ) -> Vectors:
+        texts = hash_texts(text for part in in_parts(table) for text in read(part))
+        recipe = {"texts": texts, "prompt": prompt, "length": length, "precision": self.precision}
+
+        def make(folder: Path) -> None:
+            network: Any = self._network()
+            check_lengths(network, self)
+            tokenizer = self.text_tokenizer()
+            parts = (self.texts(tokenizer, read(part), prompt, length) for part in in_parts(table))
+            written(folder / "pooled.npy", network.to(device.chosen()), len(table), parts, LAST, label)
+
+        return kept({**self.content(), **recipe, "pooling": LAST, "layout": LAYOUT}, make)
+
+    def _network(self) -> Any:
+        from transformers import AutoModel
+
+        check_kind(self._pretrained, decoder=True)
+        network = self._pretrained.load(AutoModel, dtype=self.precision)[0]
+        network.config.use_cache = False
+        return network
+
+    def _learning(self, network: Any) -> Any:
+        network.config.use_cache = False
+        if self.lora_rank is not None:
+            from zelo.backbones.lora import adapt
+
+            adapt(network, self.lora_rank, self.lora_alpha)
+        freeze(network, self.frozen_layers)
+        if self.gradient_checkpointing:
+            checkpoint_gradients(network)
+        return network
+
     @property
     def _pretrained(self) -> Pretrained:
         return Pretrained(self.model, self.revision, self.sha256)
 
-    def _parts(self, tokenizer: Any) -> list[str]:
-        """The chat template before, between and behind the query and the document."""
+    def _parts(self, tokenizer: Any, answers: bool = True) -> list[str]:
+        """The chat template before, between and behind the query and the document; what `_reader` made knows its own end."""
         if tokenizer.chat_template is None:
             raise BadInput(
                 f"backbone.model={self.model}: its tokenizer has no chat template. Name an instruction-tuned model, or save a"
                 " chat_template.jinja in its folder."
             )
-        parts = re.split(f"({_QUERY}|{_DOCUMENT})", _rendered(tokenizer, ("system", "user"), (_QUERY, _DOCUMENT)))
+        parts = re.split(
+            f"({_QUERY}|{_DOCUMENT})", _rendered(tokenizer, ("system", "user"), (_QUERY, _DOCUMENT), answers)
+        )
         if parts[1::2] != [_QUERY, _DOCUMENT]:
             raise BadInput(
                 f"backbone.model={self.model}: its chat template does not write the system and then the user message, once"
@@ -194,10 +285,14 @@ class Decoder:
         )
 
 
-def _rendered(tokenizer: Any, roles: tuple[str, str], texts: tuple[str, str]) -> str:
-    """The chat template with these messages and the beginning of an answer."""
+def _query_texts(queries: pa.Table) -> list[str]:
+    return queries["text"].to_pylist()
+
+
+def _rendered(tokenizer: Any, roles: tuple[str, str], texts: tuple[str, str], answers: bool) -> str:
+    """The chat template with these messages and, if wanted, the beginning of an answer."""
     messages = [{"role": role, "content": text} for role, text in zip(roles, texts, strict=True)]
-    return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True, date_string=_DATE)
+    return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=answers, date_string=_DATE)
 
 
 def _cut(tokenizer: Any, texts: list[str], most: int) -> list[list[int]]:

@@ -1,7 +1,6 @@
 """A pretrained encoder: where its weights lie, and the vectors of a corpus, encoded once and kept in the store."""
 
 import errno
-import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +10,10 @@ import numpy as np
 import pyarrow as pa
 
 from zelo.backbones import device
+from zelo.backbones.layers import check_frozen, checkpoint_gradients, freeze
 from zelo.backbones.pretrained import Pretrained, check_kind, check_rate, longest
 from zelo.backbones.token_batches import token_batches
+from zelo.backbones.vectors import TOKENS, hash_texts, padded
 from zelo.errors import BadInput
 from zelo.progress import progress
 from zelo.records import document_texts, starts
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 LAYOUT = 1  # raise it when the vectors written below change in meaning
-# Small batches stay in a CPU's cache: 65 texts/s against 36 at 16,384.
-TOKENS_PER_BATCH = {device.CPU: 1024, device.CUDA: 65536}
 STORAGE = ("float32", "float16")
 POOLING = ("mean", "cls")
 PRECISIONS = ("float32", "bfloat16")
@@ -52,11 +51,14 @@ class Encoder:
     Hugging Face hub, there at `revision`. `sha256`: of model.safetensors; None is not checked. Lengths count tokens, special ones
     included. `lr`: the learning rate that suits it, for the optimizer.
     `precision` is that of documents; queries are always encoded in float32. `storage` is that of token vectors on disk.
-    Code of a model's own is never run.
+    `frozen_layers`: so many of the lowest layers, and the embeddings, do not learn. Code of a model's own is never run.
     """
 
-    OUTSIDE_IDENTITY: ClassVar[frozenset[str]] = frozenset({"lr"})  # the optimizer's is inside
+    OUTSIDE_IDENTITY: ClassVar[frozenset[str]] = frozenset(
+        {"lr", "gradient_checkpointing"}
+    )  # the optimizer's is inside
     fresh_head: ClassVar[bool] = True  # of `classifier`: nothing is known of it yet
+    token_vectors: ClassVar[bool] = True  # `documents` gives a vector of each token, too
 
     model: str
     revision: str | None
@@ -69,12 +71,15 @@ class Encoder:
     pooling: Literal["mean", "cls"]
     query_prompt: str
     document_prompt: str
+    frozen_layers: int
+    gradient_checkpointing: bool
 
     def __post_init__(self) -> None:
         for name, options in (("precision", PRECISIONS), ("storage", STORAGE), ("pooling", POOLING)):
             if getattr(self, name) not in options:
                 raise BadInput(f"backbone.{name}={getattr(self, name)} is unknown; choose one of {', '.join(options)}.")
         check_rate(self.lr)
+        check_frozen(self.frozen_layers)
         for name in ("max_length", "query_length"):
             if getattr(self, name) < 3:
                 raise BadInput(f"backbone.{name}={getattr(self, name)} leaves no room for a text; give 3 or more.")
@@ -93,10 +98,7 @@ class Encoder:
 
     def network(self) -> "PreTrainedModel":
         """The transformer without a head, in float32, in evaluation mode. Raises BadInput when it lacks weights."""
-        from transformers import AutoModel
-
-        self._pretrained.config()
-        return self._pretrained.load(AutoModel)[0]
+        return self._learning(self._network())
 
     def classifier(self) -> "PreTrainedModel":
         """The transformer with a head of one label, a fresh one where the weights bring none, in float32.
@@ -106,11 +108,23 @@ class Encoder:
         from transformers import AutoModelForSequenceClassification
 
         check_kind(self._pretrained, decoder=False)
-        return self._pretrained.load(AutoModelForSequenceClassification, head=_HEAD, num_labels=1)[0]
+        return self._learning(self._pretrained.load(AutoModelForSequenceClassification, head=_HEAD, num_labels=1)[0])
 
     def pairs(self, tokenizer: Any, queries: list[str], documents: list[str], max_length: int) -> dict[str, list[Any]]:
         """`input_ids` and the like of N queries, each with its document, at most `max_length` tokens; the longer is cut first."""
         return {**tokenizer(queries, documents, truncation=True, max_length=max_length, padding=False)}
+
+    def width(self) -> int:
+        """Numbers in a vector."""
+        return self._pretrained.config().hidden_size
+
+    def text_tokenizer(self) -> "PreTrainedTokenizerFast":
+        """The tokenizer: it reads a text alone as it reads a pair."""
+        return self.tokenizer()
+
+    def texts(self, tokenizer: Any, texts: list[str], prompt: str, length: int) -> list[list[int]]:
+        """Token ids of N texts, each behind the prompt, at most `length` tokens."""
+        return tokenizer([prompt + text for text in texts], truncation=True, max_length=length)["input_ids"]
 
     def documents(self, table: pa.Table) -> TokenVectors:
         """Vectors of N documents (DOCUMENT rows), from the store if these texts were encoded before."""
@@ -124,7 +138,7 @@ class Encoder:
         texts = [prompt + text for text in texts]
         recipe = {
             **self.content(),
-            "texts": _hash_texts(texts),
+            "texts": hash_texts(texts),
             "length": length,
             "precision": precision,
             "storage": self.storage,
@@ -149,7 +163,7 @@ class Encoder:
             raise BadInput(
                 f"Text {int(np.diff(offsets).argmin())} of the {label} is empty. Remove it or give it a text."
             )
-        network: Any = self.network()
+        network: Any = self._network()
         network.to(device=device.chosen(), dtype=getattr(torch, precision))
         self._check_length(network, length)
         dim = network.config.hidden_size
@@ -159,7 +173,7 @@ class Encoder:
         _reserve(folder / "vectors.npy")
         pooled = np.zeros((len(ids), dim), np.float32)
         with progress(f"encoding {label}", int(offsets[-1]), "tokens") as advance:
-            for rows in token_batches(ids, TOKENS_PER_BATCH[device.chosen()]):
+            for rows in token_batches(ids, TOKENS[device.chosen()]):
                 hidden, mask = _forward(network, [ids[row] for row in rows])
                 unit = torch.nn.functional.normalize(hidden, dim=-1).cpu().numpy()
                 summary = hidden[:, 0] if self.pooling == "cls" else (hidden * mask.unsqueeze(-1)).sum(1)
@@ -174,6 +188,18 @@ class Encoder:
     @property
     def _pretrained(self) -> Pretrained:
         return Pretrained(self.model, self.revision, self.sha256)
+
+    def _network(self) -> "PreTrainedModel":
+        from transformers import AutoModel
+
+        self._pretrained.config()
+        return self._pretrained.load(AutoModel)[0]
+
+    def _learning(self, network: Any) -> Any:
+        freeze(network, self.frozen_layers)
+        if self.gradient_checkpointing:
+            checkpoint_gradients(network)
+        return network
 
     def _check_length(self, network: Any, length: int) -> None:
         limit = longest(network)
@@ -195,23 +221,10 @@ def _reserve(path: Path) -> None:
                 raise
 
 
-def _hash_texts(texts: list[str]) -> str:
-    digest = hashlib.sha256()
-    for text in texts:
-        raw = text.encode()
-        digest.update(len(raw).to_bytes(8, "little"))
-        digest.update(raw)
-    return digest.hexdigest()
-
-
 def _forward(network: "PreTrainedModel", ids: list[list[int]]) -> tuple["torch.Tensor", "torch.Tensor"]:
     """Last-layer vectors [B, L, dim] in float32 of B token sequences, and their mask [B, L]."""
     import torch
 
-    lengths = torch.tensor([len(row) for row in ids])
-    mask = (torch.arange(int(lengths.max())) < lengths[:, None]).long()
-    tokens = torch.zeros_like(mask)
-    tokens[mask.bool()] = torch.tensor([token for row in ids for token in row])
-    tokens, mask = tokens.to(network.device), mask.to(network.device)
+    tokens, mask = (part.to(network.device) for part in padded(ids))
     with torch.inference_mode():
         return network(input_ids=tokens, attention_mask=mask).last_hidden_state.float(), mask

@@ -1,103 +1,261 @@
-"""A bi-encoder: cosine of pooled query and document vectors, tuned on the query side alone."""
+"""A bi-encoder: cosine of query and document vectors. Its query side alone learns, or both sides, or a matrix over documents."""
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
+from safetensors.numpy import load_file as load_numpy
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from zelo.backbones.query_tokens import query_tokens
+from zelo.backbones import sentence_folder
+from zelo.backbones.nearest import chunks, nearest
+from zelo.backbones.restored import restore
+from zelo.backbones.vectors import check_lengths, padded, pool, vectors_of
 from zelo.errors import BadInput
 from zelo.protocols import Backbone
+from zelo.records import document_texts
+
+QUERY, BOTH, MATRIX = "query", "both", "matrix"
+MATRIX_FILE = "matrix.safetensors"
+_README = """A matrix for stored document vectors [N, dim] of length 1, in Python; query vectors stay as they are.
+`documents += documents @ safetensors.numpy.load_file("matrix.safetensors")["matrix"].T`
+`documents /= np.linalg.norm(documents, axis=1, keepdims=True)`
+"""
 
 
 class Embedding(nn.Module):
-    """score = cos(query, document) * scale. The document vectors stay those of the backbone: no index is built again.
+    """score = cos(query, document) * scale.
 
-    With `document_matrix` a residual matrix W, which starts at zero, moves them: normalise(d + W d) (one matrix product over a
-    stored index). temperature: 1 / scale at the start; null takes half of the untuned scores' deviation within a query.
+    trains: `query`: the query encoder alone, document vectors stay those of the backbone and no index is built again; `both`: one
+    encoder reads queries and documents in each step, `tokens` tokens of documents at a time, padding included; `matrix`: nothing
+    but the document matrix, on stored vectors.
+    With `document_matrix` a residual matrix W, which starts at zero, moves document vectors: normalise(d + W d) (one matrix
+    product over a stored index). temperature: 1 / scale at the start; null takes half of the untuned scores' deviation within a
+    query.
     """
 
     scale: Tensor
-    documents: Tensor  # [N, dim]
 
-    def __init__(self, *, temperature: float | None, document_matrix: bool) -> None:
+    def __init__(
+        self,
+        *,
+        trains: Literal["query", "both", "matrix"],
+        temperature: float | None,
+        document_matrix: bool,
+        tokens: int,
+    ) -> None:
         super().__init__()
+        if trains not in (QUERY, BOTH, MATRIX):
+            raise BadInput(f"model.trains={trains}: choose one of {QUERY}, {BOTH}, {MATRIX}.")
         if temperature is not None and temperature <= 0:
             raise BadInput(f"model.temperature={temperature}: must be above 0, or null to measure it.")
-        self.temperature = temperature
-        self.document_matrix = document_matrix
+        if tokens < 1:
+            raise BadInput(f"model.tokens={tokens}: at least 1; 8192 suits most machines.")
+        if trains == MATRIX and not document_matrix:
+            raise BadInput("model.trains=matrix: there is none to train; set model.document_matrix=true.")
+        if trains == BOTH and document_matrix:
+            raise BadInput(
+                "model.document_matrix=true moves document vectors that stay as they are; with model.trains=both they learn"
+                " themselves: set it to false."
+            )
+        self.trains, self.temperature = trains, temperature
+        self.document_matrix, self.tokens = document_matrix, tokens
         self.register_buffer("scale", torch.tensor(1.0 / (temperature or 1.0)))
 
+    def check(self, backbone: Any) -> None:
+        """Raises BadInput for a backbone that gives no vectors, or whose vectors cannot learn."""
+        name = type(backbone).__name__
+        if not hasattr(backbone, "queries"):
+            raise BadInput(
+                f"model=embedding needs a backbone that gives vectors, and {name} gives none; use backbone=minilm."
+            )
+        if self.trains != MATRIX and not hasattr(backbone, "network"):
+            raise BadInput(
+                f"model.trains={self.trains} needs a backbone that can learn, and {name} holds vectors alone. Set"
+                " model.trains=matrix and model.document_matrix=true."
+            )
+
     def load(self, backbone: Backbone, checkpoint: Path | None) -> None:
-        """Makes the query encoder from the backbone; trained weights come from `checkpoint`/weights.safetensors."""
+        """Makes the encoder from the backbone; trained weights come from `checkpoint`/weights.safetensors.
+
+        Raises BadInput for lengths that the backbone cannot read, and for a checkpoint of another architecture.
+        """
+        self.check(backbone)
         self.backbone = backbone
-        self.tokenizer = backbone.tokenizer()
-        self.query = backbone.network()
-        width = self.query.config.hidden_size
-        self.matrix = nn.Parameter(torch.zeros(width, width)) if self.document_matrix else None
+        self.width = backbone.width()
+        if self.trains != MATRIX:
+            self.tokenizer = backbone.text_tokenizer()
+            self.network = backbone.network()
+            check_lengths(self.network, backbone)
+            for prompt, length in (
+                (backbone.query_prompt, backbone.query_length),
+                (backbone.document_prompt, backbone.max_length),
+            ):
+                self._read([""], prompt, length)  # a template that leaves no room is said here
+        self.matrix = nn.Parameter(torch.zeros(self.width, self.width)) if self.document_matrix else None
         if checkpoint:
-            self.load_state_dict(load_file(checkpoint / "weights.safetensors"))
+            restore(self, checkpoint, getattr(backbone, "model", type(backbone).__name__))
 
     def parameter_groups(self, lr: float) -> list[dict[str, Any]]:
-        """The matrix starts at zero and learns ten times as fast."""
-        groups: list[dict[str, Any]] = [{"params": list(self.query.parameters()), "lr": lr}]
-        return groups if self.matrix is None else [*groups, {"params": [self.matrix], "lr": 10 * lr}]
+        """What the backbone has frozen does not learn; the matrix starts at zero and learns ten times as fast."""
+        network = [] if self.trains == MATRIX else list(self.network.parameters())
+        groups = [{"params": [weight for weight in network if weight.requires_grad], "lr": lr}]
+        if self.matrix is not None:
+            groups.append({"params": [self.matrix], "lr": 10 * lr})
+        return [group for group in groups if group["params"]]
 
     def prepare(self, documents: pa.Table) -> None:
-        """Takes the backbone's document vectors [N, dim] from its cache."""
-        vectors = torch.from_numpy(np.array(self.backbone.documents(documents).pooled, np.float32))
-        self.register_buffer("documents", vectors, persistent=False)
+        """Opens the backbone's document vectors [N, dim], which stay on disk; with trains=both keeps the texts instead."""
+        if self.trains == BOTH:
+            self.documents = documents
+        else:
+            self.vectors = self.backbone.documents(documents).pooled
+
+    def prepare_queries(self, queries: pa.Table) -> None:
+        """With trains=matrix opens the vectors of all queries that will be asked. queries: QUERY."""
+        if self.trains == MATRIX:
+            self.asked, self.asked_vectors = queries["text"].combine_chunks(), self.backbone.queries(queries).pooled
 
     def collate(self, queries: list[str], doc_rows: np.ndarray) -> dict[str, Tensor]:
-        """Token ids and mask [B, L] of B queries, and `doc_rows` [B, D], -1 where there is no document."""
-        tokens = query_tokens(self.backbone, self.tokenizer, queries)
-        return {**tokens, "doc_rows": torch.from_numpy(doc_rows.astype(np.int64))}
+        """B queries and `doc_rows` [B, D], -1 where there is no document.
 
-    def encode(self, batch: Mapping[str, Tensor]) -> Tensor:
-        """[B, dim] normalised query vectors."""
-        mask = batch["attention_mask"].unsqueeze(-1)
-        tokens = self.query(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).last_hidden_state
-        if self.backbone.pooling == "cls":
-            return F.normalize(tokens[:, 0].float(), dim=-1)
-        return F.normalize((tokens.float() * mask).sum(1) / mask.sum(1), dim=-1)
+        Queries are token ids and mask [B, L], or vectors [B, dim] that stay as they are. With trains=both the batch's U documents
+        come as token ids and mask [U, L], shortest first, and `doc_place` [B, D] says where each is.
+        """
+        batch = {"doc_rows": torch.from_numpy(doc_rows.astype(np.int64))}
+        if self.trains == MATRIX:
+            return {**batch, "vectors": torch.from_numpy(self._stored(queries))}
+        ids = self._read(queries, self.backbone.query_prompt, self.backbone.query_length)
+        batch["input_ids"], batch["attention_mask"] = padded(ids)
+        if self.trains == BOTH:
+            rows, place = np.unique(doc_rows[doc_rows >= 0], return_inverse=True)
+            ids = self._document_ids(rows)
+            order = np.argsort([len(row) for row in ids], kind="stable")
+            batch["doc_ids"], batch["doc_mask"] = padded([ids[row] for row in order])
+            where = np.zeros(doc_rows.shape, np.int64)
+            where[doc_rows >= 0] = np.argsort(order)[place]
+            batch["doc_place"] = torch.from_numpy(where)
+        return batch
 
     def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
         """[B, D] scores."""
-        documents = self._moved(self.documents[batch["doc_rows"].clamp(min=0)])
-        return torch.einsum("bw,bdw->bd", self.encode(batch), documents) * self.scale
+        return self._compared(*self._both_sides(batch))
+
+    def encode(self, batch: Mapping[str, Tensor]) -> Tensor:
+        """[B, dim] query vectors of length 1."""
+        return batch["vectors"] if self.trains == MATRIX else self._encoded(batch["input_ids"], batch["attention_mask"])
+
+    def query_vectors(self, queries: list[str]) -> np.ndarray:
+        """[Q, dim] float32 vectors of length 1."""
+        if self.trains == MATRIX:
+            return self._stored(queries)
+        ids = self._read(queries, self.backbone.query_prompt, self.backbone.query_length)
+        return vectors_of(self.network, ids, self.backbone.pooling)
+
+    def document_vectors(self, rows: slice) -> np.ndarray:
+        """[n, dim] float32 vectors of length 1 of some of the prepared documents, as queries are compared with them."""
+        if self.trains == BOTH:
+            ids = self._document_ids(np.arange(*rows.indices(len(self.documents))))
+            return vectors_of(self.network, ids, self.backbone.pooling)
+        with torch.no_grad():
+            return self._moved(self._frozen(np.arange(*rows.indices(len(self.vectors))))).cpu().numpy()
 
     def search(self, queries: list[str], top_k: int) -> tuple[np.ndarray, np.ndarray]:
-        """(rows [B, top_k] of the prepared documents, scores [B, top_k]), best first."""
-        batch = {k: v.to(self.documents.device) for k, v in self.collate(queries, np.empty((0, 0))).items()}
-        scores = self.encode(batch) @ self._moved(self.documents).T * self.scale
-        values, rows = scores.topk(min(top_k, scores.shape[1]), dim=1)
-        return rows.cpu().numpy(), values.cpu().numpy()
+        """(rows [Q, top_k] of the prepared documents, scores [Q, top_k]), best first; the corpus is read in chunks."""
+        device = self.scale.device
+        count = len(self.documents if self.trains == BOTH else self.vectors)
+        documents = (torch.from_numpy(self.document_vectors(rows)).to(device) for rows in chunks(count))
+        asked = torch.from_numpy(self.query_vectors(queries)).to(device)
+        rows, found = nearest(asked, documents, top_k)
+        return rows, found * self.scale.item()
+
+    def _both_sides(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """[B, dim] query and [B, D, dim] document vectors of length 1."""
+        if self.trains != BOTH:
+            return self.encode(batch), self._moved(self._frozen(batch["doc_rows"].clamp(min=0).cpu().numpy()))
+        lengths, parts, start = batch["doc_mask"].sum(1).tolist(), [], 0
+        while start < len(lengths):
+            end = start + 1
+            while end < len(lengths) and (end + 1 - start) * lengths[end] <= self.tokens:
+                end += 1
+            part = slice(start, end), slice(lengths[end - 1])
+            parts.append(self._encoded(batch["doc_ids"][part], batch["doc_mask"][part]))
+            start = end
+        return self.encode(batch), torch.cat(parts)[batch["doc_place"]]
+
+    def _compared(self, queries: Tensor, documents: Tensor) -> Tensor:
+        return torch.einsum("bw,bdw->bd", queries, documents) * self.scale
+
+    def _encoded(self, ids: Tensor, mask: Tensor) -> Tensor:
+        tokens = self.network(input_ids=ids, attention_mask=mask).last_hidden_state
+        return pool(tokens, mask, self.backbone.pooling)
+
+    def _frozen(self, rows: np.ndarray) -> Tensor:
+        return torch.from_numpy(self.vectors[rows]).to(self.scale.device)
 
     def _moved(self, documents: Tensor) -> Tensor:
         return documents if self.matrix is None else F.normalize(documents + documents @ self.matrix.T, dim=-1)
 
-    def export(self, folder: Path) -> None:
-        """A SentenceTransformer: a Router whose query route is the tuned encoder and whose document route is the backbone."""
-        from sentence_transformers import SentenceTransformer
-        from sentence_transformers.base.modules import Dense, Normalize, Router, Transformer
-        from sentence_transformers.sentence_transformer.modules import Pooling
+    def _read(self, texts: list[str], prompt: str, length: int) -> list[list[int]]:
+        return self.backbone.texts(self.tokenizer, texts, prompt, length)
 
-        source = str(self.backbone.folder())
-        query = Transformer(source, max_seq_length=self.backbone.query_length)
-        query.auto_model.load_state_dict(self.query.state_dict())
-        document = Transformer(source, max_seq_length=self.backbone.max_length)
-        width = self.query.config.hidden_size
-        routes = [[part, Pooling(width, pooling_mode=self.backbone.pooling), Normalize()] for part in (query, document)]
+    def _document_ids(self, rows: np.ndarray) -> list[list[int]]:
+        texts = document_texts(self.documents.take(pa.array(rows)))
+        return self._read(texts, self.backbone.document_prompt, self.backbone.max_length)
+
+    def _stored(self, queries: list[str]) -> np.ndarray:
+        rows = pc.index_in(pa.array(queries, pa.string()), self.asked)
+        return np.array(self.asked_vectors[rows.to_numpy()], np.float32)
+
+    def export(self, folder: Path) -> None:
+        """A SentenceTransformer, its prompts included; where the matrix alone learns, that matrix.
+
+        With trains=both it is a plain one; else a Router, whose query route is the tuned encoder and whose document route is the
+        backbone, and the matrix.
+        """
+        if self.trains == MATRIX:
+            return _write_matrix(self.matrix, folder)
+        from sentence_transformers import SentenceTransformer
+
+        if self.trains == BOTH:
+            part = sentence_folder.transformer(self.backbone, self.tokenizer, self.network, None, tuned=True)
+            modules = sentence_folder.pooled(part, self.backbone, self.width)
+        else:
+            modules = [self._routes()]
+        prompts = sentence_folder.prompts(self.backbone)
+        SentenceTransformer(modules=modules, prompts=prompts, device="cpu").save_pretrained(str(folder))
+        return None
+
+    def _routes(self) -> Any:
+        from sentence_transformers.base.modules import Dense, Normalize, Router
+
+        routes = []
+        for task, tuned in (("query", True), ("document", False)):
+            part = sentence_folder.transformer(self.backbone, self.tokenizer, self.network, task, tuned)
+            routes.append(sentence_folder.pooled(part, self.backbone, self.width))
         if self.matrix is not None:
-            dense = Dense(width, width, bias=False, activation_function=nn.Identity(), use_residual=True)
+            dense = Dense(self.width, self.width, bias=False, activation_function=nn.Identity(), use_residual=True)
             dense.linear.weight.data.copy_(self.matrix.data)
             routes[1] += [dense, Normalize()]
-        router = Router.for_query_document(query_modules=routes[0], document_modules=routes[1])
-        prompts = {"query": self.backbone.query_prompt, "document": self.backbone.document_prompt}
-        SentenceTransformer(modules=[router], prompts=prompts, device="cpu").save_pretrained(str(folder))
+        return Router.for_query_document(query_modules=routes[0], document_modules=routes[1])
+
+    def exported_scores(self, folder: Path, queries: list[str], doc_rows: np.ndarray) -> np.ndarray | None:
+        """[N] cosines by what `export` wrote, where it is no folder of sentence-transformers; else None."""
+        if self.trains != MATRIX:
+            return None
+        documents = np.array(self.vectors[doc_rows], np.float32)
+        documents += documents @ load_numpy(folder / MATRIX_FILE)["matrix"].T
+        documents /= np.linalg.norm(documents, axis=1, keepdims=True)
+        return np.einsum("nd,nd->n", self._stored(queries), documents)
+
+
+def _write_matrix(matrix: Any, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file({"matrix": matrix.detach().cpu().contiguous()}, folder / MATRIX_FILE)
+    (folder / "README.md").write_text(_README, encoding="utf-8")

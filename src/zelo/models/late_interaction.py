@@ -8,10 +8,11 @@ import numpy as np
 import pyarrow as pa
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from zelo.backbones.query_tokens import query_tokens
+from zelo.backbones import sentence_folder
+from zelo.backbones.restored import restore
+from zelo.backbones.vectors import check_lengths, padded
 from zelo.errors import BadInput
 from zelo.protocols import Backbone
 
@@ -32,17 +33,30 @@ class LateInteraction(nn.Module):
         self.temperature = temperature
         self.register_buffer("scale", torch.tensor(1.0 / (temperature or 1.0)))
 
+    def check(self, backbone: Any) -> None:
+        """Raises BadInput for a backbone that gives no vector of each token, such as a decoder."""
+        if not getattr(backbone, "token_vectors", False):
+            raise BadInput(
+                f"model=late_interaction compares token vectors, and {type(backbone).__name__} gives none that have read the"
+                " whole text; use an encoder: backbone=minilm, modernbert or xlm_r."
+            )
+
     def load(self, backbone: Backbone, checkpoint: Path | None) -> None:
-        """Makes the query encoder from the backbone; trained weights come from `checkpoint`/weights.safetensors."""
+        """Makes the query encoder from the backbone; trained weights come from `checkpoint`/weights.safetensors.
+
+        Raises BadInput for lengths that the backbone cannot read, and a checkpoint of another architecture.
+        """
+        self.check(backbone)
         self.backbone = backbone
-        self.tokenizer = backbone.tokenizer()
+        self.tokenizer = backbone.text_tokenizer()
         self.query = backbone.network()
+        check_lengths(self.query, backbone)
         if checkpoint:
-            self.load_state_dict(load_file(checkpoint / "weights.safetensors"))
+            restore(self, checkpoint, self.query.config.architectures)
 
     def parameter_groups(self, lr: float) -> list[dict[str, Any]]:
-        """All layers at one rate."""
-        return [{"params": list(self.query.parameters()), "lr": lr}]
+        """All layers at one rate, but for those that the backbone has frozen."""
+        return [{"params": [weight for weight in self.query.parameters() if weight.requires_grad], "lr": lr}]
 
     def prepare(self, documents: pa.Table) -> None:
         """Opens the backbone's document token vectors [T, dim], which stay on disk."""
@@ -50,8 +64,10 @@ class LateInteraction(nn.Module):
 
     def collate(self, queries: list[str], doc_rows: np.ndarray) -> dict[str, Tensor]:
         """Token ids and mask [B, L] of B queries, and `doc_rows` [B, D], -1 where there is no document."""
-        tokens = query_tokens(self.backbone, self.tokenizer, queries)
-        return {**tokens, "doc_rows": torch.from_numpy(doc_rows.astype(np.int64))}
+        backbone = self.backbone
+        tokens, mask = padded(backbone.texts(self.tokenizer, queries, backbone.query_prompt, backbone.query_length))
+        rows = torch.from_numpy(doc_rows.astype(np.int64))
+        return {"input_ids": tokens, "attention_mask": mask, "doc_rows": rows}
 
     def encode(self, batch: Mapping[str, Tensor]) -> Tensor:
         """[B, L, dim] normalised query token vectors."""
@@ -86,15 +102,14 @@ class LateInteraction(nn.Module):
     def export(self, folder: Path) -> None:
         """A MultiVectorEncoder: a Router whose query route is the tuned encoder and whose document route is the backbone."""
         from sentence_transformers import MultiVectorEncoder
-        from sentence_transformers.base.modules import Normalize, Router, Transformer
+        from sentence_transformers.base.modules import Normalize, Router
         from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
 
-        source = str(self.backbone.folder())
-        query = Transformer(source, max_seq_length=self.backbone.query_length)
-        query.auto_model.load_state_dict(self.query.state_dict())
-        document = Transformer(source, max_seq_length=self.backbone.max_length)
+        query, document = (
+            sentence_folder.transformer(self.backbone, self.tokenizer, self.query, task, tuned)
+            for task, tuned in (("query", True), ("document", False))
+        )
         router = Router.for_query_document(query_modules=[query], document_modules=[document])
         modules = [router, Normalize(module_input_name="token_embeddings"), MultiVectorMask()]
-        prompts = {"query": self.backbone.query_prompt, "document": self.backbone.document_prompt}
-        encoder = MultiVectorEncoder(modules=modules, similarity_fn_name="meanmaxsim", prompts=prompts, device="cpu")
-        encoder.save_pretrained(str(folder))
+        how = {"similarity_fn_name": "meanmaxsim", "prompts": sentence_folder.prompts(self.backbone)}
+        MultiVectorEncoder(modules=modules, **how, device="cpu").save_pretrained(str(folder))

@@ -39,7 +39,7 @@ class Score:
     hardware: Hardware
     splits: list[str]
     top_k: int
-    batch_queries: int
+    batch_queries: int  # whose candidates are scored at a time
     seed: int  # of a head that the backbone lacks: the untuned model is where training with this seed begins
 
     def __post_init__(self) -> None:
@@ -50,11 +50,13 @@ class Score:
             )
 
     def check(self) -> None:
-        """Raises BadInput where the hardware is not there."""
+        """Raises BadInput where the hardware is not there, and for a backbone that the model cannot be made of."""
         self.hardware.check()
+        if check := getattr(self.model, "check", None):
+            check(self.backbone)
 
     def run(self, tables: dict[str, Table], out: Path) -> dict[str, Any]:
-        """Scores query by query in batches of `batch_queries`."""
+        """Reranks in batches of `batch_queries`; a search goes through the corpus in chunks."""
         import torch
 
         queries, documents = tables["data"].read("queries"), tables["data"].read("documents")
@@ -63,6 +65,8 @@ class Score:
         model = self.model
         model.load(self.backbone, tables["checkpoint"].path if "checkpoint" in tables else None)
         model.prepare(documents)
+        if prepare := getattr(model, "prepare_queries", None):
+            prepare(queries)
         model.to(self.hardware.device)
         with torch.no_grad():
             if "candidates" in tables:
@@ -78,13 +82,8 @@ class Score:
         return figures
 
     def _search(self, model: Searcher, queries: pa.Table, documents: pa.Table) -> pa.Table:
-        texts, rows, scores = queries["text"].to_pylist(), [], []
-        for low in range(0, len(texts), self.batch_queries):
-            found = model.search(texts[low : low + self.batch_queries], self.top_k)
-            rows.append(found[0])
-            scores.append(found[1])
-        row, score = np.concatenate(rows), np.concatenate(scores)
-        query = np.repeat(np.arange(len(texts)), row.shape[1])
+        row, score = model.search(queries["text"].to_pylist(), self.top_k)
+        query = np.repeat(np.arange(len(queries)), row.shape[1])
         return _table(queries["query_id"].take(query), documents["doc_id"].take(row.ravel()), score.ravel())
 
     def _rerank(self, model: Model, table: Table, queries: pa.Table, documents: pa.Table) -> pa.Table:

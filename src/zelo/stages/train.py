@@ -75,6 +75,8 @@ class Train:
         model = self.model
         model.load(self.backbone, None)
         model.prepare(documents)
+        if prepare := getattr(model, "prepare_queries", None):
+            prepare(queries)
         data = DataModule(train=lists[TRAIN], dev=lists[DEV], loader=self.loader, seed=self.seed, collate=model.collate)
         if model.temperature is None:
             model.scale.fill_(1 / scale_to_targets(model, list(data.val_dataloader())))

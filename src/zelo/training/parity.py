@@ -18,7 +18,7 @@ PAIRS = 20
 # Largest difference of two scores in [-1, 1] by the coarsest number format that our own document vectors went through;
 # of a logit above 1 it is relative.
 TOLERANCE = {"float32": 1e-4, "float16": 2e-3, "bfloat16": 2e-2}
-SENTENCE_TRANSFORMERS, TRANSFORMERS = "sentence-transformers", "transformers"
+SENTENCE_TRANSFORMERS, TRANSFORMERS, NUMPY = "sentence-transformers", "transformers", "numpy"
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,12 @@ def measure(model: Model, folder: Path, queries: pa.Table, documents: pa.Table, 
     ZeloError naming the pair where one is above the tolerance or no number.
     """
     sample, tolerance = Sample.of(queries, documents), _tolerance(getattr(model, "backbone", None))
-    exported = Exported(folder, device, f"the export {folder}", batch_size=8)
     ours, facts = _ours(model, sample, device), {"pairs": PAIRS, "tolerance": tolerance}
+    if (by_file := _by_file(model, folder, sample)) is not None:
+        scores = ours / model.scale.item()
+        found = sample.differences(scores, {NUMPY: by_file}, tolerance)
+        return {**facts, "scores": scores.tolist(), "largest_difference": found}
+    exported = Exported(folder, device, f"the export {folder}", batch_size=8)
     if exported.loader != CROSS_ENCODER:
         places, scores = np.arange(PAIRS), ours / model.scale.item()
         theirs = exported.scores(sample.queries, sample.documents, places, places)
@@ -126,6 +130,13 @@ def _predicted(encoder: Any, sample: Sample) -> tuple[np.ndarray, np.ndarray]:
     pairs, options = list(zip(sample.queries, sample.documents, strict=True)), {"batch_size": 8}
     options |= {"show_progress_bar": False}
     return encoder.predict(pairs, activation_fn=torch.nn.Identity(), **options), encoder.predict(pairs, **options)
+
+
+def _by_file(model: Any, folder: Path, sample: Sample) -> np.ndarray | None:
+    """[N] scores by an export that is no model of a library's, such as a matrix alone; None where it is one."""
+    if not hasattr(model, "exported_scores"):
+        return None
+    return model.exported_scores(folder, sample.queries, sample.doc_rows)
 
 
 def _is_classifier(folder: Path) -> bool:

@@ -1,0 +1,45 @@
+"""The modules of sentence-transformers that read texts as a backbone does."""
+
+from typing import Any
+
+from zelo.backbones.lora import merged
+
+POOLING: dict[str, Any] = {"mean": "mean", "cls": "cls", "last": "lasttoken"}
+
+
+def transformer(backbone: Any, tokenizer: Any, network: Any, task: str | None, tuned: bool) -> Any:
+    """A Transformer module for texts of a task, `query` or `document`, or, with None, for both.
+
+    network: the tuned one, which gives the number format and, where `tuned`, the weights, adapters merged; else they are the
+    backbone's own. tokenizer: as the backbone's `text_tokenizer` gives it.
+    """
+    from sentence_transformers.base.modules import Transformer
+
+    lengths = {"query": backbone.query_length, "document": backbone.max_length}
+    how: dict[str, Any] = {"max_seq_length": lengths[task]} if task else {"max_seq_length": max(lengths.values())}
+    if not task:
+        how |= {"query_length": lengths["query"], "document_length": lengths["document"]}
+    if tokenizer.chat_template is not None:  # the prompt becomes the system message, the text the user's
+        method = {"method": "forward", "method_output_name": "last_hidden_state"}
+        how |= {"modality_config": {"text": method, "message": {**method, "format": "flat"}}}
+        how |= {"module_output_name": "token_embeddings"}
+    part = Transformer(str(backbone.folder()), model_kwargs={"dtype": network.dtype}, **how)
+    if tokenizer.chat_template is not None:
+        for name in ("chat_template", "pad_token", "padding_side", "truncation_side"):
+            setattr(part.processor, name, getattr(tokenizer, name))
+    if tuned:
+        part.auto_model.load_state_dict(merged(network))
+    return part
+
+
+def pooled(part: Any, backbone: Any, width: int) -> list[Any]:
+    """The modules that make one vector of length 1 of a text that the Transformer module `part` read."""
+    from sentence_transformers.base.modules import Normalize
+    from sentence_transformers.sentence_transformer.modules import Pooling
+
+    return [part, Pooling(width, pooling_mode=POOLING[backbone.pooling]), Normalize()]
+
+
+def prompts(backbone: Any) -> dict[str, str]:
+    """What stands before a query and a document."""
+    return {"query": backbone.query_prompt, "document": backbone.document_prompt}

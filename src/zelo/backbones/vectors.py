@@ -1,0 +1,119 @@
+"""One vector a text: how the last layer's token vectors become one, and whole corpora of them, made once and kept."""
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from zelo.backbones import device
+from zelo.backbones.pretrained import longest
+from zelo.backbones.token_batches import token_batches
+from zelo.errors import BadInput
+from zelo.progress import progress
+from zelo.store import Store, hash_json
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+PART = 4096  # texts
+MEAN, CLS, LAST = "mean", "cls", "last"
+TOKENS = {device.CPU: 1024, device.CUDA: 65536}  # read at a time; small batches stay in a CPU's cache
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """One vector each of N texts."""
+
+    pooled: np.ndarray  # [N, dim] float32 of length 1
+
+
+def pool(tokens: "Tensor", mask: "Tensor", pooling: str) -> "Tensor":
+    """[B, dim] vectors of length 1 from token vectors [B, L, dim] and their mask [B, L], padded on the right."""
+    import torch
+    from torch.nn.functional import normalize
+
+    if pooling == CLS:
+        return normalize(tokens[:, 0].float(), dim=-1)
+    if pooling == LAST:
+        return normalize(tokens[torch.arange(len(mask), device=mask.device), mask.sum(1) - 1].float(), dim=-1)
+    weight = mask.unsqueeze(-1)
+    return normalize((tokens.float() * weight).sum(1) / weight.sum(1), dim=-1)
+
+
+def padded(ids: list[list[int]]) -> "tuple[Tensor, Tensor]":
+    """([B, L] token ids, [B, L] mask) of B texts; what pads is never looked at."""
+    import torch
+
+    lengths = torch.tensor([len(row) for row in ids])
+    mask = (torch.arange(int(lengths.max())) < lengths[:, None]).long()
+    tokens = torch.zeros_like(mask)
+    tokens[mask.bool()] = torch.tensor([token for row in ids for token in row])
+    return tokens, mask
+
+
+def vectors_of(
+    network: Any, ids: list[list[int]], pooling: str, advance: Callable[[int], None] = lambda _: None
+) -> np.ndarray:
+    """[N, dim] float32 vectors of length 1 of N texts, computed where the network is. advance: called with texts done."""
+    import torch
+
+    found = np.zeros((len(ids), network.config.hidden_size), np.float32)
+    for rows in token_batches(ids, TOKENS[network.device.type]):
+        tokens, mask = (part.to(network.device) for part in padded([ids[row] for row in rows]))
+        with torch.inference_mode():
+            hidden = network(input_ids=tokens, attention_mask=mask).last_hidden_state
+        found[rows] = pool(hidden, mask, pooling).cpu().numpy()
+        advance(len(rows))
+    return found
+
+
+def kept(recipe: dict[str, Any], make: Callable[[Path], None]) -> Vectors:
+    """What `make` writes as pooled.npy into the folder that it is given, or wrote when the recipe was the same."""
+
+    def write(folder: Path, _partial: object) -> dict[str, Any]:
+        make(folder)
+        return {"recipe": recipe}
+
+    table, _reused = Store.default().obtain("vectors", hash_json(recipe), write)
+    return Vectors(np.load(table.path / "pooled.npy", mmap_mode="r", allow_pickle=False))
+
+
+def written(path: Path, network: Any, count: int, parts: Iterable[list[list[int]]], pooling: str, label: str) -> None:
+    """Writes the vectors of `count` texts to an .npy file. parts: their token ids, some thousand texts at a time."""
+    shape, low = (count, network.config.hidden_size), 0
+    array = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
+    with progress(f"encoding {label}", count, "texts") as advance:
+        for ids in parts:
+            array[low : low + len(ids)] = vectors_of(network, ids, pooling, advance)
+            low += len(ids)
+    array.flush()
+
+
+def in_parts(table: pa.Table) -> Iterator[pa.Table]:
+    """The table's rows in order, some thousand at a time."""
+    for low in range(0, len(table), PART):
+        yield table.slice(low, PART)
+
+
+def hash_texts(texts: Iterable[str]) -> str:
+    """Of the texts in their order; no two lists share one."""
+    digest = hashlib.sha256()
+    for text in texts:
+        raw = text.encode()
+        digest.update(len(raw).to_bytes(8, "little"))
+        digest.update(raw)
+    return digest.hexdigest()
+
+
+def check_lengths(network: Any, backbone: Any) -> None:
+    """Raises BadInput where the backbone's lengths are above what its network can read."""
+    limit = longest(network)
+    for name in ("query_length", "max_length"):
+        if limit and getattr(backbone, name) > limit:
+            raise BadInput(
+                f"backbone.{name}={getattr(backbone, name)}: {backbone.model} reads at most {limit} tokens; lower it."
+            )
