@@ -56,6 +56,14 @@ class Graphs:
         with np.errstate(invalid="ignore"):
             return np.bincount(pair, values * weights, len(self.edges)) / total, total / count, judges
 
+    def unanimous(self, outcomes: pa.Table) -> np.ndarray:
+        """[E] whether every answer about a pair prefers the same document; not where there is none."""
+        values = outcomes["p"].to_numpy().astype(np.float64)  # null becomes nan
+        values = np.where(self.flipped, 1 - values, values)
+        sides = (np.bincount(self.pair, side, len(self.edges)) for side in (values > 0.5, values < 0.5))
+        first, second = (side == np.bincount(self.pair, ~np.isnan(values), len(self.edges)) for side in sides)
+        return first != second
+
     def answers(self, outcomes: pa.Table, enough: np.ndarray) -> Comparisons:
         """Every answer about the edges `enough` [E] as a comparison of its own, with its judge and its order.
 

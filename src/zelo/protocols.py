@@ -190,8 +190,9 @@ class Metric(Protocol):
 
 
 class PairReader(Content, Protocol):
-    """A pretrained transformer that reads a query and a document together: all that a cross-encoder needs."""
+    """A pretrained transformer that reads a query and a document together, or two: all that a cross-encoder needs."""
 
+    query_length: int  # tokens
     lr: float  # the learning rate that suits it
     fresh_head: bool  # whether nothing is known yet of the head of `classifier`
 
@@ -209,6 +210,12 @@ class PairReader(Content, Protocol):
 
     def pairs(self, tokenizer: Any, queries: list[str], documents: list[str], max_length: int) -> dict[str, list[Any]]:
         """`input_ids` and the like of N queries, each with its document, at most `max_length` tokens a pair."""
+        ...
+
+    def triples(
+        self, tokenizer: Any, queries: list[str], first: list[str], second: list[str], max_length: int
+    ) -> dict[str, list[Any]]:
+        """`input_ids` and the like of N queries, each with two documents in this order, at most `max_length` tokens."""
         ...
 
 

@@ -99,6 +99,17 @@ EXAMPLE = pa.schema(
         ("split", pa.string()),
     ]
 )
+PREFERENCE = pa.schema(
+    [
+        ("query_id", pa.string()),
+        ("doc_a", pa.string()),
+        ("doc_b", pa.string()),
+        ("p", pa.float32()),  # P(doc_a preferred to doc_b) in [0, 1], the mean over judges
+        ("weight", pa.float32()),
+        ("unanimous", pa.bool_()),  # every answer is on the same side of 1/2
+        ("split", pa.string()),
+    ]
+)
 SCORED = pa.schema([("query_id", pa.string()), ("doc_id", pa.string()), ("score", pa.float32())])
 METRIC = pa.schema(
     [

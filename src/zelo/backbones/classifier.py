@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from zelo.backbones.lora import merged
 from zelo.backbones.pretrained import longest
 from zelo.errors import BadInput
+from zelo.protocols import PairReader
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
@@ -21,10 +22,12 @@ def check_lengths(max_length: int, tokens: int) -> None:
         raise BadInput(f"model.max_length={max_length}, model.tokens={tokens}: 8 <= max_length <= tokens must hold.")
 
 
-def check_reach(network: Any, max_length: int) -> None:
-    """Raises BadInput for a `max_length` that the network cannot read."""
+def opened(backbone: PairReader, max_length: int) -> tuple[Any, Any]:
+    """The backbone's tokenizer and classifier. Raises BadInput for a `max_length` that it cannot read."""
+    tokenizer, network = backbone.tokenizer(), backbone.classifier()
     if (limit := longest(network)) and max_length > limit:
         raise BadInput(f"model.max_length={max_length}: the backbone reads at most {limit} tokens; lower it.")
+    return tokenizer, network
 
 
 def padded(tokenizer: Any, rows: dict[str, list[Any]]) -> tuple[dict[str, Tensor], np.ndarray]:

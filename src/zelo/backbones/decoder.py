@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import pyarrow as pa
 
-from zelo.backbones import device
+from zelo.backbones import device, segments
 from zelo.backbones.layers import check_frozen, checkpoint_gradients, freeze
 from zelo.backbones.pretrained import WEIGHTS, Pretrained, check_kind, check_rate
 from zelo.backbones.vectors import LAST, Vectors, check_lengths, hash_texts, in_parts, kept, written
@@ -23,6 +23,7 @@ LAYOUT = 1  # raise it when the vectors that are kept change in meaning
 PRECISIONS = ("float32", "bfloat16")
 # Stand in for the texts when the template is taken apart, and are read when it is put together again.
 _QUERY, _DOCUMENT = "QUERY-STANDS-HERE", "DOCUMENT-STANDS-HERE"
+_FIRST, _SECOND = "Document A:\n", " Document B:\n"  # a blank, so that no tokenizer joins it with the text before
 _TEXTS = ("How do I sort a list?", "Sort it in place.")
 # Some Llama templates print today's date: a score must not depend on the day.
 _DATE = "26 Jul 2024"
@@ -124,7 +125,7 @@ class Decoder:
         tokenizer.chat_template = _PAIR.format(**dict(zip(names, words, strict=True)))
         whole = _rendered(tokenizer, ("system", "user"), _TEXTS, answers)
         before, between, after = tokenizer(self._parts(tokenizer), add_special_tokens=False)["input_ids"]
-        query, document = _cut(tokenizer, list(_TEXTS), 1 << 20)
+        query, document = segments.cut(tokenizer, list(_TEXTS), 1 << 20)
         joined = before + query + between + document + after
         if tokenizer.encode(whole, add_special_tokens=False) != joined:
             raise BadInput(
@@ -173,12 +174,40 @@ class Decoder:
                 f"model.max_length={max_length}: the chat template of {self.model} alone takes {max_length - room} tokens."
                 " Give more."
             )
-        asked, read = _cut(tokenizer, queries, min(self.query_length, room)), _cut(tokenizer, documents, room)
+        asked, read = (
+            segments.cut(tokenizer, queries, min(self.query_length, room)),
+            segments.cut(tokenizer, documents, room),
+        )
         asked = [query[: max(room // 2, room - len(found))] for query, found in zip(asked, read, strict=True)]
         ids = [
             before + query + between + document[: room - len(query)] + after
             for query, document in zip(asked, read, strict=True)
         ]
+        return {"input_ids": ids, "attention_mask": [[1] * len(row) for row in ids]}
+
+    def triples(
+        self, tokenizer: Any, queries: list[str], first: list[str], second: list[str], max_length: int
+    ) -> dict[str, list[Any]]:
+        """`input_ids` of N queries, each with two documents, at most `max_length` tokens, the whole template included.
+
+        The user message is "Document A:", the first document, "Document B:" and the second. A query has at most a third of
+        what the template leaves; the documents share the rest, half each or what the other leaves. Texts are cut before the
+        template is put around them. Raises BadInput where the template leaves nothing. tokenizer: the backbone's.
+        """
+        words = [*self._parts(tokenizer), _FIRST, _SECOND]
+        before, between, after, one, other = tokenizer(words, add_special_tokens=False)["input_ids"]
+        room = max_length - sum(map(len, (before, between, after, one, other)))
+        if room < 3:
+            raise BadInput(
+                f"model.max_length={max_length}: the chat template of {self.model} and the words around two documents alone take"
+                f" {max_length - room} tokens. Give more."
+            )
+        asked = segments.cut(tokenizer, queries, min(self.query_length, room // 3))
+        read = (segments.cut(tokenizer, texts, room) for texts in (first, second))
+        ids = []
+        for query, left, right in zip(asked, *read, strict=True):
+            left, right = segments.fair(left, right, room - len(query))
+            ids.append(before + query + between + one + left + other + right + after)
         return {"input_ids": ids, "attention_mask": [[1] * len(row) for row in ids]}
 
     def texts(self, tokenizer: Any, texts: list[str], prompt: str, length: int) -> list[list[int]]:
@@ -188,14 +217,14 @@ class Decoder:
         `text_tokenizer` gives it.
         """
         before, between, after = tokenizer(self._parts(tokenizer), add_special_tokens=False)["input_ids"]
-        head = before + _cut(tokenizer, [prompt], length)[0] + between
+        head = before + segments.cut(tokenizer, [prompt], length)[0] + between
         room = length - len(head) - len(after)
         if room < 1:
             raise BadInput(
                 f"backbone.query_length and max_length: {length} tokens are too few, the chat template of {self.model} alone"
                 f" takes {length - room}. Give more."
             )
-        return [head + text + after for text in _cut(tokenizer, texts, room)]
+        return [head + text + after for text in segments.cut(tokenizer, texts, room)]
 
     def documents(self, table: pa.Table) -> Vectors:
         """Vectors of N documents (DOCUMENT rows), from the store if these texts were read before."""
@@ -293,9 +322,3 @@ def _rendered(tokenizer: Any, roles: tuple[str, str], texts: tuple[str, str], an
     """The chat template with these messages and, if wanted, the beginning of an answer."""
     messages = [{"role": role, "content": text} for role, text in zip(roles, texts, strict=True)]
     return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=answers, date_string=_DATE)
-
-
-def _cut(tokenizer: Any, texts: list[str], most: int) -> list[list[int]]:
-    """The first token ids of each text, at most so many; what is written like a special token is none."""
-    options = {"add_special_tokens": False, "split_special_tokens": True, "truncation": True, "max_length": most}
-    return tokenizer([text.strip() for text in texts], **options)["input_ids"]

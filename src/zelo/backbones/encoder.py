@@ -3,13 +3,14 @@
 import errno
 import os
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
 
-from zelo.backbones import device
+from zelo.backbones import device, segments
 from zelo.backbones.layers import check_frozen, checkpoint_gradients, freeze
 from zelo.backbones.pretrained import Pretrained, check_kind, check_rate, longest
 from zelo.backbones.token_batches import token_batches
@@ -114,6 +115,30 @@ class Encoder:
         """`input_ids` and the like of N queries, each with its document, at most `max_length` tokens; the longer is cut first."""
         return {**tokenizer(queries, documents, truncation=True, max_length=max_length, padding=False)}
 
+    def triples(
+        self, tokenizer: Any, queries: list[str], first: list[str], second: list[str], max_length: int
+    ) -> dict[str, list[Any]]:
+        """`input_ids` and the like of N queries, each with two documents, at most `max_length` tokens.
+
+        As a pair whose second part holds both documents, between them the tokens that stand between its parts. A query has at
+        most `query_length` tokens and a third of the room; the documents share the rest, half each or what the other leaves.
+        Raises BadInput where there is no room. tokenizer: the backbone's.
+        """
+        (before, between, after), kinds = _frame(tokenizer)
+        room = max_length - len(before) - 2 * len(between) - len(after)
+        if room < 3:
+            raise BadInput(f"model.max_length={max_length} leaves no room for a query and two documents. Give more.")
+        asked = segments.cut(tokenizer, queries, min(self.query_length, room // 3))
+        read = (segments.cut(tokenizer, texts, room) for texts in (first, second))
+        ids, types = [], []
+        for query, left, right in zip(asked, *read, strict=True):
+            left, right = segments.fair(left, right, room - len(query))
+            ids.append(before + query + between + left + between + right + after)
+            head = len(before) + len(query) + len(between)
+            types.append([kinds[0]] * head + [kinds[1]] * (len(ids[-1]) - head))
+        rows = {"input_ids": ids, "attention_mask": [[1] * len(row) for row in ids]}
+        return rows | ({"token_type_ids": types} if "token_type_ids" in tokenizer.model_input_names else {})
+
     def width(self) -> int:
         """Numbers in a vector."""
         return self._pretrained.config().hidden_size
@@ -207,6 +232,15 @@ class Encoder:
             raise BadInput(
                 f"{self.model} reads at most {limit} tokens; set backbone.max_length and query_length below that."
             )
+
+
+def _frame(tokenizer: Any) -> tuple[list[list[int]], tuple[int, int]]:
+    """The special tokens before, between and behind the two texts of a pair, and the types of its parts."""
+    probe = tokenizer("a", "b", return_special_tokens_mask=True)
+    ids, special = probe["input_ids"], probe["special_tokens_mask"]
+    runs = [[ids[n] for n in places] for kind, places in groupby(range(len(ids)), special.__getitem__) if kind]
+    types = probe.get("token_type_ids", [0] * len(ids))
+    return runs, (types[0], types[-1])
 
 
 def _reserve(path: Path) -> None:

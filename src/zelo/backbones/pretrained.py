@@ -218,13 +218,21 @@ def longest(network: Any) -> int | None:
     return limit if padding is None else limit - padding - 1
 
 
+def decodes(pretrained: Pretrained) -> bool:
+    """Whether transformers knows the architecture as a decoder: BERT has a causal head, too, and is an encoder."""
+    from transformers.models.auto import modeling_auto as known
+
+    kind = pretrained.config().model_type
+    return kind in known.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and kind not in known.MODEL_FOR_MASKED_LM_MAPPING_NAMES
+
+
 def check_kind(pretrained: Pretrained, *, decoder: bool) -> None:
     """Raises BadInput for a model of another family than the backbone's class reads, or without a one-label head."""
     from transformers.models.auto import modeling_auto as known
 
     kind = pretrained.config().model_type
     masked = kind in known.MODEL_FOR_MASKED_LM_MAPPING_NAMES
-    causal = kind in known.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and not masked  # BERT has both, and is an encoder
+    causal = decodes(pretrained)
     if kind not in known.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES or not (causal if decoder else masked):
         other = "backbone=minilm, modernbert or xlm_r" if decoder else "backbone=qwen3_0_6b"
         hint = f" Start from {other}, with backbone.model set." if masked or causal else ""

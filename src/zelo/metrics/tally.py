@@ -1,6 +1,6 @@
 """What the calls of each judge came to: how many ended how, and what the usable ones cost."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from zelo.records import ANSWERED, STATUSES, UNSENT
+from zelo.records import ANSWERED, FAILED, STATUSES, UNSENT
 
 COLUMNS = ["judge", "weight", "status", "tokens", "cost"]
 """What is read of OUTCOME."""
@@ -93,3 +93,17 @@ def tally(outcomes: Iterable[pa.RecordBatch | pa.Table]) -> dict[str, Tally]:
             one.usable, one.usd = one.usable + float(sums[0][place]), one.usd + float(sums[2][place])
             one.tokens += int(sums[1][place])
     return dict(sorted(found.items()))
+
+
+def why_nothing(tallies: Mapping[str, Tally], quorum: int) -> str:
+    """Why no pair has a preference, and what to do."""
+    ended = {status: sum(one.status[status] for one in tallies.values()) for status in STATUSES}
+    if ended[ANSWERED]:
+        return f"no pair has the quorum of {quorum} judges; lower quorum or add judges."
+    counts = ", ".join(f"{count:,} {status}" for status, count in ended.items() if count) or "nothing was asked"
+    if not ended[UNSENT] + ended[FAILED]:
+        return f"no judge answered ({counts}); pipeline=audit shows what they say. Mend them or choose others."
+    fix = "see above what went wrong, mend it and run again: only what failed or was not sent is asked then"
+    if ended[UNSENT] > ended[FAILED]:
+        fix = "raise the budget that stopped them, or, where answers are replayed, name the judge and the file that they are of"
+    return f"no judge answered ({counts}), so there is no preference; {fix}."

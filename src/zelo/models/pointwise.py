@@ -40,9 +40,7 @@ class Pointwise(nn.Module):
         Raises BadInput for a `max_length` that the backbone cannot read, and a checkpoint of another architecture.
         """
         self.backbone = backbone
-        self.tokenizer = backbone.tokenizer()
-        self.network = backbone.classifier()
-        classifier.check_reach(self.network, self.max_length)
+        self.tokenizer, self.network = classifier.opened(backbone, self.max_length)
         if checkpoint:
             classifier.restore(self, checkpoint / "weights.safetensors")
 

@@ -18,7 +18,7 @@ from zelo.metrics import tally
 from zelo.outcomes import Graphs
 from zelo.progress import progress
 from zelo.protocols import Solver
-from zelo.records import ANSWERED, DIAGNOSIS, FAILED, QUERY_FIT, RATING, STATUSES, UNSENT, Comparisons, Fit
+from zelo.records import DIAGNOSIS, QUERY_FIT, RATING, Comparisons, Fit
 from zelo.store import Table, shard, write_shard
 
 COLUMNS = ["query_id", "doc_a", "doc_b", "judge", "p", "weight", "swapped"]
@@ -64,7 +64,7 @@ class Rate:
         made = Table("rate", "", out, {})
         fits, said = made.read("fits"), made.read("diagnosis")["json"].to_pylist()
         if not pc.sum(fits["pairs"]).as_py():
-            raise BadInput(f"rate: {_why_nothing(tally.of_files(files), self.quorum)}")
+            raise BadInput(f"rate: {tally.why_nothing(tally.of_files(files), self.quorum)}")
         rows = sum(pq.read_metadata(file).num_rows for file in made.shards("ratings"))
         documents, pairs, below = (pc.sum(fits[name]).as_py() for name in ("documents", "pairs", "pairs_below_quorum"))
         return {
@@ -118,20 +118,6 @@ class Rate:
         }
         write_shard(pa.table({"json": [json.dumps(said)]}), DIAGNOSIS, out, "diagnosis", number)
         write_shard(fits_of(graphs.query_id, fit, counts), QUERY_FIT, out, "fits", number)
-
-
-def _why_nothing(tallies: Mapping[str, tally.Tally], quorum: int) -> str:
-    """Why there is nothing to rate, and what to do."""
-    ended = {status: sum(one.status[status] for one in tallies.values()) for status in STATUSES}
-    if ended[ANSWERED]:
-        return f"no pair has the quorum of {quorum} judges; lower quorum or add judges."
-    counts = ", ".join(f"{count:,} {status}" for status, count in ended.items() if count) or "nothing was asked"
-    if not ended[UNSENT] + ended[FAILED]:
-        return f"no judge answered ({counts}); pipeline=audit shows what they say. Mend them or choose others."
-    fix = "see above what went wrong, mend it and run again: only what failed or was not sent is asked then"
-    if ended[UNSENT] > ended[FAILED]:
-        fix = "raise the budget that stopped them, or, where answers are replayed, name the judge and the file that they are of"
-    return f"no judge answered ({counts}), so there is nothing to rate; {fix}."
 
 
 def largest_part(sizes: np.ndarray, edges: np.ndarray) -> np.ndarray:

@@ -43,6 +43,11 @@ class Score:
     seed: int  # of a head that the backbone lacks: the untuned model is where training with this seed begins
 
     def __post_init__(self) -> None:
+        if getattr(self.model, "learns_pairs", False):
+            raise BadInput(
+                f"score: {type(self.model).__name__} compares two documents and has no score for one. Let it judge"
+                " (judge=student), and take model=pointwise here."
+            )
         if "candidates" not in self.inputs and not hasattr(self.model, "search"):
             raise BadInput(
                 f"score: {type(self.model).__name__} cannot search a corpus, only rerank candidates. Use model=embedding here,"

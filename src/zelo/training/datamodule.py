@@ -26,6 +26,11 @@ class Examples(Protocol):
 
     def __len__(self) -> int: ...
 
+    @property
+    def figures(self) -> dict[str, int]:
+        """For the manifest: `rows` and `queries` that it is of."""
+        ...
+
     def draw(self, rows: np.ndarray, loader: QueryBatches, rng: np.random.Generator) -> np.ndarray | None:
         """What of these rows an epoch shows, and how; None: everything, as it is."""
         ...
@@ -77,6 +82,11 @@ class Lists:
 
     def __len__(self) -> int:
         return len(self.texts)
+
+    @property
+    def figures(self) -> dict[str, int]:
+        """For the manifest: documents and queries."""
+        return {"rows": int((self.doc_rows >= 0).sum()), "queries": len(self)}
 
     def draw(self, rows: np.ndarray, loader: QueryBatches, rng: np.random.Generator) -> np.ndarray | None:
         """[B, D'] the documents of each of these lists that the loader picks; None: all."""

@@ -1,7 +1,9 @@
 """Whether an exported folder scores as the model that was trained: measured on a few pairs, before anybody relies on it."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from zelo.backbones.exported import CROSS_ENCODER, Exported
+from zelo.backbones.exported_pairs import ExportedPairs, settings
 from zelo.errors import ZeloError
 from zelo.protocols import Model
 from zelo.records import document_texts
@@ -19,6 +22,7 @@ PAIRS = 20
 # of a logit above 1 it is relative.
 TOLERANCE = {"float32": 1e-4, "float16": 2e-3, "bfloat16": 2e-2}
 SENTENCE_TRANSFORMERS, TRANSFORMERS, NUMPY = "sentence-transformers", "transformers", "numpy"
+JUDGE = "judge=student"
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,10 @@ def measure(model: Model, folder: Path, queries: pa.Table, documents: pa.Table, 
     ZeloError naming the pair where one is above the tolerance or no number.
     """
     sample, tolerance = Sample.of(queries, documents), _tolerance(getattr(model, "backbone", None))
-    ours, facts = _ours(model, sample, device), {"pairs": PAIRS, "tolerance": tolerance}
+    facts = {"pairs": PAIRS, "tolerance": tolerance}
+    if getattr(model, "learns_pairs", False):
+        return facts | _of_triples(model, folder, sample, documents, tolerance, device)
+    ours = _ours(model, sample.queries, sample.doc_rows[:, None], device)
     if (by_file := _by_file(model, folder, sample)) is not None:
         scores = ours / model.scale.item()
         found = sample.differences(scores, {NUMPY: by_file}, tolerance)
@@ -78,10 +85,34 @@ def measure(model: Model, folder: Path, queries: pa.Table, documents: pa.Table, 
     logits, scores = _predicted(exported.model, sample)
     others = {SENTENCE_TRANSFORMERS: logits}
     if _is_classifier(folder):
-        others[TRANSFORMERS] = _classified(model, folder, sample, device)
+        # A decoder's go through its template.
+        read = partial(model.backbone.pairs, queries=sample.queries, documents=sample.documents)  # type: ignore[attr-defined]
+        others[TRANSFORMERS] = _classified(folder, partial(read, max_length=model.max_length), device)  # type: ignore[attr-defined]
     after = {library: sigmoid(found) for library, found in others.items()} | {SENTENCE_TRANSFORMERS: scores}
     return {
         **facts,
+        "scores": ours.tolist(),
+        "largest_logit_difference": sample.differences(ours, others, tolerance),
+        "largest_difference": sample.differences(sigmoid(ours), after, tolerance),
+    }
+
+
+def _of_triples(
+    model: Any, folder: Path, sample: Sample, documents: pa.Table, tolerance: float, device: str
+) -> dict[str, Any]:
+    """The same of a pairwise model: log odds of each document of the sample against another, and preferences."""
+    rows = np.stack([sample.doc_rows, np.roll(sample.doc_rows, PAIRS // 3)], 1)
+    second = document_texts(documents.take(pa.array(rows[:, 1])))
+    ours = _ours(model, sample.queries, rows, device)
+    read = partial(model.backbone.triples, queries=sample.queries, first=sample.documents, second=second)
+    classified = _classified(folder, partial(read, max_length=model.max_length), device)
+    judge = ExportedPairs(folder, device, f"the export {folder}")
+    others = {
+        JUDGE: judge.log_odds(sample.queries, sample.documents, second, model.tokens),
+        TRANSFORMERS: classified - settings(folder, f"the export {folder}")["order_bias"],
+    }
+    after = {library: sigmoid(found) for library, found in others.items()}
+    return {
         "scores": ours.tolist(),
         "largest_logit_difference": sample.differences(ours, others, tolerance),
         "largest_difference": sample.differences(sigmoid(ours), after, tolerance),
@@ -114,12 +145,13 @@ def spread(texts: pa.ChunkedArray, count: int) -> np.ndarray:
     return order[np.linspace(0, len(order) - 1, count).round().astype(np.int64)]
 
 
-def _ours(model: Model, sample: Sample, device: str) -> np.ndarray:
+def _ours(model: Model, queries: list[str], doc_rows: np.ndarray, device: str) -> np.ndarray:
+    """[N] the first column of the scores. doc_rows: [N, D]."""
     import torch
 
     model.to(device).eval()
     with torch.no_grad():
-        batch = model.collate(sample.queries, sample.doc_rows[:, None])
+        batch = model.collate(queries, doc_rows)
         return model({key: value.to(device) for key, value in batch.items()})[:, 0].float().cpu().numpy()
 
 
@@ -145,8 +177,8 @@ def _is_classifier(folder: Path) -> bool:
     return any("ForSequenceClassification" in name for name in config.get("architectures") or [])
 
 
-def _classified(model: Any, folder: Path, sample: Sample, device: str) -> np.ndarray:
-    """[N] the one logit, by transformers alone: what TEI and vLLM read, too."""
+def _classified(folder: Path, read: Callable[[Any], dict[str, Any]], device: str) -> np.ndarray:
+    """[N] the one logit, by transformers alone: what TEI and vLLM read, too. read: what a tokenizer makes of the texts."""
     import torch
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
@@ -154,9 +186,7 @@ def _classified(model: Any, folder: Path, sample: Sample, device: str) -> np.nda
     tokenizer = AutoTokenizer.from_pretrained(folder, **options)
     network = AutoModelForSequenceClassification.from_pretrained(folder, use_safetensors=True, **options)
     network = network.eval().to(device)
-    # A decoder's go through its template.
-    read = model.backbone.pairs(tokenizer, sample.queries, sample.documents, model.max_length)
-    tokens = tokenizer.pad(read, return_tensors="pt").to(device)
+    tokens = tokenizer.pad(read(tokenizer), return_tensors="pt").to(device)
     with torch.no_grad():
         return network(**tokens).logits[:, 0].float().cpu().numpy()
 
