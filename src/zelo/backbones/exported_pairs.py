@@ -11,7 +11,6 @@ from zelo.backbones.encoder import Encoder
 from zelo.backbones.pretrained import Pretrained, decodes
 from zelo.backbones.token_batches import token_batches
 from zelo.errors import BadInput
-from zelo.protocols import PairReader
 
 if TYPE_CHECKING:
     from zelo.progress import Advance
@@ -85,7 +84,7 @@ def settings(folder: Path, setting: str) -> dict[str, Any]:
         ) from error
 
 
-def _reader(folder: Path, query_length: int) -> PairReader:
+def _reader(folder: Path, query_length: int) -> Encoder | Decoder:
     """The backbone that the folder holds, as it is: what is tuned for training does not matter here."""
     fields: Any = {
         **{"model": str(folder), "revision": None, "sha256": None, "lr": 1e-4},
