@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,11 @@ from tiny_models import CONTEXT, DECODERS, ENCODERS
 from zelo.backbones import nearest
 from zelo.errors import BadInput
 from zelo.losses.listwise_kl import ListwiseKL
+from zelo.losses.matryoshka import Matryoshka
 from zelo.training import parity
+from zelo.training.datamodule import Lists
+from zelo.training.pieces import Pieces
+from zelo.training.widths import check_widths
 
 Component = Callable[..., Any]
 FAMILIES = (*DECODERS, *ENCODERS)
@@ -66,7 +71,7 @@ def learn(model: Any, steps: int, lr: float = 1e-3) -> list[float]:
     targets = torch.linspace(0.05, 0.95, ROWS.size).view(ROWS.shape)
     optimizer, losses = torch.optim.AdamW(model.parameter_groups(lr)), []
     for _ in range(steps + 1):
-        loss = ListwiseKL(sharpness=1.0)(model(batch), targets, torch.ones_like(targets), mask)
+        loss = ListwiseKL(sharpness=1.0, temperature=None)(model(batch), targets, torch.ones_like(targets), mask)
         optimizer.zero_grad()
         loss.backward()
         losses.append(loss.item())
@@ -203,6 +208,54 @@ def test_a_search_in_chunks_finds_the_best_of_all(
         assert rows.shape == (3, min(top_k, 5))
         np.testing.assert_allclose(found, -np.sort(-every, axis=1)[:, :top_k], rtol=1e-4)
         np.testing.assert_array_equal(rows, np.argsort(-every, axis=1)[:, :top_k])
+
+
+@pytest.mark.parametrize(("family", "trains"), [("modernbert", "query"), ("llama", "both")])
+def test_the_scores_at_a_width_are_those_of_vectors_that_are_cut(family: str, trains: str, load: Component) -> None:
+    model = load(family, trains=trains)
+    batch = model.collate(ASKED, ROWS)
+    with torch.no_grad():
+        found = model.at_widths(batch, [16, 4]).numpy()
+    np.testing.assert_allclose(found[..., 0], scores(model))
+    asked, documents = model.query_vectors(ASKED), model.document_vectors(slice(0, 5))
+    for place, width in ((1, 16), (2, 4)):
+        cut = [
+            vectors[:, :width] / np.linalg.norm(vectors[:, :width], axis=1, keepdims=True)
+            for vectors in (asked, documents)
+        ]
+        every = cut[0] @ cut[1].T * model.scale.item()
+        for line, column in zip(*np.nonzero(ROWS >= 0), strict=True):
+            assert found[line, column, place] == pytest.approx(every[line, ROWS[line, column]], abs=1e-4)
+
+
+def test_a_batch_at_widths_that_does_not_fit_is_split_and_its_gradient_is_the_same(load: Component) -> None:
+    model = load("qwen3", trains="both")
+    loss = Matryoshka(loss=ListwiseKL(sharpness=2.0, temperature=None), widths=[16, 4])
+    lists = Lists(ASKED, ROWS, np.linspace(0.1, 0.9, 12).reshape(3, 4).astype(np.float32), np.ones((3, 4), np.float32))
+    batch = lists.batch(np.arange(3), None, model.collate)
+    part = partial(lists.part, collate=model.collate)
+
+    def gradient(room: int | None) -> list[torch.Tensor]:
+        pieces = Pieces(model, loss)
+        pieces.too_large = room or pieces.too_large
+        model.zero_grad()
+        pieces.backward(pieces.loss(batch, part), torch.enable_grad)
+        assert pieces.split == (room is not None)
+        return [weight.grad.clone() for weight in model.parameters() if weight.grad is not None]
+
+    for whole, split in zip(gradient(None), gradient(1), strict=True):
+        torch.testing.assert_close(split, whole, rtol=1e-3, atol=1e-5)
+
+
+def test_widths_that_cannot_be_are_refused_before_anything_runs(load: Component) -> None:
+    plain = ListwiseKL(sharpness=2.0, temperature=None)
+    model = load("xlm_r")
+    check_widths("embedding", Matryoshka(loss=plain, widths=[16]), model, model.backbone)
+    check_widths("embedding", plain, object(), model.backbone)
+    with pytest.raises(BadInput, match=r"embedding\.loss\.widths=\[16, 32\]: Encoder's vectors have 32 numbers"):
+        check_widths("embedding", Matryoshka(loss=plain, widths=[16, 32]), model, model.backbone)
+    with pytest.raises(BadInput, match=r"reranker\.loss=Matryoshka needs vectors that can be cut, and object has none"):
+        check_widths("reranker", Matryoshka(loss=plain, widths=[16]), object(), model.backbone)
 
 
 @pytest.mark.parametrize("family", ENCODERS)

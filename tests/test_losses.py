@@ -9,18 +9,22 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-from hydra.utils import instantiate
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 from torch import Tensor
 
+from zelo import pipeline
 from zelo.errors import BadInput
 from zelo.losses.bce import BCE
 from zelo.losses.centred_mse import CentredMSE
 from zelo.losses.info_nce import InfoNCE
 from zelo.losses.listwise_kl import ListwiseKL
 from zelo.losses.margin_mse import MarginMSE
+from zelo.losses.matryoshka import Matryoshka
 from zelo.losses.mse import MSE
 from zelo.losses.ranknet import RankNet
+from zelo.main import config_folder
 from zelo.stages.target import Target
 from zelo.stages.train import Train
 from zelo.training.comparable import check_comparable
@@ -33,9 +37,12 @@ MASK = torch.tensor([[True, True, True, True], [True, True, True, False]])
 SCORES = torch.tensor([[1.0, -0.5, 2.0, 0.0], [-1.0, 0.5, 0.3, 0.0]])
 
 
-@pytest.fixture(params=YAMLS, ids=lambda path: path.stem)
+@pytest.fixture(scope="module", params=YAMLS, ids=lambda path: path.stem)
 def loss(request):
-    return instantiate(OmegaConf.load(request.param))
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(config_folder()), version_base="1.3"):
+        node = OmegaConf.to_container(compose(None, [f"+loss={request.param.stem}"]).loss)
+    return pipeline.build(node, "loss")
 
 
 def one(scores: list[float], targets: list[float], weights: list[float] | None = None) -> tuple[Tensor, ...]:
@@ -77,7 +84,12 @@ def test_the_minimum_has_the_order_of_the_targets(loss) -> None:
         assert loss(other, TARGETS, WEIGHTS, MASK) >= least
 
 
-OWN_GAPS = [CentredMSE(sharpness=None), MarginMSE(sharpness=None), RankNet(sharpness=None)]
+OWN_GAPS = [
+    ListwiseKL(sharpness=None, temperature=1.0),
+    CentredMSE(sharpness=None),
+    MarginMSE(sharpness=None),
+    RankNet(sharpness=None),
+]
 OWN_SIZE = [MSE(), BCE(), *OWN_GAPS]
 
 
@@ -97,9 +109,19 @@ def test_the_minimum_is_the_log_odds_of_the_targets(loss: torch.nn.Module, weigh
         assert error.abs().max() < 2e-3
 
 
+def test_the_temperature_divides_the_targets_log_odds() -> None:
+    scores, odds = fitted(ListwiseKL(sharpness=None, temperature=0.5), UNEVEN), torch.log(TARGETS / (1 - TARGETS))
+    error = (scores - 2 * odds)[0]
+    assert (error - error.mean()).abs().max() < 2e-3
+
+
+def sharp(made: Any, sharpness: float) -> Any:
+    return made(sharpness=sharpness, temperature=None) if made is ListwiseKL else made(sharpness=sharpness)
+
+
 @pytest.mark.parametrize("made", [ListwiseKL, CentredMSE, MarginMSE, RankNet])
 def test_the_minimum_may_be_the_sharpened_standardised_log_odds(made) -> None:
-    scores, odds = fitted(made(sharpness=2.0), WEIGHTS)[0], torch.log(TARGETS / (1 - TARGETS))[0]
+    scores, odds = fitted(sharp(made, 2.0), WEIGHTS)[0], torch.log(TARGETS / (1 - TARGETS))[0]
     wanted = 2 * (odds - odds.mean()) / odds.std(correction=0)
     torch.testing.assert_close(scores - scores.mean(), wanted, atol=2e-3, rtol=0)
 
@@ -147,9 +169,15 @@ def entropy(p: float, q: float) -> float:
         (InfoNCE(), one([1, 0, 0], [0.75, 0.5, 0.75]), (math.log(1 + 1 / math.e) + math.log(2)) / 2),
         # Log odds 0 and ln 3 are -1 and 1 when standardised.
         (
-            ListwiseKL(sharpness=0.5),
+            ListwiseKL(sharpness=0.5, temperature=None),
             one([0, 0], [0.5, 0.75]),
             math.log(2) - entropy(SIGMOID[1], SIGMOID[1]),
+        ),
+        # Odds 1 and 3 over even scores, documents that count once and three times: shares 1 : 9 against 1 : 3.
+        (
+            ListwiseKL(sharpness=None, temperature=1.0),
+            one([0, 0], [0.5, 0.75], [1, 3]),
+            0.1 * math.log(0.1 / 0.25) + 0.9 * math.log(0.9 / 0.75),
         ),
     ],
     ids=kind,
@@ -195,12 +223,17 @@ def test_weights_count_against_each_other_only(loss) -> None:
     torch.testing.assert_close(loss(SCORES, TARGETS, query, MASK), loss(SCORES[:1], TARGETS[:1], UNEVEN[:1], MASK[:1]))
 
 
-SHARP = [CentredMSE(sharpness=2.0), MarginMSE(sharpness=2.0), RankNet(sharpness=2.0)]
+SHARP = [
+    ListwiseKL(sharpness=2.0, temperature=None),
+    CentredMSE(sharpness=2.0),
+    MarginMSE(sharpness=2.0),
+    RankNet(sharpness=2.0),
+]
 
 
 @pytest.mark.parametrize("loss", [*OWN_SIZE, *SHARP, InfoNCE()], ids=kind)
 def test_a_document_of_weight_0_is_not_there(loss: torch.nn.Module) -> None:
-    """Not so in listwise_kl, where weights are means of queries. The one left out is the best of its query."""
+    """The one left out is the best of its query."""
     weights, mask = UNEVEN.clone(), MASK.clone()
     weights[0, 0], mask[0, 0] = 0.0, False
     torch.testing.assert_close(loss(SCORES, TARGETS, weights, MASK), loss(SCORES, TARGETS, UNEVEN, mask))
@@ -256,7 +289,44 @@ def test_finite_with_a_finite_gradient(loss, size: float, dtype: torch.dtype) ->
 @pytest.mark.parametrize("made", [ListwiseKL, CentredMSE, MarginMSE, RankNet])
 def test_a_sharpness_of_0_is_refused(made) -> None:
     with pytest.raises(BadInput, match=r"loss\.sharpness=0"):
-        made(sharpness=0)
+        sharp(made, 0)
+
+
+@pytest.mark.parametrize(("sharpness", "temperature"), [(None, None), (2.0, 1.0), (None, 0.0)])
+def test_one_of_sharpness_and_temperature_is_given(sharpness: float | None, temperature: float | None) -> None:
+    with pytest.raises(BadInput, match=r"loss\.\w+="):
+        ListwiseKL(sharpness=sharpness, temperature=temperature)
+
+
+def test_equal_weights_leave_listwise_kl_as_it_was() -> None:
+    """By its formula: KL of the softmax of the standardised log odds, times 2, and that of the scores."""
+    odds = torch.log(TARGETS / (1 - TARGETS))[0]
+    wanted = torch.softmax(2 * (odds - odds.mean()) / odds.std(correction=0), 0)
+    expected = (wanted * (wanted / torch.softmax(SCORES[0], 0)).log()).sum()
+    for weight in (1.0, 0.3):
+        case = SCORES[:1], TARGETS[:1], torch.full((1, 4), weight), MASK[:1]
+        torch.testing.assert_close(ListwiseKL(sharpness=2.0, temperature=None)(*case), expected)
+
+
+def test_a_document_counts_in_the_list_as_often_as_its_weight_says() -> None:
+    """Twice in the list is once with the weight 2."""
+    loss = ListwiseKL(sharpness=2.0, temperature=None)
+    once = loss(*one([1, 0, -1], [0.5, 0.75, 0.3], [1, 2, 1]))
+    twice = loss(*one([1, 0, 0, -1], [0.5, 0.75, 0.75, 0.3]))
+    torch.testing.assert_close(once, twice)
+
+
+def test_matryoshka_is_the_mean_over_the_widths() -> None:
+    inner = ListwiseKL(sharpness=2.0, temperature=None)
+    loss = Matryoshka(loss=inner, widths=[4, 2])
+    scores = torch.stack([SCORES, 2 * SCORES, -SCORES], 2)
+    expected = sum(inner(part, TARGETS, UNEVEN, MASK) for part in scores.unbind(2)) / 3
+    torch.testing.assert_close(loss(scores, TARGETS, UNEVEN, MASK), expected)
+    assert loss.compares
+    assert not Matryoshka(loss=MSE(), widths=[2]).compares
+    for widths in ([], [0], [3, 3]):
+        with pytest.raises(BadInput, match=r"loss\.widths="):
+            Matryoshka(loss=inner, widths=widths)
 
 
 def test_equal_targets_are_no_reason_to_prefer(loss) -> None:

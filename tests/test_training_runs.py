@@ -54,7 +54,7 @@ class Breaking(ListwiseKL):
     """A loss that does something else at its n-th call."""
 
     def __init__(self, at: int, deed: Callable[[Tensor], Tensor]) -> None:
-        super().__init__(sharpness=2.0)
+        super().__init__(sharpness=2.0, temperature=None)
         self.left, self.deed = at, deed
 
     def forward(self, scores: Tensor, targets: Tensor, weights: Tensor, mask: Tensor) -> Tensor:
@@ -81,7 +81,7 @@ def train(folder: Path, loss: nn.Module | None = None, lr: float = 0.01, seed: i
     )
     module = Student(
         model=model,
-        loss=loss or ListwiseKL(sharpness=2.0),
+        loss=loss or ListwiseKL(sharpness=2.0, temperature=None),
         optimizer=partial(torch.optim.AdamW, lr=lr),
         scheduler=Linear(warmup=0.1),
     )
@@ -298,7 +298,7 @@ class Small:
 
 @pytest.mark.parametrize("backward", [False, True])
 @pytest.mark.parametrize("room", [48, 24, 7, 1])
-@pytest.mark.parametrize("loss", [ListwiseKL(sharpness=2.0), MSE()])
+@pytest.mark.parametrize("loss", [ListwiseKL(sharpness=2.0, temperature=None), MSE()])
 def test_a_batch_that_does_not_fit_is_split_and_its_gradient_is_the_same(
     loss: nn.Module, room: int, backward: bool
 ) -> None:

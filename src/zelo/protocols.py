@@ -309,7 +309,8 @@ class Searcher(Model, Protocol):
 class Loss(Protocol):
     """Compares a student's scores with targets. Scores are log odds: a loss that needs a probability takes the sigmoid itself.
 
-    One that only compares the documents of a query with each other has `compares = True`: a query with one counts nothing.
+    One that only compares the documents of a query with each other has `compares = True`: a query with one counts nothing. One
+    with `widths` also takes scores [B, D, 1 + W], as a model with `at_widths(batch, widths)` gives them.
     """
 
     def __call__(

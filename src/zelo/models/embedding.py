@@ -147,6 +147,14 @@ class Embedding(nn.Module):
         """[B, D] scores."""
         return self._compared(*self._both_sides(batch))
 
+    def at_widths(self, batch: Mapping[str, Tensor], widths: list[int]) -> Tensor:
+        """[B, D, 1 + W] scores of the whole vectors and of their first `widths` numbers, brought to length 1."""
+        queries, documents = self._both_sides(batch)
+        cut = [
+            (F.normalize(queries[..., :width], dim=-1), F.normalize(documents[..., :width], dim=-1)) for width in widths
+        ]
+        return torch.stack([self._compared(*sides) for sides in [(queries, documents), *cut]], dim=2)
+
     def encode(self, batch: Mapping[str, Tensor]) -> Tensor:
         """[B, dim] query vectors of length 1."""
         return batch["vectors"] if self.trains == MATRIX else self._encoded(batch["input_ids"], batch["attention_mask"])

@@ -22,6 +22,7 @@ from zelo.training.comparable import check_comparable
 from zelo.training.hardware import Hardware
 from zelo.training.linear import Linear
 from zelo.training.trainer import Trainer
+from zelo.training.widths import check_widths
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +69,7 @@ class Train:
         self.hardware.check()
         with without_weights():
             copy.deepcopy(self.model).load(self.backbone, None)
+        check_widths(self.name, self.loss, self.model, self.backbone)
 
     def run(self, tables: dict[str, Table], out: Path) -> dict[str, Any]:
         """Raises BadInput without train or dev examples or any to compare, ZeloError when untuned scores are not finite."""

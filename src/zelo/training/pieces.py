@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any
 
 import torch
@@ -28,6 +29,8 @@ class Pieces:
 
     def __init__(self, model: Any, loss: Any) -> None:
         self.model, self.of = model, loss
+        widths = getattr(loss, "widths", None)
+        self.compared = partial(model.at_widths, widths=widths) if widths else model  # [B, D], or [B, D, W] at W widths
         self.too_large = sys.maxsize  # numbers in a batch, from which on it is not tried whole
         self.split = 0  # batches
 
@@ -37,17 +40,17 @@ class Pieces:
             found = self._try(lambda: self.model(batch)) if _size(batch) < self.too_large else None
             if found is None:
                 self._too_large(batch)
-                found = self._leaf(batch, part)[0]
+                found = self._leaf(batch, part, self.model)[0]
         return found.detach()
 
     def loss(self, batch: Batch, part: Part) -> Tensor:
         """The loss of a batch: a scalar of which `backward` knows where it comes from."""
         self.batch, self.part = batch, part
         self.leaf = None
-        found = self._try(lambda: self._loss(self.model(batch))) if _size(batch) < self.too_large else None
+        found = self._try(lambda: self._loss(self.compared(batch))) if _size(batch) < self.too_large else None
         if found is None:
             self._too_large(batch)
-            self.leaf = self._leaf(batch, part)
+            self.leaf = self._leaf(batch, part, self.compared)
             found = self._loss(self.leaf[0])
         self.graph: Tensor | None = found
         self.held = found.detach().requires_grad_()
@@ -66,7 +69,7 @@ class Pieces:
             self._forget()
         while not done:
             with context():
-                found = self.leaf or self._leaf(self.batch, self.part)
+                found = self.leaf or self._leaf(self.batch, self.part, self.compared)
             done = self._try(lambda found=found: self._carry(*found, factor, context))
             if not done:
                 self.pieces, self.leaf = _halved(self.pieces), None
@@ -83,15 +86,18 @@ class Pieces:
     def _loss(self, scores: Tensor) -> Tensor:
         return self.of(scores, *(self.batch[key] for key in ("targets", "weights", "mask")))
 
-    def _leaf(self, batch: Batch, part: Part) -> tuple[Tensor, list[list[Tensor]]]:
+    def _leaf(self, batch: Batch, part: Part, scorer: Callable[[Batch], Tensor]) -> tuple[Tensor, list[list[Tensor]]]:
         """Scores as a leaf of the graph, and the random state before each piece; makes pieces smaller until they fit."""
 
         def score() -> tuple[Tensor, list[list[Tensor]]]:
-            scores, states = torch.zeros(batch["mask"].shape, device=batch["mask"].device), []
+            scores, states = torch.empty(0), []
             with torch.no_grad():
                 for rows, columns in self.pieces:
                     states.append(_random_state())
-                    scores[rows, columns] = self.model(part(batch, rows, columns)).float()
+                    found = scorer(part(batch, rows, columns)).float()
+                    if not len(scores):
+                        scores = found.new_zeros((*batch["mask"].shape, *found.shape[2:]))
+                    scores[rows, columns] = found
             return scores.requires_grad_(), states
 
         while (found := self._try(score)) is None:
@@ -108,7 +114,7 @@ class Pieces:
         for (rows, columns), state in zip(self.pieces, states, strict=True):
             _set_random_state(state)  # the same dropout as when it was scored
             with context():
-                scores = self.model(self.part(self.batch, rows, columns))
+                scores = self.compared(self.part(self.batch, rows, columns))
             scores.backward(leaf.grad[rows, columns].to(scores.dtype))
         _set_random_state(after)
         return True

@@ -1,0 +1,23 @@
+"""Whether a student can be scored at the widths that a loss asks for."""
+
+from typing import Any
+
+from zelo.errors import BadInput
+
+
+def check_widths(name: str, loss: Any, model: Any, backbone: Any) -> None:
+    """Raises BadInput for a loss at several widths where the model knows none, or has vectors that are not wider."""
+    widths = getattr(loss, "widths", None)
+    if widths is None:
+        return
+    if not hasattr(model, "at_widths"):
+        raise BadInput(
+            f"{name}.loss={type(loss).__name__} needs vectors that can be cut, and {type(model).__name__} has none: use"
+            " model=embedding, or the loss that it holds alone."
+        )
+    width = backbone.width()
+    if max(widths) >= width:
+        raise BadInput(
+            f"{name}.loss.widths={widths}: {type(backbone).__name__}'s vectors have {width} numbers, and the whole vector counts"
+            " anyway; give smaller widths."
+        )
