@@ -179,6 +179,25 @@ SETTINGS = {
         ["model.max_length=300"],
         r"model\.max_length=300: .*at most 256 tokens; lower",
     ),
+    "late interaction of a decoder": (LATE, "qwen3", [], "late_interaction .*Decoder.* encoder: backbone=minilm"),
+    "document": (
+        EMBEDDING,
+        "xlm_r",
+        ["backbone.max_length=300"],
+        r"backbone\.max_length=300: .*at most 256 tokens; lower",
+    ),
+    "query": (
+        EMBEDDING,
+        "xlm_r",
+        ["backbone.query_length=300"],
+        r"backbone\.query_length=300: .*at most 256 tokens; lower",
+    ),
+    "query of token vectors": (
+        LATE,
+        "xlm_r",
+        ["backbone.query_length=300"],
+        r"backbone\.query_length=300: .*at most 256 tokens; lower",
+    ),
 }
 
 
