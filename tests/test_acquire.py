@@ -237,7 +237,9 @@ def without(tables: dict[str, Table], role: str) -> dict[str, Table]:
     return {name: table for name, table in tables.items() if name != role}
 
 
-def test_failures_above_the_threshold_up_to_the_cap(first_pass: dict[str, Table], tmp_path: Path) -> None:
+def test_failures_above_the_threshold_up_to_the_cap(
+    first_pass: dict[str, Table], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     tables = without(first_pass, "outcomes")
     figures, table = made(acquiring(Failures(threshold=5), share=0.2), tables, tmp_path / "few")
     # Ranks are 1 to 9 and 1; four are above 5, one of them is of gold already, and two pairs in ten may be added.
@@ -251,6 +253,7 @@ def test_failures_above_the_threshold_up_to_the_cap(first_pass: dict[str, Table]
     assert [row[:3] for row in rows(table, "candidates")] == [
         ("q06", "d6", 0), ("q06", "d5", 1), ("q08", "d8", 0), ("q08", "d7", 1)
     ]  # fmt: skip
+    monkeypatch.setattr(acquire, "SHARD", 3)
     _, all_of_them = made(acquiring(Failures(threshold=1), share=1.0), tables, tmp_path / "all")
     asked = {row[0]: row[1:3] for row in rows(all_of_them, "acquired")}
     assert asked == {f"q{n:02}": (f"d{n}", f"d{n - 1}") for n in (1, 2, 3, 4, 5, 6, 8)}  # never one of rank 1

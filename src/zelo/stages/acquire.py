@@ -121,19 +121,19 @@ class Acquire:
 
 
 def _parts(tables: dict[str, Table], train: pa.Array) -> Iterator[tuple[pa.Table, pa.Table | None, pa.Table | None]]:
-    """Scores with labels, all at once, or with outcomes, shard by shard: of the same train queries, and never empty."""
+    """Scores of some queries at a time, with their labels or their outcomes: of the same train queries, and never empty."""
     scored = _of(tables["scores"].read("scored"), train)
+    known = pc.unique(scored["query_id"].combine_chunks())
     if LABELS in tables:
-        labelled = tables[LABELS].read("labelled")
-        labelled = _of(labelled, pc.unique(scored["query_id"].combine_chunks()))
-        scored = _of(scored, labelled["query_id"].combine_chunks())
-        if len(scored):
-            yield scored, labelled, None
+        labelled = _of(tables[LABELS].read("labelled"), known)
+        for low in range(0, len(labelled), SHARD):
+            part = labelled.slice(low, SHARD)
+            yield _of(scored, part["query_id"].combine_chunks()), part, None
         return
     for file in tables[OUTCOMES].shards("outcomes"):
         outcomes = pq.read_table(file, columns=[*ASKED, "judge", "p", "weight", "query_id_b", "criterion"])
         within = pc.and_(pc.is_valid(outcomes["p"]), pc.is_null(outcomes["query_id_b"]))
-        outcomes = _of(outcomes.filter(within), pc.unique(scored["query_id"].combine_chunks()))
+        outcomes = _of(outcomes.filter(within), known)
         if len(outcomes):
             yield _of(scored, pc.unique(outcomes["query_id"].combine_chunks())), None, outcomes
 
