@@ -1,6 +1,7 @@
 """What a second pass asks about: failures by labels, disagreement without; labels of test queries never come near it."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +17,7 @@ from zelo.datasets.beir import Beir
 from zelo.datasets.synthetic import Synthetic
 from zelo.errors import BadInput
 from zelo.graphs.complete import Complete
+from zelo.pipeline import Result, Step
 from zelo.records import CANDIDATE, DOCUMENT, OUTCOME, QREL, QUERY, SCORED, FirstPass, Outcomes, Questions
 from zelo.stages import acquire
 from zelo.stages.acquire import Acquire
@@ -23,6 +25,7 @@ from zelo.stages.judge import Judge
 from zelo.stages.labelled import LABELLED, Labelled
 from zelo.stages.train_labels import TrainLabels
 from zelo.store import Store, Table, write_parquet, write_shard
+from zelo.tracking import acquired
 
 TRAINED = [f"q{n:02}" for n in range(12)]  # q10 is a dev query and q11 a test query
 SPLIT = ["train"] * 10 + ["dev", "test"]
@@ -234,12 +237,14 @@ def without(tables: dict[str, Table], role: str) -> dict[str, Table]:
     return {name: table for name, table in tables.items() if name != role}
 
 
-def test_failures_above_the_threshold_up_to_the_cap(first_pass: dict[str, Table], tmp_path: Path) -> None:
+def test_failures_above_the_threshold_up_to_the_cap(
+    first_pass: dict[str, Table], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     tables = without(first_pass, "outcomes")
     figures, table = made(acquiring(Failures(threshold=5), share=0.2), tables, tmp_path / "few")
     # Ranks are 1 to 9 and 1; four are above 5, one of them is of gold already, and two pairs in ten may be added.
     assert figures == {
-        "rows": 2, "options": 10, "bar": 5, "above_bar": 4, "known": 1, "gold_pairs": 10, "missing": 0
+        "rows": 2, "why": "failures", "options": 10, "bar": 5, "above_bar": 4, "known": 1, "gold_pairs": 10, "missing": 0
     }  # fmt: skip
     assert rows(table, "acquired") == [
         ("q06", "d6", "d5", "failures", 7.0, False),
@@ -248,6 +253,7 @@ def test_failures_above_the_threshold_up_to_the_cap(first_pass: dict[str, Table]
     assert [row[:3] for row in rows(table, "candidates")] == [
         ("q06", "d6", 0), ("q06", "d5", 1), ("q08", "d8", 0), ("q08", "d7", 1)
     ]  # fmt: skip
+    monkeypatch.setattr(acquire, "SHARD", 3)
     _, all_of_them = made(acquiring(Failures(threshold=1), share=1.0), tables, tmp_path / "all")
     asked = {row[0]: row[1:3] for row in rows(all_of_them, "acquired")}
     assert asked == {f"q{n:02}": (f"d{n}", f"d{n - 1}") for n in (1, 2, 3, 4, 5, 6, 8)}  # never one of rank 1
@@ -261,9 +267,9 @@ def test_disagreement_reads_no_label_and_takes_the_worst(
     base = 1 / (1 + np.e)  # what a score one lower gives
     found = rows(table, "acquired")
     assert [row[:4] for row in found] == [
-        ("q07", "d7", "d8", "disagreement"),
-        ("q08", "d0", "d1", "disagreement"),
-        ("q09", "d1", "d2", "disagreement"),
+        ("q07", "d8", "d7", "disagreement"),
+        ("q08", "d1", "d0", "disagreement"),
+        ("q09", "d2", "d1", "disagreement"),
     ]
     assert [row[4] for row in found] == pytest.approx([0.5 + n / 30 - base for n in (7, 8, 9)])
     assert (figures["options"], figures["known"]) == (10, 1)
@@ -305,7 +311,8 @@ class Dear:
 def test_the_dear_judges_are_asked_about_each_pair_once(
     threshold: int, count: int, first_pass: dict[str, Table], tmp_path: Path
 ) -> None:
-    _, chosen = made(acquiring(Failures(threshold=threshold)), without(first_pass, "outcomes"), tmp_path / "chosen")
+    stage = acquiring(Failures(threshold=threshold))
+    facts, chosen = made(stage, without(first_pass, "outcomes"), tmp_path / "chosen")
     till = Till(usd=None, tokens=None, calls=None, lifetime_usd=None, on_limit="stop", max_failure_rate=0.2)
     fields = {"top_k": 2, "sample_queries": None, "orders": "random", "repeats": 1, "injection": None, "seed": 0}
     judge = Judge(inputs={}, graph=Complete(), judge=Dear(), till=till, **fields)  # pyright: ignore
@@ -313,6 +320,15 @@ def test_the_dear_judges_are_asked_about_each_pair_once(
     assert figures["pairs"] == count
     asked = [frozenset(row[1:3]) for row in rows(judged, "outcomes")]
     assert asked == [frozenset(row[1:3]) for row in rows(chosen, "acquired")]
+    # What is said of it: Dear prefers the labelled document, which has the larger number.
+    steps = [Step("acquire", stage, "", {}), Step("again", judge, "", {"candidates": "acquire"})]
+    tables = {"acquire": replace(chosen, manifest=facts), "again": judged}
+    rank = f"the student ranks the labelled document below rank {threshold}"
+    said = f"acquire: {rank} in 3 of 10 train queries; 1 of these were judged before; 2 pairs were added to 10, and the"
+    said += " judges prefer the labelled document to the one that the student ranked just above it in 2 of 2 (100 %)"
+    nothing = f"acquire: {rank} in 0 of 10 train queries, so no pair was added, and the second pass repeats the first"
+    assert acquired.told(Result(steps, tables)) == [said if count else nothing]
+    assert acquired.told(Result(steps, {"acquire": chosen})) == []
 
 
 def test_bad_settings_are_refused() -> None:

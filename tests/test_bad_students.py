@@ -5,14 +5,22 @@ import re
 import shutil
 import sys
 from collections.abc import Callable
+from copy import deepcopy
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
 
 import tiny_models
 import zelo.main
+from zelo import pipeline
+from zelo.errors import BadInput
+from zelo.main import config_folder
 from zelo.store import Store
 from zelo.training.trainer import Trainer
 
@@ -30,36 +38,59 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture
-def refused(
-    tiny_beir: Path,
+def small(tiny_beir: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    monkeypatch.setattr(Trainer, "fit", lambda *_, **__: pytest.fail("a training has begun"))
+    data = ["dataset=beir", f"dataset.path={tiny_beir}", "retriever=bm25", "judge=lexical"]
+    return [*data, "graph.degree=4", "top_k=8"]
+
+
+@cache
+def composed(*overrides: str) -> DictConfig:
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(config_folder()), version_base="1.3"):
+        config = compose("config", list(overrides), return_hydra_config=True)
+        HydraConfig.instance().set_config(config)
+    return config
+
+
+@pytest.fixture
+def refused(small: list[str], zelo_home: Path) -> Callable[..., str]:
+    """What is said, in one line, of a run with these choices and values, before it judges or trains."""
+
+    def run(choices: list[str], values: dict[str, Any]) -> str:
+        config = deepcopy(composed(*choices, "dataset=beir", *small[2:]))
+        for key, value in {"dataset.path": small[1].partition("=")[2], **values}.items():
+            OmegaConf.update(config, key, value)
+        before = judged()
+        with pytest.raises(BadInput) as caught:
+            list(pipeline.run(pipeline.assemble(config), Store.default()))
+        assert judged() == before
+        assert "\n" not in str(caught.value)
+        return str(caught.value)
+
+    return run
+
+
+@pytest.fixture
+def command(
+    small: list[str],
     zelo_home: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> Callable[..., str]:
-    """What `zelo` says to arguments that it refuses, in one line, with a folder for its run and no training."""
+    """What `zelo` says, in one line, to arguments that it refuses."""
 
-    def command(*arguments: str, data: bool = True) -> str:
-        small = [
-            "dataset=beir",
-            f"dataset.path={tiny_beir}",
-            "retriever=bm25",
-            "judge=lexical",
-            "graph.degree=4",
-            "top_k=8",
-        ]
+    def call(*arguments: str) -> str:
         GlobalHydra.instance().clear()
-        monkeypatch.setattr(Trainer, "fit", lambda *_, **__: pytest.fail("a training has begun"))
-        monkeypatch.setattr(
-            sys, "argv", ["zelo", *arguments, *(small if data else []), f"hydra.run.dir={tmp_path}/run"]
-        )
+        monkeypatch.setattr(sys, "argv", ["zelo", *arguments, f"hydra.run.dir={tmp_path}/run"])
         status, said = zelo.main.main(), capsys.readouterr().err.strip()
         assert status == 2, said
         assert said.startswith("zelo: ")
         assert "\n" not in said
         return said
 
-    return command
+    return call
 
 
 def judged() -> list[Path]:
@@ -146,10 +177,13 @@ BROKEN = {
 }
 
 
-def on(family: str, model: Path, student: str) -> list[str]:
+def on(family: str, model: Path, student: str) -> tuple[list[str], dict[str, Any]]:
+    """Choices and values for this student to start from this model."""
     option = OPTION.get(family, family)
-    chosen = [f"backbone@{student}.backbone={option}", f"{student}.backbone.model={model}"]
-    return chosen + [f"{student}.backbone.lora_rank=null"] * (option != family)
+    values: dict[str, Any] = {f"{student}.backbone.model": str(model)}
+    if option != family:
+        values[f"{student}.backbone.lora_rank"] = None
+    return [f"backbone@{student}.backbone={option}"], values
 
 
 @pytest.mark.parametrize("case", BROKEN)
@@ -158,26 +192,48 @@ def test_a_backbone_that_cannot_be_read_is_refused_before_anything_is_judged(
 ) -> None:
     arguments, family, change, words = BROKEN[case]
     folder = changed(models[family], tmp_path / "changed", change)
-    student = "embedding" if arguments is EMBEDDING else "reranker"
-    before = judged()
-    said = refused(*arguments, *on(family, folder, student))
+    choices, values = on(family, folder, "embedding" if arguments is EMBEDDING else "reranker")
+    said = refused([*arguments, *choices], values)
     assert re.search(f"{folder}.*{words}", said) or re.search(f"{words}.*{folder}", said), said
-    assert judged() == before
 
 
 SETTINGS = {
-    "token": (RERANKER, "qwen3", ["token='Yes, sir'"], r"token='Yes, sir' is not one token .* Set backbone\.token"),
+    "token": (
+        RERANKER,
+        "qwen3",
+        {"backbone.token": "Yes, sir"},
+        r"token='Yes, sir' is not one token .* Set backbone\.token",
+    ),
     "pair of an encoder": (
         RERANKER,
         "xlm_r",
-        ["model.max_length=300"],
+        {"model.max_length": 300},
         r"model\.max_length=300: .*at most 256 tokens; lower",
     ),
     "pair of a decoder": (
         RERANKER,
         "qwen3",
-        ["model.max_length=300"],
+        {"model.max_length": 300},
         r"model\.max_length=300: .*at most 256 tokens; lower",
+    ),
+    "late interaction of a decoder": (LATE, "qwen3", {}, "late_interaction .*Decoder.* encoder: backbone=minilm"),
+    "document": (
+        EMBEDDING,
+        "xlm_r",
+        {"backbone.max_length": 300},
+        r"backbone\.max_length=300: .*at most 256 tokens; lower",
+    ),
+    "query": (
+        EMBEDDING,
+        "xlm_r",
+        {"backbone.query_length": 300},
+        r"backbone\.query_length=300: .*at most 256 tokens; lower",
+    ),
+    "query of token vectors": (
+        LATE,
+        "xlm_r",
+        {"backbone.query_length": 300},
+        r"backbone\.query_length=300: .*at most 256 tokens; lower",
     ),
 }
 
@@ -188,11 +244,9 @@ def test_settings_that_the_backbone_cannot_have_are_refused_before_anything_is_j
 ) -> None:
     arguments, family, settings, words = SETTINGS[case]
     student = "embedding" if arguments is EMBEDDING else "reranker"
-    written = [f"{student}.{'backbone.' * (setting.startswith('token'))}{setting}" for setting in settings]
-    before = judged()
-    said = refused(*arguments, *on(family, models[family], student), *written)
+    choices, values = on(family, models[family], student)
+    said = refused([*arguments, *choices], values | {f"{student}.{key}": value for key, value in settings.items()})
     assert re.search(words, said), said
-    assert judged() == before
 
 
 # --- Examples ---
@@ -223,35 +277,40 @@ class Odd:
     ],
 )
 def test_targets_that_cannot_be_trained_on_are_refused(
-    arguments: list[str], words: str, refused: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    arguments: list[str],
+    words: str,
+    command: Callable[..., str],
+    small: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     (tmp_path / "odd_parts.py").write_text(OWN)
     (tmp_path / "conf/target").mkdir(parents=True)
     (tmp_path / "conf/target/odd.yaml").write_text("_target_: odd_parts.Odd\ntarget: 0.5\nkept: true\n")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("ZELO_ALLOW", "odd_parts")
-    assert re.search(words, refused("--config-dir", f"{tmp_path}/conf", "target=odd", *arguments))
+    assert re.search(words, command("--config-dir", f"{tmp_path}/conf", "target=odd", *arguments, *small))
 
 
-def test_a_quorum_that_nobody_reaches_leaves_nothing_to_train_on(refused: Callable[..., str]) -> None:
-    said = refused(*LATE, "quorum=2")
+def test_a_quorum_that_nobody_reaches_leaves_nothing_to_train_on(command: Callable[..., str], small: list[str]) -> None:
+    said = command(*LATE, "quorum=2", *small)
     assert re.search(r"quorum=2 is above the number of judges, 1 \(lexical\); set it to at most 1", said)
 
 
 @pytest.mark.parametrize("arguments", [LATE, EMBEDDING])
 def test_lists_of_one_document_are_refused_where_documents_are_compared(
-    arguments: list[str], refused: Callable[..., str]
+    arguments: list[str], command: Callable[..., str], small: list[str]
 ) -> None:
     chosen = ["selection@target.selection=stratified", "target.selection.documents=1", "target.selection.top=1"]
-    said = refused(*arguments, *chosen)
+    said = command(*arguments, *chosen, *small)
     assert re.search("ListwiseKL compares the documents .*two rated documents.*take a loss of single documents", said)
 
 
 # --- Exported models ---
 
 
-def test_an_adapter_is_no_exported_model(refused: Callable[..., str], models: dict[str, Path], tmp_path: Path) -> None:
+def test_an_adapter_is_no_exported_model(command: Callable[..., str], models: dict[str, Path], tmp_path: Path) -> None:
     (tmp_path / "run.jsonl").write_text('{"query": "a", "documents": ["b", "c"]}\n')
     folder = changed(models["xlm_r"], tmp_path / "adapter", adapter)
-    said = refused("pipeline=score", f"model_path={folder}", f"run={tmp_path}/run.jsonl", data=False)
+    said = command("pipeline=score", f"model_path={folder}", f"run={tmp_path}/run.jsonl")
     assert re.search(f"model_path={folder}: the folder holds an adapter without its backbone.* merge_and_unload", said)

@@ -13,7 +13,8 @@ from zelo.records import Chosen, FirstPass, starts
 class Disagreement:
     """The pair of each query where the two students differ most: |p - F(difference of scores)|, F the logistic function.
 
-    No label is read. The scores are log odds, so F needs no scale of its own.
+    No label is read. The scores are log odds, so F needs no scale of its own. The first of the two documents is the one that
+    the pairwise student prefers.
     """
 
     reads: ClassVar[str] = "outcomes"
@@ -27,7 +28,10 @@ class Disagreement:
         query = np.searchsorted(starts(first.sizes), a, "right") - 1
         order = np.lexsort((b, a, -differs, query))
         worst = order[np.unique(query[order], return_index=True)[1]]
-        return Chosen(a=a[worst], b=b[worst], urgency=differs[worst])
+        turned = first.p[worst] < 0.5
+        return Chosen(
+            a=np.where(turned, b[worst], a[worst]), b=np.where(turned, a[worst], b[worst]), urgency=differs[worst]
+        )
 
     def bar(self, urgency: np.ndarray) -> float:
         """None: however little they differ, the cap on pairs decides. urgency: [K] differences of all queries."""

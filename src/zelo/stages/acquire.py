@@ -23,7 +23,10 @@ ASKED = ["query_id", "doc_a", "doc_b"]
 ACQUIRED = pa.schema(
     [
         ("query_id", pa.string()),
-        ("doc_a", pa.string()),  # of failures the document with the highest label
+        (
+            "doc_a",
+            pa.string(),
+        ),  # with the highest label, or, of disagreement, the one that the pairwise student prefers
         ("doc_b", pa.string()),
         ("why", pa.string()),  # name of the acquisition
         ("urgency", pa.float64()),  # of failures the rank of doc_a, of disagreement how far the students differ
@@ -52,9 +55,8 @@ class Acquire:
                 f"acquire: share={self.share} must be above 0 and at most 1, such as 0.25 of the gold pairs."
             )
         if self.acquisition.reads not in self.inputs:
-            name = type(self.acquisition).__name__.lower()
             raise BadInput(
-                f"acquire: acquisition={name} reads {self.acquisition.reads}, which are none of its inputs."
+                f"acquire: acquisition={self._name} reads {self.acquisition.reads}, which are none of its inputs."
                 " pipeline=refine is for failures, which need labels, pipeline=refine_without_labels for disagreement."
             )
 
@@ -83,6 +85,7 @@ class Acquire:
         _write_candidates(chosen, out)
         return {
             "rows": len(chosen),
+            "why": self._name,
             "options": len(found),
             "bar": bar,
             "above_bar": len(urgent),
@@ -90,6 +93,10 @@ class Acquire:
             "gold_pairs": len(gold),
             "missing": pc.sum(chosen["missing"]).as_py() or 0,
         }
+
+    @property
+    def _name(self) -> str:
+        return type(self.acquisition).__name__.lower()
 
     def _choose(self, scored: pa.Table, labelled: pa.Table | None, outcomes: pa.Table | None) -> pa.Table:
         """ACQUIRED rows, one of each query that has an option."""
@@ -105,7 +112,7 @@ class Acquire:
                 "query_id": ids,
                 "doc_a": doc_id.take(pa.array(chosen.a)),
                 "doc_b": doc_id.take(pa.array(chosen.b, mask=chosen.b < 0)),
-                "why": pa.repeat(type(self.acquisition).__name__.lower(), len(query)),
+                "why": pa.repeat(self._name, len(query)),
                 "urgency": chosen.urgency,
                 "missing": missing,
             },
@@ -114,19 +121,19 @@ class Acquire:
 
 
 def _parts(tables: dict[str, Table], train: pa.Array) -> Iterator[tuple[pa.Table, pa.Table | None, pa.Table | None]]:
-    """Scores with labels, all at once, or with outcomes, shard by shard: of the same train queries, and never empty."""
+    """Scores of some queries at a time, with their labels or their outcomes: of the same train queries, and never empty."""
     scored = _of(tables["scores"].read("scored"), train)
+    known = pc.unique(scored["query_id"].combine_chunks())
     if LABELS in tables:
-        labelled = tables[LABELS].read("labelled")
-        labelled = _of(labelled, pc.unique(scored["query_id"].combine_chunks()))
-        scored = _of(scored, labelled["query_id"].combine_chunks())
-        if len(scored):
-            yield scored, labelled, None
+        labelled = _of(tables[LABELS].read("labelled"), known)
+        for low in range(0, len(labelled), SHARD):
+            part = labelled.slice(low, SHARD)
+            yield _of(scored, part["query_id"].combine_chunks()), part, None
         return
     for file in tables[OUTCOMES].shards("outcomes"):
         outcomes = pq.read_table(file, columns=[*ASKED, "judge", "p", "weight", "query_id_b", "criterion"])
         within = pc.and_(pc.is_valid(outcomes["p"]), pc.is_null(outcomes["query_id_b"]))
-        outcomes = _of(outcomes.filter(within), pc.unique(scored["query_id"].combine_chunks()))
+        outcomes = _of(outcomes.filter(within), known)
         if len(outcomes):
             yield _of(scored, pc.unique(outcomes["query_id"].combine_chunks())), None, outcomes
 

@@ -17,7 +17,7 @@ from zelo.calls.plan import money
 from zelo.errors import BadInput
 from zelo.records import ANSWERED, DEV, FINAL, TRUNCATED
 from zelo.store import MANIFEST, RUNNING, Table
-from zelo.tracking import audit_page, redact, whole_file
+from zelo.tracking import acquired, audit_page, redact, whole_file
 from zelo.tracking.figures import Figures
 from zelo.training.parity import told
 
@@ -58,7 +58,7 @@ class RunFolder:
             if step.name in result.tables:
                 table = result.tables[step.name]
                 self.manifest["stages"][step.name] = _stage(step, table, result.facts[step.name])
-                if step.kind in ("load", "labels", "loadrun"):
+                if step.kind in ("load", "labels", "trainlabels", "loadrun"):
                     hashes = {name: facts["hash"] for name, facts in table.manifest["files"].items()}
                     self.manifest["data"][step.name] = hashes
         self._save()
@@ -97,6 +97,8 @@ class RunFolder:
         if figures:
             main = {"metric": figures.metric, "split": figures.split, "protocol": figures.protocol}
             self.manifest["figures"] = main | {"system": optimize, "values": figures.values}
+        if added := acquired.told(result):
+            self.manifest["acquired"] = added
         self._save()
 
     def _publish_model(self, step: "Step", result: "Result", figures: Figures | None) -> None:
@@ -139,7 +141,7 @@ class RunFolder:
                     for name, stage in self.manifest["stages"].items()
                 ],
                 config=self.config_yaml,
-                notes=notes(result),
+                notes=[*acquired.told(result), *notes(result)],
                 query_texts=_texts(queries, per_query),
                 audit=audited.told if audited else None,
                 judges=judge_costs.rows(judged),

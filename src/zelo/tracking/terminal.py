@@ -9,7 +9,7 @@ from zelo.calls.plan import lines as plan_lines
 from zelo.calls.plan import together
 from zelo.errors import BadInput
 from zelo.store import Store
-from zelo.tracking import audit_page
+from zelo.tracking import acquired, audit_page
 from zelo.tracking.audit_table import print_audit
 from zelo.tracking.figures import Figures
 from zelo.tracking.run_folder import notes
@@ -124,6 +124,8 @@ def print_results(result: "Result", folder: Path, optimize: str | None) -> float
     if figures:
         _print_table(figures, result)
         _print_verdicts(figures)
+    for line in acquired.told(result):
+        console().print(line + ".", soft_wrap=True)
     audited = audit_page.Audited.of(result)
     if audited:
         print_audit(audited.told, console())
