@@ -21,14 +21,24 @@ from zelo.losses.mse import MSE
 from zelo.store import CHECKPOINT, Store
 from zelo.training.batches import QueryBatches
 from zelo.training.checkpoints import SafeCheckpoints
-from zelo.training.datamodule import DataModule, Lists
+from zelo.training.datamodule import DataModule
 from zelo.training.hardware import Hardware
 from zelo.training.linear import Linear
+from zelo.training.lists import Lists
 from zelo.training.module import Student
 from zelo.training.pieces import Pieces
 from zelo.training.trainer import Trained, Trainer
 
 QUERIES, DOCUMENTS, WIDTH = 18, 12, 6
+ONE: dict[str, Any] = {
+    "accelerator": "cpu",
+    "devices": 1,
+    "nodes": 1,
+    "node": None,
+    "address": None,
+    "sharded": False,
+    "micro_batch": None,
+}
 
 
 class Toy(nn.Module):
@@ -69,7 +79,7 @@ def lists(seed: int, queries: int = QUERIES) -> Lists:
     doc_rows[rng.integers(queries, size=4), -3:] = -1
     targets = rng.random(doc_rows.shape).astype(np.float32) * (doc_rows >= 0)
     weights = rng.uniform(0.5, 2, doc_rows.shape).astype(np.float32) * (doc_rows >= 0)
-    return Lists([str(row) for row in range(queries)], doc_rows, targets, weights)
+    return Lists.padded([str(row) for row in range(queries)], doc_rows, targets, weights)
 
 
 def train(folder: Path, loss: nn.Module | None = None, lr: float = 0.01, seed: int = 0, **changes: Any):
@@ -96,7 +106,7 @@ def train(folder: Path, loss: nn.Module | None = None, lr: float = 0.01, seed: i
     trained = Trainer(**(settings | changes)).fit(
         module,
         data,
-        hardware=Hardware(accelerator="cpu", devices=1),
+        hardware=Hardware(**ONE),
         loggers=[],
         label="train toy",
         checkpoints=folder / CHECKPOINT,

@@ -32,6 +32,7 @@ from omegaconf import DictConfig, OmegaConf
 from zelo import annotations
 from zelo.errors import BadInput, ZeloError
 from zelo.store import Store, Table, hash_json
+from zelo.training import ranks
 
 # A component of zelo is a class that its own module defines, in one of these packages.
 OWN = re.compile(
@@ -40,7 +41,9 @@ OWN = re.compile(
 )
 FOREIGN = frozenset({"torch.optim.AdamW"})
 # Modules that cannot change what comes out. An answer is known by its request, however it was paid for and fetched.
-BESIDE = re.compile(r"zelo\.(errors|protocols|store|progress|backbones\.device|calls\.(?!request$)\w+)")
+BESIDE = re.compile(
+    r"zelo\.(errors|protocols|store|progress|backbones\.device|training\.(hardware|ranks|json_log)|calls\.(?!request$)\w+)"
+)
 ALLOW_VARIABLE = "ZELO_ALLOW"  # packages of a user's own components, separated by commas
 
 
@@ -52,6 +55,7 @@ class Step:
     stage: Any
     identity: str
     inputs: dict[str, str]
+    node: dict[str, Any] = field(default_factory=dict)  # its config, references to the environment kept
 
     @property
     def kind(self) -> str:
@@ -88,7 +92,8 @@ def assemble(config: DictConfig) -> list[Step]:
         identity = hash_json(
             {"recipe": recipe, "inputs": {role: steps[source].identity for role, source in inputs.items()}}
         )
-        steps[name] = Step(name, stage, identity, inputs)
+        several = getattr(stage, "processes", 1) > 1
+        steps[name] = Step(name, stage, identity, inputs, described(config)["stages"][name] if several else {})
     return list(steps.values())
 
 
@@ -154,6 +159,8 @@ def _make(step: Step, inputs: dict[str, Table], out: Path, partial: Table | None
         OSError
     ):  # Linux: forget the high-water mark of the stages before (man 5 proc, clear_refs)
         Path("/proc/self/clear_refs").write_text("5")
+    if step.node:
+        ranks.write(out / ranks.FOLDER, step.name, step.node, inputs, step.stage.hardware)
     stage = copy.deepcopy(step.stage)  # what it loads, models above all, goes when it ends
     figures = stage.run(inputs | ({"partial": partial} if partial else {}), out)
     del stage
@@ -216,6 +223,11 @@ def _written(config: DictConfig, place: str) -> str:
 
 def _item(node: Any, key: str) -> Any:
     return node[int(key)] if isinstance(node, list) else node[key]
+
+
+def restored(node: dict[str, Any], place: str) -> Any:
+    """The stage that a `Step.node` describes, in another process: references to the environment are followed there."""
+    return build(_without_nulls(cast(Any, OmegaConf.to_container(OmegaConf.create(node), resolve=True))), place)
 
 
 def build(node: Any, place: str, written: Callable[[str], str] = str) -> Any:

@@ -14,7 +14,7 @@ from zelo.backbones.lora import merged
 from zelo.backbones.pretrained import longest
 from zelo.errors import BadInput
 from zelo.protocols import PairReader
-from zelo.records import document_texts
+from zelo.records import Texts
 
 
 class Pointwise(nn.Module):
@@ -71,8 +71,8 @@ class Pointwise(nn.Module):
         return [group for group in groups if group["params"]]
 
     def prepare(self, documents: pa.Table) -> None:
-        """Keeps the documents' texts."""
-        self.texts = document_texts(documents)
+        """Keeps the documents' table, of which a batch takes the texts that it needs."""
+        self.texts = Texts(documents["text"], documents["title"])
 
     def collate(self, queries: list[str], doc_rows: np.ndarray) -> dict[str, Tensor]:
         """Padded pairs [P, L] of the documents of `doc_rows` [B, D], shortest first, and the place of each in [B, D]."""

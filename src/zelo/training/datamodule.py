@@ -1,81 +1,27 @@
 """Examples as batches of queries with their documents."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 import pytorch_lightning as lightning
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
-from zelo.records import starts
 from zelo.training.batches import QueryBatches
-
-Collate = Callable[[list[str], np.ndarray], dict[str, Tensor]]
-
-
-@dataclass(frozen=True)
-class Lists:
-    """The rated documents of Q queries, padded to the longest list; -1 in `doc_rows` where there is none."""
-
-    texts: list[str]  # [Q]
-    doc_rows: np.ndarray  # [Q, D] int64 rows of the document table
-    targets: np.ndarray  # [Q, D] float32 in [0, 1]
-    weights: np.ndarray  # [Q, D] float32
-
-    @staticmethod
-    def of(examples: pa.Table, queries: pa.Table, documents: pa.Table) -> "Lists":
-        """Queries in the order of the query table; lists in the order of `examples`. examples: EXAMPLE."""
-        query = pc.index_in(examples["query_id"], queries["query_id"].combine_chunks()).to_numpy()
-        order = np.argsort(query, kind="stable")
-        rows, sizes = np.unique(query, return_counts=True)
-        doc = pc.index_in(examples["doc_id"], documents["doc_id"].combine_chunks()).to_numpy()[order]
-        line = np.repeat(np.arange(len(rows)), sizes)
-        column = np.arange(len(order)) - starts(sizes)[:-1].repeat(sizes)
-        shape = (len(rows), int(sizes.max(initial=0)))
-        doc_rows = np.full(shape, -1, np.int64)
-        targets, weights = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
-        doc_rows[line, column] = doc
-        targets[line, column] = examples["target"].to_numpy()[order]
-        weights[line, column] = examples["weight"].to_numpy()[order]
-        return Lists(queries["text"].take(rows).to_pylist(), doc_rows, targets, weights)
-
-    def __len__(self) -> int:
-        return len(self.texts)
-
-    def batch(self, rows: np.ndarray, columns: np.ndarray | None, collate: Collate) -> dict[str, Tensor]:
-        """The model's batch and targets, weights and mask [B, D]; columns: [B, D'] which documents (None: all)."""
-        take = (
-            (lambda array: array[rows])
-            if columns is None
-            else (lambda array: np.take_along_axis(array[rows], columns, 1))
-        )
-        doc_rows = take(self.doc_rows)
-        used = (doc_rows >= 0).any(0)  # no column of nothing but padding
-        doc_rows = doc_rows[:, used]
-        return {
-            **collate([self.texts[row] for row in rows], doc_rows),
-            "targets": torch.from_numpy(take(self.targets)[:, used]),
-            "weights": torch.from_numpy(take(self.weights)[:, used]),
-            "mask": torch.from_numpy(doc_rows >= 0),
-            "list_rows": torch.from_numpy(np.asarray(rows, np.int64)),
-            "list_doc_rows": torch.from_numpy(doc_rows),
-        }
-
-    def part(self, batch: Mapping[str, Tensor], rows: slice, columns: slice, collate: Collate) -> dict[str, Tensor]:
-        """The model's batch of some queries and some of their documents of a batch that `batch` made, on its device."""
-        queries = [self.texts[row] for row in batch["list_rows"][rows].tolist()]
-        found = collate(queries, batch["list_doc_rows"][rows, columns].cpu().numpy())
-        return {key: value.to(batch["mask"].device) for key, value in found.items()}
+from zelo.training.lists import Collate, Lists
+from zelo.training.together import ALONE, Together
 
 
 class _Epoch(IterableDataset):
-    def __init__(self, lists: Lists, loader: QueryBatches, seed: int, collate: Collate, shuffle: bool) -> None:
+    def __init__(
+        self, lists: Lists, loader: QueryBatches, seed: int, collate: Collate, together: Together, shuffle: bool
+    ) -> None:
         self.lists, self.loader, self.seed, self.collate, self.shuffle = lists, loader, seed, collate, shuffle
+        self.together = together
+        self.longest = int(lists.sizes.max(initial=0))
         self.epoch, self.first = 0, 0
 
     def __len__(self) -> int:
@@ -86,13 +32,19 @@ class _Epoch(IterableDataset):
         order = rng.permutation(len(self.lists)) if self.shuffle else np.arange(len(self.lists))
         for number, low in enumerate(range(0, len(order), self.loader.queries)):
             rows = order[low : low + self.loader.queries]
-            columns = (
-                self.loader.pick(self.lists.targets[rows], self.lists.doc_rows[rows] >= 0, rng)
-                if self.shuffle
-                else None
-            )
+            picked = self._pick(rows, rng) if self.shuffle else None
             if number >= self.first:  # those before are drawn all the same, so that these are the same
-                yield self.lists.batch(rows, columns, self.collate)
+                yield self.lists.batch(rows, picked, self.collate, self.together.share(len(rows)))
+
+    def _pick(self, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray | None:
+        """The draw is for all processes; it depends on the longest list of all queries."""
+        if self.loader.documents is None or self.loader.documents >= self.longest:
+            return None
+        places = self.lists.columns(rows, self.longest)
+        there = places >= 0
+        targets = np.where(there, self.lists.targets[places.clip(0)], np.float32(0))
+        columns = self.loader.pick(targets, there, rng)
+        return None if columns is None else np.take_along_axis(places, columns, 1)
 
 
 @dataclass
@@ -125,11 +77,17 @@ class _Epochs(DataLoader):
 
 
 class DataModule(lightning.LightningDataModule):
-    """Train and dev lists as batches; the order of an epoch depends on the seed and the epoch's number alone."""
+    """Train and dev lists as batches; the order of an epoch depends on the seed and the epoch's number alone.
 
-    def __init__(self, *, train: Lists, dev: Lists, loader: QueryBatches, seed: int, collate: Collate) -> None:
+    A process gets its share of the texts of each batch, and the numbers of the whole.
+    """
+
+    def __init__(
+        self, *, train: Lists, dev: Lists, loader: QueryBatches, seed: int, collate: Collate, together: Together = ALONE
+    ) -> None:
         super().__init__()
         self.train, self.dev, self.loader, self.seed, self.collate = train, dev, loader, seed, collate
+        self.together = together
         self.place = Place()
 
     def state_dict(self) -> dict[str, int]:
@@ -142,8 +100,11 @@ class DataModule(lightning.LightningDataModule):
 
     def train_dataloader(self) -> Any:
         """Shuffled batches of `loader.queries` queries."""
-        return _Epochs(_Epoch(self.train, self.loader, self.seed, self.collate, shuffle=True), self.place)
+        return self._epochs(self.train, self.place, shuffle=True)
 
     def val_dataloader(self) -> Any:
         """Dev queries in order, with all their documents."""
-        return _Epochs(_Epoch(self.dev, self.loader, self.seed, self.collate, shuffle=False), Place())
+        return self._epochs(self.dev, Place(), shuffle=False)
+
+    def _epochs(self, lists: Lists, place: Place, shuffle: bool) -> _Epochs:
+        return _Epochs(_Epoch(lists, self.loader, self.seed, self.collate, self.together, shuffle), place)
