@@ -27,6 +27,7 @@ from zelo.training.linear import Linear
 from zelo.training.lists import Lists
 from zelo.training.module import Student
 from zelo.training.pieces import Pieces
+from zelo.training.together import ALONE, Together
 from zelo.training.trainer import Trained, Trainer
 
 QUERIES, DOCUMENTS, WIDTH = 18, 12, 6
@@ -82,18 +83,35 @@ def lists(seed: int, queries: int = QUERIES) -> Lists:
     return Lists.padded([str(row) for row in range(queries)], doc_rows, targets, weights)
 
 
-def train(folder: Path, loss: nn.Module | None = None, lr: float = 0.01, seed: int = 0, **changes: Any):
+def train(
+    folder: Path,
+    loss: nn.Module | None = None,
+    lr: float = 0.01,
+    seed: int = 0,
+    dropout: float = 0.3,
+    hardware: dict[str, Any] = ONE,
+    together: Together = ALONE,
+    **changes: Any,
+):
     """The trained toy and what came of it. Five steps an epoch (18 queries, 4 a batch), validated at the second and fourth."""
     torch.manual_seed(seed)
-    model = Toy(dropout=0.3)
+    model = Toy(dropout)
     data = DataModule(
-        train=lists(1), dev=lists(2), loader=QueryBatches(queries=4, documents=8), seed=seed, collate=model.collate
+        train=lists(1),
+        dev=lists(2),
+        loader=QueryBatches(queries=4, documents=8),
+        seed=seed,
+        collate=model.collate,
+        together=together,
     )
+    together.own_randomness(seed)
     module = Student(
         model=model,
         loss=loss or ListwiseKL(sharpness=2.0),
         optimizer=partial(torch.optim.AdamW, lr=lr),
         scheduler=Linear(warmup=0.1),
+        together=together,
+        micro_batch=hardware["micro_batch"],
     )
     settings = {
         "epochs": 3,
@@ -106,10 +124,11 @@ def train(folder: Path, loss: nn.Module | None = None, lr: float = 0.01, seed: i
     trained = Trainer(**(settings | changes)).fit(
         module,
         data,
-        hardware=Hardware(**ONE),
+        hardware=Hardware(**hardware),
         loggers=[],
         label="train toy",
         checkpoints=folder / CHECKPOINT,
+        together=together,
     )
     return model, trained
 

@@ -71,7 +71,8 @@ def job(config: DictConfig, folder: Path) -> float | None:
     terminal.check_optimize(steps, config.optimize)
     logger = pipeline.build(redact.tree(OmegaConf.to_container(config.logger, resolve=True)), "logger")
     store = Store.default()
-    pipeline.build(OmegaConf.to_container(config.hardware, resolve=True), "hardware").apply()
+    hardware = pipeline.build(OmegaConf.to_container(config.hardware, resolve=True), "hardware")
+    hardware.apply()
     if config.plan:
         missing = terminal.print_plan(steps, store)
         priced = dict(pipeline.priced(steps, store))
@@ -82,6 +83,8 @@ def job(config: DictConfig, folder: Path) -> float | None:
         ]
         terminal.print_plan_end(steps, store, missing, list(priced.values()), later)
         return None
+    if hardware.here:
+        return pipeline.follow(steps, store)
     described = redact.tree(pipeline.described(config))
     run = run_folder.RunFolder(folder, OmegaConf.to_yaml(described), config.seed)
     result = None

@@ -13,6 +13,7 @@ import gc
 import graphlib
 import importlib
 import importlib.util
+import math
 import os
 import re
 import resource
@@ -44,6 +45,7 @@ FOREIGN = frozenset({"torch.optim.AdamW"})
 BESIDE = re.compile(
     r"zelo\.(errors|protocols|store|progress|backbones\.device|training\.(hardware|ranks|json_log)|calls\.(?!request$)\w+)"
 )
+GIVEN_UP = 600.0  # seconds from the end of a training to its table
 ALLOW_VARIABLE = "ZELO_ALLOW"  # packages of a user's own components, separated by commas
 
 
@@ -136,6 +138,27 @@ def run(steps: list[Step], store: Store) -> Iterator[tuple[Result, str]]:
             "peak_memory_mb": table.manifest.get("peak_memory_mb"),
         }
         yield result, step.name
+
+
+def follow(steps: list[Step], store: Store) -> None:
+    """What a node does that is not the first: takes its part in each training, as the first node comes to it.
+
+    Both share the store. Raises ZeloError when the first node gave a training up.
+    """
+    for step in steps:
+        if step.node and not store.find(step.kind, step.identity):
+            step.stage.check()
+    for step in filter(lambda step: step.node, steps):
+        folder, done, since = store.unfinished(step.kind, step.identity) / ranks.FOLDER, None, math.inf
+        while not store.find(step.kind, step.identity):
+            job = ranks.text(folder)
+            if job and job != done:
+                print(f"{step.name}: node {step.stage.hardware.here} takes part", file=sys.stderr, flush=True)
+                ranks.run(folder, step.stage.hardware, lambda line: None)
+                done, since = job, time.monotonic()
+            if time.monotonic() - since > GIVEN_UP:
+                raise ZeloError(f"{step.name}: node 0 did not finish it, so this node waits no longer.")
+            time.sleep(ranks.POLL)
 
 
 def priced(steps: list[Step], store: Store) -> Iterator[tuple[str, list[Any]]]:

@@ -148,6 +148,10 @@ class Store:
             ) from error
         return Table(kind, identity, path, manifest)
 
+    def unfinished(self, kind: str, identity: str) -> Path:
+        """Where the table of that name is made."""
+        return self.root / kind / f".{identity}{UNFINISHED}"
+
     def obtain(
         self, kind: str, identity: str, make: Callable[[Path, Table | None], dict[str, Any]]
     ) -> tuple[Table, bool]:
@@ -164,7 +168,7 @@ class Store:
             if table := self.find(kind, identity):
                 return table, True
             (self.root / kind).mkdir(exist_ok=True)
-            folder = self.root / kind / f".{identity}{UNFINISHED}"
+            folder = self.unfinished(kind, identity)
             _keep_shards(folder)
             folder.mkdir(exist_ok=True)
             try:

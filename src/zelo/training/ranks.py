@@ -61,6 +61,14 @@ def read(folder: Path) -> tuple[dict[str, Any], dict[str, Table]]:
     return job, tables
 
 
+def text(folder: Path) -> str | None:
+    """The job as it is written, by which one attempt is told from another; None where there is none."""
+    try:
+        return (folder / JOB).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+
+
 def _meeting(folder: Path, hardware: Hardware) -> str:
     """Where the processes find each other: a file, or with several nodes an address of the first."""
     if hardware.nodes == 1:
@@ -77,18 +85,21 @@ def run(folder: Path, hardware: Hardware, told: Callable[[dict[str, Any]], None]
     """Starts this node's processes and returns when they have ended well.
 
     told: called with what the first process logs, line by line. Raises what one of them raised; then none is left running.
+    On another node than the first it returns as well when the first has taken the job away or begun it anew.
     """
     if not (folder / JOB).is_file():
         raise BadInput(
             f"hardware: {hardware.processes} processes train together only where the command `zelo` starts them; set"
             " hardware.devices=1 and hardware.nodes=1."
         )
-    first = hardware.here * hardware.devices
+    first, job = hardware.here * hardware.devices, text(folder)
     with _started(folder, hardware, range(first, first + hardware.devices)) as processes, _lines(folder, told) as tell:
         while True:
             states = {rank: process.poll() for rank, process in processes.items()}
             tell()
             if all(state == 0 for state in states.values()):
+                return
+            if hardware.here and text(folder) != job:
                 return
             if any(states.values()):
                 _wait(processes)
