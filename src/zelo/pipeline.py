@@ -94,8 +94,8 @@ def assemble(config: DictConfig) -> list[Step]:
         identity = hash_json(
             {"recipe": recipe, "inputs": {role: steps[source].identity for role, source in inputs.items()}}
         )
-        several = getattr(stage, "processes", 1) > 1
-        steps[name] = Step(name, stage, identity, inputs, described(config)["stages"][name] if several else {})
+        several = getattr(stage, "processes", 1) > 1  # what each of them is to be made from
+        steps[name] = Step(name, stage, identity, inputs, _described_stage(config, name) if several else {})
     return list(steps.values())
 
 
@@ -118,6 +118,11 @@ def described(config: DictConfig) -> Any:
         return node.replace("${", r"\${") if isinstance(node, str) and "${oc.env:" in node else node
 
     return OmegaConf.to_container(OmegaConf.create(keep(OmegaConf.to_container(config))), resolve=True)
+
+
+def _described_stage(config: DictConfig, name: str) -> dict[str, Any]:
+    own = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+    return described(own)["stages"][name]
 
 
 def run(steps: list[Step], store: Store) -> Iterator[tuple[Result, str]]:
