@@ -196,6 +196,58 @@ def test_processes_end_with_the_one_that_started_them(number: int, status: int, 
     assert soon(lambda: gone(folder))
 
 
+def command(home: Path, *overrides: str) -> subprocess.Popen[str]:
+    fixed = ["dataset=beir", "dataset.path=FOLDER", "top_k=10", "until=train_embedding", "embedding.trainer.epochs=1"]
+    arguments = [sys.executable, "-m", "zelo", *fixed, "embedding.loader.queries=3", *overrides]
+    return subprocess.Popen(
+        arguments,
+        env=os.environ | {"ZELO_HOME": str(home)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def curves(home: Path) -> dict[str, list[tuple[int, float]]]:
+    """By the table's name: steps and what dev says of them."""
+    return {
+        path.parent.name: [(point["step"], round(point["dev_ndcg"], 5)) for point in json.loads(path.read_text())]
+        for path in home.glob("train/*/curve.json")
+    }
+
+
+def test_a_sweep_of_two_jobs_with_two_processes_makes_what_one_process_makes(
+    tiny_beir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tables have the same names, too; and no job is begun again by a process of another."""
+    monkeypatch.chdir(tmp_path)
+    said, _ = command(tmp_path / "two", "-m", "seed=0,1", "hardware.devices=2").communicate(timeout=600)
+    assert said.count("train_embedding      made") == 2, said
+    assert said.count("\nJob ") == 2
+    assert not list(tmp_path.glob(f"two/train/*/{ranks.FOLDER}"))
+    command(tmp_path / "one", "-m", "seed=0,1").communicate(timeout=600)
+    assert curves(tmp_path / "two") == curves(tmp_path / "one")
+    assert len(curves(tmp_path / "two")) == 2
+    logs = [path.read_text().splitlines() for path in tmp_path.glob("multirun/zelo/*/0-seed=0/log.jsonl")]
+    two, one = ([json.loads(line) | {"time": 0, "student": 0} for line in lines] for lines in logs)
+    for line, other in zip(two, one, strict=True):
+        assert line == pytest.approx(other, rel=1e-4)
+
+
+def test_a_second_node_takes_part(tiny_beir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    nodes = [
+        command(tmp_path / "two", "hardware.nodes=2", "hardware.address=127.0.0.1", f"hardware.node={number}")
+        for number in (0, 1)
+    ]
+    first, second = [node.communicate(timeout=600)[0] for node in nodes]
+    assert [node.returncode for node in nodes] == [0, 0], first + second
+    assert "train_embedding      made" in first
+    assert "node 1 takes part" in second
+    command(tmp_path / "one").communicate(timeout=600)
+    assert curves(tmp_path / "two") == curves(tmp_path / "one")
+
+
 def test_a_job_makes_components_only(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"_target_ 'os\.system' may not be made"):
         restored({"_target_": "os.system"}, "stages.train")

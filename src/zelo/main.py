@@ -216,6 +216,8 @@ def explain(error: Exception) -> tuple[int, str]:
         return 2, re.sub(r"\s*\n\s*", " ", words) + advice
     if isinstance(error, RuntimeError) and "hydra_submitit_launcher" in str(error):
         return 2, "hardware=slurm needs submitit, which is not installed: pip install 'zelo[slurm]'."
+    if isinstance(error, RuntimeError) and "slurm cluster" in str(error):  # of submitit
+        return 2, "hardware=slurm: there is no srun here. Run the command on a login node of a SLURM cluster."
     if isinstance(error, ValueError) and str(error).startswith("Config group override"):
         return 2, "a group is given one of its options by name, as in solver=thurstone; zelo --help lists them."
     if isinstance(error, OSError) and error.errno in SURROUNDINGS:

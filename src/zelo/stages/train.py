@@ -58,7 +58,7 @@ class Train:
         """Raises BadInput without train or dev examples or any to compare, ZeloError when untuned scores are not finite."""
         from zelo.training.parity import measure
 
-        queries, documents, lists = self._examples(tables)
+        queries, documents, lists = self._examples(tables, out)
         if self.processes > 1:
             trained = self._together(out)
             self.model.load(self.backbone, out)  # without a device until now: the processes had them
@@ -95,7 +95,7 @@ class Train:
         """The work of one of several processes; the first leaves weights and curve in `folder`."""
         from zelo.training.json_log import JsonLog
 
-        _, documents, lists = self._examples(tables)
+        _, documents, lists = self._examples(tables, folder.parent)
         loggers = [JsonLog(folder / ranks.LOG)] if together.first else []
         trained = self._fit(lists, documents, loggers, folder.parent, together)
         if together.first:
@@ -118,9 +118,9 @@ class Train:
         shutil.rmtree(folder)
         return trained
 
-    def _examples(self, tables: dict[str, Table]) -> tuple[pa.Table, pa.Table, dict[str, Lists]]:
+    def _examples(self, tables: dict[str, Table], out: Path) -> tuple[pa.Table, pa.Table, dict[str, Lists]]:
         """Queries, documents, and the examples of train and dev."""
-        queries, documents = tables["data"].read("queries"), tables["data"].read("documents")
+        queries, documents = tables["data"].read("queries"), tables["data"].mapped("documents", out / CHECKPOINT)
         lists = {split: Lists.read(tables["examples"], split, queries, documents) for split in (TRAIN, DEV)}
         for split, found in lists.items():
             if not len(found):
