@@ -195,12 +195,18 @@ def test_interpolation_lives_in_wiring_diagrams_only() -> None:
         assert "${" not in yaml.safe_dump(content), f"{path} interpolates"
 
 
-def test_hardware_is_outside_identity() -> None:
-    cpu, gpu = (
-        [(step.name, step.identity) for step in pipeline.assemble(composed(f"hardware={name}"))]
-        for name in ("cpu", "gpu")
+@pytest.mark.parametrize("option", sorted(path.stem for path in (CONF / "hardware").glob("*.yaml")))
+def test_hardware_is_outside_identity(option: str) -> None:
+    """It sets nothing but itself and Hydra's launcher, and each of its fields may change with no other name of a table."""
+    plain, other = composed("hardware=cpu"), composed(f"hardware={option}")
+    ours, theirs = (
+        OmegaConf.to_container(OmegaConf.masked_copy(c, [k for k in c if k != "hydra"])) for c in (plain, other)
     )
-    assert cpu == gpu
+    assert ours | {"hardware": None} == theirs | {"hardware": None}
+    names = [(step.name, step.identity) for step in pipeline.assemble(plain)]
+    assert names == [(step.name, step.identity) for step in pipeline.assemble(other)]
+    more = {"hardware__devices": 3, "hardware__micro_batch": 1, "hardware__sharded": True, "hardware__address": "a:1"}
+    assert names == [(step.name, step.identity) for step in pipeline.assemble(changed(other, **more))]
 
 
 def test_how_often_a_training_is_kept_is_outside_identity() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
@@ -27,6 +28,7 @@ from zelo.losses.ranknet import RankNet
 from zelo.main import config_folder
 from zelo.stages.target import Target
 from zelo.stages.train import Train
+from zelo.store import Table
 from zelo.training.comparable import check_comparable
 
 YAMLS = sorted((Path(__file__).parents[1] / "conf" / "loss").glob("*.yaml"))
@@ -382,7 +384,9 @@ def test_lists_of_one_document_are_refused_before_any_model_is_loaded(tmp_path: 
             }
         ),
     }
-    table: Any = SimpleNamespace(read=rows.get)
+    for name, found in rows.items():
+        pq.write_table(found, tmp_path / f"{name}.parquet")
+    table = Table("load", "", tmp_path, {})
     parts = dict.fromkeys(("model", "backbone", "optimizer", "scheduler", "loader", "trainer", "hardware", "logger"))
     stage: Any = Train(**(parts | {"inputs": {}, "loss": RankNet(sharpness=None), "name": "embedding", "seed": 0}))  # pyright: ignore
     with pytest.raises(BadInput, match=r"embedding\.loss=RankNet compares the documents of a query"):

@@ -17,7 +17,6 @@ import tiny_models
 from tiny_models import CONTEXT, DECODERS, ENCODERS
 from zelo.errors import BadInput, ZeloError
 from zelo.losses.bce import BCE
-from zelo.losses.listwise_kl import ListwiseKL
 from zelo.records import DOCUMENT, OUTCOME, PREFERENCE, QUERY
 from zelo.stages.preferences import Preferences
 from zelo.stages.score import Score
@@ -26,7 +25,6 @@ from zelo.store import Table, write_parquet, write_shard
 from zelo.tracking.local import Local
 from zelo.training import parity
 from zelo.training.batches import QueryBatches
-from zelo.training.hardware import Hardware
 from zelo.training.linear import Linear
 from zelo.training.pairs import Pairs, both_orders, fit_order_bias, worth
 from zelo.training.trainer import Trainer
@@ -383,7 +381,7 @@ def train(component: Component, folders: dict[str, Path]) -> Callable[..., Train
             "trainer": Trainer(
                 epochs=14, precision="32-true", gradient_clip=1.0, validations_per_epoch=1, patience=None, checkpoint_minutes=0.0
             ),
-            "hardware": Hardware(accelerator="cpu", devices=1),
+            "hardware": component("hardware/cpu"),
             "logger": Local(folder=None),
             "name": "pairwise",
             "seed": 0,
@@ -433,7 +431,7 @@ def test_what_a_pairwise_student_cannot_be_trained_on_is_refused_first(
         with pytest.raises(BadInput, match=f"no pair of documents with a preference belongs to a {split} query"):
             train().run(tables, tmp_path)
     with pytest.raises(BadInput, match="ListwiseKL compares the scores of a query's documents"):
-        train(loss=ListwiseKL(sharpness=2.0)).check_inputs({"preferences": None})
+        train(loss=component("loss/listwise_kl")).check_inputs({"preferences": None})
     with pytest.raises(BadInput, match="Pairwise learns from preferences; name a preferences stage"):
         train().check_inputs({"examples": None})
     with pytest.raises(BadInput, match="Pointwise learns from examples; name a target stage"):

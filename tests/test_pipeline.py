@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from test_training_runs import ONE
 from zelo import pipeline
 from zelo.errors import BadInput
 from zelo.store import Store
@@ -68,7 +69,7 @@ def test_a_gpu_that_is_not_there_is_said_before_anything_runs(tmp_path, monkeypa
     torch = pytest.importorskip("torch")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     ran: list[str] = []
-    steps = [step("a", ran, {}), step("b", ran, {}, check=Hardware(accelerator="gpu", devices=1).check)]
+    steps = [step("a", ran, {}), step("b", ran, {}, check=Hardware(**{**ONE, "accelerator": "gpu"}).check)]
     with pytest.raises(BadInput, match="asks for a GPU and torch sees none"):
         list(pipeline.run(steps, Store(tmp_path)))
     assert ran == []

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from test_training_runs import ONE
 from zelo.errors import BadInput
 from zelo.training.batches import QueryBatches
 from zelo.training.hardware import Hardware
@@ -53,6 +54,17 @@ def test_bad_settings_of_the_trainer_are_refused(field: str, value: object) -> N
         Trainer(**(settings | {field: value}))  # type: ignore[arg-type]
 
 
-def test_more_than_one_device_is_refused() -> None:
-    with pytest.raises(BadInput, match=r"hardware\.devices=2"):
-        Hardware(accelerator="cpu", devices=2)
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("accelerator", "tpu"),
+        ("devices", 0),
+        ("nodes", 0),
+        ("node", 1),
+        ("address", "host:port:1"),
+        ("micro_batch", 0),
+    ],
+)
+def test_bad_settings_of_the_hardware_are_refused(field: str, value: object) -> None:
+    with pytest.raises(BadInput, match=f"hardware.{field}="):
+        Hardware(**{**ONE, field: value})  # type: ignore[arg-type]

@@ -21,14 +21,25 @@ from zelo.losses.mse import MSE
 from zelo.store import CHECKPOINT, Store
 from zelo.training.batches import QueryBatches
 from zelo.training.checkpoints import SafeCheckpoints
-from zelo.training.datamodule import DataModule, Lists
+from zelo.training.datamodule import DataModule
 from zelo.training.hardware import Hardware
 from zelo.training.linear import Linear
+from zelo.training.lists import Lists
 from zelo.training.module import Student
 from zelo.training.pieces import Pieces
+from zelo.training.together import ALONE, Together
 from zelo.training.trainer import Trained, Trainer
 
 QUERIES, DOCUMENTS, WIDTH = 18, 12, 6
+ONE: dict[str, Any] = {
+    "accelerator": "cpu",
+    "devices": 1,
+    "nodes": 1,
+    "node": None,
+    "address": None,
+    "sharded": False,
+    "micro_batch": None,
+}
 
 
 class Toy(nn.Module):
@@ -69,21 +80,38 @@ def lists(seed: int, queries: int = QUERIES) -> Lists:
     doc_rows[rng.integers(queries, size=4), -3:] = -1
     targets = rng.random(doc_rows.shape).astype(np.float32) * (doc_rows >= 0)
     weights = rng.uniform(0.5, 2, doc_rows.shape).astype(np.float32) * (doc_rows >= 0)
-    return Lists([str(row) for row in range(queries)], doc_rows, targets, weights)
+    return Lists.padded([str(row) for row in range(queries)], doc_rows, targets, weights)
 
 
-def train(folder: Path, loss: nn.Module | None = None, lr: float = 0.01, seed: int = 0, **changes: Any):
+def train(
+    folder: Path,
+    loss: nn.Module | None = None,
+    lr: float = 0.01,
+    seed: int = 0,
+    dropout: float = 0.3,
+    hardware: dict[str, Any] = ONE,
+    together: Together = ALONE,
+    **changes: Any,
+):
     """The trained toy and what came of it. Five steps an epoch (18 queries, 4 a batch), validated at the second and fourth."""
     torch.manual_seed(seed)
-    model = Toy(dropout=0.3)
+    model = Toy(dropout)
     data = DataModule(
-        train=lists(1), dev=lists(2), loader=QueryBatches(queries=4, documents=8), seed=seed, collate=model.collate
+        train=lists(1),
+        dev=lists(2),
+        loader=QueryBatches(queries=4, documents=8),
+        seed=seed,
+        collate=model.collate,
+        together=together,
     )
+    together.own_randomness(seed)
     module = Student(
         model=model,
         loss=loss or ListwiseKL(sharpness=2.0, temperature=None),
         optimizer=partial(torch.optim.AdamW, lr=lr),
         scheduler=Linear(warmup=0.1),
+        together=together,
+        micro_batch=hardware["micro_batch"],
     )
     settings = {
         "epochs": 3,
@@ -96,10 +124,11 @@ def train(folder: Path, loss: nn.Module | None = None, lr: float = 0.01, seed: i
     trained = Trainer(**(settings | changes)).fit(
         module,
         data,
-        hardware=Hardware(accelerator="cpu", devices=1),
+        hardware=Hardware(**hardware),
         loggers=[],
         label="train toy",
         checkpoints=folder / CHECKPOINT,
+        together=together,
     )
     return model, trained
 
@@ -243,7 +272,7 @@ def test_the_untuned_model_is_kept_where_training_harms_and_it_is_said(tmp_path:
     before = Toy(dropout=0.3)
     with pytest.MonkeyPatch.context() as patch:
         falling = iter(np.linspace(0.9, 0.1, 100))
-        patch.setattr("zelo.training.datamodule.ndcg", lambda scores, *_: np.full(len(scores), next(falling)))
+        patch.setattr("zelo.training.lists.ndcg", lambda scores, *_: np.full(len(scores), next(falling)))
         model, trained = train(tmp_path, patience=3)
     assert same(model, before)
     assert len(trained.curve) == 1 + 3, "three points without a gain, then it stops"

@@ -16,6 +16,7 @@ from typing import Any
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
@@ -71,7 +72,8 @@ def job(config: DictConfig, folder: Path) -> float | None:
     terminal.check_optimize(steps, config.optimize)
     logger = pipeline.build(redact.tree(OmegaConf.to_container(config.logger, resolve=True)), "logger")
     store = Store.default()
-    pipeline.build(OmegaConf.to_container(config.hardware, resolve=True), "hardware").apply()
+    hardware = pipeline.build(OmegaConf.to_container(config.hardware, resolve=True), "hardware")
+    hardware.apply()
     if config.plan:
         missing = terminal.print_plan(steps, store)
         priced = dict(pipeline.priced(steps, store))
@@ -82,6 +84,9 @@ def job(config: DictConfig, folder: Path) -> float | None:
         ]
         terminal.print_plan_end(steps, store, missing, list(priced.values()), later)
         return None
+    _refuse_run_of_launcher()
+    if hardware.here:
+        return pipeline.follow(steps, store)
     described = redact.tree(pipeline.described(config))
     run = run_folder.RunFolder(folder, OmegaConf.to_yaml(described), config.seed)
     result = None
@@ -118,6 +123,13 @@ def _check_settings(config: DictConfig) -> None:
             raise BadInput(f"budget.{key}: there is no such cap; write budget.{' or budget.'.join(BUDGET)}.")
     if not 0 <= config.seed < 2**32:
         raise BadInput(f"seed={config.seed}: a whole number from 0 to {2**32 - 1}.")
+
+
+def _refuse_run_of_launcher() -> None:
+    """Raises BadInput for a single run of what is for sweeps: Hydra would run it here, in silence."""
+    hydra = HydraConfig.get()
+    if hydra.mode == RunMode.RUN and hydra.runtime.choices.get("hydra/launcher") == "slurm":
+        raise BadInput("hardware=slurm sends the jobs of a sweep to SLURM, and this is a single run: write zelo -m ...")
 
 
 def _refuse_unread(config: DictConfig) -> None:
@@ -202,6 +214,10 @@ def explain(error: Exception) -> tuple[int, str]:
             "override '" in words and "rror parsing" in words
         )
         return 2, re.sub(r"\s*\n\s*", " ", words) + advice
+    if isinstance(error, RuntimeError) and "hydra_submitit_launcher" in str(error):
+        return 2, "hardware=slurm needs submitit, which is not installed: pip install 'zelo[slurm]'."
+    if isinstance(error, RuntimeError) and "slurm cluster" in str(error):  # of submitit
+        return 2, "hardware=slurm: there is no srun here. Run the command on a login node of a SLURM cluster."
     if isinstance(error, ValueError) and str(error).startswith("Config group override"):
         return 2, "a group is given one of its options by name, as in solver=thurstone; zelo --help lists them."
     if isinstance(error, OSError) and error.errno in SURROUNDINGS:

@@ -13,6 +13,7 @@ import gc
 import graphlib
 import importlib
 import importlib.util
+import math
 import os
 import re
 import resource
@@ -32,6 +33,7 @@ from omegaconf import DictConfig, OmegaConf
 from zelo import annotations
 from zelo.errors import BadInput, ZeloError
 from zelo.store import Store, Table, hash_json
+from zelo.training import ranks
 
 # A component of zelo is a class that its own module defines, in one of these packages.
 OWN = re.compile(
@@ -40,7 +42,10 @@ OWN = re.compile(
 )
 FOREIGN = frozenset({"torch.optim.AdamW"})
 # Modules that cannot change what comes out. An answer is known by its request, however it was paid for and fetched.
-BESIDE = re.compile(r"zelo\.(errors|protocols|store|progress|backbones\.device|calls\.(?!request$)\w+)")
+BESIDE = re.compile(
+    r"zelo\.(errors|protocols|store|progress|backbones\.device|training\.(hardware|ranks|json_log)|calls\.(?!request$)\w+)"
+)
+GIVEN_UP = 600.0  # seconds from the end of a training to its table
 ALLOW_VARIABLE = "ZELO_ALLOW"  # packages of a user's own components, separated by commas
 
 
@@ -52,6 +57,7 @@ class Step:
     stage: Any
     identity: str
     inputs: dict[str, str]
+    node: dict[str, Any] = field(default_factory=dict)  # its config, references to the environment kept
 
     @property
     def kind(self) -> str:
@@ -88,7 +94,8 @@ def assemble(config: DictConfig) -> list[Step]:
         identity = hash_json(
             {"recipe": recipe, "inputs": {role: steps[source].identity for role, source in inputs.items()}}
         )
-        steps[name] = Step(name, stage, identity, inputs)
+        several = getattr(stage, "processes", 1) > 1  # what each of them is to be made from
+        steps[name] = Step(name, stage, identity, inputs, _described_stage(config, name) if several else {})
     return list(steps.values())
 
 
@@ -113,6 +120,11 @@ def described(config: DictConfig) -> Any:
     return OmegaConf.to_container(OmegaConf.create(keep(OmegaConf.to_container(config))), resolve=True)
 
 
+def _described_stage(config: DictConfig, name: str) -> dict[str, Any]:
+    own = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+    return described(own)["stages"][name]
+
+
 def run(steps: list[Step], store: Store) -> Iterator[tuple[Result, str]]:
     """Runs or reuses one stage after another; yields the result so far and the stage's name after each."""
     result = Result(steps)
@@ -131,6 +143,27 @@ def run(steps: list[Step], store: Store) -> Iterator[tuple[Result, str]]:
             "peak_memory_mb": table.manifest.get("peak_memory_mb"),
         }
         yield result, step.name
+
+
+def follow(steps: list[Step], store: Store) -> None:
+    """What a node does that is not the first: takes its part in each training, as the first node comes to it.
+
+    Both share the store. Raises ZeloError when the first node gave a training up.
+    """
+    for step in steps:
+        if step.node and not store.find(step.kind, step.identity):
+            step.stage.check()
+    for step in filter(lambda step: step.node, steps):
+        folder, done, since = store.unfinished(step.kind, step.identity) / ranks.FOLDER, None, math.inf
+        while not store.find(step.kind, step.identity):
+            job = ranks.text(folder)
+            if job and job != done:
+                print(f"{step.name}: node {step.stage.hardware.here} takes part", file=sys.stderr, flush=True)
+                ranks.run(folder, step.stage.hardware, lambda line: None)
+                done, since = job, time.monotonic()
+            if time.monotonic() - since > GIVEN_UP:
+                raise ZeloError(f"{step.name}: node 0 did not finish it, so this node waits no longer.")
+            time.sleep(ranks.POLL)
 
 
 def priced(steps: list[Step], store: Store) -> Iterator[tuple[str, list[Any]]]:
@@ -154,6 +187,8 @@ def _make(step: Step, inputs: dict[str, Table], out: Path, partial: Table | None
         OSError
     ):  # Linux: forget the high-water mark of the stages before (man 5 proc, clear_refs)
         Path("/proc/self/clear_refs").write_text("5")
+    if step.node:
+        ranks.write(out / ranks.FOLDER, step.name, step.node, inputs, step.stage.hardware)
     stage = copy.deepcopy(step.stage)  # what it loads, models above all, goes when it ends
     figures = stage.run(inputs | ({"partial": partial} if partial else {}), out)
     del stage
@@ -216,6 +251,11 @@ def _written(config: DictConfig, place: str) -> str:
 
 def _item(node: Any, key: str) -> Any:
     return node[int(key)] if isinstance(node, list) else node[key]
+
+
+def restored(node: dict[str, Any], place: str) -> Any:
+    """The stage that a `Step.node` describes, in another process: references to the environment are followed there."""
+    return build(_without_nulls(cast(Any, OmegaConf.to_container(OmegaConf.create(node), resolve=True))), place)
 
 
 def build(node: Any, place: str, written: Callable[[str], str] = str) -> Any:

@@ -53,6 +53,19 @@ class Table:
         parts = [pq.read_table(path, columns=columns) for path in self.shards(name)]
         return parts[0] if len(parts) == 1 else pa.concat_tables(parts).unify_dictionaries()
 
+    def mapped(self, name: str, folder: Path) -> pa.Table:
+        """The table `name` as the system maps it from a file in `folder`, made if it is not there: memory holds what is used."""
+        path = folder / f"{name}.arrow"
+        if not path.is_file():
+            folder.mkdir(exist_ok=True)
+            half = path.with_suffix(".half")
+            with pa.ipc.new_file(half, pq.read_schema(self.shards(name)[0]).remove_metadata()) as file:
+                for shard in self.shards(name):
+                    for batch in pq.ParquetFile(shard).iter_batches():
+                        file.write(batch)
+            half.rename(path)
+        return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+
     def shards(self, name: str) -> list[Path]:
         """The parquet files of the table `name`, in order: its shards, or the one file that it is."""
         return sorted((self.path / name).glob("*.parquet")) or [self.path / f"{name}.parquet"]
@@ -148,6 +161,10 @@ class Store:
             ) from error
         return Table(kind, identity, path, manifest)
 
+    def unfinished(self, kind: str, identity: str) -> Path:
+        """Where the table of that name is made."""
+        return self.root / kind / f".{identity}{UNFINISHED}"
+
     def obtain(
         self, kind: str, identity: str, make: Callable[[Path, Table | None], dict[str, Any]]
     ) -> tuple[Table, bool]:
@@ -164,7 +181,7 @@ class Store:
             if table := self.find(kind, identity):
                 return table, True
             (self.root / kind).mkdir(exist_ok=True)
-            folder = self.root / kind / f".{identity}{UNFINISHED}"
+            folder = self.unfinished(kind, identity)
             _keep_shards(folder)
             folder.mkdir(exist_ok=True)
             try:

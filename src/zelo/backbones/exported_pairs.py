@@ -34,7 +34,8 @@ class ExportedPairs:
         self.reader = _reader(folder, said["query_length"])
         try:
             self.tokenizer = self.reader.tokenizer()
-            self.network = self.reader.classifier().to(device)
+            network: Any = self.reader.classifier()  # torch's own annotation of `to` is not for transformers
+            self.network = network.to(device)
         except (OSError, ValueError, RuntimeError, KeyError) as error:  # of whatever library reads the broken part
             words = " ".join(str(error).split())[:300]
             raise BadInput(f"{setting}: the folder cannot be loaded ({words}). Export it again.") from error

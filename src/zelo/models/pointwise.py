@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from zelo.backbones import classifier
 from zelo.errors import BadInput
 from zelo.protocols import PairReader
-from zelo.records import document_texts
+from zelo.records import Texts
 
 
 class Pointwise(nn.Module):
@@ -49,8 +49,8 @@ class Pointwise(nn.Module):
         return classifier.parameter_groups(self.network, lr, self.backbone.fresh_head)
 
     def prepare(self, documents: pa.Table) -> None:
-        """Keeps the documents' texts."""
-        self.texts = document_texts(documents)
+        """Keeps the documents' table, of which a batch takes the texts that it needs."""
+        self.texts = Texts(documents["text"], documents["title"])
 
     def collate(self, queries: list[str], doc_rows: np.ndarray) -> dict[str, Tensor]:
         """Padded pairs [P, L] of the documents of `doc_rows` [B, D], shortest first, and the place of each in [B, D]."""

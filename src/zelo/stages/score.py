@@ -92,22 +92,22 @@ class Score:
         return _table(queries["query_id"].take(query), documents["doc_id"].take(row.ravel()), score.ravel())
 
     def _rerank(self, model: Model, table: Table, queries: pa.Table, documents: pa.Table) -> pa.Table:
-        from zelo.training.datamodule import Lists
+        from zelo.training.lists import Lists
 
         pool = best(candidates(table), self.top_k)
         row = pc.index_in(pool["query_id"], queries["query_id"].combine_chunks())
         pool = pool.append_column("row", row).filter(pc.is_valid(row)).sort_by("row")
         blank = pa.array(np.zeros(len(pool), np.float32))
         lists = Lists.of(pool.append_column("target", blank).append_column("weight", blank), queries, documents)
-        scores = np.zeros(lists.doc_rows.shape, np.float32)
+        scores = np.zeros(len(lists.doc_rows), np.float32)
         with progress("score", len(lists), "queries") as advance:
             for low in range(0, len(lists), self.batch_queries):
                 rows = np.arange(low, min(low + self.batch_queries, len(lists)))
                 batch = lists.batch(rows, None, model.collate)
                 found = model({key: value.to(self.hardware.device) for key, value in batch.items()})
-                scores[rows, : found.shape[1]] = found.float().cpu().numpy()
+                scores[lists.offsets[low] : lists.offsets[rows[-1] + 1]] = found.float().cpu()[batch["mask"]].numpy()
                 advance(len(rows))
-        return _table(pool["query_id"], pool["doc_id"], scores[lists.doc_rows >= 0])
+        return _table(pool["query_id"], pool["doc_id"], scores)
 
 
 def candidates(table: Table) -> pa.Table:

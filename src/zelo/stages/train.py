@@ -2,11 +2,12 @@
 
 import copy
 import json
+import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -15,14 +16,22 @@ from zelo.backbones.exported import quiet
 from zelo.backbones.pretrained import without_weights
 from zelo.errors import BadInput
 from zelo.protocols import Backbone, Loss, Model
-from zelo.records import DEV, SPLITS, TEST, TRAIN
+from zelo.records import DEV, SPLITS, TRAIN
 from zelo.store import CHECKPOINT, Table
+from zelo.training import ranks
 from zelo.training.batches import QueryBatches
 from zelo.training.comparable import check_comparable
 from zelo.training.hardware import Hardware
 from zelo.training.linear import Linear
-from zelo.training.trainer import Trainer
+from zelo.training.lists import Lists
+from zelo.training.together import ALONE, Together
+from zelo.training.trainer import Trained, Trainer
 from zelo.training.widths import check_widths
+
+if TYPE_CHECKING:
+    from zelo.training.datamodule import Examples
+
+WEIGHTS = "weights.safetensors"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,43 +82,22 @@ class Train:
 
     def run(self, tables: dict[str, Table], out: Path) -> dict[str, Any]:
         """Raises BadInput without train or dev examples or any to compare, ZeloError when untuned scores are not finite."""
-        import pytorch_lightning as lightning
-        from safetensors.torch import save_file
-
-        from zelo.training.datamodule import DataModule
-        from zelo.training.module import Student
         from zelo.training.pairs import as_judge
         from zelo.training.parity import measure
-        from zelo.training.ranking import scale_to_targets
 
-        queries, documents = tables["data"].read("queries"), tables["data"].read("documents")
-        examples = self._examples(tables, queries, documents)
-        lightning.seed_everything(self.seed, verbose=False)
-        model = self.model
-        model.load(self.backbone, None)
-        model.prepare(documents)
-        if prepare := getattr(model, "prepare_queries", None):
-            prepare(queries)
-        data = DataModule(
-            train=examples[TRAIN], dev=examples[DEV], loader=self.loader, seed=self.seed, collate=model.collate
-        )
-        if model.temperature is None:
-            model.scale.fill_(1 / scale_to_targets(model, list(data.val_dataloader())))
-        module = Student(model=model, loss=self.loss, optimizer=self.optimizer, scheduler=self.scheduler)
-        loggers = self.logger.lightning(self.name)
-        trained = self.trainer.fit(
-            module,
-            data,
-            hardware=self.hardware,
-            loggers=loggers,
-            label=f"train {self.name}",
-            checkpoints=out / CHECKPOINT,
-        )
-        curve, device = trained.curve, self.hardware.device
+        queries, documents, examples = self._examples(tables, out)
+        model, device = self.model, self.hardware.device
+        if self.processes > 1:
+            trained = self._together(out)
+            model.load(self.backbone, out)  # without a device until now: the processes had them
+            self._prepare(queries, documents)
+        else:
+            loggers = self.logger.lightning(self.name)
+            trained = self._fit(examples, queries, documents, loggers, out, ALONE)
         judging = {"judging": as_judge(model, examples, device)} if "preferences" in tables else {}
-        save_file(
-            {name: weight.contiguous() for name, weight in model.state_dict().items()}, out / "weights.safetensors"
-        )
+        if judging or self.processes == 1:
+            _save(model.state_dict(), out)
+        curve = trained.curve
         (out / "curve.json").write_text(json.dumps(curve, indent=1))
         with quiet():
             model.export(out / "export")
@@ -130,20 +118,114 @@ class Train:
             "notes": trained.notes(self.name),
         }
 
-    def _examples(self, tables: dict[str, Table], queries: pa.Table, documents: pa.Table) -> "dict[str, Any]":
-        """By split: Lists, or Pairs, of test too where there are any. Raises BadInput where train or dev has none."""
-        from zelo.training.datamodule import Lists
+    @property
+    def processes(self) -> int:
+        """How many train together; several begin from the folder that the pipeline makes for them (ranks.FOLDER)."""
+        return self.hardware.processes
+
+    def train_part(self, tables: dict[str, Table], folder: Path, together: Together) -> None:
+        """The work of one of several processes; the first leaves weights and curve in `folder`."""
+        from zelo.training.json_log import JsonLog
+
+        queries, documents, examples = self._examples(tables, folder.parent)
+        loggers = [JsonLog(folder / ranks.LOG)] if together.first else []
+        trained = self._fit(examples, queries, documents, loggers, folder.parent, together)
+        if together.first:
+            _save(trained.weights, folder)
+            facts = asdict(replace(trained, weights={}))
+            (folder / ranks.TRAINED).write_text(json.dumps(facts))
+
+    def _together(self, out: Path) -> Trained:
+        """Starts the processes, passes on what they log, and takes what came of them."""
+        loggers = self.logger.lightning(self.name)
+
+        def tell(line: dict[str, Any]) -> None:
+            for logger in loggers:
+                logger.log_metrics(line["metrics"], line["step"])
+
+        folder = out / ranks.FOLDER
+        ranks.run(folder, self.hardware, tell)
+        trained = Trained(**json.loads((folder / ranks.TRAINED).read_text()))
+        (folder / WEIGHTS).rename(out / WEIGHTS)
+        shutil.rmtree(folder)
+        return trained
+
+    def _examples(self, tables: dict[str, Table], out: Path) -> "tuple[pa.Table, pa.Table, dict[str, Any]]":
+        """Queries, documents, and by split Lists, or Pairs, of test too. Raises BadInput where train or dev has none."""
         from zelo.training.pairs import Pairs
 
-        kind, name = (Pairs, "preferences") if "preferences" in tables else (Lists, "examples")
-        rows, found = tables[name].read(name), {}
-        for split in SPLITS:
-            mine = rows.filter(pc.equal(rows["split"], split))
-            if len(mine):
-                found[split] = kind.of(mine, queries, documents)
-            elif split != TEST:
-                what = "pair of documents with a preference" if kind is Pairs else "rated document"
+        queries, documents = tables["data"].read("queries"), tables["data"].mapped("documents", out / CHECKPOINT)
+        found: dict[str, Any] = {}
+        if pairs := "preferences" in tables:
+            rows = tables["preferences"].read("preferences")
+            for split in SPLITS:
+                found[split] = Pairs.of(rows.filter(pc.equal(rows["split"], split)), queries, documents)
+        else:
+            found = {split: Lists.read(tables["examples"], split, queries, documents) for split in (TRAIN, DEV)}
+        for split in (TRAIN, DEV):
+            if not len(found[split]):
+                what = "pair of documents with a preference" if pairs else "rated document"
                 raise BadInput(f"train: no {what} belongs to a {split} query, so {self.name} cannot be trained.")
-        if kind is Lists:
-            check_comparable(self.name, self.loss, (found[TRAIN].doc_rows >= 0).sum(1))
-        return found
+        if not pairs:
+            check_comparable(self.name, self.loss, found[TRAIN].sizes)
+        return queries, documents, {split: examples for split, examples in found.items() if len(examples)}
+
+    def _prepare(self, queries: pa.Table, documents: pa.Table) -> None:
+        self.model.prepare(documents)
+        if prepare := getattr(self.model, "prepare_queries", None):
+            prepare(queries)
+
+    def _fit(
+        self,
+        examples: "dict[str, Examples]",
+        queries: pa.Table,
+        documents: pa.Table,
+        loggers: list[Any],
+        out: Path,
+        together: Together,
+    ) -> Trained:
+        """Puts the best weights into the model."""
+        import pytorch_lightning as lightning
+
+        from zelo.training.datamodule import DataModule
+        from zelo.training.module import Student
+        from zelo.training.ranking import scale_to_targets
+
+        lightning.seed_everything(self.seed, verbose=False)
+        model = self.model
+        model.load(self.backbone, None)
+        self._prepare(queries, documents)
+        data = DataModule(
+            train=examples[TRAIN],
+            dev=examples[DEV],
+            loader=self.loader,
+            seed=self.seed,
+            collate=model.collate,
+            together=together,
+        )
+        if model.temperature is None:
+            model.scale.fill_(1 / scale_to_targets(model, data.val_dataloader(), together))
+        together.own_randomness(self.seed)
+        module = Student(
+            model=model,
+            loss=self.loss,
+            optimizer=self.optimizer,
+            scheduler=self.scheduler,
+            together=together,
+            micro_batch=self.hardware.micro_batch,
+        )
+        return self.trainer.fit(
+            module,
+            data,
+            hardware=self.hardware,
+            loggers=loggers,
+            label=f"train {self.name}",
+            checkpoints=out / CHECKPOINT,
+            together=together,
+        )
+
+
+def _save(weights: Mapping[str, Any], folder: Path) -> None:
+    from safetensors.torch import save_file
+
+    save_file({name: weight.contiguous() for name, weight in weights.items()}, folder / WEIGHTS)

@@ -17,20 +17,27 @@ from lightning_fabric.plugins.io.checkpoint_io import CheckpointIO
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 
 from zelo.errors import BadInput
+from zelo.training.together import ALONE, Together
 
 STATE = "state"
 TENSOR, TUPLE, DICT = "tensor", "tuple", "dict"
 
 
 class SafeCheckpoints(CheckpointIO):
-    """How Lightning writes and reads a checkpoint here: one file, whole or absent."""
+    """How Lightning writes and reads a checkpoint here: one file, whole or absent, written by the first process."""
+
+    def __init__(self, together: Together = ALONE) -> None:
+        self.together = together
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         """Replaces the file at once. Raises TypeError for what is neither tensors nor plain values."""
         tensors: dict[tuple[Any, ...], Tensor] = {}
-        state = json.dumps(_plain(checkpoint, tensors))
+        state = json.dumps(_plain(checkpoint, tensors))  # by all processes: sharded tensors are brought together for it
+        if not self.together.first:
+            return
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         half = path.with_suffix(".half")
@@ -55,6 +62,9 @@ class SafeCheckpoints(CheckpointIO):
 
 def _plain(value: Any, tensors: dict[tuple[Any, ...], Tensor]) -> Any:
     """JSON-ready, each tensor replaced by its number; tensors that are one in memory (tied weights) stay one."""
+    if isinstance(value, DTensor):
+        tensors[("whole", id(value))] = value.full_tensor().cpu()
+        return {TENSOR: len(tensors) - 1}
     if isinstance(value, Tensor):
         name = (value.data_ptr() or id(value), value.dtype, value.shape, value.stride())
         if name not in tensors:
@@ -89,18 +99,21 @@ def _restored(value: Any, tensors: dict[str, Tensor]) -> Any:
 class Checkpoints(lightning.Callback):
     """Keeps the state every so many minutes, after a step or, where that is validated, after the validation.
 
-    The random state is kept too, and put back just before the next batch.
+    The random state of each process is kept too, and put back just before the next batch; another number of processes goes on
+    with those that there are.
     """
 
-    def __init__(self, *, path: Path, minutes: float | None) -> None:
-        self.path, self.minutes = path, math.inf if minutes is None else minutes
+    def __init__(self, *, path: Path, minutes: float | None, together: Together = ALONE) -> None:
+        self.path, self.minutes, self.together = path, math.inf if minutes is None else minutes, together
+        self.device: Any = None
         self.random: dict[str, Any] | None = None
         self.resumed_at: int | None = None  # step
 
     def state_dict(self) -> dict[str, Any]:
-        """The random state of torch and of Python."""
-        cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-        return {"torch": torch.get_rng_state(), "cuda": cuda, "python": random.getstate()}
+        """The random state of torch, in each process, and of Python."""
+        cuda = torch.cuda.get_rng_state() if torch.cuda.is_available() else torch.empty(0, dtype=torch.uint8)
+        states = [self.together.every(state, self.device) for state in (torch.get_rng_state(), cuda)]
+        return {"torch": states[0], "cuda": states[1], "python": random.getstate()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Remembers it until training begins."""
@@ -108,16 +121,17 @@ class Checkpoints(lightning.Callback):
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """The first checkpoint is due after the given minutes; says where training goes on."""
-        self.last = time.monotonic()
+        self.last, self.device = time.monotonic(), pl_module.device
         self.resumed_at = trainer.global_step if self.random else None
 
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
         """Puts the random state back, once."""
         if self.random:
-            torch.set_rng_state(self.random["torch"])
+            mine = self.together.rank % len(self.random["torch"])
+            torch.set_rng_state(self.random["torch"][mine])
             random.setstate(self.random["python"])
-            if len(self.random["cuda"]) == torch.cuda.device_count():
-                torch.cuda.set_rng_state_all(self.random["cuda"])
+            if torch.cuda.is_available() and len(self.random["cuda"][mine]):
+                torch.cuda.set_rng_state(self.random["cuda"][mine])
             self.random = None
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
@@ -137,6 +151,6 @@ class Checkpoints(lightning.Callback):
         if (batch_idx + 1) % trainer.accumulate_grad_batches and not trainer.is_last_batch:
             return  # gradients are not part of the state
         due = time.monotonic() - self.last >= 60 * self.minutes
-        if trainer.strategy.broadcast(due):  # all processes or none
+        if self.together.of_first(due, self.device):  # all processes or none
             trainer.save_checkpoint(self.path)
             self.last = time.monotonic()

@@ -10,6 +10,7 @@ from torch import Tensor
 from zelo.errors import ZeloError
 from zelo.training.linear import Linear
 from zelo.training.pieces import Pieces
+from zelo.training.together import ALONE, Together
 
 
 class Diverged(ZeloError):
@@ -23,20 +24,26 @@ class Diverged(ZeloError):
 
 
 class Student(lightning.LightningModule):
-    """Trains a model (protocols.Model) with a loss (protocols.Loss)."""
+    """Trains a model (protocols.Model) with a loss (protocols.Loss), in this process or in several together."""
 
-    def __init__(self, *, model: Any, loss: Any, optimizer: partial[Any], scheduler: Linear) -> None:
+    def __init__(
+        self,
+        *,
+        model: Any,
+        loss: Any,
+        optimizer: partial[Any],
+        scheduler: Linear,
+        together: Together = ALONE,
+        micro_batch: int | None = None,
+    ) -> None:
         super().__init__()
         self.model, self.loss, self.optimizer, self.scheduler = model, loss, optimizer, scheduler
-        self.pieces = Pieces(model, loss)
+        self.pieces = Pieces(model, loss, together, micro_batch)
 
     def training_step(self, batch: dict[str, Tensor], index: int) -> Tensor:
         """The loss of a batch. Raises Diverged when it is not finite."""
-        if self.trainer.world_size > 1:  # processes wait for each other's gradients: none can do a batch over
-            loss = self.loss(self.pieces.compared(batch), batch["targets"], batch["weights"], batch["mask"])
-        else:
-            data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
-            loss = self.pieces.loss(batch, partial(data.train.part, collate=data.collate))
+        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        loss = self.pieces.loss(batch, partial(data.train.part, collate=data.collate))
         if not torch.isfinite(loss):
             raise self.diverged(f"The training loss became {loss.item()}")
         self.log("train/loss", loss.detach(), batch_size=len(batch["targets"]))
@@ -44,10 +51,7 @@ class Student(lightning.LightningModule):
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
         """In pieces where the batch does not fit in memory."""
-        if self.trainer.world_size > 1:
-            super().backward(loss, *args, **kwargs)
-        else:
-            self.pieces.backward(loss, self.trainer.precision_plugin.train_step_context)
+        self.pieces.backward(loss, self.trainer.precision_plugin.train_step_context)
 
     def validation_step(self, batch: dict[str, Tensor], index: int) -> Tensor:
         """[B, D] scores, for the callback that measures the ranking. Raises Diverged when one is not finite."""

@@ -12,7 +12,7 @@ from torch import Tensor
 from zelo.ranking import rows_of
 from zelo.records import DEV, TEST
 from zelo.training.batches import QueryBatches
-from zelo.training.datamodule import Collate
+from zelo.training.lists import WHOLE, Collate
 
 BATCH = 64  # pairs read at a time when training has ended
 
@@ -51,13 +51,19 @@ class Pairs:
         """[B] bool: which of these pairs an epoch shows the other way round."""
         return rng.random(len(rows)) < 0.5
 
-    def batch(self, rows: np.ndarray, drawn: np.ndarray | None, collate: Collate) -> dict[str, Tensor]:
-        """The model's batch and targets, weights and mask [B, 1]; drawn: [B] the other way round (None: none)."""
+    def batch(
+        self, rows: np.ndarray, drawn: np.ndarray | None, collate: Collate, share: slice = WHOLE
+    ) -> dict[str, Tensor]:
+        """The model's batch of a share of these pairs, and of all of them targets, weights and mask [B, 1].
+
+        drawn: [B] the other way round (None: none). A share without a pair brings the first one of the batch instead.
+        """
         turned = np.zeros(len(rows), bool) if drawn is None else drawn
         doc_rows = np.where(turned[:, None], self.doc_rows[rows, ::-1], self.doc_rows[rows])
         target = np.where(turned, 1 - self.p[rows], self.p[rows])
+        some = share if len(rows[share]) else slice(0, 1)
         return {
-            **collate(self._queries(rows), doc_rows),
+            **collate(self._queries(rows[some]), doc_rows[some]),
             "targets": torch.from_numpy(target.astype(np.float32)[:, None]),
             "weights": torch.from_numpy(self.weights[rows][:, None]),
             "mask": torch.ones((len(rows), 1), dtype=torch.bool),

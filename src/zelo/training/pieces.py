@@ -4,14 +4,17 @@ import sys
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from zelo.errors import ZeloError
+from zelo.training.together import ALONE, Together
 
 Batch = Mapping[str, Tensor]
+Scorer = Callable[[Batch], Tensor]
 Part = Callable[[Batch, slice, slice], Batch]
 SAID = ("out of memory", "can't allocate memory", "not enough memory")
 
@@ -24,31 +27,37 @@ class Pieces:
     that of the whole batch whatever the loss compares, at the price of one more forward pass. First queries are parted, then
     the documents of one query: a score depends on its own query and document alone.
 
+    With several processes each scores its own share of the queries, in pieces of its own; only scores and the gradients' sum
+    are exchanged, each once a batch. micro_batch: queries of the largest piece that is tried; None tries the whole share.
+
     Between `loss` and `backward` only this object holds the graph, so that a batch whose backward pass fails can be let go.
     """
 
-    def __init__(self, model: Any, loss: Any) -> None:
-        self.model, self.of = model, loss
+    def __init__(self, model: Any, loss: Any, together: Together = ALONE, micro_batch: int | None = None) -> None:
+        self.model, self.of, self.together, self.micro_batch = model, loss, together, micro_batch
         widths = getattr(loss, "widths", None)
         self.compared = partial(model.at_widths, widths=widths) if widths else model  # [B, D], or [B, D, W] at W widths
         self.too_large = sys.maxsize  # numbers in a batch, from which on it is not tried whole
         self.split = 0  # batches
 
     def score(self, batch: Batch, part: Part) -> Tensor:
-        """[B, D] scores without a graph."""
+        """[B, D] scores without a graph, those of the other processes among them."""
         with torch.no_grad():
-            found = self._try(lambda: self.model(batch)) if _size(batch) < self.too_large else None
+            found = self._tried(batch, self.model)
             if found is None:
-                self._too_large(batch)
                 found = self._leaf(batch, part, self.model)[0]
-        return found.detach()
+        return self.together.exchange(found.detach(), len(batch["mask"]))
 
     def loss(self, batch: Batch, part: Part) -> Tensor:
         """The loss of a batch: a scalar of which `backward` knows where it comes from."""
         self.batch, self.part = batch, part
-        self.leaf = None
-        found = self._try(lambda: self._loss(self.compared(batch))) if _size(batch) < self.too_large else None
+        own, self.leaf = self._tried(batch, self.compared), None
+        if own is None:
+            own, _ = self.leaf = self._leaf(batch, part, self.compared)
+        self.scores = self.together.exchange(own.detach(), len(batch["mask"]))
+        found = self._loss(own) if self.leaf else self._try(lambda: self._loss(own))
         if found is None:
+            del own
             self._too_large(batch)
             self.leaf = self._leaf(batch, part, self.compared)
             found = self._loss(self.leaf[0])
@@ -74,6 +83,7 @@ class Pieces:
             if not done:
                 self.pieces, self.leaf = _halved(self.pieces), None
                 self._forget()
+        self.together.add_up(self.model.parameters())
         for parameter, gradient in earlier:
             parameter.grad = gradient if parameter.grad is None else gradient.add_(parameter.grad)
         self.leaf = None
@@ -83,21 +93,50 @@ class Pieces:
         self.graph.backward(factor)
         return True
 
-    def _loss(self, scores: Tensor) -> Tensor:
-        return self.of(scores, *(self.batch[key] for key in ("targets", "weights", "mask")))
+    def _loss(self, own: Tensor) -> Tensor:
+        """The loss of all scores, of which the own share has a graph."""
+        if self.together.count > 1:
+            share = self.together.share(len(self.scores))
+            own = torch.cat([self.scores[: share.start], own.to(self.scores.dtype), self.scores[share.stop :]])
+        return self.of(own, *(self.batch[key] for key in ("targets", "weights", "mask")))
 
-    def _leaf(self, batch: Batch, part: Part, scorer: Callable[[Batch], Tensor]) -> tuple[Tensor, list[list[Tensor]]]:
+    def _tried(self, batch: Batch, scorer: Scorer) -> Tensor | None:
+        """Scores of the whole share; None where they are to be made in pieces, which are set then."""
+        self.share = self.together.share(len(batch["mask"]))
+        self.pieces = self._first_pieces(batch)
+        if len(self.pieces) > 1:
+            return None
+        found = self._try(lambda: self._scores(batch, self.share, scorer)) if _size(batch) < self.too_large else None
+        if found is None:
+            self._too_large(batch)
+        return found
+
+    def _first_pieces(self, batch: Batch) -> list[tuple[slice, slice]]:
+        """As many in each process, since sharded weights are gathered for each; as equal as can be."""
+        columns = slice(0, batch["mask"].shape[1])
+        most = self.together.most(len(batch["mask"]))
+        count = -(-most // self.micro_batch) if self.micro_batch else 1
+        ends = [self.share.start + (self.share.stop - self.share.start) * n // count for n in range(count + 1)]
+        return [(slice(low, high), columns) for low, high in pairwise(ends)]
+
+    def _scores(self, batch: Batch, rows: slice, scorer: Scorer) -> Tensor:
+        """Scores of these rows; where there are none, of one that stands in for them, and none of it is given."""
+        found = scorer(batch)
+        return found if self.together.count == 1 else found[: rows.stop - rows.start]
+
+    def _leaf(self, batch: Batch, part: Part, scorer: Scorer) -> tuple[Tensor, list[list[Tensor]]]:
         """Scores as a leaf of the graph, and the random state before each piece; makes pieces smaller until they fit."""
 
         def score() -> tuple[Tensor, list[list[Tensor]]]:
+            size = self.share.stop - self.share.start
             scores, states = torch.empty(0), []
             with torch.no_grad():
                 for rows, columns in self.pieces:
                     states.append(_random_state())
-                    found = scorer(part(batch, rows, columns)).float()
-                    if not len(scores):
-                        scores = found.new_zeros((*batch["mask"].shape, *found.shape[2:]))
-                    scores[rows, columns] = found
+                    found = self._scores(part(batch, _some(rows, batch), columns), rows, scorer).float()
+                    if len(states) == 1:
+                        scores = found.new_zeros((size, batch["mask"].shape[1], *found.shape[2:]))
+                    scores[self._own(rows), columns] = found
             return scores.requires_grad_(), states
 
         while (found := self._try(score)) is None:
@@ -114,29 +153,36 @@ class Pieces:
         for (rows, columns), state in zip(self.pieces, states, strict=True):
             _set_random_state(state)  # the same dropout as when it was scored
             with context():
-                scores = self.compared(self.part(self.batch, rows, columns))
-            scores.backward(leaf.grad[rows, columns].to(scores.dtype))
+                scores = self._scores(self.part(self.batch, _some(rows, self.batch), columns), rows, self.compared)
+            scores.backward(leaf.grad[self._own(rows), columns].to(scores.dtype))
         _set_random_state(after)
         return True
 
     def _too_large(self, batch: Batch) -> None:
         self.too_large = min(self.too_large, _size(batch))
-        rows, columns = batch["mask"].shape
-        self.pieces = _halved([(slice(0, rows), slice(0, columns))])
+        self.pieces = _halved(self._first_pieces(batch))
         self.split += 1
+
+    def _own(self, rows: slice) -> slice:
+        """Rows of a batch as rows of the share."""
+        return slice(rows.start - self.share.start, rows.stop - self.share.start)
 
     def _forget(self) -> None:
         for parameter in self.model.parameters():
             parameter.grad = None
 
-    @staticmethod
-    def _try(work: Callable[[], Any]) -> Any:
-        """What the work gives; None where memory did not suffice."""
+    def _try(self, work: Callable[[], Any]) -> Any:
+        """What the work gives; None where memory did not suffice. Raises ZeloError then where weights are sharded."""
         try:
             return work()
         except RuntimeError as error:
             if not isinstance(error, torch.OutOfMemoryError) and not any(said in str(error) for said in SAID):
                 raise
+            if self.together.sharded:
+                raise ZeloError(
+                    "A batch does not fit in memory, and processes with sharded weights cannot part it one by one. Set"
+                    f" hardware.micro_batch (now {'null' if self.micro_batch is None else self.micro_batch}) to fewer queries."
+                ) from error
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         return None
@@ -154,6 +200,12 @@ def _set_random_state(state: list[Tensor]) -> None:
 
 def _size(batch: Batch) -> int:
     return sum(tensor.numel() for tensor in batch.values())
+
+
+def _some(rows: slice, batch: Batch) -> slice:
+    """At least one row, so that each process reads something as often as the others."""
+    start = min(rows.start, len(batch["mask"]) - 1)
+    return slice(start, max(rows.stop, start + 1))
 
 
 def _halved(pieces: list[tuple[slice, slice]]) -> list[tuple[slice, slice]]:

@@ -1,23 +1,27 @@
 """Validation on dev, and the best weights."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import pytorch_lightning as lightning
 import torch
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 
 from zelo.progress import progress
+from zelo.training.together import ALONE, Together
 
 
 class RankingValidation(lightning.Callback):
     """Keeps the weights with the best dev metric of the examples; the untuned model is the first point.
 
-    Stops the training after `patience` validations without a gain (null: never). All of it is part of a checkpoint.
+    Stops the training after `patience` validations without a gain (null: never). All of it is part of a checkpoint. Each
+    process sees the scores of all, and so decides the same; the first one keeps the weights.
     """
 
-    def __init__(self, *, patience: int | None) -> None:
-        self.patience = patience
+    def __init__(self, *, patience: int | None, together: Together = ALONE) -> None:
+        self.patience, self.together = patience, together
         self.curve: list[dict[str, Any]] = []
         self.best: dict[str, Tensor] = {}
         self.best_value = -1.0  # below every value
@@ -30,7 +34,7 @@ class RankingValidation(lightning.Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Goes on from there."""
-        self.curve, self.best = state_dict["curve"], state_dict["best"]
+        self.curve, self.best = state_dict["curve"], state_dict["best"] if self.together.first else {}
         self.best_value, self.losses = state_dict["best_value"], state_dict["losses"]
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
@@ -40,7 +44,7 @@ class RankingValidation(lightning.Callback):
     def on_validation_batch_end(
         self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        """What each dev row of the batch tells."""
+        """What each dev row of the batch tells: scores, targets and mask are of the whole batch in every process."""
         targets, mask = (batch[key].cpu().numpy() for key in ("targets", "mask"))
         self.values.append(trainer.datamodule.dev.values(outputs.float().cpu().numpy(), targets, mask))
 
@@ -62,10 +66,18 @@ class RankingValidation(lightning.Callback):
         pl_module.log(f"dev/{dev.metric}", value)
         if value > self.best_value:
             self.best_value = value
-            self.best = {name: weight.detach().cpu().clone() for name, weight in pl_module.model.state_dict().items()}
+            if self.together.first or self.together.sharded:
+                best = {name: _whole(weight) for name, weight in pl_module.model.state_dict().items()}
+                self.best = best if self.together.first else {}
         since = len(self.curve) - 1 - int(np.argmax([point["dev"] for point in self.curve]))
         if self.patience is not None and since >= self.patience:
             trainer.should_stop = True
+
+
+def _whole(weight: Tensor) -> Tensor:
+    """A copy on the CPU, brought together from all processes where they have parts of it."""
+    weight = weight.detach()
+    return (weight.full_tensor() if isinstance(weight, DTensor) else weight).cpu().clone()
 
 
 class Bar(lightning.Callback):
@@ -95,11 +107,13 @@ class Bar(lightning.Callback):
             self.open.__exit__(None, None, None)
 
 
-def scale_to_targets(model: Any, batches: list[dict[str, Tensor]]) -> float:
+def scale_to_targets(model: Any, batches: Iterable[dict[str, Tensor]], together: Together = ALONE) -> float:
     """Half of the mean within-query standard deviation of the untuned scores: the temperature of a model that names none."""
     deviations = []
     with torch.no_grad():
         for batch in batches:
-            scores = torch.where(batch["mask"], model(batch), torch.nan)
+            rows, share = len(batch["mask"]), together.share(len(batch["mask"]))
+            found = together.exchange(model(batch)[: share.stop - share.start], rows)
+            scores = torch.where(batch["mask"], found, torch.nan)
             deviations.append(np.nanstd(scores.float().numpy(), axis=1))
     return float(np.concatenate(deviations).mean()) / 2

@@ -6,12 +6,13 @@ import signal
 import threading
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
 from zelo.errors import BadInput, ZeloError
 from zelo.training.hardware import Hardware
+from zelo.training.together import ALONE, Together
 
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "bf16-true")
 
@@ -24,6 +25,9 @@ class Trained:
     resumed_at: int | None  # the step of the checkpoint that this attempt began with
     split_batches: int  # that did not fit in memory, since then
     diverged: str | None  # what became of the loss, when, and what to try
+    weights: dict[str, Any] = field(
+        default_factory=dict, repr=False
+    )  # the best; of several processes the first has them
 
     def notes(self, name: str) -> list[str]:
         """What a reader should know, one line each: a training that broke off, or a student worse than it began."""
@@ -76,35 +80,47 @@ class Trainer:
             )
 
     def fit(
-        self, module: Any, data: Any, *, hardware: Hardware, loggers: list[Any], label: str, checkpoints: Path
+        self,
+        module: Any,
+        data: Any,
+        *,
+        hardware: Hardware,
+        loggers: list[Any],
+        label: str,
+        checkpoints: Path,
+        together: Together = ALONE,
     ) -> Trained:
         """Trains, or goes on from the checkpoint in the folder `checkpoints`; puts the best weights into `module.model`.
 
         A loss that is no number ends the training, not the run: the best weights so far stand. Raises ZeloError when the
-        untuned model has no finite scores, BadInput when the checkpoint is damaged.
+        untuned model has no finite scores, BadInput when the checkpoint is damaged. Lightning sees one device only: what several
+        processes do together is done by the module and its callbacks, and the model of the first has the best weights.
         """
         with _quiet():
             import pytorch_lightning as lightning
+            import torch
+            from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 
             from zelo.training.checkpoints import Checkpoints, SafeCheckpoints
             from zelo.training.module import Diverged
             from zelo.training.ranking import Bar, RankingValidation
+            from zelo.training.sharded import Sharded
 
-            # Batches of another number of queries (a micro-batch, more devices) are counted differently.
             kept = checkpoints / f"batches-{len(data.train_dataloader())}.safetensors"
             resume, diverged = kept.is_file(), None
-            ranking = RankingValidation(patience=self.patience)
-            saving = Checkpoints(path=kept, minutes=self.checkpoint_minutes)
+            ranking = RankingValidation(patience=self.patience, together=together)
+            saving = Checkpoints(path=kept, minutes=self.checkpoint_minutes, together=together)
             trainer = lightning.Trainer(
                 max_epochs=self.epochs,
                 precision=self.precision,  # type: ignore[arg-type]
                 gradient_clip_val=self.gradient_clip,
                 val_check_interval=1 / self.validations_per_epoch,
                 accelerator=hardware.accelerator,
-                devices=hardware.devices,
+                devices=[torch.cuda.current_device()] if hardware.accelerator == "gpu" else 1,
+                strategy=Sharded(hardware.device) if together.sharded else "auto",
                 logger=loggers,
-                callbacks=[ranking, Bar(label=label), saving],
-                plugins=[SafeCheckpoints()],
+                callbacks=[ranking, saving, *([Bar(label=label)] if together.first else [])],
+                plugins=[SafeCheckpoints(together), LightningEnvironment()],
                 num_sanity_val_steps=0,
                 deterministic="warn",
                 enable_checkpointing=False,
@@ -126,8 +142,9 @@ class Trainer:
                             f"{label}: the untuned model already gives scores that are no numbers."
                         ) from error
                     diverged = str(error)
-        module.model.load_state_dict(ranking.best)
-        return Trained(ranking.curve, saving.resumed_at, module.pieces.split, diverged)
+        if together.first and not together.sharded:
+            module.model.load_state_dict(ranking.best)
+        return Trained(ranking.curve, saving.resumed_at, module.pieces.split, diverged, ranking.best)
 
 
 @contextlib.contextmanager

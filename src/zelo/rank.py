@@ -1,0 +1,64 @@
+"""One process of a training that has several: `python -m zelo.rank FOLDER`, started by the stage, never by hand.
+
+Its place among them comes from the environment, as torchrun would set it.
+"""
+
+import json
+import os
+import sys
+import threading
+import time
+import traceback
+from pathlib import Path
+
+from zelo.errors import BadInput, LimitReached, ZeloError
+
+
+def main(folder: Path) -> None:
+    """Does the job, and ends the process; an error is left in the folder for the one who started it."""
+    rank, local = int(os.environ["RANK"]), int(os.environ["LOCAL_RANK"])
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        _work(folder, rank, local)
+    except BaseException as error:
+        kind = next((kind for kind in (LimitReached, BadInput, ZeloError) if isinstance(error, kind)), type(error))
+        message = str(error) if isinstance(error, ZeloError) else f"{type(error).__name__}: {error}"
+        facts = {"rank": rank, "kind": kind.__name__, "message": message, "time": time.time()}
+        half = folder / f"half-{rank}"
+        half.write_text(json.dumps(facts | {"traceback": traceback.format_exc()}))
+        half.rename(folder / f"error-{rank}.json")
+        os._exit(1)  # a process group cannot be left in order when another process has gone
+    os._exit(0)
+
+
+def _end_with_parent() -> None:
+    """Reads from the one who started this process: nothing comes, until it ends."""
+    while os.read(0, 1):
+        pass
+    os._exit(1)
+
+
+def _work(folder: Path, rank: int, local: int) -> None:
+    import torch
+    import torch.distributed as processes
+
+    from zelo import pipeline
+    from zelo.training import ranks
+    from zelo.training.together import Together
+
+    job, tables = ranks.read(folder)
+    stage = pipeline.restored(job["stage"], f"stages.{job['name']}")
+    gpu = stage.hardware.accelerator == "gpu"
+    if gpu:
+        torch.cuda.set_device(local)
+    stage.hardware.apply()
+    processes.init_process_group(
+        "cpu:gloo,cuda:nccl" if gpu else "gloo", init_method=job["meeting"], rank=rank, world_size=job["processes"]
+    )
+    stage.train_part(tables, folder, Together(rank, job["processes"], stage.hardware.sharded))
+    processes.barrier()
+    processes.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
