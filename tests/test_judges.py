@@ -7,13 +7,15 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
 
+import tiny_models
 from zelo.errors import BadInput
 from zelo.judges.ensemble import Ensemble
 from zelo.judges.from_scores import FromScores
 from zelo.records import ANSWERED, DOCUMENT, QUERY, Questions
 
-UNREAD = ["simulated", "simulated_thurstone"]  # their truth is drawn, whatever the texts say
+UNREAD = ["simulated", "simulated_thurstone", "student"]  # their truth is drawn, or their weights
 OPTIONS = ["lexical", "dense", "late_interaction", "window", "embedded", "qrels", *UNREAD]
 QUERIES = pa.table(
     {"query_id": ["sort", "file"], "text": ["sort a list of numbers", "delete a file"], "split": ["train", "test"]},
@@ -39,10 +41,23 @@ def every_pair() -> Questions:
     return questions(*(list(column) for column in zip(*rows, strict=True)))
 
 
+def pairwise_student(component: Callable[..., Any], folder: Path) -> Path:
+    """A pairwise model of random weights, exported."""
+    torch.manual_seed(0)
+    model = component("model/pairwise", max_length=100)
+    model.load(component("backbone/xlm_r", model=str(tiny_models.save("xlm_r", folder / "tiny"))), None)
+    model.order_bias.fill_(0.1)
+    model.export(folder / "pairwise")
+    return folder / "pairwise"
+
+
 @pytest.mark.parametrize("option", OPTIONS)
 def test_contract(option: str, component: Callable[..., Any], tmp_path: Path) -> None:
     (tmp_path / "labels.tsv").write_text("sort\tlist.sort\t1\nfile\tos.remove\t1\n")
-    judge = component(f"judge/{option}", **({"path": str(tmp_path / "labels.tsv")} if option == "qrels" else {}))
+    changes = {"qrels": {"path": str(tmp_path / "labels.tsv")}, "student": {"both_orders": True}}.get(option, {})
+    if option == "student":
+        changes["path"] = str(pairwise_student(component, tmp_path))
+    judge = component(f"judge/{option}", **changes)
     asked = every_pair()
     answers = judge.compare(asked)
     members = list(getattr(judge, "members", [judge.name]))

@@ -1,7 +1,9 @@
 """The pairwise student on each family of backbones: read as it should be, learned from preferences, exported, and judged."""
 
 import json
+import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,9 +17,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import tiny_models
 from tiny_models import CONTEXT, DECODERS, ENCODERS
+from zelo.backbones.exported import loader_of
 from zelo.errors import BadInput, ZeloError
 from zelo.losses.bce import BCE
-from zelo.records import DOCUMENT, OUTCOME, PREFERENCE, QUERY
+from zelo.records import DOCUMENT, OUTCOME, PREFERENCE, QUERY, Questions
 from zelo.stages.preferences import Preferences
 from zelo.stages.score import Score
 from zelo.stages.train import Train
@@ -439,3 +442,108 @@ def test_what_a_pairwise_student_cannot_be_trained_on_is_refused_first(
     options: Any = {"backbone": None, "hardware": None, "splits": [], "top_k": 1, "batch_queries": 1, "seed": 0}
     with pytest.raises(BadInput, match="Pairwise compares two documents and has no score for one"):
         Score(inputs={"candidates": "x"}, model=component("model/pairwise"), **options)
+
+
+QUESTIONS = pa.table({"query_id": ["q0", "q1", "q2"], "text": QUERIES, "split": ["train"] * 3}, schema=QUERY)
+
+
+def asked(rows: np.ndarray = ROWS, queries: np.ndarray | None = None) -> Questions:
+    columns = [np.arange(len(rows)) if queries is None else queries, rows[:, 0], rows[:, 1]]
+    return Questions(
+        QUESTIONS, DOCUMENTS, *(column.astype(np.int32) for column in columns), np.zeros(len(rows), np.int16)
+    )
+
+
+@pytest.mark.parametrize("family", ["qwen3", "xlm_r"])
+def test_the_judge_says_what_the_student_says(
+    family: str, load: Component, component: Component, tmp_path: Path
+) -> None:
+    model = load(family)
+    model.order_bias.fill_(0.2)
+    model.export(tmp_path / "pairwise")
+    judge = component("judge/student", path=str(tmp_path / "pairwise"))
+    one, other = (1 / (1 + np.exp(-scores(model, QUERIES, rows))) for rows in (ROWS, ROWS[:, ::-1]))
+    assert np.abs(judge.compare(asked()).p - one).max() < 1e-5
+    both = component("judge/student", path=str(tmp_path / "pairwise"), both_orders=True, clip=0.0)
+    assert np.abs(both.compare(asked()).p - (one + 1 - other) / 2).max() < 1e-5
+    sure = component("judge/student", path=str(tmp_path / "pairwise"), clip=0.49)
+    assert sure.compare(asked()).p.tolist() == pytest.approx(np.clip(one, 0.49, 0.51).tolist(), abs=1e-5)
+    small = component("judge/student", path=str(tmp_path / "pairwise"), tokens=1)
+    assert np.abs(small.compare(asked()).p - one).max() < 1e-5
+    before = judge.content()
+    (tmp_path / "pairwise" / "README.md").write_text("said")
+    assert judge.content() == before
+    text = (tmp_path / "pairwise" / "pairwise.json").read_text()
+    (tmp_path / "pairwise" / "pairwise.json").write_text(text.replace("0.2", "0.4"))
+    assert judge.content() != before
+    across = replace(asked(), query_b_row=np.array([1, 2, 0], np.int32))
+    with pytest.raises(BadInput, match="cannot across queries"):
+        judge.compare(across)
+
+
+@pytest.mark.parametrize("name", ["pointwise", "embedding"])
+def test_another_student_judges_by_the_difference_of_its_scores(
+    name: str, component: Component, folders: dict[str, Path], tmp_path: Path
+) -> None:
+    backbone = component("backbone/xlm_r", model=str(folders["xlm_r"]))
+    model = component(f"model/{name}", temperature=0.5)
+    torch.manual_seed(0)
+    model.load(backbone, None)
+    plain = DOCUMENTS.slice(0, 4)  # the fifth writes special tokens, which plain tokenizers read as such
+    model.prepare(plain)
+    model.export(tmp_path / "export")
+    save_file({key: w.contiguous() for key, w in model.state_dict().items()}, tmp_path / "weights.safetensors")
+    rows = np.array([[0, 1], [2, 3], [1, 2]])
+    with torch.no_grad():
+        found = model(model.collate(QUERIES, rows)).numpy()
+    wanted = np.clip(1 / (1 + np.exp(found[:, 1] - found[:, 0])), 0.01, 0.99)
+    judge = component("judge/student").trained(tmp_path)
+    assert np.abs(judge.compare(asked(rows)).p - wanted).max() < 1e-4
+    assert np.ptp(wanted) > 1e-3
+    if name == "pointwise":
+        alone = component("judge/student", path=str(tmp_path / "export"))
+        assert np.abs(alone.compare(asked(rows)).p - wanted).max() < 1e-4
+    else:
+        with pytest.raises(BadInput, match=r"its scores are cosines.* Set judge\.temperature"):
+            component("judge/student", path=str(tmp_path / "export")).content()
+
+
+def test_a_folder_that_is_no_student_is_refused_before_anything_is_judged(
+    load: Component, component: Component, folders: dict[str, Path], tmp_path: Path
+) -> None:
+    model = load("xlm_r")
+    run = tmp_path / "run"
+
+    def refused(folder: Path, message: str) -> None:
+        with pytest.raises(BadInput, match=message) as caught:
+            component("judge/student", path=str(folder)).content()
+        assert "\n" not in str(caught.value)
+
+    model.export(run / "pairwise")
+    refused(run, r"Did you mean .*run/pairwise\?")
+    refused(tmp_path / "nowhere", "there is no such folder")
+    refused(folders["qwen3"], "the folder is no CrossEncoder")
+    with pytest.raises(BadInput, match="compares two documents and scores none"):
+        loader_of(run / "pairwise", "model_path=x")
+    changes: dict[str, tuple[str, str]] = {
+        "other": ("config.json", r"its architecture, XLMRobertaForMaskedLM, is no one-label classifier"),
+        "adapter": ("adapter", "holds an adapter without its backbone"),
+        "damaged": ("pairwise.json", r"pairwise\.json cannot be read"),
+        "weightless": ("model.safetensors", "has no weights"),
+    }
+    for name, (file, message) in changes.items():
+        folder = Path(shutil.copytree(run / "pairwise", tmp_path / name))
+        if name == "other":
+            (folder / file).write_text((folder / file).read_text().replace("ForSequenceClassification", "ForMaskedLM"))
+        elif name == "adapter":
+            (folder / "config.json").rename(folder / "adapter_config.json")
+        elif name == "damaged":
+            (folder / file).write_text("{")
+        else:
+            (folder / file).unlink()
+        refused(folder, message)
+    for field, value in {"clip": 0.5, "temperature": 0.0, "tokens": 0}.items():
+        with pytest.raises(BadInput, match=f"{field}={value}"):
+            component("judge/student", **{field: value})
+    with pytest.raises(BadInput, match="path=null names no model"):
+        component("judge/student").compare(asked())

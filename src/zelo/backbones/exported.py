@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 CROSS_ENCODER, MULTI_VECTOR, EMBEDDING = "CrossEncoder", "MultiVectorEncoder", "SentenceTransformer"
 LOADERS = (CROSS_ENCODER, MULTI_VECTOR, EMBEDDING)
 STUDENTS = ("reranker", "embedding")  # folders of a run that hold a model
+SETTINGS = "pairwise.json"  # of a pairwise model: order_bias, both_orders, max_length, query_length
 CONFIG = "config_sentence_transformers.json"
 CHUNK = 1024  # documents encoded, or pairs read, before the bar moves; vectors of more are never held
 PAIRS = 4096  # vectors compared at a time
@@ -34,7 +35,12 @@ def loader_of(folder: Path, setting: str) -> str:
             f"{setting}: the folder holds an adapter without its backbone. Merge the two with peft's merge_and_unload(), or give"
             " a folder that a run exported: adapters are merged there."
         )
-    ours = _json(folder / CONFIG, setting).get("model_type") if (folder / CONFIG).exists() else None
+    if (folder / SETTINGS).exists():
+        raise BadInput(
+            f"{setting}: the folder is a pairwise model, which compares two documents and scores none. It judges:"
+            " judge=student judge.path=FOLDER. Give RUN_FOLDER/reranker here."
+        )
+    ours = json_of(folder / CONFIG, setting).get("model_type") if (folder / CONFIG).exists() else None
     if ours in LOADERS:
         found = ours
     elif (folder / "modules.json").exists():  # as sentence-transformers took for granted before it had several classes
@@ -55,10 +61,11 @@ def loader_of(folder: Path, setting: str) -> str:
 
 def _architectures(folder: Path, setting: str) -> list[str]:
     path = folder / "config.json"
-    return list(_json(path, setting).get("architectures") or []) if path.exists() else []
+    return list(json_of(path, setting).get("architectures") or []) if path.exists() else []
 
 
-def _json(path: Path, setting: str) -> dict[str, Any]:
+def json_of(path: Path, setting: str) -> dict[str, Any]:
+    """The object in a file of the folder that `setting` names. Raises BadInput where it cannot be read."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -8,6 +8,7 @@ import numpy as np
 
 from zelo.backbones.decoder import Decoder
 from zelo.backbones.encoder import Encoder
+from zelo.backbones.exported import SETTINGS, json_of
 from zelo.backbones.pretrained import Pretrained, decodes
 from zelo.backbones.token_batches import token_batches
 from zelo.errors import BadInput
@@ -15,7 +16,6 @@ from zelo.errors import BadInput
 if TYPE_CHECKING:
     from zelo.progress import Advance
 
-SETTINGS = "pairwise.json"  # beside the classifier: order_bias, both_orders, max_length, query_length
 CHUNK = 4096  # pairs whose tokens exist at a time
 
 
@@ -34,8 +34,8 @@ class ExportedPairs:
         self.reader = _reader(folder, said["query_length"])
         try:
             self.tokenizer = self.reader.tokenizer()
-            network: Any = self.reader.classifier()  # torch's own annotation of `to` is not for transformers
-            self.network = network.to(device)
+            self.network: Any = self.reader.classifier()
+            self.network.to(device)
         except (OSError, ValueError, RuntimeError, KeyError) as error:  # of whatever library reads the broken part
             words = " ".join(str(error).split())[:300]
             raise BadInput(f"{setting}: the folder cannot be loaded ({words}). Export it again.") from error
@@ -65,6 +65,21 @@ class ExportedPairs:
                 if advance:
                     advance(len(batch))
         return found
+
+
+def check(folder: Path, setting: str) -> None:
+    """Raises BadInput for a folder that is no pairwise model, without reading its weights. setting: what names it."""
+    settings(folder, setting)
+    if (folder / "adapter_config.json").exists() and not (folder / "config.json").exists():
+        raise BadInput(
+            f"{setting}: the folder holds an adapter without its backbone. Export it again: adapters are merged then."
+        )
+    architectures = json_of(folder / "config.json", setting).get("architectures") or []
+    if not any("ForSequenceClassification" in name for name in architectures):
+        named = ", ".join(architectures) or "unknown"
+        raise BadInput(f"{setting}: its architecture, {named}, is no one-label classifier. Export it again.")
+    if not any(folder.glob("*.safetensors")):
+        raise BadInput(f"{setting}: the folder has no weights (*.safetensors); copy or export it whole.")
 
 
 def settings(folder: Path, setting: str) -> dict[str, Any]:

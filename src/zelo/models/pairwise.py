@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from zelo.backbones import classifier
-from zelo.backbones.exported_pairs import SETTINGS
+from zelo.backbones.exported import SETTINGS
 from zelo.errors import BadInput
 from zelo.protocols import PairReader
 from zelo.records import document_texts

@@ -1,6 +1,6 @@
 """Asks the judges which of two candidates is the better answer, for the pairs that the graph proposes."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
@@ -44,7 +44,7 @@ class Judge:
 
     OUTSIDE_IDENTITY: ClassVar[frozenset[str]] = frozenset({"till"})
 
-    inputs: dict[str, str]  # data: the load stage; candidates: a retrieve stage
+    inputs: dict[str, str]  # data: the load stage; candidates: a retrieve stage; perhaps student: a train stage
     graph: protocols.Graph
     judge: protocols.Judge | protocols.PaidJudge
     top_k: int  # what the candidates were cut at
@@ -97,6 +97,20 @@ class Judge:
         """How often a judge is asked about one pair."""
         return self.repeats * (1 + (self.orders == BOTH))
 
+    def check_inputs(self, stages: Mapping[str, Any]) -> None:
+        """Raises BadInput for a student that is to judge and comes from nowhere, or from two places."""
+        waits = [name for name, member in self.members.items() if hasattr(member, "trained") and member.path is None]
+        if waits and "student" not in stages:
+            raise BadInput(
+                f"judge {waits[0]}: path=null names no model. Set judge.path to what a run exported, RUN_FOLDER/pairwise, or"
+                " name the train stage among the inputs of the judge stage: student."
+            )
+        if "student" in stages and (not hasattr(self.judge, "trained") or not waits):
+            raise BadInput(
+                f"judge {self.judge.name}: its stage has a train stage as input, and this judge takes no model from one. Use"
+                " judge=student with path=null there."
+            )
+
     def check(self) -> None:
         """Raises BadInput for a key that is missing and would be needed, before the stages above spend any time."""
         for member in self.paid.values():
@@ -126,6 +140,12 @@ class Judge:
 
         Raises BadInput when a judge costs money and there is no budget, LimitReached when it is spent.
         """
+        if "student" in tables:
+            student: Any = self.judge
+            here = {role: source for role, source in self.inputs.items() if role != "student"}
+            return replace(self, judge=student.trained(tables["student"].path), inputs=here).run(
+                {role: table for role, table in tables.items() if role != "student"}, out
+            )
         plans = self.plan(tables) if self.paid else []
         pools, earlier = self._pools(tables), tables.get("partial")
         # The till tells itself how far it is.
