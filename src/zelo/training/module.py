@@ -33,7 +33,7 @@ class Student(lightning.LightningModule):
     def training_step(self, batch: dict[str, Tensor], index: int) -> Tensor:
         """The loss of a batch. Raises Diverged when it is not finite."""
         if self.trainer.world_size > 1:  # processes wait for each other's gradients: none can do a batch over
-            loss = self.loss(self.pieces.compared(batch), batch["targets"], batch["weights"], batch["mask"])
+            loss = self.loss(self.pieces.scorer(batch), batch["targets"], batch["weights"], batch["mask"])
         else:
             data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
             loss = self.pieces.loss(batch, partial(data.train.part, collate=data.collate))

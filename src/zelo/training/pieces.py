@@ -30,27 +30,29 @@ class Pieces:
     def __init__(self, model: Any, loss: Any) -> None:
         self.model, self.of = model, loss
         widths = getattr(loss, "widths", None)
-        self.compared = partial(model.at_widths, widths=widths) if widths else model  # [B, D], or [B, D, W] at W widths
+        self.scorer = (
+            partial(model.at_widths, widths=widths) if widths else model
+        )  # the whole vectors' scores come first
         self.too_large = sys.maxsize  # numbers in a batch, from which on it is not tried whole
         self.split = 0  # batches
 
     def score(self, batch: Batch, part: Part) -> Tensor:
         """[B, D] scores without a graph."""
         with torch.no_grad():
-            found = self._try(lambda: self.model(batch)) if _size(batch) < self.too_large else None
+            found = self._try(lambda: self.scorer(batch)) if _size(batch) < self.too_large else None
             if found is None:
                 self._too_large(batch)
-                found = self._leaf(batch, part, self.model)[0]
-        return found.detach()
+                found = self._leaf(batch, part)[0]
+        return found.detach() if found.dim() == 2 else found[..., 0].detach()
 
     def loss(self, batch: Batch, part: Part) -> Tensor:
         """The loss of a batch: a scalar of which `backward` knows where it comes from."""
         self.batch, self.part = batch, part
         self.leaf = None
-        found = self._try(lambda: self._loss(self.compared(batch))) if _size(batch) < self.too_large else None
+        found = self._try(lambda: self._loss(self.scorer(batch))) if _size(batch) < self.too_large else None
         if found is None:
             self._too_large(batch)
-            self.leaf = self._leaf(batch, part, self.compared)
+            self.leaf = self._leaf(batch, part)
             found = self._loss(self.leaf[0])
         self.graph: Tensor | None = found
         self.held = found.detach().requires_grad_()
@@ -69,7 +71,7 @@ class Pieces:
             self._forget()
         while not done:
             with context():
-                found = self.leaf or self._leaf(self.batch, self.part, self.compared)
+                found = self.leaf or self._leaf(self.batch, self.part)
             done = self._try(lambda found=found: self._carry(*found, factor, context))
             if not done:
                 self.pieces, self.leaf = _halved(self.pieces), None
@@ -86,17 +88,17 @@ class Pieces:
     def _loss(self, scores: Tensor) -> Tensor:
         return self.of(scores, *(self.batch[key] for key in ("targets", "weights", "mask")))
 
-    def _leaf(self, batch: Batch, part: Part, scorer: Callable[[Batch], Tensor]) -> tuple[Tensor, list[list[Tensor]]]:
+    def _leaf(self, batch: Batch, part: Part) -> tuple[Tensor, list[list[Tensor]]]:
         """Scores as a leaf of the graph, and the random state before each piece; makes pieces smaller until they fit."""
 
         def score() -> tuple[Tensor, list[list[Tensor]]]:
-            scores, states = torch.empty(0), []
+            scores, states = torch.zeros(batch["mask"].shape, device=batch["mask"].device), []
             with torch.no_grad():
                 for rows, columns in self.pieces:
                     states.append(_random_state())
-                    found = scorer(part(batch, rows, columns)).float()
-                    if not len(scores):
-                        scores = found.new_zeros((*batch["mask"].shape, *found.shape[2:]))
+                    found = self.scorer(part(batch, rows, columns)).float()
+                    if found.dim() > scores.dim():  # at several widths
+                        scores = scores.unsqueeze(-1).repeat(1, 1, found.shape[-1])
                     scores[rows, columns] = found
             return scores.requires_grad_(), states
 
@@ -114,7 +116,7 @@ class Pieces:
         for (rows, columns), state in zip(self.pieces, states, strict=True):
             _set_random_state(state)  # the same dropout as when it was scored
             with context():
-                scores = self.compared(self.part(self.batch, rows, columns))
+                scores = self.scorer(self.part(self.batch, rows, columns))
             scores.backward(leaf.grad[rows, columns].to(scores.dtype))
         _set_random_state(after)
         return True
