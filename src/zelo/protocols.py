@@ -306,6 +306,20 @@ class Searcher(Model, Protocol):
         ...
 
 
+class Embedder(Searcher, Protocol):
+    """A student that gives one vector of length 1 a text."""
+
+    width: int  # numbers in a vector
+
+    def query_vectors(self, queries: list[str]) -> np.ndarray:
+        """[Q, width] float32."""
+        ...
+
+    def document_vectors(self, rows: slice) -> np.ndarray:
+        """[n, width] float32 of some of the prepared documents, as queries are compared with them."""
+        ...
+
+
 class Loss(Protocol):
     """Compares a student's scores with targets. Scores are log odds: a loss that needs a probability takes the sigmoid itself.
 

@@ -125,6 +125,7 @@ METRIC = pa.schema(
         ("p_value", pa.float64()),
         ("baseline", pa.string()),
         ("queries", pa.int32()),
+        ("bytes_per_document", pa.int32()),  # of a system that compares one vector a document; else null
     ]
 )
 

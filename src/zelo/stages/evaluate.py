@@ -95,7 +95,7 @@ class Evaluate:
         verdicts: list[dict[str, Any]] = []
         for one in measured:  # the verdicts that stay are those of the last split: test where it has labels
             p, differences = self._test(one, pairs)
-            rows += self._rows(one, pairs, p, tables[DATA].manifest["name"])
+            rows += self._rows(one, pairs, p, tables)
             verdicts = [_verdict(one, pair, p[one.primary, i], differences[i]) for i, pair in enumerate(pairs)]
         _write(out, rows, verdicts, choice, measured, runs)
         return self._figures(measured, rows, choice, runs)
@@ -138,12 +138,15 @@ class Evaluate:
         interval = bootstrap(primary, self.resamples, self.seed)
         return corrected, np.stack([primary.mean(axis=1), *interval], axis=1)
 
-    def _rows(self, one: "Measured", pairs: list[tuple[str, str]], p: np.ndarray, domain: str) -> list[dict[str, Any]]:
+    def _rows(
+        self, one: "Measured", pairs: list[tuple[str, str]], p: np.ndarray, tables: dict[str, Table]
+    ) -> list[dict[str, Any]]:
         """METRIC rows of one split: a student has one per baseline, any other system one, without baseline or p-value."""
         systems, metrics, queries = one.values.shape
         low, high = bootstrap(one.values.reshape(-1, queries), self.resamples, self.seed)
         cells = np.stack([one.values.mean(axis=2).ravel(), low, high], axis=1).reshape(systems, metrics, 3)
         finders = {self._named(system): self._named(finder) for system, finder in self.first_stage_of.items()}
+        sizes = {self._named(role): table.manifest.get("bytes_per_document") for role, table in tables.items()}
         rows = []
         for s, system in enumerate(one.systems):
             tests = [i for i, (student, _) in enumerate(pairs) if student == system]
@@ -155,13 +158,14 @@ class Evaluate:
                     "split": one.split,
                     "first_stage": finders.get(system, system),
                     "protocol": one.protocol,
-                    "domain": domain,
+                    "domain": tables[DATA].manifest["name"],
                     "value": value,
                     "ci_low": ci_low,
                     "ci_high": ci_high,
                 }
                 for p_value, baseline in [(float(p[m, i]), pairs[i][1]) for i in tests] or [(None, None)]:
-                    rows.append(shared | {"p_value": p_value, "baseline": baseline, "queries": queries})
+                    test = {"p_value": p_value, "baseline": baseline, "queries": queries}
+                    rows.append(shared | test | {"bytes_per_document": sizes.get(system)})
         return rows
 
     def _figures(

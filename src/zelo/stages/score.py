@@ -57,7 +57,7 @@ class Score:
     def check(self) -> None:
         """Raises BadInput where the hardware is not there, and for a backbone that the model cannot be made of."""
         self.hardware.check()
-        if check := getattr(self.model, "check", None):
+        if check := getattr(self.model, "check", None):  # training tries more, and not every pipeline trains
             check(self.backbone)
 
     def run(self, tables: dict[str, Table], out: Path) -> dict[str, Any]:
@@ -79,6 +79,8 @@ class Score:
             else:
                 scored = self._search(cast(Searcher, model), queries, documents)
         figures: dict[str, Any] = {"rows": len(scored)}
+        if "candidates" not in tables and (width := getattr(model, "width", None)):
+            figures["bytes_per_document"] = 4 * width
         if "examples" in tables:
             first = best(candidates(tables["candidates"]), self.top_k)
             scored, choice = blend(scored, first, tables["examples"].read("examples"))

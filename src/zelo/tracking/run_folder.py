@@ -109,7 +109,12 @@ class RunFolder:
         for other in result.steps:
             if other.kind == "onnx" and other.inputs["checkpoint"] == step.name and other.name in result.tables:
                 _copy_folder(result.tables[other.name].path / "onnx", folder / "onnx")
-        whole_file.replace(folder / "README.md", model_card.write(step, result, figures, folder))
+            if other.kind == "compress" and other.inputs["checkpoint"] == step.name and other.name in result.tables:
+                smaller = result.tables[other.name].path / "export"
+                if smaller.is_dir():
+                    _copy_folder(smaller, self.folder / f"{step.stage.name}-small")
+        if any((folder / name).exists() for name in ("modules.json", "config.json")):  # else it explains itself
+            whole_file.replace(folder / "README.md", model_card.write(step, result, figures, folder))
 
     def _report(self, result: "Result", figures: Figures | None) -> str:
         from zelo.tracking import disagreements, judge_costs, rating_facts, report

@@ -144,7 +144,9 @@ def _print_table(figures: Figures, result: "Result") -> None:
     counts = {row["queries"] for row in figures.rows if row["metric"] == figures.metric}
     board = Table(box=None, padding=(0, 1, 0, 0), header_style="bold")
     board.add_column("", overflow="fold")
-    for name in (figures.metric, "95 % interval", *others):
+    sizes = {row["system"]: row["bytes_per_document"] for row in figures.rows if row.get("bytes_per_document")}
+    sized = ["bytes"] if len(set(sizes.values())) > 1 else []  # of a document's vector, where there is a choice
+    for name in (figures.metric, "95 % interval", *sized, *others):
         board.add_column(name, justify="right", no_wrap=True)
     if wide:
         board.add_column("against", overflow="fold")
@@ -156,6 +158,7 @@ def _print_table(figures: Figures, result: "Result") -> None:
             tests = [row for row in figures.rows if row["system"] == system and row["metric"] == figures.metric]
             low, high = (_number(tests[0][end]) for end in ("ci_low", "ci_high"))
             head = [f"  {system}", _number(tests[0]["value"]), f"{low}-{high}"]
+            head += [f"{sizes[system]:,}" if system in sizes else "" for _ in sized]
             head += [_number(cells[system, name]["value"]) if (system, name) in cells else "" for name in others]
             for place, row in enumerate(tests[: None if wide else 1]):
                 against = [row["baseline"] or "", _p(row["p_value"]) if row["baseline"] else ""]

@@ -14,7 +14,6 @@ from zelo.errors import ZeloError
 from zelo.training.together import ALONE, Together
 
 Batch = Mapping[str, Tensor]
-Scorer = Callable[[Batch], Tensor]
 Part = Callable[[Batch, slice, slice], Batch]
 SAID = ("out of memory", "can't allocate memory", "not enough memory")
 
@@ -36,30 +35,31 @@ class Pieces:
     def __init__(self, model: Any, loss: Any, together: Together = ALONE, micro_batch: int | None = None) -> None:
         self.model, self.of, self.together, self.micro_batch = model, loss, together, micro_batch
         widths = getattr(loss, "widths", None)
-        self.compared = partial(model.at_widths, widths=widths) if widths else model  # [B, D], or [B, D, W] at W widths
+        self.scorer = partial(model.at_widths, widths=widths) if widths else model  # of W widths, the whole one first
         self.too_large = sys.maxsize  # numbers in a batch, from which on it is not tried whole
         self.split = 0  # batches
 
     def score(self, batch: Batch, part: Part) -> Tensor:
         """[B, D] scores without a graph, those of the other processes among them."""
         with torch.no_grad():
-            found = self._tried(batch, self.model)
+            found = self._tried(batch)
             if found is None:
-                found = self._leaf(batch, part, self.model)[0]
-        return self.together.exchange(found.detach(), len(batch["mask"]))
+                found = self._leaf(batch, part)[0]
+        found = found.detach() if found.dim() == 2 else found[..., 0].detach()
+        return self.together.exchange(found, len(batch["mask"]))
 
     def loss(self, batch: Batch, part: Part) -> Tensor:
         """The loss of a batch: a scalar of which `backward` knows where it comes from."""
         self.batch, self.part = batch, part
-        own, self.leaf = self._tried(batch, self.compared), None
+        own, self.leaf = self._tried(batch), None
         if own is None:
-            own, _ = self.leaf = self._leaf(batch, part, self.compared)
+            own, _ = self.leaf = self._leaf(batch, part)
         self.scores = self.together.exchange(own.detach(), len(batch["mask"]))
         found = self._loss(own) if self.leaf else self._try(lambda: self._loss(own))
         if found is None:
             del own
             self._too_large(batch)
-            self.leaf = self._leaf(batch, part, self.compared)
+            self.leaf = self._leaf(batch, part)
             found = self._loss(self.leaf[0])
         self.graph: Tensor | None = found
         self.held = found.detach().requires_grad_()
@@ -78,7 +78,7 @@ class Pieces:
             self._forget()
         while not done:
             with context():
-                found = self.leaf or self._leaf(self.batch, self.part, self.compared)
+                found = self.leaf or self._leaf(self.batch, self.part)
             done = self._try(lambda found=found: self._carry(*found, factor, context))
             if not done:
                 self.pieces, self.leaf = _halved(self.pieces), None
@@ -100,13 +100,13 @@ class Pieces:
             own = torch.cat([self.scores[: share.start], own.to(self.scores.dtype), self.scores[share.stop :]])
         return self.of(own, *(self.batch[key] for key in ("targets", "weights", "mask")))
 
-    def _tried(self, batch: Batch, scorer: Scorer) -> Tensor | None:
+    def _tried(self, batch: Batch) -> Tensor | None:
         """Scores of the whole share; None where they are to be made in pieces, which are set then."""
         self.share = self.together.share(len(batch["mask"]))
         self.pieces = self._first_pieces(batch)
         if len(self.pieces) > 1:
             return None
-        found = self._try(lambda: self._scores(batch, self.share, scorer)) if _size(batch) < self.too_large else None
+        found = self._try(lambda: self._scores(batch, self.share)) if _size(batch) < self.too_large else None
         if found is None:
             self._too_large(batch)
         return found
@@ -119,12 +119,12 @@ class Pieces:
         ends = [self.share.start + (self.share.stop - self.share.start) * n // count for n in range(count + 1)]
         return [(slice(low, high), columns) for low, high in pairwise(ends)]
 
-    def _scores(self, batch: Batch, rows: slice, scorer: Scorer) -> Tensor:
+    def _scores(self, batch: Batch, rows: slice) -> Tensor:
         """Scores of these rows; where there are none, of one that stands in for them, and none of it is given."""
-        found = scorer(batch)
+        found = self.scorer(batch)
         return found if self.together.count == 1 else found[: rows.stop - rows.start]
 
-    def _leaf(self, batch: Batch, part: Part, scorer: Scorer) -> tuple[Tensor, list[list[Tensor]]]:
+    def _leaf(self, batch: Batch, part: Part) -> tuple[Tensor, list[list[Tensor]]]:
         """Scores as a leaf of the graph, and the random state before each piece; makes pieces smaller until they fit."""
 
         def score() -> tuple[Tensor, list[list[Tensor]]]:
@@ -133,7 +133,7 @@ class Pieces:
             with torch.no_grad():
                 for rows, columns in self.pieces:
                     states.append(_random_state())
-                    found = self._scores(part(batch, _some(rows, batch), columns), rows, scorer).float()
+                    found = self._scores(part(batch, _some(rows, batch), columns), rows).float()
                     if len(states) == 1:
                         scores = found.new_zeros((size, batch["mask"].shape[1], *found.shape[2:]))
                     scores[self._own(rows), columns] = found
@@ -153,7 +153,7 @@ class Pieces:
         for (rows, columns), state in zip(self.pieces, states, strict=True):
             _set_random_state(state)  # the same dropout as when it was scored
             with context():
-                scores = self._scores(self.part(self.batch, _some(rows, self.batch), columns), rows, self.compared)
+                scores = self._scores(self.part(self.batch, _some(rows, self.batch), columns), rows)
             scores.backward(leaf.grad[self._own(rows), columns].to(scores.dtype))
         _set_random_state(after)
         return True

@@ -1,0 +1,58 @@
+"""The vectors of all queries and documents by a trained embedding model."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from zelo.backbones.nearest import chunks
+from zelo.errors import BadInput
+from zelo.progress import progress
+from zelo.protocols import Embedder, VectorSource
+from zelo.store import Table
+from zelo.training.hardware import Hardware
+from zelo.training.vector_files import DOCUMENTS, QUERIES
+
+
+@dataclass(frozen=True, kw_only=True)
+class Embed:
+    """Writes queries.npy [Q, dim] and documents.npy [N, dim], float32 of length 1, in the order of the load stage's tables."""
+
+    OUTSIDE_IDENTITY: ClassVar[frozenset[str]] = frozenset({"hardware"})
+
+    inputs: dict[str, str]  # data: load; checkpoint: a train stage
+    model: Embedder
+    backbone: VectorSource
+    hardware: Hardware
+
+    def __post_init__(self) -> None:
+        if not hasattr(self.model, "document_vectors"):
+            raise BadInput(f"embed: {type(self.model).__name__} gives no vector of a document; use model=embedding.")
+
+    def check(self) -> None:
+        """Raises BadInput where the hardware is not there."""
+        self.hardware.check()
+
+    def run(self, tables: dict[str, Table], out: Path) -> dict[str, Any]:
+        """Some thousand texts at a time."""
+        queries, documents = tables["data"].read("queries"), tables["data"].read("documents")
+        model: Any = self.model
+        model.load(self.backbone, tables["checkpoint"].path)
+        model.prepare(documents)
+        if prepare := getattr(model, "prepare_queries", None):
+            prepare(queries)
+        model.to(self.hardware.device)
+
+        def asked(rows: slice) -> np.ndarray:
+            return model.query_vectors(queries["text"][rows.start : rows.stop].to_pylist())
+
+        with progress("embed", len(queries) + len(documents), "texts") as advance:
+            for name, table, vectors in ((QUERIES, queries, asked), (DOCUMENTS, documents, model.document_vectors)):
+                shape = (len(table), model.width)
+                array = np.lib.format.open_memmap(out / name, mode="w+", dtype=np.float32, shape=shape)
+                for rows in chunks(len(table)):
+                    array[rows] = vectors(rows)
+                    advance(rows.stop - rows.start)
+                array.flush()
+        return {"rows": len(queries) + len(documents), "width": model.width}

@@ -1,0 +1,89 @@
+"""Searches a corpus with an embedding model's vectors made smaller."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from zelo.backbones.nearest import chunks, nearest
+from zelo.errors import BadInput
+from zelo.records import SCORED
+from zelo.store import Table, write_parquet
+from zelo.training.hardware import Hardware
+from zelo.training.vector_files import DOCUMENTS, HALVINGS, QUERIES, opened
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """Writes scored documents (SCORED): the `top_k` of the whole corpus for each query of these splits.
+
+    Vectors go through the first `halvings` of the compress stage's chain; documents are kept as `numbers`, queries in full. The
+    manifest says how many bytes a document takes.
+    """
+
+    OUTSIDE_IDENTITY: ClassVar[frozenset[str]] = frozenset({"hardware"})
+
+    inputs: dict[str, str]  # data: load; vectors: embed; halvings: compress, where there are any
+    halvings: int
+    numbers: Literal["float32", "int8", "binary"]
+    splits: list[str]
+    top_k: int
+    hardware: Hardware
+
+    def __post_init__(self) -> None:
+        if self.halvings < 0 or (self.halvings and "halvings" not in self.inputs):
+            raise BadInput(
+                f"search: halvings={self.halvings}: at least 0, and a compress stage among the inputs where it is above 0."
+            )
+        if self.numbers not in ("float32", "int8", "binary"):
+            raise BadInput(f"search: numbers={self.numbers}: choose float32, int8 or binary.")
+
+    def check(self) -> None:
+        """Raises BadInput where the hardware is not there."""
+        self.hardware.check()
+
+    def check_inputs(self, stages: dict[str, Any]) -> None:
+        """Raises BadInput for more halvings than the compress stage makes."""
+        if self.halvings and self.halvings > stages["halvings"].halvings:
+            raise BadInput(
+                f"search: halvings={self.halvings} is above the {stages['halvings'].halvings} that the compress stage makes; set"
+                " stages.compress.halvings higher."
+            )
+
+    def run(self, tables: dict[str, Table], out: Path) -> dict[str, Any]:
+        """The corpus is read in chunks."""
+        import torch
+        from safetensors.torch import load_file
+
+        from zelo.training.halving import halved
+        from zelo.training.numbers import INT8, Ranges, bytes_of, coarse
+
+        queries, documents = tables["data"].read("queries"), tables["data"].read("documents", ["doc_id"])
+        device, vectors = self.hardware.device, tables["vectors"].path
+        matrices = load_file(tables["halvings"].path / HALVINGS) if self.halvings else {}
+        chain = [matrices[str(number)].to(device) for number in range(1, self.halvings + 1)]
+        rows = np.flatnonzero(pc.is_in(queries["split"], pa.array(self.splits, pa.string())).to_numpy())
+        array = opened(vectors, DOCUMENTS)
+
+        def parts() -> Iterator[Any]:
+            for part in chunks(len(array)):
+                yield halved(torch.from_numpy(np.array(array[part])).to(device), chain)
+
+        ranges = Ranges.of(parts()) if self.numbers == INT8 else None
+        asked = halved(torch.from_numpy(np.array(opened(vectors, QUERIES)[rows])).to(device), chain)
+        row, score = nearest(asked, (coarse(part, self.numbers, ranges) for part in parts()), self.top_k)
+        query = np.repeat(rows, row.shape[1])
+        scored = pa.table(
+            {
+                "query_id": queries["query_id"].take(pa.array(query)),
+                "doc_id": documents["doc_id"].take(pa.array(row.ravel())),
+                "score": score.ravel(),
+            },
+            schema=SCORED,
+        )
+        write_parquet(scored, SCORED, out, "scored")
+        return {"rows": len(scored), "bytes_per_document": bytes_of(asked.shape[1], self.numbers)}
