@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from zelo.backbones import classifier
+from zelo.backbones.first_token import first_token_only
 from zelo.errors import BadInput
 from zelo.protocols import PairReader
 from zelo.records import document_texts
@@ -42,6 +43,7 @@ class Pointwise(nn.Module):
         self.backbone = backbone
         self.tokenizer = backbone.tokenizer()
         self.network = backbone.classifier()
+        first_token_only(self.network)
         classifier.check_reach(self.network, self.max_length)
         if checkpoint:
             classifier.restore(self, checkpoint / "weights.safetensors")

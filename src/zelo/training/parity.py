@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from zelo.backbones.exported import CROSS_ENCODER, Exported
+from zelo.backbones.exported import CROSS_ENCODER, Exported, opened
 from zelo.errors import ZeloError
 from zelo.protocols import Model
 from zelo.records import document_texts
@@ -19,6 +19,7 @@ PAIRS = 20
 # of a logit above 1 it is relative.
 TOLERANCE = {"float32": 1e-4, "float16": 2e-3, "bfloat16": 2e-2}
 SENTENCE_TRANSFORMERS, TRANSFORMERS, NUMPY = "sentence-transformers", "transformers", "numpy"
+PIPELINE = "pipeline=score"
 
 
 @dataclass(frozen=True)
@@ -64,22 +65,24 @@ def measure(model: Model, folder: Path, queries: pa.Table, documents: pa.Table, 
     ZeloError naming the pair where one is above the tolerance or no number.
     """
     sample, tolerance = Sample.of(queries, documents), _tolerance(getattr(model, "backbone", None))
+    setting, places = f"the export {folder}", np.arange(PAIRS)
     ours, facts = _ours(model, sample, device), {"pairs": PAIRS, "tolerance": tolerance}
     if (by_file := _by_file(model, folder, sample)) is not None:
         scores = ours / model.scale.item()
         found = sample.differences(scores, {NUMPY: by_file}, tolerance)
         return {**facts, "scores": scores.tolist(), "largest_difference": found}
-    exported = Exported(folder, device, f"the export {folder}", batch_size=8)
+    exported = Exported(folder, device, setting, batch_size=8)
     if exported.loader != CROSS_ENCODER:
-        places, scores = np.arange(PAIRS), ours / model.scale.item()
+        scores = ours / model.scale.item()
         theirs = exported.scores(sample.queries, sample.documents, places, places)
         found = sample.differences(scores, {SENTENCE_TRANSFORMERS: theirs}, tolerance)
         return {**facts, "scores": scores.tolist(), "largest_difference": found}
-    logits, scores = _predicted(exported.model, sample)
+    logits, scores = _predicted(opened(folder, device, setting), sample)
     others = {SENTENCE_TRANSFORMERS: logits}
     if _is_classifier(folder):
         others[TRANSFORMERS] = _classified(model, folder, sample, device)
     after = {library: sigmoid(found) for library, found in others.items()} | {SENTENCE_TRANSFORMERS: scores}
+    after[PIPELINE] = exported.scores(sample.queries, sample.documents, places, places)
     return {
         **facts,
         "scores": ours.tolist(),
