@@ -1,6 +1,7 @@
 """`pipeline=score`: trained models, exported, rerank a run and a jsonl as the stages that trained them score."""
 
 import json
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ from zelo.metrics.trec import write_trec
 from zelo.store import Store, Table
 from zelo.tracking import score_scale
 
+README = Path(__file__).parents[1] / "README.md"
 SMALL = ["top_k=10", "graph=staged", "graph.stages=[[6,1]]", "reranker.trainer.epochs=1", "embedding.trainer.epochs=1"]
 TEXTS = ["a red thing", "green", "white, black and " * 40, "green", ""]
 QUERIES = ["what is red", "green"]
@@ -100,6 +102,17 @@ def test_a_model_scores_as_the_stage_that_trained_it(
         assert line["documents"] == [TEXTS[place] for place in line["order"]]
         assert line["scores"] == sorted(line["scores"], reverse=True)
         np.testing.assert_allclose(line["scores"], expected[line["order"]], atol=2e-6)
+    shutil.copytree(place / "model", place / "FOLDER" / "reranker")
+    capsys.readouterr()
+    in_readme()
+    assert capsys.readouterr().out.splitlines()[0].split()[0] in "01"
+
+
+def in_readme() -> None:
+    """Runs the lines of README's that use a model, as they stand."""
+    blocks = re.findall(r"^```python\n(import zelo\n.*?)^```", README.read_text(), re.MULTILINE | re.DOTALL)
+    assert len(blocks) == 1
+    exec(blocks[0], {})
 
 
 def latest_weights(run: Path, name: str) -> Path:

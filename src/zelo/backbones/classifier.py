@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from zelo.backbones.lora import merged
 from zelo.backbones.pretrained import longest
+from zelo.backbones.token_batches import TOKENS
 from zelo.errors import BadInput
 from zelo.protocols import PairReader
 
@@ -39,8 +40,13 @@ def padded(tokenizer: Any, rows: dict[str, list[Any]]) -> tuple[dict[str, Tensor
 
 
 def logits(network: Any, batch: Any, tokens: int) -> Tensor:
-    """[N] float32 logits of what `padded` made, read in chunks of at most `tokens` tokens so that padding stays small."""
+    """[N] float32 logits of what `padded` made, read in chunks of at most `tokens` tokens so that padding stays small.
+
+    Without a gradient a chunk is no larger than is fastest.
+    """
     lengths, found, start = batch["lengths"].tolist(), [], 0
+    if not torch.is_grad_enabled():
+        tokens = min(tokens, TOKENS[batch["input_ids"].device.type])
     while start < len(lengths):
         end = start + 1
         while end < len(lengths) and (end + 1 - start) * lengths[end] <= tokens:

@@ -13,8 +13,8 @@ import pyarrow as pa
 from zelo.backbones import device, segments
 from zelo.backbones.layers import check_frozen, checkpoint_gradients, freeze
 from zelo.backbones.pretrained import Pretrained, check_kind, check_rate, longest
-from zelo.backbones.token_batches import token_batches
-from zelo.backbones.vectors import TOKENS, hash_texts, padded
+from zelo.backbones.token_batches import TOKENS, token_batches
+from zelo.backbones.vectors import hash_texts, padded
 from zelo.errors import BadInput
 from zelo.progress import progress
 from zelo.records import document_texts, starts

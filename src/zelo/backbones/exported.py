@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from zelo.backbones.pair_scorer import PairScorer, is_plain
 from zelo.errors import BadInput
 
 if TYPE_CHECKING:
@@ -47,6 +48,11 @@ def loader_of(folder: Path, setting: str) -> str:
         found = EMBEDDING
     elif any("ForSequenceClassification" in name for name in _architectures(folder, setting)):
         found = CROSS_ENCODER
+    elif (folder / "adapter_config.json").exists():
+        raise BadInput(
+            f"{setting}: the folder holds an adapter without its backbone. Merge the two with peft's merge_and_unload(), save"
+            " the result, or give the folder that a run exported: there they are merged."
+        )
     else:
         inside = [name for name in STUDENTS if (folder / name).is_dir()]
         fix = f" Did you mean {' or '.join(str(folder / name) for name in inside)}?" if inside else ""
@@ -79,22 +85,23 @@ class Exported:
     def __init__(self, folder: Path, device: str, setting: str, batch_size: int) -> None:
         """device: of torch; setting: what names the folder, for errors; batch_size: texts or pairs at a time.
 
-        Raises BadInput when the folder cannot be loaded.
+        A plain classifier is read by transformers, as many tokens at a time as are fastest, anything else by
+        sentence-transformers. Raises BadInput when the folder cannot be loaded.
         """
-        import sentence_transformers
-        from transformers.utils import logging as transformers_logging
-
         self.loader, self.batch_size = loader_of(folder, setting), batch_size
-        transformers_logging.disable_progress_bar()
-        options = {"device": device, "local_files_only": True, "trust_remote_code": False}
-        try:
-            with quiet():
-                self.model: Any = getattr(sentence_transformers, self.loader)(str(folder), **options)
-        except Exception as error:  # of whatever library reads the broken part: they have no class in common
-            words = " ".join(str(error).split())[:300]
-            raise BadInput(
-                f"{setting}: {self.loader} cannot load the folder ({type(error).__name__}: {words}). Export it again."
-            ) from error
+        self.classifier: PairScorer | None = None
+        self.model: Any = None
+        if self.loader == CROSS_ENCODER and is_plain(folder):
+            with _loading(setting, "transformers"):
+                self.classifier = PairScorer(folder, device)
+        else:
+            self.model = opened(folder, device, setting)
+
+    def rank(self, query: str, documents: list[str]) -> list[tuple[int, float]]:
+        """(place among the documents, score) of each, best first."""
+        places = np.arange(len(documents))
+        score = self.scores([query], documents, np.zeros_like(places), places)
+        return [(int(place), float(score[place])) for place in np.argsort(-score, kind="stable")]
 
     def scores(
         self,
@@ -109,7 +116,10 @@ class Exported:
         query_row, doc_row: [N] positions in the two lists of texts. advance: called with how many more pairs are scored.
         """
         found = np.zeros(len(query_row), np.float32)
-        chunks = self._read if self.loader == CROSS_ENCODER else self._compare
+        if self.classifier is not None:
+            chunks = self.classifier.scores
+        else:
+            chunks = self._read if self.loader == CROSS_ENCODER else self._compare
         for rows, scores in chunks(queries, documents, query_row, doc_row):
             found[rows] = scores
             if advance:
@@ -151,6 +161,31 @@ class Exported:
                 if self.loader == EMBEDDING:
                     left, right = np.stack(left), np.stack(right)
                 yield rows, self.model.similarity_pairwise(left, right).float().cpu().numpy()
+
+
+def opened(folder: Path, device: str, setting: str) -> Any:
+    """The folder as sentence-transformers opens it. Raises BadInput when it cannot be loaded."""
+    import sentence_transformers
+
+    loader = loader_of(folder, setting)
+    options = {"device": device, "local_files_only": True, "trust_remote_code": False}
+    with _loading(setting, loader):
+        return getattr(sentence_transformers, loader)(str(folder), **options)
+
+
+@contextlib.contextmanager
+def _loading(setting: str, loader: str) -> Iterator[None]:
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()
+    try:
+        with quiet():
+            yield
+    except Exception as error:  # of whatever library reads the broken part: they have no class in common
+        words = " ".join(str(error).split())[:300]
+        raise BadInput(
+            f"{setting}: {loader} cannot load the folder ({type(error).__name__}: {words}). Export it again."
+        ) from error
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from zelo.backbones.exported import CROSS_ENCODER, MULTI_VECTOR, Exported, quiet
+from zelo.backbones.exported import CROSS_ENCODER, MULTI_VECTOR, loader_of, opened, quiet
 from zelo.backbones.onnx_model import FLOAT32, INT8, MODEL, file_name
 from zelo.errors import BadInput
 
@@ -34,13 +34,12 @@ def write(folder: Path, out: Path, setting: str) -> list[str]:
 
     A cross-encoder gives `logits` [B, 1], an embedding model `sentence_embedding` [B, dim] of length 1, late interaction
     `token_embeddings` [B, L, dim] of length 1. int8: dynamic quantisation by onnxruntime, weights in int8, one scale a
-    tensor. setting: what names the folder, for errors. Raises BadInput as Exported does.
+    tensor. setting: what names the folder, for errors. Raises BadInput for a folder that cannot be loaded.
     """
-    exported = Exported(folder, "cpu", setting, batch_size=1)
-    feature, name = OUTPUTS.get(exported.loader, (SENTENCE, SENTENCE))
+    feature, name = OUTPUTS.get(loader_of(folder, setting), (SENTENCE, SENTENCE))
     out.mkdir(parents=True, exist_ok=True)
     names = []
-    for route, modules in _routes(exported.model).items():
+    for route, modules in _routes(opened(folder, "cpu", setting)).items():
         path = out / file_name(route, FLOAT32)
         _write_float(modules, feature, name, path)
         _write_int8(path, out / file_name(route, INT8))

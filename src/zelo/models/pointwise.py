@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from zelo.backbones import classifier
+from zelo.backbones.first_token import first_token_only
 from zelo.errors import BadInput
 from zelo.protocols import PairReader
 from zelo.records import Texts
@@ -41,6 +42,7 @@ class Pointwise(nn.Module):
         """
         self.backbone = backbone
         self.tokenizer, self.network = classifier.opened(backbone, self.max_length)
+        first_token_only(self.network)
         if checkpoint:
             classifier.restore(self, checkpoint / "weights.safetensors")
 

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from zelo.backbones.exported import CROSS_ENCODER, Exported
+from zelo.backbones.exported import CROSS_ENCODER, Exported, opened
 from zelo.backbones.exported_pairs import ExportedPairs, settings
 from zelo.errors import ZeloError
 from zelo.protocols import Model
@@ -23,6 +23,7 @@ PAIRS = 20
 TOLERANCE = {"float32": 1e-4, "float16": 2e-3, "bfloat16": 2e-2}
 SENTENCE_TRANSFORMERS, TRANSFORMERS, NUMPY = "sentence-transformers", "transformers", "numpy"
 JUDGE = "judge=student"
+PIPELINE = "pipeline=score"
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def measure(model: Model, folder: Path, queries: pa.Table, documents: pa.Table, 
     ZeloError naming the pair where one is above the tolerance or no number.
     """
     sample, tolerance = Sample.of(queries, documents), _tolerance(getattr(model, "backbone", None))
-    facts = {"pairs": PAIRS, "tolerance": tolerance}
+    facts, setting, places = {"pairs": PAIRS, "tolerance": tolerance}, f"the export {folder}", np.arange(PAIRS)
     if getattr(model, "learns_pairs", False):
         return facts | _of_triples(model, folder, sample, documents, tolerance, device)
     ours = _ours(model, sample.queries, sample.doc_rows[:, None], device)
@@ -76,19 +77,20 @@ def measure(model: Model, folder: Path, queries: pa.Table, documents: pa.Table, 
         scores = ours / model.scale.item()
         found = sample.differences(scores, {NUMPY: by_file}, tolerance)
         return {**facts, "scores": scores.tolist(), "largest_difference": found}
-    exported = Exported(folder, device, f"the export {folder}", batch_size=8)
+    exported = Exported(folder, device, setting, batch_size=8)
     if exported.loader != CROSS_ENCODER:
-        places, scores = np.arange(PAIRS), ours / model.scale.item()
+        scores = ours / model.scale.item()
         theirs = exported.scores(sample.queries, sample.documents, places, places)
         found = sample.differences(scores, {SENTENCE_TRANSFORMERS: theirs}, tolerance)
         return {**facts, "scores": scores.tolist(), "largest_difference": found}
-    logits, scores = _predicted(exported.model, sample)
+    logits, scores = _predicted(opened(folder, device, setting), sample)
     others = {SENTENCE_TRANSFORMERS: logits}
     if _is_classifier(folder):
         # A decoder's go through its template.
         read = partial(model.backbone.pairs, queries=sample.queries, documents=sample.documents)  # type: ignore[attr-defined]
         others[TRANSFORMERS] = _classified(folder, partial(read, max_length=model.max_length), device)  # type: ignore[attr-defined]
     after = {library: sigmoid(found) for library, found in others.items()} | {SENTENCE_TRANSFORMERS: scores}
+    after[PIPELINE] = exported.scores(sample.queries, sample.documents, places, places)
     return {
         **facts,
         "scores": ours.tolist(),
