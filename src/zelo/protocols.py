@@ -7,7 +7,7 @@ nothing to register. A component that names outside content (a path, a model) al
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -136,7 +136,7 @@ class PaidJudge(Protocol):
 class Acquisition(Protocol):
     """Which pairs the dear judges are asked about once there are students: after a first pass, for a second one."""
 
-    reads: str  # what it looks at besides the scores: the role `labels` or `outcomes` of the stage
+    reads: ClassVar[str]  # what it looks at besides the scores: the role `labels` or `outcomes` of the stage
 
     def choose(self, first: FirstPass) -> Chosen:
         """The most urgent pair of each query that has any; it is called for some queries at a time."""

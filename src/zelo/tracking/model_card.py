@@ -48,7 +48,7 @@ $tags
 
 # $name
 
-This is $kind, trained by zelo from $start without any human label. Judges compared pairs of
+This is $kind, trained by zelo from $start $labels. Judges compared pairs of
 candidate documents, the comparisons became ratings, and the model learned the ratings. It loads with sentence-transformers as it
 is; zelo need not be installed, and no flag of trust is needed.$parity
 
@@ -84,6 +84,7 @@ def write(step: "Step", result: "Result", figures: Figures | None, folder: Path)
             name=f"zelo {step.stage.name}",
             kind=kind,
             start=origin or "a pretrained encoder",
+            labels=_labels(step, result) or "without any human label",
             example=Template(example).substitute(loader=loader, folder=folder.name),
             data="\n".join(f"- {line}" for line in _data(step, result, figures)),
             recipe="\n".join(f"- {role}: {words}" for role, words in _recipe(step, result)),
@@ -119,10 +120,23 @@ def _parity(trained: dict[str, Any]) -> str:
     return f"\n\nMeasured when it was exported: {told(parity)}." if parity else ""
 
 
+def _labels(step: "Step", result: "Result") -> str:
+    """What human labels had to do with this model; empty where no stage above it read one."""
+    inputs, above = {other.name: set(other.inputs.values()) for other in result.steps}, {step.name}
+    while more := set().union(*(inputs[name] for name in above)) - above:
+        above |= more
+    for other in result.steps:
+        if other.name in above and other.kind == "acquire" and "labels" in other.inputs:
+            chosen = result.tables[other.name].manifest["rows"]
+            return f"with human labels of train queries, which chose {chosen:,} of the pairs to compare and served for nothing else"
+    return ""
+
+
 def _data(step: "Step", result: "Result", figures: Figures | None) -> list[str]:
     load, trained = _first(result, "load"), result.tables[step.name].manifest
     domain = f" ({figures.rows[0]['domain']})" if figures and figures.rows else ""
-    lines = [f"{trained['queries']:,} unlabelled train queries with {trained['rows']:,} rated documents{domain}"]
+    unlabelled = "" if _labels(step, result) else "unlabelled "
+    lines = [f"{trained['queries']:,} {unlabelled}train queries with {trained['rows']:,} rated documents{domain}"]
     if load:
         lines.append(f"a corpus of {load.manifest['rows']:,} documents")
         lines += load.manifest.get("notes", [])
