@@ -97,6 +97,15 @@ class Exported:
         else:
             self.model = opened(folder, device, setting)
 
+    def as_log_odds(self) -> None:
+        """From now on a cross-encoder's scores are its logits, whatever activation the folder names."""
+        if self.classifier is not None:
+            self.classifier.activated = False
+        elif self.loader == CROSS_ENCODER:
+            import torch
+
+            self.model.activation_fn = torch.nn.Identity()
+
     def rank(self, query: str, documents: list[str]) -> list[tuple[int, float]]:
         """(place among the documents, score) of each, best first."""
         places = np.arange(len(documents))

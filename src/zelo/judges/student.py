@@ -114,10 +114,7 @@ class Student:
         if self._pairwise:
             return ExportedPairs(folder, device.chosen(), setting)
         model = Exported(folder, device.chosen(), setting, TEXTS)
-        if model.loader == CROSS_ENCODER:
-            import torch
-
-            model.model.activation_fn = torch.nn.Identity()  # log odds, not their sigmoid
+        model.as_log_odds()
         return model
 
     @property
