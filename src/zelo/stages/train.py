@@ -75,8 +75,8 @@ class Train:
         from safetensors.torch import save_file
 
         from zelo.training.datamodule import DataModule
+        from zelo.training.judging import as_judge
         from zelo.training.module import Student
-        from zelo.training.pairs import as_judge
         from zelo.training.parity import measure
         from zelo.training.ranking import scale_to_targets
 
