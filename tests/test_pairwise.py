@@ -28,8 +28,9 @@ from zelo.store import Table, write_parquet, write_shard
 from zelo.tracking.local import Local
 from zelo.training import parity
 from zelo.training.batches import QueryBatches
+from zelo.training.judging import both_orders, fit_order_bias, worth
 from zelo.training.linear import Linear
-from zelo.training.pairs import Pairs, both_orders, fit_order_bias, worth
+from zelo.training.pairs import Pairs
 from zelo.training.trainer import Trainer
 
 Component = Callable[..., Any]

@@ -82,7 +82,7 @@ class Train:
 
     def run(self, tables: dict[str, Table], out: Path) -> dict[str, Any]:
         """Raises BadInput without train or dev examples or any to compare, ZeloError when untuned scores are not finite."""
-        from zelo.training.pairs import as_judge
+        from zelo.training.judging import as_judge
         from zelo.training.parity import measure
 
         queries, documents, examples = self._examples(tables, out)

@@ -19,6 +19,7 @@ from zelo.records import ANSWERED, DEV, FINAL, TRUNCATED
 from zelo.store import MANIFEST, RUNNING, Table
 from zelo.tracking import acquired, audit_page, redact, whole_file
 from zelo.tracking.figures import Figures
+from zelo.training.judging import told as judging_told
 from zelo.training.parity import told
 
 if TYPE_CHECKING:
@@ -122,7 +123,8 @@ class RunFolder:
         tables = {step.kind: result.tables[step.name] for step in result.steps if step.name in result.tables}
         queries, documents = tables["load"].read("queries"), tables["load"].read("documents")
         audited = audit_page.Audited.of(result)
-        judged = audited.judged if audited else tables["judge"]
+        judges = [result.tables[name] for name in result.of_kind("judge") if name in result.tables]
+        judged = audited.judged if audited else max(judges, key=lambda table: len(table.manifest.get("judges", {})))
         widest = audited.table.read("disagreements") if audited else None
         per_query = figures.table.read("per_query") if figures else None
         ladders, ratings = [], None
@@ -149,7 +151,7 @@ class RunFolder:
                 notes=[*acquired.told(result), *notes(result)],
                 query_texts=_texts(queries, per_query),
                 audit=audited.told if audited else None,
-                judges=judge_costs.rows(judged),
+                judges=[row for table in ([judged] if audited else judges) for row in judge_costs.rows(table)],
                 disagreements=disagreements.of_run(judged, widest, queries, documents),
                 ratings=ratings,
             )
@@ -188,6 +190,8 @@ def notes(result: "Result") -> list[str]:
             lines.append(f"{name}: what failed or was not sent is missing; the next run asks for that only")
         if parity := figures.get("parity"):
             lines.append(f"{name}: {told(parity)}")
+        if judging := figures.get("judging"):
+            lines.append(f"{name}: {judging_told(judging)}")
         if "first_stage_weight" in figures:
             weight = figures["first_stage_weight"]
             lines.append(
@@ -251,7 +255,7 @@ def _stage(step: "Step", table: Table, facts: dict[str, Any]) -> dict[str, Any]:
         "seconds": round(facts["seconds"], 3),
         "made_in": round(table.manifest["seconds"], 3),
         "peak_memory_mb": facts["peak_memory_mb"],
-        **({"parity": table.manifest["parity"]} if "parity" in table.manifest else {}),
+        **{key: table.manifest[key] for key in ("parity", "judging") if key in table.manifest},
     } | ({"missing": _missing(table.manifest)} if table.partial and "judges" in table.manifest else {})
 
 

@@ -1,8 +1,8 @@
-"""Preferences as batches of pairs, and what a student that learned them is worth as a judge."""
+"""Preferences as batches of pairs."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -10,11 +10,8 @@ import torch
 from torch import Tensor
 
 from zelo.ranking import rows_of
-from zelo.records import DEV, TEST
 from zelo.training.batches import QueryBatches
 from zelo.training.lists import WHOLE, Collate
-
-BATCH = 64  # pairs read at a time when training has ended
 
 
 @dataclass(frozen=True)
@@ -79,7 +76,8 @@ class Pairs:
 
     def values(self, scores: np.ndarray, targets: np.ndarray, mask: np.ndarray) -> np.ndarray:
         """[B] log of the probability that the student gives to what the judges prefer. All [B, 1]."""
-        return -log_loss(scores[:, 0].astype(np.float64), targets[:, 0].astype(np.float64))
+        score = scores[:, 0].astype(np.float64)
+        return targets[:, 0] * score - np.logaddexp(0.0, score)
 
     def measure(self, values: np.ndarray) -> float:
         """exp of their mean: 1/2 for a student that knows nothing, and the larger the smaller the log loss."""
@@ -87,64 +85,3 @@ class Pairs:
 
     def _queries(self, rows: np.ndarray) -> list[str]:
         return self.texts.take(pa.array(self.query_rows[rows])).to_pylist()
-
-
-def log_loss(score: np.ndarray, p: np.ndarray) -> np.ndarray:
-    """[N] cross-entropy in nats of preferences p against log odds."""
-    return np.logaddexp(0.0, score) - p * score
-
-
-def both_orders(model: Any, pairs: Pairs, device: str) -> tuple[np.ndarray, np.ndarray]:
-    """([N] log odds of the first document shown first, [N] of the second shown first), each for what is shown first."""
-    found = np.empty((2, len(pairs)))
-    with torch.no_grad():
-        for low in range(0, len(pairs), BATCH):
-            rows = np.arange(low, min(low + BATCH, len(pairs)))
-            for line, turned in enumerate((False, True)):
-                batch = pairs.batch(rows, np.full(len(rows), turned), model.collate)
-                scores = model({key: value.to(device) for key, value in batch.items()})
-                found[line, rows] = scores[:, 0].float().cpu().numpy()
-    return found[0], found[1]
-
-
-def fit_order_bias(model: Any, dev: Pairs, device: str) -> float:
-    """What the order alone adds to the log odds: half of the mean sum of both orders, which would cancel without it.
-
-    The model takes it off from now on.
-    """
-    model.to(device).eval()
-    model.order_bias.zero_()
-    first, second = both_orders(model, dev, device)
-    bias = float((first + second).mean() / 2)
-    model.order_bias.fill_(bias)
-    return bias
-
-
-def worth(model: Any, pairs: Pairs, device: str) -> dict[str, Any]:
-    """How the student judges these pairs, in one order or as the mean of both, as the model says.
-
-    consensus_accuracy: of the pairs that all judges decided alike; accuracy: of those whose mean is not 1/2; log_loss: in nats;
-    order_gap: mean of |f(a, b) + f(b, a) - 1|, 0 for one to whom the order is nothing.
-    """
-    first, second = both_orders(model, pairs, device)
-    f, g = 1 / (1 + np.exp(-first)), 1 / (1 + np.exp(-second))
-    judged = (f + 1 - g) / 2 if model.both_orders else f
-    odds = np.log(np.clip(judged, 1e-12, 1)) - np.log(np.clip(1 - judged, 1e-12, 1))
-    right = (judged > 0.5) == (pairs.p > 0.5)
-    decided = pairs.p != 0.5
-    return {
-        "pairs": len(pairs),
-        "consensus_pairs": int(pairs.unanimous.sum()),
-        "consensus_accuracy": float(right[pairs.unanimous].mean()) if pairs.unanimous.any() else None,
-        "accuracy": float(right[decided].mean()) if decided.any() else None,
-        "log_loss": float(log_loss(odds, pairs.p.astype(np.float64)).mean()),
-        "order_gap": float(np.abs(f + g - 1).mean()),
-    }
-
-
-def as_judge(model: Any, examples: Mapping[str, Pairs], device: str) -> dict[str, Any]:
-    """Fits the order bias on the dev pairs; how the student judges these, which chose its weights, and those of test."""
-    bias = fit_order_bias(model, examples[DEV], device)
-    return {"order_bias": bias} | {
-        split: worth(model, examples[split], device) for split in (DEV, TEST) if split in examples
-    }
