@@ -423,3 +423,40 @@ def test_a_decoder_without_a_chat_template_is_refused(
     for trains in ("query", "both"):
         with pytest.raises(BadInput, match="no chat template"):
             load("qwen3", {"model": str(folder)}, trains=trains)
+
+
+@pytest.mark.long
+def test_vectors_of_a_closed_api_go_through_the_whole_film(
+    component: Component, tiny_beir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The matrix is learned, searched with, measured, and published with its README of three lines."""
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    from zelo import pipeline
+    from zelo.main import config_folder
+    from zelo.store import Store
+    from zelo.tracking.run_folder import RunFolder
+
+    monkeypatch.setenv("ZELO_HOME", str(tmp_path / "home"))
+    rng = np.random.default_rng(0)
+    for name, count in (("query", 8), ("doc", 24)):
+        ids = [f"{name[0]}{n}" for n in range(count)]
+        table = pa.table({f"{name}_id": ids, "vector": list(rng.normal(size=(count, 12)))})
+        pq.write_table(table, tmp_path / f"{name}.parquet")
+    small = ["dataset=beir", f"dataset.path={tiny_beir}", "top_k=10", "graph.degree=4", "reranker.trainer.epochs=0"]
+    small += ["stages.evaluate.candidates_as=fusion", f"logger.folder={tmp_path}", "backbone@embedding.backbone=stored"]
+    small += [f"embedding.backbone.query_file={tmp_path}/query.parquet", "embedding.model.trains=matrix"]
+    small += [f"embedding.backbone.document_file={tmp_path}/doc.parquet", "embedding.model.document_matrix=true"]
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(config_folder()), version_base="1.3"):
+        steps = pipeline.assemble(compose("config", small))
+    *_, (result, _) = pipeline.run(steps, Store.default())
+    manifest = result.tables["train_embedding"].manifest
+    assert manifest["parity"]["largest_difference"]["numpy"] < 1e-6
+    assert manifest["steps"] > 0
+    folder = RunFolder(tmp_path / "run", "", 0)
+    folder.write_manifest(result, {})
+    folder.publish(result, "zelo")
+    assert sorted(path.name for path in (tmp_path / "run/embedding").iterdir()) == ["README.md", "matrix.safetensors"]
+    assert len((tmp_path / "run/embedding/README.md").read_text().splitlines()) == 3

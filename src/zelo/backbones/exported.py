@@ -20,6 +20,7 @@ LOADERS = (CROSS_ENCODER, MULTI_VECTOR, EMBEDDING)
 STUDENTS = ("reranker", "embedding")  # folders of a run that hold a model
 SETTINGS = "pairwise.json"  # of a pairwise model: order_bias, both_orders, max_length, query_length
 CONFIG = "config_sentence_transformers.json"
+MATRIX = "matrix.safetensors"  # an export that is no model but a matrix over document vectors, with a README of its own
 CHUNK = 1024  # documents encoded, or pairs read, before the bar moves; vectors of more are never held
 PAIRS = 4096  # vectors compared at a time
 

@@ -13,7 +13,7 @@ from safetensors.numpy import load_file as load_numpy
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from zelo.backbones import sentence_folder
+from zelo.backbones import exported, sentence_folder
 from zelo.backbones.nearest import chunks, nearest
 from zelo.backbones.restored import restore
 from zelo.backbones.vectors import check_lengths, padded, pool, vectors_of
@@ -22,7 +22,6 @@ from zelo.protocols import Backbone
 from zelo.records import document_texts
 
 QUERY, BOTH, MATRIX = "query", "both", "matrix"
-MATRIX_FILE = "matrix.safetensors"
 _README = """A matrix for stored document vectors [N, dim] of length 1, in Python; query vectors stay as they are.
 `documents += documents @ safetensors.numpy.load_file("matrix.safetensors")["matrix"].T`
 `documents /= np.linalg.norm(documents, axis=1, keepdims=True)`
@@ -258,12 +257,12 @@ class Embedding(nn.Module):
         if self.trains != MATRIX:
             return None
         documents = np.array(self.vectors[doc_rows], np.float32)
-        documents += documents @ load_numpy(folder / MATRIX_FILE)["matrix"].T
+        documents += documents @ load_numpy(folder / exported.MATRIX)["matrix"].T
         documents /= np.linalg.norm(documents, axis=1, keepdims=True)
         return np.einsum("nd,nd->n", self._stored(queries), documents)
 
 
 def _write_matrix(matrix: Any, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    save_file({"matrix": matrix.detach().cpu().contiguous()}, folder / MATRIX_FILE)
+    save_file({"matrix": matrix.detach().cpu().contiguous()}, folder / exported.MATRIX)
     (folder / "README.md").write_text(_README, encoding="utf-8")

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from zelo.backbones.exported import MATRIX
 from zelo.calls.plan import money
 from zelo.errors import BadInput
 from zelo.records import ANSWERED, DEV, FINAL, TRUNCATED
@@ -114,7 +115,7 @@ class RunFolder:
                 smaller = result.tables[other.name].path / "export"
                 if smaller.is_dir():
                     _copy_folder(smaller, self.folder / f"{step.stage.name}-small")
-        if any((folder / name).exists() for name in ("modules.json", "config.json")):  # else it explains itself
+        if not (folder / MATRIX).exists():  # which explains itself
             whole_file.replace(folder / "README.md", model_card.write(step, result, figures, folder))
 
     def _report(self, result: "Result", figures: Figures | None) -> str:
