@@ -16,6 +16,15 @@ from zelo.errors import BadInput
 from zelo.protocols import PairReader
 from zelo.records import Texts
 
+# Classifiers that read the first token of the last layer, a layer whose second half sees each token alone.
+FIRST_TOKEN = (
+    "BertForSequenceClassification",
+    "RobertaForSequenceClassification",
+    "XLMRobertaForSequenceClassification",
+)
+PADDING = 0.1  # share of a chunk that may be
+WORTH = 1 / 8  # of `tokens`, from where on a chunk is read in one pass about as fast as a full one
+
 
 class Pointwise(nn.Module):
     """score = the one logit of a sequence classifier over (query, document), as in the paper (arXiv 2509.12541, section 4.3).
@@ -49,6 +58,8 @@ class Pointwise(nn.Module):
         self.network = backbone.classifier()
         if (limit := longest(self.network)) and self.max_length > limit:
             raise BadInput(f"model.max_length={self.max_length}: the backbone reads at most {limit} tokens; lower it.")
+        if type(self.network).__name__ in FIRST_TOKEN:
+            self.network.base_model.encoder.layer[-1].attention.register_forward_hook(_first_token)
         if checkpoint:
             self._restore(checkpoint / "weights.safetensors")
 
@@ -97,7 +108,7 @@ class Pointwise(nn.Module):
         lengths, found, start = batch["lengths"].tolist(), [], 0
         while start < len(lengths):
             end = start + 1
-            while end < len(lengths) and (end + 1 - start) * lengths[end] <= self.tokens:
+            while end < len(lengths) and self._takes(lengths[start : end + 1]):
                 end += 1
             chunk = {
                 key: batch[key][start:end, : lengths[end - 1]]
@@ -109,6 +120,12 @@ class Pointwise(nn.Module):
         flat = torch.cat(found) * self.scale
         lines, columns = batch["shape"].tolist()
         return torch.zeros(lines * columns, device=flat.device).index_copy(0, batch["place"], flat).view(lines, columns)
+
+    def _takes(self, lengths: list[int]) -> bool:
+        """Whether a chunk takes one more pair, its last: within `tokens`, and little of it padding once it is worth a pass."""
+        size = len(lengths) * lengths[-1]
+        enough = (len(lengths) - 1) * lengths[-2] >= self.tokens * WORTH
+        return size <= self.tokens and not (enough and sum(lengths) < (1 - PADDING) * size)
 
     def export(self, folder: Path) -> None:
         """A CrossEncoder with a plain one-label classification head; predict() gives the sigmoid of the score."""
@@ -123,6 +140,11 @@ class Pointwise(nn.Module):
         self.tokenizer.save_pretrained(folder)
         encoder = CrossEncoder(str(folder), max_length=self.max_length, activation_fn=nn.Sigmoid(), device="cpu")
         encoder.save_pretrained(str(folder))
+
+
+def _first_token(module: nn.Module, given: Any, found: Any) -> Any:
+    """Of the last layer's attention, what the first token has seen: the rest of the layer for the others would be for nothing."""
+    return (found[0][:, :1], *found[1:])
 
 
 def _head(network: nn.Module) -> str:
