@@ -14,6 +14,8 @@ from zelo.backbones.token_batches import TOKENS
 from zelo.errors import BadInput
 from zelo.protocols import PairReader
 
+PADDING = 0.1  # share of a chunk that may be
+WORTH = 1 / 8  # of `tokens`, from where on a chunk is read in one pass about as fast as a full one
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 
@@ -40,7 +42,7 @@ def padded(tokenizer: Any, rows: dict[str, list[Any]]) -> tuple[dict[str, Tensor
 
 
 def logits(network: Any, batch: Any, tokens: int) -> Tensor:
-    """[N] float32 logits of what `padded` made, read in chunks of at most `tokens` tokens so that padding stays small.
+    """[N] float32 logits of what `padded` made, read in chunks of at most `tokens` tokens, a tenth of them padding at most.
 
     Without a gradient a chunk is no larger than is fastest.
     """
@@ -49,12 +51,19 @@ def logits(network: Any, batch: Any, tokens: int) -> Tensor:
         tokens = min(tokens, TOKENS[batch["input_ids"].device.type])
     while start < len(lengths):
         end = start + 1
-        while end < len(lengths) and (end + 1 - start) * lengths[end] <= tokens:
+        while end < len(lengths) and _takes(lengths[start : end + 1], tokens):
             end += 1
         chunk = {key: batch[key][start:end, : lengths[end - 1]] for key in INPUTS if key in batch}
         found.append(network(**chunk).logits[:, 0].float())
         start = end
     return torch.cat(found)
+
+
+def _takes(lengths: list[int], tokens: int) -> bool:
+    """Whether a chunk takes one more row, its last: within `tokens`, and little of it padding once it is worth a pass."""
+    size = len(lengths) * lengths[-1]
+    enough = (len(lengths) - 1) * lengths[-2] >= tokens * WORTH
+    return size <= tokens and not (enough and sum(lengths) < (1 - PADDING) * size)
 
 
 def parameter_groups(network: Any, lr: float, fresh_head: bool) -> list[dict[str, Any]]:
