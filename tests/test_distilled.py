@@ -1,6 +1,7 @@
 """The whole paper on a small corpus and a small backbone: gold pairs, a pairwise student that judges, ratings, two students."""
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -61,6 +62,14 @@ def test_the_whole_paper(
     assert 0.01 <= pc.min(silver["p"]).as_py() <= pc.max(silver["p"]).as_py() <= 0.99
     for folder in ("pairwise", "reranker", "embedding"):
         assert (run / folder / "README.md").read_text()
+    card = (run / "pairwise" / "README.md").read_text()
+    assert "a judge that compares two documents" in card
+    assert "Simulated" in card
+    assert "Thurstone" not in card, "ratings came after it"
+    with monkeypatch.context() as patch:
+        patch.chdir(run)
+        exec(re.findall(r"```python\n(.*?)```", card, re.DOTALL)[0], {})
+    assert 0 < float(re.findall(r"tensor\((0\.\d+)", capsys.readouterr().out)[-1]) < 1
     manifest = json.loads((run / "manifest.json").read_text())
     assert manifest["stages"]["train_pairwise"]["judging"]["test"]["pairs"] == 2
     report = (run / "report.html").read_text()

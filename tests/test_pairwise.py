@@ -180,7 +180,17 @@ def test_all_weights_learn_and_the_export_judges_as_the_model(family: str, load:
         "both_orders": False,
         "max_length": MAX_LENGTH,
         "query_length": model.backbone.query_length,
+        "documents": model.backbone.joined(model.tokenizer),
     }
+    two = said["documents"].format(first=TEXTS[0], second="Delete a file.")
+    plain: Any = AutoTokenizer.from_pretrained(tmp_path)
+    if family in DECODERS:
+        messages = [{"role": "system", "content": QUERIES[0]}, {"role": "user", "content": two}]
+        ids = plain(plain.apply_chat_template(messages, tokenize=False), add_special_tokens=False)["input_ids"]
+    else:
+        ids = plain(QUERIES[0], two)["input_ids"]
+    read = model.backbone.triples(model.tokenizer, QUERIES[:1], TEXTS[:1], ["Delete a file."], 250)["input_ids"]
+    assert ids == read[0], "without zelo it reads the same"
     queries = pa.table({"query_id": ["q0", "q1", "q2"], "text": QUERIES})
     plain = DOCUMENTS.slice(0, 4)
     model.prepare(plain)

@@ -212,6 +212,10 @@ class PairReader(Content, Protocol):
         """`input_ids` and the like of N queries, each with its document, at most `max_length` tokens a pair."""
         ...
 
+    def joined(self, tokenizer: Any) -> str:
+        """How `triples` puts two documents together, with `{first}` and `{second}` in it: the second text of a pair."""
+        ...
+
     def triples(
         self, tokenizer: Any, queries: list[str], first: list[str], second: list[str], max_length: int
     ) -> dict[str, list[Any]]:

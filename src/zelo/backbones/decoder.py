@@ -185,6 +185,10 @@ class Decoder:
         ]
         return {"input_ids": ids, "attention_mask": [[1] * len(row) for row in ids]}
 
+    def joined(self, tokenizer: Any) -> str:
+        """The user message of two documents, `{first}` and `{second}`."""
+        return f"{_FIRST}{{first}}{_SECOND}{{second}}"
+
     def triples(
         self, tokenizer: Any, queries: list[str], first: list[str], second: list[str], max_length: int
     ) -> dict[str, list[Any]]:

@@ -115,6 +115,11 @@ class Encoder:
         """`input_ids` and the like of N queries, each with its document, at most `max_length` tokens; the longer is cut first."""
         return {**tokenizer(queries, documents, truncation=True, max_length=max_length, padding=False)}
 
+    def joined(self, tokenizer: Any) -> str:
+        """The second text of a pair that holds two documents, `{first}` and `{second}`. tokenizer: the backbone's."""
+        between = _frame(tokenizer)[0][1]
+        return f"{{first}}{''.join(tokenizer.convert_ids_to_tokens(between))}{{second}}"
+
     def triples(
         self, tokenizer: Any, queries: list[str], first: list[str], second: list[str], max_length: int
     ) -> dict[str, list[Any]]:

@@ -80,5 +80,6 @@ class Pairwise(nn.Module):
             "both_orders": self.both_orders,
             "max_length": self.max_length,
             "query_length": self.backbone.query_length,
+            "documents": self.backbone.joined(self.tokenizer),  # for whoever reads the folder without zelo
         }
         (folder / SETTINGS).write_text(json.dumps(settings, indent=1) + "\n")

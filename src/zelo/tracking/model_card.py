@@ -7,8 +7,10 @@ from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING, Any
 
+from zelo.backbones.exported import SETTINGS
 from zelo.tracking import redact, score_scale
 from zelo.tracking.figures import Figures
+from zelo.training.judging import told as judging_told
 from zelo.training.parity import told
 
 if TYPE_CHECKING:
@@ -31,15 +33,35 @@ model = $loader("$folder")
 query = "how do I read a file line by line"
 print(model.rank(query, ["open() returns a file object.", "random.choice() picks an element."]))
 """
+_JUDGE = """import json
+
+import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+tokenizer = AutoTokenizer.from_pretrained("$folder")
+model = AutoModelForSequenceClassification.from_pretrained("$folder")
+with open("$folder/pairwise.json") as file:
+    said = json.load(file)
+query = "how do I read a file line by line"
+documents = said["documents"].format(first="open() returns a file object.", second="random.choice() picks an element.")
+if tokenizer.chat_template:
+    messages = [{"role": "system", "content": query}, {"role": "user", "content": documents}]
+    tokens = tokenizer(tokenizer.apply_chat_template(messages, tokenize=False), add_special_tokens=False, return_tensors="pt")
+else:
+    tokens = tokenizer(query, documents, return_tensors="pt")
+print(torch.sigmoid(model(**tokens).logits[0, 0] - said["order_bias"]))  # that the first is the better answer
+"""
+PAIRWISE = "pairwise"
 # Class of sentence-transformers -> (task on the hub, tags, what it is, example)
 LOADERS = {
     "SentenceTransformer": ("sentence-similarity", ("feature-extraction",), "an embedding model", _ENCODE),
     "MultiVectorEncoder": ("text-ranking", ("reranker", "late-interaction"), "a late-interaction reranker", _ENCODE),
+    PAIRWISE: ("text-classification", ("pairwise", "judge"), "a judge that compares two documents", _JUDGE),
     "CrossEncoder": ("text-ranking", ("reranker", "cross-encoder"), "a cross-encoder reranker", _PREDICT),
 }
 
 _CARD = Template("""---
-library_name: sentence-transformers
+library_name: $library
 pipeline_tag: $task
 license: apache-2.0
 ${base}tags:
@@ -49,7 +71,7 @@ $tags
 # $name
 
 This is $kind, trained by zelo from $start $labels. Judges compared pairs of
-candidate documents, the comparisons became ratings, and the model learned the ratings. It loads with sentence-transformers as it
+candidate documents, $learned. It loads with $library as it
 is; zelo need not be installed, and no flag of trust is needed.$parity
 
 ## Use
@@ -75,12 +97,17 @@ def write(step: "Step", result: "Result", figures: Figures | None, folder: Path)
     """The text of README.md for the model that a train stage exported into `folder`."""
     loader = _loader(folder)
     task, tags, kind, example = LOADERS[loader]
+    library, learned = "sentence-transformers", "the comparisons became ratings, and the model learned the ratings"
+    if loader == PAIRWISE:
+        library, learned = "transformers", "and the model learned to say what they say"
     origin = _origin(step.stage.backbone)
     return redact.text(
         _CARD.substitute(
             task=task,
+            library=library,
+            learned=learned,
             base=f"base_model: {origin}\n" if origin else "",
-            tags="\n".join(f"- {tag}" for tag in ("sentence-transformers", "zelo", *tags)),
+            tags="\n".join(f"- {tag}" for tag in (library, "zelo", *tags)),
             name=f"zelo {step.stage.name}",
             kind=kind,
             start=origin or "a pretrained encoder",
@@ -96,7 +123,9 @@ def write(step: "Step", result: "Result", figures: Figures | None, folder: Path)
 
 
 def _loader(folder: Path) -> str:
-    """The class of sentence-transformers that opens the folder, as its own config says."""
+    """The class of sentence-transformers that opens the folder, as its own config says; or that it is a pairwise model."""
+    if (folder / SETTINGS).exists():
+        return PAIRWISE
     config = json.loads((folder / "config_sentence_transformers.json").read_text()) if _has_config(folder) else {}
     return config.get("model_type") or "CrossEncoder"
 
@@ -135,8 +164,9 @@ def _labels(step: "Step", result: "Result") -> str:
 def _data(step: "Step", result: "Result", figures: Figures | None) -> list[str]:
     load, trained = _first(result, "load"), result.tables[step.name].manifest
     domain = f" ({figures.rows[0]['domain']})" if figures and figures.rows else ""
+    learned = "compared pairs" if "judging" in trained else "rated documents"
     unlabelled = "" if _labels(step, result) else "unlabelled "
-    lines = [f"{trained['queries']:,} {unlabelled}train queries with {trained['rows']:,} rated documents{domain}"]
+    lines = [f"{trained['queries']:,} {unlabelled}train queries with {trained['rows']:,} {learned}{domain}"]
     if load:
         lines.append(f"a corpus of {load.manifest['rows']:,} documents")
         lines += load.manifest.get("notes", [])
@@ -145,8 +175,8 @@ def _data(step: "Step", result: "Result", figures: Figures | None) -> list[str]:
 
 def _recipe(step: "Step", result: "Result") -> list[tuple[str, str]]:
     stage, trained = step.stage, result.tables[step.name].manifest
-    lines = []
-    for other in result.steps:
+    lines, above = [], _above(step, result)
+    for other in [other for other in result.steps if other.name in above]:
         if other.kind == "judge":
             judges = ", ".join(describe(judge) for judge in other.stage.members.values())
             lines += [("pairs", describe(other.stage.graph)), ("judges", judges)]
@@ -164,11 +194,22 @@ def _recipe(step: "Step", result: "Result") -> list[tuple[str, str]]:
     lines.append(
         (
             "choice of checkpoint",
-            f"step {trained['best_step']} of {trained['steps']}, {trained['metric']} of agreement with the judge on dev queries"
+            f"step {trained['best_step']} of {trained['steps']}, {trained['metric']} on dev as the judges see it"
             f" {untuned:.3f} untuned, {best:.3f} best",
         )
     )
     return lines
+
+
+def _above(step: "Step", result: "Result") -> set[str]:
+    """Names of the stages that this one reads, directly or not."""
+    sources = {other.name: set(other.inputs.values()) for other in result.steps}
+    found, todo = set(), set(step.inputs.values())
+    while todo:
+        name = todo.pop()
+        found.add(name)
+        todo |= sources.get(name, set()) - found
+    return found
 
 
 def describe(part: Any) -> str:
@@ -193,6 +234,8 @@ def _listed(fields: dict[str, Any]) -> str:
 
 def _figures(step: "Step", result: "Result", figures: Figures | None) -> str:
     """A table of the systems that score with this model and of what they were tested against, and the verdicts."""
+    if judging := result.tables[step.name].manifest.get("judging"):
+        return f"As a judge {judging_told(judging)}. Dev pairs chose the weights and the order bias; test pairs chose nothing."
     mine = _systems(step, result)
     rows = [row for row in figures.rows if row["metric"] == figures.metric and row["system"] in mine] if figures else []
     if not figures or not rows:
