@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -120,6 +121,8 @@ def test_what_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_the_pipeline_puts_them_beside_the_models(
     tiny_beir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from sentence_transformers import CrossEncoder
+
     from test_rerank import SMALL, command
 
     raw = tiny_models.save("xlm_r", tmp_path / "raw")
@@ -142,5 +145,14 @@ def test_the_pipeline_puts_them_beside_the_models(
     [run] = tmp_path.glob("multirun/zelo/*")
     assert {path.name for path in (run / "reranker" / "onnx").iterdir()} == set(KINDS["pointwise xlm_r"])
     assert {path.name for path in (run / "embedding" / "onnx").iterdir()} == set(KINDS["embedding modernbert"])
+    for name in ("reranker", "embedding"):  # the card's lines, where there is no torch
+        [code] = re.findall(r"^```python\n(import numpy.*?)^```", (run / name / "README.md").read_text(), re.M | re.S)
+        blind = "import sys\nfor name in ('torch', 'transformers', 'zelo'): sys.modules[name] = None\n" + code
+        done = subprocess.run([sys.executable, "-c", blind], capture_output=True, text=True, cwd=run)
+        assert done.returncode == 0, done.stderr
+        if name == "reranker":
+            pair = [("how do I read a file", "open() gives a file object.")]
+            [score] = CrossEncoder(str(run / name), device="cpu").predict(pair)
+            assert float(done.stdout.strip("[] \n")) == pytest.approx(score, abs=1e-6)
     stages = json.loads((run / "manifest.json").read_text())["stages"]
     assert stages["onnx_reranker"]["parity"]["largest_difference"]["ONNX float32"] < 1e-5

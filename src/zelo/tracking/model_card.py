@@ -2,13 +2,14 @@
 
 import inspect
 import json
+import re
 from functools import partial
 from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING, Any
 
 from zelo.backbones.exported import SETTINGS
-from zelo.tracking import redact, score_scale
+from zelo.tracking import redact, score_scale, serving
 from zelo.tracking.figures import Figures
 from zelo.training.judging import told as judging_told
 from zelo.training.parity import told
@@ -63,8 +64,7 @@ LOADERS = {
 _CARD = Template("""---
 library_name: $library
 pipeline_tag: $task
-license: apache-2.0
-${base}tags:
+${licence}${base}tags:
 $tags
 ---
 
@@ -74,10 +74,14 @@ This is $kind, trained by zelo from $start $labels. Judges compared pairs of
 candidate documents, $learned. It loads with $library as it
 is; zelo need not be installed, and no flag of trust is needed.$parity
 
+$terms
+
 ## Use
 
 ```python
 $example```
+
+$serving
 
 ## Data
 
@@ -94,8 +98,9 @@ $scores""")
 
 
 def write(step: "Step", result: "Result", figures: Figures | None, folder: Path) -> str:
-    """The text of README.md for the model that a train stage exported into `folder`."""
+    """The text of README.md for the model that a train stage exported into `folder`, which gets a picture beside it."""
     loader = _loader(folder)
+    licence = _licence(step.stage.backbone)
     task, tags, kind, example = LOADERS[loader]
     library, learned = "sentence-transformers", "the comparisons became ratings, and the model learned the ratings"
     if loader == PAIRWISE:
@@ -106,6 +111,9 @@ def write(step: "Step", result: "Result", figures: Figures | None, folder: Path)
             task=task,
             library=library,
             learned=learned,
+            licence=f"license: {licence}\n" if licence else "",
+            terms=_terms(licence, origin),
+            serving=serving.section(folder, loader),
             base=f"base_model: {origin}\n" if origin else "",
             tags="\n".join(f"- {tag}" for tag in (library, "zelo", *tags)),
             name=f"zelo {step.stage.name}",
@@ -116,7 +124,7 @@ def write(step: "Step", result: "Result", figures: Figures | None, folder: Path)
             data="\n".join(f"- {line}" for line in _data(step, result, figures)),
             recipe="\n".join(f"- {role}: {words}" for role, words in _recipe(step, result)),
             figures=_figures(step, result, figures),
-            scores=score_scale.section(step, result, loader) if figures else "",
+            scores=score_scale.section(step, result, loader, folder) if figures else "",
             parity=_parity(result.tables[step.name].manifest),
         )
     )
@@ -142,6 +150,21 @@ def _origin(backbone: Any) -> str | None:
     return (
         model if model.count("/") == 1 and not model.startswith((".", "/", "~")) and not Path(model).exists() else None
     )
+
+
+def _licence(backbone: Any) -> str | None:
+    """What the README in the backbone's own folder gives as its licence; None where it says nothing."""
+    readme = backbone.folder() / "README.md"
+    head = readme.read_text(encoding="utf-8").split("\n---", 1)[0] if readme.exists() else ""
+    found = re.search(r"^license:\s*[\"']?([\w.-]+)", head, re.MULTILINE) if head.startswith("---") else None
+    return found[1] if found else None
+
+
+def _terms(licence: str | None, origin: str | None) -> str:
+    if licence:
+        return f"The model that it started from is under the licence {licence}, as its folder says; that holds for this one, too."
+    where = f" See https://huggingface.co/{origin}." if origin else ""
+    return f"The folder of the model that it started from names no licence, so none is given here.{where}"
 
 
 def _parity(trained: dict[str, Any]) -> str:

@@ -1,6 +1,10 @@
-"""What a score of an exported model means: the share of relevant documents by score, and where to cut, on dev labels."""
+"""What a score of an exported model means: the share of relevant documents by score, and where to cut.
+
+From the labels of dev queries, or from the judges' ratings of them where there are no labels.
+"""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,11 +13,13 @@ import pyarrow.compute as pc
 
 from zelo.backbones.exported import CROSS_ENCODER
 from zelo.records import DEV
+from zelo.tracking import reliability_plot
 
 if TYPE_CHECKING:
     from zelo.pipeline import Result, Step
 
 PARTS = 10
+PICTURE = "score_scale.png"
 LEAST = 50  # scored documents, and LEAST_RELEVANT relevant ones, below which nothing is said
 LEAST_RELEVANT = 5
 
@@ -37,6 +43,16 @@ class Threshold:
     recall: float  # of the relevant documents among those scored
 
 
+@dataclass(frozen=True)
+class Known:
+    """Scored dev documents of which it is known whether they are relevant, and in words how."""
+
+    score: np.ndarray  # [N] as the export gives them
+    relevant: np.ndarray  # [N] bool
+    words: str
+    caution: str
+
+
 def parts(score: np.ndarray, relevant: np.ndarray) -> list[Part]:
     """Best first. score: [N]; relevant: [N] bool."""
     order = np.argsort(-score, kind="stable")
@@ -56,28 +72,32 @@ def threshold(score: np.ndarray, relevant: np.ndarray) -> Threshold:
     return Threshold(float(cut), float(hits[best] / taken[best]), float(hits[best] / hits[-1]))
 
 
-def section(step: "Step", result: "Result", loader: str) -> str:
-    """Markdown for the card of a trained model; nothing where dev has no labels or too few of them.
+def section(step: "Step", result: "Result", loader: str, folder: Path) -> str:
+    """Markdown for the card of a trained model, its picture written into `folder`; nothing where too little is known.
 
     loader: the class that opens the export; its scores are what the figures are about. Called after the evaluation only.
     """
-    found = _scored(step, result, loader)
+    scored = _scored(step, result, loader)
+    found = None if scored is None else _labelled(scored, result) or _judged(scored, step, result)
     if found is None:
         return ""
-    score, relevant, queries = found
-    cut = threshold(score, relevant)
+    cut, shown = threshold(found.score, found.relevant), parts(found.score, found.relevant)
+    low, high = (np.array([getattr(part, end) for part in shown]) for end in ("low", "high"))
+    share = np.array([part.relevant / part.documents for part in shown])
+    reliability_plot.draw(low, high, share, cut.score, loader == CROSS_ENCODER, folder / PICTURE)
     rows = [
         f"| {part.low:.3f} to {part.high:.3f} | {part.documents} | {part.relevant / part.documents:.1%} |"
-        for part in parts(score, relevant)
+        for part in shown
     ]
     return "\n".join(
         [
             "",
             "## What a score means",
             "",
-            f"From the labels of {queries} dev queries, which the model has not learned from: {len(score):,} documents that it"
-            f" scored, {int(relevant.sum()):,} of them relevant. A document without a label counts as not relevant, so the shares"
-            " are lower bounds.",
+            f"{found.words} {len(found.score):,} documents that it scored, {int(found.relevant.sum()):,} of them relevant."
+            f"{found.caution}",
+            "",
+            f"![Share of relevant documents by score]({PICTURE})",
             "",
             "| score | documents | relevant |",
             "|---|---|---|",
@@ -91,8 +111,8 @@ def section(step: "Step", result: "Result", loader: str) -> str:
     )
 
 
-def _scored(step: "Step", result: "Result", loader: str) -> tuple[np.ndarray, np.ndarray, int] | None:
-    """([N] scores as the export gives them, [N] whether relevant, labelled dev queries)."""
+def _scored(step: "Step", result: "Result", loader: str) -> pa.Table | None:
+    """SCORED rows by this student alone, as the export gives them."""
     name = next(
         (
             other.name
@@ -101,20 +121,48 @@ def _scored(step: "Step", result: "Result", loader: str) -> tuple[np.ndarray, np
         ),
         None,
     )
+    if name not in result.tables:
+        return None
+    scored = result.tables[name].read("scored")
+    score = scored["score"].to_numpy().astype(np.float64)
+    score = 1 / (1 + np.exp(-score)) if loader == CROSS_ENCODER else score / _scale(result.tables[step.name])
+    return scored.set_column(scored.schema.get_field_index("score"), "score", pa.array(score))
+
+
+def _labelled(scored: pa.Table, result: "Result") -> Known | None:
     labels = next((result.tables[name] for name in result.of_kind("labels") if name in result.tables), None)
-    if name not in result.tables or labels is None:
+    if labels is None:
         return None
     qrels = labels.read("qrels")
     qrels = qrels.filter(pc.equal(qrels["split"], DEV))
-    scored = result.tables[name].read("scored")
     scored = scored.filter(pc.is_in(scored["query_id"], pc.unique(qrels["query_id"])))
     relevant = pc.is_in(_pairs(scored), pc.unique(_pairs(qrels.filter(pc.greater(qrels["relevance"], 0)))))
-    relevant = relevant.to_numpy().astype(bool)
-    if len(scored) < LEAST or relevant.sum() < LEAST_RELEVANT:
+    words = "From the labels of {} dev queries, which the model has not learned from:"
+    return _enough(
+        scored, relevant, words, " A document without a label counts as not relevant, so the shares are lower bounds."
+    )
+
+
+def _judged(scored: pa.Table, step: "Step", result: "Result") -> Known | None:
+    examples = result.tables[step.inputs["examples"]].read("examples")
+    examples = examples.filter(pc.equal(examples["split"], DEV))
+    scored = scored.filter(pc.is_in(_pairs(scored), pc.unique(_pairs(examples))))
+    relevant = pc.is_in(_pairs(scored), pc.unique(_pairs(examples.filter(pc.greater(examples["target"], 0.5)))))
+    words = "There were no labels, so this is what the judges say of {} dev queries:"
+    return _enough(
+        scored,
+        relevant,
+        words,
+        " Relevant here means rated above one half by the judges, whose word the model also learned.",
+    )
+
+
+def _enough(scored: pa.Table, relevant: pa.ChunkedArray, words: str, caution: str) -> Known | None:
+    flags = relevant.to_numpy().astype(bool)
+    if len(scored) < LEAST or flags.sum() < LEAST_RELEVANT:
         return None
-    score = scored["score"].to_numpy().astype(np.float64)
-    score = 1 / (1 + np.exp(-score)) if loader == CROSS_ENCODER else score / _scale(result.tables[step.name])
-    return score, relevant, len(pc.unique(scored["query_id"]))
+    words = words.format(len(pc.unique(scored["query_id"])))
+    return Known(scored["score"].to_numpy(), flags, words, caution)
 
 
 def _pairs(table: pa.Table) -> pa.ChunkedArray:

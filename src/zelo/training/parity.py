@@ -126,9 +126,10 @@ def told(parity: dict[str, Any]) -> str:
     found = " and ".join(f"{value:.1g} in {library}" for library, value in parity["largest_difference"].items())
     logits = parity.get("largest_logit_difference", {})
     of_logits = f" (before the sigmoid {' and '.join(f'{value:.1g}' for value in logits.values())})" if logits else ""
-    return (
-        f"the exported model scores {parity['pairs']} pairs as the trained one, largest difference {found}{of_logits}"
+    what = (
+        "ONNX files score" if any("ONNX" in name for name in parity["largest_difference"]) else "exported model scores"
     )
+    return f"the {what} {parity['pairs']} pairs as the trained one, largest difference {found}{of_logits}"
 
 
 def sigmoid(logits: np.ndarray) -> np.ndarray:
