@@ -20,12 +20,11 @@ FIRST = {  # of the two documents of a pair, in words
 
 def told(result: "Result") -> list[str]:
     """One line for each stage of this run that acquired pairs, once they are judged."""
-    lines = []
+    lines, acquiring = [], result.of_kind("acquire")
     for step in result.steps:
-        if step.kind == "judge" and step.name in result.tables:
-            source = next(one for one in result.steps if one.name == step.inputs["candidates"])
-            if source.kind == "acquire":
-                lines.append(f"{source.name}: {_line(result.tables[source.name], result.tables[step.name])}")
+        source = step.inputs.get("candidates")
+        if step.kind == "judge" and step.name in result.tables and source in acquiring:
+            lines.append(f"{source}: {_line(result.tables[source], result.tables[step.name])}")
     return lines
 
 
