@@ -110,6 +110,8 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "".join(f'{{"_id": "d{n}", "title": "", "text": "word{n} and word{n + 1}"}}\n' for n in range(6))
     )
     (folder / "queries.jsonl").write_text('{"_id": "q1", "text": "word1"}\n{"_id": "q2", "text": "word3"}\n')
+    (folder / "qrels").mkdir()
+    (folder / "qrels/train.tsv").write_text("q1\td1\t1\n")  # for a second pass; nothing else opens it
     (folder / "run.trec").write_text("q1 Q0 d1 1 1.0 mine\n")
     (folder / "config_sentence_transformers.json").write_text('{"model_type": "SentenceTransformer"}')
     (folder / "model.safetensors").write_text("")
@@ -149,7 +151,7 @@ def test_the_naming_law(option: str) -> None:
 @pytest.mark.parametrize("option", [option for option in OPTIONS if option not in COMPONENTS])
 def test_wiring_composes_and_its_stages_are_their_signatures(option: str, corpus: Path) -> None:
     group, _, name = option.partition("/")
-    config = composed(f"{group}={name}")
+    config = composed(f"{group}={name}", *["dataset=beir"] * (name == "refine"))
     ours = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
     given = ["model_path", "run"] if name == "score" else []
     for place in [*OmegaConf.missing_keys(ours), *given]:
@@ -238,7 +240,6 @@ def judged(corpus: Path, tmp_path: Path) -> Path:
     shutil.copytree(corpus, folder)
     with (folder / "queries.jsonl").open("a") as file:
         file.write("".join(f'{{"_id": "q{n}", "text": "word{n}"}}\n' for n in range(3, 7)))
-    (folder / "qrels").mkdir()
     (folder / "qrels/test.tsv").write_text("q1\td1\t1\n")
     (folder / "qrels/dev.tsv").write_text("q2\td3\t1\n")
     return folder
