@@ -139,7 +139,10 @@ def test_the_whole_second_pass(name: str, composed: Callable[..., DictConfig], m
     verdicts = json.loads((result.tables["evaluate"].path / "verdicts.json").read_text())
     tested = {(verdict["system"], verdict["baseline"]) for verdict in verdicts}
     assert {(f"{system}-2", system) for system in ("zelo", "zelo-embedding", "zelo-reranker")} <= tested
-    for student, said in (("train_reranker", "without any"), ("train_reranker_2", f"chose {len(added)} of the pairs")):
+    for student, said in (
+        ("train_reranker", "without any"),
+        ("train_reranker_2", f"chose {len(added)} of the compared pairs"),
+    ):
         step = next(step for step in result.steps if step.name == student)
         card = model_card.write(step, result, None, result.tables[student].path / "export")
         assert (said in card) == (name == "refine" or student == "train_reranker")
