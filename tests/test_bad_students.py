@@ -28,6 +28,8 @@ Change = Callable[[Path], None]
 RERANKER = ["until=train_reranker", "model@reranker.model=pointwise"]
 LATE = ["until=train_reranker"]
 EMBEDDING = ["until=train_embedding"]
+PAIRWISE = ["pipeline=distilled", "until=train_pairwise"]
+STUDENT = {str(RERANKER): "reranker", str(LATE): "reranker", str(EMBEDDING): "embedding", str(PAIRWISE): "pairwise"}
 OPTION = {"qwen3": "qwen3_0_6b", "llama": "qwen3_0_6b"}
 
 
@@ -192,7 +194,7 @@ def test_a_backbone_that_cannot_be_read_is_refused_before_anything_is_judged(
 ) -> None:
     arguments, family, change, words = BROKEN[case]
     folder = changed(models[family], tmp_path / "changed", change)
-    choices, values = on(family, folder, "embedding" if arguments is EMBEDDING else "reranker")
+    choices, values = on(family, folder, STUDENT[str(arguments)])
     said = refused([*arguments, *choices], values)
     assert re.search(f"{folder}.*{words}", said) or re.search(f"{words}.*{folder}", said), said
 
@@ -216,6 +218,7 @@ SETTINGS = {
         {"model.max_length": 300},
         r"model\.max_length=300: .*at most 256 tokens; lower",
     ),
+    "two documents": (PAIRWISE, "xlm_r", {}, r"model\.max_length=288: .*at most 256 tokens; lower"),
     "late interaction of a decoder": (LATE, "qwen3", {}, "late_interaction .*Decoder.* encoder: backbone=minilm"),
     "document": (
         EMBEDDING,
@@ -243,7 +246,7 @@ def test_settings_that_the_backbone_cannot_have_are_refused_before_anything_is_j
     case: str, refused: Callable[..., str], models: dict[str, Path]
 ) -> None:
     arguments, family, settings, words = SETTINGS[case]
-    student = "embedding" if arguments is EMBEDDING else "reranker"
+    student = STUDENT[str(arguments)]
     choices, values = on(family, models[family], student)
     said = refused([*arguments, *choices], values | {f"{student}.{key}": value for key, value in settings.items()})
     assert re.search(words, said), said
