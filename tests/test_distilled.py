@@ -15,7 +15,7 @@ import zelo.main
 from zelo.store import Store, Table
 
 SMALL = [
-    "pipeline=distilled", "dataset=beir", "dataset.path=FOLDER", "retriever=bm25", "judge=simulated", "top_k=10",
+    "pipeline=distilled_embedding", "dataset=beir", "dataset.path=FOLDER", "retriever=bm25", "judge=simulated", "top_k=10",
     "graph.degree=4", "gold.graph.depth=4",
     "pairwise.model.max_length=60", "reranker.model.max_length=60", "backbone@pairwise.backbone=xlm_r",
     "backbone@reranker.backbone=xlm_r", "backbone@embedding.backbone=xlm_r", "pairwise.backbone.model=tiny",

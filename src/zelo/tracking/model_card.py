@@ -174,9 +174,7 @@ def _parity(trained: dict[str, Any]) -> str:
 
 def _labels(step: "Step", result: "Result") -> str:
     """What human labels had to do with this model; empty where no stage above it read one."""
-    inputs, above = {other.name: set(other.inputs.values()) for other in result.steps}, {step.name}
-    while more := set().union(*(inputs[name] for name in above)) - above:
-        above |= more
+    above = _above(step, result)
     for other in result.steps:
         if other.name in above and other.kind == "acquire" and "labels" in other.inputs:
             chosen = result.tables[other.name].manifest["rows"]
@@ -226,13 +224,10 @@ def _recipe(step: "Step", result: "Result") -> list[tuple[str, str]]:
 
 def _above(step: "Step", result: "Result") -> set[str]:
     """Names of the stages that this one reads, directly or not."""
-    sources = {other.name: set(other.inputs.values()) for other in result.steps}
-    found, todo = set(), set(step.inputs.values())
-    while todo:
-        name = todo.pop()
-        found.add(name)
-        todo |= sources.get(name, set()) - found
-    return found
+    inputs, above = {other.name: set(other.inputs.values()) for other in result.steps}, set(step.inputs.values())
+    while more := set().union(*(inputs.get(name, set()) for name in above)) - above:
+        above |= more
+    return above
 
 
 def describe(part: Any) -> str:
