@@ -405,7 +405,7 @@ def test_what_cannot_be_is_said_in_one_line(component: Component, load: Componen
     ):
         with pytest.raises(BadInput, match=message):
             component("model/embedding", **fields)
-    for family in FAMILIES:
+    for family in ("qwen3", "xlm_r"):
         for length in ("query_length", "max_length"):
             with pytest.raises(BadInput, match=f"{length}={CONTEXT + 1}: .* reads at most {CONTEXT} tokens"):
                 load(family, {length: CONTEXT + 1}, trains="both")
