@@ -95,7 +95,7 @@ def assemble(config: DictConfig) -> list[Step]:
             {"recipe": recipe, "inputs": {role: steps[source].identity for role, source in inputs.items()}}
         )
         several = getattr(stage, "processes", 1) > 1  # what each of them is to be made from
-        steps[name] = Step(name, stage, identity, inputs, _described_stage(config, name) if several else {})
+        steps[name] = Step(name, stage, identity, inputs, described(config)["stages"][name] if several else {})
     return list(steps.values())
 
 
@@ -117,12 +117,9 @@ def described(config: DictConfig) -> Any:
         # An escaped reference resolves to its own text, wherever it is copied to.
         return node.replace("${", r"\${") if isinstance(node, str) and "${oc.env:" in node else node
 
-    return OmegaConf.to_container(OmegaConf.create(keep(OmegaConf.to_container(config))), resolve=True)
-
-
-def _described_stage(config: DictConfig, name: str) -> dict[str, Any]:
-    own = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
-    return described(own)["stages"][name]
+    plain: Any = OmegaConf.to_container(config)
+    plain.pop("hydra", None)  # not ours
+    return OmegaConf.to_container(OmegaConf.create(keep(plain)), resolve=True)
 
 
 def run(steps: list[Step], store: Store) -> Iterator[tuple[Result, str]]:
