@@ -30,6 +30,8 @@ KINDS = {
     "pointwise qwen3": ["model.onnx", "model_int8.onnx"],
     "pointwise llama": ["model.onnx", "model_int8.onnx"],
     "embedding modernbert": ["query.onnx", "query_int8.onnx", "document.onnx", "document_int8.onnx"],
+    "both xlm_r": ["model.onnx", "model_int8.onnx"],
+    "embedding qwen3": ["query.onnx", "query_int8.onnx", "document.onnx", "document_int8.onnx"],
     "late_interaction xlm_r": ["query.onnx", "query_int8.onnx", "document.onnx", "document_int8.onnx"],
 }
 YAML = {"qwen3": "qwen3_0_6b", "llama": "qwen3_0_6b"}
@@ -60,11 +62,13 @@ def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
     kind, family = request.param.split()
     folder = tmp_path_factory.mktemp("onnx")
-    decoder = {"lora_rank": None, "gradient_checkpointing": False} if family in YAML else {"max_length": 100}
+    decoder = {"lora_rank": None, "gradient_checkpointing": False} if family in YAML else {}
+    decoder |= {"max_length": 100, "query_length": 64}
     backbone = component(
         "backbone", YAML.get(family, family), model=str(tiny_models.save(family, folder / "raw")), **decoder
     )
-    model = component("model", kind, **({"max_length": 120} if kind == "pointwise" else {}))
+    changes = {"pointwise": {"max_length": 120}, "both": {"trains": "both"}}.get(kind, {})
+    model = component("model", "embedding" if kind == "both" else kind, **changes)
     torch.manual_seed(0)
     model.load(backbone, None)
     model.prepare(DOCUMENTS)

@@ -4,7 +4,7 @@ import copy
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -103,3 +103,75 @@ def test_to_import_zelo_loads_nothing() -> None:
     script = f"import sys, zelo; sys.exit(str([name for name in {heavy} if name in sys.modules] or ''))"
     done: Any = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.stderr.strip() == ""
+
+
+@pytest.mark.parametrize(("family", "served"), [("xlm_r", True), ("modernbert", True), ("qwen3", False)])
+def test_a_card_says_what_serves_the_folder(family: str, served: bool, folders: dict[str, Path]) -> None:
+    from zelo.tracking import serving
+
+    words = serving.section(folders[family], "CrossEncoder")
+    assert ("text-embeddings-inference:" in words) == served
+    assert ("Text Embeddings Inference does not load it" in words) != served
+    assert "vllm serve export --runner pooling" in words
+    assert ("--chat-template export/chat_template.jinja" in words) == (family == "qwen3")
+    assert ("does not list ModernBertForSequenceClassification" in words) == (family == "modernbert")
+    assert "hf upload USER/NAME export" in words
+    assert str(folders[family].parent) not in words
+
+
+def test_a_licence_is_read_and_never_guessed(tmp_path: Path) -> None:
+    from types import SimpleNamespace
+
+    from zelo.tracking import model_card
+
+    backbone = SimpleNamespace(folder=lambda: tmp_path)
+    assert model_card._licence(backbone) is None
+    for text, found in (("---\nlanguage: en\nlicense: mit\n---\n# A\n", "mit"), ("# A\nlicense: mit\n", None)):
+        (tmp_path / "README.md").write_text(text)
+        assert model_card._licence(backbone) == found
+    assert "names no licence" in model_card._terms(None, "owner/name")
+    assert model_card._public("/home/somebody/outcomes.parquet") == "outcomes.parquet"
+    assert model_card._public("BAAI/bge-m3") == "BAAI/bge-m3"
+
+
+def test_what_a_score_means_from_labels_or_else_from_judges(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import pyarrow as pa
+
+    from zelo.tracking import score_scale
+
+    ids = {"query_id": ["q1"] * 60, "doc_id": [f"d{n}" for n in range(60)]}
+    score = np.linspace(-3, 3, 60)
+    scored = pa.table({**ids, "score": score})
+    examples = pa.table({**ids, "split": ["dev"] * 60, "target": np.where(score > 1, 0.9, 0.1)})
+    qrels = pa.table({"query_id": ["q1"] * 8, "doc_id": ids["doc_id"][-8:], "split": ["dev"] * 8, "relevance": [1] * 8})
+
+    class Fake:
+        """A table, a stage and a result in one."""
+
+        name, kind = "train", "train"
+        inputs: ClassVar = {"examples": "target"}
+        tables: ClassVar = {"target": SimpleTable(examples), "labels": SimpleTable(qrels)}
+
+        def of_kind(self, kind: str) -> list[str]:
+            return [kind] if kind in self.tables else []
+
+    monkeypatch.setattr(score_scale, "_scored", lambda *_: scored)
+    result: Any = Fake()
+    words = score_scale.section(result, result, "CrossEncoder", tmp_path)
+    assert "From the labels of 1 dev queries" in words
+    assert "60 documents that it scored, 8 of them relevant" in words
+    assert (tmp_path / score_scale.PICTURE).read_bytes().startswith(b"\x89PNG")
+    del Fake.tables["labels"]
+    words = score_scale.section(result, result, "CrossEncoder", tmp_path)
+    assert (
+        f"what the judges say of 1 dev queries: 60 documents that it scored, {(score > 1).sum()} of them relevant"
+        in words
+    )
+    assert "rated above one half by the judges" in words
+
+
+class SimpleTable:
+    """What is read of a table, whatever it is called."""
+
+    def __init__(self, table: Any) -> None:
+        self.read = lambda _name: table

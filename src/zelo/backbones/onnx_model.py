@@ -42,10 +42,9 @@ class OnnxModel:
                 " with pipeline=onnx."
             )
         prompts = json.loads((folder / CONFIG).read_text("utf-8")).get("prompts") or {}
-        self.query = _Route(found.get(QUERY, found.get(MODEL)), _place(folder, QUERY), prompts.get(QUERY, ""))
-        self.document = _Route(
-            found.get(DOCUMENT, found.get(MODEL)), _place(folder, DOCUMENT), prompts.get(DOCUMENT, "")
-        )
+        self.query = _Route(found.get(QUERY, found.get(MODEL)), folder, QUERY, prompts)
+        same = self.loader == CROSS_ENCODER  # reads both at once
+        self.document = self.query if same else _Route(found.get(DOCUMENT, found.get(MODEL)), folder, DOCUMENT, prompts)
 
     def scores(
         self, queries: list[str], documents: list[str], query_row: np.ndarray, doc_row: np.ndarray
@@ -67,8 +66,8 @@ class OnnxModel:
 class _Route:
     """One graph, and the tokenizer that writes its input."""
 
-    def __init__(self, path: Path | None, folder: Path, prompt: str) -> None:
-        """folder: of the tokenizer; its chat template, where there is one, frames a pair."""
+    def __init__(self, path: Path | None, export: Path, name: str, prompts: dict[str, str]) -> None:
+        """export: the folder with the tokenizer, whose chat template, if any, frames a text. name: query or document."""
         try:
             import onnxruntime
             from tokenizers import Tokenizer
@@ -76,10 +75,13 @@ class _Route:
             raise BadInput(f"{path} needs onnxruntime: pip install 'zelo[onnx]'.") from error
         self.session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
         self.keys = [given.name for given in self.session.get_inputs()]
+        folder = _place(export, name)
         settings = json.loads((folder / "tokenizer_config.json").read_text("utf-8"))
         self.tokenizer: Any = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self.pad = self.tokenizer.token_to_id(settings["pad_token"])
-        self.length, self.prompt = int(min(settings["model_max_length"], 1 << 30)), prompt
+        lengths = json.loads((folder / "sentence_bert_config.json").read_text("utf-8"))
+        self.length = int(min(lengths.get(f"{name}_length") or settings["model_max_length"], 1 << 30))
+        self.prompt = prompts.get(name) or ""
         self.frame = self._frame(folder / "chat_template.jinja")
         self.tokenizer.no_padding()
         if self.frame is None:
@@ -112,15 +114,17 @@ class _Route:
 
     def _tokens(self, texts: Sequence[str] | Sequence[tuple[str, str]]) -> list[tuple[list[int], list[int]]]:
         """(ids, token types) of each."""
-        if self.frame is not None and texts and isinstance(texts[0], tuple):
-            before, between, after = (self._ids(part, special=True) for part in self.frame)
-            room = self.length - len(before) - len(between) - len(after)
-            pairs = [(self._ids(query.strip()), self._ids(document.strip())) for query, document in texts]
-            pairs = [(query[: max(room // 2, room - len(read))], read) for query, read in pairs]
-            framed = [before + query + between + read[: room - len(query)] + after for query, read in pairs]
-            return [(ids, [0] * len(ids)) for ids in framed]
-        prompted = [self.prompt + text if isinstance(text, str) else text for text in texts]
-        return [(found.ids, found.type_ids) for found in self.tokenizer.encode_batch(prompted)]
+        if self.frame is None:
+            prompted = [self.prompt + text if isinstance(text, str) else text for text in texts]
+            return [(found.ids, found.type_ids) for found in self.tokenizer.encode_batch(prompted)]
+        before, between, after = (self._ids(part, special=True) for part in self.frame)
+        room = self.length - len(before) - len(between) - len(after)
+        framed = []
+        for text in texts:
+            asked, read = (self._ids(part.strip()) for part in ((self.prompt, text) if isinstance(text, str) else text))
+            asked = asked if isinstance(text, str) else asked[: max(room // 2, room - len(read))]
+            framed.append(before + asked + between + read[: room - len(asked)] + after)
+        return [(ids, [0] * len(ids)) for ids in framed]
 
     def _ids(self, text: str, special: bool = False) -> list[int]:
         """special: whether what is written like a special token is one."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING, Any
 
-from zelo.backbones.exported import SETTINGS
+from zelo.backbones.exported import MATRIX, SETTINGS
 from zelo.tracking import redact, score_scale, serving
 from zelo.tracking.figures import Figures
 from zelo.training.judging import told as judging_told
@@ -52,13 +52,22 @@ else:
     tokens = tokenizer(query, documents, return_tensors="pt")
 print(torch.sigmoid(model(**tokens).logits[0, 0] - said["order_bias"]))  # that the first is the better answer
 """
-PAIRWISE = "pairwise"
+_MOVE = """import numpy as np
+from safetensors.numpy import load_file
+
+matrix = load_file("$folder/matrix.safetensors")["matrix"]
+documents = np.eye(len(matrix), dtype=np.float32)  # yours: [N, dim], each of length 1; query vectors stay as they are
+documents += documents @ matrix.T
+documents /= np.linalg.norm(documents, axis=1, keepdims=True)
+"""
+PAIRWISE, OF_VECTORS = "pairwise", "matrix"  # exports that are no class of sentence-transformers
 # Class of sentence-transformers -> (task on the hub, tags, what it is, example)
 LOADERS = {
     "SentenceTransformer": ("sentence-similarity", ("feature-extraction",), "an embedding model", _ENCODE),
     "MultiVectorEncoder": ("text-ranking", ("reranker", "late-interaction"), "a late-interaction reranker", _ENCODE),
     PAIRWISE: ("text-classification", ("pairwise", "judge"), "a judge that compares two documents", _JUDGE),
     "CrossEncoder": ("text-ranking", ("reranker", "cross-encoder"), "a cross-encoder reranker", _PREDICT),
+    OF_VECTORS: ("feature-extraction", ("matrix",), "a matrix for stored document vectors", _MOVE),
 }
 
 _CARD = Template("""---
@@ -105,6 +114,8 @@ def write(step: "Step", result: "Result", figures: Figures | None, folder: Path)
     library, learned = "sentence-transformers", "the comparisons became ratings, and the model learned the ratings"
     if loader == PAIRWISE:
         library, learned = "transformers", "and the model learned to say what they say"
+    elif loader == OF_VECTORS:
+        library = "safetensors"
     origin = _origin(step.stage.backbone)
     return redact.text(
         _CARD.substitute(
@@ -134,6 +145,8 @@ def _loader(folder: Path) -> str:
     """The class of sentence-transformers that opens the folder, as its own config says; or that it is a pairwise model."""
     if (folder / SETTINGS).exists():
         return PAIRWISE
+    if (folder / MATRIX).exists():
+        return OF_VECTORS
     config = json.loads((folder / "config_sentence_transformers.json").read_text()) if _has_config(folder) else {}
     return config.get("model_type") or "CrossEncoder"
 
@@ -247,7 +260,14 @@ def _plain(value: Any) -> bool:
 
 
 def _listed(fields: dict[str, Any]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in fields.items())
+    return ", ".join(f"{name} {_public(value)}" for name, value in fields.items())
+
+
+def _public(value: Any) -> Any:
+    """The value; of a path its last part alone."""
+    if isinstance(value, str) and "/" in value and (value[0] in "/.~" or Path(value).exists()):
+        return Path(value).name
+    return value
 
 
 def _figures(step: "Step", result: "Result", figures: Figures | None) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from zelo.backbones.exported import CROSS_ENCODER, EMBEDDING, MULTI_VECTOR
+from zelo.backbones.exported import CONFIG, CROSS_ENCODER, EMBEDDING, MULTI_VECTOR
 
 # Classifiers of one label that vLLM's page on scoring and TEI's page on supported models name (read in November 2026).
 VLLM = ("BertForSequenceClassification", "RobertaForSequenceClassification", "XLMRobertaForSequenceClassification")
@@ -13,8 +13,8 @@ VLLM_DECODERS = ("Qwen3ForSequenceClassification",)
 TEI = ("bert", "roberta", "camembert", "xlm-roberta", "modernbert")
 CHECKED = {
     CROSS_ENCODER: "Folders of this layout gave the same scores in sentence-transformers 6.2, transformers 5.23,"
-    " langchain-community 0.3.30 and llama-index-postprocessor-sbert-rerank 0.6.0. What is said of vLLM and Text Embeddings Inference is from their"
-    " documentation; neither was run.",
+    " langchain-community 0.3.30 and llama-index-postprocessor-sbert-rerank 0.6.0. What is said of vLLM and Text Embeddings"
+    " Inference is from their documentation; neither was run.",
     EMBEDDING: "Folders of this layout gave the same vectors in sentence-transformers 6.2 and langchain-huggingface 0.3.1.",
     MULTI_VECTOR: "Folders of this layout gave the same scores in sentence-transformers 6.2.",
 }
@@ -85,11 +85,14 @@ hf upload USER/NAME $folder
 
 def section(folder: Path, loader: str) -> str:
     """Markdown on the folder, published as it is. loader: the class of sentence-transformers that opens it."""
+    upload = Template(_UPLOAD).substitute(folder=folder.name)
+    if loader not in CHECKED:
+        return upload
     found = _read(folder / "config.json")
     lines = _reranker(folder, found) if loader == CROSS_ENCODER else _vectors(folder, found, loader)
     if (folder / "onnx").is_dir():
         lines.append(_onnx(folder, loader))
-    lines += [CHECKED[loader], Template(_UPLOAD).substitute(folder=folder.name)]
+    lines += [CHECKED[loader], upload]
     return "\n\n".join(lines)
 
 
@@ -138,10 +141,12 @@ def _onnx(folder: Path, loader: str) -> str:
     place = folder / inside
     tokens, settings = _read(place / "tokenizer.json"), _read(place / "tokenizer_config.json")
     if (place / "chat_template.jinja").exists():
-        return "**ONNX**, without torch: `onnx/`. A pair is written by chat_template.jinja; the graph gives the logit."
+        gives = "a logit" if loader == CROSS_ENCODER else "vectors of length 1"
+        return f"**ONNX**, without torch: `onnx/`. What chat_template.jinja writes goes in and {gives} out."
     pad = next(token["id"] for token in tokens["added_tokens"] if token["content"] == settings["pad_token"])
     pairs = loader == CROSS_ENCODER
-    document = '"open() gives a file object."'
+    prompt = (_read(folder / CONFIG).get("prompts") or {}).get("query") or ""
+    document, query = '"open() gives a file object."', json.dumps(f"{prompt}how do I read a file")
     return Template(_ONNX).substitute(
         folder=folder.name,
         file_name="query.onnx" if (folder / "onnx" / "query.onnx").exists() else "model.onnx",
@@ -149,7 +154,7 @@ def _onnx(folder: Path, loader: str) -> str:
         length=min(settings["model_max_length"], 1 << 20),
         pad=pad,
         pad_token=settings["pad_token"],
-        texts=f'[("how do I read a file", {document})]' if pairs else '["how do I read a file"]',
+        texts=f"[({query}, {document})]" if pairs else f"[{query}]",
         result="1 / (1 + np.exp(-found[:, 0]))" if pairs else "found.shape",
     )
 
