@@ -20,10 +20,9 @@ from tiny_models import CONTEXT, DECODERS, ENCODERS
 from zelo.backbones.exported import loader_of
 from zelo.errors import BadInput, ZeloError
 from zelo.losses.bce import BCE
-from zelo.records import DOCUMENT, OUTCOME, PREFERENCE, QUERY, SCORED, Questions
+from zelo.records import DOCUMENT, OUTCOME, PREFERENCE, QUERY, Questions
 from zelo.stages.preferences import Preferences
 from zelo.stages.score import Score
-from zelo.stages.teach import Teach
 from zelo.stages.train import Train
 from zelo.store import Table, write_parquet, write_shard
 from zelo.tracking.local import Local
@@ -559,22 +558,3 @@ def test_a_folder_that_is_no_student_is_refused_before_anything_is_judged(
             component("judge/student", **{field: value})
     with pytest.raises(BadInput, match="path=null names no model"):
         component("judge/student").compare(asked())
-
-
-def test_a_reranker_teaches_by_its_scores(tmp_path: Path) -> None:
-    splits = {"q1": "train", "q2": "dev"}
-    for name, last in (("fit", -2.0), ("unfit", float("nan"))):
-        folder = tmp_path / name
-        folder.mkdir()
-        scored = pa.table({"query_id": ["q1", "q1", "q2"], "doc_id": ["d0", "d1", "d0"], "score": [0.0, 80.0, last]})
-        write_parquet(scored.cast(SCORED), SCORED, folder, "scored")
-        tables = {"data": data(tmp_path / f"data-{name}", splits), "scored": Table("score", "", folder, {})}
-        stage = Teach(inputs={"data": "load", "scored": "reranker_teaches"})
-        if name == "unfit":
-            with pytest.raises(BadInput, match="query 'q2' and document 'd0' is nan"):
-                stage.run(tables, folder)
-        else:
-            assert stage.run(tables, folder)["rows"] == 3
-            found = Table("teach", "", folder, {}).read("examples")
-            assert found["target"].to_pylist() == pytest.approx([0.5, 1.0, 1 / (1 + np.exp(2))])
-            assert found["split"].to_pylist() == ["train", "train", "dev"]

@@ -1,13 +1,13 @@
-"""A sequence classifier of one label: rows of tokens in, one logit each; restored, and written so that others load it."""
+"""A sequence classifier of one label: rows of tokens in, one logit each; written so that others load it."""
 
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from zelo.backbones.first_token import first_token_only
 from zelo.backbones.lora import merged
 from zelo.backbones.pretrained import longest
 from zelo.backbones.token_batches import TOKENS
@@ -30,6 +30,7 @@ def opened(backbone: PairReader, max_length: int) -> tuple[Any, Any]:
     tokenizer, network = backbone.tokenizer(), backbone.classifier()
     if (limit := longest(network)) and max_length > limit:
         raise BadInput(f"model.max_length={max_length}: the backbone reads at most {limit} tokens; lower it.")
+    first_token_only(network)
     return tokenizer, network
 
 
@@ -73,18 +74,6 @@ def parameter_groups(network: Any, lr: float, fresh_head: bool) -> list[dict[str
     learning = [weight for weight in network.base_model.parameters() if weight.requires_grad]
     groups = [{"params": learning, "lr": lr}, {"params": head, "lr": 10 * lr if fresh_head else lr}]
     return [group for group in groups if group["params"]]
-
-
-def restore(model: Any, path: Path) -> None:
-    """Takes trained weights. Raises BadInput for a checkpoint of another architecture. model: has a `network`."""
-    try:
-        model.load_state_dict(load_file(path))
-    except RuntimeError as error:  # torch lists every name and shape that differs
-        reason = str(error).strip().splitlines()[1].strip()[:200]
-        raise BadInput(
-            f"{path} is a checkpoint of another architecture than {model.network.config.architectures}: {reason}"
-            " Name the backbone that it was trained from, adapters included."
-        ) from error
 
 
 def export(network: Any, tokenizer: Any, scale: Tensor, folder: Path) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from zelo.backbones import classifier
 from zelo.backbones.exported import SETTINGS
+from zelo.backbones.restored import restore
 from zelo.errors import BadInput
 from zelo.protocols import PairReader
 from zelo.records import document_texts
@@ -50,7 +51,7 @@ class Pairwise(nn.Module):
         self.backbone = backbone
         self.tokenizer, self.network = classifier.opened(backbone, self.max_length)
         if checkpoint:
-            classifier.restore(self, checkpoint / "weights.safetensors")
+            restore(self, checkpoint, self.network.config.architectures)
 
     def parameter_groups(self, lr: float) -> list[dict[str, Any]]:
         """A fresh head learns ten times as fast as the body; what the backbone has frozen does not learn."""

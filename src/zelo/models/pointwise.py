@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from zelo.backbones import classifier
-from zelo.backbones.first_token import first_token_only
+from zelo.backbones.restored import restore
 from zelo.errors import BadInput
 from zelo.protocols import PairReader
 from zelo.records import Texts
@@ -42,9 +42,8 @@ class Pointwise(nn.Module):
         """
         self.backbone = backbone
         self.tokenizer, self.network = classifier.opened(backbone, self.max_length)
-        first_token_only(self.network)
         if checkpoint:
-            classifier.restore(self, checkpoint / "weights.safetensors")
+            restore(self, checkpoint, self.network.config.architectures)
 
     def parameter_groups(self, lr: float) -> list[dict[str, Any]]:
         """A fresh head learns ten times as fast as the body; what the backbone has frozen does not learn."""

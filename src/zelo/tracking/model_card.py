@@ -214,11 +214,9 @@ def _recipe(step: "Step", result: "Result") -> list[tuple[str, str]]:
         if other.kind == "judge":
             judges = ", ".join(describe(judge) for judge in other.stage.members.values())
             lines += [("pairs", describe(other.stage.graph)), ("judges", judges)]
-        for role in ("solver", "calibrator"):
-            if other.kind in ("rate", "calibrate") and hasattr(other.stage, role):
+        for kind, role in (("rate", "solver"), ("calibrate", "calibrator"), ("target", "target")):
+            if other.kind == kind:
                 lines.append((role, describe(getattr(other.stage, role))))
-        if other.kind == "target":
-            lines.append(("target", describe(other.stage.target)))
     lines += [
         (role, describe(getattr(stage, role)))
         for role in ("model", "loss", "optimizer", "scheduler", "loader", "trainer")
