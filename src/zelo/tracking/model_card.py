@@ -191,7 +191,7 @@ def _labels(step: "Step", result: "Result") -> str:
     for other in result.steps:
         if other.name in above and other.kind == "acquire" and "labels" in other.inputs:
             chosen = result.tables[other.name].manifest["rows"]
-            return f"with human labels of train queries, which chose {chosen:,} of the pairs to compare and served nothing else"
+            return f"with human labels of train queries, which chose {chosen:,} of the compared pairs and served for nothing else"
     return ""
 
 
