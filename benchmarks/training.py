@@ -20,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -286,6 +287,8 @@ def main() -> None:
         run = ours if options.measure == "ours" else partial(peer, by_length=options.measure != "peer")
         print(json.dumps(run(options.folder, tables, options)))
         return
+    if missing := [name for name in ("accelerate", "datasets") if find_spec(name) is None]:
+        sys.exit(f"training.py: the peer needs {' and '.join(missing)}: pip install {' '.join(missing)}.")
     found: dict[str, list[dict[str, Any]]] = {run: [] for run in RUNS}
     with tempfile.TemporaryDirectory() as folder:
         start(Path(folder))
