@@ -54,6 +54,7 @@ def place(tiny_beir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
 @pytest.mark.parametrize(
     "student", ["late_interaction", "pointwise", pytest.param("embedding", marks=pytest.mark.long)]
 )
+@pytest.mark.long
 def test_a_model_scores_as_the_stage_that_trained_it(
     student: str, place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
