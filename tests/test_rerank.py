@@ -51,10 +51,8 @@ def place(tiny_beir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
     return tmp_path
 
 
-@pytest.mark.parametrize(
-    "student", ["late_interaction", "pointwise", pytest.param("embedding", marks=pytest.mark.long)]
-)
 @pytest.mark.long
+@pytest.mark.parametrize("student", ["late_interaction", "pointwise", "embedding"])
 def test_a_model_scores_as_the_stage_that_trained_it(
     student: str, place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
