@@ -15,7 +15,8 @@ import zelo
 from zelo.backbones import pair_scorer
 from zelo.backbones.exported import Exported
 from zelo.backbones.first_token import first_token_only
-from zelo.errors import BadInput
+from zelo.errors import BadInput, ZeloError
+from zelo.training.parity import Sample
 
 QUERIES = ["how do I order a list", " delete ", "read rows " * 30]
 DOCUMENTS = ["Sort the list in place.", "Read rows. " * 120, "", "  Grüße, 世界 🎉\n", "a file", "Read " * 40]
@@ -175,3 +176,11 @@ class SimpleTable:
 
     def __init__(self, table: Any) -> None:
         self.read = lambda _name: table
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [(np.nan, 0.5), (0.5, np.nan), (np.nan, np.nan), (0.5, 0.6)])
+def test_what_is_no_number_or_too_far_off_is_no_parity(ours: float, theirs: float) -> None:
+    sample = Sample(["q", "q"], ["a", "b"], np.arange(2), [("q1", "a"), ("q1", "b")])
+    with pytest.raises(ZeloError, match="query 'q1' with document 'b'"):
+        sample.differences(np.array([0.1, ours]), {"elsewhere": np.array([0.1, theirs])}, 1e-4)
+    assert sample.differences(np.array([0.1, 0.5]), {"elsewhere": np.array([0.1, 0.5])}, 1e-4) == {"elsewhere": 0.0}

@@ -47,9 +47,9 @@ class Sample:
         """The largest difference by library. ours, others: [N]. Raises ZeloError where one is too large or no number."""
         allowed = tolerance * np.maximum(1.0, np.abs(ours))
         for library, theirs in others.items():
-            excess = np.nan_to_num(np.abs(ours - theirs), nan=np.inf) - allowed
-            worst = int(np.argmax(excess))
-            if excess[worst] > 0:
+            excess = np.abs(ours - theirs) - allowed
+            worst = int(np.argmax(excess))  # the first that is no number, if there is one, ours or theirs
+            if not excess[worst] <= 0:
                 query, document = self.names[worst]
                 raise ZeloError(
                     f"The export does not score as the trained model: query {query!r} with document {document!r} scores"
@@ -74,15 +74,11 @@ def measure(model: Model, folder: Path, queries: pa.Table, documents: pa.Table, 
         return facts | _of_triples(model, folder, sample, documents, tolerance, device)
     ours = _ours(model, sample.queries, sample.doc_rows[:, None], device)
     if (by_file := _by_file(model, folder, sample)) is not None:
-        scores = ours / model.scale.item()
-        found = sample.differences(scores, {NUMPY: by_file}, tolerance)
-        return {**facts, "scores": scores.tolist(), "largest_difference": found}
+        return facts | _of_cosines(sample, ours / model.scale.item(), {NUMPY: by_file}, tolerance)
     exported = Exported(folder, device, setting, batch_size=8)
+    theirs = exported.scores(sample.queries, sample.documents, places, places)
     if exported.loader != CROSS_ENCODER:
-        scores = ours / model.scale.item()
-        theirs = exported.scores(sample.queries, sample.documents, places, places)
-        found = sample.differences(scores, {SENTENCE_TRANSFORMERS: theirs}, tolerance)
-        return {**facts, "scores": scores.tolist(), "largest_difference": found}
+        return facts | _of_cosines(sample, ours / model.scale.item(), {SENTENCE_TRANSFORMERS: theirs}, tolerance)
     logits, scores = _predicted(opened(folder, device, setting), sample)
     others = {SENTENCE_TRANSFORMERS: logits}
     if _is_classifier(folder):
@@ -90,13 +86,17 @@ def measure(model: Model, folder: Path, queries: pa.Table, documents: pa.Table, 
         read = partial(model.backbone.pairs, queries=sample.queries, documents=sample.documents)  # type: ignore[attr-defined]
         others[TRANSFORMERS] = _classified(folder, partial(read, max_length=model.max_length), device)  # type: ignore[attr-defined]
     after = {library: sigmoid(found) for library, found in others.items()} | {SENTENCE_TRANSFORMERS: scores}
-    after[PIPELINE] = exported.scores(sample.queries, sample.documents, places, places)
+    after[PIPELINE] = theirs
     return {
         **facts,
         "scores": ours.tolist(),
         "largest_logit_difference": sample.differences(ours, others, tolerance),
         "largest_difference": sample.differences(sigmoid(ours), after, tolerance),
     }
+
+
+def _of_cosines(sample: Sample, ours: np.ndarray, others: dict[str, np.ndarray], tolerance: float) -> dict[str, Any]:
+    return {"scores": ours.tolist(), "largest_difference": sample.differences(ours, others, tolerance)}
 
 
 def _of_triples(
