@@ -128,23 +128,25 @@ class Trainer:
                 enable_model_summary=False,
                 log_every_n_steps=1,
             )
-            with _interruptible():
-                try:
-                    if not resume:
-                        trainer.validate(module, data, verbose=False)
-                    if self.epochs:
-                        trainer.fit(module, data, ckpt_path=kept if resume else None)
-                        if ranking.curve[-1]["step"] < trainer.global_step:  # no validation fell on the last step
-                            trainer.validate(module, data, verbose=False)
-                except Diverged as error:
-                    if not ranking.curve:
-                        raise ZeloError(
-                            f"{label}: the untuned model already gives scores that are no numbers."
-                        ) from error
-                    diverged = str(error)
+            try:
+                self._run(trainer, module, data, ranking, kept if resume else None)
+            except Diverged as error:
+                if not ranking.curve:
+                    raise ZeloError(f"{label}: the untuned model already gives scores that are no numbers.") from error
+                diverged = str(error)
         if together.first and not together.sharded:
             module.model.load_state_dict(ranking.best)
         return Trained(ranking.curve, saving.resumed_at, module.pieces.split, diverged, ranking.best)
+
+    def _run(self, trainer: Any, module: Any, data: Any, ranking: Any, kept: Path | None) -> None:
+        """From the untuned model's point of the curve, or from the checkpoint `kept`, to the last step's."""
+        with _interruptible():
+            if kept is None:
+                trainer.validate(module, data, verbose=False)
+            if self.epochs:
+                trainer.fit(module, data, ckpt_path=kept)
+                if ranking.curve[-1]["step"] < trainer.global_step:  # no validation fell on the last step
+                    trainer.validate(module, data, verbose=False)
 
 
 @contextlib.contextmanager
