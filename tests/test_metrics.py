@@ -152,14 +152,29 @@ def test_agreement_leaves_out_what_the_judge_has_not_seen():
     examples = pa.Table.from_pylist(
         [{"query_id": q, "doc_id": d, "target": t, "weight": 1.0, "split": "dev"} for q, d, t in rows], schema=EXAMPLE
     )
-    np.testing.assert_allclose(judged_gains(np.array([0.9, 0.5, 0.2])), [0.8, 0, 0])
+    gain = judged_gains(np.array([[0.9, 0.75, 0.2]]), np.ones((1, 3), bool))[0]
     run = run_of(q={"unjudged": 9.0, "c": 5.0, "a": 4.0}, flat={"a": 1.0}, other={"a": 1.0})
-    ideal = 0.8 / math.log2(2) + 0.5 / math.log2(3)
-    expected = {"q": pytest.approx(0.8 / math.log2(3) / ideal, rel=1e-6), "absent": 0.0, "flat": 0.0}
+    ideal = gain[0] / math.log2(2) + gain[1] / math.log2(3) + gain[2] / math.log2(4)
+    first = gain[2] / math.log2(2) + gain[0] / math.log2(3)
+    expected = {"q": pytest.approx(first / ideal, rel=1e-6), "absent": 0.0, "flat": 0.0}
     assert agreement(run, examples, 10) == expected
     assert agreement(run, examples.take([4, 2, 3, 0, 1]), 10) == expected
     assert agreement(run, examples.slice(0, 0), 10) == {}
-    assert agreement(ranked(run), examples, 1)["q"] == 0.0
+    assert agreement(ranked(run), examples, 1)["q"] == pytest.approx(gain[2] / gain[0], rel=1e-6)
+
+
+def test_gains_are_the_chance_of_being_the_relevant_document():
+    target, mask = np.array([[0.9, 0.6, 0.3, 0.0], [0.5, 0.5, 0.5, 0.5]]), np.ones((2, 4), bool)
+    mask[0, 3] = False
+    odds = np.log(target[0, :3] / (1 - target[0, :3]))
+    wanted = np.exp(2 * (odds - odds.mean()) / odds.std())
+    gains = judged_gains(target, mask)
+    np.testing.assert_allclose(gains[0, :3], wanted / wanted.sum())
+    assert gains[0, 3] == 0
+    assert not gains[1].any(), "where all are alike, nothing is told"
+    shrunk = 1 / (1 + np.exp(-odds / 7))
+    np.testing.assert_allclose(judged_gains(shrunk[None], np.ones((1, 3), bool)), gains[:1, :3])
+    assert np.isfinite(judged_gains(np.array([[0.0, 1.0, 0.5]]), np.ones((1, 3), bool))).all()
 
 
 def test_the_permutation_test_is_the_exhaustive_one_in_the_limit():

@@ -38,6 +38,7 @@ def test_half_of_a_sample_is_of_the_best_ten() -> None:
         ("validations_per_epoch", 0),
         ("gradient_clip", -1.0),
         ("patience", 0),
+        ("mixtures", [0.5, 1.0]),
         ("checkpoint_minutes", -1.0),
     ],
 )
@@ -48,6 +49,7 @@ def test_bad_settings_of_the_trainer_are_refused(field: str, value: object) -> N
         "gradient_clip": 1.0,
         "validations_per_epoch": 2,
         "patience": None,
+        "mixtures": [],
         "checkpoint_minutes": 5.0,
     }
     with pytest.raises(BadInput, match=f"trainer.{field}="):

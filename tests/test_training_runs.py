@@ -25,6 +25,7 @@ from zelo.training.datamodule import DataModule
 from zelo.training.hardware import Hardware
 from zelo.training.linear import Linear
 from zelo.training.lists import Lists
+from zelo.training.mixing import learning, mix
 from zelo.training.module import Student
 from zelo.training.pieces import Pieces
 from zelo.training.together import ALONE, Together
@@ -119,6 +120,7 @@ def train(
         "gradient_clip": 1.0,
         "validations_per_epoch": 2,
         "patience": None,
+        "mixtures": [],
         "checkpoint_minutes": 0.0,
     }
     trained = Trainer(**(settings | changes)).fit(
@@ -242,7 +244,7 @@ def test_a_loss_that_is_no_number_ends_the_training_and_the_best_weights_stand(t
     )
     assert trained.curve == [point for point in unbroken.curve if point["step"] <= 7]
     assert all(torch.isfinite(weight).all() for weight in model.state_dict().values())
-    (note,) = trained.notes("toy")
+    (note,) = trained.notes("toy", 1.0)
     assert note.startswith("toy: The training loss became nan at step 7")
 
 
@@ -266,19 +268,57 @@ def test_an_untuned_model_without_numbers_is_an_error(tmp_path: Path, monkeypatc
         train(tmp_path)
 
 
+def dev_of(model: Toy) -> DataModule:
+    return DataModule(
+        train=lists(1), dev=lists(2), loader=QueryBatches(queries=4, documents=8), seed=0, collate=model.collate
+    )
+
+
 def test_the_untuned_model_is_kept_where_training_harms_and_it_is_said(tmp_path: Path) -> None:
-    """The loss with its sign turned teaches the worst order; the start is the teacher's order for many queries."""
     torch.manual_seed(0)
     before = Toy(dropout=0.3)
     with pytest.MonkeyPatch.context() as patch:
         falling = iter(np.linspace(0.9, 0.1, 100))
         patch.setattr("zelo.training.lists.ndcg", lambda scores, *_: np.full(len(scores), next(falling)))
         model, trained = train(tmp_path, patience=3)
+        assert len(trained.curve) == 1 + 3, "three points without a gain, then it stops"
+        assert trained.best == 1, "the best of the trained weights"
+        assert not same(model, before)
+        falling = iter(np.linspace(0.9, 0.1, 100))
+        mixture = mix(model, learning(before), [0.5], dev_of(model), "cpu")
+    assert mixture.share == 0
     assert same(model, before)
-    assert len(trained.curve) == 1 + 3, "three points without a gain, then it stops"
-    (note,) = trained.notes("toy")
+    (note,) = trained.notes("toy", mixture.share)
     assert "toy: training made it worse" in note
     assert "the untuned model is kept" in note
+
+
+def test_weights_between_untuned_and_trained_are_kept_where_they_rank_dev_best(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    start = learning(Toy(dropout=0.3))
+    model, _ = train(tmp_path)
+    trained, seen = learning(model), []
+
+    def ranking(scores: np.ndarray, *_: Any) -> np.ndarray:  # best at a quarter of the way
+        seen.append(model.query.weight.detach().clone())
+        way = (seen[-1] - start["query.weight"]).norm() / (trained["query.weight"] - start["query.weight"]).norm()
+        return np.full(len(scores), 1 - abs(float(way) - 0.25))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("zelo.training.lists.ndcg", ranking)
+        mixture = mix(model, start, [0.25, 0.75], dev_of(model), "cpu")
+    assert mixture.share == 0.25
+    assert mixture.dev == pytest.approx({0: 0.75, 0.25: 1, 0.75: 0.5, 1: 0.25})
+    for name, weight in model.named_parameters():
+        torch.testing.assert_close(weight.detach(), 0.75 * start[name] + 0.25 * trained[name])
+    assert any(torch.equal(weight, start["query.weight"]) for weight in seen), "the untuned ones to the last bit"
+    assert any(torch.equal(weight, trained["query.weight"]) for weight in seen), "the trained ones, too"
+
+
+def test_of_equal_mixtures_the_one_that_changes_least_is_kept(tmp_path: Path) -> None:
+    model, _ = train(tmp_path)
+    start = learning(model)
+    assert mix(model, start, [0.5], dev_of(model), "cpu").share == 0
 
 
 def point(step: int, value: float) -> dict[str, Any]:
@@ -286,8 +326,10 @@ def point(step: int, value: float) -> dict[str, Any]:
 
 
 def test_a_good_training_is_not_remarked_on() -> None:
-    assert Trained([point(0, 0.5), point(5, 0.7), point(9, 0.6)], None, 0, None).notes("toy") == []
-    (note,) = Trained([point(0, 0.5), point(5, 0.7), point(9, 0.4)], None, 0, None).notes("toy")
+    assert Trained([point(0, 0.5), point(5, 0.7), point(9, 0.6)], None, 0, None).notes("toy", 1.0) == []
+    worse = Trained([point(0, 0.5), point(5, 0.7), point(9, 0.4)], None, 0, None)
+    assert worse.notes("toy", 0.5) == [], "the mixture is better than both"
+    (note,) = worse.notes("toy", 1.0)
     assert "the weights of step 5 are kept" in note
     assert "dev nDCG@10 0.500 untuned, 0.700 best, 0.400 at its end, step 9" in note
 

@@ -106,7 +106,8 @@ class Judge(Protocol):
     def compare(self, questions: Questions) -> Outcomes:
         """One outcome per question (and member). A failure is a status, never a preference.
 
-        A judge that replays also has `tell`, called when everything was asked: it says what was missing.
+        A judge that replays also has `tell`, called when everything was asked: it says what was missing. One that goes by the
+        texts alone and is free of charge has `any_text = True`: it can be asked about queries that nobody has posed.
         """
         ...
 

@@ -53,6 +53,13 @@ OUTCOME = pa.schema(
         ("cost", pa.float64()),  # US dollars
     ]
 )
+WEIGHT = pa.schema(
+    [
+        ("judge", pa.string()),
+        ("weight", pa.float64()),  # what its answers count for, 1 on average
+        ("ndcg", pa.float64()),  # of its own ranking of known items; null where it was not asked about any
+    ]
+)
 RATING = pa.schema(
     [
         ("query_id", pa.string()),

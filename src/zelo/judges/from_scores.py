@@ -1,6 +1,7 @@
 """A judge that needs no API: a scorer's difference, made a probability."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -19,6 +20,8 @@ class FromScores:
     compared as they are, and sd is that of all of them: worth what a score means by itself, which a cosine does and BM25,
     higher for longer queries, does not.
     """
+
+    any_text: ClassVar[bool] = True  # it needs to know nothing but the texts, and is free of charge
 
     name: str
     scorer: Scorer

@@ -30,6 +30,8 @@ class Student:
 
     OUTSIDE_IDENTITY: ClassVar[frozenset[str]] = frozenset({"tokens"})
 
+    any_text: ClassVar[bool] = True  # it needs to know nothing but the texts, and is free of charge
+
     name: str
     path: str | None
     both_orders: bool | None

@@ -8,11 +8,29 @@ from zelo.errors import ZeloError
 
 CUTOFF = 10
 """Depth at which agreement is reported; the metric is called nDCG@10."""
+SHARPNESS = (
+    2.0  # deviation of the log odds that a document is the relevant one: what loss=listwise_kl teaches by default
+)
+_EDGE = 1e-4  # targets nearer than this to 0 or 1 count as at this distance, as in the losses
 
 
-def judged_gains(target: np.ndarray) -> np.ndarray:
-    """Targets in [0, 1] -> gains in [0, 1]: nothing up to one half, which is the query's average document, then linear."""
-    return np.maximum(0.0, 2.0 * target - 1.0)
+def judged_gains(target: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """[Q, D] gains from targets [Q, D] in [0, 1]: the chance that a document is the relevant one, 0 in a list that tells nothing.
+
+    A softmax over each list of the targets' log odds, which standardising makes the rating whatever its size. So nDCG is what
+    a query with one right answer may expect, and the top of the judges' ranking counts. Gains linear in the target, half of
+    all candidates above 0, call training on scifact a loss (.874 untuned, .868) where it gains .049 on test (docs/results.md).
+    """
+    there = mask.astype(np.float64)
+    count = np.maximum(there.sum(1, keepdims=True), 1)
+    odds = np.where(mask, target, 0.5).astype(np.float64).clip(_EDGE, 1 - _EDGE)
+    odds = np.log(odds / (1 - odds)) * there
+    centred = (odds - odds.sum(1, keepdims=True) / count) * there
+    deviation = np.sqrt((centred**2).sum(1, keepdims=True) / count)
+    tells = deviation > 1e-6
+    wanted = np.where(mask, SHARPNESS * centred / np.where(tells, deviation, 1), -np.inf)
+    share = np.exp(wanted - np.max(wanted, axis=1, keepdims=True, initial=-np.finfo(float).max))
+    return share / np.maximum(share.sum(1, keepdims=True), np.finfo(float).tiny) * tells
 
 
 def ndcg(scores: np.ndarray, gains: np.ndarray, mask: np.ndarray, k: int) -> np.ndarray:
@@ -59,10 +77,11 @@ def agreement(run: pa.Table, examples: pa.Table, k: int) -> dict[str, float]:
     row = query[order]
     column = np.arange(len(row)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     shape = (len(queries), int(sizes.max(initial=0)))
-    gains, scores = np.zeros(shape), np.zeros(shape)
+    target, scores = np.zeros(shape), np.zeros(shape)
     judged, retrieved = np.zeros(shape, bool), np.zeros(shape, bool)
-    gains[row, column] = judged_gains(examples["target"].to_numpy().astype(np.float64))[order]
+    target[row, column] = examples["target"].to_numpy()[order]
     judged[row, column] = True
+    gains = judged_gains(target, judged)
 
     query, document = _rows(run["query_id"], queries), _rows(run["doc_id"], documents)
     wanted = query * len(documents) + document

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from zelo.errors import BadInput
 from zelo.metrics import tally
-from zelo.outcomes import Graphs
+from zelo.outcomes import Graphs, weighted
 from zelo.records import PREFERENCE, SPLITS
 from zelo.store import Table, write_shard
 
@@ -23,11 +23,13 @@ COLUMNS = ["query_id", "doc_a", "doc_b", "judge", "p", "weight"]
 class Preferences:
     """Writes preferences (PREFERENCE): a row per pair that has a quorum, with its query's split.
 
-    A pair's preference is the mean over the answers to it, weighted as each counts; what failed is no answer, and fewer than
-    `quorum` judges are no preference. A pair that two judge stages asked about stands here twice.
+    A pair's preference is the mean over the answers to it, weighted as each and its judge count; what failed is no answer, and
+    fewer than `quorum` judges are no preference. A pair that two judge stages asked about stands here twice.
     """
 
-    inputs: dict[str, str]  # data: the load stage; each other: a judge stage
+    inputs: dict[
+        str, str
+    ]  # data: the load stage; perhaps weights: a stage that weighs judges; each other: a judge stage
     quorum: int
 
     def __post_init__(self) -> None:
@@ -35,7 +37,7 @@ class Preferences:
             raise BadInput(
                 f"preferences: quorum={self.quorum}; at least one judge must have answered, set quorum >= 1."
             )
-        if len(self.inputs) < 2 or "data" not in self.inputs:
+        if not self._judged or "data" not in self.inputs:
             raise BadInput("preferences: its inputs are data, the load stage, and one or several judge stages.")
 
     def check_inputs(self, stages: Mapping[str, Any]) -> None:
@@ -52,7 +54,9 @@ class Preferences:
         """Shard by shard. Raises BadInput when no pair has a quorum, or a preference is none."""
         queries = tables["data"].read("queries")
         files = [file for role in self._judged for file in tables[role].shards("outcomes")]
-        below = sum(self._shard(pq.read_table(file, columns=COLUMNS), queries, out, n) for n, file in enumerate(files))
+        weights = tables["weights"].read("weights") if "weights" in tables else None
+        read = (weighted(pq.read_table(file, columns=COLUMNS), weights) for file in files)
+        below = sum(self._shard(outcomes, queries, out, n) for n, outcomes in enumerate(read))
         shards = Table("preferences", "", out, {}).shards("preferences")
         made = pa.concat_tables([pq.read_table(path, columns=["split", "unanimous"]) for path in shards])
         if not len(made):
@@ -66,7 +70,7 @@ class Preferences:
 
     @property
     def _judged(self) -> list[str]:
-        return [role for role in self.inputs if role != "data"]
+        return [role for role in self.inputs if role not in ("data", "weights")]
 
     def _shard(self, outcomes: pa.Table, queries: pa.Table, out: Path, number: int) -> int:
         """Writes one shard; pairs below the quorum."""

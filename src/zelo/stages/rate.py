@@ -15,7 +15,7 @@ from scipy.sparse.csgraph import connected_components
 
 from zelo.errors import BadInput, OfQueries
 from zelo.metrics import tally
-from zelo.outcomes import Graphs
+from zelo.outcomes import Graphs, weighted
 from zelo.progress import progress
 from zelo.protocols import Solver
 from zelo.records import DIAGNOSIS, QUERY_FIT, RATING, Comparisons, Fit
@@ -29,13 +29,13 @@ NAMED = 5  # queries that are named in the manifest
 class Rate:
     """Writes ratings (RATING) of every candidate that took part in a comparison, and how each query's fit went (QUERY_FIT).
 
-    A pair's preference is the mean over the answers, weighted as each counts, and it counts as much as they do on average;
-    fewer than `quorum` judges are no preference, and a document that is left without any is not rated. Nor is one outside the
-    largest part of its query's graph: no chain of comparisons says how it stands to the others. A solver that weighs judges
-    (`per_judge`) gets every answer instead of their mean.
+    A pair's preference is the mean over the answers, weighted as each and its judge count, and it counts as much as they do on
+    average; fewer than `quorum` judges are no preference, and a document that is left without any is not rated. Nor is one
+    outside the largest part of its query's graph: no chain of comparisons says how it stands to the others. A solver that
+    weighs judges (`per_judge`) gets every answer instead of their mean.
     """
 
-    inputs: dict[str, str]  # outcomes: a judge stage
+    inputs: dict[str, str]  # outcomes: a judge stage; perhaps weights: a stage that weighs judges
     solver: Solver
     quorum: int
 
@@ -56,10 +56,11 @@ class Rate:
         """Shard by shard. Raises BadInput when no pair has a quorum, and what the solver raises."""
         files = tables["outcomes"].shards("outcomes")
         rows = [pq.read_metadata(file).num_rows for file in files]
+        weights = tables["weights"].read("weights") if "weights" in tables else None
         with progress("rate", sum(rows), "answers") as advance:
             for number, file in enumerate(files):
                 if not shard(out, "fits", number).exists():
-                    self._shard(pq.read_table(file, columns=COLUMNS), out, number)
+                    self._shard(weighted(pq.read_table(file, columns=COLUMNS), weights), out, number)
                 advance(rows[number])
         made = Table("rate", "", out, {})
         fits, said = made.read("fits"), made.read("diagnosis")["json"].to_pylist()

@@ -83,39 +83,42 @@ class Train:
     def run(self, tables: dict[str, Table], out: Path) -> dict[str, Any]:
         """Raises BadInput without train or dev examples or any to compare, ZeloError when untuned scores are not finite."""
         from zelo.training.judging import as_judge
+        from zelo.training.mixing import learning, mix
         from zelo.training.parity import measure
 
         queries, documents, examples = self._examples(tables, out)
         model, device = self.model, self.hardware.device
+        self._start()
+        start = learning(model)
         if self.processes > 1:
             trained = self._together(out)
             model.load(self.backbone, out)  # without a device until now: the processes had them
             self._prepare(queries, documents)
         else:
-            loggers = self.logger.lightning(self.name)
-            trained = self._fit(examples, queries, documents, loggers, out, ALONE)
+            trained = self._fit(examples, queries, documents, self.logger.lightning(self.name), out, ALONE)
+        mixture = mix(model, start, self.trainer.mixtures, self._data(examples, ALONE), device)
         judging = {"judging": as_judge(model, examples, device)} if "preferences" in tables else {}
-        if judging or self.processes == 1:
-            _save(model.state_dict(), out)
+        _save(model.state_dict(), out)
         curve = trained.curve
         (out / "curve.json").write_text(json.dumps(curve, indent=1))
         with quiet():
             model.export(out / "export")
         asked = queries.filter(pc.equal(queries["split"], TRAIN))
         parity = measure(model, out / "export", asked, documents, device)
-        values = [point["dev"] for point in curve]
         return {
             **examples[TRAIN].figures,
             **judging,
             "metric": curve[0]["metric"],
-            "untuned_dev": values[0],
-            "best_dev": max(values),
-            "best_step": curve[values.index(max(values))]["step"],
+            "untuned_dev": mixture.dev[0.0],
+            "best_dev": mixture.dev[mixture.share],
+            "best_step": curve[trained.best]["step"] if mixture.share else 0,
             "steps": curve[-1]["step"],
+            "share": mixture.share,  # of the trained weights; the others are the untuned model's
+            "dev_by_share": {f"{share:g}": value for share, value in mixture.dev.items()},
             "resumed_at": trained.resumed_at,
             "split_batches": trained.split_batches,
             "parity": parity,
-            "notes": trained.notes(self.name),
+            "notes": trained.notes(self.name, mixture.share),
         }
 
     @property
@@ -129,6 +132,7 @@ class Train:
 
         queries, documents, examples = self._examples(tables, folder.parent)
         loggers = [JsonLog(folder / ranks.LOG)] if together.first else []
+        self._start()
         trained = self._fit(examples, queries, documents, loggers, folder.parent, together)
         if together.first:
             _save(trained.weights, folder)
@@ -170,6 +174,25 @@ class Train:
             check_comparable(self.name, self.loss, found[TRAIN].sizes)
         return queries, documents, {split: examples for split, examples in found.items() if len(examples)}
 
+    def _start(self) -> None:
+        """The untuned model; what is fresh in it is drawn by the seed."""
+        import pytorch_lightning as lightning
+
+        lightning.seed_everything(self.seed, verbose=False)
+        self.model.load(self.backbone, None)
+
+    def _data(self, examples: "dict[str, Examples]", together: Together) -> Any:
+        from zelo.training.datamodule import DataModule
+
+        return DataModule(
+            train=examples[TRAIN],
+            dev=examples[DEV],
+            loader=self.loader,
+            seed=self.seed,
+            collate=self.model.collate,
+            together=together,
+        )
+
     def _prepare(self, queries: pa.Table, documents: pa.Table) -> None:
         self.model.prepare(documents)
         if prepare := getattr(self.model, "prepare_queries", None):
@@ -184,25 +207,13 @@ class Train:
         out: Path,
         together: Together,
     ) -> Trained:
-        """Puts the best weights into the model."""
-        import pytorch_lightning as lightning
-
-        from zelo.training.datamodule import DataModule
+        """Trains the untuned model that `_start` made, and puts the best trained weights into it."""
         from zelo.training.module import Student
         from zelo.training.ranking import scale_to_targets
 
-        lightning.seed_everything(self.seed, verbose=False)
         model = self.model
-        model.load(self.backbone, None)
         self._prepare(queries, documents)
-        data = DataModule(
-            train=examples[TRAIN],
-            dev=examples[DEV],
-            loader=self.loader,
-            seed=self.seed,
-            collate=model.collate,
-            together=together,
-        )
+        data = self._data(examples, together)
         if model.temperature is None:
             model.scale.fill_(1 / scale_to_targets(model, data.val_dataloader(), together))
         together.own_randomness(self.seed)

@@ -9,17 +9,19 @@ from zelo.records import ANSWERED
 from zelo.store import Table
 
 
-def rows(judged: Table) -> list[dict[str, Any]]:
+def rows(judged: Table, worth: Mapping[str, Mapping[str, Any]] = {}) -> list[dict[str, Any]]:
     """One row a judge of a judge stage's table: name, status, asked, answered, usable, tokens, usd, usd_per_preference, calls.
 
-    calls is what the stage noted of this run's calls (from_ledger, calls, retries, faults ...), {} for a judge without any.
+    And ndcg and weight, where `worth` says what known items tell of the judge. calls is what the stage noted of this run's calls
+    (from_ledger, calls, retries, faults ...), {} for a judge without any.
     """
     noted: Mapping[str, Any] = judged.manifest.get("judges", {})
     found = []
     for name, one in tally.of_files(judged.shards("outcomes")).items():
         calls = {key: value for key, value in noted.get(name, {}).items() if key != "status"}
         price = one.usd_per_preference(calls.get("price") == tally.FREE)
-        found.append({"name": name, **one.told(), "usd_per_preference": price, "calls": calls})
+        known = {key: worth.get(name, {}).get(key) for key in ("ndcg", "weight")}
+        found.append({"name": name, **one.told(), "usd_per_preference": price, "calls": calls, **known})
     return found
 
 
@@ -38,6 +40,9 @@ def view(row: Mapping[str, Any]) -> dict[str, Any]:
         "cut": f"{calls['cut']:,}" if calls.get("cut") else "",
         "tokens": f"{row['tokens']:,}" if row["tokens"] else "",
         "usd": "not known" if row["usd_per_preference"] is None and row["tokens"] else money(row["usd"]),
+        **{
+            key: "" if row["ndcg"] is None else f"{row[key]:.{digits}f}" for key, digits in (("ndcg", 3), ("weight", 2))
+        },
         "each": money(row["usd_per_preference"]) if row["usable"] and row["usd_per_preference"] != 0 else "",
     }
 

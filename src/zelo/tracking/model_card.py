@@ -226,11 +226,15 @@ def _recipe(step: "Step", result: "Result") -> list[tuple[str, str]]:
     lines.append(
         (
             "choice of checkpoint",
-            f"step {trained['best_step']} of {trained['steps']}, {trained['metric']} on dev as the judges see it"
-            f" {untuned:.3f} untuned, {best:.3f} best",
+            f"step {trained['best_step']} of {trained['steps']}, {_mixed(trained['share'])}{trained['metric']} on dev as the"
+            f" judges see it {untuned:.3f} untuned, {best:.3f} best",
         )
     )
     return lines
+
+
+def _mixed(share: float) -> str:
+    return f"{share:.0%} of its weights and {1 - share:.0%} of the untuned, " if 0 < share < 1 else ""
 
 
 def _above(step: "Step", result: "Result") -> set[str]:

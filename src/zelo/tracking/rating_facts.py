@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from zelo.metrics.spectrum import Spectrum, spectrum
-from zelo.outcomes import Graphs
+from zelo.outcomes import Graphs, weighted
 from zelo.records import starts
 from zelo.store import Table
 from zelo.tracking import budgets, offsets
@@ -69,7 +69,8 @@ def of_run(result: "Result", shown: list[str], queries: pa.Table, outcomes: pa.T
     least = fits.filter(pc.greater(fits["curl"], 0)).sort_by([("curl", "descending"), ("query_id", "ascending")])
     least = least.slice(0, NAMED)
     texts = _texts(queries, [*shown, *least["query_id"].to_pylist()])
-    answers = outcomes.select(_OUTCOME)
+    weights = steps["rate"].inputs.get("weights")
+    answers = weighted(outcomes.select(_OUTCOME), result.tables[weights].read("weights") if weights else None)
     spent = budgets.of_queries(steps["judge"].stage, answers, shown)
     ratings = _rows_of(tables.get("calibrate", rate), "ratings", shown)
     solver = steps["rate"].stage.solver

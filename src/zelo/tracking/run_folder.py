@@ -126,6 +126,7 @@ class RunFolder:
         audited = audit_page.Audited.of(result)
         judges = [result.tables[name] for name in result.of_kind("judge") if name in result.tables]
         judged = audited.judged if audited else max(judges, key=lambda table: len(table.manifest.get("judges", {})))
+        worth = tables["known_items"].manifest["worth"] if "known_items" in tables else {}
         widest = audited.table.read("disagreements") if audited else None
         per_query = figures.table.read("per_query") if figures else None
         ladders, ratings = [], None
@@ -152,7 +153,7 @@ class RunFolder:
                 notes=[*acquired.told(result), *notes(result)],
                 query_texts=_texts(queries, per_query),
                 audit=audited.told if audited else None,
-                judges=[row for table in ([judged] if audited else judges) for row in judge_costs.rows(table)],
+                judges=[row for table in ([judged] if audited else judges) for row in judge_costs.rows(table, worth)],
                 disagreements=disagreements.of_run(judged, widest, queries, documents),
                 ratings=ratings,
             )

@@ -88,8 +88,8 @@ class Lists:
         return None if columns is None else np.take_along_axis(places, columns, 1)
 
     def values(self, scores: np.ndarray, targets: np.ndarray, mask: np.ndarray) -> np.ndarray:
-        """[B] nDCG@10 of each query, gains from the targets. All [B, D]."""
-        return ndcg(scores, judged_gains(targets), mask, CUTOFF)
+        """[B] nDCG@10 of each query, a gain being the chance that the document is the relevant one. All [B, D]."""
+        return ndcg(scores, judged_gains(targets, mask), mask, CUTOFF)
 
     def measure(self, values: np.ndarray) -> float:
         """Their mean over queries."""

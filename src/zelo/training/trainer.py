@@ -19,7 +19,7 @@ PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "bf16-true")
 
 @dataclass(frozen=True)
 class Trained:
-    """What a training came to. The best weights are in the model."""
+    """What a training came to. The best of the trained weights are in the model; the untuned ones where it came to none."""
 
     curve: list[dict[str, Any]]  # step, epoch, train_loss, dev, metric; the untuned model first, the last weights last
     resumed_at: int | None  # the step of the checkpoint that this attempt began with
@@ -29,21 +29,30 @@ class Trained:
         default_factory=dict, repr=False
     )  # the best; of several processes the first has them
 
-    def notes(self, name: str) -> list[str]:
-        """What a reader should know, one line each: a training that broke off, or a student worse than it began."""
-        values = [point["dev"] for point in self.curve]
-        best = values.index(max(values))
-        kept = "the untuned model is kept" if best == 0 else f"the weights of step {self.curve[best]['step']} are kept"
-        found = f"dev {self.curve[0]['metric']} {values[0]:.3f} untuned, {values[best]:.3f} best, {values[-1]:.3f}"
+    @property
+    def best(self) -> int:
+        """The point of the curve whose weights are kept: the best after the untuned model's, or that if it is alone."""
+        return max(range(1, len(self.curve)), key=lambda n: (self.curve[n]["dev"], -n), default=0)
+
+    def notes(self, name: str, share: float) -> list[str]:
+        """What a reader should know, one line each: a training that broke off, or a student worse than it began.
+
+        share: of the trained weights in those that the student has now.
+        """
+        values, best = [point["dev"] for point in self.curve], self.best
+        mixed = f", with {1 - share:.0%} of the untuned ones," if share < 1 else ""
+        kept = f"the weights of step {self.curve[best]['step']}{mixed} are kept"
+        kept = kept if best and share else "the untuned model is kept"
+        found = f"dev {self.curve[0]['metric']} {values[0]:.3f} untuned, {max(values):.3f} best, {values[-1]:.3f}"
         if self.diverged:
             return [f"{name}: {self.diverged} The best weights so far stand: {kept} ({found} last)."]
-        if values[-1] < values[0]:
+        if values[-1] < values[0] and share in (0, 1):
             step = self.curve[-1]["step"]
             return [
                 f"{name}: training made it worse: {found} at its end, step {step}; {kept}. A lower optimizer.lr or fewer"
                 " trainer.epochs may help."
             ]
-        if best == 0 and len(values) > 1:
+        if not share and len(values) > 1:
             return [f"{name}: training made it no better ({found} at its end); {kept}."]
         return []
 
@@ -59,6 +68,7 @@ class Trainer:
     gradient_clip: float  # norm
     validations_per_epoch: int
     patience: int | None  # validations without a gain before the training stops
+    mixtures: list[float]  # shares of the trained weights, the rest untuned, that dev chooses among; 0 and 1 are, too
     checkpoint_minutes: float | None  # between two, so that a killed training loses no more; null: none
 
     def __post_init__(self) -> None:
@@ -74,6 +84,10 @@ class Trainer:
             raise BadInput(f"trainer.gradient_clip={self.gradient_clip}: a norm, at least 0 (nothing is clipped).")
         if self.patience is not None and self.patience < 1:
             raise BadInput(f"trainer.patience={self.patience}: at least 1 validation, or null to train all epochs.")
+        if not all(0 < share < 1 for share in self.mixtures):
+            raise BadInput(
+                f"trainer.mixtures={list(self.mixtures)}: shares of the trained weights, between 0 and 1; [] for none."
+            )
         if self.checkpoint_minutes is not None and self.checkpoint_minutes < 0:
             raise BadInput(
                 f"trainer.checkpoint_minutes={self.checkpoint_minutes}: at least 0 (after each step), or null for none."
@@ -90,7 +104,7 @@ class Trainer:
         checkpoints: Path,
         together: Together = ALONE,
     ) -> Trained:
-        """Trains, or goes on from the checkpoint in the folder `checkpoints`; puts the best weights into `module.model`.
+        """Trains, or goes on from the checkpoint in the folder `checkpoints`; puts the best trained weights into `module.model`.
 
         A loss that is no number ends the training, not the run: the best weights so far stand. Raises ZeloError when the
         untuned model has no finite scores, BadInput when the checkpoint is damaged. Lightning sees one device only: what several

@@ -1,0 +1,64 @@
+"""Known items: sentences taken out of documents, each a query whose answer is the document that it was taken from."""
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from zelo.content_hash import content_seed
+from zelo.records import DOCUMENT, QUERY, TEST
+
+_BREAK = re.compile(r"\n+|(?<=[.!?])\s+")
+_AROUND = " \t\"'#*`/-"  # of comments and lists, not of the sentence
+_WORD = re.compile(r"[^\W\d_][^\W\d_'’-]*[,;:.!?]?$")
+SHORTEST, LONGEST = 4, 25  # words of a sentence
+PROSE = 0.8  # share of its words that are nothing but letters: code and tables are no queries
+REST = 5  # words that a document must have left
+
+
+@dataclass(frozen=True)
+class KnownItems:
+    """I queries over D documents. Of each document at most one sentence is a query, and it lacks that sentence."""
+
+    queries: pa.Table  # QUERY
+    documents: pa.Table  # DOCUMENT
+    wanted: np.ndarray  # [I] row of the document that each query was taken from
+
+    @staticmethod
+    def of(documents: pa.Table, items: int, among: int, seed: int) -> "KnownItems":
+        """At most `items` of them, from `among` documents that are drawn. documents: DOCUMENT; their order does not count.
+
+        As in the inverse cloze task (Lee, Chang and Toutanova, ACL 2019, section 4), and in known-item search with made queries
+        (Azzopardi, de Rijke and Balog, SIGIR 2007).
+        """
+        by_id = pc.sort_indices(documents["doc_id"]).to_numpy()
+        drawn = by_id[np.random.default_rng(seed).permutation(len(by_id))[:among]]
+        rows, texts, wanted = documents.take(pa.array(drawn)).to_pylist(), [], []
+        for number, row in enumerate(rows):
+            if len(texts) < items and (found := _taken(row["text"], content_seed(row["doc_id"], seed))):
+                row["text"] = found[1]
+                texts.append(found[0])
+                wanted.append(number)
+        queries = [[f"known-{number}" for number in range(len(texts))], texts, [TEST] * len(texts)]
+        return KnownItems(
+            pa.table(queries, schema=QUERY),
+            pa.Table.from_pylist(rows, schema=DOCUMENT),
+            np.array(wanted, np.int64),
+        )
+
+
+def _taken(text: str, seed: int) -> tuple[str, str] | None:
+    """(a sentence, the text without it), the sentence drawn by the seed; None where there is none."""
+    found = [sentence for part in _BREAK.split(text) if _prose(sentence := part.strip(_AROUND))]
+    if not found:
+        return None
+    sentence = found[seed % len(found)]
+    rest = text.replace(sentence, " ")
+    return (sentence, rest) if len(rest.split()) >= REST else None
+
+
+def _prose(sentence: str) -> bool:
+    words = sentence.split()
+    return SHORTEST <= len(words) <= LONGEST and sum(map(bool, map(_WORD.match, words))) >= PROSE * len(words)

@@ -1,0 +1,144 @@
+"""Weighs judges without labels: by how they rank documents for sentences that were taken out of them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from scipy.optimize import minimize
+from scipy.special import logit, logsumexp, softmax
+
+from zelo import known_items, protocols
+from zelo.asking import Panel
+from zelo.errors import BadInput
+from zelo.metrics.significance import sign_flip
+from zelo.protocols import Retriever
+from zelo.ranking import rows_of
+from zelo.records import WEIGHT, Questions
+from zelo.store import Table, write_parquet
+
+TOP_K = 100  # candidates that an item's document is held against
+FEWEST = 50  # items that weights are learned from
+LEAST = 0.01  # of the mean weight: nobody is silenced, so that a quorum stays one
+EDGE = 1e-6  # preferences nearer than this to 0 or 1 count as at this distance
+RIDGE = 1e-3
+CUTOFF = 10
+RESAMPLES, ALPHA = 10_000, 0.05
+
+
+@dataclass(frozen=True, kw_only=True)
+class KnownItems:
+    """Writes weights (WEIGHT): what each judge's answers count for, 1 on average.
+
+    A sentence of a document is the query, the document without it the one answer, and the judges compare it with the others that
+    the retriever finds. The weights make the answer most probable: P = softmax over documents of the weighted sum of the
+    judges' log odds, none below 0. They are used where they rank the items of the other half better than equal weights do (paired
+    permutation test, p < 0.05); else all judges count alike. So do they where fewer than two judge, and where one of them knows
+    given queries only or costs money.
+    """
+
+    inputs: dict[str, str]  # data: the load stage
+    judge: protocols.Judge | protocols.PaidJudge
+    retriever: Retriever
+    items: int  # sentences; 0: all judges count alike
+    documents: int  # that they are taken from, and searched among
+    seed: int
+
+    def __post_init__(self) -> None:
+        if self.items < 0 or self.documents < 2:
+            raise BadInput(
+                f"known_items: items={self.items}, documents={self.documents}; items must be at least 0 (all judges count"
+                " alike), documents at least 2."
+            )
+
+    def run(self, tables: dict[str, Table], out: Path) -> dict[str, Any]:
+        """Asks each judge about each item once."""
+        members = Panel(self.judge, self.seed).members
+        weights, alone, facts = np.ones(len(members)), np.full(len(members), np.nan), {"items": 0, "notes": []}
+        if self.items and len(members) > 1 and all(getattr(m, "any_text", False) for m in members.values()):
+            made = known_items.KnownItems.of(tables["data"].read("documents"), self.items, self.documents, self.seed)
+            if len(made.wanted) < FEWEST:
+                facts["notes"] = [f"only {len(made.wanted)} documents have a sentence to spare: all judges count alike"]
+            else:
+                found, odds = self._asked(made, members)
+                alone = np.array([_ndcg(odds[..., None, m], np.ones(1), found).mean() for m in range(len(members))])
+                weights, learned = _weights(odds, found, self.seed)
+                facts |= learned | {"documents": len(made.documents), "candidates": float(found.mean())}
+                facts["notes"] = [_said(facts)]
+        table = pa.table([list(members), weights, pa.array(alone, from_pandas=True)], schema=WEIGHT)
+        write_parquet(table, WEIGHT, out, "weights")
+        worth = {
+            name: {"weight": float(w), "ndcg": None if np.isnan(v) else float(v)}
+            for name, w, v in zip(members, weights, alone, strict=True)
+        }
+        return facts | {"worth": worth}
+
+    def _asked(self, made: known_items.KnownItems, members: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+        """([I] whether the document is among the candidates, [I, K, M] log odds for it against each other one, inf beyond)."""
+        pool = self.retriever.search(made.queries, made.documents, TOP_K)
+        query, document = (
+            rows_of(pool[name], table[name]) for name, table in (("query_id", made.queries), ("doc_id", made.documents))
+        )
+        answer = made.wanted[query] == document
+        found = np.bincount(query[answer], minlength=len(made.wanted)) > 0
+        asked = ~answer & found[query]
+        questions = Questions(
+            queries=made.queries,
+            documents=made.documents,
+            query_row=query[asked].astype(np.int32),
+            a_row=made.wanted[query[asked]].astype(np.int32),
+            b_row=document[asked].astype(np.int32),
+            repeat=np.zeros(int(asked.sum()), np.int16),
+        )
+        place = pool["rank"].to_numpy()[asked]
+        odds = np.full((len(found), TOP_K, len(members)), np.inf)
+        for number, member in enumerate(members.values()):
+            answers = member.compare(questions)
+            p = answers.p[np.argsort(answers.question, kind="stable")].astype(np.float64)
+            odds[query[asked], place, number] = np.nan_to_num(
+                logit(np.clip(p, EDGE, 1 - EDGE))
+            )  # no answer tells nothing
+        return found, odds
+
+
+def _weights(odds: np.ndarray, found: np.ndarray, seed: int) -> tuple[np.ndarray, dict[str, Any]]:
+    """([M] weights, facts). Each half of the items is ranked by what the other half teaches."""
+    equal, odd = np.ones(odds.shape[2]), np.arange(len(found)) % 2 == 1
+    before, after = _ndcg(odds, equal, found), np.zeros(len(found))
+    for half in (odd, ~odd):
+        after[half] = _ndcg(odds[half], _fit(odds[found & ~half]), found[half])
+    p = float(sign_flip((after - before)[None], RESAMPLES, seed)[0])
+    better = p < ALPHA and after.mean() > before.mean()
+    weights = _fit(odds[found]) if better else equal
+    facts = {"equal": float(before.mean()), "weighted": float(after.mean()), "p": p, "used": bool(better)}
+    return np.maximum(weights / weights.mean(), LEAST), {"items": len(found), **facts}
+
+
+def _fit(odds: np.ndarray) -> np.ndarray:
+    """[M] weights, 0 or more, that make the answers most probable. odds: [I, K, M] against K others, inf where there is none."""
+    there = np.isfinite(odds).all(2)
+    odds = np.where(there[..., None], odds, 0)
+
+    def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
+        # -log P(answer) = log(1 + sum exp(-difference)); its gradient is minus the mean difference under the softmax.
+        against = np.concatenate([np.zeros((len(odds), 1)), np.where(there, -odds @ weights, -np.inf)], axis=1)
+        share = softmax(against, axis=1)[:, 1:]
+        gradient = -np.einsum("ik,ikm->m", share, odds) / len(odds)
+        return logsumexp(against, axis=1).mean() + RIDGE * (weights @ weights), gradient + 2 * RIDGE * weights
+
+    count = odds.shape[2]
+    return minimize(loss, np.ones(count), jac=True, bounds=[(0, None)] * count, method="L-BFGS-B").x
+
+
+def _ndcg(odds: np.ndarray, weights: np.ndarray, found: np.ndarray) -> np.ndarray:
+    """[I] nDCG@10 of the one answer; 0 where it is not among the candidates. One that is as good stands before it."""
+    rank = (np.where(np.isfinite(odds).all(2), np.where(np.isfinite(odds), odds, 0) @ weights, np.inf) <= 0).sum(1)
+    return np.where(found & (rank < CUTOFF), 1 / np.log2(rank + 2), 0.0)
+
+
+def _said(facts: dict[str, Any]) -> str:
+    change = f"nDCG@{CUTOFF} {facts['equal']:.3f} -> {facts['weighted']:.3f}, p = {facts['p']:.2g}"
+    if facts["used"]:
+        return f"judges are weighted: weights learned from half of {facts['items']} known items rank the others better ({change})"
+    return f"judges count alike: weights learned from half of {facts['items']} known items rank the others no better ({change})"

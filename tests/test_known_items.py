@@ -1,0 +1,222 @@
+"""Judges weighed by sentences taken out of documents."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from zelo import known_items
+from zelo.errors import BadInput
+from zelo.judges.ensemble import Ensemble
+from zelo.judges.from_scores import FromScores
+from zelo.outcomes import Graphs, weighted
+from zelo.records import DOCUMENT, WEIGHT, Outcomes, Questions, document_texts
+from zelo.retrievers.bm25 import Bm25
+from zelo.stages.known_items import KnownItems
+from zelo.store import Table, write_parquet
+
+WORDS = [f"{a}{b}{c}" for a in ("ka", "lo", "mi", "nu", "re") for b in ("tan", "vos", "dir") for c in "aeiou"]
+
+
+def corpus(count: int, seed: int = 0) -> pa.Table:
+    """Each document has three sentences over five words of its own, drawn from 75."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for number in range(count):
+        own = rng.choice(WORDS, 5, replace=False)
+        sentences = [" ".join([*rng.permutation(own)[:4], *rng.choice(WORDS, 2)]) + "." for _ in range(3)]
+        rows.append({"doc_id": f"d{number:04}", "title": "", "text": " ".join(sentences)})
+    return pa.Table.from_pylist(rows, schema=DOCUMENT)
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """Words that query and document share, blurred by noise that depends on the texts alone."""
+
+    noise: float
+
+    def score(self, queries: pa.Table, documents: pa.Table, query_row: np.ndarray, doc_row: np.ndarray) -> np.ndarray:
+        asked, read = (
+            [set(t.split()) for t in texts] for texts in (queries["text"].to_pylist(), document_texts(documents))
+        )
+        shared = np.array([len(asked[q] & read[d]) for q, d in zip(query_row, doc_row, strict=True)], np.float32)
+        blur = np.array([np.random.default_rng([q, d]).normal() for q, d in zip(query_row, doc_row, strict=True)])
+        return (shared + self.noise * blur).astype(np.float32)
+
+
+def panel(**noise: float) -> Ensemble:
+    members = {name: FromScores(name=name, scorer=Overlap(of), tau=2.0) for name, of in noise.items()}
+    return Ensemble(name="panel", members=members)
+
+
+def weighed(judge: Any, documents: pa.Table, out: Path, items: int = 120) -> tuple[dict[str, Any], pa.Table]:
+    data = out / "data"
+    data.mkdir(parents=True)
+    write_parquet(documents, DOCUMENT, data, "documents")
+    stage = KnownItems(
+        inputs={"data": "load"},
+        judge=judge,
+        retriever=Bm25(k1=1.2, b=0.75, stemmer=None, stopwords=None),
+        items=items,
+        documents=300,
+        seed=0,
+    )
+    facts = stage.run({"data": Table("load", "", data, {})}, out)
+    return facts, Table("weights", "", out, {}).read("weights")
+
+
+def test_a_sentence_is_taken_out_of_its_document_and_code_is_none() -> None:
+    text = 'def paste(x=1):\n    """Return what the clipboard holds now."""\n    return call(["xclip", "-o"], x)'
+    documents = pa.Table.from_pylist(
+        [{"doc_id": "a", "title": "paste", "text": text}, {"doc_id": "b", "title": "", "text": "x = 1; y = 2; z = 3"}],
+        schema=DOCUMENT,
+    )
+    made = known_items.KnownItems.of(documents, 10, 10, seed=0)
+    assert made.queries["text"].to_pylist() == ["Return what the clipboard holds now."]
+    row = made.documents.take([int(made.wanted[0])]).to_pylist()[0]
+    assert row["doc_id"] == "a"
+    assert row["title"] == "paste"
+    assert "clipboard" not in row["text"]
+    assert "xclip" in row["text"]
+
+
+def test_a_document_that_says_it_again_loses_it_everywhere_and_one_that_says_nothing_else_is_left_alone() -> None:
+    say = "We measured the height of seven trees."
+    texts = [f"{say} Then it rained for a week in the valley. {say}", say]
+    rows = [{"doc_id": f"{n}", "title": "", "text": text} for n, text in enumerate(texts)]
+    made = known_items.KnownItems.of(pa.Table.from_pylist(rows, schema=DOCUMENT), 10, 10, seed=3)
+    assert len(made.wanted) == 1
+    (query,) = made.queries["text"].to_pylist()
+    assert query not in made.documents["text"].to_pylist()[int(made.wanted[0])]
+
+
+def test_the_order_of_documents_and_what_comes_after_do_not_matter() -> None:
+    documents = corpus(50)
+    shuffled = documents.take(np.random.default_rng(1).permutation(50))
+    first, second = (known_items.KnownItems.of(one, 10, 20, seed=5) for one in (documents, shuffled))
+    assert first.queries.equals(second.queries)
+    assert first.documents.equals(second.documents)
+    assert len(first.queries) == 10
+    assert len(first.documents) == 20
+    other = known_items.KnownItems.of(documents, 10, 20, seed=6)
+    assert not other.documents.equals(first.documents)
+
+
+def test_a_judge_that_guesses_is_found_out(tmp_path: Path) -> None:
+    facts, weights = weighed(panel(good=0.3, guesses=1000.0), corpus(300), tmp_path)
+    assert weights["judge"].to_pylist() == ["good", "guesses"]
+    good, guesses = weights["weight"].to_pylist()
+    assert good > 1.7 > 0.3 > guesses > 0
+    assert good + guesses == pytest.approx(2, abs=0.02)
+    assert facts["used"]
+    assert facts["p"] < 0.05
+    assert facts["weighted"] > facts["equal"] + 0.1
+    assert facts["worth"]["good"]["ndcg"] > facts["worth"]["guesses"]["ndcg"] + 0.3
+    (note,) = facts["notes"]
+    assert "judges are weighted" in note
+
+
+def test_judges_that_are_alike_count_alike(tmp_path: Path) -> None:
+    facts, weights = weighed(panel(one=1.0, other=1.0), corpus(300), tmp_path)
+    assert weights["weight"].to_pylist() == [1, 1]
+    assert not facts["used"]
+    (note,) = facts["notes"]
+    assert "judges count alike" in note
+
+
+def test_weights_are_those_of_a_planted_mixture() -> None:
+    """Answers drawn from softmax(w . z) over eleven documents: the fit finds w (maximum likelihood, 4,000 items)."""
+    from zelo.stages.known_items import _fit
+
+    rng = np.random.default_rng(0)
+    truth = np.array([1.5, 0.5, 0.0])
+    z = rng.normal(size=(4000, 11, 3))
+    drawn = (z @ truth + rng.gumbel(size=(4000, 11))).argmax(1)
+    own = z[np.arange(4000), drawn]
+    odds = own[:, None] - z
+    odds[np.arange(4000), drawn] = np.inf  # itself is no other
+    np.testing.assert_allclose(_fit(odds), truth, atol=0.08)
+
+
+@dataclass(frozen=True)
+class Knows:
+    """A judge that knows given queries only: asking it is a fault."""
+
+    name: str
+
+    def compare(self, questions: Questions) -> Outcomes:
+        raise AssertionError
+
+
+@dataclass(frozen=True)
+class Mute:
+    """Fails where it is asked."""
+
+    any_text: ClassVar[bool] = True
+    name: str
+
+    def compare(self, questions: Questions) -> Outcomes:
+        n = len(questions)
+        return Outcomes.of(self.name, np.full(n, np.nan), np.ones(n), np.full(n, 4, np.int32), np.zeros(n), np.zeros(n))
+
+
+@pytest.mark.parametrize(
+    ("judge", "items"),
+    [
+        (Ensemble(name="panel", members={"a": Knows("a"), "b": FromScores(name="b", scorer=Overlap(0), tau=2.0)}), 120),
+        (FromScores(name="alone", scorer=Overlap(0), tau=2.0), 120),
+        (panel(good=0.3, guesses=1000.0), 0),
+    ],
+)
+def test_nobody_is_asked_who_cannot_be_or_need_not_be(judge: Any, items: int, tmp_path: Path) -> None:
+    facts, weights = weighed(judge, corpus(300), tmp_path, items)
+    assert set(weights["weight"].to_pylist()) == {1}
+    assert weights["ndcg"].null_count == len(weights)
+    assert facts["items"] == 0
+    assert facts["notes"] == []
+
+
+def test_too_few_sentences_leave_all_alike_and_it_is_said(tmp_path: Path) -> None:
+    facts, weights = weighed(panel(good=0.3, guesses=1000.0), corpus(40), tmp_path)
+    assert weights["weight"].to_pylist() == [1, 1]
+    assert facts["notes"] == ["only 40 documents have a sentence to spare: all judges count alike"]
+
+
+def test_a_judge_that_fails_tells_nothing(tmp_path: Path) -> None:
+    judge = Ensemble(
+        name="panel", members={"good": FromScores(name="good", scorer=Overlap(0.3), tau=2.0), "mute": Mute("mute")}
+    )
+    facts, _ = weighed(judge, corpus(300), tmp_path)
+    assert facts["worth"]["mute"]["ndcg"] < 0.1
+    assert facts["worth"]["good"]["ndcg"] > 0.4
+
+
+@pytest.mark.parametrize(("field", "value"), [("items", -1), ("documents", 1)])
+def test_bad_numbers_are_refused(field: str, value: int) -> None:
+    settings = {"inputs": {}, "judge": panel(a=0), "retriever": None, "items": 1, "documents": 2, "seed": 0}
+    with pytest.raises(BadInput, match=f"{field}={value}"):
+        KnownItems(**(settings | {field: value}))
+
+
+def test_weights_multiply_and_an_unknown_judge_counts_one() -> None:
+    outcomes = pa.table(
+        {
+            "query_id": ["q"] * 3,
+            "doc_a": ["a"] * 3,
+            "doc_b": ["b"] * 3,
+            "judge": pa.array(["x", "y", "z"]).dictionary_encode(),
+            "p": pa.array([1.0, 0.0, 0.5], pa.float32()),
+            "weight": pa.array([1.0, 0.5, 1.0], pa.float32()),
+        }
+    )
+    weights = pa.table([["y", "x"], [0.5, 1.5], [None, 0.3]], schema=WEIGHT)
+    found = weighted(outcomes, weights)
+    assert found["weight"].to_pylist() == [1.5, 0.25, 1.0]
+    assert weighted(outcomes, None) is outcomes
+    p, weight, judges = Graphs.of(found).average(found)
+    assert p[0] == pytest.approx((1.5 + 0.5) / 2.75)
+    assert weight[0] == pytest.approx(2.75 / 3)
+    assert judges[0] == 3
