@@ -168,6 +168,7 @@ def ours(folder: Path, tables: tuple[pa.Table, pa.Table, pa.Table], options: arg
         gradient_clip=1.0,
         validations_per_epoch=1,
         patience=None,
+        mixtures=[],
         checkpoint_minutes=None,
     )
     hardware = component("hardware/cpu", Hardware)

@@ -71,7 +71,7 @@ def test_a_corpus_is_encoded_once(minilm: encoder.Encoder, monkeypatch: pytest.M
 
 
 def test_a_full_disk_is_said_before_encoding(minilm: encoder.Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Otherwise the first vector that finds no room would kill the process with SIGBUS."""
+    """Otherwise minutes of work would be lost."""
 
     def full(handle: int, offset: int, size: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

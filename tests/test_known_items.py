@@ -74,7 +74,7 @@ def test_a_sentence_is_taken_out_of_its_document_and_code_is_none() -> None:
         [{"doc_id": "a", "title": "paste", "text": text}, {"doc_id": "b", "title": "", "text": "x = 1; y = 2; z = 3"}],
         schema=DOCUMENT,
     )
-    made = known_items.KnownItems.of(documents, 10, 10, seed=0)
+    made = known_items.Items.of(documents, 10, 10, seed=0)
     assert made.queries["text"].to_pylist() == ["Return what the clipboard holds now."]
     row = made.documents.take([int(made.wanted[0])]).to_pylist()[0]
     assert row["doc_id"] == "a"
@@ -87,7 +87,7 @@ def test_a_document_that_says_it_again_loses_it_everywhere_and_one_that_says_not
     say = "We measured the height of seven trees."
     texts = [f"{say} Then it rained for a week in the valley. {say}", say]
     rows = [{"doc_id": f"{n}", "title": "", "text": text} for n, text in enumerate(texts)]
-    made = known_items.KnownItems.of(pa.Table.from_pylist(rows, schema=DOCUMENT), 10, 10, seed=3)
+    made = known_items.Items.of(pa.Table.from_pylist(rows, schema=DOCUMENT), 10, 10, seed=3)
     assert len(made.wanted) == 1
     (query,) = made.queries["text"].to_pylist()
     assert query not in made.documents["text"].to_pylist()[int(made.wanted[0])]
@@ -96,12 +96,12 @@ def test_a_document_that_says_it_again_loses_it_everywhere_and_one_that_says_not
 def test_the_order_of_documents_and_what_comes_after_do_not_matter() -> None:
     documents = corpus(50)
     shuffled = documents.take(np.random.default_rng(1).permutation(50))
-    first, second = (known_items.KnownItems.of(one, 10, 20, seed=5) for one in (documents, shuffled))
+    first, second = (known_items.Items.of(one, 10, 20, seed=5) for one in (documents, shuffled))
     assert first.queries.equals(second.queries)
     assert first.documents.equals(second.documents)
     assert len(first.queries) == 10
     assert len(first.documents) == 20
-    other = known_items.KnownItems.of(documents, 10, 20, seed=6)
+    other = known_items.Items.of(documents, 10, 20, seed=6)
     assert not other.documents.equals(first.documents)
 
 

@@ -16,14 +16,14 @@ from zelo.errors import BadInput
 from zelo.graphs.cycles import Cycles
 from zelo.outcomes import Graphs
 from zelo.pools import Pools
-from zelo.records import ANSWERED, CANDIDATE, DOCUMENT, EXAMPLE, OUTCOME, QUERY, STATUSES, Outcomes, Questions
+from zelo.records import ANSWERED, CANDIDATE, DOCUMENT, EXAMPLE, OUTCOME, QUERY, STATUSES, WEIGHT, Outcomes, Questions
 from zelo.solvers.judge_weighted import JudgeWeighted
 from zelo.solvers.thurstone import Thurstone
 from zelo.stages.calibrate import Calibrate
 from zelo.stages.judge import Judge
 from zelo.stages.rate import Rate
 from zelo.stages.target import Target
-from zelo.store import Store, Table, write_parquet
+from zelo.store import Store, Table, write_parquet, write_shard
 
 QUERIES, DOCUMENTS = 6, 9
 
@@ -257,6 +257,34 @@ def test_a_document_that_nobody_judged_has_no_rating(store: Store, data: dict[st
     assert "d0" not in rated.read("ratings")["doc_id"].to_pylist()
     assert rated.manifest["unrated"] == QUERIES
     assert pc.min(rated.read("ratings")["degree"]).as_py() >= 1
+
+
+def test_ratings_follow_the_judge_that_weighs_more(store: Store, data: dict[str, Table], tmp_path: Path) -> None:
+    rows = judged(store, data, Both(First("one"), First("two"))).read("outcomes")
+    against = pc.if_else(pc.equal(rows["judge"].cast(pa.string()), "two"), pc.subtract(1.0, rows["p"]), rows["p"])
+    place = rows.schema.get_field_index("p")
+    write_shard(
+        rows.set_column(place, OUTCOME.field("p"), against.cast(pa.float32())), OUTCOME, tmp_path, "outcomes", 0
+    )
+    stage = Rate(
+        inputs={},
+        solver=Thurstone(ridge=0.1, tolerance=1e-8, max_steps=50, stderr="laplace", lapse=0.0, held_out=0.0),
+        quorum=2,
+    )
+    firsts = []
+    for name, (one, two) in {"equal": (1, 1), "one": (1.9, 0.1), "two": (0.1, 1.9)}.items():
+        out = tmp_path / name
+        out.mkdir()
+        write_parquet(pa.table([["one", "two"], [one, two], [None, 0.5]], schema=WEIGHT), WEIGHT, out, "weights")
+        tables = {"outcomes": Table("judge", "", tmp_path, {}), "weights": Table("known_items", "", out, {})}
+        stage.run(tables, out)
+        ratings = Table("rate", "", out, {}).read("ratings")
+        best = ratings.filter(pc.equal(ratings["query_id"], "q0")).sort_by([("rating", "descending")])
+        firsts.append((best["doc_id"][0].as_py(), round(best["rating"][0].as_py(), 6)))
+    assert firsts[0][1] == 0, "two judges that contradict each other"
+    assert firsts[1][0] == min(best["doc_id"].to_pylist())
+    assert firsts[2][0] == max(best["doc_id"].to_pylist())
+    assert firsts[1][1] == firsts[2][1] > 0.1
 
 
 def test_ratings_follow_the_judge_and_need_a_quorum(store: Store, data: dict[str, Table]) -> None:

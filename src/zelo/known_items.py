@@ -19,7 +19,7 @@ REST = 5  # words that a document must have left
 
 
 @dataclass(frozen=True)
-class KnownItems:
+class Items:
     """I queries over D documents. Of each document at most one sentence is a query, and it lacks that sentence."""
 
     queries: pa.Table  # QUERY
@@ -27,7 +27,7 @@ class KnownItems:
     wanted: np.ndarray  # [I] row of the document that each query was taken from
 
     @staticmethod
-    def of(documents: pa.Table, items: int, among: int, seed: int) -> "KnownItems":
+    def of(documents: pa.Table, items: int, among: int, seed: int) -> "Items":
         """At most `items` of them, from `among` documents that are drawn. documents: DOCUMENT; their order does not count.
 
         As in the inverse cloze task (Lee, Chang and Toutanova, ACL 2019, section 4), and in known-item search with made queries
@@ -42,7 +42,7 @@ class KnownItems:
                 texts.append(found[0])
                 wanted.append(number)
         queries = [[f"known-{number}" for number in range(len(texts))], texts, [TEST] * len(texts)]
-        return KnownItems(
+        return Items(
             pa.table(queries, schema=QUERY),
             pa.Table.from_pylist(rows, schema=DOCUMENT),
             np.array(wanted, np.int64),

@@ -199,19 +199,21 @@ class Encoder:
         dim = network.config.hidden_size
         shape = (int(offsets[-1]), dim)
         tokens = np.array([token for row in ids for token in row], np.int32)
-        vectors = np.lib.format.open_memmap(folder / "vectors.npy", mode="w+", dtype=self.storage, shape=shape)
-        _reserve(folder / "vectors.npy")
+        path, stored = folder / "vectors.npy", np.dtype(self.storage)
+        begin = np.lib.format.open_memmap(path, mode="w+", dtype=stored, shape=shape).offset
+        _reserve(path)
         pooled = np.zeros((len(ids), dim), np.float32)
-        with progress(f"encoding {label}", int(offsets[-1]), "tokens") as advance:
+        # Written as a file, not through the map: its pages would count as this process's memory.
+        with path.open("r+b") as file, progress(f"encoding {label}", int(offsets[-1]), "tokens") as advance:
             for rows in token_batches(ids, TOKENS[device.chosen()]):
                 hidden, mask = _forward(network, [ids[row] for row in rows])
                 unit = torch.nn.functional.normalize(hidden, dim=-1).cpu().numpy()
                 summary = hidden[:, 0] if self.pooling == "cls" else (hidden * mask.unsqueeze(-1)).sum(1)
                 pooled[rows] = torch.nn.functional.normalize(summary, dim=-1).cpu().numpy()
                 for place, row in enumerate(rows):
-                    vectors[offsets[row] : offsets[row + 1]] = unit[place, : len(ids[row])]
+                    file.seek(begin + int(offsets[row]) * dim * stored.itemsize)
+                    file.write(unit[place, : len(ids[row])].astype(stored).tobytes())
                 advance(sum(len(ids[row]) for row in rows))
-        vectors.flush()
         for name, array in (("offsets", offsets), ("tokens", tokens), ("pooled", pooled)):
             np.save(folder / f"{name}.npy", array, allow_pickle=False)
 
@@ -249,7 +251,7 @@ def _frame(tokenizer: Any) -> tuple[list[list[int]], tuple[int, int]]:
 
 
 def _reserve(path: Path) -> None:
-    """Takes the disk's room for a file of zeros now: writing to a map on a full disk kills the process. Raises OSError."""
+    """Takes the disk's room for a file of zeros now, so that a full disk is found before any text is read. Raises OSError."""
     if not hasattr(os, "posix_fallocate"):  # macOS
         return
     with path.open("r+b") as file:

@@ -57,7 +57,7 @@ class KnownItems:
         members = Panel(self.judge, self.seed).members
         weights, alone, facts = np.ones(len(members)), np.full(len(members), np.nan), {"items": 0, "notes": []}
         if self.items and len(members) > 1 and all(getattr(m, "any_text", False) for m in members.values()):
-            made = known_items.KnownItems.of(tables["data"].read("documents"), self.items, self.documents, self.seed)
+            made = known_items.Items.of(tables["data"].read("documents"), self.items, self.documents, self.seed)
             if len(made.wanted) < FEWEST:
                 facts["notes"] = [f"only {len(made.wanted)} documents have a sentence to spare: all judges count alike"]
             else:
@@ -74,7 +74,7 @@ class KnownItems:
         }
         return facts | {"worth": worth}
 
-    def _asked(self, made: known_items.KnownItems, members: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+    def _asked(self, made: known_items.Items, members: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
         """([I] whether the document is among the candidates, [I, K, M] log odds for it against each other one, inf beyond)."""
         pool = self.retriever.search(made.queries, made.documents, TOP_K)
         query, document = (
@@ -117,7 +117,7 @@ def _weights(odds: np.ndarray, found: np.ndarray, seed: int) -> tuple[np.ndarray
 
 def _fit(odds: np.ndarray) -> np.ndarray:
     """[M] weights, 0 or more, that make the answers most probable. odds: [I, K, M] against K others, inf where there is none."""
-    there = np.isfinite(odds).all(2)
+    there = np.isfinite(odds[..., 0])
     odds = np.where(there[..., None], odds, 0)
 
     def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
@@ -133,7 +133,8 @@ def _fit(odds: np.ndarray) -> np.ndarray:
 
 def _ndcg(odds: np.ndarray, weights: np.ndarray, found: np.ndarray) -> np.ndarray:
     """[I] nDCG@10 of the one answer; 0 where it is not among the candidates. One that is as good stands before it."""
-    rank = (np.where(np.isfinite(odds).all(2), np.where(np.isfinite(odds), odds, 0) @ weights, np.inf) <= 0).sum(1)
+    there = np.isfinite(odds[..., 0])
+    rank = (there & (np.where(there[..., None], odds, 0) @ weights <= 0)).sum(1)
     return np.where(found & (rank < CUTOFF), 1 / np.log2(rank + 2), 0.0)
 
 
