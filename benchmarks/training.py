@@ -39,7 +39,8 @@ WORD = re.compile(r"\w+")
 def data(count: int) -> tuple[pa.Table, pa.Table, pa.Table]:
     """Queries, documents and examples: how many of a query's words a document has, of pages of very different length."""
     from zelo.datasets.pydocs import Pydocs
-    from zelo.records import DEV, TRAIN, document_texts
+    from zelo.records import DEV, TRAIN
+    from zelo.texts import document_texts
 
     corpus = component("dataset/pydocs", Pydocs).load()
     rng = np.random.default_rng(0)
@@ -88,7 +89,7 @@ def start(folder: Path) -> None:
 
 
 def texts(table: pa.Table, queries: pa.Table, documents: pa.Table) -> tuple[list[str], list[str]]:
-    from zelo.records import document_texts
+    from zelo.texts import document_texts
 
     asked = dict(zip(queries["query_id"].to_pylist(), queries["text"].to_pylist(), strict=True))
     read = dict(zip(documents["doc_id"].to_pylist(), document_texts(documents), strict=True))

@@ -13,10 +13,11 @@ from zelo.errors import BadInput
 from zelo.judges.ensemble import Ensemble
 from zelo.judges.from_scores import FromScores
 from zelo.outcomes import Graphs, weighted
-from zelo.records import DOCUMENT, WEIGHT, Outcomes, Questions, document_texts
+from zelo.records import DOCUMENT, WEIGHT, Outcomes, Questions
 from zelo.retrievers.bm25 import Bm25
 from zelo.stages.known_items import KnownItems
 from zelo.store import Table, write_parquet
+from zelo.texts import document_texts
 
 WORDS = [f"{a}{b}{c}" for a in ("ka", "lo", "mi", "nu", "re") for b in ("tan", "vos", "dir") for c in "aeiou"]
 

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from zelo.errors import BadInput
-from zelo.records import DOCUMENT, EXAMPLE, Texts, document_texts
+from zelo.records import DOCUMENT, EXAMPLE
 from zelo.store import Table, write_parquet, write_shard
+from zelo.texts import Texts, document_texts
 from zelo.training.lists import Lists
 
 QUERIES = pa.table({"query_id": ["q0", "q1", "q2", "q3"], "text": ["a", "b", "c", "d"]})

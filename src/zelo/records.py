@@ -4,12 +4,14 @@ A constant in capitals is the schema of a table on disk. Ids are strings at the 
 No object is ever made per row: the paper's size is 112,000 queries, 11.2 M candidates and 45 M comparisons.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+
+from zelo.texts import document_texts
 
 TRAIN, DEV, TEST = "train", "dev", "test"
 SPLITS = (TRAIN, DEV, TEST)
@@ -375,40 +377,6 @@ class Scale:
     scale: np.ndarray  # [Q] float64, positive
     stderr: np.ndarray  # [Q] float64 of the offset; nan where nothing is known
     diagnosis: dict[str, Any] = field(default_factory=dict)  # JSON-ready
-
-
-_TEXTS = 4096  # Python strings at a time
-
-
-class Texts(Sequence[str]):
-    """A column of texts, each made a Python string when it is asked for; `titles` stand on a line of their own before them."""
-
-    def __init__(self, texts: pa.ChunkedArray, titles: pa.ChunkedArray | None = None) -> None:
-        self.texts, self.titles = texts, titles
-
-    def __len__(self) -> int:
-        return len(self.texts)
-
-    def __getitem__(self, row: Any) -> Any:
-        if isinstance(row, slice):
-            return [self[number] for number in range(*row.indices(len(self)))]
-        title = self.titles[int(row)].as_py() if self.titles is not None else None
-        return _read(title, self.texts[int(row)].as_py())
-
-    def __iter__(self) -> Iterator[str]:
-        for low in range(0, len(self), _TEXTS):
-            texts = self.texts.slice(low, _TEXTS).to_pylist()
-            titles = [None] * len(texts) if self.titles is None else self.titles.slice(low, _TEXTS).to_pylist()
-            yield from map(_read, titles, texts)
-
-
-def _read(title: str | None, text: str) -> str:
-    return f"{title}\n{text}" if title else text
-
-
-def document_texts(documents: pa.Table) -> list[str]:
-    """What a model reads of each document: the title and, on a new line, the text."""
-    return list(Texts(documents["text"], documents["title"]))
 
 
 def starts(sizes: np.ndarray) -> np.ndarray:

@@ -17,8 +17,9 @@ from zelo.backbones.token_batches import TOKENS, token_batches
 from zelo.backbones.vectors import hash_texts, padded
 from zelo.errors import BadInput
 from zelo.progress import progress
-from zelo.records import document_texts, starts
+from zelo.records import starts
 from zelo.store import Store, hash_json
+from zelo.texts import document_texts
 
 if TYPE_CHECKING:
     import torch

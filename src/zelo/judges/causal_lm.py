@@ -17,8 +17,9 @@ from zelo.judges.answer import PREFERENCES, preference
 from zelo.judges.prompt import PAIR, Filled, Prompt
 from zelo.judges.rubric import only_compares
 from zelo.progress import progress
-from zelo.records import ANSWERED, FAILED, STATUSES, Outcomes, Questions, document_texts
+from zelo.records import ANSWERED, FAILED, STATUSES, Outcomes, Questions
 from zelo.store import hash_file, hash_json
+from zelo.texts import document_texts
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast

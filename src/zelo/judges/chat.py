@@ -15,7 +15,8 @@ from zelo.errors import BadInput
 from zelo.judges import answer
 from zelo.judges.prompt import ALONE, CROSS, PAIR, STRUCTURED, TAGGED, WINDOW, Filled, Prompt
 from zelo.judges.windows import windows
-from zelo.records import ANSWERED, CRITERIA, REFUSED, UNPARSEABLE, Questions, document_texts
+from zelo.records import ANSWERED, CRITERIA, REFUSED, UNPARSEABLE, Questions
+from zelo.texts import document_texts
 
 SCORE, VERDICT, LISTWISE = "score", "verdict", "listwise"
 OWN_PROMPT = {SCORE: "pairwise_thinking", VERDICT: "pairwise_verdict", LISTWISE: "listwise"}

@@ -12,8 +12,9 @@ from zelo.backbones.exported import CROSS_ENCODER, SETTINGS, loader_of
 from zelo.errors import BadInput
 from zelo.judges.rubric import only_compares
 from zelo.progress import Advance, progress
-from zelo.records import ANSWERED, FAILED, STATUSES, Outcomes, Questions, document_texts
+from zelo.records import ANSWERED, FAILED, STATUSES, Outcomes, Questions
 from zelo.store import hash_file, hash_json
+from zelo.texts import document_texts
 
 ROWS = 4096  # pairs whose texts exist at a time
 TEXTS = 32  # read at a time by students that score one document

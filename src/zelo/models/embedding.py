@@ -19,7 +19,7 @@ from zelo.backbones.restored import restore
 from zelo.backbones.vectors import check_lengths, padded, pool, vectors_of
 from zelo.errors import BadInput
 from zelo.protocols import Backbone
-from zelo.records import document_texts
+from zelo.texts import document_texts
 
 QUERY, BOTH, MATRIX = "query", "both", "matrix"
 _README = """A matrix for stored document vectors [N, dim] of length 1, in Python; query vectors stay as they are.

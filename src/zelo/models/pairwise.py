@@ -15,7 +15,7 @@ from zelo.backbones.exported import SETTINGS
 from zelo.backbones.restored import restore
 from zelo.errors import BadInput
 from zelo.protocols import PairReader
-from zelo.records import document_texts
+from zelo.texts import document_texts
 
 
 class Pairwise(nn.Module):

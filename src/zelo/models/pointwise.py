@@ -13,7 +13,7 @@ from zelo.backbones import classifier
 from zelo.backbones.restored import restore
 from zelo.errors import BadInput
 from zelo.protocols import PairReader
-from zelo.records import Texts
+from zelo.texts import Texts
 
 
 class Pointwise(nn.Module):

@@ -10,7 +10,7 @@ import pyarrow as pa
 from zelo.errors import BadInput
 from zelo.progress import progress
 from zelo.ranking import best, groups, top_candidates
-from zelo.records import document_texts
+from zelo.texts import document_texts
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,8 +11,9 @@ import pyarrow.compute as pc
 from zelo.backbones.exported import Exported, quiet
 from zelo.errors import BadInput, ZeloError
 from zelo.progress import progress
-from zelo.records import TRAIN, document_texts
+from zelo.records import TRAIN
 from zelo.store import Table
+from zelo.texts import document_texts
 from zelo.training.hardware import Hardware
 from zelo.training.vector_files import DOCUMENTS, HALVINGS, QUERIES, opened
 

@@ -15,8 +15,9 @@ from zelo.metrics.ir_measure import ranked
 from zelo.metrics.trec import write_trec
 from zelo.progress import progress
 from zelo.ranking import rows_of
-from zelo.records import SCORED, document_texts
+from zelo.records import SCORED
 from zelo.store import Table, hash_file, hash_json, write_parquet
+from zelo.texts import document_texts
 from zelo.training.hardware import Hardware
 
 RERANKED = "reranked"  # the file without its ending: .trec or .jsonl, as what was read

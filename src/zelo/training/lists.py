@@ -12,8 +12,9 @@ import pyarrow.parquet as pq
 
 from zelo.errors import BadInput
 from zelo.metrics.agreement import CUTOFF, judged_gains, ndcg
-from zelo.records import Texts, starts
+from zelo.records import starts
 from zelo.store import Table
+from zelo.texts import Texts
 from zelo.training.batches import QueryBatches
 
 if TYPE_CHECKING:

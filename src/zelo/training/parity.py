@@ -15,7 +15,7 @@ from zelo.backbones.exported import CROSS_ENCODER, Exported, opened
 from zelo.backbones.exported_pairs import ExportedPairs, settings
 from zelo.errors import ZeloError
 from zelo.protocols import Model
-from zelo.records import document_texts
+from zelo.texts import document_texts
 
 PAIRS = 20
 # Largest difference of two scores in [-1, 1] by the coarsest number format that our own document vectors went through;
