@@ -156,7 +156,10 @@ def variants(recipes: Recipes, base: Student) -> Iterator[tuple[str, np.ndarray]
     for seed, student in enumerate(seeds[1:], 1):
         yield f"seed {seed}", student.values()
     weights = [load_file(student.folder / "weights.safetensors") for student in seeds]
-    yield "weights of three seeds averaged", base.values({key: sum(w[key] for w in weights) / 3 for key in weights[0]})
+    yield (
+        "weights of three seeds averaged",
+        base.values({key: np.asarray(sum(w[key] for w in weights) / 3) for key in weights[0]}),
+    )
     yield "no mixture with the untuned weights", recipes.learned("pure", "embedding.trainer.mixtures=[]").values()
     yield "8 epochs", recipes.learned("longer", "embedding.trainer.epochs=8").values()
     made = Items.of(recipes.documents, MADE, len(recipes.documents), SEED).queries

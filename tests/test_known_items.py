@@ -13,7 +13,7 @@ from zelo.errors import BadInput
 from zelo.judges.ensemble import Ensemble
 from zelo.judges.from_scores import FromScores
 from zelo.outcomes import Graphs, weighted
-from zelo.records import DOCUMENT, WEIGHT, Outcomes, Questions
+from zelo.records import CANDIDATE, DOCUMENT, WEIGHT, Outcomes, Questions
 from zelo.retrievers.bm25 import Bm25
 from zelo.stages.known_items import KnownItems
 from zelo.store import Table, write_parquet
@@ -84,14 +84,40 @@ def test_a_sentence_is_taken_out_of_its_document_and_code_is_none() -> None:
     assert "xclip" in row["text"]
 
 
-def test_a_document_that_says_it_again_loses_it_everywhere_and_one_that_says_nothing_else_is_left_alone() -> None:
-    say = "We measured the height of seven trees."
-    texts = [f"{say} Then it rained for a week in the valley. {say}", say]
-    rows = [{"doc_id": f"{n}", "title": "", "text": text} for n, text in enumerate(texts)]
-    made = known_items.Items.of(pa.Table.from_pylist(rows, schema=DOCUMENT), 10, 10, seed=3)
-    assert len(made.wanted) == 1
-    (query,) = made.queries["text"].to_pylist()
-    assert query not in made.documents["text"].to_pylist()[int(made.wanted[0])]
+def taken(*texts: str, title: str = "", seed: int = 3) -> known_items.Items:
+    rows = [{"doc_id": f"{n}", "title": title, "text": text} for n, text in enumerate(texts)]
+    return known_items.Items.of(pa.Table.from_pylist(rows, schema=DOCUMENT), 10, 10, seed)
+
+
+SAY = "We measured the height of seven trees."
+RAIN = "Then it rained for a week in the valley."
+
+
+@pytest.mark.parametrize(
+    ("texts", "title", "queries"),
+    [
+        ([f"{SAY} {RAIN} {SAY}"], "", [RAIN]),  # what stands there twice is no query
+        ([f"{SAY} {RAIN}", f"{RAIN} 1 2 3 4 5", "x"], "", [SAY]),  # nor what another document says too
+        ([f"{SAY} {RAIN}"], SAY, [RAIN]),  # nor the title
+        ([SAY], "", []),  # nothing would be left
+        (
+            ["It was found\n    in the old house, and\nnobody came. 1 2 3 4 5"],
+            "",
+            ["It was found in the old house, and nobody came."],
+        ),
+        (
+            ["We don't know the well-known author's name. 1 2 3 4 5"],
+            "",
+            ["We don't know the well-known author's name."],
+        ),
+        (["except Exception as error:\nreturn to the caller:\n1 2 3 4 5"], "", []),
+    ],
+)
+def test_what_is_a_known_item_and_what_is_none(texts: list[str], title: str, queries: list[str]) -> None:
+    made = taken(*texts, title=title)
+    assert made.queries["text"].to_pylist() == queries
+    for query, row in zip(queries, made.wanted, strict=True):
+        assert query not in " ".join(made.documents["text"].to_pylist()[row].split())
 
 
 def test_the_order_of_documents_and_what_comes_after_do_not_matter() -> None:
@@ -117,7 +143,7 @@ def test_a_judge_that_guesses_is_found_out(tmp_path: Path) -> None:
     assert facts["weighted"] > facts["equal"] + 0.1
     assert facts["worth"]["good"]["ndcg"] > facts["worth"]["guesses"]["ndcg"] + 0.3
     (note,) = facts["notes"]
-    assert "judges are weighted" in note
+    assert note.startswith("judges weigh good ")
 
 
 def test_judges_that_are_alike_count_alike(tmp_path: Path) -> None:
@@ -125,7 +151,27 @@ def test_judges_that_are_alike_count_alike(tmp_path: Path) -> None:
     assert weights["weight"].to_pylist() == [1, 1]
     assert not facts["used"]
     (note,) = facts["notes"]
-    assert "judges count alike" in note
+    assert note.startswith("judges count alike, alone one 0.")
+
+
+@dataclass(frozen=True)
+class ShownFirst:
+    """Likes what it is shown first, whatever it says."""
+
+    any_text: ClassVar[bool] = True
+    name: str
+
+    def compare(self, questions: Questions) -> Outcomes:
+        return Outcomes.answered(self.name, np.full(len(questions), 0.7))
+
+
+def test_a_liking_for_what_is_shown_first_is_no_knowledge(tmp_path: Path) -> None:
+    good = FromScores(name="good", scorer=Overlap(0.3), tau=2.0)
+    facts, weights = weighed(
+        Ensemble(name="p", members={"good": good, "first": ShownFirst("first")}), corpus(300), tmp_path
+    )
+    assert facts["worth"]["first"]["ndcg"] < 0.1
+    assert dict(zip(*(weights[name].to_pylist() for name in ("judge", "weight")), strict=True))["first"] < 0.3
 
 
 def test_weights_are_those_of_a_planted_mixture() -> None:
@@ -177,13 +223,23 @@ def test_nobody_is_asked_who_cannot_be_or_need_not_be(judge: Any, items: int, tm
     assert set(weights["weight"].to_pylist()) == {1}
     assert weights["ndcg"].null_count == len(weights)
     assert facts["items"] == 0
-    assert facts["notes"] == []
+    mixed = len(weights) == 2 and items > 0
+    assert facts["notes"] == (["judges count alike: known items cannot be asked of a"] if mixed else [])
 
 
 def test_too_few_sentences_leave_all_alike_and_it_is_said(tmp_path: Path) -> None:
     facts, weights = weighed(panel(good=0.3, guesses=1000.0), corpus(40), tmp_path)
     assert weights["weight"].to_pylist() == [1, 1]
-    assert facts["notes"] == ["only 40 documents have a sentence to spare: all judges count alike"]
+    assert facts["notes"] == [
+        "judges count alike: of 40 known items in 40 documents 40 are found, too few to learn from"
+    ]
+
+
+def test_items_that_nobody_finds_teach_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Bm25, "search", lambda *_: pa.Table.from_pylist([], schema=CANDIDATE))
+    facts, weights = weighed(panel(good=0.3, guesses=1000.0), corpus(300), tmp_path)
+    assert weights["weight"].to_pylist() == [1, 1]
+    assert "0 are found" in facts["notes"][0]
 
 
 def test_a_judge_that_fails_tells_nothing(tmp_path: Path) -> None:

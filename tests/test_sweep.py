@@ -69,6 +69,7 @@ def test_a_sweep_goes_on_after_a_failure_and_shares_work(
         "load": "reused",
         "retrieve": "reused",
         "judge": "reused",
+        "known_items": "reused",
         "rate": "made",
     }
     assert "must be even" in (folder / "sweep.html").read_text()

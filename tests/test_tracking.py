@@ -189,6 +189,7 @@ def result(tmp_path: Path) -> Result:
             untuned_dev=0.4,
             best_dev=0.5,
             best_step=2,
+            share=0.5,
             steps=4,
         ),
         "embedding": table(

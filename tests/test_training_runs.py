@@ -25,7 +25,7 @@ from zelo.training.datamodule import DataModule
 from zelo.training.hardware import Hardware
 from zelo.training.linear import Linear
 from zelo.training.lists import Lists
-from zelo.training.mixing import learning, mix
+from zelo.training.mixing import Mixture, _put, learning, mix
 from zelo.training.module import Student
 from zelo.training.pieces import Pieces
 from zelo.training.together import ALONE, Together
@@ -274,6 +274,10 @@ def dev_of(model: Toy) -> DataModule:
     )
 
 
+def mixed(model: Toy, start: dict[str, Tensor], dev: dict[float, float], shares: list[float]) -> Mixture:
+    return mix(model, start, dev, shares, dev_of(model), Hardware(**ONE), "32-true", "train toy")
+
+
 def test_the_untuned_model_is_kept_where_training_harms_and_it_is_said(tmp_path: Path) -> None:
     torch.manual_seed(0)
     before = Toy(dropout=0.3)
@@ -284,8 +288,7 @@ def test_the_untuned_model_is_kept_where_training_harms_and_it_is_said(tmp_path:
         assert len(trained.curve) == 1 + 3, "three points without a gain, then it stops"
         assert trained.best == 1, "the best of the trained weights"
         assert not same(model, before)
-        falling = iter(np.linspace(0.9, 0.1, 100))
-        mixture = mix(model, learning(before), [0.5], dev_of(model), "cpu")
+        mixture = mixed(model, learning(before), trained.dev, [0.5])
     assert mixture.share == 0
     assert same(model, before)
     (note,) = trained.notes("toy", mixture.share)
@@ -306,19 +309,52 @@ def test_weights_between_untuned_and_trained_are_kept_where_they_rank_dev_best(t
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("zelo.training.lists.ndcg", ranking)
-        mixture = mix(model, start, [0.25, 0.75], dev_of(model), "cpu")
+        mixture = mixed(model, start, {0.0: 0.75, 1.0: 0.25}, [0.25, 0.75])
     assert mixture.share == 0.25
     assert mixture.dev == pytest.approx({0: 0.75, 0.25: 1, 0.75: 0.5, 1: 0.25})
     for name, weight in model.named_parameters():
         torch.testing.assert_close(weight.detach(), 0.75 * start[name] + 0.25 * trained[name])
-    assert any(torch.equal(weight, start["query.weight"]) for weight in seen), "the untuned ones to the last bit"
-    assert any(torch.equal(weight, trained["query.weight"]) for weight in seen), "the trained ones, too"
+
+
+@pytest.mark.parametrize(("dev", "share"), [({0.0: 0.5, 1.0: 0.4}, 0), ({0.0: 0.4, 1.0: 0.5}, 1), ({0.0: 0.4}, 0)])
+def test_the_ends_are_kept_to_the_last_bit_and_measured_once(
+    tmp_path: Path, dev: dict[float, float], share: int
+) -> None:
+    torch.manual_seed(0)
+    start = learning(Toy(dropout=0.3))
+    model, _ = train(tmp_path)
+    ends = [start, learning(model)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("zelo.training.lists.ndcg", lambda scores, *_: np.zeros(len(scores)))
+        found = mixed(model, start, dev, [0.5])
+    assert found.share == share
+    assert found.dev == dev | ({0.5: 0.0} if 1.0 in dev else {})
+    for name, weight in model.named_parameters():
+        assert torch.equal(weight, ends[share][name])
 
 
 def test_of_equal_mixtures_the_one_that_changes_least_is_kept(tmp_path: Path) -> None:
     model, _ = train(tmp_path)
+    value = mixed(model, learning(model), {0.0: 0.0, 1.0: 0.0}, [0.5]).dev[0.5]
+    assert mixed(model, learning(model), {0.0: value, 1.0: value}, [0.5]).share == 0
+
+
+def test_what_lora_adds_lies_on_the_line() -> None:
+    class Adapted(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.lora_A, self.lora_B = (nn.Parameter(torch.zeros(2, 2)) for _ in range(2))
+
+    model = Adapted()
+    nn.init.normal_(model.lora_A)
     start = learning(model)
-    assert mix(model, start, [0.5], dev_of(model), "cpu").share == 0
+    nn.init.normal_(model.lora_A)
+    nn.init.normal_(model.lora_B)
+    trained = learning(model)
+    _put(model, start, trained, 0.25)
+    torch.testing.assert_close(model.lora_B @ model.lora_A, 0.25 * trained["lora_B"] @ trained["lora_A"])
+    _put(model, start, trained, 0.0)
+    assert torch.equal(model.lora_A, start["lora_A"])
 
 
 def point(step: int, value: float) -> dict[str, Any]:
@@ -328,7 +364,8 @@ def point(step: int, value: float) -> dict[str, Any]:
 def test_a_good_training_is_not_remarked_on() -> None:
     assert Trained([point(0, 0.5), point(5, 0.7), point(9, 0.6)], None, 0, None).notes("toy", 1.0) == []
     worse = Trained([point(0, 0.5), point(5, 0.7), point(9, 0.4)], None, 0, None)
-    assert worse.notes("toy", 0.5) == [], "the mixture is better than both"
+    (note,) = worse.notes("toy", 0.25)
+    assert note == "toy: 25% of the trained weights and 75% of the untuned ones rank dev best."
     (note,) = worse.notes("toy", 1.0)
     assert "the weights of step 5 are kept" in note
     assert "dev nDCG@10 0.500 untuned, 0.700 best, 0.400 at its end, step 9" in note

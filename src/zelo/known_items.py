@@ -10,9 +10,10 @@ import pyarrow.compute as pc
 from zelo.content_hash import content_seed
 from zelo.records import DOCUMENT, QUERY, TEST
 
+_WRAPPED = re.compile(r"(?<=[\w,])[ \t]*\n[ \t]*(?=[a-z])")  # a line that goes on in the next
 _BREAK = re.compile(r"\n+|(?<=[.!?])\s+")
 _AROUND = " \t\"'#*`/-"  # of comments and lists, not of the sentence
-_WORD = re.compile(r"[^\W\d_][^\W\d_'’-]*[,;:.!?]?$")
+_WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*[,.!?]?$")
 SHORTEST, LONGEST = 4, 25  # words of a sentence
 PROSE = 0.8  # share of its words that are nothing but letters: code and tables are no queries
 REST = 5  # words that a document must have left
@@ -36,10 +37,11 @@ class Items:
         by_id = pc.sort_indices(documents["doc_id"]).to_numpy()
         drawn = by_id[np.random.default_rng(seed).permutation(len(by_id))[:among]]
         rows, texts, wanted = documents.take(pa.array(drawn)).to_pylist(), [], []
+        everything = "\n".join(_plain(f"{row['title']}\n{row['text']}") for row in rows)
         for number, row in enumerate(rows):
-            if len(texts) < items and (found := _taken(row["text"], content_seed(row["doc_id"], seed))):
-                row["text"] = found[1]
+            if len(texts) < items and (found := _taken(row["text"], everything, content_seed(row["doc_id"], seed))):
                 texts.append(found[0])
+                row["text"] = found[1]
                 wanted.append(number)
         queries = [[f"known-{number}" for number in range(len(texts))], texts, [TEST] * len(texts)]
         return Items(
@@ -49,16 +51,22 @@ class Items:
         )
 
 
-def _taken(text: str, seed: int) -> tuple[str, str] | None:
-    """(a sentence, the text without it), the sentence drawn by the seed; None where there is none."""
-    found = [sentence for part in _BREAK.split(text) if _prose(sentence := part.strip(_AROUND))]
-    if not found:
+def _taken(text: str, everything: str, seed: int) -> tuple[str, str] | None:
+    """(a sentence that stands nowhere else, the text without it), drawn by the seed; None where there is none."""
+    parts = (part.strip(_AROUND) for part in _BREAK.split(_WRAPPED.sub(" ", text)))
+    found = [" ".join(part.split()) for part in parts if _prose(part)]
+    first = seed % max(len(found), 1)
+    alone = (one for one in found[first:] + found[:first] if everything.count(one.lower()) == 1)
+    if (sentence := next(alone, None)) is None:
         return None
-    sentence = found[seed % len(found)]
-    rest = text.replace(sentence, " ")
+    rest = re.sub(r"\s+".join(map(re.escape, sentence.split())), " ", text)
     return (sentence, rest) if len(rest.split()) >= REST else None
 
 
 def _prose(sentence: str) -> bool:
     words = sentence.split()
     return SHORTEST <= len(words) <= LONGEST and sum(map(bool, map(_WORD.match, words))) >= PROSE * len(words)
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.split()).lower()

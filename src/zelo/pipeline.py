@@ -45,7 +45,7 @@ FOREIGN = frozenset({"torch.optim.AdamW"})
 BESIDE = re.compile(
     r"zelo\.(errors|protocols|store|progress|backbones\.device|training\.(hardware|ranks|json_log)|calls\.(?!request$)\w+)"
 )
-GIVEN_UP = 600.0  # seconds from the end of a training to its table
+GIVEN_UP = 7200.0  # seconds from the end of a training to its table: mixtures are measured, and the export is
 ALLOW_VARIABLE = "ZELO_ALLOW"  # packages of a user's own components, separated by commas
 
 
@@ -211,7 +211,8 @@ def _order(stages: Mapping[str, Any], until: str | None) -> list[str]:
         for source in sources - graph.keys():
             known = ", ".join(graph)
             raise BadInput(
-                f"stage {name} reads {source!r}, and no stage of that name is in this pipeline. There are: {known}."
+                f"stage {name} reads {source!r}, and no stage of that name is in this pipeline. There are: {known}. An"
+                " input that the stage can do without is left out by naming it null."
             )
     try:
         order = list(graphlib.TopologicalSorter(graph).static_order())

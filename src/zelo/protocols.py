@@ -107,7 +107,7 @@ class Judge(Protocol):
         """One outcome per question (and member). A failure is a status, never a preference.
 
         A judge that replays also has `tell`, called when everything was asked: it says what was missing. One that goes by the
-        texts alone and is free of charge has `any_text = True`: it can be asked about queries that nobody has posed.
+        texts alone and is cheap has `any_text = True`: it can be asked about queries that nobody has posed.
         """
         ...
 

@@ -31,6 +31,7 @@ class Stored:
 
     OUTSIDE_IDENTITY: ClassVar[frozenset[str]] = frozenset({"lr"})  # the optimizer's is inside
     fresh_head: ClassVar[bool] = False
+    any_text: ClassVar[bool] = False  # it knows the ids that it was given vectors of
 
     query_file: str
     document_file: str

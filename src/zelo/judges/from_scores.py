@@ -1,7 +1,6 @@
 """A judge that needs no API: a scorer's difference, made a probability."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 
@@ -21,8 +20,6 @@ class FromScores:
     higher for longer queries, does not.
     """
 
-    any_text: ClassVar[bool] = True  # it needs to know nothing but the texts, and is free of charge
-
     name: str
     scorer: Scorer
     tau: float
@@ -30,6 +27,11 @@ class FromScores:
     def __post_init__(self) -> None:
         if self.tau <= 0:
             raise BadInput(f"judge {self.name}: tau={self.tau} must be above 0; it is in standard deviations, try 2.")
+
+    @property
+    def any_text(self) -> bool:
+        """Whether it needs to know nothing but the texts, as where no vectors are given by id."""
+        return getattr(getattr(self.scorer, "backbone", None), "any_text", True)
 
     def compare(self, questions: Questions) -> Outcomes:
         """One answer per question, across queries too. Raises BadInput for one document alone: scores have no common zero."""

@@ -31,7 +31,7 @@ class Student:
 
     OUTSIDE_IDENTITY: ClassVar[frozenset[str]] = frozenset({"tokens"})
 
-    any_text: ClassVar[bool] = True  # it needs to know nothing but the texts, and is free of charge
+    any_text: ClassVar[bool] = True  # it needs to know nothing but the texts, and is cheap
 
     name: str
     path: str | None

@@ -18,8 +18,8 @@ def judged_gains(target: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """[Q, D] gains from targets [Q, D] in [0, 1]: the chance that a document is the relevant one, 0 in a list that tells nothing.
 
     A softmax over each list of the targets' log odds, which standardising makes the rating whatever its size. So nDCG is what
-    a query with one right answer may expect, and the top of the judges' ranking counts. Gains linear in the target, half of
-    all candidates above 0, call training on scifact a loss (.874 untuned, .868) where it gains .049 on test (docs/results.md).
+    a query with one right answer may expect, and the top of the judges' ranking counts: gains linear in the target, which half
+    of all candidates have, call a training on scifact no gain that is one on test (docs/results.md).
     """
     there = mask.astype(np.float64)
     count = np.maximum(there.sum(1, keepdims=True), 1)

@@ -29,13 +29,13 @@ RESAMPLES, ALPHA = 10_000, 0.05
 
 @dataclass(frozen=True, kw_only=True)
 class KnownItems:
-    """Writes weights (WEIGHT): what each judge's answers count for, 1 on average.
+    """Writes weights (WEIGHT): what each judge's answers count for in ratings and preferences, 1 on average.
 
     A sentence of a document is the query, the document without it the one answer, and the judges compare it with the others that
     the retriever finds. The weights make the answer most probable: P = softmax over documents of the weighted sum of the
-    judges' log odds, none below 0. They are used where they rank the items of the other half better than equal weights do (paired
-    permutation test, p < 0.05); else all judges count alike. So do they where fewer than two judge, and where one of them knows
-    given queries only or costs money.
+    judges' log odds, none below 0. They are learned from all items, and used if weights that are learned from half of them rank
+    the other half better than equal ones do (paired permutation test, p < 0.05); else all judges count alike. So do they where
+    fewer than two judge, and where one knows given queries only or costs money.
     """
 
     inputs: dict[str, str]  # data: the load stage
@@ -54,31 +54,33 @@ class KnownItems:
 
     def run(self, tables: dict[str, Table], out: Path) -> dict[str, Any]:
         """Asks each judge about each item once."""
-        members = Panel(self.judge, self.seed).members
-        weights, alone, facts = np.ones(len(members)), np.full(len(members), np.nan), {"items": 0, "notes": []}
-        if self.items and len(members) > 1 and all(getattr(m, "any_text", False) for m in members.values()):
+        panel = Panel(self.judge, self.seed)
+        names = list(panel.members)
+        weights, alone, facts = np.ones(len(names)), np.full(len(names), np.nan), {"items": 0, "notes": []}
+        strangers = [name for name, member in panel.members.items() if not getattr(member, "any_text", False)]
+        if 0 < len(strangers) < len(names) and self.items:
+            facts["notes"] = [f"judges count alike: known items cannot be asked of {', '.join(strangers)}"]
+        elif self.items and len(names) > 1 and not strangers:
             made = known_items.Items.of(tables["data"].read("documents"), self.items, self.documents, self.seed)
-            if len(made.wanted) < FEWEST:
-                facts["notes"] = [f"only {len(made.wanted)} documents have a sentence to spare: all judges count alike"]
+            found, odds = self._asked(made, panel)
+            if found.sum() < FEWEST:
+                few = f"of {len(made.wanted)} known items in {len(made.documents)} documents {found.sum()} are found"
+                facts["notes"] = [f"judges count alike: {few}, too few to learn from"]
             else:
-                found, odds = self._asked(made, members)
-                alone = np.array([_ndcg(odds[..., None, m], np.ones(1), found).mean() for m in range(len(members))])
+                alone = np.array([_ndcg(odds[..., m : m + 1], np.ones(1), found).mean() for m in range(len(names))])
                 weights, learned = _weights(odds, found, self.seed)
-                facts |= learned | {"documents": len(made.documents), "candidates": float(found.mean())}
-                facts["notes"] = [_said(facts)]
-        table = pa.table([list(members), weights, pa.array(alone, from_pandas=True)], schema=WEIGHT)
+                facts |= learned | {"documents": len(made.documents), "found": float(found.mean())}
+                facts["notes"] = [_said(facts, names, weights, alone)]
+        table = pa.table([names, weights, pa.array(alone, from_pandas=True)], schema=WEIGHT)
         write_parquet(table, WEIGHT, out, "weights")
-        worth = {
-            name: {"weight": float(w), "ndcg": None if np.isnan(v) else float(v)}
-            for name, w, v in zip(members, weights, alone, strict=True)
-        }
-        return facts | {"worth": worth}
+        return facts | {"worth": {row.pop("judge"): row for row in table.to_pylist()}}
 
-    def _asked(self, made: known_items.Items, members: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+    def _asked(self, made: known_items.Items, panel: Panel) -> tuple[np.ndarray, np.ndarray]:
         """([I] whether the document is among the candidates, [I, K, M] log odds for it against each other one, inf beyond)."""
         pool = self.retriever.search(made.queries, made.documents, TOP_K)
         query, document = (
-            rows_of(pool[name], table[name]) for name, table in (("query_id", made.queries), ("doc_id", made.documents))
+            rows_of(pool["query_id"], made.queries["query_id"]),
+            rows_of(pool["doc_id"], made.documents["doc_id"]),
         )
         answer = made.wanted[query] == document
         found = np.bincount(query[answer], minlength=len(made.wanted)) > 0
@@ -91,11 +93,12 @@ class KnownItems:
             b_row=document[asked].astype(np.int32),
             repeat=np.zeros(int(asked.sum()), np.int16),
         )
-        place = pool["rank"].to_numpy()[asked]
-        odds = np.full((len(found), TOP_K, len(members)), np.inf)
-        for number, member in enumerate(members.values()):
-            answers = member.compare(questions)
+        place, swapped = pool["rank"].to_numpy()[asked], panel.swapped(questions)
+        odds = np.full((len(found), TOP_K, len(swapped)), np.inf)
+        for number, (name, member) in enumerate(panel.members.items()):
+            answers = member.compare(questions.flipped(swapped[name]))
             p = answers.p[np.argsort(answers.question, kind="stable")].astype(np.float64)
+            p = np.where(swapped[name], 1 - p, p)
             odds[query[asked], place, number] = np.nan_to_num(
                 logit(np.clip(p, EDGE, 1 - EDGE))
             )  # no answer tells nothing
@@ -109,10 +112,13 @@ def _weights(odds: np.ndarray, found: np.ndarray, seed: int) -> tuple[np.ndarray
     for half in (odd, ~odd):
         after[half] = _ndcg(odds[half], _fit(odds[found & ~half]), found[half])
     p = float(sign_flip((after - before)[None], RESAMPLES, seed)[0])
-    better = p < ALPHA and after.mean() > before.mean()
+    better = bool(p < ALPHA and after.mean() > before.mean())
     weights = _fit(odds[found]) if better else equal
-    facts = {"equal": float(before.mean()), "weighted": float(after.mean()), "p": p, "used": bool(better)}
-    return np.maximum(weights / weights.mean(), LEAST), {"items": len(found), **facts}
+    better = better and bool(weights.any())
+    facts = {"equal": float(before.mean()), "weighted": float(after.mean()), "p": p, "used": better}
+    # Rounded, so that no digit hangs on the machine's sums.
+    weights = np.maximum(weights / weights.mean(), LEAST).round(2) if better else equal
+    return weights, {"items": len(found), **facts}
 
 
 def _fit(odds: np.ndarray) -> np.ndarray:
@@ -138,8 +144,11 @@ def _ndcg(odds: np.ndarray, weights: np.ndarray, found: np.ndarray) -> np.ndarra
     return np.where(found & (rank < CUTOFF), 1 / np.log2(rank + 2), 0.0)
 
 
-def _said(facts: dict[str, Any]) -> str:
+def _said(facts: dict[str, Any], names: list[str], weights: np.ndarray, alone: np.ndarray) -> str:
+    test = "weights learned from half of them rank the other half" + (" better" if facts["used"] else " no better")
     change = f"nDCG@{CUTOFF} {facts['equal']:.3f} -> {facts['weighted']:.3f}, p = {facts['p']:.2g}"
     if facts["used"]:
-        return f"judges are weighted: weights learned from half of {facts['items']} known items rank the others better ({change})"
-    return f"judges count alike: weights learned from half of {facts['items']} known items rank the others no better ({change})"
+        each = ", ".join(f"{name} {w:.2f} (alone {v:.3f})" for name, w, v in zip(names, weights, alone, strict=True))
+        return f"judges weigh {each}: learned from {facts['items']} known items; {test} ({change})"
+    each = ", ".join(f"{name} {v:.3f}" for name, v in zip(names, alone, strict=True))
+    return f"judges count alike, alone {each} on {facts['items']} known items: {test} ({change})"

@@ -32,7 +32,7 @@ class Rate:
     A pair's preference is the mean over the answers, weighted as each and its judge count, and it counts as much as they do on
     average; fewer than `quorum` judges are no preference, and a document that is left without any is not rated. Nor is one
     outside the largest part of its query's graph: no chain of comparisons says how it stands to the others. A solver that
-    weighs judges (`per_judge`) gets every answer instead of their mean.
+    weighs judges (`per_judge`) gets every answer instead of their mean, and no weights but the answers' own.
     """
 
     inputs: dict[str, str]  # outcomes: a judge stage; perhaps weights: a stage that weighs judges
@@ -56,7 +56,8 @@ class Rate:
         """Shard by shard. Raises BadInput when no pair has a quorum, and what the solver raises."""
         files = tables["outcomes"].shards("outcomes")
         rows = [pq.read_metadata(file).num_rows for file in files]
-        weights = tables["weights"].read("weights") if "weights" in tables else None
+        alike = "weights" not in tables or getattr(self.solver, "per_judge", False)
+        weights = None if alike else tables["weights"].read("weights")
         with progress("rate", sum(rows), "answers") as advance:
             for number, file in enumerate(files):
                 if not shard(out, "fits", number).exists():

@@ -38,9 +38,9 @@ WEIGHTS = "weights.safetensors"
 class Train:
     """Writes weights.safetensors, curve.json and export/, a folder that sentence-transformers loads as it is.
 
-    Learns from the examples of train queries; the best weights are those that rank the dev queries best as the judge sees them.
-    A model that `learns_pairs` learns from preferences instead; the best weights give the dev preferences the highest
-    likelihood, and transformers loads its folder.
+    Learns from the examples of train queries; the best weights are those that rank the dev queries best as the judge sees them,
+    of the points of the curve and of mixtures with the untuned weights. A model that `learns_pairs` learns from preferences
+    instead; the best weights give the dev preferences the highest likelihood, and transformers loads its folder.
     """
 
     OUTSIDE_IDENTITY: ClassVar[frozenset[str]] = frozenset({"hardware", "logger"})
@@ -88,15 +88,25 @@ class Train:
 
         queries, documents, examples = self._examples(tables, out)
         model, device = self.model, self.hardware.device
+        if self.processes > 1:
+            trained = self._together(out)
         self._start()
         start = learning(model)
         if self.processes > 1:
-            trained = self._together(out)
             model.load(self.backbone, out)  # without a device until now: the processes had them
             self._prepare(queries, documents)
         else:
             trained = self._fit(examples, queries, documents, self.logger.lightning(self.name), out, ALONE)
-        mixture = mix(model, start, self.trainer.mixtures, self._data(examples, ALONE), device)
+        mixture = mix(
+            model,
+            start,
+            trained.dev,
+            self.trainer.mixtures,
+            self._data(examples, ALONE),
+            self.hardware,
+            self.trainer.precision,
+            f"train {self.name}",
+        )
         judging = {"judging": as_judge(model, examples, device)} if "preferences" in tables else {}
         _save(model.state_dict(), out)
         curve = trained.curve

@@ -71,7 +71,7 @@ def of_run(result: "Result", shown: list[str], queries: pa.Table, outcomes: pa.T
     texts = _texts(queries, [*shown, *least["query_id"].to_pylist()])
     weights = steps["rate"].inputs.get("weights")
     answers = weighted(outcomes.select(_OUTCOME), result.tables[weights].read("weights") if weights else None)
-    spent = budgets.of_queries(steps["judge"].stage, answers, shown)
+    spent = budgets.of_queries(steps["judge"].stage, outcomes.select(_OUTCOME), shown)  # which asked by plain means
     ratings = _rows_of(tables.get("calibrate", rate), "ratings", shown)
     solver = steps["rate"].stage.solver
     return RatingFacts(

@@ -14,7 +14,7 @@ from zelo.training.together import ALONE, Together
 
 
 class RankingValidation(lightning.Callback):
-    """Keeps the trained weights with the best dev metric of the examples; the untuned model is the first point.
+    """Keeps the trained weights with the best dev metric of the examples, until there are any the untuned ones: the first point.
 
     Stops the training after `patience` validations without a gain (null: never). All of it is part of a checkpoint. Each
     process sees the scores of all, and so decides the same; the first one keeps the weights.
@@ -64,7 +64,7 @@ class RankingValidation(lightning.Callback):
             }
         )
         pl_module.log(f"dev/{dev.metric}", value)
-        first = len(self.curve) == 2  # of the trained ones; the untuned model is kept elsewhere
+        first = len(self.curve) == 2  # of the trained ones, among which the best is looked for
         if first or value > self.best_value:
             self.best_value = value
             if self.together.first or self.together.sharded:

@@ -34,6 +34,12 @@ class Trained:
         """The point of the curve whose weights are kept: the best after the untuned model's, or that if it is alone."""
         return max(range(1, len(self.curve)), key=lambda n: (self.curve[n]["dev"], -n), default=0)
 
+    @property
+    def dev(self) -> dict[float, float]:
+        """What dev says of the untuned weights (0) and of the kept ones (1), if anything was trained."""
+        kept = {1.0: self.curve[self.best]["dev"]} if self.best else {}
+        return {0.0: self.curve[0]["dev"], **kept}
+
     def notes(self, name: str, share: float) -> list[str]:
         """What a reader should know, one line each: a training that broke off, or a student worse than it began.
 
@@ -51,6 +57,10 @@ class Trained:
             return [
                 f"{name}: training made it worse: {found} at its end, step {step}; {kept}. A lower optimizer.lr or fewer"
                 " trainer.epochs may help."
+            ]
+        if 0 < share < 1:
+            return [
+                f"{name}: {share:.0%} of the trained weights and {1 - share:.0%} of the untuned ones rank dev best."
             ]
         if not share and len(values) > 1:
             return [f"{name}: training made it no better ({found} at its end); {kept}."]
