@@ -30,6 +30,7 @@ from zelo.training.widths import check_widths
 
 if TYPE_CHECKING:
     from zelo.training.datamodule import Examples
+    from zelo.training.mixing import Mixture
 
 WEIGHTS = "weights.safetensors"
 
@@ -83,30 +84,11 @@ class Train:
     def run(self, tables: dict[str, Table], out: Path) -> dict[str, Any]:
         """Raises BadInput without train or dev examples or any to compare, ZeloError when untuned scores are not finite."""
         from zelo.training.judging import as_judge
-        from zelo.training.mixing import learning, mix
         from zelo.training.parity import measure
 
         queries, documents, examples = self._examples(tables, out)
         model, device = self.model, self.hardware.device
-        if self.processes > 1:
-            trained = self._together(out)
-        self._start()
-        start = learning(model)
-        if self.processes > 1:
-            model.load(self.backbone, out)  # without a device until now: the processes had them
-            self._prepare(queries, documents)
-        else:
-            trained = self._fit(examples, queries, documents, self.logger.lightning(self.name), out, ALONE)
-        mixture = mix(
-            model,
-            start,
-            trained.dev,
-            self.trainer.mixtures,
-            self._data(examples, ALONE),
-            self.hardware,
-            self.trainer.precision,
-            f"train {self.name}",
-        )
+        trained, mixture = self._learned(examples, queries, documents, out)
         judging = {"judging": as_judge(model, examples, device)} if "preferences" in tables else {}
         _save(model.state_dict(), out)
         curve = trained.curve
@@ -148,6 +130,35 @@ class Train:
             _save(trained.weights, folder)
             facts = asdict(replace(trained, weights={}))
             (folder / ranks.TRAINED).write_text(json.dumps(facts))
+
+    def _learned(
+        self, examples: "dict[str, Examples]", queries: pa.Table, documents: pa.Table, out: Path
+    ) -> "tuple[Trained, Mixture]":
+        """Trains, here or in processes of their own, and puts what dev likes best into the model."""
+        from zelo.training.mixing import learning, mix
+
+        model = self.model
+        if self.processes > 1:
+            trained = self._together(out)
+            self._start()  # without a device until now: the processes had them
+            start = learning(model)
+            model.load(self.backbone, out)
+            self._prepare(queries, documents)
+        else:
+            self._start()
+            start = learning(model)
+            trained = self._fit(examples, queries, documents, self.logger.lightning(self.name), out, ALONE)
+        mixture = mix(
+            model,
+            start,
+            trained.dev,
+            self.trainer.mixtures,
+            self._data(examples, ALONE),
+            self.hardware,
+            self.trainer.precision,
+            f"train {self.name}",
+        )
+        return trained, mixture
 
     def _together(self, out: Path) -> Trained:
         """Starts the processes, passes on what they log, and takes what came of them."""
