@@ -23,8 +23,9 @@ from safetensors.numpy import save_file
 from zelo import main, pipeline
 from zelo.errors import BadInput
 from zelo.pipeline import Result, Step
-from zelo.records import EXAMPLE, METRIC, OUTCOME, QREL, QUERY_FIT, RATING, SCORED
+from zelo.records import EXAMPLE, METRIC, OUTCOME, QREL, QUERY_FIT, RATING, SCORED, WEIGHT
 from zelo.stages import rate
+from zelo.stages.known_items import KnownItems
 from zelo.store import Table
 from zelo.tracking import model_card, redact, terminal
 from zelo.tracking.figures import Figures
@@ -162,6 +163,12 @@ def result(tmp_path: Path) -> Result:
             dict.fromkeys(("outcomes.parquet", "widest.parquet"), plain(OUTCOME, **outcome)),
             queries_with_all_pairs=1,
         ),
+        "known_items": table(
+            store,
+            "knownitems",
+            {"weights.parquet": plain(WEIGHT, judge=["lexical"], weight=[0.5], ndcg=[0.625])},
+            worth={"lexical": {"weight": 0.5, "ndcg": 0.625}},
+        ),
         "rate": table(
             store,
             "rate",
@@ -206,12 +213,17 @@ def result(tmp_path: Path) -> Result:
         "load": SimpleNamespace(),
         "labels": SimpleNamespace(),
         "judge": SimpleNamespace(graph=part, members={"lexical": part}),
+        "known_items": SimpleNamespace(),
         "rate": SimpleNamespace(solver=part),
         "train_embedding": SimpleNamespace(name="embedding", backbone=backbone, seed=0, **student),
         "embedding": SimpleNamespace(),
         "evaluate": SimpleNamespace(students=STUDENTS, candidates_as="late_interaction"),
     }
-    inputs = {"embedding": {"data": "load", "checkpoint": "train_embedding"}, "train_embedding": {"examples": "target"}}
+    inputs = {
+        "rate": {"outcomes": "judge", "weights": "known_items"},
+        "embedding": {"data": "load", "checkpoint": "train_embedding"},
+        "train_embedding": {"examples": "target", "weights": "known_items"},
+    }
     roles = {
         "data": "load",
         "labels": "labels",
@@ -235,7 +247,9 @@ class Faked(Step):
     @property
     def kind(self) -> str:
         """As the real stage's class is called."""
-        return {"train_embedding": "train", "embedding": "score"}.get(self.name, self.name)
+        return {"train_embedding": "train", "embedding": "score", "known_items": KnownItems.__name__.lower()}.get(
+            self.name, self.name
+        )
 
 
 def test_a_run_folder_holds_everything_and_no_secret(
@@ -280,13 +294,18 @@ def test_a_card_is_valid_and_tells_what_was_measured(result: Result, tmp_path: P
     assert "| zelo-embedding | 0.350 | 0.250 to 0.450 |" in card
     assert "zelo-embedding is better than embedding-untuned" in card
     assert "text of a" not in card
+    assert "step 2 of 4, 50% of its weights and 50% of the untuned, nDCG@10 on dev" in card
+    assert "weights of judges" in card
+    assert "lexical 0.5" in card
+    report = (tmp_path / "run" / "report.html").read_text()
+    assert '<td class="n">0.625</td><td class="n">0.50</td>' in report.partition('id="judges"')[2]
 
 
 def test_a_run_that_stops_early_publishes_what_there_is(
     result: Result, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    ended = ("load", "labels", "judge", "rate")
-    early = Result(result.steps[:4], {name: result.tables[name] for name in ended}, result.facts)
+    ended = ("load", "labels", "judge", "known_items", "rate")
+    early = Result(result.steps[:5], {name: result.tables[name] for name in ended}, result.facts)
     run = RunFolder(tmp_path / "run", "", 0)
     run.write_manifest(early, {})
     run.publish(early, "zelo")
