@@ -90,10 +90,8 @@ class Recipes:
             (examples, EXAMPLE, "examples"),
         ):
             write_parquet(table, schema, out, of)
-        stage, table = (
-            instantiate(self._config(*more).stages.train_embedding, _convert_="all"),
-            Table("load", "", out, {}),
-        )
+        config = self._config(*more, f"logger.folder={out}")
+        stage, table = instantiate(config.stages.train_embedding, _convert_="all"), Table("load", "", out, {})
         (out / "student").mkdir()
         facts = stage.run({"data": table, "examples": table}, out / "student")
         return Student(self, stage, out / "student", facts)
