@@ -19,7 +19,7 @@ def judged_gains(target: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
     A softmax over each list of the targets' log odds, which standardising makes the rating whatever its size. So nDCG is what
     a query with one right answer may expect, and the top of the judges' ranking counts: gains linear in the target, which half
-    of all candidates have, call a training on scifact no gain that is one on test (docs/results.md).
+    of all candidates have, hardly see what a training is worth where few documents are relevant (docs/results.md).
     """
     there = mask.astype(np.float64)
     count = np.maximum(there.sum(1, keepdims=True), 1)
