@@ -339,6 +339,14 @@ def test_of_equal_mixtures_the_one_that_changes_least_is_kept(tmp_path: Path) ->
     assert mixed(model, learning(model), {0.0: value, 1.0: value}, [0.5]).share == 0
 
 
+def test_weights_in_half_precision_are_trained_and_mixed(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    start = learning(Toy(dropout=0.3))
+    model, trained = train(tmp_path, precision="bf16-true")
+    assert len(trained.curve) > 2
+    assert mixed(model, start, trained.dev, [0.5]).dev[0.5] > 0
+
+
 def test_what_lora_adds_lies_on_the_line() -> None:
     class Adapted(nn.Module):
         def __init__(self) -> None:

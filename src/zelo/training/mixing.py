@@ -62,7 +62,7 @@ def _put(model: Any, start: Mapping[str, Tensor], trained: Mapping[str, Tensor],
                 # What LoRA adds is the product of two factors: on the line if one of them, which starts at zero, moves alone.
                 whole = share == 1 or ("lora_A" in name and share > 0)
                 exact = trained if whole else start if share == 0 else None  # to the last bit
-                weight.copy_(exact[name] if exact else torch.lerp(start[name], trained[name], share))
+                weight.copy_(exact[name] if exact else torch.lerp(start[name].float(), trained[name].float(), share))
 
 
 def _measured(model: Any, data: Any, hardware: Hardware, precision: str, advance: Advance) -> float:

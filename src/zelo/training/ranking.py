@@ -45,7 +45,7 @@ class RankingValidation(lightning.Callback):
         self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         """What each dev row of the batch tells: scores, targets and mask are of the whole batch in every process."""
-        targets, mask = (batch[key].cpu().numpy() for key in ("targets", "mask"))
+        targets, mask = batch["targets"].float().cpu().numpy(), batch["mask"].cpu().numpy()
         self.values.append(trainer.datamodule.dev.values(outputs.float().cpu().numpy(), targets, mask))
 
     def on_validation_epoch_end(self, trainer: Any, pl_module: Any) -> None:
