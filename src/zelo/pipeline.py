@@ -209,10 +209,9 @@ def _order(stages: Mapping[str, Any], until: str | None) -> list[str]:
     graph = {name: set(node["inputs"].values()) for name, node in stages.items()}
     for name, sources in graph.items():
         for source in sources - graph.keys():
-            known = ", ".join(graph)
             raise BadInput(
-                f"stage {name} reads {source!r}, and no stage of that name is in this pipeline. There are: {known}. An"
-                " input that the stage can do without is left out by naming it null."
+                f"stage {name} reads {source!r}, none of this pipeline's {', '.join(graph)}. Name one of these, or, where the"
+                f" stage can do without, set stages.{name}.inputs.ROLE=null."
             )
     try:
         order = list(graphlib.TopologicalSorter(graph).static_order())

@@ -12,6 +12,7 @@ from scipy.special import logit, logsumexp, softmax
 from zelo import known_items, protocols
 from zelo.asking import Panel
 from zelo.errors import BadInput
+from zelo.metrics.agreement import CUTOFF
 from zelo.metrics.significance import sign_flip
 from zelo.protocols import Retriever
 from zelo.ranking import rows_of
@@ -23,7 +24,6 @@ FEWEST = 50  # items that weights are learned from
 LEAST = 0.01  # of the mean weight: nobody is silenced, so that a quorum stays one
 EDGE = 1e-6  # preferences nearer than this to 0 or 1 count as at this distance
 RIDGE = 1e-3
-CUTOFF = 10
 RESAMPLES, ALPHA = 10_000, 0.05
 
 
@@ -99,9 +99,8 @@ class KnownItems:
             answers = member.compare(questions.flipped(swapped[name]))
             p = answers.p[np.argsort(answers.question, kind="stable")].astype(np.float64)
             p = np.where(swapped[name], 1 - p, p)
-            odds[query[asked], place, number] = np.nan_to_num(
-                logit(np.clip(p, EDGE, 1 - EDGE))
-            )  # no answer tells nothing
+            # No answer tells nothing.
+            odds[query[asked], place, number] = np.nan_to_num(logit(np.clip(p, EDGE, 1 - EDGE)))
         return found, odds
 
 

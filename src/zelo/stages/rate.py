@@ -56,8 +56,7 @@ class Rate:
         """Shard by shard. Raises BadInput when no pair has a quorum, and what the solver raises."""
         files = tables["outcomes"].shards("outcomes")
         rows = [pq.read_metadata(file).num_rows for file in files]
-        alike = "weights" not in tables or getattr(self.solver, "per_judge", False)
-        weights = None if alike else tables["weights"].read("weights")
+        weights = weights_of(self.solver, tables.get("weights"))
         with progress("rate", sum(rows), "answers") as advance:
             for number, file in enumerate(files):
                 if not shard(out, "fits", number).exists():
@@ -120,6 +119,11 @@ class Rate:
         }
         write_shard(pa.table({"json": [json.dumps(said)]}), DIAGNOSIS, out, "diagnosis", number)
         write_shard(fits_of(graphs.query_id, fit, counts), QUERY_FIT, out, "fits", number)
+
+
+def weights_of(solver: Solver, table: Table | None) -> pa.Table | None:
+    """WEIGHT rows of a known_items stage's table; None where judges count alike, as for a solver that weighs them itself."""
+    return None if table is None or getattr(solver, "per_judge", False) else table.read("weights")
 
 
 def largest_part(sizes: np.ndarray, edges: np.ndarray) -> np.ndarray:

@@ -214,9 +214,9 @@ def _recipe(step: "Step", result: "Result") -> list[tuple[str, str]]:
         if other.kind == "judge":
             judges = ", ".join(describe(judge) for judge in other.stage.members.values())
             lines += [("pairs", describe(other.stage.graph)), ("judges", judges)]
-        if other.kind == "knownitems" and (worth := result.tables[other.name].manifest["worth"]):
-            shares = ", ".join(f"{name} {row['weight']:g}" for name, row in worth.items())
-            lines.append(("weights of judges", shares))
+        if other.kind == "knownitems" and result.tables[other.name].manifest.get("used"):
+            worth = result.tables[other.name].manifest["worth"]
+            lines.append(("weights of judges", ", ".join(f"{name} {row['weight']:g}" for name, row in worth.items())))
         for kind, role in (("rate", "solver"), ("calibrate", "calibrator"), ("target", "target")):
             if other.kind == kind:
                 lines.append((role, describe(getattr(other.stage, role))))

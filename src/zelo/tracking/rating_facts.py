@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from zelo.metrics.spectrum import Spectrum, spectrum
 from zelo.outcomes import Graphs, weighted
 from zelo.records import starts
+from zelo.stages.rate import weights_of
 from zelo.store import Table
 from zelo.tracking import budgets, offsets
 from zelo.tracking.budgets import Budget
@@ -69,11 +70,10 @@ def of_run(result: "Result", shown: list[str], queries: pa.Table, outcomes: pa.T
     least = fits.filter(pc.greater(fits["curl"], 0)).sort_by([("curl", "descending"), ("query_id", "ascending")])
     least = least.slice(0, NAMED)
     texts = _texts(queries, [*shown, *least["query_id"].to_pylist()])
-    weights = steps["rate"].inputs.get("weights")
-    answers = weighted(outcomes.select(_OUTCOME), result.tables[weights].read("weights") if weights else None)
+    solver, known = steps["rate"].stage.solver, steps["rate"].inputs.get("weights", "")
+    answers = weighted(outcomes.select(_OUTCOME), weights_of(solver, result.tables.get(known)))
     spent = budgets.of_queries(steps["judge"].stage, outcomes.select(_OUTCOME), shown)  # which asked by plain means
     ratings = _rows_of(tables.get("calibrate", rate), "ratings", shown)
-    solver = steps["rate"].stage.solver
     return RatingFacts(
         matrices=matrices(shown, texts, ratings, answers, spent),
         graphs=graphs(answers.filter(pc.is_in(answers["query_id"], pa.array(sample(rate), pa.string())))),
