@@ -20,7 +20,7 @@ import yaml
 from omegaconf import OmegaConf
 from safetensors.numpy import save_file
 
-from zelo import main, pipeline
+from zelo import arguments, main, pipeline
 from zelo.errors import BadInput
 from zelo.pipeline import Result, Step
 from zelo.records import EXAMPLE, METRIC, OUTCOME, QREL, QUERY_FIT, RATING, SCORED, WEIGHT
@@ -533,7 +533,7 @@ BAD = {
     "solver=thurston": "Did you mean solver=thurstone? There are: bradley_terry, fixed_point",
     "graph.degre=4": "Did you mean graph.degree?",
     "sed=1": "Did you mean seed?",
-    "judge.members.lexicl.tau=1": "Did you mean judge.members.lexical?",
+    "judge.members.lexicl.tau=1": "Did you mean judge.members.lexical.tau?",
     "reranker.trainer.epoch=1": "Did you mean reranker.trainer.epochs?",
     "model@reranker.modl=pointwise": "model@reranker.model",
     "until=rte": "Did you mean 'rate'?",
@@ -551,7 +551,26 @@ BAD = {
     "stages.retrieve.splits=[dev,1]": "stages.retrieve.splits.1=1: expected a text.",
     "stages.rate.inputs=judge": 'stages.rate.inputs="judge": expected a mapping',
     "+budget.eur=4": "budget.eur: there is no such cap; write budget.usd",
-    "budget=4": "budget.4: there is no such cap",
+    "budget=4": "budget.usd=4 (dollars)",
+    "trainer.epochs=3": "Did you mean embedding.trainer.epochs or reranker.trainer.epochs?",
+    "epochs=3": "Did you mean embedding.trainer.epochs or reranker.trainer.epochs?",
+    "lr=0.1": "or embedding.optimizer.lr or",
+    "degree=4": "Did you mean graph.degree?",
+    "judge=gpt-4.1-mini": "Write judge=chat judge.model=gpt-4.1-mini",
+    "judge=claude-sonnet-4-5": "Write judge=anthropic judge.model=claude-sonnet-4-5",
+    "judge.model=gpt-4.1-mini": "one of judge=anthropic or judge=causal_lm or judge=chat",
+    "dataset.path=/nowhere": "one of dataset=beir",
+    "dataset=/nowhere/folder": "Write dataset=beir dataset.path=/nowhere/folder",
+    "dataset=./folder": "Write dataset=beir dataset.path=./folder",
+    "retriever=/nowhere/first.trec": "Write retriever=run retriever.path=/nowhere/first.trec",
+    "backbone=BAAI/bge-small-en": "looks like a model. Set its field backbone.model.",
+    "train": "until=train_embedding or until=train_reranker",
+    "audit": "Write pipeline=audit",
+    "plan": "Write plan=true",
+    "/nowhere/folder": "Write dataset=beir dataset.path=/nowhere/folder",
+    "graph.degree=2,4": "A sweep is zelo -m graph.degree=2,4",
+    "graph.degree=[2": "graph.degree=[2: Hydra's grammar cannot read this value. A list is [a,b]",
+    "name='x": "name='x: Hydra's grammar cannot read this value.",
     "plan=abc": 'plan="abc": expected true or false.',
     "until=5": "until=5: expected a text or null.",
     "graph.degree=200": "top_k - 1",
@@ -572,6 +591,37 @@ def test_bad_input_is_one_line_and_leaves_nothing(
     assert said.err.startswith("zelo: ")
     assert said.err.count("\n") == 1
     assert list(tmp_path.iterdir()) == [], "something was left behind"
+
+
+@pytest.mark.parametrize(
+    ("written", "value"),
+    [
+        ("~/x", f"{Path.home()}/x"),
+        ("/a=b", "/a=b"),
+        ("/a b[1](c)", "/a b[1](c)"),
+        ("it's \\", "it's \\"),
+        ('6" nails', '6" nails'),
+        ("/a#b", "/a#b"),
+        ("/dätä/文書", "/dätä/文書"),
+        ("plain", "plain"),
+        ("3", 3),
+        ("null", None),
+        ("[a,b]", ["a", "b"]),
+        ("'a,b'", "a,b"),
+        ("-~/x", "-~/x"),
+    ],
+)
+def test_a_text_needs_no_quotes_of_hydras(written: str, value: Any) -> None:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    (argument,) = arguments.prepared([f"dataset.path={written}"])
+    assert OverridesParser.create().parse_override(argument).value() == value
+
+
+def test_what_prepares_arguments_leaves_a_sweep_and_flags_alone() -> None:
+    given = ["seed=1,2", "--config-dir=~/conf", "-m", "run=~/a,~/b"]
+    home = Path.home()
+    assert arguments.prepared(given) == ["-m", "seed=1,2", "--config-dir=~/conf", f"run={home}/a,{home}/b"]
 
 
 def test_a_refused_corpus_leaves_no_run(

@@ -8,19 +8,17 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException, MissingConfigException
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-from zelo import annotations
+from zelo import annotations, arguments, suggestions
 from zelo.errors import BadInput, ZeloError
 from zelo.places import config_folder
 from zelo.tracking import sweep
@@ -117,8 +115,11 @@ def _check_settings(config: DictConfig) -> None:
     for setting, hint in SETTINGS.items():
         for where, fault in annotations.faults(config[setting], hint, setting):
             raise BadInput(f"{where}{fault}")
-    caps = config.budget if isinstance(config.budget, DictConfig) else {str(config.budget): None}
-    for key in caps:
+    if not isinstance(config.budget, DictConfig):
+        raise BadInput(
+            f"budget={config.budget}: say of what: budget.usd={config.budget} (dollars), budget.calls=... or budget.tokens=...."
+        )
+    for key in config.budget:
         if key not in BUDGET:
             raise BadInput(f"budget.{key}: there is no such cap; write budget.{' or budget.'.join(BUDGET)}.")
     if not 0 <= config.seed < 2**32:
@@ -156,8 +157,7 @@ def main() -> int:
         return 0
     from zelo.calls import till
 
-    # Hydra wants -m before any override.
-    sys.argv[1:] = sorted(sys.argv[1:], key=lambda part: part not in ("-m", "--multirun"))
+    sys.argv[1:] = arguments.prepared(sys.argv[1:])
     till.command()  # named here, so that every process of this command knows it
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us, not to Hydra's own printer
     sweep.register_resolver()
@@ -189,31 +189,28 @@ def explain(error: Exception) -> tuple[int, str]:
     if isinstance(error, ZeloError):
         return error.exit_status, str(error)
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
-        group, _, option = str(error.missing_cfg_file).rpartition("/")
-        near, known = _near(option, error.options)
-        return 2, f"{group}={option}: no such option. Did you mean {group}={near}? There are: {known}."
+        missing = str(error.missing_cfg_file)  # an option that is a path has slashes of its own
+        group, _, option = missing.rpartition("/") if missing.startswith("hydra/") else missing.partition("/")
+        return 2, suggestions.unknown_option(group, option, error.options)
     cause = error.__cause__
     if (
         isinstance(error, HydraException)
         and isinstance(cause, OmegaConfBaseException)
         and cause.parent_node is not None
     ):
-        place, key = str(cause.full_key).rpartition(".")[0], str(cause.key)
-        keys = [str(name) for name in cause.parent_node if not str(name).startswith("_")]
-        inside = f"{place}." * bool(place)
-        if not keys:
-            return 2, f"{cause.full_key}: no such key; {place} has none that can be set."
-        near, known = _near(key, keys)
-        return 2, f"{cause.full_key}: no such key. Did you mean {inside}{near}? There are: {known}."
+        written = re.match(r"Could not (?:override|delete|append)\D* '([^']+)'", str(error))
+        root: Any = cause.parent_node._get_root()
+        return 2, suggestions.unknown_key(written[1] if written else str(cause.full_key), root)
+    if isinstance(error, OverrideParseException):
+        return 2, arguments.explain(error) if "=" in error.override else suggestions.bare_word(error.override)
+    if comma := re.match(r"Ambiguous value for argument '(.*)'\n", str(error)):
+        return 2, arguments.explain_comma(comma[1])
     if isinstance(error, MissingMandatoryValue):
         return 2, f"{error.full_key} has no value yet; write {error.full_key}=..."
     if isinstance(error, (HydraException, OmegaConfBaseException)):
         words = str(error).partition("\n    full_key")[0].partition("\nSee https")[0]
         words = re.sub(r"\n(To append|Either|Or add|Config search path).*", "", words, flags=re.DOTALL)
-        advice = " Overrides are written key=value or group=option." * (
-            "override '" in words and "rror parsing" in words
-        )
-        return 2, re.sub(r"\s*\n\s*", " ", words) + advice
+        return 2, re.sub(r"\s*\n\s*", " ", words)
     if isinstance(error, RuntimeError) and "hydra_submitit_launcher" in str(error):
         return 2, "hardware=slurm needs submitit, which is not installed: pip install 'zelo[slurm]'."
     if isinstance(error, RuntimeError) and "slurm cluster" in str(error):  # of submitit
@@ -223,8 +220,3 @@ def explain(error: Exception) -> tuple[int, str]:
     if isinstance(error, OSError) and error.errno in SURROUNDINGS:
         return 2, f"{error.strerror}: {error.filename or 'while writing'}."
     return 1, f"a bug, {type(error).__name__}: {error}\nRun again with debug=true for the traceback."
-
-
-def _near(word: str, options: Sequence[str]) -> tuple[str, str]:
-    near = get_close_matches(word, options, 1, 0.0)
-    return near[0] if near else options[0], ", ".join(sorted(options))

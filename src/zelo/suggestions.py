@@ -1,0 +1,132 @@
+"""What a user may have meant by a key, an option or a word that does not exist, from conf/ and the composed config."""
+
+import re
+import shlex
+from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from zelo.places import config_folder
+
+NAMED = 4  # suggestions in one message
+SAME = 0.9  # similarity from which no other key can be meant
+ALIKE = 0.6  # similarity from which a misspelling is taken for its option
+
+
+def unknown_key(key: str, root: DictConfig) -> str:
+    """One line about an override of a key that the composed config does not have. key: as it was written."""
+    plain = key.lstrip("+~").partition("@")[0]
+    parts = plain.split(".")
+    chosen = root.get(parts[0]) if parts[0] in root else None
+    if len(parts) > 1 and isinstance(chosen, DictConfig) and parts[1] not in chosen and (fits := _fields(*parts[:2])):
+        options = " or ".join(f"{parts[0]}={option}" for option in fits[:NAMED])
+        return f"{plain}: the chosen {parts[0]} has no such field. It is one of {options}: choose that, too."
+    leaves = sorted(_leaves(root), key=lambda leaf: leaf.count("."))
+    meant = [leaf for leaf in leaves if leaf.split(".")[-len(parts) :] == parts]
+    meant = meant or [leaf for leaf in leaves if leaf.split(".")[-1] == parts[-1]]
+    if not meant and (elsewhere := _groups_with(parts[-1])):
+        return f"{plain}: no such key. Did you mean {_either(elsewhere)}?"
+    if meant:
+        meant = get_close_matches(plain, meant, 1, SAME) or meant
+        return f"{plain}: no such key. Did you mean {_either(meant)}?"
+    node, place = _deepest(root, parts)
+    known = sorted(str(name) for name in node if not str(name).startswith("_"))
+    if not known:
+        return f"{plain}: no such key; {place} has none that can be set."
+    inside = f"{place}." * bool(place)
+    wrong = plain.removeprefix(inside).partition(".")[0]
+    near = get_close_matches(wrong, known, 1, 0.0) or known[:1]
+    return f"{plain}: no such key. Did you mean {inside}{near[0]}? There are: {', '.join(known)}."
+
+
+def unknown_option(group: str, option: str, options: Sequence[str]) -> str:
+    """One line about `group=option`, where the group has only `options`."""
+    written = f"{group}={option}"
+    there = f"There are: {', '.join(sorted(options))}."
+    near = get_close_matches(option, options, 1, 0.0) or list(options[:1])
+    alike = bool(get_close_matches(option, options, 1, ALIKE))
+    paths, models = ([name for name in _fields(group, field) if name in options] for field in ("path", "model"))
+    if paths and _path_like(option):
+        fix = f"{group}={paths[0]} {shlex.quote(f'{group}.path={option}')}"
+        return f"{written}: an option is a name, and this looks like a path. Write {fix}. {there}"
+    if models and not alike and _name_like(option):
+        named = "anthropic" if "claude" in option else "chat"
+        fix = f"Write {group}={named} {group}.model={option}" if named in models else f"Set its field {group}.model"
+        return f"{written}: an option is a name, and this looks like a model. {fix}. {there}"
+    return f"{written}: no such option. Did you mean {group}={near[0]}? {there}"
+
+
+def bare_word(word: str) -> str:
+    """One line about an argument without `=`."""
+    if _path_like(word):
+        if Path(word).is_file():
+            return f"{word}: arguments are written key=value. A run file is retriever=run {shlex.quote(f'retriever.path={word}')}"
+        return f"{word}: arguments are written key=value. Write dataset=beir {shlex.quote(f'dataset.path={word}')}"
+    folder = config_folder()
+    for group in ("pipeline", "experiment", "sweep"):
+        if (folder / group / f"{word}.yaml").exists() and word != "default":
+            return f"{word}: zelo has no subcommands; arguments are written key=value. Write {group}={word}"
+    top: Any = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
+    if word in top:
+        value = "true" if isinstance(top[word], bool) else "..."
+        return f"{word}: arguments are written key=value. Write {word}={value}"
+    stages = [
+        stage for name in ("annotate", "default") for stage in OmegaConf.load(folder / f"pipeline/{name}.yaml").stages
+    ]
+    fits = [stage for stage in stages if word in str(stage)] or get_close_matches(word, stages, 1, ALIKE)
+    until = f" until={' or until='.join(fits[:NAMED])} stops after that stage." if fits else ""
+    return f"{word}: zelo has no subcommands; arguments are written key=value, and zelo alone runs every stage.{until}"
+
+
+def _path_like(text: str) -> bool:
+    return text.startswith(("/", "./", "../", "~")) or Path(text).exists()
+
+
+def _name_like(text: str) -> bool:
+    """Whether this may name a model: it has a digit, a slash or a hyphen."""
+    return any(char.isdigit() or char in "/-" for char in text)
+
+
+def _either(keys: Sequence[str]) -> str:
+    more = f" (and {len(keys) - NAMED} more)" if len(keys) > NAMED else ""
+    return " or ".join(keys[:NAMED]) + more
+
+
+def _leaves(root: DictConfig) -> Iterator[str]:
+    """Every key that an override can set and a stage reads."""
+    plain: Any = OmegaConf.to_container(root)
+    read = set(re.findall(r"\$\{(\w+)", str(plain.get("stages"))))
+    todo = [(str(key), item) for key, item in plain.items() if key in read or not isinstance(item, dict)]
+    for place, item in todo:
+        yield place
+        if isinstance(item, dict):
+            todo += [(f"{place}.{key}", below) for key, below in item.items()]
+
+
+def _deepest(root: DictConfig, parts: Sequence[str]) -> tuple[Any, str]:
+    """The last part of the config that these keys lead to, and its place."""
+    node: Any = root
+    for count, part in enumerate(parts):
+        if not isinstance(node, DictConfig) or part not in node or not isinstance(node[part], DictConfig):
+            return node, ".".join(parts[:count])
+        node = node[part]
+    return node, ".".join(parts)
+
+
+def _fields(group: str, field: str) -> list[str]:
+    """The options of a group that have this field."""
+    found = []
+    for path in sorted((config_folder() / group).glob("*.yaml")):
+        node = OmegaConf.to_container(OmegaConf.load(path))  # a value that is still missing, ???, counts
+        if isinstance(node, dict) and "_target_" in node and field in node:
+            found.append(path.stem)
+    return found
+
+
+def _groups_with(field: str) -> list[str]:
+    """`group=option group.field=...` of each option that has this field, in any group."""
+    groups = sorted(path.name for path in config_folder().iterdir() if path.is_dir() and path.name != "hydra")
+    return [f"{group}={option} {group}.{field}=..." for group in groups for option in _fields(group, field)]
