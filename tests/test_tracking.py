@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from hydra.types import RunMode
 from omegaconf import OmegaConf
 from safetensors.numpy import save_file
 
@@ -568,6 +569,8 @@ BAD = {
     "audit": "Write pipeline=audit",
     "plan": "Write plan=true",
     "/nowhere/folder": "Write dataset=beir dataset.path=/nowhere/folder",
+    "embedding.backbone.model=/no/such": "embedding.backbone.model=/no/such: there is no such folder.",
+    "judge=dense judge.scorer.backbone.model=/no": "judge.scorer.backbone.model=/no: there is no such folder.",
     "graph.degree=2,4": "A sweep is zelo -m graph.degree=2,4",
     "graph.degree=[2": "graph.degree=[2: Hydra's grammar cannot read this value. A list is [a,b]",
     "name='x": "name='x: Hydra's grammar cannot read this value.",
@@ -591,6 +594,43 @@ def test_bad_input_is_one_line_and_leaves_nothing(
     assert said.err.startswith("zelo: ")
     assert said.err.count("\n") == 1
     assert list(tmp_path.iterdir()) == [], "something was left behind"
+
+
+def test_wandb_online_without_a_login_is_bad_input(
+    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("wandb")
+    monkeypatch.chdir(tmp_path)
+    for name, value in {"ZELO_HOME": str(tmp_path / "home"), "HOME": str(tmp_path), "WANDB_MODE": "online"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    options = ["dataset=beir", f"dataset.path={tiny}", "until=load", "logger=wandb"]
+    assert zelo(*options, monkeypatch=monkeypatch) == 2
+    said = capsys.readouterr().err
+    assert "WANDB_MODE=online" in said
+    assert "wandb login" in said
+
+
+@pytest.mark.parametrize(
+    ("kinds", "optimize", "mode", "refused"),
+    [
+        (["load", "evaluate"], "zelo", RunMode.MULTIRUN, False),
+        (["load"], "zelo", RunMode.MULTIRUN, True),
+        (["load", "evaluate"], None, RunMode.MULTIRUN, True),
+        (["load"], "zelo", RunMode.RUN, False),
+    ],
+)
+def test_an_optimizing_sweeper_needs_a_figure(
+    kinds: list[str], optimize: str | None, mode: RunMode, refused: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hydra = OmegaConf.create({"mode": mode, "runtime": {"choices": {"hydra/sweeper": "optuna"}}})
+    monkeypatch.setattr(main.HydraConfig, "get", lambda: hydra)
+    config = OmegaConf.create({"optimize": optimize, "until": "load"})
+    if refused:
+        with pytest.raises(BadInput, match="hydra/sweeper=optuna"):
+            main._check_sweeper(config, kinds)
+    else:
+        main._check_sweeper(config, kinds)
 
 
 @pytest.mark.parametrize(

@@ -27,3 +27,11 @@ class OfQueries(BadInput):
     def __init__(self, message: str, numbers: Sequence[int]) -> None:
         super().__init__(message)
         self.numbers = numbers  # of the first few, in the order in which the queries were given
+
+
+class ModelNotFound(BadInput):
+    """A pretrained model is not there. `model` is the value of its field, whose full key those with the config know."""
+
+    def __init__(self, model: str, reason: str) -> None:
+        super().__init__(f"model={model}: {reason}")
+        self.model, self.reason = model, reason

@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from zelo import annotations, arguments, suggestions
-from zelo.errors import BadInput, ZeloError
+from zelo.errors import BadInput, ModelNotFound, ZeloError
 from zelo.places import config_folder
 from zelo.tracking import sweep
 
@@ -46,6 +46,11 @@ def app(config: DictConfig) -> float | None:
     folder = Path(HydraConfig.get().runtime.output_dir)
     try:
         return job(config, folder)
+    except ModelNotFound as error:
+        from zelo.pipeline import places_of_model
+
+        keys = places_of_model(config, error.model) or ["model"]
+        raise BadInput(f"{' and '.join(f'{key}={error.model}' for key in keys)}: {error.reason}") from error
     except KeyboardInterrupt as error:
         raise sweep.Interrupted from error
     finally:
@@ -68,6 +73,7 @@ def job(config: DictConfig, folder: Path) -> float | None:
     _refuse_unread(config)
     steps = pipeline.assemble(config)
     terminal.check_optimize(steps, config.optimize)
+    _check_sweeper(config, [step.kind for step in steps])
     logger = pipeline.build(redact.tree(OmegaConf.to_container(config.logger, resolve=True)), "logger")
     store = Store.default()
     hardware = pipeline.build(OmegaConf.to_container(config.hardware, resolve=True), "hardware")
@@ -131,6 +137,20 @@ def _refuse_run_of_launcher() -> None:
     hydra = HydraConfig.get()
     if hydra.mode == RunMode.RUN and hydra.runtime.choices.get("hydra/launcher") == "slurm":
         raise BadInput("hardware=slurm sends the jobs of a sweep to SLURM, and this is a single run: write zelo -m ...")
+
+
+def _check_sweeper(config: DictConfig, kinds: list[str]) -> None:
+    """Raises BadInput where a sweeper that optimizes would get no figure, before it runs a trial."""
+    hydra = HydraConfig.get()
+    name = hydra.runtime.choices.get("hydra/sweeper", "basic")
+    if hydra.mode != RunMode.MULTIRUN or name == "basic":
+        return
+    if "evaluate" not in kinds or config.optimize is None:
+        cause = f"optimize={config.optimize}" if config.optimize is None else f"until={config.until}"
+        raise BadInput(
+            f"{cause}: hydra/sweeper={name} optimizes a figure of the stage evaluate, and these jobs have none. Leave until out"
+            " and name a system with optimize=zelo, or sweep without an optimizer (hydra/sweeper=basic)."
+        )
 
 
 def _refuse_unread(config: DictConfig) -> None:

@@ -246,6 +246,22 @@ def _written(config: DictConfig, place: str) -> str:
     return ".".join(path)
 
 
+def places_of_model(config: DictConfig, model: str) -> list[str]:
+    """The keys that a user can set of every pretrained model of that name in the stages up to `until`."""
+    found: dict[str, None] = {}
+
+    def look(node: Any, place: str) -> None:
+        for key, item in enumerate(node) if isinstance(node, list) else node.items() if isinstance(node, dict) else ():
+            if key == "model" and item == model:
+                found[_written(config, f"{place}.{key}")] = None
+            look(item, f"{place}.{key}")
+
+    stages: Any = OmegaConf.to_container(config.stages, resolve=True)
+    for name in _order({name: _without_nulls(node) for name, node in stages.items() if node}, config.until):
+        look(stages[name], f"stages.{name}")
+    return list(found)
+
+
 def _item(node: Any, key: str) -> Any:
     return node[int(key)] if isinstance(node, list) else node[key]
 

