@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 from zelo.errors import BadInput
 from zelo.metrics.ir_measure import IrMeasure
 from zelo.records import CANDIDATE, DOCUMENT, EXAMPLE, METRIC, QREL, QUERY, RATING, SCORED
-from zelo.stages.evaluate import Evaluate
+from zelo.stages.evaluate import Evaluate, Measured, _verdict
 from zelo.store import Table, write_parquet
 
 DOCUMENTS = [f"d{i:03}" for i in range(60)]
@@ -137,6 +138,7 @@ def test_every_row_can_be_recomputed_from_the_run_files(evaluated: tuple[Path, d
         assert row["queries"] == SPLITS[row["split"]]
         assert row["domain"] == "toy"
         assert row["protocol"] == "natural"
+        assert row["key"] == f"{row['split']}/{row['metric']}/{row['system']}"
         assert (row["baseline"] is None) == (row["p_value"] is None) == (not row["system"].startswith("zelo"))
     key = ("system", "metric", "split", "first_stage", "protocol", "domain", "baseline")
     assert len({tuple(row[name] for name in key) for row in rows}) == len(rows)
@@ -200,6 +202,7 @@ def test_verdicts_say_what_the_numbers_say(evaluated: tuple[Path, dict[str, Any]
     assert figures["system"] == "zelo"
     assert figures["absent"] == ["fusion", "nobody"]
     assert figures["queries"] == {"dev": 12, "test": 40}
+    assert figures["keys"] == {"dev": "dev/nDCG@10", "test": "test/nDCG@10"}
 
 
 def test_the_same_again_whatever_the_order_of_rows(
@@ -236,22 +239,52 @@ def test_without_labels_dev_is_measured_against_the_judge_and_says_so(tmp_path: 
     tables = world(tmp_path / "in", labelled=())
     figures = stage(list(NOISE)).run(tables, tmp_path)
     rows, verdicts = read(tmp_path, "metrics"), read(tmp_path, "verdicts")
-    assert {(r["metric"], r["split"], r["protocol"], r["queries"]) for r in rows} == {("nDCG@10", "dev", "judge", 12)}
-    assert verdicts[0]["verdict"] == "better"
-    assert "nDCG@10 of agreement with the judge" in verdicts[0]["text"]
+    named = {(r["metric"], r["split"], r["protocol"], r["queries"]) for r in rows}
+    assert named == {("judge_agreement/nDCG@10", "dev", "judge", 12)}
+    assert {r["key"] for r in rows} == {f"judge_agreement/dev/nDCG@10/{system}" for system in NOISE}
+    assert figures["keys"] == {"dev": "judge_agreement/dev/nDCG@10"}
+    assert "judge_agreement/nDCG@10 (against judge ratings, no human labels)" in verdicts[0]["text"]
     assert figures["protocol"] == "judge"
     assert figures["split"] == "dev"
-    assert "of agreement with the judge on 12 dev queries" in read(tmp_path, "choices")["by"]
+    by = "judge_agreement/nDCG@10 (against judge ratings, no human labels) on 12 dev queries"
+    assert read(tmp_path, "choices")["by"] == by
     assert "test" not in (tmp_path / "runs" / "zelo.trec").read_text()
 
 
 def test_test_labels_alone_leave_the_choice_to_the_judge_on_dev(tmp_path: Path):
     tables = world(tmp_path / "in", labelled=("test",))
-    stage(list(NOISE)).run(tables, tmp_path)
-    assert {r["split"] for r in read(tmp_path, "metrics")} == {"test"}
+    figures = stage(list(NOISE)).run(tables, tmp_path)
+    assert (figures["split"], figures["protocol"], figures["metric"]) == ("test", "natural", "nDCG@10")
+    assert figures["keys"] == {"dev": "judge_agreement/dev/nDCG@10", "test": "test/nDCG@10"}
+    assert {v["split"] for v in read(tmp_path, "verdicts")} == {"test"}
     choice = read(tmp_path, "choices")
     assert choice["best_first_stage"] == "dense"
-    assert "agreement with the judge" in choice["by"]
+    assert "judge_agreement/nDCG@10" in choice["by"]
+    rows = read(tmp_path, "metrics")
+    kinds = {(r["protocol"], r["split"]) for r in rows}
+    assert kinds == {("judge", "dev"), ("natural", "test")}, "every system has a figure to select by"
+    assert {r["system"] for r in rows if r["split"] == "dev"} == set(NOISE)
+    for column in ("metric", "key"):  # agreement is not quality: no name is that of both
+        by_judge, by_labels = ({r[column] for r in rows if r["protocol"] == kind} for kind in ("judge", "natural"))
+        assert not by_judge & by_labels
+        assert {name.partition("/")[0] for name in by_judge} == {"judge_agreement"}
+    per_query = pq.read_table(tmp_path / "per_query.parquet").to_pylist()
+    assert {(r["split"], r["metric"]) for r in per_query} == {(r["split"], r["metric"]) for r in rows}
+
+
+@pytest.mark.parametrize(("test_queries", "verdict"), [(29, "too few"), (30, "better")])
+def test_fewer_than_thirty_queries_cannot_tell(
+    test_queries: int, verdict: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    names = [(f"{split}-{i:02}", split) for split, n in (("dev", 12), ("test", test_queries)) for i in range(n)]
+    monkeypatch.setattr(sys.modules[__name__], "QUERIES", names)
+    stage(["bm25", "zelo"], students={"zelo": ["bm25"]}).run(world(tmp_path / "in"), tmp_path)
+    (found,) = read(tmp_path, "verdicts")
+    assert found["p_value"] < 0.05
+    assert found["verdict"] == verdict
+    assert ("is better" in found["text"]) == (verdict == "better")
+    few = "zelo against bm25: 29 test queries are too few to tell (at least 30 are needed; nDCG@10 "
+    assert found["text"].startswith(few) == (verdict == "too few")
 
 
 def test_bad_input(tmp_path: Path):
@@ -276,6 +309,29 @@ def test_one_student_is_enough(tmp_path: Path):
     assert figures["system"] == "zelo-embedding"
     assert len(read(tmp_path, "verdicts")) == 1
     assert figures["absent"] == ["bm25", "fusion", "nobody", "zelo", "zelo-reranker"]
+
+
+def test_verdict_interval_and_p_value_never_contradict_each_other():
+    random, seen = np.random.default_rng(3), set()
+    for queries in (3, 12, 29, 30, 40, 90) * 10:
+        base = random.random(queries)
+        shifts = random.choice([-0.1, 0, 0.05, 0.1], 4)
+        noisy = [base + shift + 0.2 * random.standard_normal(queries) for shift in shifts]
+        values = np.clip(np.round([base, *noisy], 1), 0, 1)[:, None]
+        students = [f"s{place}" for place in range(4)]
+        pairs = [(student, "base") for student in students]
+        ids = [f"q{n:02}" for n in range(queries)]
+        one = Measured("test", "natural", ["base", *students], ["nDCG@10"], 0, ids, values)
+        p, differences = stage([], resamples=500)._test(one, pairs)
+        assert np.abs(differences).max() <= 1, "an end without bound is that of the metric"
+        for place, pair in enumerate(pairs):
+            found = _verdict(one, pair, p[0, place], differences[place], len(pairs))
+            sure = found["ci_low"] > 0 or found["ci_high"] < 0
+            assert sure == (found["p_value"] < 0.05)
+            word = "better" if found["difference"] > 0 else "worse"
+            assert found["verdict"] == ("too few" if queries < 30 else word if sure else "not better")
+            seen.add(found["verdict"])
+    assert seen == {"too few", "better", "worse", "not better"}
 
 
 @pytest.mark.parametrize("retriever", ["fusion", "dense"])

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from zelo.errors import BadInput, ZeloError
 from zelo.metrics.agreement import agreement, judged_gains, ndcg
 from zelo.metrics.ir_measure import IrMeasure, positions, ranked
-from zelo.metrics.significance import bootstrap, holm, sign_flip
+from zelo.metrics.significance import FlipTest, bootstrap, holm, holm_factor, sign_flip
 from zelo.records import EXAMPLE, QREL, SCORED
 
 
@@ -190,6 +190,34 @@ def test_the_permutation_test_is_the_exhaustive_one_in_the_limit():
     assert p[2] == 1
     assert p[3] == pytest.approx(2 / 1024, abs=4e-4)
     assert sign_flip(np.full((1, 200), 0.1), 999, seed=0) == [1 / 1000]  # never 0
+
+
+def test_an_interval_holds_zero_exactly_where_the_corrected_p_value_is_above_the_level():
+    random, told = np.random.default_rng(5), []
+    for queries in (1, 2, 5, 8, 12, 30, 31, 80) * 30:
+        tests = int(random.integers(1, 7))
+        difference = random.standard_normal((tests, queries)) + random.choice([0, 0.2, 0.5, -0.4], (tests, 1))
+        if random.random() < 0.5:  # ties and queries without a difference, as nDCG has them
+            difference = np.round(difference) / 10
+        test = FlipTest.of(difference, int(random.choice([100, 999, 2000])), seed=int(random.integers(9)))
+        low, high = test.interval(0.05 / holm_factor(test.p()))
+        assert ((low <= test.mean) & (test.mean <= high)).all()
+        outside = (low > 0) | (high < 0)
+        np.testing.assert_array_equal(outside, holm(test.p()) < 0.05)
+        np.testing.assert_array_equal(np.sign(test.mean[outside]), np.where(low > 0, 1, -1)[outside])
+        told += outside.tolist()
+    assert 50 < sum(told) < len(told) - 50
+
+
+def test_an_interval_is_what_the_permutation_test_does_not_refuse():
+    difference = np.random.default_rng(2).standard_normal((1, 15)) * 0.1 + 0.04
+    for level in (0.05, 0.01):
+        ends = FlipTest.of(difference, 2000, seed=0).interval(np.array([level]))
+        for end, inward in zip(ends, (1e-6, -1e-6), strict=True):
+            inside, outside = (sign_flip(difference - (end + step), 2000, seed=0)[0] for step in (inward, -inward))
+            assert outside < level <= inside
+    peer = scipy.stats.ttest_1samp(difference[0], 0).confidence_interval(0.95)  # normal: near Student's
+    np.testing.assert_allclose(np.ravel(FlipTest.of(difference, 20_000, 0).interval(np.array([0.05]))), peer, atol=0.01)
 
 
 def test_the_bootstrap_interval_is_scipys():

@@ -419,7 +419,11 @@ def test_it_learns_preferences_and_says_what_it_is_worth(train: Callable[..., Tr
     stage = train(logger=Local(folder=str(tmp_path)))
     figures = stage.run(tables, out)
     curve = json.loads((out / "curve.json").read_text())
-    assert {point["metric"] for point in curve} == {"likelihood of a preference"} == {figures["metric"]}
+    assert (
+        {point["metric"] for point in curve}
+        == {"judge_agreement/dev/likelihood of a preference"}
+        == {figures["metric"]}
+    )
     assert curve[0]["step"] == 0
     assert figures["untuned_dev"] < 0.52
     assert figures["best_dev"] > 0.58, "the judges leave 0.63 to be learned"

@@ -139,24 +139,64 @@ def test_the_name_of_a_job_says_what_was_varied(monkeypatch: pytest.MonkeyPatch)
     assert sweep.job_name(5, ["seed=1", "top_k=3"]) == "5-seed=1,top_k=3", "elsewhere all overrides are named"
 
 
-def row(job: int, value: float | None, protocol: str = "natural", **more: str) -> dict[str, str]:
+def row(job: int, dev: float | None, test: float = 0.5, by: str = "dev/nDCG@10/zelo", **more: str) -> dict[str, str]:
     """A row of sweep.csv."""
-    figure = {"system": "zelo", "metric": "nDCG@10", "split": "test", "protocol": protocol}
-    ended = {"status": "failed" if value is None else "finished", "value": "" if value is None else str(value)}
-    return {"job": str(job), **more, **figure, **ended, "seconds": "1.0", "error": "", "folder": f"{job}-x"}
+    figures = {"selected_by": by, "value": str(dev), "test": "test/nDCG@10/zelo", "test_value": str(test)}
+    figures = dict.fromkeys(figures, "") if dev is None else figures
+    ended = {"status": "failed" if dev is None else "finished", "system": "zelo"} | figures
+    return {"job": str(job), **more, **ended, "seconds": "1.0", "error": "", "folder": f"{job}-x"}
 
 
 def test_the_best_job_is_marked_where_jobs_can_be_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    rows = [row(0, 0.31), row(1, 0.39), row(2, None)]
-    assert sweep.best(rows) == "1"
-    assert sweep.best([*rows, row(3, 0.9, "judge")]) is None, "agreement with the judge is no nDCG"
+    rows = [row(0, 0.31, test=0.99), row(1, 0.39, test=0.01), row(2, None)]
+    assert sweep.best(rows) == "1", "test selects nothing"
+    mixed = [*rows, row(3, 0.9, by="judge_agreement/dev/nDCG@10/zelo")]
+    assert sweep.best(mixed) is None, "agreement with judge ratings is no nDCG"
+    assert sweep.selection(mixed) == [
+        "The jobs are measured differently on dev (dev/nDCG@10/zelo, judge_agreement/dev/nDCG@10/zelo), so none is called"
+        " best."
+    ]
+    assert "against judge ratings, no human labels" in sweep.selection(mixed[3:])[0]
     assert sweep.best([row(0, None)]) is None
+    assert sweep.selection([row(0, None)]) == []
     for one in reversed(rows):
         sweep.record(tmp_path, {"job": one["job"], "degree": "4", "status": one.pop("status"), **one})
     sweep.print_table(tmp_path)
     lines = capsys.readouterr().out.splitlines()
     assert [line for line in lines[:6] if "best" in line] == [line for line in lines if "0.390" in line]
     assert max(map(len, lines[:6])) <= 100
+    (best,) = (line for line in lines if "best" in line and "0.390" in line)
+    assert "0.010" in best, "test stands beside dev"
+    assert lines[-3:-1] == [
+        "dev, which selects the best: dev/nDCG@10/zelo",
+        "test, which selects nothing: test/nDCG@10/zelo",
+    ]
+
+
+def test_what_selects_is_dev_in_every_table(tmp_path: Path) -> None:
+    folder = tmp_path / "multirun" / "0"
+    folder.mkdir(parents=True)
+    index = tmp_path / "multirun/index.csv"
+    index.write_text("time,name,value\nthen,zelo,0.3\n")  # of an earlier version
+    keys = {"dev": "judge_agreement/dev/nDCG@10", "test": "test/nDCG@10"}
+    values = {
+        "judge_agreement/dev/nDCG@10/zelo": 0.7,
+        "judge_agreement/dev/nDCG@10/bm25": 0.6,
+        "test/nDCG@10/zelo": 0.4,
+    }
+    figures = {"system": "zelo", "keys": keys, "values": values}
+    (folder / "manifest.json").write_text(json.dumps({"started": "now", "status": "finished", "figures": figures}))
+    hydra = {"mode": RunMode.MULTIRUN, "runtime": {"output_dir": str(folder)}, "overrides": {"task": ["seed=0"]}}
+    hydra |= {"job": {"num": 0}, "sweep": {"dir": str(tmp_path / "multirun")}, "sweeper": {"_target_": "other"}}
+    callback = sweep.Sweep(index=str(index))
+    callback.on_job_end(OmegaConf.create({"name": "zelo", "hydra": hydra}), SimpleNamespace(return_value=0.7))  # type: ignore[arg-type]
+    for found in (read(index), read(tmp_path / "multirun/sweep.csv")):
+        assert found[0]["selected_by"] == "judge_agreement/dev/nDCG@10/zelo"
+        assert (found[0]["value"], found[0]["test"], found[0]["test_value"]) == ("0.7", "test/nDCG@10/zelo", "0.4")
+    columns = list(read(tmp_path / "multirun/sweep.csv")[0])
+    assert [name for name in columns if name in values] == list(values)
+    assert not {"metric", "split", "zelo", "bm25"} & set(columns)
+    assert (tmp_path / "multirun/index-earlier.csv").read_text().startswith("time,name,value"), "old rows, old header"
 
 
 def test_the_page_of_a_sweep_escapes_and_needs_no_network(tmp_path: Path) -> None:
@@ -171,10 +211,13 @@ def test_the_page_of_a_sweep_escapes_and_needs_no_network(tmp_path: Path) -> Non
 
 
 def test_many_writers_lose_no_row(tmp_path: Path) -> None:
+    def figures(number: int) -> dict[str, object]:
+        return {"system": "zelo", "keys": {"dev": "dev/nDCG@10"}, "values": {"dev/nDCG@10/zelo": number}}
+
     def end(number: int) -> None:
         folder = tmp_path / "multirun" / "zelo" / "now" / str(number)
         folder.mkdir(parents=True)
-        manifest = {"started": "now", "status": "finished", "figures": {"system": "zelo", "values": {"zelo": number}}}
+        manifest = {"started": "now", "status": "finished", "figures": figures(number)}
         (folder / "manifest.json").write_text(json.dumps(manifest))
         hydra = {"mode": RunMode.RUN, "runtime": {"output_dir": str(folder)}, "overrides": {"task": [f"seed={number}"]}}
         ended = SimpleNamespace(return_value=1.0)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import struct
 import subprocess
@@ -59,8 +60,13 @@ def rows() -> list[dict[str, Any]]:
             row = dict.fromkeys(METRIC.names) | {"system": system, "metric": metric, "split": "test", "value": value}
             row |= {"first_stage": system, "protocol": "natural", "domain": "tiny", "queries": 2}
             row |= {"ci_low": value - 0.1, "ci_high": value + 0.1}
+            row |= {"key": f"test/{metric}/{system}"}
             tests = [(0.0004, name) for name in STUDENTS.get(system, [])] or [(None, None)]
             found += [row | {"p_value": p, "baseline": baseline} for p, baseline in tests]
+        dev = {"key": f"judge_agreement/dev/nDCG@10/{system}", "metric": "judge_agreement/nDCG@10", "split": "dev"}
+        found.append(
+            found[-1] | dev | {"protocol": "judge", "value": 0.8 - place / 100, "p_value": None, "baseline": None}
+        )
     return found
 
 
@@ -129,8 +135,8 @@ def result(tmp_path: Path) -> Result:
     per_query = [(s, "nDCG@10", "test", q, 0.5) for s in SYSTEMS for q in ("q1", "q2")]
     names = ("system", "metric", "split", "query_id", "value")
     curve = [
-        {"step": 0, "epoch": 0, "train_loss": None, "dev": 0.4, "metric": "nDCG@10"},
-        {"step": 2, "epoch": 0, "train_loss": 1.0, "dev": 0.5, "metric": "nDCG@10"},
+        {"step": 0, "epoch": 0, "train_loss": None, "dev": 0.4, "metric": "judge_agreement/dev/nDCG@10"},
+        {"step": 2, "epoch": 0, "train_loss": 1.0, "dev": 0.5, "metric": "judge_agreement/dev/nDCG@10"},
     ]
     export = {
         "export/config_sentence_transformers.json": '{"model_type": "SentenceTransformer"}',
@@ -194,7 +200,7 @@ def result(tmp_path: Path) -> Result:
             "train",
             {"curve.json": json.dumps(curve), **export},
             queries=5,
-            metric="nDCG@10",
+            metric="judge_agreement/dev/nDCG@10",
             untuned_dev=0.4,
             best_dev=0.5,
             best_step=2,
@@ -204,7 +210,16 @@ def result(tmp_path: Path) -> Result:
         "embedding": table(
             store, "score", {"scored.parquet": plain(SCORED, query_id=["q1"], doc_id=["a"], score=[1.0])}
         ),
-        "evaluate": table(store, "evaluate", evaluated, metric="nDCG@10", split="test", protocol="natural"),
+        "evaluate": table(
+            store,
+            "evaluate",
+            evaluated,
+            metric="nDCG@10",
+            split="test",
+            protocol="natural",
+            keys={"dev": "judge_agreement/dev/nDCG@10", "test": "test/nDCG@10"},
+            queries={"dev": 3, "test": 2},
+        ),
     }
     save_file({"scale": np.array(1.0, np.float32)}, store / "train" / "weights.safetensors")
     (store / "README.md").write_text("---\nlicense: apache-2.0\n---\n")  # of the backbone
@@ -271,7 +286,10 @@ def test_a_run_folder_holds_everything_and_no_secret(
     assert manifest["data"]["labels"] == {"qrels.parquet": "hash of qrels.parquet"}
     stage = manifest["stages"]["judge"]
     assert (stage["kind"], stage["identity"], stage["status"], stage["rows"]) == ("judge", "judge-identity", "made", 2)
-    assert manifest["figures"]["values"]["zelo"] == pytest.approx(0.37)
+    values = manifest["figures"]["values"]
+    assert values["test/nDCG@10/zelo"] == pytest.approx(0.37)
+    assert values["judge_agreement/dev/nDCG@10/zelo"] == pytest.approx(0.73)
+    assert len(values) == 2 * len(SYSTEMS)
     assert json.loads((folder / "metrics.json").read_text()) == rows()
     assert {path.stem for path in (folder / "runs").iterdir()} == set(SYSTEMS)
     page = (folder / "report.html").read_text()
@@ -296,7 +314,8 @@ def test_a_card_is_valid_and_tells_what_was_measured(result: Result, tmp_path: P
     assert "| zelo-embedding | 0.350 | 0.250 to 0.450 |" in card
     assert "zelo-embedding is better than embedding-untuned" in card
     assert "text of a" not in card
-    assert "step 2 of 4, 50% of its weights and 50% of the untuned, nDCG@10 on dev" in card
+    assert "judge_agreement/dev/nDCG@10 (against judge ratings, no human labels) 0.400 untuned, 0.500 best" in card
+    assert "step 2 of 4, 50% of its weights and 50% of the untuned" in card
     assert "weights of judges" in card
     assert "lexical 0.5" in card
     report = (tmp_path / "run" / "report.html").read_text()
@@ -345,9 +364,12 @@ def test_the_results_fit_the_terminal(
     from rich.console import Console
 
     monkeypatch.setattr(terminal, "console", lambda: Console(width=width, highlight=False, emoji=False, markup=False))
-    assert terminal.print_results(result, tmp_path, "zelo") == pytest.approx(0.37)
+    assert terminal.print_results(result, tmp_path, "zelo") == pytest.approx(0.73), "a sweep selects on dev"
     text = capsys.readouterr().out
-    board = text.partition("zelo-embedding is better")[0]
+    above, _, board = text.partition("zelo-embedding is better")[0].partition("no human labels)\n")
+    assert "nDCG@10 on test, 2 queries" in above
+    assert "dev, to select by: judge_agreement/dev/nDCG@10, 3 queries (against judge ratings, " in above
+    assert re.search(r"  zelo +0\.370 +0\.270-0\.470 +0\.730", board), "dev beside test"
     assert max(len(line) for line in board.splitlines()) <= width
     for name in (*SYSTEMS, "first stages", "untuned models", "teacher", "students", "nDCG@10", "R@100", "Judged@10"):
         assert name in board

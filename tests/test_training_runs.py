@@ -366,7 +366,7 @@ def test_what_lora_adds_lies_on_the_line() -> None:
 
 
 def point(step: int, value: float) -> dict[str, Any]:
-    return {"step": step, "epoch": 0, "train_loss": 0.1, "dev": value, "metric": "nDCG@10"}
+    return {"step": step, "epoch": 0, "train_loss": 0.1, "dev": value, "metric": "judge_agreement/dev/nDCG@10"}
 
 
 def test_a_good_training_is_not_remarked_on() -> None:
@@ -376,7 +376,7 @@ def test_a_good_training_is_not_remarked_on() -> None:
     assert note == "toy: 25% of the trained weights and 75% of the untuned ones rank dev best."
     (note,) = worse.notes("toy", 1.0)
     assert "the weights of step 5 are kept" in note
-    assert "dev nDCG@10 0.500 untuned, 0.700 best, 0.400 at its end, step 9" in note
+    assert "judge_agreement/dev/nDCG@10 0.500 untuned, 0.700 best, 0.400 at its end, step 9" in note
 
 
 def test_the_last_weights_are_measured_where_no_validation_falls_on_them(tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ SURROUNDINGS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQU
 
 @hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="config")
 def app(config: DictConfig) -> float | None:
-    """One job: runs the stages up to `until`; returns nDCG@10 of the system that `optimize` names, for a sweep."""
+    """One job: runs the stages up to `until`; returns the dev figure of the system that `optimize` names, for a sweep."""
     from zelo.tracking.run_folder import discard_if_empty
 
     folder = Path(HydraConfig.get().runtime.output_dir)

@@ -122,8 +122,12 @@ PREFERENCE = pa.schema(
 SCORED = pa.schema([("query_id", pa.string()), ("doc_id", pa.string()), ("score", pa.float32())])
 METRIC = pa.schema(
     [
+        (
+            "key",
+            pa.string(),
+        ),  # test/nDCG@10/zelo against labels, judge_agreement/dev/nDCG@10/zelo against judge ratings
         ("system", pa.string()),
-        ("metric", pa.string()),  # as ir-measures writes it: nDCG@10
+        ("metric", pa.string()),  # as ir-measures writes it: nDCG@10; against judge ratings judge_agreement/nDCG@10
         ("split", pa.string()),
         ("first_stage", pa.string()),
         ("protocol", pa.string()),

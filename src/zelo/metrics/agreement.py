@@ -1,4 +1,4 @@
-"""How far a ranking agrees with the judge: nDCG against gains made from training targets, where there are no labels."""
+"""How far a ranking agrees with judge ratings, no human labels: nDCG against gains made from training targets."""
 
 import numpy as np
 import pyarrow as pa
@@ -7,7 +7,9 @@ import pyarrow.compute as pc
 from zelo.errors import ZeloError
 
 CUTOFF = 10
-"""Depth at which agreement is reported; the metric is called nDCG@10."""
+"""Depth at which agreement is reported."""
+PREFIX = "judge_agreement"
+"""Before the name of every figure against judge ratings, so that none has the name of a figure against labels."""
 SHARPNESS = (
     2.0  # deviation of the log odds that a document is the relevant one: what loss=listwise_kl teaches by default
 )
@@ -62,7 +64,7 @@ def dcg(scores: np.ndarray, gains: np.ndarray, mask: np.ndarray, k: int) -> np.n
 
 
 def agreement(run: pa.Table, examples: pa.Table, k: int) -> dict[str, float]:
-    """query_id -> nDCG@k of the run (SCORED) against the judge's targets, for every query of `examples` (EXAMPLE).
+    """query_id -> nDCG@k of the run (SCORED) against targets from judge ratings, for every query of `examples` (EXAMPLE).
 
     Documents without a target are left out of the ranking (a condensed list: Sakai, SIGIR 2007); documents with a target
     that the run lacks count in the ideal order only. A query that the run lacks counts 0.

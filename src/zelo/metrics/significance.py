@@ -1,6 +1,7 @@
 """Intervals and paired tests over queries: every row of a table shares one set of resamples, so a table costs one product."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -24,30 +25,81 @@ def drawn(queries: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
         yield np.bincount(places.ravel(), minlength=rows * queries).reshape(rows, queries).astype(np.float64)
 
 
-def sign_flip(differences: np.ndarray, resamples: int, seed: int) -> np.ndarray:
-    """[T] two-sided p-values of the paired permutation test: is the mean difference over queries 0? differences: [T, Q].
+@dataclass(frozen=True)
+class FlipTest:
+    """The paired permutation test of T mean differences over queries, at every hypothesis at once: p-values and intervals agree.
 
-    Under the null hypothesis the two systems of a query may be swapped, which flips its sign. p = (b + 1) / (N + 1), b of N
-    random flips having a mean at least as far from 0 (Smucker, Allan and Carterette, CIKM 2007; Phipson and Smyth 2010).
+    Under the hypothesis that a mean difference is c, a query's difference less c may have either sign. The two-sided p-value is
+    (b + 1) / (N + 1), b of N random flips giving a mean at least as far from 0 as the one found (Smucker, Allan and
+    Carterette, CIKM 2007; Phipson and Smyth 2010). For c below the mean that is so where the smaller mean of the flipped and of
+    the other queries is at most c, for c above it where the larger one is at least c (Hartigan, JASA 1969).
     """
-    tests, queries = differences.shape
-    observed = np.abs(differences.sum(axis=1))
-    slack = 1e-9 * np.abs(differences).sum(axis=1)  # sums that are equal but for rounding are equal
-    random = np.random.default_rng([seed, 1])
-    farther = np.zeros(tests, np.int64)
-    for rows in _blocks(resamples, queries):
-        signs = random.integers(0, 2, size=(rows, queries), dtype=np.int8) * 2.0 - 1.0
-        farther += (np.abs(signs @ differences.T) >= observed - slack).sum(axis=0)
-    return (farther + 1) / (resamples + 1)
+
+    low: np.ndarray  # [T, N] the smaller mean of the two parts, ascending; -inf where one part is empty
+    high: np.ndarray  # [T, N] the larger one, ascending; inf where one part is empty
+    mean: np.ndarray  # [T]; 0 where it is so but for rounding
+
+    @staticmethod
+    def of(differences: np.ndarray, resamples: int, seed: int) -> "FlipTest":
+        """differences: [T, Q]; all tests share the flips."""
+        tests, queries = differences.shape
+        total = differences.sum(axis=1)
+        slack = 1e-9 * np.abs(differences).sum(axis=1)  # sums that are equal but for rounding are equal
+        random = np.random.default_rng([seed, 1])
+        low, high = np.empty((tests, resamples)), np.empty((tests, resamples))
+        done = 0
+        for rows in _blocks(resamples, queries):
+            signs = random.integers(0, 2, size=(rows, queries), dtype=np.int8) * 2.0 - 1.0
+            flipped = (queries - signs.sum(axis=1)) / 2
+            mean = np.full((2, tests, rows), np.nan)
+            for part, (sign, size) in enumerate(((-1, flipped), (1, queries - flipped))):
+                sums = (total[:, None] + sign * (differences @ signs.T)) / 2
+                sums[np.abs(sums) <= slack[:, None]] = 0.0
+                np.divide(sums, size, out=mean[part], where=size > 0)
+            there = slice(done, done + rows)
+            low[:, there] = np.where(np.isnan(mean).any(axis=0), -np.inf, mean.min(axis=0))
+            high[:, there] = np.where(np.isnan(mean).any(axis=0), np.inf, mean.max(axis=0))
+            done += rows
+        low.sort(axis=1)
+        high.sort(axis=1)
+        return FlipTest(low, high, np.where(np.abs(total) <= slack, 0.0, total / queries))
+
+    def p(self) -> np.ndarray:
+        """[T] two-sided p-values of the hypothesis that the mean difference is 0."""
+        below, above = (self.low <= 0).sum(axis=1), (self.high >= 0).sum(axis=1)
+        farther = np.where(self.mean > 0, below, np.where(self.mean < 0, above, self.low.shape[1]))
+        return (farther + 1) / (self.low.shape[1] + 1)
+
+    def interval(self, level: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """([T] low, [T] high): the mean differences whose p-value is at least the level; 0 is inside exactly where `p` is.
+
+        level: [T], such as 0.05 for a 95 % interval. An end that so few queries do not bound is infinite.
+        """
+        resamples = self.low.shape[1]
+        least = np.ceil(level * (resamples + 1) - 1 - 1e-9).astype(np.int64)  # flips that a hypothesis needs to be kept
+        row, bound = np.arange(len(level)), least > 0
+        place = np.clip(least, 1, resamples)
+        low = np.where(bound, self.low[row, place - 1], -np.inf)
+        high = np.where(bound, self.high[row, resamples - place], np.inf)
+        return np.minimum(low, self.mean), np.maximum(high, self.mean)
+
+
+def sign_flip(differences: np.ndarray, resamples: int, seed: int) -> np.ndarray:
+    """[T] two-sided p-values of the paired permutation test: is the mean difference over queries 0? differences: [T, Q]."""
+    return FlipTest.of(differences, resamples, seed).p()
 
 
 def holm(p: np.ndarray) -> np.ndarray:
     """[T] p-values corrected for T tests (Holm 1979): the chance of one false claim among all stays below the level."""
+    return np.minimum(holm_factor(p) * p, 1.0)
+
+
+def holm_factor(p: np.ndarray) -> np.ndarray:
+    """[T] what Holm's correction multiplies each p-value by, from 1 to T; an interval at level / factor fits the corrected p."""
     order = np.argsort(p, kind="stable")
-    stepped = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
-    corrected = np.empty(len(p))
-    corrected[order] = np.minimum(stepped, 1.0)
-    return corrected
+    factor = np.empty(len(p))
+    factor[order] = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)) / p[order]
+    return factor
 
 
 def _blocks(resamples: int, queries: int) -> Iterator[int]:

@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from zelo.errors import BadInput
-from zelo.metrics.agreement import CUTOFF, agreement
+from zelo.metrics.agreement import CUTOFF, PREFIX, agreement
 from zelo.metrics.ir_measure import positions, ranked
-from zelo.metrics.significance import bootstrap, holm, sign_flip
+from zelo.metrics.significance import FlipTest, bootstrap, holm, holm_factor
 from zelo.metrics.trec import write_trec
 from zelo.protocols import Metric
 from zelo.records import DEV, EXAMPLE, METRIC, TEST
@@ -27,6 +27,7 @@ NATURAL, JUDGE = (
 )  # protocols: labels as they are, nothing forced into the candidates; the judge's targets
 DEPTH = 1000  # rows of a run that are measured and kept, per query, as is usual for TREC runs
 ALPHA = 0.05
+FEWEST = 30  # evaluated queries below which a verdict says that so few cannot tell
 CATEGORY = pa.dictionary(pa.int32(), pa.string())
 PER_QUERY = pa.schema(
     [
@@ -43,9 +44,10 @@ PER_QUERY = pa.schema(
 class Evaluate:
     """Writes metrics.json (METRIC rows), verdicts.json, choices.json, per_query.parquet and runs/<system>.trec.
 
-    Dev and test are measured against labels, over the queries that the split's qrels name, as trec_eval does. Where neither
-    has labels, dev is measured against the judge: agreement, named by protocol `judge`. Names in `first_stages`, `students`
-    and `first_stage_of` that are no system of this pipeline are left out and listed as absent.
+    Dev and test are measured against labels, over the queries that the split's qrels name, as trec_eval does. Where dev has no
+    labels, it is measured against judge ratings: agreement, named `judge_agreement/...` and by protocol `judge`. Figures of dev
+    are there to select by, those of test never. Names in `first_stages`, `students` and `first_stage_of` that are no system of
+    this pipeline are left out and listed as absent.
     """
 
     inputs: dict[str, str]  # data: load; labels; examples: target; teacher: rate or calibrate; any other is a system
@@ -85,18 +87,19 @@ class Evaluate:
             twin = role == CANDIDATES and self.candidates_as in self.inputs  # a first stage that is there by itself
             if role not in (DATA, LABELS, EXAMPLES) and not twin:
                 runs[self._named(role)] = _run(role, tables[role], evaluated)
-        by_judge = None if DEV in labels else _by_judge(runs, examples)
         measured = [_by_labels(runs, split, labels[split], self.metrics, self.primary) for split in sorted(labels)]
-        choice = self._choose(measured[0] if DEV in labels else by_judge, runs)
-        if not measured and by_judge:
-            measured = [by_judge]
+        if DEV not in labels and len(examples):
+            measured.insert(0, _by_judge(runs, examples))
+        choice = self._choose(next((one for one in measured if one.split == DEV), None), runs)
         pairs = self._pairs(runs, choice["best_first_stage"])
         rows: list[dict[str, Any]] = []
         verdicts: list[dict[str, Any]] = []
         for one in measured:  # the verdicts that stay are those of the last split: test where it has labels
             p, differences = self._test(one, pairs)
             rows += self._rows(one, pairs, p, tables)
-            verdicts = [_verdict(one, pair, p[one.primary, i], differences[i]) for i, pair in enumerate(pairs)]
+            verdicts = [
+                _verdict(one, pair, p[one.primary, i], differences[i], len(pairs)) for i, pair in enumerate(pairs)
+            ]
         _write(out, rows, verdicts, choice, measured, runs)
         return self._figures(measured, rows, choice, runs)
 
@@ -106,7 +109,7 @@ class Evaluate:
     def _choose(self, dev: "Measured | None", runs: dict[str, pa.Table]) -> dict[str, Any]:
         """The first stage that is best on dev by the primary metric; a tie goes to the one named first."""
         present = [system for system in dict.fromkeys(map(self._named, self.first_stages)) if system in runs]
-        if dev is None or not dev.queries:
+        if dev is None:
             needed = any(student in runs and BEST in named for student, named in self.students.items())
             if needed and len(present) > 1:
                 raise BadInput(
@@ -128,15 +131,19 @@ class Evaluate:
         return pairs
 
     def _test(self, one: "Measured", pairs: list[tuple[str, str]]) -> tuple[np.ndarray, np.ndarray]:
-        """([M, P] p-values, corrected over the P tests of a metric; [P, 3] primary difference and its interval)."""
+        """([M, P] p-values, corrected over the P tests of a metric; [P, 3] primary difference and the interval of its p)."""
         if not pairs:
             return np.empty((len(one.metrics), 0)), np.empty((0, 3))
         difference = np.stack([one.of(student) - one.of(baseline) for student, baseline in pairs], axis=1)  # [M, P, Q]
-        p = sign_flip(difference.reshape(-1, len(one.queries)), self.resamples, self.seed)
-        corrected = np.stack([holm(row) for row in p.reshape(difference.shape[:2])])
-        primary = difference[one.primary]
-        interval = bootstrap(primary, self.resamples, self.seed)
-        return corrected, np.stack([primary.mean(axis=1), *interval], axis=1)
+        tests = [FlipTest.of(of_metric, self.resamples, self.seed) for of_metric in difference]
+        decides = tests[one.primary]
+        ends = decides.interval(ALPHA / holm_factor(decides.p()))
+        bound = max(
+            1.0, float(np.abs(difference[one.primary]).max())
+        )  # no difference is larger; of an end without bound
+        interval = np.clip(ends, -bound, bound)
+        primary = np.stack([difference[one.primary].mean(axis=1), *interval], axis=1)
+        return np.stack([holm(test.p()) for test in tests]), primary
 
     def _rows(
         self, one: "Measured", pairs: list[tuple[str, str]], p: np.ndarray, tables: dict[str, Table]
@@ -153,6 +160,7 @@ class Evaluate:
             for m, metric in enumerate(one.metrics):
                 value, ci_low, ci_high = cells[s, m].tolist()
                 shared = {
+                    "key": f"{one.key(metric)}/{system}",
                     "system": system,
                     "metric": metric,
                     "split": one.split,
@@ -182,6 +190,7 @@ class Evaluate:
             "metric": last.metrics[last.primary],
             "split": last.split,
             "protocol": last.protocol,
+            "keys": {one.split: one.key(one.metrics[one.primary]) for one in measured},
             "queries": {one.split: len(one.queries) for one in measured},
             "best_first_stage": choice["best_first_stage"],
             "absent": sorted(set(map(self._named, named)) - set(runs) - {BEST}),
@@ -204,11 +213,16 @@ class Measured:
         """[M, Q] values of one system."""
         return self.values[self.systems.index(system)]
 
+    def key(self, metric: str) -> str:
+        """Split and metric in one name, without the system: dev/nDCG@10 is of labels, judge_agreement/dev/nDCG@10 is not."""
+        kind, name = ("", metric) if self.protocol == NATURAL else (f"{PREFIX}/", metric.removeprefix(f"{PREFIX}/"))
+        return f"{kind}{self.split}/{name}"
+
     @property
     def title(self) -> str:
         """The deciding metric in words."""
         name = self.metrics[self.primary]
-        return name if self.protocol == NATURAL else f"{name} of agreement with the judge"
+        return name if self.protocol == NATURAL else f"{name} (against judge ratings, no human labels)"
 
 
 def _labels(tables: dict[str, Table]) -> dict[str, pa.Table]:
@@ -255,8 +269,8 @@ def _by_labels(
 
 
 def _by_judge(runs: dict[str, pa.Table], examples: pa.Table) -> Measured:
-    """Agreement of every system with the judge on dev; the teacher, being the judge, agrees fully."""
-    named = {f"nDCG@{CUTOFF}": lambda run: agreement(run, examples, CUTOFF)}
+    """Agreement of every system with judge ratings on dev; the teacher, being these ratings, agrees fully."""
+    named = {f"{PREFIX}/nDCG@{CUTOFF}": lambda run: agreement(run, examples, CUTOFF)}
     return _measure(runs, DEV, JUDGE, named, 0, pc.unique(examples["query_id"]))
 
 
@@ -277,17 +291,24 @@ def _measure(
     return Measured(split, protocol, list(runs), list(metrics), primary, queries, values)
 
 
-def _verdict(one: Measured, pair: tuple[str, str], p: float, difference: np.ndarray) -> dict[str, Any]:
-    """One test in numbers and in a sentence. difference: [3] mean and 95 % interval."""
+def _verdict(one: Measured, pair: tuple[str, str], p: float, difference: np.ndarray, tests: int) -> dict[str, Any]:
+    """One test in numbers and in a sentence. difference: [3] mean and 95 % interval; tests: what both are corrected for."""
     student, baseline = pair
     value, base = (float(one.of(system)[one.primary].mean()) for system in pair)
     mean, low, high = difference.tolist()
-    verdict = "not better" if p >= ALPHA else "better" if mean > 0 else "worse"
-    size = f"difference {mean:+.3f}" if verdict == "not better" else f"{abs(mean):.3f}"
-    facts = (
-        f"{base:.3f} -> {value:.3f}, {len(one.queries)} {one.split} queries, 95 % interval of the difference"
-        f" [{low:+.3f}, {high:+.3f}], p = {p:.2g} Holm-corrected"
+    queries = f"{len(one.queries)} {one.split} queries"
+    verdict = (
+        "too few" if len(one.queries) < FEWEST else "not better" if p >= ALPHA else "better" if mean > 0 else "worse"
     )
+    facts = (
+        f"{base:.3f} -> {value:.3f}, {queries}, 95 % interval of the difference [{low:+.3f}, {high:+.3f}], p = {p:.2g}"
+        f"{', both' * (tests > 1)} Holm-corrected{f' for {tests} comparisons' * (tests > 1)}"
+    )
+    said = {
+        "too few": f"against {baseline}: {queries} are too few to tell (at least {FEWEST} are needed;"
+        f" {one.title} difference {mean:+.3f}, {facts})",
+        "not better": f"is not better than {baseline} in {one.title} (difference {mean:+.3f}, {facts})",
+    }.get(verdict, f"is {verdict} than {baseline} by {abs(mean):.3f} {one.title} ({facts})")
     return {
         "system": student,
         "baseline": baseline,
@@ -301,11 +322,7 @@ def _verdict(one: Measured, pair: tuple[str, str], p: float, difference: np.ndar
         "ci_high": high,
         "p_value": float(p),
         "verdict": verdict,
-        "text": (
-            f"{student} is not better than {baseline} in {one.title} ({size}, {facts})"
-            if verdict == "not better"
-            else f"{student} is {verdict} than {baseline} by {size} {one.title} ({facts})"
-        ),
+        "text": f"{student} {said}",
     }
 
 

@@ -25,8 +25,8 @@ class Score:
 
     With `candidates` among its inputs it scores the first `top_k` of those, else it searches the whole corpus for the best
     `top_k`. Without `checkpoint` the model is the untuned one. With `examples` the student's scores are either used alone or
-    added to those of the candidates, both standardised per query: whichever ranks the dev queries better as the judge sees
-    them.
+    added to those of the candidates, both standardised per query: whichever ranks the dev queries better
+    against judge ratings, no human labels.
     """
 
     OUTSIDE_IDENTITY: ClassVar[frozenset[str]] = frozenset({"hardware"})
@@ -127,7 +127,7 @@ def best(scored: pa.Table, top_k: int) -> pa.Table:
 
 
 def blend(scored: pa.Table, first: pa.Table, examples: pa.Table) -> tuple[pa.Table, dict[str, Any]]:
-    """The scores alone, or their sum with the candidates' own, weighted as dev prefers it as the judge sees it.
+    """The scores alone, or their sum with the candidates' own, by the weight that is best on dev against judge ratings.
 
     Both are standardised per query first (a convex combination, as in Bruch et al., TOIS 2023); ties go to less of a mixture.
     """

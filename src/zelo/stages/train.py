@@ -39,7 +39,7 @@ WEIGHTS = "weights.safetensors"
 class Train:
     """Writes weights.safetensors, curve.json and export/, a folder that sentence-transformers loads as it is.
 
-    Learns from the examples of train queries; the best weights are those that rank the dev queries best as the judge sees them,
+    Learns from the examples of train queries; the best weights are those that rank the dev queries best against judge ratings,
     of the points of the curve and of mixtures with the untuned weights. A model that `learns_pairs` learns from preferences
     instead; the best weights give the dev preferences the highest likelihood, and transformers loads its folder.
     """

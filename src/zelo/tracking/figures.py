@@ -4,17 +4,19 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from zelo.records import DEV
 from zelo.store import Table
 
 if TYPE_CHECKING:
     from zelo.pipeline import Result
 
 LABELS = "natural"  # the protocol of figures that are measured against labels
+NO_LABELS = "against judge ratings, no human labels"  # what the other protocol is in words
 
 
 @dataclass(frozen=True)
 class Figures:
-    """All rows of the split that counts (test, where it has labels), and the verdicts on it."""
+    """All rows of the split that is reported (test, where it has labels), the verdicts on it, and what dev says to select by."""
 
     table: Table
     metric: str  # the one that decides, as ir-measures writes it
@@ -22,6 +24,9 @@ class Figures:
     protocol: str
     rows: list[dict[str, Any]]  # records.METRIC
     verdicts: list[dict[str, Any]]
+    keys: dict[str, str]  # split -> name of its deciding metric: dev/nDCG@10, judge_agreement/dev/nDCG@10, test/nDCG@10
+    keyed: dict[str, float]  # the deciding metric of every split and system, by its full name; dev first
+    queries: dict[str, int]  # split -> queries that were evaluated
 
     @staticmethod
     def of(result: "Result") -> "Figures | None":
@@ -30,19 +35,36 @@ class Figures:
         if not tables:
             return None
         table = tables[-1]
-        metric, split = table.manifest["metric"], table.manifest["split"]
+        metric, split, keys = (table.manifest[name] for name in ("metric", "split", "keys"))
         rows = json.loads((table.path / "metrics.json").read_text(encoding="utf-8"))
         verdicts = json.loads((table.path / "verdicts.json").read_text(encoding="utf-8"))
-        rows = [row for row in rows if row["split"] == split]
-        return Figures(table, metric, split, table.manifest["protocol"], rows, verdicts)
+        found = {row["key"]: row["value"] for row in rows}
+        systems = list(dict.fromkeys(row["system"] for row in rows))
+        names = [f"{key}/{system}" for key in keys.values() for system in systems]
+        return Figures(
+            table,
+            metric,
+            split,
+            table.manifest["protocol"],
+            [row for row in rows if row["split"] == split],
+            verdicts,
+            keys,
+            {name: found[name] for name in names if name in found},
+            table.manifest["queries"],
+        )
 
     @property
     def title(self) -> str:
-        """The deciding metric in words: agreement with the judge is not taken for quality."""
-        words = self.metric if self.protocol == LABELS else f"{self.metric} of agreement with the judge"
-        return f"{words} on {self.split}"
+        """The deciding metric in words: agreement with judge ratings is not taken for quality."""
+        return self.metric + (f" on {self.split}" if self.protocol == LABELS else f" on {self.split} ({NO_LABELS})")
 
     @property
     def values(self) -> dict[str, float]:
-        """System -> value of the metric that decides."""
+        """System -> value of the metric that decides, on the split that is reported."""
         return {row["system"]: row["value"] for row in self.rows if row["metric"] == self.metric}
+
+    @property
+    def dev(self) -> dict[str, float]:
+        """System -> value of the deciding metric on dev, all that a choice may look at; empty where dev is not measured."""
+        start = f"{self.keys[DEV]}/" if DEV in self.keys else None
+        return {key.removeprefix(start): value for key, value in self.keyed.items() if start and key.startswith(start)}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from zelo.backbones.exported import MATRIX, SETTINGS
 from zelo.tracking import redact, score_scale, serving
-from zelo.tracking.figures import Figures
+from zelo.tracking.figures import NO_LABELS, Figures
 from zelo.training.judging import told as judging_told
 from zelo.training.parity import told
 
@@ -229,8 +229,8 @@ def _recipe(step: "Step", result: "Result") -> list[tuple[str, str]]:
     lines.append(
         (
             "choice of checkpoint",
-            f"step {trained['best_step']} of {trained['steps']}, {_mixed(trained['share'])}{trained['metric']} on dev as the"
-            f" judges see it {untuned:.3f} untuned, {best:.3f} best",
+            f"step {trained['best_step']} of {trained['steps']}, {_mixed(trained['share'])}{trained['metric']}"
+            f" ({NO_LABELS}) {untuned:.3f} untuned, {best:.3f} best",
         )
     )
     return lines

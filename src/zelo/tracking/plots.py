@@ -118,7 +118,7 @@ def curves(points: list[dict[str, Any]], name: str) -> str:
         return ""
     figure, all_axes = canvas(len(panels), height=62 + 92 * len(panels), top=22, bottom=36)
     for axes, (key, (step, value)) in zip(all_axes, panels.items(), strict=True):
-        title = "training loss" if key == "train_loss" else f"dev {points[0]['metric']}"
+        title = "training loss" if key == "train_loss" else points[0]["metric"]
         axes.set_title(title, loc="left", fontsize=10.5, color=MUTED)
         if key == "train_loss":
             stride = -(-len(step) // _MANY_POINTS)

@@ -16,12 +16,13 @@ from markupsafe import Markup
 from zelo.records import TEST
 from zelo.tracking import audit_page, judge_costs, plots, ratings_page
 from zelo.tracking.disagreements import Disagreement
+from zelo.tracking.figures import NO_LABELS
 from zelo.tracking.ladders import Ladder, Rung, cut
 from zelo.tracking.plots import Scale
 from zelo.tracking.rating_facts import RatingFacts
 
 MAIN_METRIC = "nDCG@10"
-PROTOCOLS = {"natural": "", "judge": "agreement with the judge, no labels"}  # in words; others as they are
+PROTOCOLS = {"natural": "", "judge": NO_LABELS}  # in words; others as they are
 GROUPS = ("First stages", "Untuned models", "Teacher", "Students")
 EQUAL = 1e-9  # differences up to here count as equal
 EXTREMES = 5  # queries listed as largest gains and as largest losses
@@ -36,8 +37,8 @@ class ReportData:
     """All that the report shows, free of store and config.
 
     verdicts: {system, baseline, metric, split, value, baseline_value, difference, ci_low, ci_high, p_value, verdict, text};
-        the interval is that of the difference; verdict is "better", "not better" or "worse". A student's first one is its main
-        one: the others are shown small, without a picture of gains. `protocol` "judge" means agreement instead of labels.
+        the interval is that of the difference; verdict is "better", "not better", "worse" or "too few". A student's first one
+        is its main one: the others are shown small, without a picture of gains. `protocol` "judge": agreement, not quality.
     metrics: rows with the keys of records.METRIC; the interval is that of the value.
     per_query: system, metric, split, query_id, value.
     curves: student -> {step, epoch, train_loss, dev, metric}, the first point being the untuned model; None where not measured.

@@ -19,7 +19,7 @@ from zelo.errors import BadInput
 from zelo.records import ANSWERED, DEV, FINAL, TRUNCATED
 from zelo.store import MANIFEST, RUNNING, Table
 from zelo.tracking import acquired, audit_page, redact, whole_file
-from zelo.tracking.figures import Figures
+from zelo.tracking.figures import NO_LABELS, Figures
 from zelo.training.judging import told as judging_told
 from zelo.training.parity import told
 
@@ -97,8 +97,7 @@ class RunFolder:
         self.manifest["status"] = FINISHED
         self.manifest["ended"] = now()
         if figures:
-            main = {"metric": figures.metric, "split": figures.split, "protocol": figures.protocol}
-            self.manifest["figures"] = main | {"system": optimize, "values": figures.values}
+            self.manifest["figures"] = {"system": optimize, "keys": figures.keys, "values": figures.keyed}
         if added := acquired.told(result):
             self.manifest["acquired"] = added
         self._save()
@@ -198,11 +197,11 @@ def notes(result: "Result") -> list[str]:
             weight = figures["first_stage_weight"]
             lines.append(
                 f"{name}: the student's scores weigh {1 - weight:.1f} and the first stage's own {weight:.1f},"
-                " as dev preferred it as the judge sees it"
+                f" the best of these on dev {NO_LABELS}"
             )
         if figures.get("protocol") == "judge":
             lines.append(
-                f"{name}: without labels, agreement with the judge is all that can be measured, and on the dev queries, which"
+                f"{name}: test has no labels, so all figures are judge agreement ({NO_LABELS}) on the dev queries, which"
                 " also chose the checkpoints: trust differences less than with labels"
             )
         if figures.get("absent"):

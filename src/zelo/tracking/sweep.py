@@ -25,8 +25,11 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from zelo.metrics.agreement import PREFIX
+from zelo.records import DEV, TEST
 from zelo.store import MANIFEST
 from zelo.tracking import redact, whole_file
+from zelo.tracking.figures import NO_LABELS
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -38,10 +41,10 @@ INDEX_COLUMNS: tuple[str, ...] = (
     "overrides",
     "status",
     "system",
-    "metric",
-    "split",
-    "protocol",
-    "value",
+    "selected_by",  # full name of the dev figure: dev/nDCG@10/zelo, or judge_agreement/dev/nDCG@10/zelo without dev labels
+    "value",  # of it
+    "test",  # full name of the test figure beside it, which selects nothing
+    "test_value",
     "seconds",
     "folder",
 )
@@ -152,13 +155,15 @@ class Sweep(Callback):
     def _list(self, config: DictConfig, manifest: dict[str, Any], folder: Path) -> None:
         overrides = " ".join(redact.text(str(part)) for part in config.hydra.overrides.task)
         row = {"time": manifest["started"], "name": config.name, "overrides": overrides, "status": manifest["status"]}
-        row |= _main_figure(manifest) | {"seconds": f"{time.time() - self.start:.1f}"}
+        row |= _main_figures(manifest) | {"seconds": f"{time.time() - self.start:.1f}"}
         row["folder"] = str(folder.relative_to(self.index.parent))
-        with _locked(self.index.parent), self.index.open("a", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, INDEX_COLUMNS)
-            if file.tell() == 0:
-                writer.writeheader()
-            writer.writerow(row)
+        with _locked(self.index.parent):
+            _set_aside(self.index)
+            with self.index.open("a", newline="", encoding="utf-8") as file:
+                writer = csv.DictWriter(file, INDEX_COLUMNS)
+                if file.tell() == 0:
+                    writer.writeheader()
+                writer.writerow(row)
 
 
 def discard_unused() -> None:
@@ -192,9 +197,9 @@ def read(folder: Path) -> list[dict[str, str]]:
 
 
 def best(rows: list[dict[str, str]]) -> str | None:
-    """The job whose system scored highest, where all jobs were measured alike; else None."""
+    """The job whose system is best on dev, where all jobs are selected by one figure; else None. Test is never looked at."""
     found = [row for row in rows if row.get("value")]
-    if len({(row["metric"], row["split"], row["protocol"]) for row in found}) != 1:
+    if len({row["selected_by"] for row in found}) != 1:
         return None
     return max(found, key=lambda row: float(row["value"]))["job"]
 
@@ -206,7 +211,7 @@ def page(title: str, rows: list[dict[str, str]]) -> str:
     names = list(rows[0]) if rows else []
     columns = [name for name in names if name not in ("folder", "error") and any(row[name] for row in rows)]
     template = report.environment().get_template("sweep.html.jinja")
-    return template.render(title=title, rows=rows, columns=columns, best=best(rows))
+    return template.render(title=title, rows=rows, columns=columns, best=best(rows), selection=selection(rows))
 
 
 def print_table(folder: Path) -> None:
@@ -218,6 +223,8 @@ def print_table(folder: Path) -> None:
     rows = read(folder)
     console.print()
     console.print(_table(rows, best(rows)))
+    for line in selection(rows):
+        console.print(line, soft_wrap=True)
     for row in rows:
         if row["error"]:
             console.print(f"Job {row['job']} failed: {row['error']}", soft_wrap=True)
@@ -225,32 +232,46 @@ def print_table(folder: Path) -> None:
     console.print(f"The sweep lies in {here}/ ({SWEEP_CSV}, {SWEEP_HTML}).", soft_wrap=True)
 
 
+def selection(rows: list[dict[str, str]]) -> list[str]:
+    """What the best job is selected by, and what to know about it, one line each; nothing where nothing was measured."""
+    keys = list(dict.fromkeys(row["selected_by"] for row in rows if row.get("selected_by")))
+    if not keys:
+        return []
+    if len(keys) > 1:
+        return [f"The jobs are measured differently on dev ({', '.join(keys)}), so none is called best."]
+    lines = [f"dev, which selects the best: {keys[0]}"]
+    if keys[0].startswith(f"{PREFIX}/"):
+        lines[0] += f" ({NO_LABELS}; each job against ratings of its own)"
+    if any(row.get("test") for row in rows):
+        lines.append(f"test, which selects nothing: {next(row['test'] for row in rows if row.get('test'))}")
+    return lines
+
+
 def _table(rows: list[dict[str, str]], winner: str | None) -> "Table":
     from rich.table import Table
 
     names = list(rows[0])
-    system = next((row["system"] for row in rows if row.get("system")), "")
     options = names[1 : names.index("status")]
-    measured = next((row for row in rows if row.get("value")), None)
-    title = f"{measured['metric']} on {measured['split']}" if measured else None
-    shown = [name for name in names if measured and name.startswith("zelo") and name != system]
+    figures = {"dev": "value", "test": "test_value"}
+    figures = {title: name for title, name in figures.items() if any(row.get(name) for row in rows)}
+    system = next((row["system"] for row in rows if row.get("value")), None)
     table = Table(
-        box=None, padding=(0, 2, 0, 0), header_style="bold", title=title, title_justify="left", title_style="bold"
+        box=None, padding=(0, 2, 0, 0), header_style="bold", title=system, title_justify="left", title_style="bold"
     )
     for name in ("job", *options):
         table.add_column(name, overflow="fold")
-    for name in [system] * bool(measured) + shown + ["seconds"]:
+    for name in (*figures, "seconds"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
     for row in rows:
-        values = [_rounded(row.get(name)) for name in (["value"] * bool(measured) + shown)]
+        values = [_rounded(row.get(name)) for name in figures.values()]
         remark = "best" if row["job"] == winner else "" if row["status"] == "finished" else row["status"]
         table.add_row(row["job"], *(row[name] for name in options), *values, row["seconds"], remark)
     return table
 
 
 def _row(config: DictConfig, manifest: dict[str, Any], error: Exception | None) -> dict[str, str]:
-    """One job: what was varied, how it ended, and each system's value of the metric that decides."""
+    """One job: what was varied, how it ended, the dev figure that selects, and the deciding metric of each split and system."""
     from zelo.tracking.run_folder import FAILED, INTERRUPTED
 
     row = {"job": str(config.hydra.job.num)}
@@ -258,18 +279,33 @@ def _row(config: DictConfig, manifest: dict[str, Any], error: Exception | None) 
         key, _, value = part.partition("=")
         row[key] = redact.text(value)
     row["status"] = manifest["status"] if error is None else INTERRUPTED if isinstance(error, Interrupted) else FAILED
-    row |= _main_figure(manifest)
+    row |= _main_figures(manifest)
     values = manifest.get("figures", {}).get("values", {})
-    row |= {system: str(value) for system, value in values.items()}
+    row |= {key: str(value) for key, value in values.items()}
     folder = Path(config.hydra.runtime.output_dir).name if manifest else ""
     return row | {"error": "" if error is None else redact.text(" ".join(str(error).split())), "folder": folder}
 
 
-def _main_figure(manifest: dict[str, Any]) -> dict[str, str]:
+def _main_figures(manifest: dict[str, Any]) -> dict[str, str]:
+    """System, the full name and value of its dev figure, which selects, and of the test figure beside it."""
     figures = manifest.get("figures", {})
-    value = figures.get("values", {}).get(figures.get("system"))
-    named = {name: figures.get(name) or "" for name in ("system", "metric", "split", "protocol")}
-    return named | {"value": "" if value is None else str(value)}
+    system, keys, values = (figures.get(name) or {} for name in ("system", "keys", "values"))
+    found = {"system": system or ""}
+    for split, column, number in ((DEV, "selected_by", "value"), (TEST, "test", "test_value")):
+        key = f"{keys[split]}/{system}" if split in keys else ""
+        found |= {column: key, number: str(values[key])} if key in values else {column: "", number: ""}
+    return found
+
+
+def _set_aside(index: Path) -> None:
+    """Renames an index whose columns are those of an earlier version, so that its rows stay under their own header."""
+    if not index.exists() or not index.stat().st_size:
+        return
+    with index.open(newline="", encoding="utf-8") as file:
+        header = tuple(next(csv.reader(file), ()))
+    if header != INDEX_COLUMNS:
+        taken = len(list(index.parent.glob(f"{index.stem}-earlier*{index.suffix}")))
+        index.rename(index.with_name(f"{index.stem}-earlier{taken or ''}{index.suffix}"))
 
 
 def _error(job_return: JobReturn) -> Exception | None:

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 from zelo.calls.plan import lines as plan_lines
 from zelo.calls.plan import together
 from zelo.errors import BadInput
+from zelo.records import DEV
 from zelo.store import Store
 from zelo.tracking import acquired, audit_page
 from zelo.tracking.audit_table import print_audit
-from zelo.tracking.figures import Figures
+from zelo.tracking.figures import NO_LABELS, Figures
 from zelo.tracking.run_folder import notes
 
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ def print_stage(result: "Result", name: str) -> None:
 
 
 def print_results(result: "Result", folder: Path, optimize: str | None) -> float | None:
-    """The table of results, the verdicts and where everything lies; returns the deciding metric of `optimize`."""
+    """The table of results, the verdicts and where everything lies; returns the dev figure of `optimize`, None without one."""
     figures = Figures.of(result)
     if figures:
         _print_table(figures, result)
@@ -131,7 +132,7 @@ def print_results(result: "Result", folder: Path, optimize: str | None) -> float
         print_audit(audited.told, console())
     reranked = "rerank" in [step.kind for step in result.steps if step.name in result.tables]
     _print_places(result, folder, bool(figures or audited or reranked))
-    return figures.values[optimize] if figures and optimize is not None else None
+    return figures.dev.get(optimize) if figures and optimize is not None else None
 
 
 def _print_table(figures: Figures, result: "Result") -> None:
@@ -141,12 +142,12 @@ def _print_table(figures: Figures, result: "Result") -> None:
     lines = console()
     wide = lines.width >= PLAIN_WIDTH  # else the verdicts alone say what each student was tested against
     others = [name for name in dict.fromkeys(row["metric"] for row in figures.rows) if name != figures.metric]
-    counts = {row["queries"] for row in figures.rows if row["metric"] == figures.metric}
+    beside = figures.dev if figures.split != DEV else {}
     board = Table(box=None, padding=(0, 1, 0, 0), header_style="bold")
     board.add_column("", overflow="fold")
     sizes = {row["system"]: row["bytes_per_document"] for row in figures.rows if row.get("bytes_per_document")}
     sized = ["bytes"] if len(set(sizes.values())) > 1 else []  # of a document's vector, where there is a choice
-    for name in (figures.metric, "95 % interval", *sized, *others):
+    for name in (figures.metric, "95 % interval", *["dev"] * bool(beside), *sized, *others):
         board.add_column(name, justify="right", no_wrap=True)
     if wide:
         board.add_column("against", overflow="fold")
@@ -158,12 +159,16 @@ def _print_table(figures: Figures, result: "Result") -> None:
             tests = [row for row in figures.rows if row["system"] == system and row["metric"] == figures.metric]
             low, high = (_number(tests[0][end]) for end in ("ci_low", "ci_high"))
             head = [f"  {system}", _number(tests[0]["value"]), f"{low}-{high}"]
+            head += [_number(beside.get(system))] * bool(beside)
             head += [f"{sizes[system]:,}" if system in sizes else "" for _ in sized]
             head += [_number(cells[system, name]["value"]) if (system, name) in cells else "" for name in others]
             for place, row in enumerate(tests[: None if wide else 1]):
                 against = [row["baseline"] or "", _p(row["p_value"]) if row["baseline"] else ""]
                 board.add_row(*(head if place == 0 else [""] * len(head)), *(against if wide else []))
-    lines.print(f"\n{figures.title}, {' or '.join(str(count) for count in sorted(counts))} queries", style="bold")
+    lines.print(f"\n{figures.title}, {figures.queries[figures.split]} queries", style="bold", soft_wrap=True)
+    if beside:
+        kind = "" if figures.keys[DEV].startswith(f"{DEV}/") else f" ({NO_LABELS})"
+        lines.print(f"dev, to select by: {figures.keys[DEV]}, {figures.queries[DEV]} queries{kind}", soft_wrap=True)
     with lines.capture() as captured:
         lines.print(board)
     print("\n".join(line.rstrip() for line in captured.get().splitlines()))

@@ -38,14 +38,14 @@ class Wandb:
         self._run().config.update(config)
 
     def finish(self, figures: Figures | None) -> None:
-        """Logs the final table, the verdicts and each system's deciding metric, and closes the run."""
+        """Logs the final table, the verdicts and each system's deciding metric on dev and test, and closes the run."""
         run = self._run()
         if figures:
             import wandb
 
             rows: list[Any] = [[row[name] for name in METRIC.names] for row in figures.rows]
             run.log({"metrics": wandb.Table(columns=list(METRIC.names), data=rows)})
-            run.summary.update({f"{figures.metric}/{system}": value for system, value in figures.values.items()})
+            run.summary.update(figures.keyed)
             run.summary["verdicts"] = [verdict["text"] for verdict in figures.verdicts]
         self._close(0)
 

@@ -18,7 +18,7 @@ from zelo.training.together import ALONE, Together
 class Examples(Protocol):
     """What a student learns from, a row at a time: lists of rated documents, or pairs."""
 
-    metric: ClassVar[str]  # that dev is measured by; larger is better
+    metric: ClassVar[str]  # full name of what dev is measured by, as it is logged; larger is better
 
     def __len__(self) -> int: ...
 

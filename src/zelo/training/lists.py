@@ -11,8 +11,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from zelo.errors import BadInput
-from zelo.metrics.agreement import CUTOFF, judged_gains, ndcg
-from zelo.records import starts
+from zelo.metrics.agreement import CUTOFF, PREFIX, judged_gains, ndcg
+from zelo.records import DEV, starts
 from zelo.store import Table
 from zelo.texts import Texts
 from zelo.training.batches import QueryBatches
@@ -29,7 +29,7 @@ WHOLE = slice(None)
 class Lists:
     """The rated documents of Q queries, one list after the other."""
 
-    metric: ClassVar[str] = f"nDCG@{CUTOFF}"
+    metric: ClassVar[str] = f"{PREFIX}/{DEV}/nDCG@{CUTOFF}"
 
     texts: Texts | list[str]  # [Q]
     offsets: np.ndarray  # [Q + 1] int64, where each list begins

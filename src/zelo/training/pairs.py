@@ -9,7 +9,9 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
+from zelo.metrics.agreement import PREFIX
 from zelo.ranking import rows_of
+from zelo.records import DEV
 from zelo.training.batches import QueryBatches
 from zelo.training.lists import WHOLE, Collate
 
@@ -18,7 +20,7 @@ from zelo.training.lists import WHOLE, Collate
 class Pairs:
     """N preferences between two documents of a query; `p` is for the first."""
 
-    metric: ClassVar[str] = "likelihood of a preference"
+    metric: ClassVar[str] = f"{PREFIX}/{DEV}/likelihood of a preference"
 
     texts: pa.ChunkedArray  # of all queries
     query_rows: np.ndarray  # [N] int64 rows of `texts`

@@ -63,7 +63,7 @@ class RankingValidation(lightning.Callback):
                 "metric": dev.metric,
             }
         )
-        pl_module.log(f"dev/{dev.metric}", value)
+        pl_module.log(dev.metric, value)
         first = len(self.curve) == 2  # of the trained ones, among which the best is looked for
         if first or value > self.best_value:
             self.best_value = value

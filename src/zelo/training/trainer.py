@@ -49,7 +49,7 @@ class Trained:
         mixed = f", with {1 - share:.0%} of the untuned ones," if share < 1 else ""
         kept = f"the weights of step {self.curve[best]['step']}{mixed} are kept"
         kept = kept if best and share else "the untuned model is kept"
-        found = f"dev {self.curve[0]['metric']} {values[0]:.3f} untuned, {max(values):.3f} best, {values[-1]:.3f}"
+        found = f"{self.curve[0]['metric']} {values[0]:.3f} untuned, {max(values):.3f} best, {values[-1]:.3f}"
         if self.diverged:
             return [f"{name}: {self.diverged} The best weights so far stand: {kept} ({found} last)."]
         if values[-1] < values[0] and share in (0, 1):
