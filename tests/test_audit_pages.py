@@ -158,7 +158,7 @@ def test_an_ordinary_report_has_judges_and_disagreements_and_no_advice(
     tables: dict[str, Table], tmp_path: Path
 ) -> None:
     page = Page(render(replace(hostile(tables, tmp_path), audit=None)))
-    assert {"Judges", "Disagreements", "Leaderboard"} <= set(re.findall(r"\w+", page.words))
+    assert {"Judges", "Disagreements"} <= set(re.findall(r"\w+", page.words))
     assert "Advice" not in page.words
     alone = stored(tmp_path, "alone", dict.fromkeys(("outcomes", "widest"), table({"right": right})))
     assert disagreements.of_run(alone, None, tables["data"].read("queries"), tables["data"].read("documents")) is None

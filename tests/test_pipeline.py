@@ -10,7 +10,8 @@ import pytest
 from test_training_runs import ONE
 from zelo import pipeline
 from zelo.errors import BadInput
-from zelo.store import Store
+from zelo.pipeline import Step
+from zelo.store import Store, Table
 from zelo.training.hardware import Hardware
 
 
@@ -103,3 +104,19 @@ def test_code_that_a_module_names_by_its_package_is_part_of_a_result() -> None:
     assert "zelo.solvers.links" in pipeline._reach("zelo.solvers.bradley_terry")
     assert "zelo.metrics.tally" in pipeline._reach("zelo.stages.audit")
     assert "zelo.backbones.device" not in pipeline._reach("zelo.backbones.encoder"), "hardware is outside"
+
+
+def test_a_result_follows_inputs_and_not_classes() -> None:
+    def step(name: str, **inputs: str) -> Step:
+        return Step(name, None, name, inputs)
+
+    steps = [step("judge"), step("rate", outcomes="judge"), step("calibrate", ratings="rate")]
+    steps += [step("judge_2"), step("rate_2", outcomes="judge_2"), step("calibrate_2", ratings="rate_2")]
+    ended = {one.name: Table("kind", one.name, Path(), {}) for one in steps[:-1]}
+    result = pipeline.Result(steps, ended)
+    assert result.upstream("rate_2", "outcomes") == "judge_2"
+    assert result.upstream("calibrate_2", "ratings", "outcomes") == "judge_2"
+    assert result.upstream("rate", "weights") is None
+    assert result.upstream("rate", "weights", "data") is None
+    assert result.downstream("rate", "ratings") == "calibrate"
+    assert result.downstream("rate_2", "ratings") is None, "it has not ended: the first pass's is of other ratings"

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow.compute as pc
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
@@ -18,7 +19,8 @@ from zelo.main import config_folder
 from zelo.pipeline import Result
 from zelo.stages import retrieve
 from zelo.store import Store
-from zelo.tracking import acquired, model_card
+from zelo.tracking import acquired, ladders, model_card, rating_facts
+from zelo.tracking.run_folder import RunFolder
 
 WORDS = ["red", "green", "blue", "black", "white", "pink", "grey", "brown"]
 QUERIES = 30  # q20 to q24 are dev queries, the last five test queries
@@ -117,6 +119,27 @@ def read(result: Result, stage: str, name: str) -> Any:
     return result.tables[stage].read(name)
 
 
+def reports_join_what_belongs_together(result: Result, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The report of a run that ended at any stage of the second pass: ladders, judges and ratings are of one pass."""
+    shown: list[dict[str, Any]] = []
+    monkeypatch.setattr(ladders, "ladders", lambda q, d, ratings, outcomes, *_: shown.append(locals()) or [])
+    monkeypatch.setattr(rating_facts, "of_run", lambda result, rated, *_: shown[-1].update(rated=rated))
+    names = list(result.tables)
+    for end in range(names.index("acquire"), len(names)):
+        cut = Result(result.steps, {name: result.tables[name] for name in names[: end + 1]}, result.facts)
+        RunFolder(Path(f"until-{names[end]}"), "", 0).publish(cut, None)
+        second = "_2" if "rate_2" in cut.tables else ""
+        rated = f"calibrate{second}" if f"calibrate{second}" in cut.tables else f"rate{second}"
+        assert shown[-1]["rated"] == f"rate{second}"
+        for name, table in (
+            ("ratings", read(cut, rated, "ratings")),
+            ("outcomes", read(cut, f"judge{second}", "outcomes")),
+        ):
+            ids = pc.unique(shown[-1][name]["query_id"])
+            assert len(ids)
+            assert shown[-1][name].equals(table.filter(pc.is_in(table["query_id"], ids))), f"{names[end]}: {name}"
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("name", ["refine", "refine_without_labels"])
 def test_the_whole_second_pass(name: str, composed: Callable[..., DictConfig], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,5 +172,6 @@ def test_the_whole_second_pass(name: str, composed: Callable[..., DictConfig], m
     [line] = acquired.told(result)
     assert f"{len(added)} pairs were added to 20, and the judges prefer " in line
     assert f" of {len(added)} (" in line
+    reports_join_what_belongs_together(result, monkeypatch)
     *_, (again, _) = pipeline.run(pipeline.assemble(config), Store.default())
     assert {facts["status"] for facts in again.facts.values()} == {"reused"}

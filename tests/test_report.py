@@ -244,6 +244,16 @@ def report(
         notes=["3 judged documents are not in this installation and were dropped.", "dev is as the judges see it."],
         query_texts=texts,
         ratings=facts_of(made, {query: texts[query] for query in chosen}),
+        groups={
+            name: "students"
+            if name in AGAINST
+            else "untuned models"
+            if "untuned" in name
+            else "teacher"
+            if name == "teacher"
+            else "first stages"
+            for name in values
+        },
     )
 
 
@@ -407,12 +417,18 @@ def test_is_deterministic_small_and_quick(data: ReportData, html: str) -> None:
     assert not re.search(r"20\d\d-\d\d-\d\d", html)
 
 
-def test_missing_parts_are_named(data: ReportData) -> None:
+def test_sections_without_content_are_left_out(data: ReportData) -> None:
     empty = ReportData("Nothing", [], [], None, [], {}, [], "", [])
-    words = Page(render(empty)).words
-    for sentence in ("No student was compared", "Nothing was measured", "no values per query", "No ratings were kept"):
-        assert sentence in words
-    assert "No model was trained" in words
+    page = Page(render(empty))
+    assert {attrs.get("id") for name, attrs in page.elements if name == "section"} == {"cost", "config"}
+    rated = Page(render(replace(data, verdicts=[], metrics=[], per_query=None, curves={})))
+    sections = [attrs.get("id") for name, attrs in rated.elements if name == "section"]
+    assert sections[:3] == ["notes", "ladders", "ratings"]
+    linked = {str(attrs["href"])[1:] for name, attrs in rated.elements if name == "a" and attrs["href"] in sections}
+    assert linked <= set(sections)
+
+
+def test_missing_figures_are_dashes(data: ReportData) -> None:
     one_verdict = data.verdicts[0] | dict.fromkeys(("ci_low", "ci_high", "p_value"))
     unlabelled = [
         row | dict.fromkeys(("ci_low", "ci_high", "p_value", "baseline", "domain")) for row in data.metrics[:1]

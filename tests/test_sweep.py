@@ -241,3 +241,11 @@ def test_runs_elsewhere_are_not_listed(tmp_path: Path) -> None:
     ended = SimpleNamespace(return_value=1.0)
     callback.on_job_end(OmegaConf.create({"name": "zelo", "hydra": hydra}), ended)  # type: ignore[arg-type]
     assert not (tmp_path / "multirun").exists()
+
+
+def test_a_key_is_shown_by_its_shortest_end_that_no_other_has() -> None:
+    names = ["graph.degree", "reranker.loss.temperature", "embedding.loss.temperature", "solver", "seed"]
+    rows = [dict.fromkeys(names, str(n)) | {"job": str(n), "seed": "0", "status": "finished"} for n in range(2)]
+    rows = [{name: row[name] for name in ("job", *names, "status")} for row in rows]
+    ends = ["degree", "reranker.loss.temperature", "embedding.loss.temperature", "solver"]
+    assert list(sweep.shown_options(rows).values()) == ends, "seed did not vary"

@@ -77,6 +77,20 @@ class Result:
         """Names of the stages of this class, in order."""
         return [step.name for step in self.steps if step.kind == kind]
 
+    def upstream(self, name: str, *roles: str) -> str | None:
+        """The stage that this one leads to along its inputs of these roles; None where one has no such input."""
+        inputs = {step.name: step.inputs for step in self.steps}
+        at: str | None = name
+        for role in roles:
+            at = inputs[at].get(role) if at in inputs else None
+        return at
+
+    def downstream(self, name: str, role: str) -> str | None:
+        """The first finished stage that reads this one in that role; None where there is none."""
+        return next(
+            (step.name for step in self.steps if step.inputs.get(role) == name and step.name in self.tables), None
+        )
+
 
 def assemble(config: DictConfig) -> list[Step]:
     """The stages up to `until` in an order that has inputs first. Raises BadInput before anything runs."""

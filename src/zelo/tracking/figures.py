@@ -8,8 +8,9 @@ from zelo.records import DEV
 from zelo.store import Table
 
 if TYPE_CHECKING:
-    from zelo.pipeline import Result
+    from zelo.pipeline import Result, Step
 
+FIRST_STAGES, UNTUNED, TEACHER, STUDENTS = GROUPS = ("first stages", "untuned models", "teacher", "students")
 LABELS = "natural"  # the protocol of figures that are measured against labels
 NO_LABELS = "against judge ratings, no human labels"  # what the other protocol is in words
 
@@ -27,14 +28,15 @@ class Figures:
     keys: dict[str, str]  # split -> name of its deciding metric: dev/nDCG@10, judge_agreement/dev/nDCG@10, test/nDCG@10
     keyed: dict[str, float]  # the deciding metric of every split and system, by its full name; dev first
     queries: dict[str, int]  # split -> queries that were evaluated
+    groups: dict[str, str]  # system -> one of GROUPS, by what the pipeline makes of it
 
     @staticmethod
     def of(result: "Result") -> "Figures | None":
         """The figures of the last evaluate stage that ran, or None where none did."""
-        tables = [result.tables[name] for name in result.of_kind("evaluate") if name in result.tables]
-        if not tables:
+        steps = [step for step in result.steps if step.kind == "evaluate" and step.name in result.tables]
+        if not steps:
             return None
-        table = tables[-1]
+        table = result.tables[steps[-1].name]
         metric, split, keys = (table.manifest[name] for name in ("metric", "split", "keys"))
         rows = json.loads((table.path / "metrics.json").read_text(encoding="utf-8"))
         verdicts = json.loads((table.path / "verdicts.json").read_text(encoding="utf-8"))
@@ -51,6 +53,7 @@ class Figures:
             keys,
             {name: found[name] for name in names if name in found},
             table.manifest["queries"],
+            {system: _group(system, steps[-1], result) for system in systems},
         )
 
     @property
@@ -68,3 +71,14 @@ class Figures:
         """System -> value of the deciding metric on dev, all that a choice may look at; empty where dev is not measured."""
         start = f"{self.keys[DEV]}/" if DEV in self.keys else None
         return {key.removeprefix(start): value for key, value in self.keyed.items() if start and key.startswith(start)}
+
+
+def _group(system: str, evaluate: "Step", result: "Result") -> str:
+    """A student is what the evaluate stage tests as one; an untuned model is scored without a checkpoint."""
+    role = "candidates" if system == evaluate.stage.candidates_as else system
+    source = next((step for step in result.steps if step.name == evaluate.inputs.get(role)), None)
+    if system in evaluate.stage.students:
+        return STUDENTS
+    if role == "teacher":
+        return TEACHER
+    return UNTUNED if source and source.kind == "score" and "checkpoint" not in source.inputs else FIRST_STAGES

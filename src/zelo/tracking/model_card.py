@@ -220,6 +220,7 @@ def _recipe(step: "Step", result: "Result") -> list[tuple[str, str]]:
         for kind, role in (("rate", "solver"), ("calibrate", "calibrator"), ("target", "target")):
             if other.kind == kind:
                 lines.append((role, describe(getattr(other.stage, role))))
+    lines = list(dict.fromkeys(lines))  # two passes have their solver in common
     lines += [
         (role, describe(getattr(stage, role)))
         for role in ("model", "loss", "optimizer", "scheduler", "loader", "trainer")

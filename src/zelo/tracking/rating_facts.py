@@ -62,18 +62,22 @@ def sample(rate: Table) -> list[str]:
     return ids.take(np.unique(np.linspace(0, len(ids) - 1, min(SAMPLE, len(ids))).astype(int))).to_pylist()
 
 
-def of_run(result: "Result", shown: list[str], queries: pa.Table, outcomes: pa.Table) -> RatingFacts:
-    """Of a run that rated. shown: queries that get a matrix; outcomes: OUTCOME of these and of `sample`, as they were asked."""
-    steps = {step.kind: step for step in result.steps}
-    tables = {step.kind: result.tables[step.name] for step in result.steps if step.name in result.tables}
-    rate, fits = tables["rate"], tables["rate"].read("fits")
+def of_run(result: "Result", rated: str, shown: list[str], queries: pa.Table, outcomes: pa.Table) -> RatingFacts:
+    """Of one rate stage, and of what it reads and what calibrates its ratings.
+
+    rated: the stage's name; shown: queries that get a matrix; outcomes: OUTCOME of these and of `sample`, as they were asked.
+    """
+    stages = {step.name: step.stage for step in result.steps}
+    rate, fits = result.tables[rated], result.tables[rated].read("fits")
     least = fits.filter(pc.greater(fits["curl"], 0)).sort_by([("curl", "descending"), ("query_id", "ascending")])
     least = least.slice(0, NAMED)
     texts = _texts(queries, [*shown, *least["query_id"].to_pylist()])
-    solver, known = steps["rate"].stage.solver, steps["rate"].inputs.get("weights", "")
+    solver, known = stages[rated].solver, result.upstream(rated, "weights") or ""
     answers = weighted(outcomes.select(_OUTCOME), weights_of(solver, result.tables.get(known)))
-    spent = budgets.of_queries(steps["judge"].stage, outcomes.select(_OUTCOME), shown)  # which asked by plain means
-    ratings = _rows_of(tables.get("calibrate", rate), "ratings", shown)
+    judge = stages[str(result.upstream(rated, "outcomes"))]
+    spent = budgets.of_queries(judge, outcomes.select(_OUTCOME), shown)  # which asked by plain means
+    calibrated = result.downstream(rated, "ratings") or ""
+    ratings = _rows_of(result.tables.get(calibrated, rate), "ratings", shown)
     return RatingFacts(
         matrices=matrices(shown, texts, ratings, answers, spent),
         graphs=graphs(answers.filter(pc.is_in(answers["query_id"], pa.array(sample(rate), pa.string())))),
@@ -81,7 +85,7 @@ def of_run(result: "Result", shown: list[str], queries: pa.Table, outcomes: pa.T
         shape=(pc.mean(fits["documents"]).as_py() or 0.0, pc.mean(fits["pairs"]).as_py() or 0.0),
         limits={name: getattr(solver, name, None) for name in ("tolerance", "max_steps")},
         curl=[(row["query_id"], texts.get(row["query_id"], ""), row["curl"]) for row in least.to_pylist()],
-        offsets=offsets.of_table(steps["calibrate"].stage, tables["calibrate"]) if "calibrate" in tables else None,
+        offsets=offsets.of_table(stages[calibrated], result.tables[calibrated]) if calibrated else None,
     )
 
 

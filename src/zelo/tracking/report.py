@@ -16,14 +16,13 @@ from markupsafe import Markup
 from zelo.records import TEST
 from zelo.tracking import audit_page, judge_costs, plots, ratings_page
 from zelo.tracking.disagreements import Disagreement
-from zelo.tracking.figures import NO_LABELS
+from zelo.tracking.figures import FIRST_STAGES, GROUPS, NO_LABELS
 from zelo.tracking.ladders import Ladder, Rung, cut
 from zelo.tracking.plots import Scale
 from zelo.tracking.rating_facts import RatingFacts
 
 MAIN_METRIC = "nDCG@10"
 PROTOCOLS = {"natural": "", "judge": NO_LABELS}  # in words; others as they are
-GROUPS = ("First stages", "Untuned models", "Teacher", "Students")
 EQUAL = 1e-9  # differences up to here count as equal
 EXTREMES = 5  # queries listed as largest gains and as largest losses
 # control characters other than tab and line ends, lone surrogates: neither HTML nor UTF-8 can carry them
@@ -39,6 +38,7 @@ class ReportData:
     verdicts: {system, baseline, metric, split, value, baseline_value, difference, ci_low, ci_high, p_value, verdict, text};
         the interval is that of the difference; verdict is "better", "not better", "worse" or "too few". A student's first one
         is its main one: the others are shown small, without a picture of gains. `protocol` "judge": agreement, not quality.
+    groups: system -> one of figures.GROUPS.
     metrics: rows with the keys of records.METRIC; the interval is that of the value.
     per_query: system, metric, split, query_id, value.
     curves: student -> {step, epoch, train_loss, dev, metric}, the first point being the untuned model; None where not measured.
@@ -64,6 +64,7 @@ class ReportData:
     judges: list[dict[str, Any]] = field(default_factory=list)
     disagreements: list[Disagreement] | None = None
     ratings: RatingFacts | None = None
+    groups: dict[str, str] = field(default_factory=dict)
 
 
 def render(data: ReportData) -> str:
@@ -78,7 +79,7 @@ def render(data: ReportData) -> str:
         data=data,
         verdicts=verdicts,
         verdict_scale=_difference_scale(data.verdicts),
-        boards=_boards(data.metrics, _main_metric(data)),
+        boards=_boards(data.metrics, _main_metric(data), data.groups),
         gains=_gain_figures(differences, data.query_texts),
         ladders=[_ladder(ladder, differences) for ladder in data.ladders],
         shown={ladder.query_id: n for n, ladder in enumerate(data.ladders, 1)},
@@ -207,7 +208,7 @@ def _difference_scale(verdicts: list[dict[str, Any]]) -> Scale:
     return Scale.around([0.0, *(value for value in values if value is not None)])
 
 
-def _boards(metrics: list[dict[str, Any]], main: str) -> list[dict[str, Any]]:
+def _boards(metrics: list[dict[str, Any]], main: str, groups: dict[str, str]) -> list[dict[str, Any]]:
     """One leaderboard for each split, protocol and domain; those of the test split come first."""
     keys = ("split", "protocol", "domain")
     known = list(dict.fromkeys(tuple(row[key] or "" for key in keys) for row in metrics))
@@ -216,7 +217,7 @@ def _boards(metrics: list[dict[str, Any]], main: str) -> list[dict[str, Any]]:
         rows = [row for row in metrics if tuple(row[key] or "" for key in keys) == place]
         names = list(dict.fromkeys(row["metric"] for row in rows))
         first = main if main in names else names[0]
-        systems = _systems(rows, first)
+        systems = _systems(rows, first, groups)
         ends = [
             end for system in systems for end in (system["low"], system["value"], system["high"]) if end is not None
         ]
@@ -228,14 +229,17 @@ def _boards(metrics: list[dict[str, Any]], main: str) -> list[dict[str, Any]]:
                 "sized": len({system["bytes"] for system in systems} - {None}) > 1,
                 "queries": max([row["queries"] or 0 for row in rows], default=0),
                 "scale": Scale.around(ends),
-                "groups": [(group, list(members)) for group, members in groupby(systems, key=lambda row: row["group"])],
+                "groups": [
+                    (group.capitalize(), list(members))
+                    for group, members in groupby(systems, key=lambda row: row["group"])
+                ],
                 "tested": any(system["against"] for system in systems),
             }
         )
     return boards
 
 
-def _systems(rows: list[dict[str, Any]], main: str) -> list[dict[str, Any]]:
+def _systems(rows: list[dict[str, Any]], main: str, groups: dict[str, str]) -> list[dict[str, Any]]:
     """The lines of one leaderboard: group by group, in a group from low to high."""
     values = {(row["system"], row["first_stage"], row["metric"]): row["value"] for row in rows}
     bases = {row["system"]: row["value"] for row in reversed(rows) if row["metric"] == main}
@@ -247,7 +251,7 @@ def _systems(rows: list[dict[str, Any]], main: str) -> list[dict[str, Any]]:
             {
                 "name": name,
                 "first_stage": stage if stage and stage != name else "",
-                "group": _group(name),
+                "group": groups.get(name, FIRST_STAGES),
                 "value": _finite(best["value"]),
                 "bytes": best.get("bytes_per_document"),
                 "low": _finite(best["ci_low"]),
@@ -269,14 +273,6 @@ def _systems(rows: list[dict[str, Any]], main: str) -> list[dict[str, Any]]:
             system["name"],
         ),
     )
-
-
-def _group(system: str) -> str:
-    if "untuned" in system:
-        return "Untuned models"
-    if system == "teacher":
-        return "Teacher"
-    return "Students" if system == "zelo" or system.startswith("zelo-") else "First stages"
 
 
 def _ladder(ladder: Ladder, differences: list[Gain]) -> dict[str, Any]:

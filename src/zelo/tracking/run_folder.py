@@ -25,7 +25,6 @@ from zelo.training.parity import told
 
 if TYPE_CHECKING:
     from zelo.pipeline import Result, Step
-    from zelo.tracking.ladders import Ladder
 
 FINISHED, FAILED, INTERRUPTED = "finished", "failed", "interrupted"
 LADDERS = 6  # queries whose rating ladder the report shows
@@ -119,6 +118,7 @@ class RunFolder:
 
     def _report(self, result: "Result", figures: Figures | None) -> str:
         from zelo.tracking import disagreements, judge_costs, rating_facts, report
+        from zelo.tracking import ladders as ladder
 
         tables = {step.kind: result.tables[step.name] for step in result.steps if step.name in result.tables}
         queries, documents = tables["load"].read("queries"), tables["load"].read("documents")
@@ -129,13 +129,18 @@ class RunFolder:
         widest = audited.table.read("disagreements") if audited else None
         per_query = figures.table.read("per_query") if figures else None
         ladders, ratings = [], None
-        if "rate" in tables:
+        if rated := _last_rated(result):
+            rate, outcomes_of = result.tables[rated], result.upstream(rated, "outcomes")
             verdicts = figures.verdicts if figures else []
-            shown = report.pick(per_query, verdicts, _rated(queries, tables["rate"]), LADDERS)
-            wanted = list(dict.fromkeys([*shown, *rating_facts.sample(tables["rate"])]))
-            outcomes = _rows_of(tables["judge"], "outcomes", wanted)
-            ladders = _ladders(tables, bool(figures), shown, queries, documents, outcomes)
-            ratings = rating_facts.of_run(result, shown, queries, outcomes)
+            shown = report.pick(per_query, verdicts, _rated(queries, rate), LADDERS)
+            wanted = list(dict.fromkeys([*shown, *rating_facts.sample(rate)]))
+            outcomes = _rows_of(result.tables[str(outcomes_of)], "outcomes", wanted)
+            calibrated = result.downstream(rated, "ratings")  # of these ratings, not of another pass
+            shown_ratings = _rows_of(result.tables[calibrated] if calibrated else rate, "ratings", shown)
+            # Labels are opened after evaluation only.
+            labels = tables["labels"].read("qrels") if figures else None
+            ladders = ladder.ladders(queries, documents, shown_ratings, outcomes, labels, shown)
+            ratings = rating_facts.of_run(result, rated, shown, queries, outcomes)
         return report.render(
             report.ReportData(
                 title=_title(self.folder, figures, result),
@@ -155,6 +160,7 @@ class RunFolder:
                 judges=[row for table in ([judged] if audited else judges) for row in judge_costs.rows(table, worth)],
                 disagreements=disagreements.of_run(judged, widest, queries, documents),
                 ratings=ratings,
+                groups=figures.groups if figures else {},
             )
         )
 
@@ -270,24 +276,9 @@ def _missing(figures: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _ladders(
-    tables: dict[str, Table],
-    evaluated: bool,
-    shown: list[str],
-    queries: pa.Table,
-    documents: pa.Table,
-    outcomes: pa.Table,
-) -> list["Ladder"]:
-    from zelo.tracking.ladders import ladders
-
-    return ladders(
-        queries,
-        documents,
-        _rows_of(tables.get("calibrate", tables["rate"]), "ratings", shown),
-        outcomes,
-        tables["labels"].read("qrels") if evaluated else None,  # labels are opened after evaluation only
-        shown,
-    )
+def _last_rated(result: "Result") -> str | None:
+    """The last rate stage that ended: of two passes the second, once it has come so far."""
+    return next((name for name in reversed(result.of_kind("rate")) if name in result.tables), None)
 
 
 def _rated(queries: pa.Table, ratings: Table) -> list[str]:

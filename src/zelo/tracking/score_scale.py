@@ -117,7 +117,10 @@ def _scored(step: "Step", result: "Result", loader: str) -> pa.Table | None:
         (
             other.name
             for other in result.steps
-            if other.kind == "score" and other.inputs.get("checkpoint") == step.name and "examples" not in other.inputs
+            if other.kind == "score"
+            and other.inputs.get("checkpoint") == step.name
+            and "examples" not in other.inputs
+            and DEV in other.stage.splits  # not what a second pass looks at
         ),
         None,
     )

@@ -48,6 +48,7 @@ INDEX_COLUMNS: tuple[str, ...] = (
     "seconds",
     "folder",
 )
+FIGURES = {"dev": "value", "test": "test_value"}  # of the system that is optimized, in words: column
 TAIL_COLUMNS = ("seconds", "error", "folder")
 LONGEST_NAME = 100  # characters of a job's folder name
 BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
@@ -208,10 +209,38 @@ def page(title: str, rows: list[dict[str, str]]) -> str:
     """sweep.html: one file that needs no network; every text is escaped."""
     from zelo.tracking import report
 
-    names = list(rows[0]) if rows else []
-    columns = [name for name in names if name not in ("folder", "error") and any(row[name] for row in rows)]
+    options = shown_options(rows)
+    shown = [(title, name) for title, name in FIGURES.items() if any(row.get(name) for row in rows)]
+    jobs = [
+        {
+            "row": row,
+            "options": [row[name] for name in options],
+            "figures": [_rounded(row.get(name)) for _, name in shown],
+        }
+        for row in rows
+    ]
     template = report.environment().get_template("sweep.html.jinja")
-    return template.render(title=title, rows=rows, columns=columns, best=best(rows), selection=selection(rows))
+    return template.render(
+        title=title,
+        jobs=jobs,
+        options=list(options.values()),
+        figures=[title for title, _ in shown],
+        system=next((row["system"] for row in rows if row.get("value")), None),
+        best=best(rows),
+        selection=selection(rows),
+    )
+
+
+def shown_options(rows: list[dict[str, str]]) -> dict[str, str]:
+    """The columns of what was varied, each with the shortest end of its key that no other has."""
+    names = list(rows[0])[1 : list(rows[0]).index("status")] if rows else []
+    varied = [name for name in names if len({row[name] for row in rows}) > 1] or names
+    parts = {name: name.split(".") for name in varied}
+    ends = {name: [".".join(part[-n:]) for n in range(1, len(part) + 1)] for name, part in parts.items()}
+    return {
+        name: next(end for end in ends[name] if sum(end in other for other in ends.values()) == 1 or end == name)
+        for name in varied
+    }
 
 
 def print_table(folder: Path) -> None:
@@ -250,15 +279,13 @@ def selection(rows: list[dict[str, str]]) -> list[str]:
 def _table(rows: list[dict[str, str]], winner: str | None) -> "Table":
     from rich.table import Table
 
-    names = list(rows[0])
-    options = names[1 : names.index("status")]
-    figures = {"dev": "value", "test": "test_value"}
-    figures = {title: name for title, name in figures.items() if any(row.get(name) for row in rows)}
+    options = shown_options(rows)
+    figures = {title: name for title, name in FIGURES.items() if any(row.get(name) for row in rows)}
     system = next((row["system"] for row in rows if row.get("value")), None)
     table = Table(
         box=None, padding=(0, 2, 0, 0), header_style="bold", title=system, title_justify="left", title_style="bold"
     )
-    for name in ("job", *options):
+    for name in ("job", *options.values()):
         table.add_column(name, overflow="fold")
     for name in (*figures, "seconds"):
         table.add_column(name, justify="right", no_wrap=True)

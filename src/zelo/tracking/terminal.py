@@ -12,7 +12,7 @@ from zelo.records import DEV
 from zelo.store import Store
 from zelo.tracking import acquired, audit_page
 from zelo.tracking.audit_table import print_audit
-from zelo.tracking.figures import NO_LABELS, Figures
+from zelo.tracking.figures import GROUPS, NO_LABELS, Figures
 from zelo.tracking.run_folder import notes
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from zelo.pipeline import Result, Step
 
 PLAIN_WIDTH = 100  # columns where the output is no terminal
-GROUPS = ("first stages", "untuned models", "teacher", "students")
 NOT_SYSTEMS = ("data", "labels", "examples")  # roles of the evaluate stage that are not ranked
 
 
@@ -153,7 +152,7 @@ def _print_table(figures: Figures, result: "Result") -> None:
         board.add_column("against", overflow="fold")
         board.add_column("p (Holm)", justify="right", no_wrap=True)
     cells = {(row["system"], row["metric"]): row for row in figures.rows}
-    for group, members in _grouped(figures, result).items():
+    for group, members in _grouped(figures).items():
         board.add_row(Text(group, "dim italic"))
         for system in members:
             tests = [row for row in figures.rows if row["system"] == system and row["metric"] == figures.metric]
@@ -174,15 +173,12 @@ def _print_table(figures: Figures, result: "Result") -> None:
     print("\n".join(line.rstrip() for line in captured.get().splitlines()))
 
 
-def _grouped(figures: Figures, result: "Result") -> dict[str, list[str]]:
+def _grouped(figures: Figures) -> dict[str, list[str]]:
     """Group -> systems, from low to high by the deciding metric."""
-    students = {name for step in result.steps if step.kind == "evaluate" for name in step.stage.students}
     values = figures.values
     found: dict[str, list[str]] = {group: [] for group in GROUPS}
     for system in sorted(values, key=lambda name: values[name]):
-        untuned = "untuned" in system
-        group = "students" if system in students else "teacher" if system == "teacher" else GROUPS[untuned]
-        found[group].append(system)
+        found[figures.groups[system]].append(system)
     return {group: members for group, members in found.items() if members}
 
 
