@@ -316,8 +316,9 @@ def _row(config: DictConfig, manifest: dict[str, Any], error: Exception | None) 
 def _main_figures(manifest: dict[str, Any]) -> dict[str, str]:
     """System, the full name and value of its dev figure, which selects, and of the test figure beside it."""
     figures = manifest.get("figures", {})
-    system, keys, values = (figures.get(name) or {} for name in ("system", "keys", "values"))
-    found = {"system": system or ""}
+    keys, values = figures.get("keys", {}), figures.get("values", {})
+    system = figures.get("system") or ""
+    found: dict[str, str] = {"system": system}
     for split, column, number in ((DEV, "selected_by", "value"), (TEST, "test", "test_value")):
         key = f"{keys[split]}/{system}" if split in keys else ""
         found |= {column: key, number: str(values[key])} if key in values else {column: "", number: ""}

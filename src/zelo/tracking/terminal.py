@@ -124,6 +124,9 @@ def print_results(result: "Result", folder: Path, optimize: str | None) -> float
     if figures:
         _print_table(figures, result)
         _print_verdicts(figures)
+        if optimize is not None and not figures.dev:
+            words = "dev has neither labels nor judged queries, so a sweep has nothing to select by"
+            console().print(f"optimize={optimize}: {words}; test is never used for it.", soft_wrap=True)
     for line in acquired.told(result):
         console().print(line + ".", soft_wrap=True)
     audited = audit_page.Audited.of(result)
