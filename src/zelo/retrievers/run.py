@@ -134,7 +134,7 @@ def _notes(path: Path, query_row: np.ndarray, score: np.ndarray, rank: np.ndarra
     if equal.any():
         tied = order[equal | np.append(equal[1:], False)]
         notes.append(
-            f"{path}: {len(tied):,} lines have the score of another line of their query, the first is line"
+            f"{path}: lines that share their score with another line of their query: {len(tied):,}, the first is line"
             f" {_line(path, int(tied.min()))[0]}; equal scores are ordered by document id, not by rank"
         )
     if rank is not None:
@@ -143,8 +143,8 @@ def _notes(path: Path, query_row: np.ndarray, score: np.ndarray, rank: np.ndarra
         better = order[1:][later & (np.diff(score[order]) > 0)]
         if len(better):
             notes.append(
-                f"{path}: {len(better):,} lines have a higher score than the line that is ranked before them, the first is"
-                f" line {_line(path, int(better.min()))[0]}; the score decides, as in trec_eval"
+                f"{path}: lines whose score is above that of the line ranked before them: {len(better):,}, the first is line"
+                f" {_line(path, int(better.min()))[0]}; the score decides, as in trec_eval"
             )
     return tuple(notes)
 

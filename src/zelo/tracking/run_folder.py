@@ -217,7 +217,8 @@ def _retrieved(figures: dict[str, Any]) -> list[str]:
     if below := figures.get("queries_below_two"):
         lines.append(f"{below:,} of {figures['queries']:,} queries have fewer than two candidates")
     if own := figures.get("own_documents"):
-        line = f"{own:,} documents with their query's own id are left out of the candidates"
+        counted = f"{own:,} documents" if own > 1 else "1 document"
+        line = f"{counted} with their query's own id {'are' if own > 1 else 'is'} left out of the candidates"
         if figures["own_documents_unlike"]:
             line += "; most of their texts are unlike the query's: if ids meet by chance, set keep_own_document=true"
         lines.append(line)
