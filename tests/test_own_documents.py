@@ -105,11 +105,11 @@ def test_a_student_neither_finds_nor_reranks_it(reranks: bool, data: Table, tmp_
     )
     given = {"candidates": table(tmp_path / "given", scored=(SCORED, candidates))} if reranks else {}
     fields: Any = {"backbone": None, "hardware": SimpleNamespace(device="cpu"), "splits": ["train", "dev"]}
-    fields |= {"inputs": dict.fromkeys(given, ""), "top_k": 3, "batch_queries": 2, "seed": 0}
+    fields |= {"inputs": dict.fromkeys(given, ""), "top_k": 3, "batch_queries": 2, "seed": 0, "model": Student()}
     for keep in (False, True):
         out = tmp_path / str(keep)
         out.mkdir()
-        facts = Score(model=Student(), keep_own_document=keep, **fields).run({"data": data, **given}, out)  # type: ignore[arg-type]
+        facts = Score(keep_own_document=keep, **fields).run({"data": data, **given}, out)
         found = lists(Table("score", "", out, {}).read("scored"))
         if keep:
             assert all(documents == ["d0", "d1", "d2"] for documents in found.values())
@@ -123,7 +123,8 @@ def test_a_search_of_smaller_vectors_leaves_it_out(data: Table, tmp_path: Path) 
     np.save(vectors.path / DOCUMENT_VECTORS, np.eye(5, dtype=np.float32))
     np.save(vectors.path / QUERY_VECTORS, np.eye(5, dtype=np.float32)[[1, 2, 0]])
     fields: Any = {"inputs": {}, "halvings": 0, "numbers": "float32", "splits": ["train", "dev"], "top_k": 3}
-    stage = Search(hardware=SimpleNamespace(device="cpu"), keep_own_document=False, **fields)  # type: ignore[arg-type]
+    fields["hardware"] = SimpleNamespace(device="cpu")
+    stage = Search(keep_own_document=False, **fields)
     (tmp_path / "out").mkdir()
     facts = stage.run({"data": data, "vectors": vectors}, tmp_path / "out")
     check(lists(Table("search", "", tmp_path / "out", {}).read("scored")))
