@@ -167,10 +167,10 @@ def test_labels_that_measure_cannot_be_learnt_from(data: Table) -> None:
     )
     stages = {"labels": measuring, "candidates": None}
     with pytest.raises(BadInput, match="nothing may learn from them"):
-        Labelled(inputs={}, top_k=3).check_inputs(stages)
+        Labelled(inputs={}, top_k=3, keep_own_document=False).check_inputs(stages)
     with pytest.raises(BadInput, match="nothing may learn from them"):
         acquiring(Failures(threshold=None)).check_inputs(stages)
-    Labelled(inputs={}, top_k=3).check_inputs(stages | {"labels": training})
+    Labelled(inputs={}, top_k=3, keep_own_document=False).check_inputs(stages | {"labels": training})
 
 
 def test_a_labelled_document_that_was_not_found_becomes_a_candidate(table: Make, tmp_path: Path) -> None:
@@ -191,7 +191,7 @@ def test_a_labelled_document_that_was_not_found_becomes_a_candidate(table: Make,
         "labels": table("trainlabels", qrels=(QREL, [(*label, "train") for label in labels])),
         "candidates": table("retrieve", candidates=(CANDIDATE, candidates)),
     }
-    figures, stage = made(Labelled(inputs={}, top_k=3), tables, tmp_path / "out")
+    figures, stage = made(Labelled(inputs={}, top_k=3, keep_own_document=False), tables, tmp_path / "out")
     assert figures == {"rows": 3, "missing": 2}
     assert rows(stage, "labelled") == [("q00", "d8", 1, True), ("q01", "d4", 2, False), ("q02", "d7", 1, True)]
     assert rows(stage, "candidates") == [

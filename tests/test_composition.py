@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 import tiny_models
 from zelo import annotations, pipeline
 from zelo.errors import BadInput
-from zelo.main import config_folder
+from zelo.main import _check_settings, config_folder
 from zelo.protocols import Retriever
 from zelo.store import Store
 
@@ -194,6 +194,26 @@ PART = {"_target_": "a.Part"}
 def test_a_value_is_what_the_annotation_asks_for(hint: Any, fit: list[Any], unfit: list[Any]) -> None:
     assert [value for value in fit if list(annotations.faults(value, hint, "x"))] == []
     assert [value for value in unfit if not list(annotations.faults(value, hint, "x"))] == []
+
+
+@pytest.mark.parametrize(
+    ("override", "place"),
+    [
+        ("retriever.k1=nan", "retriever.k1=nan"),
+        ("retriever.b=-inf", "retriever.b=-inf"),
+        ("reranker.optimizer.lr=inf", "reranker.optimizer.lr=inf"),  # of a foreign class
+        ("max_failure_rate=nan", "max_failure_rate=nan"),
+        ("judge.tau=nan", "judge.tau=nan"),
+        ("budget.usd=nan", "budget.usd=nan"),
+        ("top_k=inf", "top_k=inf"),
+    ],
+)
+def test_what_is_no_number_is_refused_where_it_is_given(override: str, place: str) -> None:
+    config = composed("retriever=bm25", "judge=lexical", override)
+    with pytest.raises(BadInput, match=f"^{place}: expected a finite number"):
+        pipeline.assemble(config)
+    with pytest.raises(BadInput, match=f"^{place}: expected a finite number"):
+        _check_settings(OmegaConf.masked_copy(config, [key for key in config if key != "hydra"]))  # type: ignore[arg-type]
 
 
 def test_interpolation_lives_in_wiring_diagrams_only() -> None:

@@ -117,7 +117,13 @@ def test_settings_that_cannot_be_are_named(changes: dict[str, Any]) -> None:
 
 
 def test_a_search_with_more_halvings_than_there_are_is_refused() -> None:
-    how: dict[str, Any] = {"numbers": "int8", "splits": ["test"], "top_k": 5, "hardware": None}
+    how: dict[str, Any] = {
+        "numbers": "int8",
+        "splits": ["test"],
+        "top_k": 5,
+        "hardware": None,
+        "keep_own_document": False,
+    }
     with pytest.raises(BadInput, match="search: halvings=1"):
         Search(inputs={}, halvings=1, **how)
     stage = Search(inputs={"halvings": "compress"}, halvings=3, **how)

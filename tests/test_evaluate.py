@@ -361,3 +361,20 @@ def test_without_any_dev_query_a_baseline_must_be_named(tmp_path: Path):
     stage(list(NOISE), students={"zelo": ["dense"]}).run(tables, tmp_path)
     assert [v["baseline"] for v in read(tmp_path, "verdicts")] == ["dense"]
     assert read(tmp_path, "choices") == {"best_first_stage": None, "by": None, "values": {}}
+
+
+def test_what_fills_a_run_file_is_not_measured_as_the_run(tmp_path: Path) -> None:
+    tables = world(tmp_path)
+    plain, filled = tmp_path / "plain", tmp_path / "filled"
+    for out in (plain, filled):
+        out.mkdir()
+        if out == filled:
+            queries = pa.table([["test-00", "dev-00"]], names=["query_id"])
+            write_parquet(queries, queries.schema, tables["bm25"].path, "filled")
+        stage(["bm25", "dense"]).run(tables, out)
+    before, after = (pq.read_table(out / "per_query.parquet").to_pandas() for out in (plain, filled))
+    gaps = after["query_id"].isin(["test-00", "dev-00"]) & (after["system"] == "bm25")
+    assert (after["value"][gaps] == 0).all()
+    assert (before["value"][gaps] > 0).any()
+    assert np.array_equal(after["value"][~gaps], before["value"][~gaps])
+    assert not any(line.startswith(("test-00 ", "dev-00 ")) for line in (filled / "runs/bm25.trec").open())

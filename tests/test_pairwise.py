@@ -456,6 +456,7 @@ def test_what_a_pairwise_student_cannot_be_trained_on_is_refused_first(
     with pytest.raises(BadInput, match="Pointwise learns from examples; name a target stage"):
         train(model=component("model/pointwise")).check_inputs({"preferences": None})
     options: Any = {"backbone": None, "hardware": None, "splits": [], "top_k": 1, "batch_queries": 1, "seed": 0}
+    options["keep_own_document"] = False
     with pytest.raises(BadInput, match="Pairwise compares two documents and has no score for one"):
         Score(inputs={"candidates": "x"}, model=component("model/pairwise"), **options)
 

@@ -124,6 +124,52 @@ def test_bm25_is_lucenes_formula(retriever: Callable[..., Any]) -> None:
     assert score == pytest.approx(np.log(1 + 2.5 / 1.5) * 2 / (2 + 1.2 * (0.25 + 0.75 * 3 / (5 / 3))), rel=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("天气", {"zh"}),  # within a longer run
+        ("苹果手机", {"phone"}),  # 苹果 and 手机 stand apart in it
+        ("桜", {"ja"}),  # one character
+        ("サクラ", {"kana"}),
+        ("ไทย", {"th"}),
+        ("ภาษา", {"th"}),
+        ("ລາວ", {"lo"}),
+        ("ខ្មែរ", {"km"}),
+        ("မြန်မာ", {"my"}),
+        ("문서", {"ko"}),  # Hangul has spaces
+        ("searching 天气", {"zh", "en"}),
+        ("气今", set()),  # two characters that stand in another order
+    ],
+)
+def test_bm25_reads_scripts_without_spaces(query: str, found: set[str], retriever: Callable[..., Any]) -> None:
+    texts = {
+        "zh": "今日天气晴朗适合出门",
+        "phone": "苹果公司发布新款手机",
+        "ja": "日本の桜は春に咲きます",
+        "kana": "サクラサク",
+        "th": "ค้นหาเอกสารภาษาไทย",
+        "lo": "ພາສາລາວ",
+        "km": "ភាសាខ្មែរ",
+        "my": "မြန်မာဘာသာ",
+        "ko": "한국어 문서 검색",
+        "en": "it searches, and finds",
+    }
+    documents = pa.table([list(texts), [""] * len(texts), list(texts.values())], schema=DOCUMENT)
+    queries = pa.table([["q"], [query], ["test"]], schema=QUERY)
+    assert set(retriever("bm25").search(queries, documents, 10)["doc_id"].to_pylist()) == found
+
+
+def test_bm25_reads_other_scripts_word_by_word_as_ever(retriever: Callable[..., Any]) -> None:
+    import bm25s
+    import Stemmer
+
+    texts = ["Sort the lists, naïve café!", "поиск документов", "한국어 문서 검색", "", "a_b c3 Ünïcode"]
+    stem: Any = Stemmer.Stemmer("english").stemWords
+    expected = bm25s.tokenize(texts, stopwords="en", stemmer=stem, return_ids=False, show_progress=False)
+    assert retriever("bm25")._words(texts, 1) == expected
+    assert retriever("bm25")._words(["Sort 天气 lists"], 2) == [["sort", "list", "天气"]]
+
+
 def test_late_interaction_against_its_definition(retriever: Callable[..., Any]) -> None:
     plain, weighted = retriever("late_interaction"), retriever("late_interaction_idf")
     left, right = plain.backbone.queries(QUERIES), plain.backbone.documents(DOCUMENTS)
@@ -176,9 +222,16 @@ def test_fusion_is_the_formula_of_its_paper() -> None:
 
 def test_a_run_file_and_the_queries_that_it_lacks(component: Callable[..., Any], tmp_path: Path) -> None:
     path = tmp_path / "some.trec"
-    path.write_text("\n".join(line for line in RUN.splitlines() if not line.startswith("none")))
+    path.write_text("\n".join(line for line in RUN.splitlines() if not line.startswith(("none", "file"))))
     run = component("retriever/run", path=str(path))
+    whole = run.retrieved(QUERIES, DOCUMENTS, 3)
+    assert whole.filled.tolist() == [False, True, False]
+    assert whole.notes[:1] == (
+        f"{path} lacks 2 of 3 queries: its ranking counts 0 there; 1 of train and dev get candidates by Fusion"
+        " (retriever.otherwise), to learn from; 1 of test get none",
+    )
     found = run.search(QUERIES, DOCUMENTS, 3).to_pandas()
+    assert set(found["query_id"]) == {"sort", "none"}
     assert found[found["query_id"] == "sort"]["doc_id"].tolist() == ["list.sort", "zip"]
     fusion = component("retriever/fusion").search(QUERIES.slice(1, 1), DOCUMENTS, 3).to_pandas()
     assert found[found["query_id"] == "none"]["doc_id"].tolist() == fusion["doc_id"].tolist()
@@ -196,15 +249,45 @@ def test_a_run_file_and_the_queries_that_it_lacks(component: Callable[..., Any],
         ("sort Q0 empty 9 nan mine", "line 7: .*no finite score"),
         ("sort Q0 empty 9 high mine", "line 7: .*six columns"),
         ("sort Q0 empty 9 1.0", "line 7: .*six columns"),
+        ("sort Q0 empty 9 1e39 mine", "line 7: .*score beyond 32-bit numbers"),
+        ("sort Q0 os\udcff 9 1.0 mine", "line 7: .*is not UTF-8"),
     ],
 )
 def test_a_run_file_that_cannot_be_used(
     component: Callable[..., Any], tmp_path: Path, line: str, complaint: str
 ) -> None:
     path = tmp_path / "bad.trec"
-    path.write_text(RUN + line + "\n")
+    path.write_text(RUN + line + "\n", encoding="utf-8", errors="surrogateescape")
     with pytest.raises(BadInput, match=complaint):
         component("retriever/run", path=str(path)).search(QUERIES, DOCUMENTS, 3)
+    path.write_text(" \n\n")
+    with pytest.raises(BadInput, match=r"bad\.trec is empty"):
+        component("retriever/run", path=str(path)).search(QUERIES, DOCUMENTS, 3)
+
+
+def test_a_run_whose_ranks_and_scores_say_two_things(component: Callable[..., Any], tmp_path: Path) -> None:
+    path = tmp_path / "some.trec"
+    run = component("retriever/run", path=str(path))
+
+    def read(*lines: str) -> tuple[list[str], tuple[str, ...]]:
+        path.write_bytes(b"\xef\xbb\xbf\n" + "".join(f"sort Q0 {line} mine\n" for line in lines).encode())
+        found = run.retrieved(QUERIES.slice(0, 1), DOCUMENTS, 3)
+        return found.candidates["doc_id"].to_pylist(), found.notes
+
+    assert read("zip 1 3", "empty 2 2", "b-twin 3 1") == (["zip", "empty", "b-twin"], ())
+    order, notes = read("zip 1 1", "empty 2 2", "b-twin 3 3")
+    assert order == ["b-twin", "empty", "zip"]
+    assert notes == (
+        f"{path}: lines whose score is above that of the line ranked before them: 2, the first is line 3; the score decides,"
+        " as in trec_eval",
+    )
+    order, notes = read("zip 1 9", "empty 2 1.00000001", "b-twin 3 1")  # equal as 32-bit numbers
+    assert order == ["zip", "b-twin", "empty"]
+    assert notes == (
+        f"{path}: lines that share their score with another line of their query: 2, the first is line 3; equal scores are"
+        " ordered by document id, not by rank",
+    )
+    assert read("zip first 3", "empty second 2")[1] == ()
 
 
 def test_settings_and_files_that_cannot_be(component: Callable[..., Any], tmp_path: Path) -> None:

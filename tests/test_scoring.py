@@ -91,6 +91,9 @@ def test_three_lines_of_python(folders: dict[str, Path], tmp_path: Path) -> None
     assert [score for _, score in found] == sorted((score for _, score in found), reverse=True)
     assert sorted(place for place, _ in found) == list(range(6))
     assert found == zelo.load(folders["xlm_r"]).rank(QUERIES[0], DOCUMENTS)
+    for query, documents in ((QUERIES[0], "text"), (QUERIES[0], [1, 2]), (QUERIES, DOCUMENTS)):
+        with pytest.raises(TypeError, match="give"):
+            zelo.load(folders["xlm_r"]).rank(query, documents)  # type: ignore[arg-type]
     with pytest.raises(BadInput, match=r"load\('.*'\): there is no such folder"):
         zelo.load(tmp_path / "nowhere")
     (tmp_path / "adapter_config.json").write_text("{}")

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import math
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -27,6 +28,9 @@ def faults(value: Any, hint: Any, place: str) -> Iterator[tuple[str, str]]:
     place: the dotted key of the value.
     """
     kind, parts = get_origin(hint) or hint, get_args(hint)
+    if isinstance(value, float) and not math.isfinite(value):  # whatever the annotation says, even nothing
+        yield place, f"={value}: expected a finite number."
+        return
     if kind in (Union, types.UnionType):
         fine = any(not any(faults(value, part, place)) for part in parts)
     elif kind is Literal:
@@ -49,6 +53,18 @@ def faults(value: Any, hint: Any, place: str) -> Iterator[tuple[str, str]]:
         fine = True
     if not fine:
         yield place, f"={json.dumps(value, ensure_ascii=False)}: expected {expected(hint)}."
+
+
+def not_finite(node: Any, place: str) -> Iterator[tuple[str, str]]:
+    """(place, what is wrong there) for each number of a config that is none, such as nan."""
+    if isinstance(node, dict):
+        for key, item in node.items():
+            yield from not_finite(item, f"{place}.{key}".lstrip("."))
+    elif isinstance(node, list):
+        for number, item in enumerate(node):
+            yield from not_finite(item, f"{place}[{number}]")
+    elif isinstance(node, float):
+        yield from faults(node, float, place)
 
 
 def expected(hint: Any) -> str:

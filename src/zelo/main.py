@@ -117,7 +117,9 @@ def job(config: DictConfig, folder: Path) -> float | None:
 
 
 def _check_settings(config: DictConfig) -> None:
-    """Raises BadInput for a scalar of the top that is of another type, or a seed that no generator takes."""
+    """Raises BadInput for a scalar of the top that is of another type, a seed that no generator takes, nan and infinity."""
+    for where, fault in annotations.not_finite(OmegaConf.to_container(config), ""):
+        raise BadInput(f"{where}{fault}")
     for setting, hint in SETTINGS.items():
         for where, fault in annotations.faults(config[setting], hint, setting):
             raise BadInput(f"{where}{fault}")

@@ -12,7 +12,20 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 import numpy as np
 import pyarrow as pa
 
-from zelo.records import Answers, Asks, Chosen, Comparisons, Corpus, FirstPass, Fit, Outcomes, Questions, Rated, Scale
+from zelo.records import (
+    Answers,
+    Asks,
+    Chosen,
+    Comparisons,
+    Corpus,
+    FirstPass,
+    Fit,
+    Outcomes,
+    Questions,
+    Rated,
+    Retrieved,
+    Scale,
+)
 
 if TYPE_CHECKING:  # annotating needs no torch; a paid call is a message, its types are known here by name only
     import torch
@@ -67,6 +80,14 @@ class Retriever(Protocol):
 
     def search(self, queries: pa.Table, documents: pa.Table, top_k: int) -> pa.Table:
         """CANDIDATE rows, grouped by query in the order of `queries`, best first, ties by doc_id."""
+        ...
+
+
+class FileRetriever(Retriever, Protocol):
+    """A first stage that is a file: it may lack queries, and hold what a reader should know."""
+
+    def retrieved(self, queries: pa.Table, documents: pa.Table, top_k: int) -> Retrieved:
+        """What `search` gives, with the queries that the file lacks."""
         ...
 
 

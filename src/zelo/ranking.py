@@ -1,15 +1,18 @@
 """Ranked lists from columns of scores: the best k per query, ties by doc_id; what every first stage ends with."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from zelo.records import CANDIDATE
+from zelo.texts import document_texts
 
 ENTRIES_AT_ONCE = 1 << 24  # scores held in memory at a time
 PAIRS_AT_ONCE = 1 << 15
+LOOKED_AT = 1000  # own documents that are compared with their query's text
 ROUNDING = 1e-5  # more than float32 products of unit vectors are off by
 
 
@@ -88,3 +91,41 @@ def top_candidates(
         "score": pa.array(score[keep]),
     }
     return pa.table(columns, schema=CANDIDATE)
+
+
+def own_documents(queries: pa.Table, documents: pa.Table, keep: bool) -> bool:
+    """Whether some query has the id of a document, and is not to keep that one: ask for one more than is wanted."""
+    return not keep and bool(pc.any(pc.is_in(documents["doc_id"], queries["query_id"].combine_chunks())).as_py())
+
+
+def without_own(
+    ranking: pa.Table, queries: pa.Table, documents: pa.Table, top_k: int | None
+) -> tuple[pa.Table, dict[str, Any]]:
+    """(ranking without the document that has its query's own id, at most `top_k` rows of each query; what was left out).
+
+    ranking: `query_id` and `doc_id`, grouped by query, best first; a `rank` is counted anew. BEIR ranks so: there, such a
+    document is the query itself. The facts also count those whose texts are unlike, where the two ids meet by chance.
+    """
+    own = pc.equal(ranking["query_id"], ranking["doc_id"])
+    kept = ranking.filter(pc.invert(own))
+    ids = kept["query_id"].combine_chunks().dictionary_encode().indices.to_numpy()
+    first = np.flatnonzero(np.diff(ids, prepend=-1))
+    rank = np.arange(len(kept)) - np.repeat(first, np.diff(first, append=len(kept)))
+    if "rank" in kept.column_names:
+        column = kept.schema.get_field_index("rank")
+        kept = kept.set_column(column, kept.schema.field(column), pa.array(rank.astype(np.int32)))
+    if top_k is not None:
+        kept = kept.filter(pa.array(rank < top_k))
+    ids = ranking.filter(own)["query_id"]
+    looked_at = ids.slice(0, LOOKED_AT)
+    asked = queries["text"].take(pa.array(rows_of(looked_at, queries["query_id"]))).to_pylist()
+    read = document_texts(documents.take(pa.array(rows_of(looked_at, documents["doc_id"]))))
+    unlike = sum(not _alike(*texts) for texts in zip(asked, read, strict=True))
+    return kept, {"own_documents": len(ids), "own_documents_unlike": 2 * unlike > len(looked_at)}
+
+
+def _alike(query: str, document: str) -> bool:
+    """One holds the other, or half of the query's words."""
+    query, document = query.casefold(), document.casefold()
+    words = set(query.split())
+    return query in document or document in query or 2 * len(words & set(document.split())) >= len(words)

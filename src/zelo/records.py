@@ -351,6 +351,15 @@ class Answers:
 
 
 @dataclass(frozen=True)
+class Retrieved:
+    """What a first stage says that is not a search of its own: a run file may lack queries."""
+
+    candidates: pa.Table  # CANDIDATE
+    filled: np.ndarray  # [Q] bool: these queries' candidates are another retriever's, and no part of its ranking
+    notes: tuple[str, ...]  # what a reader should know
+
+
+@dataclass(frozen=True)
 class FirstPass:
     """What the students of a first pass made of the candidates of Q train queries.
 

@@ -108,7 +108,8 @@ class Exported:
             self.model.activation_fn = torch.nn.Identity()
 
     def rank(self, query: str, documents: list[str]) -> list[tuple[int, float]]:
-        """(place among the documents, score) of each, best first."""
+        """(place among the documents, score) of each, best first. Raises TypeError for anything but texts."""
+        check_texts(query, documents)
         places = np.arange(len(documents))
         score = self.scores([query], documents, np.zeros_like(places), places)
         return [(int(place), float(score[place])) for place in np.argsort(-score, kind="stable")]
@@ -171,6 +172,14 @@ class Exported:
                 if self.loader == EMBEDDING:
                     left, right = np.stack(left), np.stack(right)
                 yield rows, self.model.similarity_pairwise(left, right).float().cpu().numpy()
+
+
+def check_texts(query: str, documents: list[str]) -> None:
+    """Raises TypeError for a query that is no text, and for documents that are one text: it would be ranked letter by letter."""
+    if not isinstance(query, str):
+        raise TypeError(f"query is {type(query).__name__}; give one text.")
+    if isinstance(documents, (str, bytes)) or not all(isinstance(document, str) for document in documents):
+        raise TypeError(f"documents is {documents!r:.60}; give a list of texts: [text, text].")
 
 
 def opened(folder: Path, device: str, setting: str) -> Any:

@@ -1,5 +1,6 @@
 """BM25: words that query and document share, rare words first."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -12,13 +13,22 @@ from zelo.progress import progress
 from zelo.ranking import best, groups, top_candidates
 from zelo.texts import document_texts
 
+# Han, Hiragana, Katakana, Thai, Lao, Myanmar, Khmer: letters and the marks on them, no digits and no punctuation.
+_UNSPACED = re.compile(
+    "[\u3005\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff\u3041-\u309f\u30a1-\u30fa\u30fc-\u30ff"
+    "\u31f0-\u31ff\uff66-\uff9f\u0e01-\u0e3a\u0e40-\u0e4e\u0e81-\u0ece\u0edc-\u0edf\u1000-\u103f\u1050-\u108f\u109a-\u109f"
+    "\ua9e0-\ua9ef\ua9fa-\ua9fe\uaa60-\uaa7f\u1780-\u17d3\u17d7\u17dc\u17dd]+"
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Bm25:
     """Okapi BM25 as Lucene computes it, over title and text (Robertson and Zaragoza, 2009; Kamphuis et al., 2020).
 
     `k1` saturates the count of a word, `b` normalises by length. `stemmer`: a Snowball algorithm, None keeps words as they
-    are. `stopwords`: a language of bm25s ("en"), None drops none. A document that shares no word scores 0.
+    are. `stopwords`: a language of bm25s ("en"), None drops none. A document that shares no word scores 0. The words of scripts
+    that are written without spaces are pairs of neighbouring characters, as in Lucene's CJK analyzer; documents also have the
+    characters, for a query of one.
     """
 
     k1: float
@@ -67,7 +77,7 @@ class Bm25:
         """A function from a query's words to the scores [D] of all documents."""
         import bm25s
 
-        words = self._words(document_texts(documents))
+        words = self._words(document_texts(documents), 1)
         if not any(words):  # nothing to index: no document has a word
             return lambda _query: np.zeros(documents.num_rows, np.float32)
         index = bm25s.BM25(method="lucene", k1=self.k1, b=self.b, dtype="float32")
@@ -80,15 +90,31 @@ class Bm25:
 
         return scores
 
-    def _words(self, texts: list[str]) -> list[list[str]]:
+    def _words(self, texts: list[str], least: int = 2) -> list[list[str]]:
+        """The words of each text; of scripts without spaces from `least` characters on, to two."""
         import bm25s
         import Stemmer
 
         stem: Any = Stemmer.Stemmer(self.stemmer).stemWords if self.stemmer else None
+        unspaced = {row: text for row, text in enumerate(texts) if not text.isascii() and _UNSPACED.search(text)}
+        spaced = [_UNSPACED.sub(" ", text) if row in unspaced else text for row, text in enumerate(texts)]
         try:
             words: Any = bm25s.tokenize(
-                texts, stopwords=self.stopwords or [], stemmer=stem, return_ids=False, show_progress=False
+                spaced, stopwords=self.stopwords or [], stemmer=stem, return_ids=False, show_progress=False
             )
         except ValueError as error:
             raise BadInput(f"bm25: stopwords={self.stopwords}: {error}") from error
+        for row, text in unspaced.items():
+            words[row] += _pieces(text, least)
         return words
+
+
+def _pieces(text: str, least: int) -> list[str]:
+    """Each `least` to two neighbouring characters of scripts without spaces; one that stands alone is a word by itself."""
+    runs = _UNSPACED.findall(text)
+    return [
+        run[at : at + size]
+        for run in runs
+        for size in range(min(least, len(run)), min(2, len(run)) + 1)
+        for at in range(len(run) - size + 1)
+    ]

@@ -252,6 +252,8 @@ def _run(role: str, table: Table, evaluated: pa.Array) -> pa.Table:
             f"evaluate: the system {role!r} has no {' or '.join(names)} in {table.path}; name a stage that ranks."
         )
     found = table.read(name, ["query_id", "doc_id", score])
+    if table.has("filled"):  # queries that a run file lacks: their candidates are another retriever's
+        found = found.filter(pc.invert(pc.is_in(found["query_id"], table.read("filled")["query_id"].combine_chunks())))
     found = found.filter(pc.is_in(found["query_id"], evaluated)).rename_columns(["query_id", "doc_id", "score"])
     run = ranked(found)
     return run.filter(positions(run) < DEPTH)

@@ -28,13 +28,15 @@ LABELLED = pa.schema(
 class Labelled:
     """Writes candidates (CANDIDATE) of train queries with a positive label, and `labelled` (LABELLED): which document has it.
 
-    A document that the first stage missed becomes the last candidate; a list that is full loses its last one for it.
+    A document that the first stage missed becomes the last candidate; a list that is full loses its last one for it. A label of
+    the document with the query's own id is left out unless `keep_own_document`: that one is no candidate.
     """
 
     split: ClassVar[str] = TRAIN
 
     inputs: dict[str, str]  # labels: a stage of train labels; candidates: a retrieve stage
     top_k: int  # candidates of a list that is full
+    keep_own_document: bool
 
     def check_inputs(self, stages: Mapping[str, Any]) -> None:
         """Raises BadInput for labels of any other than train queries."""
@@ -42,7 +44,10 @@ class Labelled:
 
     def run(self, tables: dict[str, Table], out: Path) -> dict[str, Any]:
         """Shard by shard; a query without candidates is left out."""
-        best = _best(tables["labels"].read("qrels"))
+        qrels = tables["labels"].read("qrels")
+        if not self.keep_own_document:
+            qrels = qrels.filter(pc.not_equal(qrels["query_id"], qrels["doc_id"]))
+        best = _best(qrels)
         found = []
         for number, file in enumerate(tables["candidates"].shards("candidates")):
             candidates, labelled = _with(pq.read_table(file), best, self.top_k)

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from zelo.errors import BadInput
 from zelo.protocols import Dataset
-from zelo.ranking import top_candidates
+from zelo.ranking import own_documents, top_candidates, without_own
 from zelo.records import CANDIDATE, DOCUMENT, QUERY, TEST, starts
 from zelo.retrievers.run import read_run
 from zelo.store import Table, hash_file, write_parquet
@@ -27,12 +27,14 @@ class LoadRun:
     """Writes queries (QUERY), documents (DOCUMENT), both only where named, and candidates (CANDIDATE) in the run's order.
 
     `path`: a TREC run, whose ids are those of `dataset`; or lines of {"query": text, "documents": [text, ...]}, known by the
-    name *.jsonl or by the brace they begin with, which need no dataset: other.parquet keeps what else a line says.
+    name *.jsonl or by the brace they begin with, which need no dataset: other.parquet keeps what else a line says. Of a TREC run
+    a document with the query's own id is left out unless `keep_own_document`.
     """
 
     inputs: dict[str, str]
     dataset: Dataset
     path: str | None
+    keep_own_document: bool
 
     def content(self) -> dict[str, str]:
         """Hash of the run file. Raises BadInput if there is none or it is empty."""
@@ -44,16 +46,41 @@ class LoadRun:
         kind = JSONL if path.suffix in (".jsonl", ".json") or _begins_with_brace(path) else TREC
         if kind == JSONL:
             queries, documents, candidates = _texts(path, out)
-            notes: tuple[str, ...] = ()
+            facts: dict[str, Any] = {"notes": []}
         else:
             corpus = self.dataset.load()
-            notes = corpus.notes
-            queries, documents, candidates = _named(path, corpus.queries, corpus.documents)
+            queries, documents, candidates, facts = self._named(path, corpus.queries, corpus.documents)
+            facts["notes"] = [*corpus.notes, *facts["notes"]]
         write_parquet(queries, QUERY, out, "queries")
         write_parquet(documents, DOCUMENT, out, "documents")
         write_parquet(candidates, CANDIDATE, out, "candidates")
-        facts = {"queries": len(queries), "documents": len(documents), "notes": list(notes)}
-        return {"rows": len(candidates), "format": kind, **facts}
+        return {
+            "rows": len(candidates),
+            "format": kind,
+            "queries": len(queries),
+            "documents": len(documents),
+            **facts,
+        }
+
+    def _named(
+        self, path: Path, queries: pa.Table, documents: pa.Table
+    ) -> tuple[pa.Table, pa.Table, pa.Table, dict[str, Any]]:
+        """Queries and documents that the TREC run names, its candidates, best score first, and what there is to say."""
+        run = read_run(path, queries, documents)
+        candidates = top_candidates(queries, documents, run.query_row, run.doc_row, run.score, documents.num_rows)
+        own: dict[str, Any] = {}
+        if own_documents(queries, documents, self.keep_own_document):
+            candidates, own = without_own(candidates, queries, documents, None)
+        if not len(candidates):
+            raise BadInput(
+                f"run={self.path}: it names nothing but each query's own document, which is no candidate. Set"
+                " keep_own_document=true to rerank it."
+            )
+        named = (
+            table.filter(pc.is_in(table[column], candidates[column].combine_chunks()))
+            for table, column in ((queries, "query_id"), (documents, "doc_id"))
+        )
+        return *named, candidates, own | {"notes": list(run.notes)}  # type: ignore[return-value]
 
     def _file(self) -> Path:
         path = Path(self.path or "").expanduser()
@@ -72,13 +99,6 @@ class LoadRun:
 def _begins_with_brace(path: Path) -> bool:
     with path.open("rb") as file:
         return next(line for line in file if line.strip()).lstrip().startswith((b"{", b"\xef\xbb\xbf{"))
-
-
-def _named(path: Path, queries: pa.Table, documents: pa.Table) -> tuple[pa.Table, pa.Table, pa.Table]:
-    """Those queries and documents that the TREC run names, and its candidates, best score first."""
-    query_row, doc_row, score = read_run(path, queries, documents)
-    candidates = top_candidates(queries, documents, query_row, doc_row, score, documents.num_rows)
-    return queries.take(pa.array(np.unique(query_row))), documents.take(pa.array(np.unique(doc_row))), candidates
 
 
 def _texts(path: Path, out: Path) -> tuple[pa.Table, pa.Table, pa.Table]:

@@ -1,29 +1,37 @@
 """First-stage retrieval: the candidates of each query."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from zelo.errors import BadInput
 from zelo.protocols import Retriever
-from zelo.records import CANDIDATE, TRAIN
-from zelo.store import Table, write_shard
+from zelo.ranking import own_documents, without_own
+from zelo.records import CANDIDATE, TRAIN, Retrieved
+from zelo.store import Table, write_parquet, write_shard
 
 SHARD = 4096  # queries
+FILLED = pa.schema([("query_id", pa.string())])
 
 
 @dataclass(frozen=True, kw_only=True)
 class Retrieve:
-    """Writes candidates (CANDIDATE) of the queries of these splits: the best `top_k` documents, grouped by query."""
+    """Writes candidates (CANDIDATE) of the queries of these splits: the best `top_k` documents, grouped by query.
+
+    A document with the query's own id is left out unless `keep_own_document`. Where the retriever is a run file that lacks
+    queries, `filled` (FILLED) names those that have candidates from elsewhere: to learn from, not to measure the run by.
+    """
 
     inputs: dict[str, str]  # data: the load stage
     retriever: Retriever
     top_k: int
     splits: list[str]
+    keep_own_document: bool
 
     def __post_init__(self) -> None:
         if self.top_k < 2:
@@ -35,9 +43,10 @@ class Retrieve:
         """Raises BadInput when no query of the train split has two candidates."""
         queries = tables["data"].read("queries")
         queries = queries.filter(pc.is_in(queries["split"], pc.cast(self.splits, "string")))
-        candidates = self.retriever.search(queries, tables["data"].read("documents"), self.top_k)
-        found = candidates["query_id"].value_counts()
-        counts = dict(zip(found.field("values").to_pylist(), found.field("counts").to_pylist(), strict=True))
+        found, own = self._found(queries, tables["data"].read("documents"))
+        candidates = found.candidates
+        counted = candidates["query_id"].value_counts()
+        counts = dict(zip(counted.field("values").to_pylist(), counted.field("counts").to_pylist(), strict=True))
         sizes = np.array([counts.get(query, 0) for query in queries["query_id"].to_pylist()], np.int64)
         if TRAIN in self.splits and not (sizes[np.array(queries["split"]) == TRAIN] >= 2).any():
             raise BadInput(
@@ -47,4 +56,19 @@ class Retrieve:
         ends = np.append(np.cumsum(sizes)[SHARD - 1 :: SHARD], len(candidates))
         for number, (low, high) in enumerate(pairwise([0, *np.unique(ends).tolist()])):
             write_shard(candidates.slice(low, high - low), CANDIDATE, out, "candidates", number)
-        return {"rows": len(candidates), "queries_below_two": int((sizes < 2).sum())}
+        if found.filled.any():
+            write_parquet(queries.filter(pa.array(found.filled)), FILLED, out, "filled")
+        below = {"queries_below_two": int((sizes < 2).sum()), "queries": len(sizes)}
+        return {"rows": len(candidates), **below, **own, "notes": list(found.notes)}
+
+    def _found(self, queries: pa.Table, documents: pa.Table) -> tuple[Retrieved, dict[str, Any]]:
+        """What the retriever finds, and how many documents were left out of it."""
+        leaves_out = own_documents(queries, documents, self.keep_own_document)
+        whole = getattr(self.retriever, "retrieved", None)  # of a FileRetriever
+        asked = queries, documents, self.top_k + leaves_out
+        none = np.zeros(len(queries), bool)
+        found: Retrieved = whole(*asked) if whole else Retrieved(self.retriever.search(*asked), none, ())
+        if not leaves_out:
+            return found, {}
+        candidates, own = without_own(found.candidates, queries, documents, self.top_k)
+        return replace(found, candidates=candidates), own

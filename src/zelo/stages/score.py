@@ -12,6 +12,7 @@ from zelo.errors import BadInput
 from zelo.metrics.agreement import CUTOFF, agreement
 from zelo.progress import progress
 from zelo.protocols import Backbone, Model, Searcher
+from zelo.ranking import own_documents, without_own
 from zelo.records import DEV, SCORED, starts
 from zelo.store import Table, write_parquet
 from zelo.training.hardware import Hardware
@@ -25,8 +26,8 @@ class Score:
 
     With `candidates` among its inputs it scores the first `top_k` of those, else it searches the whole corpus for the best
     `top_k`. Without `checkpoint` the model is the untuned one. With `examples` the student's scores are either used alone or
-    added to those of the candidates, both standardised per query: whichever ranks the dev queries better
-    against judge ratings, no human labels.
+    added to those of the candidates, both standardised per query: whichever ranks the dev queries better against judge
+    ratings, no human labels. A document with the query's own id is left out unless `keep_own_document`.
     """
 
     OUTSIDE_IDENTITY: ClassVar[frozenset[str]] = frozenset({"hardware"})
@@ -39,6 +40,7 @@ class Score:
     hardware: Hardware
     splits: list[str]
     top_k: int
+    keep_own_document: bool
     batch_queries: int  # whose candidates are scored at a time
     seed: int  # of a head that the backbone lacks: the untuned model is where training with this seed begins
 
@@ -75,30 +77,39 @@ class Score:
         model.to(self.hardware.device)
         with torch.no_grad():
             if "candidates" in tables:
-                scored = self._rerank(model, tables["candidates"], queries, documents)
+                first, own = self._first(tables["candidates"], queries, documents)
+                scored = self._rerank(model, first, queries, documents)
             else:
-                scored = self._search(cast(Searcher, model), queries, documents)
-        figures: dict[str, Any] = {"rows": len(scored)}
+                first, (scored, own) = None, self._search(cast(Searcher, model), queries, documents)
+        figures: dict[str, Any] = {"rows": len(scored), **own}
         if "candidates" not in tables and (width := getattr(model, "width", None)):
             figures["bytes_per_document"] = 4 * width
-        if "examples" in tables:
-            first = best(candidates(tables["candidates"]), self.top_k)
+        if "examples" in tables and first is not None:
             scored, choice = blend(scored, first, tables["examples"].read("examples"))
             figures |= choice
         write_parquet(scored, SCORED, out, "scored")
         return figures
 
-    def _search(self, model: Searcher, queries: pa.Table, documents: pa.Table) -> pa.Table:
-        row, score = model.search(queries["text"].to_pylist(), self.top_k)
+    def _search(self, model: Searcher, queries: pa.Table, documents: pa.Table) -> tuple[pa.Table, dict[str, Any]]:
+        leaves_out = own_documents(queries, documents, self.keep_own_document)
+        row, score = model.search(queries["text"].to_pylist(), self.top_k + leaves_out)
         query = np.repeat(np.arange(len(queries)), row.shape[1])
-        return _table(queries["query_id"].take(query), documents["doc_id"].take(row.ravel()), score.ravel())
+        found = _table(queries["query_id"].take(query), documents["doc_id"].take(row.ravel()), score.ravel())
+        return without_own(found, queries, documents, self.top_k) if leaves_out else (found, {})
 
-    def _rerank(self, model: Model, table: Table, queries: pa.Table, documents: pa.Table) -> pa.Table:
+    def _first(self, table: Table, queries: pa.Table, documents: pa.Table) -> tuple[pa.Table, dict[str, Any]]:
+        """The candidates that are scored; those of zelo's own stages have lost the query's own document already."""
+        scored = candidates(table)
+        scored, own = scored.filter(pc.is_in(scored["query_id"], queries["query_id"].combine_chunks())), {}
+        if own_documents(queries, documents, self.keep_own_document):
+            scored, own = without_own(scored, queries, documents, None)
+        return best(scored, self.top_k), own if own.get("own_documents") else {}
+
+    def _rerank(self, model: Model, pool: pa.Table, queries: pa.Table, documents: pa.Table) -> pa.Table:
         from zelo.training.lists import Lists
 
-        pool = best(candidates(table), self.top_k)
         row = pc.index_in(pool["query_id"], queries["query_id"].combine_chunks())
-        pool = pool.append_column("row", row).filter(pc.is_valid(row)).sort_by("row")
+        pool = pool.append_column("row", row).sort_by("row")
         blank = pa.array(np.zeros(len(pool), np.float32))
         lists = Lists.of(pool.append_column("target", blank).append_column("weight", blank), queries, documents)
         scores = np.zeros(len(lists.doc_rows), np.float32)

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from zelo.backbones.nearest import chunks, nearest
 from zelo.errors import BadInput
+from zelo.ranking import own_documents, without_own
 from zelo.records import SCORED
 from zelo.store import Table, write_parquet
 from zelo.training.hardware import Hardware
@@ -22,7 +23,7 @@ class Search:
     """Writes scored documents (SCORED): the `top_k` of the whole corpus for each query of these splits.
 
     Vectors go through the first `halvings` of the compress stage's chain; documents are kept as `numbers`, queries in full. The
-    manifest says how many bytes a document takes.
+    manifest says how many bytes a document takes. A document with the query's own id is left out unless `keep_own_document`.
     """
 
     OUTSIDE_IDENTITY: ClassVar[frozenset[str]] = frozenset({"hardware"})
@@ -32,6 +33,7 @@ class Search:
     numbers: Literal["float32", "int8", "binary"]
     splits: list[str]
     top_k: int
+    keep_own_document: bool
     hardware: Hardware
 
     def __post_init__(self) -> None:
@@ -62,7 +64,7 @@ class Search:
         from zelo.training.halving import halved
         from zelo.training.numbers import INT8, Ranges, bytes_of, coarse
 
-        queries, documents = tables["data"].read("queries"), tables["data"].read("documents", ["doc_id"])
+        queries, documents = tables["data"].read("queries"), tables["data"].read("documents")
         device, vectors = self.hardware.device, tables["vectors"].path
         matrices = load_file(tables["halvings"].path / HALVINGS) if self.halvings else {}
         chain = [matrices[str(number)].to(device) for number in range(1, self.halvings + 1)]
@@ -75,7 +77,10 @@ class Search:
 
         ranges = Ranges.of(parts()) if self.numbers == INT8 else None
         asked = halved(torch.from_numpy(np.array(opened(vectors, QUERIES)[rows])).to(device), chain)
-        row, score = nearest(asked, (coarse(part, self.numbers, ranges) for part in parts()), self.top_k)
+        asked_of = queries.take(pa.array(rows))
+        leaves_out = own_documents(asked_of, documents, self.keep_own_document)
+        coarsened = (coarse(part, self.numbers, ranges) for part in parts())
+        row, score = nearest(asked, coarsened, self.top_k + leaves_out)
         query = np.repeat(rows, row.shape[1])
         scored = pa.table(
             {
@@ -85,5 +90,8 @@ class Search:
             },
             schema=SCORED,
         )
+        own: dict[str, Any] = {}
+        if leaves_out:
+            scored, own = without_own(scored, asked_of, documents, self.top_k)
         write_parquet(scored, SCORED, out, "scored")
-        return {"rows": len(scored), "bytes_per_document": bytes_of(asked.shape[1], self.numbers)}
+        return {"rows": len(scored), **own, "bytes_per_document": bytes_of(asked.shape[1], self.numbers)}

@@ -180,6 +180,7 @@ def notes(result: "Result") -> list[str]:
     for name, table in result.tables.items():
         figures = table.manifest
         lines += figures.get("notes", [])
+        lines += [f"{name}: {line}" for line in _retrieved(figures)]
         if figures.get("queries_with_all_pairs"):
             count = figures["queries_with_all_pairs"]
             lines.append(
@@ -212,6 +213,20 @@ def notes(result: "Result") -> list[str]:
             )
         if figures.get("absent"):
             lines.append(f"{name}: not in this pipeline and so not measured: {', '.join(figures['absent'])}")
+    return lines
+
+
+def _retrieved(figures: dict[str, Any]) -> list[str]:
+    """What a ranking lacks: queries with too little to compare, and documents that are their query."""
+    lines = []
+    if below := figures.get("queries_below_two"):
+        lines.append(f"{below:,} of {figures['queries']:,} queries have fewer than two candidates")
+    if own := figures.get("own_documents"):
+        counted = f"{own:,} documents" if own > 1 else "1 document"
+        line = f"{counted} with their query's own id {'are' if own > 1 else 'is'} left out of the candidates"
+        if figures["own_documents_unlike"]:
+            line += "; most of their texts are unlike the query's: if ids meet by chance, set keep_own_document=true"
+        lines.append(line)
     return lines
 
 
