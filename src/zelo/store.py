@@ -79,6 +79,11 @@ class Table:
         """Some outcomes are missing or failed, here or in what it was made of: the next attempt asks for those only."""
         return bool(self.manifest.get("partial"))
 
+    @property
+    def content(self) -> str:
+        """Hash of the files: of two partial tables of one name, whether they say the same."""
+        return hash_json(self.manifest["files"])
+
 
 def write_parquet(table: pa.Table, schema: pa.Schema, folder: Path, name: str) -> None:
     """Writes `name`.parquet with exactly this schema."""

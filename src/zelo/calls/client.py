@@ -136,7 +136,10 @@ class Client:
         if raw is None:
             what = f"{wire.where(self.endpoint)} answered with more than {LARGEST >> 20} MiB"
             return Fault("too_large", what, billed=True)
-        return wire.read(self.endpoint, request, status, headers, raw, key)
+        result = wire.read(self.endpoint, request, status, headers, raw, key)
+        return (
+            replace(result, http=status, body=wire.redacted(status, raw, key)) if isinstance(result, Reply) else result
+        )
 
 
 class _Connector(aiohttp.TCPConnector):
@@ -163,20 +166,22 @@ async def _content(response: aiohttp.ClientResponse) -> bytes | None:
 
 
 def _broken(endpoint: Endpoint, error: Exception) -> Fault:
-    """What a failure of the network means. Billed: unless it is certain that nothing was sent, it may have been."""
+    """What a failure of the network means. Sent, billed: it may have been, unless certainly not."""
     where = wire.where(endpoint)
     match error:
         case aiohttp.ClientConnectorCertificateError():
             message = f"{where} shows a certificate that is not valid for it; nothing was sent. Check base_url."
-            return Fault("certificate", message, billed=False, stop=BadInput(message))
+            return Fault("certificate", message, billed=False, stop=BadInput(message), sent=False)
         case aiohttp.ClientConnectorDNSError():
-            return Fault("unknown_host", f"{where} has no address", billed=False)
+            return Fault("unknown_host", f"{where} has no address", billed=False, sent=False)
         case aiohttp.ClientSSLError():
-            return Fault("no_tls", f"{where} does not speak TLS as it should; nothing was sent", billed=False)
+            return Fault(
+                "no_tls", f"{where} does not speak TLS as it should; nothing was sent", billed=False, sent=False
+            )
         case aiohttp.ClientConnectorError():
-            return Fault(REFUSED_CONNECTION, f"{where} lets nobody connect", billed=False)
+            return Fault(REFUSED_CONNECTION, f"{where} lets nobody connect", billed=False, sent=False)
         case aiohttp.ConnectionTimeoutError():
-            return Fault("connect_timeout", f"{where} did not let connect in time", billed=False)
+            return Fault("connect_timeout", f"{where} did not let connect in time", billed=False, sent=False)
         case TimeoutError():
             return Fault("timeout", f"{where} did not answer within {endpoint.timeout:g} s", billed=True)
         case _:

@@ -5,6 +5,7 @@ import math
 import re
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -21,6 +22,7 @@ TOP_LOGPROBS = 20  # the most that the API allows
 HIDDEN = "(hidden)"
 SHORTEST = 8  # characters of a key that could give it away; a shorter one cannot be told from ordinary text
 WORDS = 200  # characters of a provider's own words that a message repeats
+LONGEST_COMPLAINT = 1 << 16  # characters of an error that are searched for pieces of a key
 ABSURD = 10**9  # tokens; a larger count is a mistake of the endpoint's
 
 REFUSED_CONNECTION = "refused_connection"  # the class of a fault: nothing listens at that address
@@ -56,6 +58,7 @@ class Fault:
     billed: bool  # the provider may have billed it
     stop: ZeloError | None = None  # what the run ends with
     retry_after: float | None = None  # seconds that the endpoint asks for
+    sent: bool = True  # the request reached the provider, or may have
 
     @property
     def crowded(self) -> bool:
@@ -149,6 +152,21 @@ def read(
         tokens_out=tokens_out,
         usd=endpoint.usd(tokens_in, tokens_out),
     )
+
+
+def redacted(status: int, raw: bytes, key: str | None) -> str:
+    """A body as the ledger keeps it: as it came but for the key, which an error may also show in pieces or masked."""
+    text = raw.decode(errors="replace")
+    if not 200 <= status < 300 and len(text) <= LONGEST_COMPLAINT:
+        text = _KEY_SHAPE.sub(HIDDEN, without(text, key) if key else text)
+    if key is None or len(key) < SHORTEST:
+        return text
+    text = text.replace(key, HIDDEN)
+    if "\\" in text:
+        with suppress(ValueError, RecursionError):
+            plain, written = json.dumps(json.loads(text), ensure_ascii=False), json.dumps(key)[1:-1]
+            text = plain.replace(written, HIDDEN) if written in plain else text
+    return text
 
 
 _HUMAN = {
