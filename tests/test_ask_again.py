@@ -13,12 +13,13 @@ from fake_server import FakeServer, score_text
 from test_ledger import make_older
 from test_till import Judge, ask, endpoint, new_command, questions, till
 from zelo import pipeline
-from zelo.calls import wire
+from zelo.calls.client import redacted
 from zelo.calls.kept import reply_of
 from zelo.calls.ledger import FILE, Entry, Ledger
 from zelo.calls.request import Request
 from zelo.calls.session import TooManyFailures
 from zelo.calls.transfer import export_entries, import_entries
+from zelo.calls.wire import HIDDEN
 from zelo.errors import BadInput
 from zelo.judges import answer
 from zelo.main import config_folder
@@ -199,12 +200,12 @@ def test_no_key_stands_in_what_is_kept(body: str) -> None:
     key = 'sk-"12345678'
     written = json.dumps(key)[1:-1]
     raw = body.replace("\\u0073KEY_TAIL", "\\u0073" + written[1:]).replace("KEY", written)
-    kept = wire.redacted(200, raw.encode(), key)
-    assert wire.HIDDEN in kept
+    kept = redacted(200, raw.encode(), key)
+    assert HIDDEN in kept
     assert "12345678" not in kept
-    assert json.loads(kept)["a"].endswith(wire.HIDDEN)
-    assert wire.redacted(200, raw.encode(), None) == raw
-    assert "12345678" not in wire.redacted(400, b'{"error": "sk-12345678 or 12345678"}', key)
+    assert json.loads(kept)["a"].endswith(HIDDEN)
+    assert redacted(200, raw.encode(), None) == raw
+    assert "12345678" not in redacted(400, b'{"error": "sk-12345678 or 12345678"}', key)
 
 
 def test_what_failed_is_not_kept(home: Path) -> None:

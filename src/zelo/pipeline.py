@@ -32,7 +32,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from zelo import annotations
 from zelo.errors import BadInput, ZeloError
-from zelo.store import Store, Table, hash_json
+from zelo.store import MADE_OF, Store, Table, contents, hash_json
 from zelo.training import ranks
 
 # A component of zelo is a class that its own module defines, in one of these packages.
@@ -46,7 +46,6 @@ BESIDE = re.compile(
     r"zelo\.(errors|protocols|store|progress|backbones\.device|training\.(hardware|ranks|json_log)|calls\.(?!request$)\w+)"
 )
 GIVEN_UP = 7200.0  # seconds from the end of a training to its table: mixtures are measured, and the export is
-MADE_OF = "made_of"  # in a manifest: role -> content of the partial tables that a partial table was made from
 ALLOW_VARIABLE = "ZELO_ALLOW"  # packages of a user's own components, separated by commas
 
 
@@ -133,7 +132,7 @@ def run(steps: list[Step], store: Store) -> Iterator[tuple[Result, str]]:
         start = time.monotonic()
         inputs = {role: result.tables[source] for role, source in step.inputs.items()}
         make = functools.partial(_make, step, inputs)
-        unchanged = _unchanged(step, inputs, store)
+        unchanged = None if step.node else store.unchanged(step.kind, step.identity, inputs)  # other nodes wait for it
         table, reused = (unchanged, True) if unchanged else store.obtain(step.kind, step.identity, make)
         result.tables[step.name] = table
         result.facts[step.name] = {
@@ -142,18 +141,6 @@ def run(steps: list[Step], store: Store) -> Iterator[tuple[Result, str]]:
             "peak_memory_mb": table.manifest.get("peak_memory_mb"),
         }
         yield result, step.name
-
-
-def _unchanged(step: Step, inputs: dict[str, Table], store: Store) -> Table | None:
-    """A table that is partial only because of its inputs, where these are partial still and say the same as then."""
-    if step.node or not any(table.partial for table in inputs.values()):  # the other nodes wait for a training
-        return None
-    earlier = store.find_partial(step.kind, step.identity)
-    return earlier if earlier and earlier.manifest.get(MADE_OF) == _contents(inputs) else None
-
-
-def _contents(inputs: dict[str, Table]) -> dict[str, str]:
-    return {role: table.content for role, table in inputs.items()}
 
 
 def follow(steps: list[Step], store: Store) -> None:
@@ -167,7 +154,7 @@ def follow(steps: list[Step], store: Store) -> None:
     for step in filter(lambda step: step.node, steps):
         folder, done, since = store.unfinished(step.kind, step.identity) / ranks.FOLDER, None, math.inf
         before = store.find_partial(step.kind, step.identity)
-        while not _made(step, store, before):
+        while store.find(step.kind, step.identity) is None and store.find_partial(step.kind, step.identity) == before:
             job = ranks.text(folder)
             if job and job != done:
                 print(f"{step.name}: node {step.stage.hardware.here} takes part", file=sys.stderr, flush=True)
@@ -176,13 +163,6 @@ def follow(steps: list[Step], store: Store) -> None:
             if time.monotonic() - since > GIVEN_UP:
                 raise ZeloError(f"{step.name}: node 0 did not finish it, so this node waits no longer.")
             time.sleep(ranks.POLL)
-
-
-def _made(step: Step, store: Store, before: Table | None) -> bool:
-    """Whether there is a whole table, or another partial one than before."""
-    partial = store.find_partial(step.kind, step.identity)
-    new = partial is not None and (before is None or partial.path != before.path)
-    return new or store.find(step.kind, step.identity) is not None
 
 
 def priced(steps: list[Step], store: Store) -> Iterator[tuple[str, list[Any]]]:
@@ -213,7 +193,7 @@ def _make(step: Step, inputs: dict[str, Table], out: Path, partial: Table | None
     del stage
     gc.collect()  # Lightning's objects name each other in circles
     if any(table.partial for table in inputs.values()):  # what is made of a part is not what the whole would make
-        figures = ({} if figures.get("partial") else {MADE_OF: _contents(inputs)}) | figures | {"partial": True}
+        figures = ({} if figures.get("partial") else {MADE_OF: contents(inputs)}) | figures | {"partial": True}
     reads = {role: table.identity for role, table in inputs.items()}
     return {"stage": step.name, "inputs": reads, "peak_memory_mb": _peak_memory_mb(), **figures}
 

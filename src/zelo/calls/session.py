@@ -334,8 +334,7 @@ class Session:
 
     def _judge_before(self, desk: Desk) -> None:
         """Stops where too much of what the ledger has of this judge is no answer."""
-        rate = self.max_failure_rate
-        if words := self.counts[desk.name].too_little_before(rate, self.plans[desk.name].pairs):
+        if words := self.counts[desk.name].too_little_before(self.max_failure_rate, self.plans[desk.name].pairs):
             self._stop(desk, TooManyFailures(f"judge {desk.name}: {words}"))
 
     def _judge_failures(self, desk: Desk, status: str) -> None:

@@ -5,7 +5,6 @@ import math
 import re
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -22,7 +21,6 @@ TOP_LOGPROBS = 20  # the most that the API allows
 HIDDEN = "(hidden)"
 SHORTEST = 8  # characters of a key that could give it away; a shorter one cannot be told from ordinary text
 WORDS = 200  # characters of a provider's own words that a message repeats
-LONGEST_COMPLAINT = 1 << 16  # characters of an error that are searched for pieces of a key
 ABSURD = 10**9  # tokens; a larger count is a mistake of the endpoint's
 
 REFUSED_CONNECTION = "refused_connection"  # the class of a fault: nothing listens at that address
@@ -45,7 +43,7 @@ WITHHELD = frozenset({"content_filter", "refusal", "safety"})
 BROKEN = frozenset({"error", "abort"})  # the endpoint says that it failed half-way
 
 # What a key looks like, whole or with its middle masked, should a provider repeat another one than was sent.
-_KEY_SHAPE = re.compile(r"\b(?:(?:sk|rk|gsk|xai|hf)[-_][\w*.-]{6,}|AIza[\w*-]{10,})|(?<=Bearer )\S+")
+KEY_SHAPE = re.compile(r"\b(?:(?:sk|rk|gsk|xai|hf)[-_][\w*.-]{6,}|AIza[\w*-]{10,})|(?<=Bearer )\S+")
 _LOWER = str.maketrans({chr(code): chr(code + 32) for code in range(ord("A"), ord("Z") + 1)})
 
 
@@ -152,21 +150,6 @@ def read(
         tokens_out=tokens_out,
         usd=endpoint.usd(tokens_in, tokens_out),
     )
-
-
-def redacted(status: int, raw: bytes, key: str | None) -> str:
-    """A body as the ledger keeps it: as it came but for the key, which an error may also show in pieces or masked."""
-    text = raw.decode(errors="replace")
-    if not 200 <= status < 300 and len(text) <= LONGEST_COMPLAINT:
-        text = _KEY_SHAPE.sub(HIDDEN, without(text, key) if key else text)
-    if key is None or len(key) < SHORTEST:
-        return text
-    text = text.replace(key, HIDDEN)
-    if "\\" in text:
-        with suppress(ValueError, RecursionError):
-            plain, written = json.dumps(json.loads(text), ensure_ascii=False), json.dumps(key)[1:-1]
-            text = plain.replace(written, HIDDEN) if written in plain else text
-    return text
 
 
 _HUMAN = {
@@ -366,7 +349,7 @@ def _complaint(raw: bytes) -> tuple[set[str], str]:
 def line(words: str, key: str | None) -> str:
     """A stranger's words in one line of at most 200 printable characters, with the key, or a piece of it, hidden."""
     flat = " ".join("".join(char if char.isprintable() else " " for char in words[:4096]).split())
-    flat = _KEY_SHAPE.sub(HIDDEN, without(flat, key) if key else flat)
+    flat = KEY_SHAPE.sub(HIDDEN, without(flat, key) if key else flat)
     return flat if len(flat) <= WORDS else flat[: WORDS - 3] + "..."
 
 
