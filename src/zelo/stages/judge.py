@@ -235,7 +235,7 @@ class Judge:
     def _figures(self, table: Table, pools: "CandidatePools", session: "Session") -> dict[str, Any]:
         """For the manifest, counted in what was written: some shards may be of an attempt before this one."""
         tallies = tally.of_files(table.shards("outcomes"))
-        counts = {
+        counts: dict[str, dict[str, int]] = {
             name: tallies[name].status if name in tallies else dict.fromkeys(STATUSES, 0) for name in self.members
         }
         totals = {status: sum(count[status] for count in counts.values()) for status in STATUSES}
