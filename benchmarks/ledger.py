@@ -19,7 +19,7 @@ from statistics import median
 
 from zelo.calls.ledger import FILE, Caps, Entry, Granted, Ledger, Reserve, Settle
 
-COLUMNS = "key, provider, model, kind, repeat, status, answer, tokens_in, tokens_out, usd, made, seconds, prompt_bytes"
+COLUMNS = "key, provider, model, kind, repeat, answer, tokens_in, tokens_out, usd, made, seconds, prompt_bytes"
 BATCH = 2000  # keys that the caller holds at a time
 LETTERS = "abcdefghijklmnopqrstuvwxyz      "
 
@@ -36,7 +36,7 @@ def answer(n: int) -> str:
 
 def entry(n: int) -> Entry:
     usage = {"tokens_in": 900, "tokens_out": 230, "usd": 7e-4, "made": 1.7e9, "seconds": 3.2, "prompt_bytes": 3600}
-    return Entry(key(n), "openai", "gpt-4.1-mini", "judge", 0, "answered", answer(n % 997), **usage)
+    return Entry(key(n), "openai", "gpt-4.1-mini", "judge", 0, answer(n % 997), **usage)
 
 
 def fill(ledger: Ledger, entries: int) -> None:

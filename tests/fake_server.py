@@ -286,7 +286,7 @@ def envelope(seen: Seen, kind: str, text: str) -> dict[str, Any]:
         if kind == "refusal_field":
             message["refusal"] = "I will not compare these."
         choice = {"index": 0, "message": message, "finish_reason": FINISHES.get(kind, ("stop",))[0]}
-        if seen.body.get("logprobs"):
+        if seen.body.get("logprobs") and kind != "no_logprobs":
             tokens = VERDICT if text in VERDICT else {(text.split() or [""])[0]: 0.9, "The": 0.1}
             wrong = {"score_nan": math.nan, "score_out_of_range": 2.0}.get(kind, 0.0)
             likely = [{"token": token, "logprob": math.log(p) + wrong} for token, p in tokens.items()]

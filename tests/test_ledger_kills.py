@@ -28,7 +28,7 @@ with Ledger(Path(sys.argv[1])) as ledger:
     while numbers or flying:
         wanted = [numbers.pop() for _ in range(min(len(numbers), random.randint(0, 8)))]
         ended = random.sample(sorted(flying), random.randint(0, len(flying)))
-        entries = [Entry(n.to_bytes(16, "big"), "p", "m", "judge", 0, "answered", f'"{n}"', 1, 1, 0.01, 0.0, 0.0) for n in ended]
+        entries = [Entry(n.to_bytes(16, "big"), "p", "m", "judge", 0, f'"{n}"', 1, 1, 0.01, 0.0, 0.0) for n in ended]
         settled = [Settle(flying.pop(n), entry) for n, entry in zip(ended, entries)]
         asked = [Reserve(n.to_bytes(16, "big"), "p", "m", "judge", 0, 5, 0.05, caps) for n in wanted]
         results = ledger.write(settled + asked)[len(settled):]

@@ -14,13 +14,12 @@ from hydra.core.global_hydra import GlobalHydra
 from fake_server import TOKENS_OUT, FakeServer, closed_port
 from test_till import Judge, ask, endpoint, questions, till
 from zelo import pipeline
-from zelo.calls.ledger import FILE, Entry, Ledger
+from zelo.calls.ledger import FILE, Entry, Ledger, Settle
 from zelo.calls.plan import Plan, lines
 from zelo.calls.session import TooManyFailures
 from zelo.errors import BadInput, LimitReached
 from zelo.main import config_folder
 from zelo.pipeline import Result, Step
-from zelo.records import ANSWERED
 from zelo.store import Store
 from zelo.tracking import terminal
 from zelo.tracking.run_folder import RunFolder, notes
@@ -38,9 +37,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def entries(form: str, tokens_out: int, start: int) -> list[Entry]:
     """Ten answers to 400 bytes each."""
     keys = [bytes([start + n]) * 16 for n in range(10)]
-    return [
-        Entry(key, "fake", "m", "judge", 0, ANSWERED, "{}", 100, tokens_out, 0.0, 0.0, 1.0, 400, form) for key in keys
-    ]
+    return [Entry(key, "fake", "m", "judge", 0, "{}", 100, tokens_out, 0.0, 0.0, 1.0, 400, form) for key in keys]
 
 
 def test_tokens_out_are_measured_on_requests_alike_and_never_above_what_may_come(home: Path) -> None:
@@ -132,11 +129,11 @@ def test_what_could_not_be_written_is_not_said_to_be_kept(
 ) -> None:
     settle, left = Ledger._settle, [10]
 
-    def full(self: Ledger, call: int, entry: Entry) -> Entry:
+    def full(self: Ledger, ended: Settle) -> Entry:
         left[0] -= 1
         if left[0] < 0:
             raise LimitReached("No space left")
-        return settle(self, call, entry)
+        return settle(self, ended)
 
     monkeypatch.setattr("zelo.calls.journal.PAUSE", 0.0)
     monkeypatch.setattr(Ledger, "_settle", full)

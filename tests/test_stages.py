@@ -96,7 +96,7 @@ def data(store: Store) -> dict[str, Table]:
     return {"data": store.obtain("load", "l", load)[0], "candidates": store.obtain("retrieve", "r", retrieve)[0]}
 
 
-FREE = Till(usd=None, tokens=None, calls=None, lifetime_usd=None, on_limit="stop", max_failure_rate=0.2)
+FREE = Till(usd=None, tokens=None, calls=None, lifetime_usd=None, on_limit="stop", max_failure_rate=0.2, ask_again=[])
 
 
 def judging(judge: object, degree: int = 4, **changes: object) -> Judge:

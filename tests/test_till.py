@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from fake_server import TOKENS_OUT, FakeServer, Seen
+from fake_server import TOKENS_OUT, FakeServer, Seen, closed_port
 from zelo.calls.journal import Journal
 from zelo.calls.ledger import FILE, LIFETIME, Caps, Entry, Ledger, Reserve, Settle
 from zelo.calls.plan import lines
@@ -66,7 +66,7 @@ def questions(n: int, start: int = 0, size: int = 10) -> Questions:
 
 def till(**changes: Any) -> Till:
     fields: dict[str, Any] = {"usd": 100.0, "tokens": None, "calls": None, "lifetime_usd": None}
-    return Till(**fields | {"on_limit": "stop", "max_failure_rate": 1.0} | changes)
+    return Till(**fields | {"on_limit": "stop", "max_failure_rate": 1.0, "ask_again": []} | changes)
 
 
 def ask(till: Till, judge: Judge, asked: Questions) -> tuple[Outcomes, dict[str, Any]]:
@@ -176,16 +176,16 @@ def test_what_cannot_succeed_stops_at_the_first_answers(kind: str, words: str) -
         assert len(server.seen) <= 20  # those that were under way together
 
 
-def test_timeouts_stay_spent_and_refused_calls_do_not(home: Path) -> None:
+def test_timeouts_stay_spent_and_what_failed_is_a_call_without_a_price(home: Path) -> None:
     kinds = {0: "stall", 1: "http_500", 2: "http_429"}
     with FakeServer(plan=lambda seen: kinds.get(seen.number, "ok")) as server:
         outcomes, figures = ask(till(), Judge(endpoint(server, timeout=0.2, concurrency=1)), questions(3))
         assert set(outcomes.status.to_pylist()) == {ANSWERED}
-        assert (figures["calls"], figures["retries"]) == (4, 3)
+        assert (figures["calls"], figures["retries"]) == (6, 3)
         with Ledger(home / FILE) as ledger:
             spent = ledger.spent(LIFETIME)
         worst = Request(b"", "", "d0..........\nd1..........", None, False, 0, (0,), TOKENS_OUT, "")
-        assert spent.calls == 4
+        assert spent.calls == 6, "what failed was sent, too"
         assert spent.open_calls == 0
         answers = 3 * (120 * 10 + 30 * 100) / 1e6
         assert spent.usd == pytest.approx(answers + (worst.tokens_in * 10 + worst.tokens_out * 100) / 1e6)
@@ -236,8 +236,34 @@ def test_nobody_sleeps_through_the_end_of_a_budget() -> None:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("zelo.calls.client.random.uniform", lambda low, high: 60.0)
             outcomes, _ = ask(till(usd=None, calls=3, on_limit="continue"), judge, questions(20))
-        assert outcomes.status.to_pylist().count(ANSWERED) == 3
+        assert outcomes.status.to_pylist().count(ANSWERED) == 2  # and the call that failed
         assert time.monotonic() - start < 20
+
+
+def test_a_cap_of_calls_counts_every_request_that_was_sent(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One in ten fails, 200 at once, retried: the server, the ledger, the figures and the message say the same number."""
+    monkeypatch.setattr("zelo.calls.client.BACKOFF", 0.001)
+    with FakeServer(plan=lambda seen: "http_503_html" if seen.number % 10 == 0 else "ok") as server:
+        judge = Judge(endpoint(server, concurrency=200, retries=5))
+        caps = till(calls=200, on_limit="continue")
+        outcomes, figures = ask(caps, judge, questions(400))
+        with Ledger(home / FILE) as ledger:
+            spent = ledger.spent(os.environ["ZELO_COMMAND"])
+    assert len(server.seen) == spent.calls == figures["calls"] == 200
+    assert figures["limit"].startswith("budget.calls: 200 of 200 are spent")
+    failed = sum(seen.kind != "ok" for seen in server.seen)
+    assert outcomes.status.to_pylist().count(ANSWERED) == 200 - failed < 200
+    assert spent.usd == pytest.approx((200 - failed) * (120 * 10 + 30 * 100) / 1e6), "a 503 costs nothing"
+    assert spent.tokens == (200 - failed) * 150
+
+
+def test_what_reached_nobody_is_no_call(home: Path) -> None:
+    with closed_port() as base_url:
+        judge = Judge(replace(endpoint(FakeServer(), retries=1), base_url=base_url))
+        outcomes, figures = ask(till(calls=3), judge, questions(5))
+    assert (set(outcomes.status.to_pylist()), figures["calls"]) == ({"failed"}, 0)
+    with Ledger(home / FILE) as ledger:
+        assert ledger.spent(LIFETIME).calls == 0
 
 
 def test_the_cap_of_one_judge_stops_no_other() -> None:
@@ -283,7 +309,7 @@ def test_answers_that_have_come_are_written_when_the_loop_ends(home: Path, monke
         caps = Caps("c")
         keys = [bytes([n]) * 16 for n in range(3)]
         calls = ledger.write([Reserve(key, "p", "m", "judge", 0, 1, 0.0, caps) for key in keys])
-        entries = [Entry(key, "p", "m", "judge", 0, ANSWERED, "{}", 1, 1, 0.0, 0.0, 0.0) for key in keys]
+        entries = [Entry(key, "p", "m", "judge", 0, "{}", 1, 1, 0.0, 0.0, 0.0) for key in keys]
 
         def slow(*_: object) -> dict[bytes, Entry]:
             time.sleep(0.3)

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from zelo import protocols
 from zelo.content_hash import content_seed, id_hashes, mixed
-from zelo.records import ANSWERED, OUTCOME, STATUSES, Outcomes, Questions
+from zelo.records import ANSWERED, FINAL, OUTCOME, STATUSES, Outcomes, Questions
 
 if TYPE_CHECKING:
     from zelo.calls.session import Session
@@ -40,6 +40,16 @@ class Panel:
     def swapped(self, questions: Questions) -> dict[str, np.ndarray]:
         """Per judge: [N] bool, show the second document first."""
         return {name: presentation_order(questions, name, self.seed) for name in self.members}
+
+    def missing(self, name: str, status: Mapping[str, int]) -> dict[str, int]:
+        """Of a judge's outcomes by status, those that a later run may better, where there are any.
+
+        What failed or was not sent, and, of a judge whose replies are in a ledger, all that is no answer: it is read again.
+        """
+        member = self.members[name]
+        in_ledger = hasattr(member, "requests") or getattr(member, "from_ledger", False)
+        final = {ANSWERED} if in_ledger else FINAL
+        return {one: count for one, count in status.items() if count and one not in final}
 
     def ask(
         self,

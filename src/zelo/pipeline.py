@@ -32,7 +32,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from zelo import annotations
 from zelo.errors import BadInput, ZeloError
-from zelo.store import Store, Table, hash_json
+from zelo.store import MADE_OF, Store, Table, contents, hash_json
 from zelo.training import ranks
 
 # A component of zelo is a class that its own module defines, in one of these packages.
@@ -146,7 +146,8 @@ def run(steps: list[Step], store: Store) -> Iterator[tuple[Result, str]]:
         start = time.monotonic()
         inputs = {role: result.tables[source] for role, source in step.inputs.items()}
         make = functools.partial(_make, step, inputs)
-        table, reused = store.obtain(step.kind, step.identity, make)
+        unchanged = None if step.node else store.unchanged(step.kind, step.identity, inputs)  # other nodes wait for it
+        table, reused = (unchanged, True) if unchanged else store.obtain(step.kind, step.identity, make)
         result.tables[step.name] = table
         result.facts[step.name] = {
             "status": "reused" if reused else "partial" if table.partial else "made",
@@ -166,7 +167,8 @@ def follow(steps: list[Step], store: Store) -> None:
             step.stage.check()
     for step in filter(lambda step: step.node, steps):
         folder, done, since = store.unfinished(step.kind, step.identity) / ranks.FOLDER, None, math.inf
-        while not store.find(step.kind, step.identity):
+        before = store.find_partial(step.kind, step.identity)
+        while store.find(step.kind, step.identity) is None and store.find_partial(step.kind, step.identity) == before:
             job = ranks.text(folder)
             if job and job != done:
                 print(f"{step.name}: node {step.stage.hardware.here} takes part", file=sys.stderr, flush=True)
@@ -205,7 +207,7 @@ def _make(step: Step, inputs: dict[str, Table], out: Path, partial: Table | None
     del stage
     gc.collect()  # Lightning's objects name each other in circles
     if any(table.partial for table in inputs.values()):  # what is made of a part is not what the whole would make
-        figures = figures | {"partial": True}
+        figures = ({} if figures.get("partial") else {MADE_OF: contents(inputs)}) | figures | {"partial": True}
     reads = {role: table.identity for role, table in inputs.items()}
     return {"stage": step.name, "inputs": reads, "peak_memory_mb": _peak_memory_mb(), **figures}
 

@@ -19,7 +19,7 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +32,7 @@ from zelo.errors import BadInput
 
 MANIFEST = "manifest.json"
 PARTIAL = ".partial-"
+MADE_OF = "made_of"  # in the manifest of a table that is partial because of its inputs: role -> their content
 UNFINISHED = ".unfinished"
 CHECKPOINT = "checkpoint"  # a stage's own folder between attempts; it sees to it that what lies there is whole
 SHARD = re.compile(r"\d{5}\.parquet")
@@ -78,6 +79,16 @@ class Table:
     def partial(self) -> bool:
         """Some outcomes are missing or failed, here or in what it was made of: the next attempt asks for those only."""
         return bool(self.manifest.get("partial"))
+
+    @property
+    def content(self) -> str:
+        """Hash of the files: of two partial tables of one name, whether they say the same."""
+        return hash_json(self.manifest["files"])
+
+
+def contents(inputs: Mapping[str, Table]) -> dict[str, str]:
+    """Role -> content."""
+    return {role: table.content for role, table in inputs.items()}
 
 
 def write_parquet(table: pa.Table, schema: pa.Schema, folder: Path, name: str) -> None:
@@ -149,6 +160,11 @@ class Store:
             (self.root / kind).glob(f"{identity}{PARTIAL}*"), key=lambda path: int(path.name.rpartition("-")[2])
         )
         return self._open(kind, identity, found[-1]) if found else None
+
+    def unchanged(self, kind: str, identity: str, inputs: Mapping[str, Table]) -> Table | None:
+        """A table that is partial only because of its inputs, where these still are and say the same as then."""
+        earlier = self.find_partial(kind, identity) if any(table.partial for table in inputs.values()) else None
+        return earlier if earlier and earlier.manifest.get(MADE_OF) == contents(inputs) else None
 
     def _open(self, kind: str, identity: str, path: Path) -> Table | None:
         try:

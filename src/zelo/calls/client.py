@@ -1,10 +1,11 @@
 """Paid calls over HTTP, one attempt at a time, each at its pace. What to do with a fault is for the caller to decide."""
 
 import asyncio
+import json
 import os
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
@@ -24,6 +25,7 @@ KEEP_ALIVE = 4.0  # seconds; uvicorn closes after 5, and a call that meets the c
 BACKOFF, LONGEST_BACKOFF = 0.5, 30.0  # seconds
 FEWER = 2  # retries where nothing listens on this machine
 LONGEST_ASKED = 120.0  # seconds of retry-after that are honoured; who asks for more is not asked again in this run
+LONGEST_COMPLAINT = 1 << 16  # characters of an error that are searched for pieces of a key
 PATIENCE = 300.0  # seconds that one request may be waited for between its attempts
 
 
@@ -136,7 +138,8 @@ class Client:
         if raw is None:
             what = f"{wire.where(self.endpoint)} answered with more than {LARGEST >> 20} MiB"
             return Fault("too_large", what, billed=True)
-        return wire.read(self.endpoint, request, status, headers, raw, key)
+        result = wire.read(self.endpoint, request, status, headers, raw, key)
+        return replace(result, http=status, body=redacted(status, raw, key)) if isinstance(result, Reply) else result
 
 
 class _Connector(aiohttp.TCPConnector):
@@ -162,21 +165,38 @@ async def _content(response: aiohttp.ClientResponse) -> bytes | None:
     return b"".join(chunks)
 
 
+def redacted(status: int, raw: bytes, key: str | None) -> str:
+    """A body as the ledger keeps it: as it came but for the key, which an error may also show in pieces or masked."""
+    text = raw.decode(errors="replace")
+    if not 200 <= status < 300 and len(text) <= LONGEST_COMPLAINT:
+        text = wire.KEY_SHAPE.sub(wire.HIDDEN, wire.without(text, key) if key else text)
+    if key is None or len(key) < wire.SHORTEST:
+        return text
+    text = text.replace(key, wire.HIDDEN)
+    if "\\" in text:
+        with suppress(ValueError, RecursionError):
+            plain, written = json.dumps(json.loads(text), ensure_ascii=False), json.dumps(key)[1:-1]
+            text = plain.replace(written, wire.HIDDEN) if written in plain else text
+    return text
+
+
 def _broken(endpoint: Endpoint, error: Exception) -> Fault:
-    """What a failure of the network means. Billed: unless it is certain that nothing was sent, it may have been."""
+    """What a failure of the network means. Sent, billed: it may have been, unless certainly not."""
     where = wire.where(endpoint)
     match error:
         case aiohttp.ClientConnectorCertificateError():
             message = f"{where} shows a certificate that is not valid for it; nothing was sent. Check base_url."
-            return Fault("certificate", message, billed=False, stop=BadInput(message))
+            return Fault("certificate", message, billed=False, stop=BadInput(message), sent=False)
         case aiohttp.ClientConnectorDNSError():
-            return Fault("unknown_host", f"{where} has no address", billed=False)
+            return Fault("unknown_host", f"{where} has no address", billed=False, sent=False)
         case aiohttp.ClientSSLError():
-            return Fault("no_tls", f"{where} does not speak TLS as it should; nothing was sent", billed=False)
+            return Fault(
+                "no_tls", f"{where} does not speak TLS as it should; nothing was sent", billed=False, sent=False
+            )
         case aiohttp.ClientConnectorError():
-            return Fault(REFUSED_CONNECTION, f"{where} lets nobody connect", billed=False)
+            return Fault(REFUSED_CONNECTION, f"{where} lets nobody connect", billed=False, sent=False)
         case aiohttp.ConnectionTimeoutError():
-            return Fault("connect_timeout", f"{where} did not let connect in time", billed=False)
+            return Fault("connect_timeout", f"{where} did not let connect in time", billed=False, sent=False)
         case TimeoutError():
             return Fault("timeout", f"{where} did not answer within {endpoint.timeout:g} s", billed=True)
         case _:

@@ -14,20 +14,26 @@ from typing import Any, NoReturn
 from zelo.errors import BadInput, LimitReached
 from zelo.store import LEAST
 
-VERSION = 2
+VERSION = 3
 MARK = int.from_bytes(b"zelo", "big")  # application_id in the file's head
 SUMS = "entries, tokens_out, seconds, n, bytes, tokens, bytes_bytes, bytes_tokens, tokens_tokens"
+ENTRY = (
+    "key, provider, model, kind, repeat, answer, tokens_in, tokens_out, usd, made, seconds, prompt_bytes, form, command"
+)
+_REPLY = """provider TEXT NOT NULL, model TEXT NOT NULL, kind TEXT NOT NULL, repeat INTEGER NOT NULL, answer TEXT NOT NULL,
+    tokens_in INTEGER NOT NULL, tokens_out INTEGER NOT NULL, usd REAL NOT NULL, made REAL NOT NULL, seconds REAL NOT NULL,
+    prompt_bytes INTEGER NOT NULL, form TEXT NOT NULL, command TEXT NOT NULL"""
+REPLIES = (  # those that stand, and those that were asked again
+    f"CREATE TABLE entry (id INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE CHECK (length(key) = 16), {_REPLY})",
+    f"CREATE TABLE former (id INTEGER PRIMARY KEY, key BLOB NOT NULL, {_REPLY})",
+)
 # Sums over the entries of a model and form; the last six only over those that say both tokens_in and prompt_bytes.
 MEASURE = """CREATE TABLE measure (
     provider TEXT NOT NULL, model TEXT NOT NULL, form TEXT NOT NULL, entries INTEGER NOT NULL, tokens_out REAL NOT NULL,
     seconds REAL NOT NULL, n INTEGER NOT NULL, bytes REAL NOT NULL, tokens REAL NOT NULL, bytes_bytes REAL NOT NULL,
     bytes_tokens REAL NOT NULL, tokens_tokens REAL NOT NULL, PRIMARY KEY (provider, model, form))"""
 TABLES = (
-    """CREATE TABLE entry (
-        id INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE CHECK (length(key) = 16), provider TEXT NOT NULL,
-        model TEXT NOT NULL, kind TEXT NOT NULL, repeat INTEGER NOT NULL, status TEXT NOT NULL, answer TEXT NOT NULL,
-        tokens_in INTEGER NOT NULL, tokens_out INTEGER NOT NULL, usd REAL NOT NULL, made REAL NOT NULL,
-        seconds REAL NOT NULL, prompt_bytes INTEGER NOT NULL, form TEXT NOT NULL DEFAULT '')""",
+    *REPLIES,
     # AUTOINCREMENT: the number of a closed call is never given again. named: somebody was told that it is lost.
     """CREATE TABLE call (
         id INTEGER PRIMARY KEY AUTOINCREMENT, key BLOB NOT NULL CHECK (length(key) = 16), provider TEXT NOT NULL,
@@ -49,15 +55,22 @@ TABLES = (
     f"PRAGMA application_id = {MARK}",
     f"PRAGMA user_version = {VERSION}",
 )
-# From version 1, which measured all requests to a model as one form; that of its entries is not known.
-UPGRADE = (
-    "ALTER TABLE entry ADD COLUMN form TEXT NOT NULL DEFAULT ''",
-    "ALTER TABLE measure RENAME TO measure_1",
-    MEASURE,
-    f"INSERT INTO measure (provider, model, form, {SUMS}) SELECT provider, model, '', {SUMS} FROM measure_1",
-    "DROP TABLE measure_1",
-    f"PRAGMA user_version = {VERSION}",
-)
+# From each version to the next, all in one transaction.
+UPGRADES = {
+    1: (  # which measured all requests to a model as one form; that of its entries is not known
+        "ALTER TABLE entry ADD COLUMN form TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE measure RENAME TO measure_1",
+        MEASURE,
+        f"INSERT INTO measure (provider, model, form, {SUMS}) SELECT provider, model, '', {SUMS} FROM measure_1",
+        "DROP TABLE measure_1",
+    ),
+    2: (  # which kept of a reply what its reader had made of it, and a status; `kept.reply_of` still knows how
+        "ALTER TABLE entry RENAME TO entry_2",
+        *REPLIES,
+        f"INSERT INTO entry (id, {ENTRY}) SELECT id, {ENTRY.replace('command', repr(''))} FROM entry_2",
+        "DROP TABLE entry_2",
+    ),
+}
 
 
 class Database:
@@ -146,9 +159,10 @@ class Database:
                         self.run(statement)
         if self._version() < VERSION:
             with self.transaction():
-                if self._version() < VERSION:
-                    for statement in UPGRADE:
+                for version in range(self._version(), VERSION):  # another process may have been faster
+                    for statement in UPGRADES[version]:
                         self.run(statement)
+                self.run(f"PRAGMA user_version = {VERSION}")
         self.run("PRAGMA journal_mode = WAL")
         self.run("PRAGMA synchronous = FULL")
         self.run("PRAGMA fullfsync = ON")  # macOS: a plain fsync stops at the drive's cache

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from zelo.calls.plan import money
 from zelo.calls.request import Reading, Request
 from zelo.calls.wire import REFUSED_CONNECTION
 from zelo.protocols import PaidJudge
@@ -61,16 +62,24 @@ class Figures:
     """What one judge's questions came to, for the manifest and the report."""
 
     price: str  # free, known or unknown
-    from_ledger: int = 0  # pairs whose answer was there before this run, those of an earlier partial table included
-    calls: int = 0  # attempts that reached the endpoint, or may have
+    from_ledger: int = 0  # pairs whose reply was there before this run, those of an earlier partial table included
+    calls: int = 0  # requests that reached the endpoint, or may have, those that failed included
+    billed: int = 0  # of these, those that may cost
     retries: int = 0
     usd: float = 0.0  # spent by this run, reservations that stay spent included
     tokens: int = 0
     faults: Counter[str] = field(default_factory=Counter)  # what went wrong, by class, retried or not
     statuses: Counter[str] = field(default_factory=Counter)  # how the pairs that this run asked about have ended
+    before: Counter[str] = field(
+        default_factory=Counter
+    )  # and how those from the ledger and the earlier table are read
     open: int = 0  # calls that may be sent, or were, and of whose end the ledger knows nothing yet
     limit: str = ""  # what kept it from being asked about the rest
     recent: deque[bool] = field(default_factory=lambda: deque(maxlen=WINDOW))  # failed?
+
+    def expected(self, calls: int) -> float:
+        """US dollars at the end of so many calls, if those to come cost what those so far did."""
+        return self.usd / self.billed * max(calls, self.billed) if self.billed else 0.0
 
     def told(self) -> dict[str, Any]:
         """For a manifest."""
@@ -89,6 +98,31 @@ class Figures:
         if worst == TRUNCATED:
             return "Its answers were cut: raise max_tokens, or choose a model that says less."
         return "Look at pipeline=audit, mend the judge, or raise max_failure_rate."
+
+    def too_little_before(self, max_failure_rate: float, pairs: int) -> str:
+        """What is wrong where too many of the replies from the ledger are no answers. pairs: that are asked for in all."""
+        total = self.before.total()
+        failed = {status: count for status, count in sorted(self.before.items()) if status != ANSWERED and count}
+        if sum(failed.values()) <= max_failure_rate * max(total, min(WINDOW, pairs)):
+            return ""
+        return (
+            f"{sum(failed.values())} of {total} replies from the ledger are no answers"
+            f" ({', '.join(f'{count:,} {status}' for status, count in failed.items())}), above"
+            f" max_failure_rate={max_failure_rate}. Mend the judge and set ask_again=[{','.join(failed)}], which asks for them"
+            " anew within the budget, or raise max_failure_rate."
+        )
+
+    def so_far(self, pairs: int) -> str:
+        """In words, for a run that ends early. pairs: that are asked for in all."""
+        before = f"{self.from_ledger:,} of {pairs:,} pairs from the ledger"
+        now = f"asked now: {self.ended() or 'no answer'}; {self.calls:,} calls, {money(self.price, self.usd)}"
+        after = "every answer is in the ledger"
+        if self.open:
+            after = (
+                f"{self.open:,} more calls were under way or could not be written down: the ledger has no answer of them, they"
+                " may be billed and count as spent, and the next run asks them again"
+            )
+        return f"{before}; {now}; {after}"
 
     def ended(self) -> str:
         """How the pairs ended and what went wrong on the way, in words."""

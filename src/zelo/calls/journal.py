@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from zelo.calls.ledger import Entry, Granted, Ledger, Operation, Release, Reserve
+from zelo.calls.ledger import Ledger
+from zelo.calls.operations import Entry, Granted, Operation, Release, Reserve
 from zelo.errors import ZeloError
 
 ATTEMPTS, PAUSE = 4, 2.0  # of a write that holds answers, and seconds between them: they were paid for

@@ -1,20 +1,35 @@
 """What was paid for and what may be billed, in one SQLite file that several runs share.
 
-Three kinds of rows: an entry is an answer, kept for ever; a call is a reservation that is open, or lost because nobody knows
-whether it was billed; a total is what a command, or everybody, has spent and reserved. All three change in one transaction,
-and on disk before `write` returns, so a kill at any moment loses no answer and no reservation.
+Three kinds of rows: an entry is a reply as it came, kept for ever; a call is a reservation that is open, or lost because
+nobody knows whether it was billed; a total is what a command, or everybody, has spent and reserved. All three change in one
+transaction, and are on disk before `write` returns, so a kill at any moment loses no answer and no reservation.
 """
 
 import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
-from zelo.calls.database import SUMS, Database, refuse
+from zelo.calls.database import ENTRY, SUMS, Database, refuse
+from zelo.calls.operations import (
+    Busy,
+    Caps,
+    Entry,
+    Granted,
+    Lose,
+    Lost,
+    Measured,
+    NoRoom,
+    Operation,
+    Release,
+    Reserve,
+    Result,
+    Settle,
+    Totals,
+)
 from zelo.calls.owners import Owner, is_gone, remove_dead
-from zelo.records import FAILED, FINAL
 
 FILE = "ledger.sqlite"  # its name in the store
 LIFETIME = "lifetime"  # all commands together
@@ -24,9 +39,6 @@ PICO = 10**12  # money is summed in whole trillionths of a dollar: exact, in any
 CHUNK = 500  # keys in one look-up; any SQLite takes 999
 Counts = tuple[int, int, int]
 
-ENTRY = (
-    "key, provider, model, kind, repeat, status, answer, tokens_in, tokens_out, usd, made, seconds, prompt_bytes, form"
-)
 CALL = "key, provider, model, kind, repeat, command, tokens, picodollars, sent, why"
 LOST = f"key, provider, model, kind, repeat, command, tokens, picodollars / {PICO}.0, sent, why"
 COUNTS = ("calls", "tokens", "picodollars", "open_calls", "open_tokens", "open_picodollars")
@@ -36,153 +48,6 @@ ADD_TO_MEASURE = (
     f"INSERT INTO measure (provider, model, form, {SUMS}) VALUES ({','.join('?' * 12)}) ON CONFLICT (provider, model, form)"
     f" DO UPDATE SET {', '.join(f'{name} = {name} + excluded.{name}' for name in SUMS.split(', '))}"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A call that ended in a final status, as it is kept."""
-
-    key: bytes  # 16 bytes
-    provider: str
-    model: str
-    kind: str  # judge, generate, embed, rerank
-    repeat: int
-    status: str  # one of records.FINAL in the ledger; "failed" only on its way into Settle
-    answer: str  # JSON of what came back
-    tokens_in: int
-    tokens_out: int
-    usd: float
-    made: float  # seconds since 1970
-    seconds: float  # that the call took
-    prompt_bytes: int = 0  # what tokens_in is measured against; 0: not measured
-    form: str = ""  # Request.form, by which tokens_out is measured; "": not known
-
-
-@dataclass(frozen=True, slots=True)
-class Caps:
-    """The most that a command, and with `lifetime_usd` everybody ever, may spend; None: no such cap."""
-
-    command: str  # unique to one start of zelo, shared by its jobs
-    usd: float | None = None
-    tokens: int | None = None
-    calls: int | None = None
-    lifetime_usd: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Reserve:
-    """Room for a call's worst case, wanted before it is sent."""
-
-    key: bytes
-    provider: str
-    model: str
-    kind: str
-    repeat: int
-    tokens: int  # in and out
-    usd: float
-    caps: Caps
-
-
-@dataclass(frozen=True, slots=True)
-class Settle:
-    """A call has ended and its cost is known; the entry is kept if its status is final."""
-
-    call: int
-    entry: Entry
-
-
-@dataclass(frozen=True, slots=True)
-class Release:
-    """A call was not billed and counts as none."""
-
-    call: int
-
-
-@dataclass(frozen=True, slots=True)
-class Lose:
-    """A call may have been billed: what was reserved for it stays spent."""
-
-    call: int
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
-class Granted:
-    """The call may be sent; it must be settled, released or lost."""
-
-    call: int
-
-
-@dataclass(frozen=True, slots=True)
-class Busy:
-    """Another living process has the same call in flight."""
-
-
-@dataclass(frozen=True, slots=True)
-class NoRoom:
-    """The call does not fit under a cap now. `open`: calls are in flight whose end may give enough room back."""
-
-    cap: str  # field of Caps
-    open: bool
-    most: float  # the cap's value
-    spent: float
-    reserved: float
-    worst: float  # of the call that was refused
-
-    def __str__(self) -> str:
-        unit, form = ("$", ",.6g") if self.cap.endswith("usd") else ("", ",")
-        most, spent, reserved, worst = (f"{unit}{n:{form}}" for n in (self.most, self.spent, self.reserved, self.worst))
-        return f"{spent} of {most} are spent, {reserved} reserved, and the next call may take {worst}"
-
-
-@dataclass(frozen=True, slots=True)
-class Totals:
-    """What is spent (lost calls count with their worst case) and what is reserved for calls in flight."""
-
-    calls: int = 0
-    tokens: int = 0
-    usd: float = 0.0
-    open_calls: int = 0
-    open_tokens: int = 0
-    open_usd: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Lost:
-    """A call that may have been billed without an answer."""
-
-    key: bytes
-    provider: str
-    model: str
-    kind: str
-    repeat: int
-    command: str
-    tokens: int  # worst case, which counts as spent
-    usd: float
-    sent: float  # seconds since 1970
-    why: str
-
-    def __str__(self) -> str:
-        sent = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self.sent))
-        return (
-            f"call {self.key.hex()} to {self.model} of {self.provider}, sent {sent}: {self.why}; it may have been billed, so up"
-            f" to ${self.usd:.6g} and {self.tokens:,} tokens count as spent"
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """Means over all entries of one model, or those of one form."""
-
-    entries: int
-    tokens_out: float
-    seconds: float
-    tokens_per_byte: float | None  # of the prompt; None: no entry says both
-    error: float | None  # of one call's tokens_in by that ratio: root mean square over mean; None: fewer than 2 entries
-
-
-Operation = Reserve | Settle | Release | Lose
-Result = Granted | Entry | Busy | NoRoom | None
 
 
 class Ledger:
@@ -296,17 +161,19 @@ class Ledger:
         match operation:
             case Reserve():
                 return self._reserve(operation)
-            case Settle(call, entry):
-                return self._settle(call, entry)
+            case Settle():
+                return self._settle(operation)
             case Release(call):
-                self._take(call)
+                self._release(call, operation.sent)
             case Lose(call, why):
                 self._lose(call, why)
         return None
 
     def _reserve(self, wanted: Reserve) -> Granted | Entry | Busy | NoRoom:
         if found := self._file.rows(f"SELECT {ENTRY} FROM entry WHERE key = ?", (wanted.key,)):
-            return Entry(*found[0])
+            entry = Entry(*found[0])
+            if not wanted.again or entry.command == wanted.caps.command:
+                return entry
         for (owner,) in self._file.rows("SELECT owner FROM call WHERE key = ? AND state = 'open'", (wanted.key,)):
             if owner == self._owner.name:
                 raise ValueError(f"call {wanted.key.hex()} is in flight already")
@@ -342,14 +209,23 @@ class Ledger:
                 full.append(NoRoom(name, spent + worst <= round(cap * unit), cap, *shown))
         return min(full, key=lambda no_room: no_room.open, default=None)
 
-    def _settle(self, call: int, entry: Entry) -> Entry:
-        key, command = self._take(call)
+    def _settle(self, ended: Settle) -> Entry:
+        key, command = self._take(ended.call)
+        entry = replace(ended.entry, command=command)
         if key != entry.key:
-            raise ValueError(f"call {call} asked {key.hex()}, not {entry.key.hex()}")
+            raise ValueError(f"call {ended.call} asked {key.hex()}, not {entry.key.hex()}")
         self._count(command, spent=(1, entry.tokens_in + entry.tokens_out, round(entry.usd * PICO)))
-        if entry.status == FAILED or self._keep(entry):
+        if not ended.keep:
             return entry
-        return self.find([entry.key])[entry.key]
+        if ended.again:
+            self._file.run(f"INSERT INTO former ({ENTRY}) SELECT {ENTRY} FROM entry WHERE key = ?", (key,))
+            self._file.run("DELETE FROM entry WHERE key = ?", (key,))
+        return entry if self._keep(entry) else self.find([key])[key]
+
+    def _release(self, call: int, sent: bool) -> None:
+        _, command = self._take(call)
+        if sent:
+            self._count(command, spent=(1, 0, 0))
 
     def _take(self, call: int) -> tuple[bytes, str]:
         """Ends a call and gives its room back, also that of one which was taken for lost; its key and command."""
@@ -373,12 +249,10 @@ class Ledger:
 
     def _keep(self, entry: Entry) -> bool:
         """Whether the entry is new, and therefore kept."""
-        if entry.status not in FINAL:
-            raise ValueError(f"a call that ended as {entry.status!r} makes no entry")
         # Half a surrogate pair is no UTF-8, but in JSON its escape says the same: a paid answer must not break on it.
         answer = entry.answer.encode("utf-8", "backslashreplace").decode()
-        row = (entry.key, entry.provider, entry.model, entry.kind, entry.repeat, entry.status, answer, entry.tokens_in)
-        row += (entry.tokens_out, entry.usd, entry.made, entry.seconds, entry.prompt_bytes, entry.form)
+        row = (entry.key, entry.provider, entry.model, entry.kind, entry.repeat, answer, entry.tokens_in)
+        row += (entry.tokens_out, entry.usd, entry.made, entry.seconds, entry.prompt_bytes, entry.form, entry.command)
         if not self._file.run(INSERT_ENTRY, row).rowcount:
             return False
         known = entry.prompt_bytes > 0 and entry.tokens_in > 0

@@ -1,14 +1,15 @@
 """What is going to be asked and what it will cost, before anything is sent."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
-from zelo.calls.ledger import Ledger, Measured
+from zelo.calls.kept import LOOKED_UP, settled
+from zelo.calls.ledger import Ledger
+from zelo.calls.operations import Measured
 from zelo.protocols import PaidJudge
 from zelo.records import Questions
 
-LOOKED_UP = 256  # keys at a time
 TOKENS_PER_BYTE = 0.25  # English through a common tokenizer; replaced by what the ledger has measured
 AT_MOST = "at most "
 SECONDS_PER_CALL = 5.0  # until the ledger has measured
@@ -189,8 +190,18 @@ class _Expected:
         )
 
 
-def estimate(name: str, judge: PaidJudge, batches: Iterable[Questions], ledger: Ledger) -> Plan:
-    """What a judge would be asked about these questions, the ledger's answers left out. Sends nothing."""
+def estimate(
+    name: str,
+    judge: PaidJudge,
+    batches: Iterable[Questions],
+    ledger: Ledger,
+    ask_again: Collection[str] = (),
+    command: str = "",
+) -> Plan:
+    """What a judge would be asked about these questions, the ledger's answers left out. Sends nothing.
+
+    ask_again: statuses of replies that are asked for anew, unless this command has paid for them.
+    """
     endpoint = judge.endpoint
     pairs = known = 0
     worst = 0.0
@@ -199,7 +210,7 @@ def estimate(name: str, judge: PaidJudge, batches: Iterable[Questions], ledger: 
     for questions in batches:
         requests = judge.requests(questions)
         while chunk := list(islice(requests, LOOKED_UP)):
-            found = ledger.known([request.key for request in chunk])
+            found = settled(ledger, judge, chunk, ask_again, command)
             for request in chunk:
                 pairs += len(request.rows)
                 if request.key in found:

@@ -134,6 +134,8 @@ class Reply:
     tokens_out: int = 0
     usd: float = 0.0
     seconds: float = 0.0
+    http: int = 0  # the status of HTTP
+    body: str = ""  # as it came, the key hidden: what the ledger keeps
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,15 +12,16 @@ from typing import Any
 from zelo.calls.client import Client
 from zelo.calls.desk import WINDOW, Desk, Figures
 from zelo.calls.journal import Journal
-from zelo.calls.kept import KIND, entry_of, looked_up, reply_of
-from zelo.calls.ledger import Busy, Caps, Entry, Granted, Ledger, Lose, Lost, NoRoom, Release, Reserve, Settle
-from zelo.calls.plan import LOOKED_UP, Plan, money
+from zelo.calls.kept import KIND, LOOKED_UP, entry_of, is_to_ask_again, looked_up, reply_of
+from zelo.calls.ledger import Ledger
+from zelo.calls.operations import Busy, Caps, Entry, Granted, Lose, Lost, NoRoom, Release, Reserve, Settle
+from zelo.calls.plan import Plan, money
 from zelo.calls.request import Reading, Reply, Request
 from zelo.calls.wire import Fault
 from zelo.errors import LimitReached, ZeloError
 from zelo.progress import Advance
 from zelo.protocols import PaidJudge
-from zelo.records import ANSWERED, FAILED, UNPARSEABLE, Outcomes, Questions
+from zelo.records import ANSWERED, FAILED, Outcomes, Questions
 
 NAMED = 20  # lost calls that are listed
 POLL = 0.25  # seconds between looks at what other processes do
@@ -42,19 +43,22 @@ class Session:
         caps: Mapping[str, Caps],
         patient: bool,
         max_failure_rate: float,
+        ask_again: frozenset[str],
         advance: Advance,
     ) -> None:
-        """caps: of each judge. patient: at a cap, go on with what there is. max_failure_rate: of a judge's last 200 outcomes."""
+        """caps: of each judge. patient: at a cap, go on with what there is. max_failure_rate, ask_again: as of the till."""
         self.ledger = ledger
         self.plans = plans
         self.caps = caps
         self.patient = patient
         self.max_failure_rate = max_failure_rate
+        self.ask_again = ask_again
         self.advance = advance
         self.counts = {name: Figures(plan.price) for name, plan in plans.items()}
         self.stopped: ZeloError | None = None  # nobody is asked any more
         self.spent: dict[str, LimitReached] = {}  # these judges are not, and the ledger answers what it can
         self.bought: set[bytes] = set()  # keys of what was answered in this session
+        self.former: dict[bytes, Entry] = {}  # what the ledger has of those that are asked again
         self.flying: dict[bytes, list[tuple[Desk, Request]]] = {}
 
     @property
@@ -87,6 +91,7 @@ class Session:
     def kept(self, name: str, pairs: int) -> None:
         """So many pairs need not be asked about: an earlier, partial table has the judge's answers."""
         self.counts[name].from_ledger += pairs
+        self.counts[name].before[ANSWERED] += pairs
         self.advance(pairs, self._note())
 
     def _over(self, desk: Desk) -> bool:
@@ -96,24 +101,17 @@ class Session:
     def texts(self, judge: PaidJudge, questions: Questions) -> Iterator[tuple[int, str]]:
         """(row, text) of what the ledger holds of this judge's answers to these questions. Sends nothing."""
         assert self.ledger is not None, "a judge that was not planned for"
+        endpoint = judge.endpoint
         for request, entry in looked_up(self.ledger, judge, questions):
             if entry is not None:
-                text = reply_of(entry).text
+                text = reply_of(endpoint, request, entry).text
                 yield from ((row, text) for row in request.rows)
 
     def tell(self) -> None:
         """What each judge came to so far, one line each: for a run that ends early."""
         for name, counts in self.counts.items():
             if counts.statuses or counts.calls or counts.open:
-                before = f"{counts.from_ledger:,} of {self.plans[name].pairs:,} pairs from the ledger"
-                now = f"asked now: {counts.ended() or 'no answer'}; {counts.calls:,} calls, {money(counts.price, counts.usd)}"
-                after = "every answer is in the ledger"
-                if counts.open:
-                    after = (
-                        f"{counts.open:,} more calls were under way or could not be written down: the ledger has no answer of"
-                        " them, they may be billed and count as spent, and the next run asks them again"
-                    )
-                print(f"judge {name}: {before}; {now}; {after}", file=sys.stderr)
+                print(f"judge {name}: {counts.so_far(self.plans[name].pairs)}", file=sys.stderr)
 
     async def _ask(self, desks: list[Desk]) -> None:
         assert self.ledger is not None, "a judge that was not planned for"
@@ -159,6 +157,7 @@ class Session:
             if self.stopped:
                 return
             known = await self.journal.find([request.key for request in chunk])
+            self._set_aside(desk, chunk, known)
             recalled = [request for request in chunk if request.key in known]
             for request in recalled:
                 new = request.key in self.bought  # by a pair with the same texts, a moment ago
@@ -166,13 +165,32 @@ class Session:
             if recalled:
                 self.advance(sum(len(request.rows) for request in recalled), self._note())
             for request in chunk:
-                if request.key in known or self._over(desk):
+                if request.key in known:
+                    continue
+                if self._over(desk):
+                    self._read_former(desk, request)
                     continue
                 if request.key in self.flying:  # two pairs with the same texts: one call
                     self.flying[request.key].append((desk, request))
                 else:
                     self.flying[request.key] = [(desk, request)]
                     yield request
+
+    def _set_aside(self, desk: Desk, chunk: list[Request], known: dict[bytes, Entry]) -> None:
+        """Takes out of `known` what is to be asked again."""
+        if not self.ask_again or self._over(desk):
+            return
+        endpoint, command = desk.judge.endpoint, self.caps[desk.name].command
+        for request in chunk:
+            entry = known.get(request.key)
+            if entry and is_to_ask_again(endpoint, desk.judge, request, entry, self.ask_again, command):
+                self.former[request.key] = known.pop(request.key)
+
+    def _read_former(self, desk: Desk, request: Request) -> None:
+        """What was to be asked again and is not: the reply in the ledger stands."""
+        if former := self.former.get(request.key):
+            self._count(desk, request, self._put(desk, request, former, bought=True).status, new=False)
+            self.advance(len(request.rows), self._note())
 
     async def _call(self, desk: Desk, client: Client, request: Request) -> None:
         """Attempts until there is an outcome. Room is reserved for each attempt, and in its turn, so that none lies idle."""
@@ -204,9 +222,10 @@ class Session:
     async def _give_up(self, desk: Desk, request: Request, grant: Granted, fault: Fault) -> None:
         counts = self.counts[desk.name]
         counts.faults[fault.kind] += 1
+        counts.calls += fault.sent
         if fault.billed:
-            counts.calls, counts.usd = counts.calls + 1, counts.usd + self._worst(desk, request)
-        await self.journal.do(Lose(grant.call, fault.kind) if fault.billed else Release(grant.call))
+            counts.billed, counts.usd = counts.billed + 1, counts.usd + self._worst(desk, request)
+        await self.journal.do(Lose(grant.call, fault.kind) if fault.billed else Release(grant.call, fault.sent))
         counts.open -= 1
         self.room.set()
         if fault.stop is not None:
@@ -224,6 +243,7 @@ class Session:
             request.tokens_in + request.tokens_out,
             self._worst(desk, request),
             self.caps[desk.name],
+            again=request.key in self.former,
         )
         while not self._over(desk):
             result = await self.journal.do(reserve)
@@ -258,14 +278,10 @@ class Session:
 
     async def _settle(self, desk: Desk, request: Request, grant: Granted, reply: Reply) -> Entry:
         endpoint, counts = desk.judge.endpoint, self.counts[desk.name]
-        counts.calls += 1
-        try:
-            status = desk.judge.read(request, reply).status
-        except BaseException:  # what was paid for is kept, even where reading it shows a bug
-            await self.journal.do(Settle(grant.call, entry_of(endpoint, request, reply, UNPARSEABLE)))
-            raise
-        paid = entry_of(endpoint, request, reply, status)
-        stands = await self.journal.do(Settle(grant.call, paid))  # an earlier answer, if another process got one first
+        counts.calls, counts.billed = counts.calls + 1, counts.billed + 1
+        paid = entry_of(endpoint, request, reply)
+        ended = Settle(grant.call, paid, keep=reply.status != FAILED, again=request.key in self.former)
+        stands = await self.journal.do(ended)  # an earlier answer, if another process got one first
         counts.open -= 1
         counts.usd, counts.tokens = counts.usd + paid.usd, counts.tokens + paid.tokens_in + paid.tokens_out
         if reply.error:
@@ -283,11 +299,16 @@ class Session:
         """
         if isinstance(outcome, Entry) and new:
             self.bought.add(request.key)
+        if not isinstance(outcome, Entry) and request.key in self.former:
+            if outcome == FAILED:
+                self._judge_failures(self.flying[request.key][0][0], FAILED)
+            outcome, new = self.former[request.key], False
         for place, (desk, twin) in enumerate(self.flying.pop(request.key)):
             if isinstance(outcome, Entry):
                 reading = self._put(desk, twin, outcome, bought=place == 0)
                 self._count(desk, twin, reading.status, new)
-                self._judge_failures(desk, reading.status)
+                if new:
+                    self._judge_failures(desk, reading.status)
             elif outcome == FAILED:
                 desk.put(twin, Reading(FAILED), 0, 0.0)
                 self._count(desk, twin, FAILED, new)
@@ -297,7 +318,7 @@ class Session:
 
     def _put(self, desk: Desk, request: Request, entry: Entry, bought: bool) -> Reading:
         """bought: this request, not a twin with the same texts, is what the answer was paid for."""
-        reading = desk.judge.read(request, reply_of(entry))
+        reading = desk.judge.read(request, reply_of(desk.judge.endpoint, request, entry))
         desk.put(request, reading, bought * (entry.tokens_in + entry.tokens_out), bought * entry.usd)
         return reading
 
@@ -308,6 +329,13 @@ class Session:
             counts.statuses[status] += len(request.rows)
         else:
             counts.from_ledger += len(request.rows)
+            counts.before[status] += len(request.rows)
+            self._judge_before(desk)
+
+    def _judge_before(self, desk: Desk) -> None:
+        """Stops where too much of what the ledger has of this judge is no answer."""
+        if words := self.counts[desk.name].too_little_before(self.max_failure_rate, self.plans[desk.name].pairs):
+            self._stop(desk, TooManyFailures(f"judge {desk.name}: {words}"))
 
     def _judge_failures(self, desk: Desk, status: str) -> None:
         counts = self.counts[desk.name]
@@ -342,16 +370,11 @@ class Session:
         known = [name for name, figures in self.counts.items() if figures.price == "known"]
         if known:
             spent = sum(self.counts[name].usd for name in known)
-            expected = sum(self._expected(name) for name in known)
+            expected = sum(self.counts[name].expected(self.plans[name].calls) for name in known)
             parts.append(f"{money('known', spent)} spent, {money('known', expected)} expected")
         return ", ".join(
             parts + ["price unknown"] * any(figures.price == "unknown" for figures in self.counts.values())
         )
-
-    def _expected(self, name: str) -> float:
-        """US dollars at the end, if the calls to come cost what those so far did."""
-        figures = self.counts[name]
-        return figures.usd / figures.calls * max(self.plans[name].calls, figures.calls) if figures.calls else 0.0
 
 
 def tell_lost(calls: list[Lost]) -> None:

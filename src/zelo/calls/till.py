@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from zelo.calls import plan as planning
-from zelo.calls.ledger import FILE, Caps, Ledger
+from zelo.calls.ledger import FILE, Ledger
+from zelo.calls.operations import Caps
 from zelo.calls.plan import Plan
 from zelo.calls.request import Endpoint
 from zelo.errors import BadInput
 from zelo.progress import Advance, progress
 from zelo.protocols import PaidJudge
-from zelo.records import Questions
+from zelo.records import FAILED, REFUSED, TRUNCATED, UNPARSEABLE, Questions
 from zelo.store import Store
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 COMMAND = "ZELO_COMMAND"  # environment: the same in all processes of one command, so that its jobs share the budget
 STOP, CONTINUE = "stop", "continue"
+NO_ANSWER = (UNPARSEABLE, REFUSED, TRUNCATED, FAILED)  # what failed is not kept, and so always asked again
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +37,8 @@ class Till:
     calls: int | None
     lifetime_usd: float | None  # over everything that the ledger has ever recorded
     on_limit: str  # stop: end there, all kept; continue: go on with what there is
-    max_failure_rate: float  # of a judge's last 200 outcomes
+    max_failure_rate: float  # of a judge's last 200 outcomes, and of all replies that the ledger has for it
+    ask_again: list[str]  # statuses: replies in the ledger that are read so are asked for anew, once in a command
 
     def __post_init__(self) -> None:
         for name in ("usd", "tokens", "calls", "lifetime_usd"):
@@ -47,6 +50,12 @@ class Till:
             raise BadInput(f"on_limit={self.on_limit!r} is unknown; use {STOP} or {CONTINUE}.")
         if not 0 <= self.max_failure_rate <= 1:
             raise BadInput(f"max_failure_rate={self.max_failure_rate} is no share; set it from 0 to 1.")
+        for status in self.ask_again:
+            if status not in NO_ANSWER:
+                raise BadInput(
+                    f"ask_again={self.ask_again}: {status!r} is no status of a reply without an answer; use some of"
+                    f" {', '.join(NO_ANSWER)}, as in ask_again=[unparseable,refused]."
+                )
 
     @property
     def _capped(self) -> bool:
@@ -57,13 +66,16 @@ class Till:
         from zelo.calls.client import Client
 
         with _ledger() as ledger:
-            if not ledger.knows(endpoint.provider, endpoint.model):
+            if self.ask_again or not ledger.knows(endpoint.provider, endpoint.model):
                 Client(endpoint)
 
     def plans(self, asked: Mapping[str, tuple[PaidJudge, Iterable[Questions]]]) -> list[Plan]:
         """What each judge would be asked, for how much, and what the ledger answers already. Sends nothing."""
         with _ledger() as ledger:
-            return [planning.estimate(name, judge, batches, ledger) for name, (judge, batches) in asked.items()]
+            return [
+                planning.estimate(name, judge, batches, ledger, self.ask_again, command())
+                for name, (judge, batches) in asked.items()
+            ]
 
     @contextmanager
     def open(self, plans: list[Plan]) -> Iterator["Session"]:
@@ -95,7 +107,8 @@ class Till:
         from zelo.calls.session import Session  # and with it aiohttp: only where there is something to pay for
 
         caps = {name: self._caps(plan) for name, plan in plans.items()}
-        return Session(ledger, plans, caps, self.on_limit == CONTINUE, self.max_failure_rate, advance)
+        patient = self.on_limit == CONTINUE
+        return Session(ledger, plans, caps, patient, self.max_failure_rate, frozenset(self.ask_again), advance)
 
     def _caps(self, plan: Plan) -> Caps:
         """Of one judge: what is free is under no cap of money."""

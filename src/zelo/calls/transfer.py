@@ -14,9 +14,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from zelo.calls.ledger import FILE, Entry, Ledger
+from zelo.calls.ledger import FILE, Ledger
+from zelo.calls.operations import Entry
 from zelo.errors import BadInput, ZeloError
-from zelo.records import FINAL
 from zelo.store import Store
 
 BATCH = 5000  # rows in memory at a time
@@ -28,8 +28,7 @@ ENTRY = pa.schema(
         pa.field("model", pa.string(), nullable=False),
         pa.field("kind", pa.string(), nullable=False),  # judge, generate, embed, rerank
         pa.field("repeat", pa.int32(), nullable=False),
-        pa.field("status", pa.string(), nullable=False),  # one of records.FINAL
-        pa.field("answer", pa.string(), nullable=False),  # JSON of what came back
+        pa.field("answer", pa.string(), nullable=False),  # JSON of the HTTP status and the body
         pa.field("tokens_in", pa.int64(), nullable=False),
         pa.field("tokens_out", pa.int64(), nullable=False),
         pa.field("usd", pa.float64(), nullable=False),
@@ -115,8 +114,6 @@ def _entries(path: Path, first: int, rows: pa.Table) -> list[Entry]:
 
 
 def _fault(entry: Entry) -> str:
-    if entry.status not in FINAL:
-        return f"has the status {entry.status!r}, which is none of {', '.join(sorted(FINAL))}"
     for name in AMOUNTS:
         if not 0 <= getattr(entry, name) < float("inf"):
             return f"has {name}={getattr(entry, name)}, which is no amount"

@@ -43,7 +43,7 @@ WITHHELD = frozenset({"content_filter", "refusal", "safety"})
 BROKEN = frozenset({"error", "abort"})  # the endpoint says that it failed half-way
 
 # What a key looks like, whole or with its middle masked, should a provider repeat another one than was sent.
-_KEY_SHAPE = re.compile(r"\b(?:(?:sk|rk|gsk|xai|hf)[-_][\w*.-]{6,}|AIza[\w*-]{10,})|(?<=Bearer )\S+")
+KEY_SHAPE = re.compile(r"\b(?:(?:sk|rk|gsk|xai|hf)[-_][\w*.-]{6,}|AIza[\w*-]{10,})|(?<=Bearer )\S+")
 _LOWER = str.maketrans({chr(code): chr(code + 32) for code in range(ord("A"), ord("Z") + 1)})
 
 
@@ -56,6 +56,7 @@ class Fault:
     billed: bool  # the provider may have billed it
     stop: ZeloError | None = None  # what the run ends with
     retry_after: float | None = None  # seconds that the endpoint asks for
+    sent: bool = True  # the request reached the provider, or may have
 
     @property
     def crowded(self) -> bool:
@@ -348,7 +349,7 @@ def _complaint(raw: bytes) -> tuple[set[str], str]:
 def line(words: str, key: str | None) -> str:
     """A stranger's words in one line of at most 200 printable characters, with the key, or a piece of it, hidden."""
     flat = " ".join("".join(char if char.isprintable() else " " for char in words[:4096]).split())
-    flat = _KEY_SHAPE.sub(HIDDEN, without(flat, key) if key else flat)
+    flat = KEY_SHAPE.sub(HIDDEN, without(flat, key) if key else flat)
     return flat if len(flat) <= WORDS else flat[: WORDS - 3] + "..."
 
 

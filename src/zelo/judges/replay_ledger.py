@@ -24,8 +24,9 @@ class ReplayLedger:
     the ledger lacks is unsent, never a vote. Nothing costs anything now.
     """
 
-    # An answer in a ledger is final, and a table that lacks any is partial: another ledger can only fill it.
+    # A table that lacks any answer is partial: another ledger can only fill it.
     OUTSIDE_IDENTITY: ClassVar[frozenset[str]] = frozenset({"path"})
+    from_ledger: ClassVar[bool] = True
 
     of: PaidJudge
     path: str | None
@@ -56,10 +57,11 @@ class ReplayLedger:
     def compare(self, questions: Questions) -> Outcomes:
         """One outcome per question."""
         desk, found = Desk.of(self.name, self.of, questions), np.zeros(len(questions), bool)
+        endpoint = self.of.endpoint
         with self._ledger() as ledger:
             for request, entry in looked_up(ledger, self.of, questions):
                 if entry is not None:
-                    desk.put(request, self.of.read(request, reply_of(entry)), 0, 0.0)
+                    desk.put(request, self.of.read(request, reply_of(endpoint, request, entry)), 0, 0.0)
                     found[list(request.rows)] = True
         self._missing.add(questions, found)
         return desk.outcomes()

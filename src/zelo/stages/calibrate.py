@@ -20,7 +20,6 @@ from zelo.progress import progress, silent
 from zelo.ratings import Ratings
 from zelo.records import (
     DOCUMENT,
-    FINAL,
     OUTCOME,
     QUERY,
     QUERY_SCALE,
@@ -91,16 +90,19 @@ class Calibrate:
         _write(ratings, scale, out)
         write_parquet(outcomes, OUTCOME, out, "answers")
         tallies = tally.tally([outcomes])
-        missing = sum(count for one in tallies.values() for status, count in one.status.items() if status not in FINAL)
+        missing = {name: self._panel.missing(name, one.status) for name, one in tallies.items()}
         figures = {
             "rows": len(ratings.rated.rating),
             "offset_sd": float(np.std(scale.offset)),
             "scale_sd": float(np.std(scale.scale)),
             "asked": len(outcomes),
             "fit": scale.diagnosis,
-            "judges": {name: {"status": one.status, **calls.get(name, {})} for name, one in tallies.items()},
+            "judges": {
+                name: {"status": one.status, "missing": missing[name], **calls.get(name, {})}
+                for name, one in tallies.items()
+            },
         }
-        return figures | ({"partial": True} if missing else {})
+        return figures | ({"partial": True} if any(missing.values()) else {})
 
     def _asked(
         self, ratings: Ratings, earlier: Table | None

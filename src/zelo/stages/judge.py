@@ -23,7 +23,7 @@ from zelo.errors import BadInput
 from zelo.metrics import tally
 from zelo.pools import Pools
 from zelo.progress import Advance, progress, silent
-from zelo.records import DEV, DOCUMENT, FINAL, OUTCOME, STATUSES, TEST, Comparisons, Fit, Questions, starts
+from zelo.records import DEV, DOCUMENT, OUTCOME, STATUSES, TEST, Comparisons, Fit, Questions, starts
 from zelo.store import Table, shard, shard_writer, write_shard
 
 if TYPE_CHECKING:
@@ -37,9 +37,9 @@ RANDOM, BOTH = "random", "both"
 class Judge:
     """Writes outcomes (OUTCOME): a row per pair, judge, order and repeat.
 
-    An adaptive graph, which has a `solver`, is asked again with the fit of all pairs so far, until it wants no more. An outcome
-    that failed or was not asked for makes the table partial; the next run keeps the rest and asks for these. Judges that cost
-    money are asked through the till.
+    An adaptive graph, which has a `solver`, is asked again with the fit of all pairs so far, until it wants no more. What failed
+    or was not asked for, and a paid reply that is no answer, make the table partial: the next run keeps the rest, asks for the
+    former and reads the latter again. Judges that cost money are asked through the till.
     """
 
     OUTSIDE_IDENTITY: ClassVar[frozenset[str]] = frozenset({"till"})
@@ -152,10 +152,12 @@ class Judge:
         queries_left = nullcontext(silent) if plans else progress("judge", pools.queries_with_candidates, "queries")
         with self.till.open(plans) as session, queries_left as advance:
             for number in range(pools.shards):
-                if shard(out, "outcomes", number).exists():
-                    advance(pools.size(number))
-                    continue
                 known = None if earlier is None else pq.read_table(shard(earlier.path, "outcomes", number))
+                if (done := shard(out, "outcomes", number)).exists():
+                    if not self._lacks(tally.of_files([done])):
+                        advance(pools.size(number))
+                        continue
+                    known = pq.read_table(done)
                 self._shard(pools, number, known, session, out, advance)
         for member in self.members.values():
             if hasattr(member, "tell"):
@@ -226,14 +228,18 @@ class Judge:
     def _swapped(self, asked: "Asked") -> dict[str, np.ndarray]:
         return self._panel.swapped(asked.questions) if asked.swapped is None else asked.swapped
 
+    def _lacks(self, tallies: Mapping[str, tally.Tally]) -> bool:
+        """Whether a later attempt may better any of these outcomes."""
+        return any(self._panel.missing(name, one.status) for name, one in tallies.items())
+
     def _figures(self, table: Table, pools: "CandidatePools", session: "Session") -> dict[str, Any]:
         """For the manifest, counted in what was written: some shards may be of an attempt before this one."""
         tallies = tally.of_files(table.shards("outcomes"))
-        counts = {
+        counts: dict[str, dict[str, int]] = {
             name: tallies[name].status if name in tallies else dict.fromkeys(STATUSES, 0) for name in self.members
         }
         totals = {status: sum(count[status] for count in counts.values()) for status in STATUSES}
-        missing = sum(count for status, count in totals.items() if status not in FINAL)
+        missing = {name: self._panel.missing(name, count) for name, count in counts.items()}
         figures: dict[str, Any] = {
             "rows": sum(totals.values()),
             "pairs": sum(next(iter(counts.values())).values()) // self._times,
@@ -243,10 +249,15 @@ class Judge:
             ),
         }
         figures["judges"] = {
-            name: {"status": counts[name], **pools.cut(member), **session.figures.get(name, {})}
+            name: {
+                "status": counts[name],
+                "missing": missing[name],
+                **pools.cut(member),
+                **session.figures.get(name, {}),
+            }
             for name, member in self.members.items()
         }
-        return figures | ({"partial": True} if missing else {})
+        return figures | ({"partial": True} if any(missing.values()) else {})
 
     def _pools(self, tables: dict[str, Table]) -> "CandidatePools":
         queries, documents = tables["data"].read("queries"), tables["data"].read("documents")

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from zelo.backbones.exported import MATRIX
 from zelo.calls.plan import money
 from zelo.errors import BadInput
-from zelo.records import ANSWERED, DEV, FINAL, TRUNCATED
+from zelo.records import ANSWERED, DEV, TRUNCATED, UNSENT
 from zelo.store import MANIFEST, RUNNING, Table
 from zelo.tracking import acquired, audit_page, redact, whole_file
 from zelo.tracking.figures import NO_LABELS, Figures
@@ -194,8 +194,7 @@ def notes(result: "Result") -> list[str]:
                 f"{name}: the comparisons of {apart} queries fall into parts that nothing connects ({named}); only the largest"
                 " part of each is rated"
             )
-        if table.partial and any(_missing(figures).values()):
-            lines.append(f"{name}: what failed or was not sent is missing; the next run asks for that only")
+        lines += [f"{name}: {line}" for line in _later(figures)]
         if parity := figures.get("parity"):
             lines.append(f"{name}: {told(parity)}")
         if judging := figures.get("judging"):
@@ -227,6 +226,25 @@ def _retrieved(figures: dict[str, Any]) -> list[str]:
         if figures["own_documents_unlike"]:
             line += "; most of their texts are unlike the query's: if ids meet by chance, set keep_own_document=true"
         lines.append(line)
+    return lines
+
+
+def _later(figures: dict[str, Any]) -> list[str]:
+    """What a later run does about the pairs without an answer."""
+    unread: dict[bool, set[str]] = {True: set(), False: set()}  # by whether the judge can be asked again
+    unasked = False
+    for judge, counts in _missing(figures).items():
+        missing = set(counts) - {"limit"}
+        unasked |= bool(missing & {FAILED, UNSENT})
+        unread["price" in figures["judges"][judge]] |= missing - {FAILED, UNSENT}
+    lines = ["what failed or was not sent is missing; the next run asks for that only"] * unasked
+    for paid, statuses in unread.items():
+        if statuses:
+            again = f", and ask_again=[{','.join(sorted(statuses))}] asks for them anew" * paid
+            lines.append(
+                f"what is {' or '.join(sorted(statuses))} is missing, so this is partial; the ledger keeps these replies, and the"
+                f" next run reads them again without a call{again}"
+            )
     return lines
 
 
@@ -282,11 +300,10 @@ def _stage(step: "Step", table: Table, facts: dict[str, Any]) -> dict[str, Any]:
 
 
 def _missing(figures: dict[str, Any]) -> dict[str, Any]:
-    """Per judge how many pairs have no final outcome, by status, and what kept the rest from being asked."""
+    """Per judge how many pairs have no answer and may get one, by status, and what kept the rest from being asked."""
     found = {}
     for judge, facts in figures.get("judges", {}).items():
-        counts = {status: count for status, count in facts["status"].items() if count and status not in FINAL}
-        if counts:
+        if counts := facts.get("missing"):
             found[judge] = counts | ({"limit": facts["limit"]} if facts.get("limit") else {})
     return found
 
