@@ -158,6 +158,8 @@ def main() -> int:
 
     # Hydra wants -m before any override.
     sys.argv[1:] = sorted(sys.argv[1:], key=lambda part: part not in ("-m", "--multirun"))
+    # An extra_body has whatever keys its endpoint takes; Hydra adds a key that no yaml has only where a + says so.
+    sys.argv[1:] = [f"++{part}" if re.match(r"[\w.]+\.extra_body(\.\w+)*=", part) else part for part in sys.argv[1:]]
     till.command()  # named here, so that every process of this command knows it
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us, not to Hydra's own printer
     sweep.register_resolver()
