@@ -143,13 +143,13 @@ def refused(text: str) -> bool:
     return opening.startswith(REFUSALS)
 
 
-def began_with(logprobs: Sequence[tuple[str, float]]) -> str:
-    """The likeliest first tokens that are neither A nor B, and the share of A and B, for a message."""
+def began_with(logprobs: Sequence[tuple[str, float]], mass: float) -> str:
+    """The two likeliest first tokens that are neither A nor B, and the share of A and B, `mass`, for a message."""
     others = sorted(
         ((value, token) for token, value in logprobs if token.strip(_BLANK) not in ("A", "B")), reverse=True
     )
     shown = ", ".join(f"{_quoted(token)} ({100 * math.exp(value):.2g} %)" for value, token in others[:2])
-    return f"began with {shown or 'another token'}; A and B together {100 * letters(logprobs):.2g} %"
+    return f"began with {shown or 'other tokens'}; A and B together {100 * mass:.2g} %"
 
 
 def why_no_verdict(logprobs: Sequence[tuple[str, float]], least: float) -> str:

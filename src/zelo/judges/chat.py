@@ -268,7 +268,7 @@ class Chat:
     def _verdict(self, reply: Reply) -> Reading:
         p = answer.verdict(reply.logprobs, self.verdict_mass)
         if p is None:
-            shown = answer.began_with(reply.logprobs) if reply.logprobs else reply.text
+            shown = answer.began_with(reply.logprobs, answer.letters(reply.logprobs)) if reply.logprobs else reply.text
             return _unread(shown, answer.why_no_verdict(reply.logprobs, self.verdict_mass))
         return Reading(ANSWERED, (self._p(1 - 2 * p),))
 
