@@ -207,7 +207,7 @@ def check_extra_body(where: str, extra: Mapping[str, Any]) -> None:
     for path, value in _leaves(extra):
         if looks_secret(path[-1], value):
             raise BadInput(
-                f"{where}: extra_body.{'.'.join(path)} looks like a secret, and configs are written down; put it into an"
+                f"{where}: extra_body.{'.'.join(path)} looks like a key, and configs are written down; put it into an"
                 " environment variable that api_key_env names."
             )
 
