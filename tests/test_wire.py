@@ -189,12 +189,13 @@ def test_what_is_counted_carries_words_and_an_example() -> None:
     figures = Figures("free")
     figures.fault("http_429", "per minute")
     figures.fault("http_429", "per day")
+    figures.fault("timeout", "")  # without words
     long = f"<think>\n\x1b[31m{KEY} " + "so " * 99
     for shown in (long, "another"):
         figures.read(replace(REQUEST, rows=(0, 1)), Reading("unparseable", why="no JSON: do this", shown=shown), KEY)
     figures.read(REQUEST, Reading("answered", (0.5,)), KEY)
     told = figures.told()
-    assert faults_in_words(told) == "http_429 2 (per day)"
+    assert faults_in_words(told) == "http_429 2 (per day), timeout 1"
     (reason,) = reasons_in_words(told)
     assert reason.startswith(
         r"4 without a value: no JSON: do this; the first such answer: <think>\n\x1b[31m(hidden) so so"
@@ -204,7 +205,7 @@ def test_what_is_counted_carries_words_and_an_example() -> None:
     assert view(row := {"name": "x", "asked": 4, "answered": 0.0, "status": {}, "calls": told} | NOTHING)[
         "reasons"
     ] == [reason]
-    assert view(row)["faults"] == "http_429 2 (per day)"
+    assert view(row)["faults"] == "http_429 2 (per day), timeout 1"
 
 
 NOTHING = dict.fromkeys(("tokens", "usd", "usable", "usd_per_preference", "ndcg", "weight"))

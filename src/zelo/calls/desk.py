@@ -124,7 +124,7 @@ def faults_in_words(told: Mapping[str, Any]) -> str:
     """What went wrong on the way, of Figures.told(): classes with counts, the largest first, and the provider's last words."""
     faults, words = told.get("faults") or {}, told.get("words") or {}
     order = sorted(faults, key=lambda kind: (-faults[kind], kind))
-    return ", ".join(f"{kind} {faults[kind]:,}" + f" ({words[kind]})" * (kind in words) for kind in order)
+    return ", ".join(f"{kind} {faults[kind]:,}" + (f" ({words[kind]})" if kind in words else "") for kind in order)
 
 
 def reasons_in_words(told: Mapping[str, Any]) -> list[str]:
