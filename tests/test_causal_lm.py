@@ -94,7 +94,7 @@ def judge(tiny: Path) -> Build:
     assert fields.pop("_target_") == "zelo.judges.causal_lm.CausalLm"
 
     def build(**changes: Any) -> CausalLm:
-        return CausalLm(**(fields | {"model": str(tiny), "document_tokens": 64} | changes))
+        return CausalLm(**(fields | {"model": str(tiny), "document_tokens": 64, "verdict_mass": 0.0} | changes))
 
     return build
 
@@ -210,6 +210,25 @@ def test_what_is_no_number_is_a_failure(judge: Build, tiny: Path, tmp_path: Path
     assert np.isnan(answers.p).all()
 
 
+def test_letters_that_carry_nearly_nothing_are_no_verdict(judge: Build, capsys: pytest.CaptureFixture[str]) -> None:
+    pairs = ask((0, 0, 1), (1, 1, 0), (1, 4, 1))
+    _, mass, begins = judge()._odds(judge()._ids(pairs, slice(None)))
+    assert 0 < mass.min() < mass.max() < 0.5  # random weights say anything
+    made = judge(verdict_mass=float(np.median(mass)))
+    answers = made.compare(pairs)
+    low = mass < np.median(mass)
+    assert low.sum() == 1
+    assert np.array(answers.status.to_pylist())[low].tolist() == ["unparseable"]
+    assert np.array_equal(np.isnan(answers.p), low)
+    assert np.allclose(answers.p[~low], judge().compare(pairs).p[~low], atol=1e-6)
+    made.tell()
+    (row,) = np.flatnonzero(low)
+    said = capsys.readouterr().err
+    assert f"1 pairs are unparseable, for A and B carry less than verdict_mass={np.median(mass):g}" in said
+    assert f"({100 * begins[row][1]:.2g} %); A and B together {100 * mass[row]:.2g} %" in said
+    assert "judge.prompt" in said
+
+
 def test_identity_is_what_lies_in_the_folder(judge: Build, tiny: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(tiny, tmp_path / "copy")
     assert judge(model=str(copy)).content() == judge().content()
@@ -220,7 +239,14 @@ def test_identity_is_what_lies_in_the_folder(judge: Build, tiny: Path, tmp_path:
 
 
 def test_what_cannot_be_used_is_named(judge: Build, tiny: Path, tmp_path: Path) -> None:
-    for change in ({"dtype": "int8"}, {"threshold": 1.0}, {"document_tokens": 1}, {"batch_tokens": 0}, {"prompt": "x"}):
+    for change in (
+        {"dtype": "int8"},
+        {"threshold": 1.0},
+        {"document_tokens": 1},
+        {"verdict_mass": 1.0},
+        {"batch_tokens": 0},
+        {"prompt": "x"},
+    ):
         with pytest.raises(BadInput, match=next(iter(change))):
             judge(**change)
     with pytest.raises(BadInput, match="longer answer in"):

@@ -41,6 +41,10 @@ FIELDS: dict[str, Any] = {
     "max_tokens": 512,
     "reasoning_effort": None,
     "seed": None,
+    "verdict_mass": 0.5,
+    "top_logprobs": 20,
+    "token_limit_key": None,
+    "extra_body": {},
     "document_tokens": 64,
     "prices": PRICES,
     "input_price": None,
@@ -119,6 +123,8 @@ def test_what_decides_an_answer_decides_its_key_and_nothing_else_does() -> None:
         {"instruction": "Only official sources count."},
         {"structured": False},
         {"mode": "verdict"},
+        {"mode": "verdict", "top_logprobs": 5},
+        {"extra_body": {"chat_template_kwargs": {"enable_thinking": False}}},
     ]
     assert len({plain, *(key(**changes) for changes in more)}) == 1 + len(more)
     outside = {
@@ -132,10 +138,41 @@ def test_what_decides_an_answer_decides_its_key_and_nothing_else_does() -> None:
         "tokens_per_minute": 1,
         "timeout": 1.0,
         "retries": 0,
+        "token_limit_key": "max_completion_tokens",
     }
     assert set(outside) == Chat.OUTSIDE_IDENTITY
     for name, value in outside.items():
         assert key(**{name: value}) == plain, name
+
+
+def test_answers_paid_for_before_a_field_existed_keep_their_keys() -> None:
+    """The keys and forms of July 2026, when there was no extra_body, top_logprobs, verdict_mass or token_limit_key."""
+    pinned: dict[tuple[str, str], dict[str, Any]] = {
+        ("c2b9d1ec5d6b4853a24c0743455e8b80", "ec16e82f"): {},
+        ("49f3a588bf82cd2bf8e02e6adc51081c", "394c2bd4"): {"mode": "verdict"},
+        ("085f08753dab4d63fa82560ff4818b3d", "ef04a1c4"): {"mode": "listwise"},
+        ("47efa251e3a81acdb9b609232d1576d5", "37c45867"): {"reasoning_effort": "low", "temperature": None},
+        ("88cc4c2da04af3bf534e1deea48b85fc", "96255703"): MESSAGES,
+    }
+    for (key, form), changes in pinned.items():
+        for more in ({}, {"verdict_mass": 0.1}, {"token_limit_key": "max_tokens"}):
+            request = next(chat(**changes, **more).requests(asked([(0, 1, 2)])))
+            assert (request.key.hex(), request.form) == (key, form), changes
+
+
+def test_further_keys_of_a_request() -> None:
+    thinking = {"chat_template_kwargs": {"enable_thinking": False}, "top_k": 1}
+    for mode in ("score", "verdict", "listwise"):
+        judge = chat(mode=mode, extra_body=thinking, top_logprobs=5, token_limit_key="max_completion_tokens")
+        sent = json.loads(wire.body(judge.endpoint, next(judge.requests(asked([(0, 1, 2)])))))
+        assert thinking.items() <= sent.items()
+        assert sent["max_completion_tokens"] == (1 if mode == "verdict" else 512)
+        assert "max_tokens" not in sent
+        assert sent.get("top_logprobs") == (5 if mode == "verdict" else None)
+        assert "extra_body" not in sent
+    judge = chat(**MESSAGES, extra_body={"thinking": {"type": "disabled"}})
+    sent = json.loads(wire.body(judge.endpoint, next(judge.requests(asked([(0, 1, 2)])))))
+    assert sent["thinking"] == {"type": "disabled"}
 
 
 def test_what_decides_the_length_of_an_answer_decides_its_form_and_nothing_else_does() -> None:
@@ -198,7 +235,17 @@ def test_a_verdict_is_one_token() -> None:
     assert judge.endpoint.parameters["max_tokens"] == 1
     reading = judge.read(request, said("A", logprobs=(("A", math.log(0.6)), ("B", math.log(0.2)))))
     assert reading.p == pytest.approx((0.75,))
-    assert judge.read(request, said("A")).status == "unparseable"  # no log-probabilities, no preference
+    none = judge.read(request, said("A"))  # no log-probabilities, no preference
+    assert (none.status, none.shown) == ("unparseable", "A")
+    assert none.why.startswith("no log-probabilities came back: set judge.mode=score")
+    noise = (("So", -0.58), ("Got", -0.83), ("A", -13.1), ("B", -13.8))
+    below = judge.read(request, said("So", logprobs=noise))
+    assert (below.status, below.p) == ("unparseable", ())
+    assert 'began with "So" (56 %), "Got" (44 %); A and B together 0.0003' in below.shown
+    assert "verdict_mass=0.5" in below.why
+    assert chat(mode="verdict", verdict_mass=0.0).read(request, said("So", logprobs=noise)).p == pytest.approx(
+        (0.668,), abs=1e-3
+    )
 
 
 @pytest.mark.parametrize(
@@ -311,7 +358,7 @@ def test_what_a_document_meets_is_read_as_it_stands_or_not_at_all(structured: bo
         good | {"5": -0.1},
         good | {"5": None},
         good | {"5": True},
-        good | {"5": "0"},
+        good | {"5": "0 or so"},
         good | {"5": math.nan},
         [1, 1, 0, 0, 0],
         0.5,
@@ -457,6 +504,21 @@ def test_prices_come_from_the_fields_then_the_table_and_are_never_guessed() -> N
         ({"api_key_env": "my-key"}, "api_key_env is not the name"),
         ({"temperature": math.nan}, "temperature=nan"),
         ({"max_tokens": 0}, "max_tokens=0"),
+        ({"verdict_mass": 1.0}, "verdict_mass=1.0"),
+        ({"top_logprobs": 21}, "top_logprobs=21"),
+        ({"token_limit_key": "limit"}, "token_limit_key='limit'.*max_completion_tokens"),
+        ({"extra_body": {"messages": []}}, "extra_body.messages: set judge.prompt instead"),
+        ({"extra_body": {"model": "x"}}, "extra_body.model: set judge.model instead"),
+        ({"extra_body": {"stream": True}}, "extra_body.stream: one whole answer"),
+        ({"extra_body": {"temperature": 1}}, "extra_body.temperature: set judge.temperature instead"),
+        ({"extra_body": {"a": [{"api_key": "secret"}]}}, "extra_body.a.0.api_key looks like a key"),
+        ({"extra_body": {"user": "sk-secret-0123456789"}}, "extra_body.user looks like a key"),
+        (
+            {"base_url": "https://api.example.org/v1?api-version=1&api-key=secret"},
+            r"in its query string \(api-key=\.\.\.\)",
+        ),
+        ({"base_url": "https://api.example.org/v1?sig=secret"}, "in its query string"),
+        ({"base_url": "https://api.example.org/v1#secret"}, "must end before the #"),
         ({"window": 1}, "window=1"),
         ({"document_tokens": 3}, "document_tokens=3"),
         ({"instruction": None}, "instruction=None"),

@@ -245,6 +245,12 @@ def test_a_verdict_is_one_token_with_its_probabilities(server: FakeServer) -> No
 # Keys
 
 
+def test_a_query_string_is_carried(server: FakeServer) -> None:
+    asked = endpoint(f"{server.base_url}/?api-version=2024-10-21&x=a%20b")
+    assert run(asked, lambda client: client.attempt(REQUEST)).status == "answered"
+    assert server.seen[-1].path == "/v1/chat/completions?api-version=2024-10-21&x=a%20b"
+
+
 @pytest.mark.parametrize(
     ("base_url", "key", "words"),
     [

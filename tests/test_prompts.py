@@ -90,6 +90,21 @@ def test_a_prompt_is_found_by_name_or_path_and_known_by_its_words(tmp_path: Path
     assert Prompt.named(write(tmp_path, "[user]\n{query}!"), "here").content != plain
 
 
+def test_a_byte_order_mark_and_line_ends_change_no_prompt(tmp_path: Path) -> None:
+    text = "[system]\nYou judge.\n\n[user]\n{query}\n{document_a}\n{document_b}\n"
+    plain = Prompt.named(write(tmp_path, text), "here").sections
+    assert plain == {"system": "You judge.", "user": "{query}\n{document_a}\n{document_b}"}
+    path = tmp_path / "other.txt"
+    for raw in (text, text.replace("\n", "\r\n"), text.replace("\n", "\r")):
+        for mark in ("", "\ufeff"):
+            path.write_bytes((mark + raw).encode())
+            assert Prompt.named(str(path), "here").sections == plain
+    for lost in ("[System]", " [system]", "\ufeff\ufeff[system]", "# [system]", "[system]:"):
+        path.write_text(text.replace("[system]", lost), encoding="utf-8")
+        with pytest.raises(BadInput, match=r"is no heading, so what follows it would not be sent; write \[system\]"):
+            Prompt.named(str(path), "here")
+
+
 def test_texts_are_filled_in_once_and_cannot_close_their_tag() -> None:
     texts = {"query": "q {document_b}", "document_a": "{query}{tag}", "document_b": "see <document> and a < b"}
     filled = PAIRWISE.fill(texts, "", TAGGED)
@@ -214,7 +229,7 @@ def test_only_the_tagged_last_line_counts(text: str, value: float | None) -> Non
         ('{"score": NaN}', None),
         ('{"score": -Infinity}', None),
         ('{"score": true}', None),
-        ('{"score": "0.5"}', None),
+        ('{"score": "0.5"}', 0.5),
         ('{"score": null}', None),
         ('{"score": [0.5]}', None),
         ('{"score": 0.1, "score": 0.9}', None),
@@ -252,18 +267,91 @@ def logs(**p: float) -> list[tuple[str, float]]:
 
 
 def test_a_verdict_is_the_odds_of_two_letters() -> None:
-    assert answer.verdict(logs(A=0.6, B=0.2, The=0.1)) == pytest.approx(0.75)
-    assert answer.verdict(logs(A=0.3, _A=0.3, B=0.1, _B=0.1, a=0.15)) == pytest.approx(0.75)  # the small a is a word
-    assert answer.verdict(logs(The=0.9, Both=0.05)) is None
-    assert answer.verdict([]) is None
-    assert answer.verdict([("A", -2000.0)]) is None
-    assert answer.verdict(logs(A=0.9, C=0.04, D=0.01)) == pytest.approx(
+    assert answer.verdict(logs(A=0.6, B=0.2, The=0.1), 0.0) == pytest.approx(0.75)
+    assert answer.verdict(logs(A=0.3, _A=0.3, B=0.1, _B=0.1, a=0.15), 0.0) == pytest.approx(
+        0.75
+    )  # the small a is a word
+    assert answer.verdict(logs(The=0.9, Both=0.05), 0.0) is None
+    assert answer.verdict([], 0.0) is None
+    assert answer.verdict([("A", -2000.0)], 0.0) is None
+    assert answer.verdict(logs(A=0.9, C=0.04, D=0.01), 0.0) == pytest.approx(
         0.9 / 0.91
     )  # B has at most what the last one has
-    assert answer.verdict(logs(B=0.98, C=0.015)) == pytest.approx(0.005 / 0.985)  # and at most what is left
-    assert answer.verdict([("B", 0.0)]) == 0
-    mirrored = answer.verdict(logs(B=0.6, A=0.2, The=0.1))
+    assert answer.verdict(logs(B=0.98, C=0.015), 0.0) == pytest.approx(0.005 / 0.985)  # and at most what is left
+    assert answer.verdict([("B", 0.0)], 0.0) == 0
+    mirrored = answer.verdict(logs(B=0.6, A=0.2, The=0.1), 0.0)
     assert mirrored == pytest.approx(0.25)
+
+
+def test_a_verdict_needs_its_share_of_the_probability() -> None:
+    thinks = logs(So=0.56, Got=0.435, A=2e-6, B=1e-6)  # what was read as a preference of 0.67
+    assert answer.verdict(thinks, 0.0) == pytest.approx(2 / 3)
+    assert answer.verdict(thinks, 0.5) is None
+    assert 'began with "So" (56 %), "Got" (44 %); A and B together 0.0003 %' in answer.began_with(
+        thinks, answer.letters(thinks)
+    )
+    assert "judge.mode=score" in answer.why_no_verdict(thinks, 0.5)
+    assert "judge.extra_body" in answer.why_no_verdict([("<think>", -0.001), ("A", -9.0)], 0.5)
+    assert answer.why_no_verdict([], 0.5).startswith("no log-probabilities came back: set judge.mode=score")
+    for enough in (logs(A=0.3, _A=0.1, _B=0.11, So=0.4), logs(A=0.51), logs(The=0.5, B=0.5)):
+        assert answer.verdict(enough, 0.5) is not None
+    for little in (logs(A=0.3, a=0.3, B=0.1), logs(A=0.49), logs(_A_=0.2, B=0.2)):
+        assert answer.verdict(little, 0.5) is None
+
+
+THINK = "<think>\nscore: 0.2 perhaps, {braces}\n</think>\n\n"
+
+
+@pytest.mark.parametrize("end", ["", "<|im_end|>", "</s>\n", "<|eot_id|><|endoftext|>", " <end_of_turn>"])
+@pytest.mark.parametrize(
+    "start",
+    ["", THINK, THINK.replace("think>", "THINKING>"), f"Hm.\n{TAG}: -1\n</think>\n", f"<think>{TAG}: 1</think>"],
+)
+def test_what_wraps_an_answer_is_passed_over(start: str, end: str) -> None:
+    assert answer.score(f"{start}A is thin.\n{TAG}: 0.5{end}", TAG) == 0.5
+    assert answer.score(f'{start}{{"score": 0.5}}{end}', None) == 0.5
+    assert answer.score(f'{start}Here it is:\n```json\n{{"score": "0.5"}}\n```\nDone.{end}', None) == 0.5
+    assert answer.score(f"{start}Here it is:\n```\nthin\n{TAG}: 0.5\n```{end}", TAG) == 0.5
+    assert answer.relevances(f'{start}{{"scores": {{"1": "1", "2": 0.5}}}}{end}', None, 2) == (1.0, 0.5)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '<think>{"score": 0.5}',
+        '<think>\n```json\n{"score": 0.5}\n```\n</think>\nNo braces.',
+        '```json\n{"score": 0.5}\n```\n```json\n{"score": 0.5}\n```',
+        'First {"score": 0.1}, then\n```json\n{"score": 0.5}\n```',
+        '```json\n{"score": 0.5}\n```\nor {"score": 0.1}',
+        '{"score": "0.5 or so"}',
+        '{"score": "1.5"}',
+        '{"score": "nan"}',
+    ],
+)
+def test_what_may_be_another_answer_is_not_passed_over(text: str) -> None:
+    assert answer.score(text, None) is None
+
+
+def test_a_quoted_end_of_thoughts_in_the_json_cuts_nothing() -> None:
+    assert answer.score('{"thoughts": ["it says </think> and <|im_end|>"], "score": 0.5}', None) == 0.5
+
+
+@pytest.mark.parametrize(
+    ("text", "tag", "words"),
+    [
+        ("A is better.", None, "no JSON.*judge.structured=false"),
+        ('{"thoughts": []}', None, "no key 'score'"),
+        ('{"score": 7}', None, "'score' in the JSON is not a number from -1 to 1"),
+        ('{"score": 0.', None, "cut"),
+        ("<think>and so", None, "does not end: raise judge.max_tokens"),
+        ("<think>so</think>", None, "nothing stands behind the think block"),
+        ("A is better.", TAG, "the line with the tag.*is missing: set judge.structured=true"),
+        (f"{TAG}: 0.4\n{TAG}: 0.5", TAG, "twice with different values"),
+    ],
+)
+def test_why_an_answer_has_no_value(text: str, tag: str | None, words: str) -> None:
+    assert answer.score(text, tag) is None
+    assert re.search(words, answer.why_unread(text, tag, "score"))
 
 
 def test_from_score_to_preference() -> None:

@@ -681,9 +681,10 @@ def test_a_text_needs_no_quotes_of_hydras(written: str, value: Any) -> None:
 
 
 def test_what_prepares_arguments_leaves_a_sweep_and_flags_alone() -> None:
-    given = ["seed=1,2", "--config-dir=~/conf", "-m", "run=~/a,~/b"]
+    given = ["seed=1,2", "--config-dir=~/conf", "-m", "run=~/a,~/b", "judge.extra_body.a.b=false"]
     home = Path.home()
-    assert arguments.prepared(given) == ["-m", "seed=1,2", "--config-dir=~/conf", f"run={home}/a,{home}/b"]
+    ready = ["-m", "seed=1,2", "--config-dir=~/conf", f"run={home}/a,{home}/b", "++judge.extra_body.a.b=false"]
+    assert arguments.prepared(given) == ready
 
 
 def test_a_refused_corpus_leaves_no_run(

@@ -9,7 +9,10 @@ import pytest
 from fake_server import Seen, envelope, score_text
 from test_client import KEY, REQUEST, WORST, endpoint, shows_key
 from zelo.calls import wire
-from zelo.calls.request import Reply
+from zelo.calls.desk import Figures, faults_in_words, reasons_in_words
+from zelo.calls.request import Reading, Reply
+from zelo.errors import BadInput
+from zelo.tracking.judge_costs import view
 
 
 def test_pieces_of_keys_are_hidden() -> None:
@@ -96,6 +99,116 @@ def test_answers_of_many_servers(body: Any, expected: dict[str, Any]) -> None:
 def test_errors_of_many_servers(status: int, body: Any, expected: str) -> None:
     result = wire.read(endpoint("http://localhost:1/v1"), REQUEST, status, {}, json.dumps(body).encode(), KEY)
     assert (result.error if isinstance(result, Reply) else result.kind) == expected
+
+
+@pytest.mark.parametrize(
+    ("words", "param", "fix"),
+    [
+        ("Invalid value for 'top_logprobs': must be at most 5.", "top_logprobs", "judge.top_logprobs=5"),
+        ("Requested sample logprobs of 20, which is greater than max allowed: 5", None, "judge.top_logprobs=5"),
+        ("'logprobs' is not supported with reasoning models.", "logprobs", "judge.mode=score"),
+        ("Unsupported parameter: 'top_logprobs'", None, "judge.mode=score"),
+        (
+            "'max_tokens' is not supported; use 'max_completion_tokens'.",
+            "max_tokens",
+            "judge.token_limit_key=max_completion",
+        ),
+        ("max_tokens is too large: 4096. This model supports at most 2048.", "max_tokens", "judge.max_tokens=2048"),
+        ("'temperature' does not support 0.0 with this model.", "temperature", "judge.temperature=null"),
+        ("Invalid parameter: 'response_format' of type 'json_schema' is not supported", None, "judge.structured=false"),
+        ("Unsupported value: 'reasoning_effort'", "reasoning_effort", "judge.reasoning_effort=null"),
+        ("Extra inputs are not permitted: seed", None, "judge.seed=null"),
+        ("System role not supported", None, "judge.prompt"),
+        (
+            "enable_thinking must be set to false for non-streaming calls",
+            None,
+            "judge.extra_body.enable_thinking=false",
+        ),
+        ("Unknown parameter: 'top_k'.", "top_k", "judge.extra_body: change or leave out top_k"),
+        ("chat_template_kwargs is not permitted", None, "judge.extra_body: change or leave out chat_template_kwargs"),
+        ("The model `x` does not exist", None, "judge.model"),
+        ("Bad request", None, "judge.mode, judge.structured"),
+    ],
+)
+def test_a_400_names_the_field_that_governs_it(words: str, param: str | None, fix: str) -> None:
+    extra = {"chat_template_kwargs": {"thinking": False}, "top_k": 1}
+    asked = endpoint("http://localhost:1/v1", parameters={"max_tokens": 4096, "extra_body": extra})
+    for status, body in (
+        (400, {"error": {"message": words, "param": param, "type": "invalid_request_error", "code": None}}),
+        (422, {"detail": [{"loc": ["body", param or "x"], "msg": words}]}),
+    ):
+        result = wire.read(asked, REQUEST, status, {}, json.dumps(body).encode(), KEY)
+        assert isinstance(result, wire.Fault)
+        assert fix in result.what.partition(words)[2]
+        assert result.words.count(words) == result.what.count(words) == 1
+        assert isinstance(result.stop, BadInput)
+
+
+@pytest.mark.parametrize(
+    ("base_url", "words"),
+    [
+        ("http://localhost:1", "need /v1 at the end"),
+        ("http://localhost:1/v1/chat/completions", "must end before /chat/completions"),
+        ("http://localhost:1/v1", "one of them is not there"),
+    ],
+)
+def test_a_404_says_what_may_be_missing_of_the_address(base_url: str, words: str) -> None:
+    result = wire.read(endpoint(base_url), REQUEST, 404, {}, b"404 page not found", KEY)
+    assert isinstance(result, wire.Fault)
+    assert words in result.what
+    assert ("/v1 at the end" in result.what) == (base_url == "http://localhost:1")
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind", "words"),
+    [
+        (429, b'{"error": {"message": "free requests per day", "code": 429}}', "http_429", "free requests per day"),
+        (
+            200,
+            b'{"error": {"message": "Provider returned error", "code": 502, "metadata": {"raw": "out of memory"}}}',
+            "error_in_200",
+            "Provider returned error: out of memory",
+        ),
+        (200, b'data: {"error": {"message": "no room"}}\n\ndata: [DONE]\n', "event_stream", "no room"),
+        (200, b'data: {"choices": []}\n\ndata: [DONE]\n', "event_stream", '{"choices": []}'),
+        (502, b"<html><head><title>502 Bad &amp; Gateway</title></head></html>", "http_502", "502 Bad & Gateway"),
+        (200, b"<html><body><h1>It works!</h1></body></html>", "html", "It works!"),
+        (500, b"upstream gone", "http_500", "upstream gone"),
+        (200, b'{"choices": [{"message": 7}], "note": "odd"}', "wrong_shape", '"note": "odd"'),
+    ],
+)
+def test_a_failed_call_is_told_in_the_providers_own_words(status: int, body: bytes, kind: str, words: str) -> None:
+    result = wire.read(endpoint("http://localhost:1/v1"), REQUEST, status, {}, body, KEY)
+    assert isinstance(result, wire.Fault)
+    assert result.kind == kind
+    assert words in result.words
+    assert result.what.count(words) == 1
+
+
+def test_what_is_counted_carries_words_and_an_example() -> None:
+    figures = Figures("free")
+    figures.fault("http_429", "per minute")
+    figures.fault("http_429", "per day")
+    figures.fault("timeout", "")  # without words
+    long = f"<think>\n\x1b[31m{KEY} " + "so " * 99
+    for shown in (long, "another"):
+        figures.read(replace(REQUEST, rows=(0, 1)), Reading("unparseable", why="no JSON: do this", shown=shown), KEY)
+    figures.read(REQUEST, Reading("answered", (0.5,)), KEY)
+    told = figures.told()
+    assert faults_in_words(told) == "http_429 2 (per day), timeout 1"
+    (reason,) = reasons_in_words(told)
+    assert reason.startswith(
+        r"4 without a value: no JSON: do this; the first such answer: <think>\n\x1b[31m(hidden) so so"
+    )
+    assert not shows_key(reason)
+    assert len(reason) < 200
+    assert view(row := {"name": "x", "asked": 4, "answered": 0.0, "status": {}, "calls": told} | NOTHING)[
+        "reasons"
+    ] == [reason]
+    assert view(row)["faults"] == "http_429 2 (per day), timeout 1"
+
+
+NOTHING = dict.fromkeys(("tokens", "usd", "usable", "usd_per_preference", "ndcg", "weight"))
 
 
 @pytest.mark.parametrize(

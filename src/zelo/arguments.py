@@ -13,6 +13,10 @@ STRUCTURED = re.compile(r"[\[{'\"]|\w+\(")
 HOME = re.compile(r"(?:(?<=^)|(?<=,))~[\w.-]*(?=/|$|,)")
 
 
+# An extra_body has whatever keys its endpoint takes; Hydra adds a key that no yaml has only where a + says so.
+OPEN = re.compile(r"[\w.]+\.extra_body(\.\w+)*=")
+
+
 def prepared(arguments: Sequence[str]) -> list[str]:
     """The same arguments, -m first, as Hydra wants it, and values as it can read them."""
     ordered = sorted(arguments, key=lambda part: part not in ("-m", "--multirun"))
@@ -20,7 +24,8 @@ def prepared(arguments: Sequence[str]) -> list[str]:
 
 
 def _readable(argument: str) -> str:
-    key, _, value = argument.partition("=")
+    key, _, value = f"{'++' if OPEN.match(argument) else ''}{argument}".partition("=")
+    argument = f"{key}={value}"
     if STRUCTURED.match(value):
         return argument
     value = HOME.sub(lambda match: os.path.expanduser(match[0]), value)

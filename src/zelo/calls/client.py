@@ -207,7 +207,8 @@ def _address(endpoint: Endpoint) -> URL:
     """Where to post. Raises BadInput for an address that is none, or that would show the key on its way."""
     where = f"judge {endpoint.name}: base_url={endpoint.base_url}"
     try:
-        url = URL(endpoint.base_url.rstrip("/") + wire.PATHS[endpoint.api])
+        parts = urlsplit(endpoint.base_url)  # what stands behind a ? stays there, as Azure wants it
+        url = URL(parts._replace(path=parts.path.rstrip("/") + wire.PATHS[endpoint.api]).geturl())
     except ValueError as error:
         raise BadInput(f"{where} is no address ({error}); write one like https://api.openai.com/v1.") from None
     if url.scheme != "https" and endpoint.api_key_env is not None and not endpoint.local:

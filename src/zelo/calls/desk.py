@@ -1,6 +1,7 @@
 """One judge's questions while they are being asked, and what they came to."""
 
 from collections import Counter, deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,7 +9,7 @@ import numpy as np
 
 from zelo.calls.plan import money
 from zelo.calls.request import Reading, Request
-from zelo.calls.wire import REFUSED_CONNECTION
+from zelo.calls.wire import REFUSED_CONNECTION, example
 from zelo.protocols import PaidJudge
 from zelo.records import ANSWERED, FAILED, STATUSES, TRUNCATED, UNSENT, Outcomes, Questions
 
@@ -69,6 +70,9 @@ class Figures:
     usd: float = 0.0  # spent by this run, reservations that stay spent included
     tokens: int = 0
     faults: Counter[str] = field(default_factory=Counter)  # what went wrong, by class, retried or not
+    words: dict[str, str] = field(default_factory=dict)  # class of fault -> the provider's own last words
+    unread: Counter[str] = field(default_factory=Counter)  # pairs whose answer gave no value, by reason
+    examples: dict[str, str] = field(default_factory=dict)  # reason -> the first such answer, shortened and escaped
     statuses: Counter[str] = field(default_factory=Counter)  # how the pairs that this run asked about have ended
     before: Counter[str] = field(
         default_factory=Counter
@@ -81,11 +85,29 @@ class Figures:
         """US dollars at the end of so many calls, if those to come cost what those so far did."""
         return self.usd / self.billed * max(calls, self.billed) if self.billed else 0.0
 
+    def fault(self, kind: str, words: str) -> None:
+        """Counts what went wrong with an attempt, and keeps the provider's words."""
+        self.faults[kind] += 1
+        if words:
+            self.words[kind] = words
+
+    def read(self, request: Request, reading: Reading, key: str | None) -> None:
+        """Counts an answer that gave no value, and keeps the first of its kind. key: is in nothing that is kept."""
+        if reading.status != ANSWERED and reading.why:
+            self.unread[reading.why] += len(request.rows)
+            if reading.shown.strip():
+                self.examples.setdefault(reading.why, example(reading.shown, key))
+
     def told(self) -> dict[str, Any]:
         """For a manifest."""
         names = ("price", "from_ledger", "calls", "retries", "usd", "tokens")
         found = {name: getattr(self, name) for name in names} | {"faults": dict(self.faults)}
-        return found | ({"limit": self.limit} if self.limit else {})
+        reasons = [
+            {"why": why, "pairs": pairs, "first": self.examples.get(why, "")}
+            for why, pairs in self.unread.most_common()
+        ]
+        more = {"limit": self.limit, "words": dict(self.words), "unread": reasons}
+        return found | {name: value for name, value in more.items() if value}
 
     def fix(self, base_url: str) -> str:
         """What to do about a judge that mostly fails, by what it fails of most."""
@@ -97,7 +119,8 @@ class Figures:
             )
         if worst == TRUNCATED:
             return "Its answers were cut: raise max_tokens, or choose a model that says less."
-        return "Look at pipeline=audit, mend the judge, or raise max_failure_rate."
+        reasons = reasons_in_words(self.told()) if worst != FAILED else []
+        return " ".join([*(f"{one}." for one in reasons[:1]), "Look at pipeline=audit, or raise max_failure_rate."])
 
     def too_little_before(self, max_failure_rate: float, pairs: int) -> str:
         """What is wrong where too many of the replies from the ledger are no answers. pairs: that are asked for in all."""
@@ -127,7 +150,21 @@ class Figures:
     def ended(self) -> str:
         """How the pairs ended and what went wrong on the way, in words."""
         parts = [", ".join(f"{count:,} {status}" for status, count in self.statuses.most_common())]
-        parts += ["on the way: " + ", ".join(f"{kind} {count:,}" for kind, count in self.faults.most_common(5))] * bool(
-            self.faults
-        )
+        parts += [f"on the way: {faults_in_words(self.told())}"] * bool(self.faults)
         return "; ".join(filter(None, parts))
+
+
+def faults_in_words(told: Mapping[str, Any]) -> str:
+    """What went wrong on the way, of Figures.told(): classes with counts, the largest first, and the provider's last words."""
+    faults, words = told.get("faults") or {}, told.get("words") or {}
+    order = sorted(faults, key=lambda kind: (-faults[kind], kind))
+    return ", ".join(f"{kind} {faults[kind]:,}" + (f" ({words[kind]})" if kind in words else "") for kind in order)
+
+
+def reasons_in_words(told: Mapping[str, Any]) -> list[str]:
+    """Why answers gave no value, of Figures.told(): one line a reason, the most frequent first, with the first such answer."""
+    return [
+        f"{one['pairs']:,} without a value: {one['why']}"
+        + f"; the first such answer: {one['first']}" * bool(one["first"])
+        for one in told.get("unread") or []
+    ]

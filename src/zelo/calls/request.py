@@ -4,19 +4,45 @@ import hashlib
 import ipaddress
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from zelo.errors import BadInput
 
 APIS = ("chat_completions", "messages")
 PER_MILLION = 1e-6
+TOP_LOGPROBS = 20  # the most that OpenAI's API allows
 # What a variable may be called, and what is rather a key that was pasted in its place: one of a provider's shapes, or letters
 # and digits without a break.
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _PASTED = re.compile(r"(?:sk|rk|gsk|hf|xai|gh[pousr])_\w{12,}|AIza\w{12,}|(?=[A-Za-z]*[0-9])[A-Za-z0-9]{16,}")
+# Keys of a request that a field of the judge decides, or that would change what comes back beyond reading.
+GOVERNED = {
+    "model": "model",
+    "messages": "prompt",
+    "system": "prompt",
+    "max_tokens": "max_tokens",
+    "max_completion_tokens": "max_tokens",
+    "temperature": "temperature",
+    "seed": "seed",
+    "reasoning_effort": "reasoning_effort",
+    "logprobs": "mode",
+    "top_logprobs": "top_logprobs",
+    "response_format": "structured",
+    "stream": None,
+    "stream_options": None,
+    "n": None,
+}
+_SECRET_NAME = re.compile(
+    r"key|(?:.*[-_.])?(?:api|access|secret|subscription|private)[-_]?key|(?:.*[-_.])?(?:secret|passw(?:or)?d|passwd|authorization"
+    r"|credentials?|bearer)|(?:.*[-_.])?(?:access|auth|refresh|session|id|api|bearer)[-_]?token|token|sig(?:nature)?|code",
+    re.IGNORECASE,
+)
+_SECRET_SHAPE = re.compile(
+    r"\b(?:(?:sk|rk|gsk|xai|hf)[-_][\w-]{6,}|gh[pousr]_\w{12,}|AIza[\w-]{10,}|AKIA[0-9A-Z]{12,})|Bearer \S"
+)
 _canonical = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode
 
 
@@ -38,6 +64,9 @@ class Endpoint:
     timeout: float  # seconds for one attempt
     retries: int  # attempts after the first
     parameters: Mapping[str, Any] = field(default_factory=dict)  # temperature, max_tokens, ...: part of an answer's key
+    token_limit_key: str | None = (
+        None  # the request key that carries max_tokens; None: max_tokens, or as reasoning_effort needs
+    )
 
     def __post_init__(self) -> None:
         where = f"judge {self.name}"
@@ -59,10 +88,17 @@ class Endpoint:
                 f"{where}: base_url holds a user or password; write {shown} and put the key into an environment variable"
                 " that api_key_env names."
             )
-        if url.query or url.fragment:
-            raise BadInput(
-                f"{where}: base_url={url._replace(query='...', fragment='').geturl()} must end with its path."
-            )
+        if url.fragment:
+            shown = url._replace(query="..." if url.query else "", fragment="").geturl()
+            raise BadInput(f"{where}: base_url={shown} must end before the #.")
+        for name, value in parse_qsl(url.query, keep_blank_values=True):
+            if looks_secret(name, value):
+                shown = url._replace(query="").geturl()
+                raise BadInput(
+                    f"{where}: base_url holds a key in its query string ({name}=...); write {shown} and put the key into an"
+                    " environment variable that api_key_env names."
+                )
+        check_extra_body(where, self.parameters.get("extra_body", {}))
         for name in ("input_price", "output_price"):
             price = getattr(self, name)
             if price is not None and not price >= 0:
@@ -136,6 +172,7 @@ class Reply:
     seconds: float = 0.0
     http: int = 0  # the status of HTTP
     body: str = ""  # as it came, the key hidden: what the ledger keeps
+    words: str = ""  # the provider's own, in one line without the key, where it gave no answer; not kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,11 +182,45 @@ class Reading:
     status: str
     p: tuple[float, ...] = ()
     weight: float = 1.0  # of each of these preferences
+    why: str = ""  # not answered: the reason and the fix, the same words for the same reason
+    shown: str = ""  # not answered: what this answer says, for an example
 
 
 def names_variable(name: str) -> bool:
     """Whether this can be the name of an environment variable, and does not look like a key."""
     return bool(_VARIABLE.fullmatch(name)) and not _PASTED.fullmatch(name)
+
+
+def looks_secret(name: str, value: object) -> bool:
+    """Whether a field of this name and value is rather a key: by its name, or by the shape of its text."""
+    return isinstance(value, str) and bool(_SECRET_NAME.fullmatch(name) or _SECRET_SHAPE.search(value))
+
+
+def check_extra_body(where: str, extra: Mapping[str, Any]) -> None:
+    """Raises BadInput for a request key that a field of the judge decides, or for what looks like a secret."""
+    for name in extra:
+        if name in GOVERNED:
+            instead = (
+                f"set judge.{GOVERNED[name]} instead"
+                if GOVERNED[name]
+                else "one whole answer a request is read; leave it out"
+            )
+            raise BadInput(f"{where}: extra_body.{name}: {instead}.")
+    for path, value in _leaves(extra):
+        if looks_secret(path[-1], value):
+            raise BadInput(
+                f"{where}: extra_body.{'.'.join(path)} looks like a key, and configs are written down; put it into an"
+                " environment variable that api_key_env names."
+            )
+
+
+def _leaves(tree: Any, path: tuple[str, ...] = ("",)) -> Iterator[tuple[tuple[str, ...], Any]]:
+    inside = tree.items() if isinstance(tree, Mapping) else enumerate(tree) if isinstance(tree, list | tuple) else None
+    if inside is None:
+        yield path[1:], tree
+        return
+    for name, value in inside:
+        yield from _leaves(value, (*path, str(name)))
 
 
 def form_of(endpoint: Endpoint, *shape: object) -> str:

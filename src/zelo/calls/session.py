@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import signal
 import sys
 import threading
@@ -10,7 +11,7 @@ from itertools import islice
 from typing import Any
 
 from zelo.calls.client import Client
-from zelo.calls.desk import WINDOW, Desk, Figures
+from zelo.calls.desk import WINDOW, Desk, Figures, reasons_in_words
 from zelo.calls.journal import Journal
 from zelo.calls.kept import KIND, LOOKED_UP, entry_of, is_to_ask_again, looked_up, reply_of
 from zelo.calls.ledger import Ledger
@@ -112,6 +113,9 @@ class Session:
         for name, counts in self.counts.items():
             if counts.statuses or counts.calls or counts.open:
                 print(f"judge {name}: {counts.so_far(self.plans[name].pairs)}", file=sys.stderr)
+                if not isinstance(self.stopped, TooManyFailures):  # whose own message has them
+                    for reason in reasons_in_words(counts.told()):
+                        print(f"judge {name}: {reason}", file=sys.stderr)
 
     async def _ask(self, desks: list[Desk]) -> None:
         assert self.ledger is not None, "a judge that was not planned for"
@@ -221,7 +225,7 @@ class Session:
 
     async def _give_up(self, desk: Desk, request: Request, grant: Granted, fault: Fault) -> None:
         counts = self.counts[desk.name]
-        counts.faults[fault.kind] += 1
+        counts.fault(fault.kind, fault.words)
         counts.calls += fault.sent
         if fault.billed:
             counts.billed, counts.usd = counts.billed + 1, counts.usd + self._worst(desk, request)
@@ -285,7 +289,7 @@ class Session:
         counts.open -= 1
         counts.usd, counts.tokens = counts.usd + paid.usd, counts.tokens + paid.tokens_in + paid.tokens_out
         if reply.error:
-            counts.faults[reply.error] += 1
+            counts.fault(reply.error, reply.words)
         self.room.set()
         return stands
 
@@ -319,6 +323,7 @@ class Session:
     def _put(self, desk: Desk, request: Request, entry: Entry, bought: bool) -> Reading:
         """bought: this request, not a twin with the same texts, is what the answer was paid for."""
         reading = desk.judge.read(request, reply_of(desk.judge.endpoint, request, entry))
+        self.counts[desk.name].read(request, reading, os.environ.get(desk.judge.endpoint.api_key_env or ""))
         desk.put(request, reading, bought * (entry.tokens_in + entry.tokens_out), bought * entry.usd)
         return reading
 

@@ -10,17 +10,18 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
 
-from zelo.calls.request import Endpoint, Reply, Request
+from zelo.calls import complaint
+from zelo.calls.request import TOP_LOGPROBS, Endpoint, Reply, Request
 from zelo.errors import BadInput, LimitReached, ZeloError
 from zelo.records import ANSWERED, FAILED, REFUSED, TRUNCATED, UNPARSEABLE
 
 CHAT, MESSAGES = "chat_completions", "messages"
 PATHS = {CHAT: "/chat/completions", MESSAGES: "/messages"}
 ANTHROPIC_VERSION = "2023-06-01"
-TOP_LOGPROBS = 20  # the most that the API allows
 HIDDEN = "(hidden)"
 SHORTEST = 8  # characters of a key that could give it away; a shorter one cannot be told from ordinary text
 WORDS = 200  # characters of a provider's own words that a message repeats
+EXAMPLE = 120  # characters of an answer that a message shows
 ABSURD = 10**9  # tokens; a larger count is a mistake of the endpoint's
 
 REFUSED_CONNECTION = "refused_connection"  # the class of a fault: nothing listens at that address
@@ -57,6 +58,7 @@ class Fault:
     stop: ZeloError | None = None  # what the run ends with
     retry_after: float | None = None  # seconds that the endpoint asks for
     sent: bool = True  # the request reached the provider, or may have
+    words: str = ""  # the provider's own, in one line without the key
 
     @property
     def crowded(self) -> bool:
@@ -94,24 +96,23 @@ def body(endpoint: Endpoint, request: Request) -> bytes:
         if endpoint.parameters.get(name) is not None
     }
     make = _messages_body if endpoint.api == MESSAGES else _chat_body
-    return json.dumps(make(endpoint, request, chosen), ensure_ascii=False, separators=(",", ":")).encode()
+    sent = make(endpoint, request, chosen) | dict(endpoint.parameters.get("extra_body", {}))
+    return json.dumps(sent, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def _chat_body(endpoint: Endpoint, request: Request, chosen: dict[str, Any]) -> dict[str, Any]:
     system = [{"role": "system", "content": request.system}] if request.system else []
-    # OpenAI's reasoning models refuse max_tokens, and many other servers know nothing else.
-    cap = "max_completion_tokens" if "reasoning_effort" in chosen else "max_tokens"
     asked: dict[str, Any] = {
         "model": endpoint.model,
         "messages": [*system, {"role": "user", "content": request.user}],
-        cap: request.tokens_out,
+        complaint.limit_key(endpoint): request.tokens_out,
         **chosen,
     }
     if request.schema is not None:
         schema = {"name": "answer", "strict": True, "schema": dict(request.schema)}
         asked["response_format"] = {"type": "json_schema", "json_schema": schema}
     if request.logprobs:
-        asked |= {"logprobs": True, "top_logprobs": TOP_LOGPROBS}
+        asked |= {"logprobs": True, "top_logprobs": endpoint.parameters.get("top_logprobs", TOP_LOGPROBS)}
     return asked
 
 
@@ -133,7 +134,9 @@ def read(
         return _read_error(endpoint, status, headers, raw, key)
     said = _said(endpoint.api, raw)
     if isinstance(said, str):
-        return Fault(said, f"{where(endpoint)} answered {status} with {_HUMAN[said]}", billed=True)
+        words = line(complaint.of(raw).words, key)
+        what = f"{where(endpoint)} answered {status} with {_HUMAN[said]}" + f" ({words})" * bool(words)
+        return Fault(said, what, billed=True, words=words)
     outcome, error = _outcome(request, said)
     if outcome is None:
         return Fault(error, f"{where(endpoint)} ended its answer with {error}", billed=True)
@@ -157,6 +160,7 @@ _HUMAN = {
     "html": "a web page",
     "bad_json": "something that is not JSON",
     "wrong_shape": "JSON of another shape",
+    "event_stream": "a stream of events, which was not asked for",
     "error_in_200": "an error in place of an answer",
     "no_choices": "no answer in it",
 }
@@ -169,6 +173,8 @@ def _said(api: str, raw: bytes) -> _Said | str:
     try:
         answer = json.loads(raw)
     except (ValueError, RecursionError):
+        if complaint.is_stream(raw):
+            return "event_stream"
         return "html" if raw.lstrip()[:1] == b"<" else "bad_json"
     answer = answer[0] if isinstance(answer, list) and len(answer) == 1 else answer
     if not isinstance(answer, dict):
@@ -269,33 +275,35 @@ def _outcome(request: Request, said: _Said) -> tuple[str | None, str]:
         return TRUNCATED, "length"
     if finish not in ENDED | CUT:
         return UNPARSEABLE, "unknown_finish"
-    return (ANSWERED, "") if said.text.strip() else (UNPARSEABLE, "empty")
+    # What a verdict is read from are its log-probabilities: the first token may be a line break.
+    return (ANSWERED, "") if said.text.strip() or (request.logprobs and said.logprobs) else (UNPARSEABLE, "empty")
 
 
 def _read_error(
     endpoint: Endpoint, status: int, headers: Mapping[str, str], raw: bytes, key: str | None
 ) -> Reply | Fault:
-    kind = f"http_{status}"
-    codes, words = _complaint(raw)
-    told = f"{where(endpoint)} answered {status}"
-    said = line(words, key)
-    told += f" ({said})" if said else ""
-    if status == 402 or codes & QUOTA or NO_CREDIT.search(words):
+    kind, said = f"http_{status}", complaint.of(raw)
+    words = line(said.words, key)
+    told = f"{where(endpoint)} answered {status}" + f" ({words})" * bool(words)
+    if status == 402 or said.codes & QUOTA or NO_CREDIT.search(said.words):
         message = (
             f"{told}: the credit behind {_key_of(endpoint)} is used up. Every answer is kept; add credit and run again."
         )
-        return Fault("quota", message, billed=False, stop=LimitReached(message))
+        return Fault("quota", message, billed=False, stop=LimitReached(message), words=words)
     if status >= 500 or status in RETRIED:
-        return Fault(kind, told, billed=status in TIMED_OUT, retry_after=retry_after(headers))
-    if codes & FILTERED or (status == 403 and "flagged_input" in codes):
-        return Reply(status=REFUSED, error="content_filter")
-    if status == 413 or (status in (400, 422) and (codes & TOO_LONG or TOO_LONG_WORDS.search(words))):
-        return Reply(status=FAILED, error="context_too_long")
-    message = f"{told}. {_fix(endpoint, status, headers, key)}"
-    return Fault("redirect" if 300 <= status < 400 else kind, message, billed=False, stop=BadInput(message))
+        return Fault(kind, told, billed=status in TIMED_OUT, retry_after=retry_after(headers), words=words)
+    if said.codes & FILTERED or (status == 403 and "flagged_input" in said.codes):
+        return Reply(status=REFUSED, error="content_filter", words=words)
+    if status == 413 or (status in (400, 422) and (said.codes & TOO_LONG or TOO_LONG_WORDS.search(said.words))):
+        return Reply(status=FAILED, error="context_too_long", words=words)
+    message = f"{told}. {_fix(endpoint, status, headers, said, key)}"
+    kind = "redirect" if 300 <= status < 400 else kind
+    return Fault(kind, message, billed=False, stop=BadInput(message), words=words)
 
 
-def _fix(endpoint: Endpoint, status: int, headers: Mapping[str, str], key: str | None) -> str:
+def _fix(
+    endpoint: Endpoint, status: int, headers: Mapping[str, str], said: complaint.Complaint, key: str | None
+) -> str:
     if 300 <= status < 400:
         to = line(_host(headers.get("location", "")), key) or "elsewhere"
         return f"That is a redirect to {to}, and none is followed; set base_url to the endpoint's own address."
@@ -303,9 +311,7 @@ def _fix(endpoint: Endpoint, status: int, headers: Mapping[str, str], key: str |
         if endpoint.api_key_env is None:
             return "No key was sent; set api_key_env to the name of the environment variable that holds one."
         return f"Check the key in {endpoint.api_key_env}, and that it may use {endpoint.model}."
-    if status == 404:
-        return f"Check model={endpoint.model} and base_url={endpoint.base_url}: one of them is not there."
-    return "No call like this one can succeed; change the judge's fields to suit the endpoint."
+    return complaint.not_there(endpoint) if status in (404, 405) else complaint.advice(endpoint, said)
 
 
 def _key_of(endpoint: Endpoint) -> str:
@@ -324,33 +330,19 @@ def _host(url: str) -> str:
         return ""
 
 
-def _complaint(raw: bytes) -> tuple[set[str], str]:
-    """The codes in an error's body, in small letters, and its words, whichever of the usual shapes it has."""
-    try:
-        body = json.loads(raw)
-    except (ValueError, RecursionError):
-        text = raw[:4096].decode(errors="replace")
-        return set(), "" if text.lstrip().startswith("<") else text
-    body = body[0] if isinstance(body, list) and body else body
-    if not isinstance(body, dict):
-        return set(), ""
-    error = body.get("error")
-    parts = [part for part in (error, body) if isinstance(part, dict)]
-    codes = {str(part[name]).casefold() for part in parts for name in ("code", "type", "status") if part.get(name)}
-    for part in parts:
-        codes |= {str(name) for name in part["metadata"]} if isinstance(part.get("metadata"), dict) else set()
-        inner = part.get("innererror")
-        codes |= {str(inner.get("code")).casefold()} if isinstance(inner, dict) else set()
-    found = [part.get(name) for part in parts for name in ("message", "detail")]
-    words = next((one for one in [error, *found] if isinstance(one, str) and one), None)
-    return codes, words or next((json.dumps(one) for one in found if one), "")
-
-
 def line(words: str, key: str | None) -> str:
     """A stranger's words in one line of at most 200 printable characters, with the key, or a piece of it, hidden."""
     flat = " ".join("".join(char if char.isprintable() else " " for char in words[:4096]).split())
     flat = KEY_SHAPE.sub(HIDDEN, without(flat, key) if key else flat)
     return flat if len(flat) <= WORDS else flat[: WORDS - 3] + "..."
+
+
+def example(text: str, key: str | None) -> str:
+    """The beginning of an answer for a message: unprintable characters escaped, keys hidden."""
+    text = text.strip()[: 2 * EXAMPLE]
+    shown = _KEY_SHAPE.sub(HIDDEN, without(text, key) if key and len(key) >= SHORTEST else text)
+    shown = shown[:EXAMPLE] + "..." * (len(shown) > EXAMPLE)
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in shown)
 
 
 def without(words: str, key: str) -> str:

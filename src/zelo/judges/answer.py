@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeGuard
 
 SOFT, TERNARY, SIGN = "soft", "ternary", "sign"
@@ -40,8 +40,28 @@ REFUSALS = (
     "unfortunately, i'm unable",
 )
 
+# Class of what is wrong with a reply, before anything is read -> the reason and the fix.
+WHY = {
+    "empty": "the answer is empty: raise judge.max_tokens if the model thinks, or set judge.structured=false",
+    "length": "the answer is cut: raise judge.max_tokens, or turn thinking off with judge.extra_body",
+    "unknown_finish": "the answer ends for a reason that texts do not have: leave tools and the like out of the request",
+    "context_too_long": "the prompt is longer than the model reads: lower judge.document_tokens or judge.window",
+    "refusal": "the model declines to answer",
+    "content_filter": "the provider's filter withholds the answer",
+}
+
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)")
 _FENCE = re.compile(r"```(?:json)?[ \t]*\n(.*)\n[ \t]*```", re.DOTALL | re.IGNORECASE)
+_FENCED = re.compile(r"^[ \t]*```(?:json)?[ \t]*\n(.*?)\n[ \t]*```[ \t]*$", re.DOTALL | re.IGNORECASE | re.MULTILINE)
+_FENCE_LINE = re.compile(r"\s*```\w*\s*")
+_THOUGHT = re.compile(r"\s*<(think|thinking)>.*?</\1>", re.DOTALL | re.IGNORECASE)
+_THOUGHT_OPENS = re.compile(r"\s*<(think|thinking)>", re.IGNORECASE)
+_THOUGHT_ENDS = re.compile(r"</(?:think|thinking)>", re.IGNORECASE)  # alone: the model's template opened the block
+# What some servers leave of a model's end, as special tokens.
+_ENDS = (
+    *(f"<|{name}|>" for name in ("im_end", "eot_id", "eom_id", "end", "end_of_text", "endoftext", "return", "eot")),
+    *("</s>", "<eos>", "<end_of_turn>", "<\uff5cend\u2581of\u2581sentence\uff5c>"),
+)
 _DECORATION = " \t*_`"
 _BLANK = " \t\r\n\u2581\u0120\u010a"  # the last three: how tokenizers write a space and a new line
 
@@ -56,6 +76,7 @@ def score(text: str, tag: str | None) -> float | None:
         value = answer.get("score") if isinstance(answer, dict) else None
     else:
         value = _last(text, tag, _number)
+    value = _as_number(value)
     return float(value) if _within(value, -1, 1) else None
 
 
@@ -72,7 +93,8 @@ def relevances(text: str, tag: str | None, count: int) -> tuple[float, ...] | No
     labels = [str(label) for label in range(1, count + 1)]
     if not isinstance(values, dict) or set(values) != set(labels):
         return None
-    return tuple(float(values[label]) for label in labels) if all(_within(v, 0, 1) for v in values.values()) else None
+    numbers = [_as_number(values[label]) for label in labels]
+    return tuple(map(float, numbers)) if all(_within(number, 0, 1) for number in numbers) else None
 
 
 def schema(count: int | None) -> dict[str, Any]:
@@ -83,8 +105,13 @@ def schema(count: int | None) -> dict[str, Any]:
     return _object({"thoughts": thoughts, "scores": _object({str(label): number for label in range(1, count + 1)})})
 
 
-def verdict(logprobs: Sequence[tuple[str, float]]) -> float | None:
-    """P(A) / (P(A) + P(B)) from the likeliest first tokens with their log-probabilities; None where neither is listed.
+def letters(logprobs: Sequence[tuple[str, float]]) -> float:
+    """P(A) + P(B), as far as they are listed: the share of all first tokens."""
+    return sum(math.exp(value) for token, value in logprobs if token.strip(_BLANK) in ("A", "B"))
+
+
+def verdict(logprobs: Sequence[tuple[str, float]], least: float) -> float | None:
+    """P(A) / (P(A) + P(B)) from the likeliest first tokens with their log-probabilities; None where `letters` is below `least`.
 
     Tokens that differ by white space only are one; a small a is not A, for it is a word and begins sentences. Where one of the
     two is not listed, its probability is at most the smallest listed one and at most what the listed ones leave: that bound
@@ -92,7 +119,7 @@ def verdict(logprobs: Sequence[tuple[str, float]]) -> float | None:
     """
     listed = [(token.strip(_BLANK), math.exp(value)) for token, value in logprobs]
     a, b = (sum(p for token, p in listed if token == letter) for letter in ("A", "B"))
-    if a + b == 0:
+    if a + b == 0 or letters(logprobs) < least:
         return None
     bound = max(0.0, min(min(p for _, p in listed), 1 - sum(p for _, p in listed)))
     a, b = (p if any(token == letter for token, _ in listed) else bound for letter, p in (("A", a), ("B", b)))
@@ -112,8 +139,65 @@ def preference(score: float, rule: str, threshold: float) -> float:
 
 def refused(text: str) -> bool:
     """Whether an answer without a value opens like a refusal (REFUSALS)."""
-    opening = text.lstrip(_DECORATION + "\r\n\"'").replace("\u2019", "'").casefold()
+    opening = _bare(text).lstrip(_DECORATION + "\r\n\"'").replace("\u2019", "'").casefold()
     return opening.startswith(REFUSALS)
+
+
+def began_with(logprobs: Sequence[tuple[str, float]], mass: float) -> str:
+    """The two likeliest first tokens that are neither A nor B, and the share of A and B, `mass`, for a message."""
+    others = sorted(
+        ((value, token) for token, value in logprobs if token.strip(_BLANK) not in ("A", "B")), reverse=True
+    )
+    shown = ", ".join(f"{_quoted(token)} ({100 * math.exp(value):.2g} %)" for value, token in others[:2])
+    return f"began with {shown or 'other tokens'}; A and B together {100 * mass:.2g} %"
+
+
+def why_no_verdict(logprobs: Sequence[tuple[str, float]], least: float) -> str:
+    """Why `verdict` is None, and what to do: the same words for the same reason."""
+    if not logprobs:
+        return "no log-probabilities came back: set judge.mode=score, or use an endpoint that gives them"
+    begin = max(logprobs, key=lambda one: one[1])[0].strip(_BLANK)
+    if begin.startswith("<"):
+        return (
+            f"the model begins with {_quoted(begin)} and A and B carry less than verdict_mass={least:g} of the probability: turn"
+            " thinking off with judge.extra_body.chat_template_kwargs.enable_thinking=false, or set judge.mode=score"
+        )
+    return (
+        f"the model begins with other words, and A and B carry less than verdict_mass={least:g} of the probability: set"
+        " judge.mode=score, or judge.prompt to one that asks for the letter alone (thinking is turned off with judge.extra_body)"
+    )
+
+
+def why_unread(text: str, tag: str | None, wanted: str) -> str:
+    """Why an answer has no `wanted` (score or scores), and what to do: the same words for the same reason."""
+    text = _bare(text)
+    if not text.strip():
+        return "nothing stands behind the think block: raise judge.max_tokens"
+    if _THOUGHT_OPENS.match(text):
+        return "the think block does not end: raise judge.max_tokens, or turn thinking off with judge.extra_body"
+    value = "a number from -1 to 1" if wanted == "score" else "a number from 0 to 1 for each label"
+    if tag is not None:
+        line = _tagged(tag)
+        found = [bool(line.fullmatch(item)) for item in text.splitlines() if item.strip()]
+        if not any(found):
+            return (
+                "the line with the tag, which the prompt asks for, is missing: set judge.structured=true where the endpoint can"
+                " hold its answer to a JSON schema, or name a judge.model that follows instructions"
+            )
+        return f"the tagged line is not the last one, has no {value}, or stands there twice with different values"
+    if not isinstance(answer := _json(text), dict):
+        if len(_FENCED.findall(text)) > 1:
+            return "several JSON blocks came back where one was asked for"
+        if text.lstrip().startswith("{"):
+            return "the JSON cannot be read: it is cut, has a key twice, or something stands behind it"
+        return "the answer is no JSON: this endpoint does not hold it to a JSON schema; set judge.structured=false"
+    if wanted not in answer:
+        return f"the JSON has no key {wanted!r}: this endpoint does not hold it to a JSON schema; set judge.structured=false"
+    return f"{wanted!r} in the JSON is not {value}"
+
+
+def _quoted(token: str) -> str:
+    return '"' + "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in token) + '"'
 
 
 def _object(properties: dict[str, Any]) -> dict[str, Any]:
@@ -122,8 +206,8 @@ def _object(properties: dict[str, Any]) -> dict[str, Any]:
 
 def _last(text: str, tag: str, parse: Callable[[str], Any]) -> Any:
     """What follows the tag on the last line that is not blank; None if it has no tag, or another line another value."""
-    line = re.compile(rf"[\s>*_`#-]*{re.escape(tag)}[\s*_`]*:(.*)", re.IGNORECASE | re.DOTALL)
-    lines = [item for item in text.splitlines() if item.strip()]
+    line = _tagged(tag)
+    lines = [item for item in _bare(text).splitlines() if item.strip() and not _FENCE_LINE.fullmatch(item)]
     found = [(n, match[1].strip(_DECORATION)) for n, item in enumerate(lines) if (match := line.fullmatch(item))]
     if not found or found[-1][0] != len(lines) - 1:
         return None
@@ -132,19 +216,49 @@ def _last(text: str, tag: str, parse: Callable[[str], Any]) -> Any:
     return last if all(value == last for value in values) else None
 
 
+def _tagged(tag: str) -> re.Pattern[str]:
+    return re.compile(rf"[\s>*_`#-]*{re.escape(tag)}[\s*_`]*:(.*)", re.IGNORECASE | re.DOTALL)
+
+
+def _bare(text: str) -> str:
+    """The text without the thoughts that lead it and the special tokens that end it."""
+    text = text.rstrip()
+    while end := next((end for end in _ENDS if text.endswith(end)), None):
+        text = text.removesuffix(end).rstrip()
+    thought = _THOUGHT.match(text)
+    if thought is None and not _THOUGHT_OPENS.match(text):
+        thought = _THOUGHT_ENDS.search(text)
+        if thought is not None and re.search(r"<think", text[: thought.start()], re.IGNORECASE):
+            return text
+    return text if thought is None else text[thought.end() :]
+
+
 def _number(text: str) -> float | None:
     plain = text.replace("\u2212", "-")  # the minus sign of typesetters
     return float(plain) if _NUMBER.fullmatch(plain) else None
 
 
 def _json(text: str) -> Any:
-    """The JSON that is all of the text, but for a fence around it; None where it is anything else or has a key twice."""
-    text = text.strip()
-    fenced = _FENCE.fullmatch(text)
-    try:
-        return json.loads(fenced[1] if fenced else text, object_pairs_hook=_unique, parse_constant=_no_number)
-    except (ValueError, RecursionError):
-        return None
+    """The JSON that is all of the text, or all of its one fence; None where it is anything else or has a key twice.
+
+    Thoughts before it and words around the fence are passed over, words with a brace are not: they may be another answer.
+    """
+    for part in (text.strip(), *_parts(_bare(text).strip())):
+        try:
+            return json.loads(part, object_pairs_hook=_unique, parse_constant=_no_number)
+        except (ValueError, RecursionError):
+            continue
+    return None
+
+
+def _parts(text: str) -> Iterator[str]:
+    """Where the JSON of an answer may stand: all of the text, in a fence that is all of it, in the only fence."""
+    yield text
+    if fenced := _FENCE.fullmatch(text):
+        yield fenced[1]
+    blocks = _FENCED.findall(text)
+    if len(blocks) == 1 and "{" not in _FENCED.sub("", text):
+        yield blocks[0]
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -156,6 +270,11 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _no_number(text: str) -> Any:
     raise ValueError(f"{text} is no number")
+
+
+def _as_number(value: Any) -> Any:
+    """A number that was written as a string, as a number; anything else as it is."""
+    return _number(value.strip()) if isinstance(value, str) else value
 
 
 def _within(value: Any, low: float, high: float) -> TypeGuard[float]:

@@ -1,8 +1,10 @@
 """A causal language model in this process as judge: one forward pass a pair, the preference from the odds of A against B."""
 
 import functools
+import math
 import re
 import sys
+from collections import Counter
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -13,11 +15,11 @@ import numpy as np
 from zelo.backbones import device
 from zelo.backbones.token_batches import token_batches
 from zelo.errors import BadInput
-from zelo.judges.answer import PREFERENCES, preference
+from zelo.judges.answer import PREFERENCES, began_with, preference
 from zelo.judges.prompt import PAIR, Filled, Prompt
 from zelo.judges.rubric import only_compares
 from zelo.progress import progress
-from zelo.records import ANSWERED, FAILED, STATUSES, Outcomes, Questions
+from zelo.records import ANSWERED, FAILED, STATUSES, UNPARSEABLE, Outcomes, Questions
 from zelo.store import hash_file, hash_json
 from zelo.texts import document_texts
 
@@ -58,9 +60,13 @@ class CausalLm:
     instruction: str  # what relevance means to the user; may be empty
     preference: str  # soft, ternary or sign: from odds to preference
     threshold: float  # ternary: |2 p - 1| up to this is a tie
+    verdict_mass: float  # what A and B must carry of the probability together; below it a question is unparseable
     document_tokens: int
     batch_tokens: int  # tokens of a batch, padding included
     _said: list[str] = field(init=False, repr=False, compare=False, default_factory=list)
+    _unread: Counter[str] = field(
+        init=False, repr=False, compare=False, default_factory=Counter
+    )  # the first -> how many
 
     def __post_init__(self) -> None:
         where = f"judge {self.name}"
@@ -69,6 +75,10 @@ class CausalLm:
                 raise BadInput(f"{where}: {name}={getattr(self, name)!r} is unknown; use one of {', '.join(known)}.")
         if not 0 <= self.threshold < 1:
             raise BadInput(f"{where}: threshold={self.threshold} must be in [0, 1); try 0.1.")
+        if not 0 <= self.verdict_mass < 1:
+            raise BadInput(
+                f"{where}: verdict_mass={self.verdict_mass} must be in [0, 1); try 0.5, or 0 to read anything."
+            )
         for name, least in (("document_tokens", SHORTEST_CUT), ("batch_tokens", 1)):
             if getattr(self, name) < least:
                 raise BadInput(f"{where}: {name}={getattr(self, name)} is too small; set it to {least} or more.")
@@ -84,7 +94,7 @@ class CausalLm:
         return words | {"model": hash_json({path.name: _hash(path) for path in files})}
 
     def compare(self, questions: Questions) -> Outcomes:
-        """One outcome per question; failed where the model gives no number.
+        """One outcome per question; failed where the model gives no number, unparseable below verdict_mass.
 
         Raises BadInput for questions across queries or about a document alone.
         """
@@ -92,7 +102,7 @@ class CausalLm:
         if questions.query_b_row is not None:
             raise BadInput(f"judge {self.name} compares within one query and cannot across queries.")
         n = len(questions)
-        p, tokens = np.full(n, np.nan), np.zeros(n, np.int32)
+        p, mass, tokens = np.full(n, np.nan), np.full(n, np.nan), np.zeros(n, np.int32)
         self._say(questions)
         with progress(f"judge {self.name}", n, "pairs") as advance:
             for start in range(0, n, ROWS):
@@ -100,11 +110,36 @@ class CausalLm:
                 ids = self._ids(questions, rows)
                 tokens[rows] = [len(row) for row in ids]
                 for batch in token_batches(ids, self.batch_tokens):
-                    p[start + np.array(batch)] = self._odds([ids[row] for row in batch])
+                    at = start + np.array(batch)
+                    p[at], mass[at], begins = self._odds([ids[row] for row in batch])
+                    self._note(mass[at], begins)
                     advance(len(batch))
                 p[rows] = [preference(1 - 2 * value, self.preference, self.threshold) for value in p[rows].tolist()]
+        below = mass < self.verdict_mass
+        p[below] = np.nan
         status = np.where(np.isnan(p), STATUSES.index(FAILED), STATUSES.index(ANSWERED)).astype(np.int32)
+        status[below] = STATUSES.index(UNPARSEABLE)
         return Outcomes.of(self.name, p, np.ones(n), status, tokens, np.zeros(n))
+
+    def tell(self) -> None:
+        """One line about the questions that have no verdict, and with what the model began there."""
+        for first, count in self._unread.items():
+            print(
+                f"judge {self.name}: {count:,} pairs are unparseable, for A and B carry less than"
+                f" verdict_mass={self.verdict_mass:g} of the probability; the first such answer: {first}. Name another"
+                " judge.model, one that follows instructions, or set judge.prompt.",
+                file=sys.stderr,
+                flush=True,
+            )
+
+    def _note(self, mass: np.ndarray, begins: list[tuple[int, float]]) -> None:
+        """Counts where A and B carry too little, under what the model began with at the first of them."""
+        for row in np.flatnonzero(mass < self.verdict_mass).tolist():
+            if not self._unread:
+                token, share = begins[row]
+                text: Any = self._tokenizer.decode([token])
+                self._unread[began_with([(text, math.log(share))], float(mass[row]))] = 0
+            self._unread[next(iter(self._unread))] += 1
 
     def cut(self, questions: Questions) -> int:
         """How many of the documents asked about are longer than document_tokens, and so are judged by their beginning."""
@@ -250,8 +285,11 @@ class CausalLm:
         parts = [*self._frame, *self._encode([empty.system, empty.user], texts=True)]
         return most - sum(map(len, parts)) - _TAGS
 
-    def _odds(self, ids: list[list[int]]) -> np.ndarray:
-        """[B] P(A) / (P(A) + P(B)) after B sequences of tokens, padded on the left so that all end at the same place."""
+    def _odds(self, ids: list[list[int]]) -> tuple[np.ndarray, np.ndarray, list[tuple[int, float]]]:
+        """[B] P(A) / (P(A) + P(B)), [B] P(A) + P(B), and the likeliest token with its probability.
+
+        After B sequences of tokens, padded on the left so that all end at the same place.
+        """
         import torch
 
         lengths = torch.tensor([len(row) for row in ids])
@@ -265,7 +303,11 @@ class CausalLm:
             moved = {name: value.to(network.device) for name, value in inputs.items()}
             logits = network(**moved, use_cache=False, logits_to_keep=1).logits[:, -1].float()
         first, second = (logits[:, letters].logsumexp(1) for letters in self._letters)
-        return torch.sigmoid(first - second).cpu().numpy()
+        chance = torch.log_softmax(logits, 1)
+        mass = sum(chance[:, letters].exp().sum(1) for letters in self._letters)
+        top = chance.max(1)
+        begins = list(zip(top.indices.tolist(), top.values.exp().tolist(), strict=True))
+        return torch.sigmoid(first - second).cpu().numpy(), torch.as_tensor(mass).cpu().numpy(), begins
 
     def _folder(self) -> Path:
         """Where the model lies; one on the hub is fetched. Raises BadInput for what is missing."""

@@ -3,13 +3,13 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow.compute as pc
 
 from zelo.calls.price import Prices
-from zelo.calls.request import Endpoint, Reading, Reply, Request, form_of, key_of
+from zelo.calls.request import TOP_LOGPROBS, Endpoint, Reading, Reply, Request, form_of, key_of
 from zelo.content_hash import content_seed
 from zelo.errors import BadInput
 from zelo.judges import answer
@@ -25,6 +25,7 @@ HOTTEST = {"chat_completions": 2.0, "messages": 1.0}  # the highest temperature 
 BYTES_PER_TOKEN = 4  # English in a common tokenizer; the endpoint's own is not known
 SHORTEST_CUT = 16  # tokens; less says nothing about a document
 ROWS = 256  # questions whose texts are joined at a time
+LIMIT_KEYS = ("max_tokens", "max_completion_tokens")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,7 @@ class Chat:
             "tokens_per_minute",
             "timeout",
             "retries",
+            "token_limit_key",
         }
     )
 
@@ -84,9 +86,13 @@ class Chat:
     threshold: float  # ternary: a score of at most this size is a tie
     window: int  # listwise: documents that are shown at once, at most
     temperature: float | None  # None: not sent
+    verdict_mass: float  # verdict: what A and B must carry of the probability together; below it nothing is read
+    top_logprobs: int  # verdict: likeliest first tokens that are asked for
     max_tokens: int  # that come back, thinking included; a verdict takes one
+    token_limit_key: str | None  # max_tokens or max_completion_tokens; None: the second where reasoning_effort is set
     reasoning_effort: str | None  # None: not sent
     seed: int | None  # None: not sent
+    extra_body: dict[str, Any]  # further keys of each request, as the openai client names them
     document_tokens: int  # a longer document is cut; at 4 bytes a token
     prices: Prices
     input_price: float | None  # US dollars per million tokens; None: as in `prices`
@@ -105,9 +111,11 @@ class Chat:
                 raise BadInput(f"{where}: {name} is empty; set judge.{name}.")
         if not isinstance(self.instruction, str):
             raise BadInput(f"{where}: instruction={self.instruction} is no text; write '' for none.")
-        for name, known in (("mode", tuple(OWN_PROMPT)), ("preference", answer.PREFERENCES)):
-            if getattr(self, name) not in known:
-                raise BadInput(f"{where}: {name}={getattr(self, name)!r} is unknown; use one of {', '.join(known)}.")
+        known = {"mode": tuple(OWN_PROMPT), "preference": answer.PREFERENCES}
+        known |= {} if self.token_limit_key is None else {"token_limit_key": LIMIT_KEYS}
+        for name, values in known.items():
+            if getattr(self, name) not in values:
+                raise BadInput(f"{where}: {name}={getattr(self, name)!r} is unknown; use one of {', '.join(values)}.")
         if not 0 <= self.threshold < 1:
             raise BadInput(f"{where}: threshold={self.threshold} must be in [0, 1); scores go from -1 to 1, try 0.1.")
         hottest = HOTTEST.get(self.api, 2.0)  # another api is refused by the endpoint
@@ -115,6 +123,12 @@ class Chat:
             raise BadInput(
                 f"{where}: temperature={self.temperature} is not from 0 to {hottest:g}; use 0, or null to leave it out."
             )
+        if not 0 <= self.verdict_mass < 1:
+            raise BadInput(
+                f"{where}: verdict_mass={self.verdict_mass} must be in [0, 1); try 0.5, or 0 to read anything."
+            )
+        if not 1 <= self.top_logprobs <= TOP_LOGPROBS:
+            raise BadInput(f"{where}: top_logprobs={self.top_logprobs} is not from 1 to {TOP_LOGPROBS}.")
         for name, least in (("max_tokens", 1), ("window", 2), ("document_tokens", SHORTEST_CUT)):
             if getattr(self, name) < least:
                 raise BadInput(f"{where}: {name}={getattr(self, name)} is too small; set it to {least} or more.")
@@ -173,6 +187,9 @@ class Chat:
             "max_tokens": self.tokens_out,
             "reasoning_effort": self.reasoning_effort,
             "seed": self.seed,
+            # What has its default is left out, so that answers of before these fields keep their keys.
+            "top_logprobs": self.top_logprobs if self.mode == VERDICT and self.top_logprobs != TOP_LOGPROBS else None,
+            "extra_body": self.extra_body or None,
         }
         return Endpoint(
             name=self.name,
@@ -189,6 +206,7 @@ class Chat:
             timeout=self.timeout,
             retries=self.retries,
             parameters={name: value for name, value in chosen.items() if value is not None},
+            token_limit_key=self.token_limit_key,
         )
 
     @property
@@ -225,25 +243,34 @@ class Chat:
         """What the reply says about the request's rows. Only an answer that can be read without guessing has a p."""
         assert isinstance(request, Asked), f"judge {self.name} did not ask this"
         if reply.status != ANSWERED:
-            return Reading(reply.status)
+            return Reading(reply.status, why=answer.WHY.get(reply.error, ""), shown=reply.text)
         tag = None if request.schema is not None else request.tag
         if request.criteria:
             met = answer.relevances(reply.text, tag, CRITERIA)
-            return _unread(reply.text) if met is None else Reading(ANSWERED, tuple(met[n] for n in request.criteria))
+            if met is None:
+                return _unread(reply.text, answer.why_unread(reply.text, tag, "scores"))
+            return Reading(ANSWERED, tuple(met[n] for n in request.criteria))
         if self.mode == LISTWISE:
             width = _width(request.pairs)
             relevances = answer.relevances(reply.text, tag, width)
             if relevances is None:
-                return _unread(reply.text)
+                return _unread(reply.text, answer.why_unread(reply.text, tag, "scores"))
             scores = [relevances[second - 1] - relevances[first - 1] for first, second in request.pairs]
             distinct = len({frozenset(pair) for pair in request.pairs})
             return Reading(ANSWERED, tuple(self._p(score) for score in scores), weight=(width - 1) / distinct)
         if self.mode == VERDICT:
-            p = answer.verdict(reply.logprobs)
-            score = None if p is None else 1 - 2 * p
-        else:
-            score = answer.score(reply.text, tag)
-        return _unread(reply.text) if score is None else Reading(ANSWERED, (self._p(score),))
+            return self._verdict(reply)
+        score = answer.score(reply.text, tag)
+        if score is None:
+            return _unread(reply.text, answer.why_unread(reply.text, tag, "score"))
+        return Reading(ANSWERED, (self._p(score),))
+
+    def _verdict(self, reply: Reply) -> Reading:
+        p = answer.verdict(reply.logprobs, self.verdict_mass)
+        if p is None:
+            shown = answer.began_with(reply.logprobs, answer.letters(reply.logprobs)) if reply.logprobs else reply.text
+            return _unread(shown, answer.why_no_verdict(reply.logprobs, self.verdict_mass))
+        return Reading(ANSWERED, (self._p(1 - 2 * p),))
 
     def _p(self, score: float) -> float:
         return answer.preference(score, self.preference, self.threshold)
@@ -366,5 +393,7 @@ def _width(pairs: Sequence[tuple[int, int]]) -> int:
     return max(label for pair in pairs for label in pair)
 
 
-def _unread(text: str) -> Reading:
-    return Reading(REFUSED if answer.refused(text) else UNPARSEABLE)
+def _unread(text: str, why: str) -> Reading:
+    if answer.refused(text):
+        return Reading(REFUSED, why="the model declines to answer", shown=text)
+    return Reading(UNPARSEABLE, why=why, shown=text)

@@ -24,6 +24,7 @@ ALWAYS = frozenset({"instruction", "tag"})
 TAG = "score"
 
 _HEADING = re.compile(rf"^\[({'|'.join(SECTIONS)})\][ \t]*$", re.MULTILINE)
+_NEARLY = re.compile(rf"^\W*\[\s*({'|'.join(SECTIONS)})\s*\]\W*$", re.MULTILINE | re.IGNORECASE)
 _FIELD = re.compile(r"\{([a-z_]+)\}")
 _OURS = re.compile(r"<(?=\s*/?\s*(?:query|document)(?:[-_][a-z0-9]+)+\s*>)", re.IGNORECASE)
 
@@ -71,10 +72,15 @@ class Prompt:
     def sections(self) -> dict[str, str]:
         """Section name -> its text. Raises BadInput for a file that cannot be read or names a section twice."""
         try:
-            parts = _HEADING.split(self.path.read_text(encoding="utf-8"))
+            parts = _HEADING.split(self.path.read_text(encoding="utf-8-sig"))
         except (OSError, UnicodeDecodeError) as error:
             raise BadInput(f"prompt {self.path} cannot be read as UTF-8 text: {error}") from error
         names = parts[1::2]
+        if lost := _NEARLY.search(parts[0]):
+            raise BadInput(
+                f"prompt {self.path}: the line {lost[0].strip()!r} is no heading, so what follows it would not be sent; write"
+                f" [{lost[1].lower()}] alone on its line."
+            )
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:
             raise BadInput(f"prompt {self.path} has the section [{twice}] twice; keep one of them.")

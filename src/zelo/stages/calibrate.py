@@ -158,6 +158,10 @@ def _sum(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
     for name in ("from_ledger", "calls", "retries", "usd", "tokens"):
         together[name] = before.get(name, 0) + now[name]
     together["faults"] = dict(Counter(before.get("faults", {})) + Counter(now["faults"]))
+    for name, empty in (("words", {}), ("unread", [])):  # of the rounds with either, the later words and all reasons
+        if name in before or name in now:
+            first, then = before.get(name, empty), now.get(name, empty)
+            together[name] = first | then if name == "words" else first + then
     return together
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 
 from zelo.auditing.advice import AVERAGE, DO_NOT_AVERAGE, KEEP, LEAVE, STOP
+from zelo.calls.desk import faults_in_words, reasons_in_words
 from zelo.tracking import plots
 from zelo.tracking.judge_costs import listed, money
 
@@ -212,8 +213,9 @@ def _named(judges: list[str]) -> str:
 
 def outcomes(judge: Mapping[str, Any]) -> str:
     """How a judge's questions ended: counts by status, and faults on the way by class."""
-    faults = listed(judge["calls"].get("faults") or {})
-    return listed(judge["status"]) + (f" (on the way: {faults})" if faults else "")
+    faults = faults_in_words(judge["calls"])
+    parts = [listed(judge["status"]) + (f" (on the way: {faults})" if faults else "")]
+    return "; ".join(parts + reasons_in_words(judge["calls"]))
 
 
 def view(audit: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from zelo.auditing.advice import MIN_ANSWERED, dollars
+from zelo.calls.desk import faults_in_words, reasons_in_words
 from zelo.metrics import tally
 from zelo.records import ANSWERED
 from zelo.store import Table
@@ -35,7 +36,8 @@ def view(row: Mapping[str, Any]) -> dict[str, Any]:
         "answered": "–" if share is None else f"{100 * share:.1f} %" if share < 1 else "100 %",
         "low": share is not None and share < MIN_ANSWERED,
         "others": listed(others),
-        "faults": listed(calls.get("faults") or {}),
+        "faults": faults_in_words(calls),
+        "reasons": reasons_in_words(calls),
         **{key: f"{calls[key]:,}" if key in calls else "" for key in ("calls", "from_ledger")},
         "cut": f"{calls['cut']:,}" if calls.get("cut") else "",
         "tokens": f"{row['tokens']:,}" if row["tokens"] else "",

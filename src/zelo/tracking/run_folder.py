@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from zelo.backbones.exported import MATRIX
+from zelo.calls.desk import faults_in_words, reasons_in_words
 from zelo.calls.plan import money
 from zelo.errors import BadInput
 from zelo.records import ANSWERED, DEV, TRUNCATED, UNSENT
@@ -260,13 +261,14 @@ def _judged(figures: dict[str, Any]) -> list[str]:
         if facts.get("limit"):
             line += f"; the rest was not asked: {facts['limit']}"
         if facts.get("faults"):
-            line += "; on the way: " + ", ".join(f"{kind} {count:,}" for kind, count in facts["faults"].items())
+            line += f"; on the way: {faults_in_words(facts)}"
         if facts["status"].get(TRUNCATED):
             line += "; what was truncated needs a higher max_tokens"
         if facts.get("cut"):
             line += f"; {facts['cut']:,} documents were cut"
         if set(ended) - {ANSWERED} or ";" in line:
             lines.append(f"{judge} {line}")
+        lines += [f"{judge} {reason}" for reason in reasons_in_words(facts)]
     return lines
 
 
