@@ -21,8 +21,10 @@ from zelo.datasets.synthetic import Synthetic
 from zelo.errors import BadInput, ZeloError
 from zelo.protocols import Dataset
 from zelo.records import DEV, DOCUMENT, QREL, QUERY, SPLITS, TEST, TRAIN, Corpus
+from zelo.retrievers.run import Run
 from zelo.stages.labels import Labels
 from zelo.stages.load import Load, without_leaks
+from zelo.stages.retrieve import Retrieve
 from zelo.stages.train_labels import TrainLabels
 from zelo.store import Table
 
@@ -288,7 +290,7 @@ def test_labels_that_are_not_read_are_named(name: str, text: str, expected: str,
         assert str(folder / name) in str(caught.value)
         assert "dataset.unread_labels=ignore" in str(caught.value)
     ignoring = beir(folder, unread_labels="ignore")
-    assert ignoring.load().notes == (f"1 files of judgements are not read (dataset.unread_labels=ignore): {name}",) + (
+    assert ignoring.load().notes == (f"1 file of judgements is not read (dataset.unread_labels=ignore): {name}",) + (
         ("no dev queries are given: 2 train queries, chosen by hash, serve as such without labels",)
         if name == "qrels/dev.tsv"
         else ()
@@ -392,6 +394,20 @@ def test_a_query_with_the_text_of_one_that_measures_is_used_for_nothing(tmp_path
         facts = stage(inputs={}, dataset=dataset).run({"data": table}, out)
         assert Table("labels", "x", out, {}).read("qrels")["query_id"].to_pylist() == left
         assert "of duplicate queries, were left out" in facts["notes"][0]
+
+
+def test_a_run_file_may_name_a_query_that_is_left_out(tmp_path: Path):
+    """q5 has the text of q0, a test query: it has no candidates, and the run file that names it is no error."""
+    queries = "".join(json.dumps(row | ({"text": "query 0"} if row["_id"] == "q5" else {})) + "\n" for row in QUERIES)
+    _, table = loaded(beir(write(tmp_path / "data", {"queries.jsonl": queries})), tmp_path / "load")
+    run = [f"q{n} Q0 d{d} {d} {9 - d} x\n" for n in range(24) for d in range(3)]
+    (tmp_path / "run.trec").write_text("".join(run), encoding="utf-8")
+    (tmp_path / "out").mkdir()
+    nobody: Any = None
+    retriever = Run(path=str(tmp_path / "run.trec"), otherwise=nobody)
+    Retrieve(inputs={}, retriever=retriever, top_k=3, splits=list(SPLITS)).run({"data": table}, tmp_path / "out")
+    found = Table("retrieve", "x", tmp_path / "out", {}).read("candidates")["query_id"].to_pylist()
+    assert set(found) == {f"q{n}" for n in range(24)} - {"q5"}
 
 
 def test_a_dataset_of_ones_own_leaks_nothing_either(tmp_path: Path):

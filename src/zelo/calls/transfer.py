@@ -18,6 +18,7 @@ from zelo.calls.ledger import FILE, Entry, Ledger
 from zelo.errors import BadInput, ZeloError
 from zelo.records import FINAL
 from zelo.store import Store
+from zelo.streams import escape_unprintable, read_names_as_utf8
 
 BATCH = 5000  # rows in memory at a time
 FORM = "form"
@@ -152,4 +153,6 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    read_names_as_utf8()
+    escape_unprintable()
     sys.exit(main())

@@ -69,7 +69,8 @@ class Beir:
             queries = queries.set_column(2, "split", undone)
         if unread:
             names = ", ".join(path.relative_to(folder).as_posix() for path in unread)
-            notes += (f"{len(unread)} files of judgements are not read (dataset.unread_labels=ignore): {names}",)
+            count = "1 file of judgements is" if len(unread) == 1 else f"{len(unread)} files of judgements are"
+            notes += (f"{count} not read (dataset.unread_labels=ignore): {names}",)
         qrels, _ = self._known(files, queries, documents)  # what is dropped is counted where the judgements are kept
         corpus = assemble(documents, queries, qrels, notes, folder / "queries.jsonl")
         return replace(corpus, name=folder.resolve().name)

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from zelo.errors import BadInput
 from zelo.protocols import Retriever
-from zelo.records import CANDIDATE, TRAIN
+from zelo.records import CANDIDATE, DUPLICATE, TRAIN
 from zelo.store import Table, write_shard
 
 SHARD = 4096  # queries
@@ -34,8 +34,11 @@ class Retrieve:
     def run(self, tables: dict[str, Table], out: Path) -> dict[str, Any]:
         """Raises BadInput when no query of the train split has two candidates."""
         queries = tables["data"].read("queries")
-        queries = queries.filter(pc.is_in(queries["split"], pc.cast(self.splits, "string")))
+        queries = queries.filter(pc.is_in(queries["split"], pc.cast([*self.splits, DUPLICATE], "string")))
         candidates = self.retriever.search(queries, tables["data"].read("documents"), self.top_k)
+        if DUPLICATE in pc.unique(queries["split"]).to_pylist():  # searched all the same: a run file may name them
+            queries = queries.filter(pc.not_equal(queries["split"], DUPLICATE))
+            candidates = candidates.filter(pc.is_in(candidates["query_id"], queries["query_id"].combine_chunks()))
         found = candidates["query_id"].value_counts()
         counts = dict(zip(found.field("values").to_pylist(), found.field("counts").to_pylist(), strict=True))
         sizes = np.array([counts.get(query, 0) for query in queries["query_id"].to_pylist()], np.int64)
