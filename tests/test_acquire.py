@@ -116,7 +116,7 @@ def write_beir(folder: Path, train: str | None, test: str = "q11\td3\t1\n") -> B
     (folder / "qrels/test.tsv").write_text(test)
     if train is not None:
         (folder / "qrels/train.tsv").write_text(train)
-    return Beir(path=str(folder), train_on_dev=False)
+    return Beir(path=str(folder), id_column="_id", train_on_dev=False, unread_labels="error", unknown_ids="error")
 
 
 def test_train_labels_are_of_train_queries_alone(data: Table, tmp_path: Path) -> None:

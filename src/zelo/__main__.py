@@ -6,6 +6,8 @@ import sys
 import threading
 from types import FrameType
 
+from zelo.streams import escape_unprintable, read_names_as_utf8
+
 INTERRUPTED = 130
 PATIENCE = 1.5  # seconds that an interrupted run has to end by itself; a kill loses nothing that is finished
 
@@ -14,6 +16,8 @@ def main() -> int:
     """Loads the program and runs it; returns the exit status."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _interrupted)
+    read_names_as_utf8()
+    escape_unprintable()
     try:
         from zelo import main as program  # takes a while: within reach of the except below
 

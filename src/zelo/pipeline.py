@@ -199,7 +199,7 @@ def _make(step: Step, inputs: dict[str, Table], out: Path, partial: Table | None
     with contextlib.suppress(
         OSError
     ):  # Linux: forget the high-water mark of the stages before (man 5 proc, clear_refs)
-        Path("/proc/self/clear_refs").write_text("5")
+        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
     if step.node:
         ranks.write(out / ranks.FOLDER, step.name, step.node, inputs, step.stage.hardware)
     stage = copy.deepcopy(step.stage)  # what it loads, models above all, goes when it ends
@@ -215,7 +215,7 @@ def _make(step: Step, inputs: dict[str, Table], out: Path, partial: Table | None
 def _peak_memory_mb() -> int:
     """Most memory that the process held, in MB: since the stage began on Linux, since the process began elsewhere."""
     with contextlib.suppress(OSError):
-        found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+        found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="utf-8"))
         if found:
             return int(found[1]) // 1000
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (1_000_000 if sys.platform == "darwin" else 1000)
@@ -398,7 +398,7 @@ def _tree(module: str) -> tuple[str, frozenset[str]]:
     spec = importlib.util.find_spec(module)
     if spec is None or not spec.origin:
         raise BadInput(f"The source of {module} is not to be found; its code is part of a table's identity.")
-    tree = ast.parse(Path(spec.origin).read_text())
+    tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
     imports = set()
     for item in ast.walk(tree):
         if isinstance(item, ast.ImportFrom) and item.module and item.module.split(".")[0] == "zelo":

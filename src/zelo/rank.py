@@ -25,7 +25,7 @@ def main(folder: Path) -> None:
         message = str(error) if isinstance(error, ZeloError) else f"{type(error).__name__}: {error}"
         facts = {"rank": rank, "kind": kind.__name__, "message": message, "time": time.time()}
         half = folder / f"half-{rank}"
-        half.write_text(json.dumps(facts | {"traceback": traceback.format_exc()}))
+        half.write_text(json.dumps(facts | {"traceback": traceback.format_exc()}), encoding="utf-8")
         half.rename(folder / f"error-{rank}.json")
         os._exit(1)  # a process group cannot be left in order when another process has gone
     os._exit(0)

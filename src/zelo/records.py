@@ -15,6 +15,7 @@ from zelo.texts import document_texts
 
 TRAIN, DEV, TEST = "train", "dev", "test"
 SPLITS = (TRAIN, DEV, TEST)
+DUPLICATE = "duplicate"  # in place of a split: the query has the text of a dev or test query, and nothing uses it
 
 ANSWERED = "answered"
 REFUSED, TRUNCATED, UNPARSEABLE, FAILED, UNSENT = "refused", "truncated", "unparseable", "failed", "unsent"

@@ -29,6 +29,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from zelo.errors import BadInput
+from zelo.streams import escape_unprintable, read_names_as_utf8
 
 MANIFEST = "manifest.json"
 PARTIAL = ".partial-"
@@ -138,7 +139,7 @@ class Store:
             (root / "locks").mkdir(parents=True, exist_ok=True)
             (root / "runs").mkdir(exist_ok=True)
             probe = root / f".writable-{os.getpid()}"
-            probe.write_text("")
+            probe.write_text("", encoding="utf-8")
             probe.unlink()
         except OSError as error:
             raise BadInput(
@@ -168,7 +169,7 @@ class Store:
 
     def _open(self, kind: str, identity: str, path: Path) -> Table | None:
         try:
-            manifest = json.loads((path / MANIFEST).read_text())
+            manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
         except FileNotFoundError:
             return None
         except json.JSONDecodeError as error:
@@ -228,7 +229,7 @@ class Store:
         manifest["files"] = files
         for name in files:
             _sync(folder / name)
-        with (folder / MANIFEST).open("w") as file:
+        with (folder / MANIFEST).open("w", encoding="utf-8") as file:
             json.dump(manifest, file, indent=1, ensure_ascii=False)
             file.flush()
             os.fsync(file.fileno())
@@ -249,7 +250,7 @@ class Store:
 
     @contextmanager
     def _lock(self, kind: str, identity: str, wait: bool = True) -> Iterator[None]:
-        with (self.root / "locks" / f"{kind}-{identity}").open("w") as file:
+        with (self.root / "locks" / f"{kind}-{identity}").open("w", encoding="utf-8") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -391,4 +392,6 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    read_names_as_utf8()
+    escape_unprintable()
     sys.exit(main())

@@ -1,5 +1,6 @@
 """Texts of queries and documents, made Python strings no sooner than they are asked for."""
 
+import unicodedata
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -37,3 +38,8 @@ def _read(title: str | None, text: str) -> str:
 def document_texts(documents: pa.Table) -> list[str]:
     """What a model reads of each document: the title and, on a new line, the text."""
     return list(Texts(documents["text"], documents["title"]))
+
+
+def folded(texts: pa.ChunkedArray) -> list[str]:
+    """Texts without what does not tell queries apart: case, white space, and how Unicode writes a character (NFKC)."""
+    return [" ".join(unicodedata.normalize("NFKC", text).casefold().split()) for text in texts.to_pylist()]

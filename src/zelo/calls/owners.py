@@ -15,7 +15,7 @@ class Owner:
         folder.mkdir(parents=True, exist_ok=True)
         while True:
             self._path = folder / uuid.uuid4().hex
-            self._file = self._path.open("x")
+            self._file = self._path.open("x", encoding="utf-8")
             fcntl.flock(self._file, fcntl.LOCK_EX)
             if os.fstat(self._file.fileno()).st_nlink:
                 break
@@ -37,7 +37,7 @@ def is_gone(folder: Path, name: str) -> bool:
     """Whether an owner is dead; then its file is removed. One that cannot be asked counts as alive."""
     path = folder / name
     try:
-        with path.open("r+") as file:
+        with path.open("r+", encoding="utf-8") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: two that ask at once both see that it is dead
             path.unlink(missing_ok=True)
     except FileNotFoundError:

@@ -18,6 +18,7 @@ from zelo.calls.ledger import FILE, Ledger
 from zelo.calls.operations import Entry
 from zelo.errors import BadInput, ZeloError
 from zelo.store import Store
+from zelo.streams import escape_unprintable, read_names_as_utf8
 
 BATCH = 5000  # rows in memory at a time
 FORM = "form"
@@ -149,4 +150,6 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    read_names_as_utf8()
+    escape_unprintable()
     sys.exit(main())

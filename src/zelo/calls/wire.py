@@ -340,7 +340,7 @@ def line(words: str, key: str | None) -> str:
 def example(text: str, key: str | None) -> str:
     """The beginning of an answer for a message: unprintable characters escaped, keys hidden."""
     text = text.strip()[: 2 * EXAMPLE]
-    shown = _KEY_SHAPE.sub(HIDDEN, without(text, key) if key and len(key) >= SHORTEST else text)
+    shown = KEY_SHAPE.sub(HIDDEN, without(text, key) if key and len(key) >= SHORTEST else text)
     shown = shown[:EXAMPLE] + "..." * (len(shown) > EXAMPLE)
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in shown)
 

@@ -13,17 +13,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from zelo.datasets.layout import (
-    assemble,
-    at_home,
-    hash_named,
-    hash_qrels,
-    qrels_files,
-    read_documents,
-    read_named,
-    read_qrels,
-    read_queries,
-)
+from zelo.datasets.judgements import at_home, hash_named, hash_qrels, qrels_files, read_named, read_qrels
+from zelo.datasets.layout import assemble, read_documents, read_queries
 from zelo.datasets.pydocs_reader.source import SKIPPED
 from zelo.errors import ZeloError
 from zelo.records import Corpus

@@ -83,4 +83,4 @@ class Pairwise(nn.Module):
             "query_length": self.backbone.query_length,
             "documents": self.backbone.joined(self.tokenizer),  # for whoever reads the folder without zelo
         }
-        (folder / SETTINGS).write_text(json.dumps(settings, indent=1) + "\n")
+        (folder / SETTINGS).write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")

@@ -4,8 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow.compute as pc
+
 from zelo.protocols import Dataset
-from zelo.records import QREL
+from zelo.records import DUPLICATE, QREL
 from zelo.store import Table, write_parquet
 
 
@@ -23,6 +25,12 @@ class Labels:
     def run(self, tables: dict[str, Table], out: Path) -> dict[str, Any]:
         """Raises BadInput naming the file and the line of a judgement that cannot be used."""
         data = tables["data"]
-        qrels, notes = self.dataset.qrels(data.read("queries"), data.read("documents", ["doc_id"]))
+        queries = data.read("queries")
+        qrels, notes = self.dataset.qrels(queries, data.read("documents", ["doc_id"]))
+        unused = queries.filter(pc.equal(queries["split"], DUPLICATE))["query_id"].combine_chunks()
+        used = pc.invert(pc.is_in(qrels["query_id"], unused))
+        if lost := len(qrels) - (pc.sum(used).as_py() or 0):
+            notes = (*notes, f"{lost} of {len(qrels)} judgements are of duplicate queries and left out")
+            qrels = qrels.filter(used)
         write_parquet(qrels, QREL, out, "qrels")
         return {"rows": len(qrels), "notes": list(notes)}

@@ -4,15 +4,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from zelo.errors import BadInput
 from zelo.protocols import Dataset
-from zelo.records import DOCUMENT, QUERY, SPLITS, TRAIN
+from zelo.records import DEV, DOCUMENT, DUPLICATE, QUERY, SPLITS, TEST, TRAIN
 from zelo.store import Table, write_parquet
+from zelo.texts import folded
+
+SHOWN = 3  # queries that a note names
 
 
 @dataclass(frozen=True, kw_only=True)
 class Load:
-    """Writes queries (QUERY) and documents (DOCUMENT)."""
+    """Writes queries (QUERY) and documents (DOCUMENT).
+
+    A train query with the text of a dev or test query would teach what is measured, and a dev query with that of a test query
+    would choose by it: their split becomes `duplicate`, which no stage uses. Their ids stay known to run files and judgements.
+    """
 
     inputs: dict[str, str]
     dataset: Dataset
@@ -20,17 +29,58 @@ class Load:
     def run(self, tables: dict[str, Table], out: Path) -> dict[str, Any]:
         """Raises BadInput when no query is left to train on, or there are fewer than two documents."""
         corpus = self.dataset.load()
-        splits = corpus.queries["split"].to_pylist()
+        before = corpus.queries["split"].to_pylist()
+        splits, found = without_leaks(corpus.queries)
         counts = {split: splits.count(split) for split in SPLITS}
+        for split, words in ((TRAIN, "dev or test"), (DEV, "test")):
+            if split in before and not counts[split]:
+                raise BadInput(
+                    f"The dataset has no {split} queries that could be used: each of the {before.count(split)} has the text of a"
+                    f" {words} query. Add {split} queries of other texts."
+                )
         if not counts[TRAIN]:
             raise BadInput(f"The dataset has no train queries ({counts}); add unlabelled queries to learn from.")
         if len(corpus.documents) < 2:
             raise BadInput(f"The dataset has {len(corpus.documents)} documents; at least two are needed to compare.")
-        write_parquet(corpus.queries, QUERY, out, "queries")
+        queries = corpus.queries.set_column(2, QUERY.field("split"), pa.array(splits, pa.string()))
+        write_parquet(queries, QUERY, out, "queries")
         write_parquet(corpus.documents, DOCUMENT, out, "documents")
         return {
             "name": corpus.name,
             "rows": len(corpus.documents),
             "queries": counts,
-            "notes": list(corpus.notes),
+            "duplicates": {split: len(rows) for split, rows in found.items()},
+            "notes": [*corpus.notes, *_notes(corpus.queries, found)],
         }
+
+
+def without_leaks(queries: pa.Table) -> tuple[list[str], dict[str, list[tuple[int, int]]]]:
+    """The split of each query, and split -> rows (left out, the dev or test query of the same text) of train and dev.
+
+    Texts are the same where they differ in case, white space and the writing of a character (NFKC) only.
+    """
+    texts, splits = folded(queries["text"]), queries["split"].to_pylist()
+    held_out: dict[str, int] = {}
+    found: dict[str, list[tuple[int, int]]] = {DEV: [], TRAIN: []}
+    for split in (TEST, DEV, TRAIN):
+        rows = [row for row, name in enumerate(splits) if name == split]
+        if split != TEST:
+            found[split] = [(row, held_out[texts[row]]) for row in rows if texts[row] in held_out]
+        for row in rows if split != TRAIN else ():
+            held_out.setdefault(texts[row], row)
+    for row, _ in found[DEV] + found[TRAIN]:
+        splits[row] = DUPLICATE
+    return splits, found
+
+
+def _notes(queries: pa.Table, found: dict[str, list[tuple[int, int]]]) -> list[str]:
+    ids = queries["query_id"]
+    words = {TRAIN: ("dev or test", "training"), DEV: ("test", "dev")}
+    notes = []
+    for split, rows in found.items():
+        if rows:
+            of, place = words[split]
+            named = ", ".join(f"{ids[row].as_py()} = {ids[other].as_py()}" for row, other in rows[:SHOWN])
+            count = f"{len(rows)} {split} {'queries have' if len(rows) > 1 else 'query has'} the text of a {of} query"
+            notes.append(f"{count}, left out of {place}: {named}" + ", ..." * (len(rows) > SHOWN))
+    return notes

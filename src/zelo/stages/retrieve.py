@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from zelo.errors import BadInput
 from zelo.protocols import Retriever
 from zelo.ranking import own_documents, without_own
-from zelo.records import CANDIDATE, TRAIN, Retrieved
+from zelo.records import CANDIDATE, DUPLICATE, TRAIN, Retrieved
 from zelo.store import Table, write_parquet, write_shard
 
 SHARD = 4096  # queries
@@ -42,9 +42,13 @@ class Retrieve:
     def run(self, tables: dict[str, Table], out: Path) -> dict[str, Any]:
         """Raises BadInput when no query of the train split has two candidates."""
         queries = tables["data"].read("queries")
-        queries = queries.filter(pc.is_in(queries["split"], pc.cast(self.splits, "string")))
+        queries = queries.filter(pc.is_in(queries["split"], pc.cast([*self.splits, DUPLICATE], "string")))
         found, own = self._found(queries, tables["data"].read("documents"))
-        candidates = found.candidates
+        candidates, filled = found.candidates, found.filled
+        used = pc.not_equal(queries["split"], DUPLICATE)
+        if not pc.all(used).as_py():  # the others are searched all the same: a run file may name them
+            filled, queries = filled[used.to_numpy()], queries.filter(used)
+            candidates = candidates.filter(pc.is_in(candidates["query_id"], queries["query_id"].combine_chunks()))
         counted = candidates["query_id"].value_counts()
         counts = dict(zip(counted.field("values").to_pylist(), counted.field("counts").to_pylist(), strict=True))
         sizes = np.array([counts.get(query, 0) for query in queries["query_id"].to_pylist()], np.int64)
@@ -56,8 +60,8 @@ class Retrieve:
         ends = np.append(np.cumsum(sizes)[SHARD - 1 :: SHARD], len(candidates))
         for number, (low, high) in enumerate(pairwise([0, *np.unique(ends).tolist()])):
             write_shard(candidates.slice(low, high - low), CANDIDATE, out, "candidates", number)
-        if found.filled.any():
-            write_parquet(queries.filter(pa.array(found.filled)), FILLED, out, "filled")
+        if filled.any():
+            write_parquet(queries.filter(pa.array(filled)), FILLED, out, "filled")
         below = {"queries_below_two": int((sizes < 2).sum()), "queries": len(sizes)}
         return {"rows": len(candidates), **below, **own, "notes": list(found.notes)}
 

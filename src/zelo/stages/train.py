@@ -92,7 +92,7 @@ class Train:
         judging = {"judging": as_judge(model, examples, device)} if "preferences" in tables else {}
         _save(model.state_dict(), out)
         curve = trained.curve
-        (out / "curve.json").write_text(json.dumps(curve, indent=1))
+        (out / "curve.json").write_text(json.dumps(curve, indent=1), encoding="utf-8")
         with quiet():
             model.export(out / "export")
         asked = queries.filter(pc.equal(queries["split"], TRAIN))
@@ -129,7 +129,7 @@ class Train:
         if together.first:
             _save(trained.weights, folder)
             facts = asdict(replace(trained, weights={}))
-            (folder / ranks.TRAINED).write_text(json.dumps(facts))
+            (folder / ranks.TRAINED).write_text(json.dumps(facts), encoding="utf-8")
 
     def _learned(
         self, examples: "dict[str, Examples]", queries: pa.Table, documents: pa.Table, out: Path
@@ -170,7 +170,7 @@ class Train:
 
         folder = out / ranks.FOLDER
         ranks.run(folder, self.hardware, tell)
-        trained = Trained(**json.loads((folder / ranks.TRAINED).read_text()))
+        trained = Trained(**json.loads((folder / ranks.TRAINED).read_text(encoding="utf-8")))
         (folder / WEIGHTS).rename(out / WEIGHTS)
         shutil.rmtree(folder)
         return trained

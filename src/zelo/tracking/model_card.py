@@ -147,7 +147,11 @@ def _loader(folder: Path) -> str:
         return PAIRWISE
     if (folder / MATRIX).exists():
         return OF_VECTORS
-    config = json.loads((folder / "config_sentence_transformers.json").read_text()) if _has_config(folder) else {}
+    config = (
+        json.loads((folder / "config_sentence_transformers.json").read_text(encoding="utf-8"))
+        if _has_config(folder)
+        else {}
+    )
     return config.get("model_type") or "CrossEncoder"
 
 

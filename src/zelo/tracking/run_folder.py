@@ -337,7 +337,7 @@ def _texts(queries: pa.Table, per_query: pa.Table | None) -> dict[str, str]:
 
 def _curves(result: "Result") -> dict[str, list[dict[str, Any]]]:
     return {
-        step.stage.name: json.loads((result.tables[step.name].path / "curve.json").read_text())
+        step.stage.name: json.loads((result.tables[step.name].path / "curve.json").read_text(encoding="utf-8"))
         for step in result.steps
         if step.kind == "train" and step.name in result.tables
     }

@@ -57,7 +57,9 @@ def read(folder: Path) -> tuple[dict[str, Any], dict[str, Table]]:
     tables = {}
     for role, facts in job["tables"].items():
         path = Path(facts["path"])
-        tables[role] = Table(facts["kind"], facts["identity"], path, json.loads((path / "manifest.json").read_text()))
+        tables[role] = Table(
+            facts["kind"], facts["identity"], path, json.loads((path / "manifest.json").read_text(encoding="utf-8"))
+        )
     return job, tables
 
 
@@ -176,7 +178,7 @@ def _fault(folder: Path, states: dict[int, int | None], hardware: Hardware) -> E
                 f"{' (9: memory ran out, perhaps)' if state == -9 else ''}, so the others were ended too. The same command goes"
                 " on from the last checkpoint."
             )
-    errors = [json.loads(path.read_text()) for path in folder.glob("error-*.json")]
+    errors = [json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("error-*.json")]
     if not errors:
         rank, state = next((rank, state) for rank, state in states.items() if state)
         return ZeloError(
@@ -192,6 +194,6 @@ def _fault(folder: Path, states: dict[int, int | None], hardware: Hardware) -> E
 
 def _tail(folder: Path) -> str:
     lines = [
-        line for path in sorted(folder.glob("rank-*.log")) for line in path.read_text(errors="replace").splitlines()
+        line for path in sorted(folder.glob("rank-*.log")) for line in path.read_text("utf-8", "replace").splitlines()
     ]
     return lines[-1] if lines else "see above."
