@@ -5,16 +5,13 @@ name, and the code of the components. This is the only place where a config beco
 and a short list of foreign classes may be made: a config travels with models, and `_target_` is arbitrary code.
 """
 
-import ast
 import contextlib
 import copy
 import functools
 import gc
 import graphlib
 import importlib
-import importlib.util
 import math
-import os
 import re
 import resource
 import sys
@@ -31,6 +28,7 @@ from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 
 from zelo import annotations
+from zelo.code_hash import ALLOW_VARIABLE, allowed_packages, code_hash, module_of
 from zelo.errors import BadInput, ZeloError
 from zelo.store import Store, Table, hash_json
 from zelo.training import ranks
@@ -41,12 +39,7 @@ OWN = re.compile(
     r"\.(\w+)\.([A-Z]\w*)"
 )
 FOREIGN = frozenset({"torch.optim.AdamW"})
-# Modules that cannot change what comes out. An answer is known by its request, however it was paid for and fetched.
-BESIDE = re.compile(
-    r"zelo\.(errors|protocols|store|progress|backbones\.device|training\.(hardware|ranks|json_log)|calls\.(?!request$)\w+)"
-)
 GIVEN_UP = 7200.0  # seconds from the end of a training to its table: mixtures are measured, and the export is
-ALLOW_VARIABLE = "ZELO_ALLOW"  # packages of a user's own components, separated by commas
 
 
 @dataclass(frozen=True)
@@ -315,7 +308,7 @@ def _hints(target: str) -> dict[str, Any]:
 def allowed(target: str) -> bool:
     """Whether a config may make this class: the shape of the name first, so that nothing is imported to find out."""
     package = target.partition(".")[0]
-    if target in FOREIGN or package in filter(None, os.environ.get(ALLOW_VARIABLE, "").split(",")):
+    if target in FOREIGN or package in allowed_packages():
         return True
     if not OWN.fullmatch(target):
         return False
@@ -335,55 +328,18 @@ def _recipe(node: Any, built: Any) -> Any:
         return node
     if "_target_" not in node:
         return {key: _recipe(item, built[key]) for key, item in node.items()}
+    target = node["_target_"]
     if node.get("_partial_"):
-        return node
+        return node if target in FOREIGN else node | {"_code_": code_hash(module_of(target))}
     outside = {"_target_", *getattr(type(built), "OUTSIDE_IDENTITY", ())}  # fields that cannot change the result
     recipe = {key: _recipe(item, getattr(built, key)) for key, item in node.items() if key not in outside}
     if hasattr(built, "content"):
         recipe |= built.content()
-    return recipe | {"_target_": node["_target_"], "_code_": code_hash(type(built).__module__)}
-
-
-@functools.cache
-def code_hash(module: str) -> str:
-    """Hash of the syntax trees of a module and of the zelo modules that it imports, docstrings and layout left out."""
-    return hash_json({name: _tree(name)[0] for name in sorted(_reach(module))})
-
-
-def _reach(module: str) -> set[str]:
-    """A module and every zelo module that it imports, directly or not, but for those that stand beside the results."""
-    seen, todo = set(), [module]
-    while todo:
-        name = todo.pop()
-        if name not in seen:
-            seen.add(name)
-            todo.extend(imported for imported in _tree(name)[1] if not BESIDE.fullmatch(imported))
-    return seen
-
-
-@functools.cache
-def _tree(module: str) -> tuple[str, frozenset[str]]:
-    spec = importlib.util.find_spec(module)
-    if spec is None or not spec.origin:
-        raise BadInput(f"The source of {module} is not to be found; its code is part of a table's identity.")
-    tree = ast.parse(Path(spec.origin).read_text())
-    imports = set()
-    for item in ast.walk(tree):
-        if isinstance(item, ast.ImportFrom) and item.module and item.module.split(".")[0] == "zelo":
-            imports |= _modules(item.module, [alias.name for alias in item.names])
-        if isinstance(item, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)) and ast.get_docstring(
-            item
-        ):
-            item.body = item.body[1:]
-    return ast.dump(tree), frozenset(imports)
-
-
-def _modules(source: str, names: list[str]) -> set[str]:
-    """What `from source import names` brings in: of a package the modules named, else the source itself."""
-    spec = importlib.util.find_spec(source)
-    if spec is None or spec.submodule_search_locations is None:
-        return {source}
-    return {f"{source}.{name}" for name in names}
+    recipe |= {"_target_": target, "_code_": code_hash(type(built).__module__)}
+    # What a user allows may be a function, or a name that its package passes on.
+    if not OWN.fullmatch(target) and (named := module_of(target)) != type(built).__module__:
+        recipe["_named_code_"] = code_hash(named)
+    return recipe
 
 
 def versions() -> dict[str, str]:

@@ -17,7 +17,7 @@ from zelo.backbones.exported import MATRIX
 from zelo.calls.plan import money
 from zelo.errors import BadInput
 from zelo.records import ANSWERED, DEV, FINAL, TRUNCATED
-from zelo.store import MANIFEST, RUNNING, Table
+from zelo.store import FINISHED, MANIFEST, RUNNING, Table
 from zelo.tracking import acquired, audit_page, redact, whole_file
 from zelo.tracking.figures import Figures
 from zelo.training.judging import told as judging_told
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from zelo.pipeline import Result, Step
     from zelo.tracking.ladders import Ladder
 
-FINISHED, FAILED, INTERRUPTED = "finished", "failed", "interrupted"
+FAILED, INTERRUPTED = "failed", "interrupted"
 LADDERS = 6  # queries whose rating ladder the report shows
 
 
