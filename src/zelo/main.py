@@ -1,6 +1,7 @@
 """The command `zelo`: composes a config, runs its stages, and says what came out.
 
-Exit status: 0 done, 1 a bug, 2 bad input, 3 a limit was reached and everything is kept, 130 interrupted.
+Exit status: 0 done, 1 a bug, 2 bad input, 3 a limit was reached and everything is kept, 130 interrupted, 143
+terminated.
 """
 
 import errno
@@ -50,6 +51,12 @@ def app(config: DictConfig) -> float | None:
         return job(config, folder)
     except KeyboardInterrupt as error:
         raise sweep.Interrupted from error
+    except SystemExit as error:  # which Hydra would let pass, with status 0 where it says nothing
+        code = "" if error.code is None else f" with {error.code}"
+        raise ZeloError(
+            f"A library ended the run{code} ({type(error).__name__}). Finished stages are kept: the same command goes on from"
+            " there; debug=true shows where it was."
+        ) from error
     finally:
         discard_if_empty(folder)  # Hydra makes it before anything is known to be right
 
