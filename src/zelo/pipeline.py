@@ -11,7 +11,6 @@ import functools
 import gc
 import graphlib
 import importlib
-import math
 import re
 import resource
 import sys
@@ -31,7 +30,7 @@ from zelo import annotations
 from zelo.code_hash import ALLOW_VARIABLE, allowed_packages, code_hash, module_of
 from zelo.errors import BadInput, ZeloError
 from zelo.store import Store, Table, hash_json
-from zelo.training import ranks
+from zelo.training import heartbeat, ranks
 
 # A component of zelo is a class that its own module defines, in one of these packages.
 OWN = re.compile(
@@ -39,7 +38,6 @@ OWN = re.compile(
     r"\.(\w+)\.([A-Z]\w*)"
 )
 FOREIGN = frozenset({"torch.optim.AdamW"})
-GIVEN_UP = 7200.0  # seconds from the end of a training to its table: mixtures are measured, and the export is
 
 
 @dataclass(frozen=True)
@@ -118,42 +116,63 @@ def described(config: DictConfig) -> Any:
 def run(steps: list[Step], store: Store) -> Iterator[tuple[Result, str]]:
     """Runs or reuses one stage after another; yields the result so far and the stage's name after each."""
     result = Result(steps)
-    for step in steps:
-        if hasattr(step.stage, "check") and not store.find(step.kind, step.identity):
-            step.stage.check()  # what is missing is said before the stages above it spend any time
-    for step in steps:
-        start = time.monotonic()
-        inputs = {role: result.tables[source] for role, source in step.inputs.items()}
-        make = functools.partial(_make, step, inputs)
-        table, reused = store.obtain(step.kind, step.identity, make)
-        result.tables[step.name] = table
-        result.facts[step.name] = {
-            "status": "reused" if reused else "partial" if table.partial else "made",
-            "seconds": time.monotonic() - start,
-            "peak_memory_mb": table.manifest.get("peak_memory_mb"),
-        }
-        yield result, step.name
+    several = any(step.node and step.stage.hardware.nodes > 1 for step in steps)
+    with heartbeat.beating(_pulse(steps, store)) if several else contextlib.nullcontext():
+        for step in steps:
+            if hasattr(step.stage, "check") and not store.find(step.kind, step.identity):
+                step.stage.check()  # what is missing is said before the stages above it spend any time
+        for step in steps:
+            start = time.monotonic()
+            inputs = {role: result.tables[source] for role, source in step.inputs.items()}
+            make = functools.partial(_make, step, inputs)
+            table, reused = store.obtain(step.kind, step.identity, make)
+            result.tables[step.name] = table
+            result.facts[step.name] = {
+                "status": "reused" if reused else "partial" if table.partial else "made",
+                "seconds": time.monotonic() - start,
+                "peak_memory_mb": table.manifest.get("peak_memory_mb"),
+            }
+            yield result, step.name
 
 
 def follow(steps: list[Step], store: Store) -> None:
     """What a node does that is not the first: takes its part in each training, as the first node comes to it.
 
-    Both share the store. Raises ZeloError when the first node gave a training up.
+    Both share the store. Raises ZeloError when the first node ends without having made a training, or gives no sign of life.
     """
-    for step in steps:
-        if step.node and not store.find(step.kind, step.identity):
-            step.stage.check()
-    for step in filter(lambda step: step.node, steps):
-        folder, done, since = store.unfinished(step.kind, step.identity) / ranks.FOLDER, None, math.inf
-        while not store.find(step.kind, step.identity):
+    watch = heartbeat.Watch(_pulse(steps, store))
+    trainings = [step for step in steps if step.node and not store.find(step.kind, step.identity)]
+    for step in trainings:
+        step.stage.check()
+    done: dict[str, str] = {}
+    while left := [step for step in trainings if not store.find(step.kind, step.identity)]:
+        for step in left:
+            folder = store.unfinished(step.kind, step.identity) / ranks.FOLDER
             job = ranks.text(folder)
-            if job and job != done:
+            if job and job != done.get(step.name):
                 print(f"{step.name}: node {step.stage.hardware.here} takes part", file=sys.stderr, flush=True)
-                ranks.run(folder, step.stage.hardware, lambda line: None)
-                done, since = job, time.monotonic()
-            if time.monotonic() - since > GIVEN_UP:
-                raise ZeloError(f"{step.name}: node 0 did not finish it, so this node waits no longer.")
-            time.sleep(ranks.POLL)
+                _take_part(step, folder, watch)
+                done[step.name] = job
+        ended = watch.ended()
+        if ended == heartbeat.FINISHED:  # of a part of the judgements, the table is never whole
+            return
+        if ended and not store.find(left[-1].kind, left[-1].identity):
+            names = ", ".join(step.name for step in left)
+            raise ZeloError(f"Node 0 ended before this was made: {names}. Its own output says why.")
+        time.sleep(ranks.POLL)
+
+
+def _take_part(step: Step, folder: Path, watch: heartbeat.Watch) -> None:
+    """This node's processes of a training. Raises ZeloError where they break off, as they do when those of node 0 are gone."""
+    try:
+        ranks.run(folder, step.stage.hardware, lambda line: None, watch.ended)
+    except RuntimeError as error:
+        raise ZeloError(f"{step.name}: this node's part broke off ({error}). The output of node 0 says why.") from error
+
+
+def _pulse(steps: list[Step], store: Store) -> Path:
+    """The file by which other nodes see that node 0 works on these trainings."""
+    return store.root / heartbeat.FOLDER / hash_json([step.identity for step in steps if step.node])
 
 
 def priced(steps: list[Step], store: Store) -> Iterator[tuple[str, list[Any]]]:
