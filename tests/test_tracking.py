@@ -676,6 +676,41 @@ def test_control_c_while_loading_is_one_line(command: list[str], tmp_path: Path)
     assert done.stderr == "\nInterrupted. Finished stages are kept: the same command goes on from there.\n"
 
 
+@pytest.mark.parametrize(
+    ("argument", "advice"),
+    [
+        ("logger=[local,wandb]", "With logger=wandb the run folder has config"),
+        ("judge=[lexical,dense]", "judge=embedded is one"),
+        ("retriever=[bm25,dense]", "retriever=fusion is one"),
+        ("solver=[thurstone,bradley_terry]", "-m solver=ONE,OTHER runs one after the other"),
+        ("judge=[lexical],dense", "judge=embedded is one"),
+        ("loss@reranker.loss=[bce,mse]", "-m loss=ONE,OTHER"),
+        ("+experiment=[beir,run_file]", "-m experiment=ONE,OTHER"),
+    ],
+)
+def test_a_group_takes_one_option(
+    argument: str, advice: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hydra merges several: the last one's class wins, in silence."""
+    monkeypatch.chdir(tmp_path)
+    assert zelo("until=load", argument, monkeypatch=monkeypatch) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"zelo: {argument}: a group takes one option")
+    assert advice in said
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_group_takes_one_option_in_a_config_file_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine/experiment").mkdir(parents=True)
+    text = "# @package _global_\ndefaults:\n  - override /solver: [bradley_terry, thurstone]\n"
+    (tmp_path / "mine/experiment/both.yaml").write_text(text)
+    assert zelo("--config-dir", "mine", "until=load", "experiment=both", monkeypatch=monkeypatch) == 2
+    assert "solver has several options in a config file: a group takes one option" in capsys.readouterr().err
+
+
 SWALLOWED = """
 import os, signal, zelo
 from zelo.errors import ZeloError
