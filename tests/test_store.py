@@ -4,15 +4,18 @@ import json
 import multiprocessing
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
+from zelo.backbones import vectors
 from zelo.errors import BadInput
 from zelo.store import Store, hash_json, main, write_parquet
 
@@ -88,6 +91,90 @@ def test_verify_finds_damage_and_prune_keeps_what_a_run_names(tmp_path: Path, mo
     (kept.path / "numbers.parquet").write_bytes(b"x")
     assert main(["verify"]) == 1
     assert "numbers.parquet" in capsys.readouterr().err
+
+
+def _run_folder(folder: Path, status: str, stages: list[str]) -> Path:
+    folder.mkdir(exist_ok=True)
+    names = {name: {"identity": name} for name in stages}
+    (folder / "manifest.json").write_text(json.dumps({"stages": names, "status": status}))
+    return folder
+
+
+def _vectors(folder: Path, earlier: object) -> dict[str, object]:
+    """A stage that asks for what is computed once per corpus."""
+
+    def encode(folder: Path) -> None:
+        np.save(folder / "pooled.npy", np.ones((2, 3), np.float32))
+
+    assert vectors.kept({"texts": "abc"}, encode).pooled.shape == (2, 3)
+    return {"rows": 2}
+
+
+def test_prune_keeps_vectors_as_long_as_a_run_folder_that_used_them(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("ZELO_HOME", str(tmp_path / "home"))
+    store = Store.default()
+    first = _run_folder(tmp_path / "first", "finished", ["stage"])
+    store.register_run(first, ["stage"])
+    store.obtain("retrieve", "stage", _vectors)
+    store.prune()
+    assert {table.kind for table in store.tables()} == {"retrieve", "vectors"}
+    second = _run_folder(tmp_path / "second", "finished", ["stage"])  # which found the stage made
+    store.register_run(second, ["stage"])
+    shutil.rmtree(first)
+    store.prune()
+    assert {table.kind for table in store.tables()} == {"retrieve", "vectors"}
+    shutil.rmtree(second)
+    store.prune()
+    assert list(store.tables()) == []
+    assert list((store.root / "uses").iterdir()) == []
+
+
+@pytest.mark.parametrize("status", ["running", "interrupted", "failed"])
+def test_prune_keeps_what_a_run_that_did_not_end_well_goes_on_from(status: str, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("ZELO_HOME", str(tmp_path / "home"))
+    store = Store.default()
+    run = _run_folder(tmp_path / "run", status, [])
+    store.register_run(run, ["stage"])
+
+    def stop(folder: Path, earlier: object) -> dict[str, object]:
+        _vectors(folder, earlier)
+        (folder / "checkpoint").mkdir()
+        (folder / "checkpoint" / "weights").write_text("")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        store.obtain("train", "stage", stop)
+    store.prune()
+    assert [table.kind for table in store.tables()] == ["vectors"]
+    assert (store.unfinished("train", "stage") / "checkpoint" / "weights").exists()
+    shutil.rmtree(run)
+    store.prune()
+    assert list(store.tables()) == []
+    assert not store.unfinished("train", "stage").exists()
+
+
+def test_a_run_that_begins_while_another_prunes_keeps_its_tables(tmp_path: Path, monkeypatch) -> None:
+    store = Store(tmp_path / "home")
+    for identity in ("a", "b"):
+        store.obtain("rate", identity, make)
+    run = _run_folder(tmp_path / "run", "running", [])
+    lock = store._lock
+
+    def begin(kind: str, identity: str, wait: bool = True):
+        if identity == "a":  # is about to be deleted
+            store.register_run(run, ["b"])
+        return lock(kind, identity, wait)
+
+    monkeypatch.setattr(store, "_lock", begin)
+    assert [table.identity for table in store.prune()] == ["a"]
+    assert [table.identity for table in store.tables()] == ["b"]
+
+
+def test_prune_ends_what_a_killed_prune_began(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    (tmp_path / "rate" / ".abc.123").mkdir(parents=True)
+    store.prune()
+    assert list((tmp_path / "rate").iterdir()) == []
 
 
 def test_a_store_that_cannot_be_written_is_bad_input(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 from safetensors.numpy import save_file
 
+from fake_server import FakeServer
 from zelo import arguments, main, pipeline
 from zelo.errors import BadInput
 from zelo.pipeline import Result, Step
@@ -788,32 +789,140 @@ def test_control_c_while_loading_is_one_line(command: list[str], tmp_path: Path)
     assert done.stderr == "\nInterrupted. Finished stages are kept: the same command goes on from there.\n"
 
 
+@pytest.mark.parametrize(
+    ("argument", "advice"),
+    [
+        ("logger=[local,wandb]", "With logger=wandb the run folder has config"),
+        ("judge=[lexical,dense]", "judge=embedded is one"),
+        ("retriever=[bm25,dense]", "retriever=fusion is one"),
+        ("solver=[thurstone,bradley_terry]", "-m solver=ONE,OTHER runs one after the other"),
+        ("judge=[lexical],dense", "judge=embedded is one"),
+        ("loss@reranker.loss=[bce,mse]", "-m loss=ONE,OTHER"),
+        ("+experiment=[beir,run_file]", "-m experiment=ONE,OTHER"),
+    ],
+)
+def test_a_group_takes_one_option(
+    argument: str, advice: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hydra merges several: the last one's class wins, in silence."""
+    monkeypatch.chdir(tmp_path)
+    assert zelo("until=load", argument, monkeypatch=monkeypatch) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"zelo: {argument}: a group takes one option")
+    assert advice in said
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_group_takes_one_option_in_a_config_file_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine/experiment").mkdir(parents=True)
+    text = "# @package _global_\ndefaults:\n  - override /solver: [bradley_terry, thurstone]\n"
+    (tmp_path / "mine/experiment/both.yaml").write_text(text)
+    assert zelo("--config-dir", "mine", "until=load", "experiment=both", monkeypatch=monkeypatch) == 2
+    assert "solver has several options in a config file: a group takes one option" in capsys.readouterr().err
+
+
+SWALLOWED = """
+import os, signal, zelo
+from zelo.errors import ZeloError
+def main():
+    if {deed!r} == "exit":
+        raise SystemExit
+    os.kill(os.getpid(), signal.SIGTERM)
+"""
+
+
+@pytest.mark.parametrize(
+    ("deed", "status", "said"),
+    [
+        ("signal", 143, "\nTerminated. Finished stages are kept: the same command goes on from there.\n"),
+        ("exit", 1, "zelo: a library ended the process and did not say why. Run again with debug=true.\n"),
+    ],
+)
+def test_neither_sigterm_nor_a_bare_exit_of_a_library_is_a_success(deed: str, status: int, said: str) -> None:
+    code = (
+        f"import sys, types\nprogram = types.ModuleType('zelo.main')\nexec({SWALLOWED.format(deed=deed)!r}, vars(program))\n"
+        "sys.modules['zelo.main'] = program\nimport zelo\nzelo.main = program\n"
+        "from zelo.__main__ import main\nsys.exit(main())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (status, said)
+
+
+@pytest.mark.parametrize("code", [None, 0, 7])
+def test_a_library_that_ends_the_process_in_a_stage_is_told(
+    code: int | None, tmp_path: Path, tiny: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def leave(*args: object) -> None:
+        raise SystemExit(code)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ZELO_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr("zelo.stages.retrieve.Retrieve.run", leave)
+    assert (
+        zelo("until=retrieve", "retriever=bm25", "dataset=beir", f"dataset.path={tiny}", monkeypatch=monkeypatch) == 1
+    )
+    assert "zelo: A library ended the run" in capsys.readouterr().err
+    (folder,) = (tmp_path / "multirun/zelo").iterdir()
+    assert json.loads((folder / "manifest.json").read_text())["status"] == "failed"
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_while_judges_are_asked_is_one_line_and_answers_are_kept(
+    number: int, code: int, tmp_path: Path, tiny: Path
+) -> None:
+    options = (
+        "dataset=beir top_k=6 graph.degree=2 retriever=bm25 until=judge judge=chat judge.model=m judge.concurrency=2"
+    )
+    with FakeServer(plan=lambda seen: "ok", latency=0.2) as server:
+        more = [f"dataset.path={tiny}", f"judge.base_url={server.base_url}", "budget.calls=1000"]
+        process = start([*options.split(), *more], tmp_path)
+        while len(server.seen) < 6 and process.poll() is None:
+            time.sleep(0.05)
+        os.kill(process.pid, number)
+        said, _ = process.communicate(timeout=30)
+    assert process.returncode == code, said
+    assert "Traceback" not in said
+    assert said.rstrip().endswith("Finished stages are kept: the same command goes on from there.")
+    assert "every answer is in the ledger" in said or "more calls were under way" in said
+    (folder,) = (tmp_path / "multirun/zelo").iterdir()
+    assert json.loads((folder / "manifest.json").read_text())["status"] == "interrupted"
+
+
 @pytest.mark.long
+@pytest.mark.parametrize(
+    ("number", "code", "devices"),
+    [(signal.SIGINT, 130, 1), (signal.SIGTERM, 143, 1), (signal.SIGTERM, 143, 2)],
+)
 def test_control_c_while_training_says_how_to_go_on(
-    tmp_path: Path, tiny: Path, capsys: pytest.CaptureFixture[str]
+    number: int, code: int, devices: int, tmp_path: Path, tiny: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = (
         "dataset=beir top_k=6 graph.degree=2 retriever=dense embedding.trainer.epochs=100000 until=train_embedding"
     )
-    process = start([*options.split(), f"dataset.path={tiny}"], tmp_path)
+    kept = ["embedding.trainer.checkpoint_minutes=0", f"hardware.devices={devices}"]
+    process = start([*options.split(), *kept, f"dataset.path={tiny}"], tmp_path)
     assert process.stdout is not None
     for line in process.stdout:
         if "train embedding:" in line:
             break
     begin = time.monotonic()
-    os.kill(process.pid, signal.SIGINT)
+    os.kill(process.pid, number)
     said = process.stdout.read()
     status = process.wait(30)
     seconds = time.monotonic() - begin
     with capsys.disabled():
         print(f"\nCtrl-C while training: {seconds:.1f} s")
-    assert status == 130, said
+    assert status == code, said
     assert "the same command goes on from there" in said
     assert "Traceback" not in said
     assert seconds < 4, "2 s on a machine that has nothing else to do"
     (folder,) = (tmp_path / "multirun/zelo").iterdir()
     assert json.loads((folder / "manifest.json").read_text())["status"] == "interrupted"
     assert "target" in json.loads((folder / "manifest.json").read_text())["stages"]
+    assert list((tmp_path / "home" / "train").glob(".*/checkpoint/*.safetensors")), "the next run goes on from there"
 
 
 @pytest.fixture

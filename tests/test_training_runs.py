@@ -1,5 +1,6 @@
 """Training that one can leave alone: killed, diverged, out of memory, it ends as it should."""
 
+import logging
 import multiprocessing
 import os
 import signal
@@ -233,6 +234,29 @@ def test_a_checkpoint_is_tensors_and_json_whole_or_absent(tmp_path: Path, monkey
     path.write_bytes(path.read_bytes()[:-5])
     with pytest.raises(BadInput, match=r"x\.safetensors is damaged"):
         files.load_checkpoint(path)
+
+
+def _terminate(loss: Tensor) -> Tensor:
+    os.kill(os.getpid(), signal.SIGTERM)
+    return loss
+
+
+@pytest.mark.parametrize(("deed", "error"), [(stop, InterruptedError), (_terminate, KeyboardInterrupt)])
+def test_a_training_that_breaks_off_leaves_signals_and_logs_as_they_were(
+    deed: Any, error: type[BaseException], tmp_path: Path
+) -> None:
+    """SIGTERM, too, which Lightning would answer with an exit that looks like a success."""
+    log = logging.getLogger("pytorch_lightning")
+    before = (log.level, signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM))
+    log.setLevel(logging.INFO)
+    try:
+        with pytest.raises(error):
+            train(tmp_path, Breaking(3, deed))
+        assert log.level == logging.INFO
+        assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before[1:]
+    finally:
+        log.setLevel(before[0])
+    assert train(tmp_path)[1].resumed_at == 3 - (deed is stop)
 
 
 def test_a_loss_that_is_no_number_ends_the_training_and_the_best_weights_stand(tmp_path: Path) -> None:

@@ -8,14 +8,21 @@ from types import FrameType
 
 from zelo.streams import escape_unprintable, read_names_as_utf8
 
-INTERRUPTED = 130
+STOPS = {signal.SIGINT: "Interrupted", signal.SIGTERM: "Terminated"}
 PATIENCE = 1.5  # seconds that an interrupted run has to end by itself; a kill loses nothing that is finished
+
+
+class Stop:
+    """The signal that ended the run: whatever a library makes of it on the way, this is what is told."""
+
+    number = signal.SIGINT
 
 
 def main() -> int:
     """Loads the program and runs it; returns the exit status."""
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, _interrupted)
+    for number in STOPS:
+        if signal.getsignal(number) in (signal.default_int_handler, signal.SIG_DFL):
+            signal.signal(number, _interrupted)
     read_names_as_utf8()
     escape_unprintable()
     try:
@@ -24,24 +31,31 @@ def main() -> int:
         return program.main()
     except KeyboardInterrupt:
         _tell()
-        return INTERRUPTED
+        return 128 + Stop.number
+    except SystemExit as error:
+        if error.code is not None:
+            raise
+        print("zelo: a library ended the process and did not say why. Run again with debug=true.", file=sys.stderr)
+        return 1
 
 
 def _interrupted(number: int, frame: FrameType | None) -> None:
     """Raises KeyboardInterrupt; if some library swallows that or takes its time, the process ends all the same."""
+    Stop.number = signal.Signals(number)
     timer = threading.Timer(PATIENCE, _end)
     timer.daemon = True
     timer.start()
-    signal.default_int_handler(number, frame)
+    raise KeyboardInterrupt
 
 
 def _end() -> None:
     _tell()
-    os._exit(INTERRUPTED)
+    os._exit(128 + Stop.number)
 
 
 def _tell() -> None:
-    print("\nInterrupted. Finished stages are kept: the same command goes on from there.", file=sys.stderr, flush=True)
+    what = STOPS[Stop.number]
+    print(f"\n{what}. Finished stages are kept: the same command goes on from there.", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

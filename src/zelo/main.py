@@ -1,6 +1,7 @@
 """The command `zelo`: composes a config, runs its stages, and says what came out.
 
-Exit status: 0 done, 1 a bug, 2 bad input, 3 a limit was reached and everything is kept, 130 interrupted.
+Exit status: 0 done, 1 a bug, 2 bad input, 3 a limit was reached and everything is kept, 130 interrupted, 143
+terminated.
 """
 
 import errno
@@ -34,6 +35,14 @@ SETTINGS = {  # read without a stage's help
     "logger": Any,
     "hardware": Any,
 }
+TOGETHER = {  # group -> how several of its options are used at once
+    "judge": "Judges that are asked together are an ensemble: judge=embedded is one, and conf/judge/embedded.yaml shows how"
+    " another is written.",
+    "retriever": "First stages that are put together are a fusion: retriever=fusion is one, and conf/retriever/fusion.yaml"
+    " shows how another is written.",
+    "logger": "With logger=wandb the run folder has config, figures and report as with logger=local.",
+    "metric": "+metric@metrics.NAME=OPTION adds one.",
+}
 BUDGET = ("usd", "tokens", "calls", "lifetime_usd")
 SURROUNDINGS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.ENAMETOOLONG)
 
@@ -53,6 +62,12 @@ def app(config: DictConfig) -> float | None:
         raise BadInput(f"{' and '.join(f'{key}={error.model}' for key in keys)}: {error.reason}") from error
     except KeyboardInterrupt as error:
         raise sweep.Interrupted from error
+    except SystemExit as error:  # which Hydra would let pass, with status 0 where it says nothing
+        code = "" if error.code is None else f" with {error.code}"
+        raise ZeloError(
+            f"A library ended the run{code} ({type(error).__name__}). Finished stages are kept: the same command goes on from"
+            " there; debug=true shows where it was."
+        ) from error
     finally:
         discard_if_empty(folder)  # Hydra makes it before anything is known to be right
 
@@ -70,6 +85,7 @@ def job(config: DictConfig, folder: Path) -> float | None:
     if "folder" in config.logger:
         config.logger.folder = str(folder)
     _check_settings(config)
+    _refuse_merged(config)
     _refuse_unread(config)
     steps = pipeline.assemble(config)
     terminal.check_optimize(steps, config.optimize)
@@ -134,6 +150,31 @@ def _check_settings(config: DictConfig) -> None:
         raise BadInput(f"seed={config.seed}: a whole number from 0 to {2**32 - 1}.")
 
 
+def _refuse_lists(arguments: list[str]) -> None:
+    """Raises BadInput for a group that is given a list: Hydra would merge its options, and the last one's class would win."""
+    for argument in arguments:
+        key, _, value = argument.partition("=")
+        group = key.lstrip("+").partition("@")[0]
+        if "[" in value and group and not group.startswith("hydra") and (config_folder() / group).is_dir():
+            raise BadInput(_one_option(argument, group))
+
+
+def _refuse_merged(config: DictConfig) -> None:
+    """Raises BadInput where a config file of the user's gives a group a list: Hydra names no choice then."""
+    choices = HydraConfig.get().runtime.choices
+    for group in (str(key) for key in config if (config_folder() / str(key)).is_dir()):
+        if group not in choices:
+            raise BadInput(_one_option(f"{group} has several options in a config file", group))
+
+
+def _one_option(found: str, group: str) -> str:
+    advice = f"{TOGETHER[group]} " if group in TOGETHER else ""
+    return (
+        f"{found}: a group takes one option, and several would be merged, the last one's class winning. {advice}To compare"
+        f" options, -m {group}=ONE,OTHER runs one after the other."
+    )
+
+
 def _refuse_run_of_launcher() -> None:
     """Raises BadInput for a single run of what is for sweeps: Hydra would run it here, in silence."""
     hydra = HydraConfig.get()
@@ -185,6 +226,7 @@ def main() -> int:
     sweep.register_resolver()
     try:
         try:
+            _refuse_lists(sys.argv[1:])
             app()
         except OSError as error:  # of Hydra, before a job; what a job raises comes by way of the sweep callback
             if isinstance(error, HydraException):  # an option that is not there

@@ -5,16 +5,12 @@ name, and the code of the components. This is the only place where a config beco
 and a short list of foreign classes may be made: a config travels with models, and `_target_` is arbitrary code.
 """
 
-import ast
 import contextlib
 import copy
 import functools
 import gc
 import graphlib
 import importlib
-import importlib.util
-import math
-import os
 import re
 import resource
 import sys
@@ -31,9 +27,10 @@ from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 
 from zelo import annotations
+from zelo.code_hash import ALLOW_VARIABLE, allowed_packages, code_hash, module_of
 from zelo.errors import BadInput, ZeloError
 from zelo.store import MADE_OF, Store, Table, contents, hash_json
-from zelo.training import ranks
+from zelo.training import heartbeat, ranks
 
 # A component of zelo is a class that its own module defines, in one of these packages.
 OWN = re.compile(
@@ -41,12 +38,6 @@ OWN = re.compile(
     r"\.(\w+)\.([A-Z]\w*)"
 )
 FOREIGN = frozenset({"torch.optim.AdamW"})
-# Modules that cannot change what comes out. An answer is known by its request, however it was paid for and fetched.
-BESIDE = re.compile(
-    r"zelo\.(errors|protocols|store|progress|backbones\.device|training\.(hardware|ranks|json_log)|calls\.(?!request$)\w+)"
-)
-GIVEN_UP = 7200.0  # seconds from the end of a training to its table: mixtures are measured, and the export is
-ALLOW_VARIABLE = "ZELO_ALLOW"  # packages of a user's own components, separated by commas
 
 
 @dataclass(frozen=True)
@@ -139,44 +130,66 @@ def described(config: DictConfig) -> Any:
 def run(steps: list[Step], store: Store) -> Iterator[tuple[Result, str]]:
     """Runs or reuses one stage after another; yields the result so far and the stage's name after each."""
     result = Result(steps)
-    for step in steps:
-        if hasattr(step.stage, "check") and not store.find(step.kind, step.identity):
-            step.stage.check()  # what is missing is said before the stages above it spend any time
-    for step in steps:
-        start = time.monotonic()
-        inputs = {role: result.tables[source] for role, source in step.inputs.items()}
-        make = functools.partial(_make, step, inputs)
-        unchanged = None if step.node else store.unchanged(step.kind, step.identity, inputs)  # other nodes wait for it
-        table, reused = (unchanged, True) if unchanged else store.obtain(step.kind, step.identity, make)
-        result.tables[step.name] = table
-        result.facts[step.name] = {
-            "status": "reused" if reused else "partial" if table.partial else "made",
-            "seconds": time.monotonic() - start,
-            "peak_memory_mb": table.manifest.get("peak_memory_mb"),
-        }
-        yield result, step.name
+    several = any(step.node and step.stage.hardware.nodes > 1 for step in steps)
+    with heartbeat.beating(_pulse(steps, store)) if several else contextlib.nullcontext():
+        for step in steps:
+            if hasattr(step.stage, "check") and not store.find(step.kind, step.identity):
+                step.stage.check()  # what is missing is said before the stages above it spend any time
+        for step in steps:
+            start = time.monotonic()
+            inputs = {role: result.tables[source] for role, source in step.inputs.items()}
+            make = functools.partial(_make, step, inputs)
+            unchanged = (
+                None if step.node else store.unchanged(step.kind, step.identity, inputs)
+            )  # other nodes wait for it
+            table, reused = (unchanged, True) if unchanged else store.obtain(step.kind, step.identity, make)
+            result.tables[step.name] = table
+            result.facts[step.name] = {
+                "status": "reused" if reused else "partial" if table.partial else "made",
+                "seconds": time.monotonic() - start,
+                "peak_memory_mb": table.manifest.get("peak_memory_mb"),
+            }
+            yield result, step.name
 
 
 def follow(steps: list[Step], store: Store) -> None:
     """What a node does that is not the first: takes its part in each training, as the first node comes to it.
 
-    Both share the store. Raises ZeloError when the first node gave a training up.
+    Both share the store. Raises ZeloError when the first node ends without having made a training, or gives no sign of life.
     """
-    for step in steps:
-        if step.node and not store.find(step.kind, step.identity):
-            step.stage.check()
-    for step in filter(lambda step: step.node, steps):
-        folder, done, since = store.unfinished(step.kind, step.identity) / ranks.FOLDER, None, math.inf
-        before = store.find_partial(step.kind, step.identity)
-        while store.find(step.kind, step.identity) is None and store.find_partial(step.kind, step.identity) == before:
+    watch = heartbeat.Watch(_pulse(steps, store))
+    trainings = [step for step in steps if step.node and not store.find(step.kind, step.identity)]
+    for step in trainings:
+        step.stage.check()
+    done: dict[str, str] = {}
+    while left := [step for step in trainings if not store.find(step.kind, step.identity)]:
+        for step in left:
+            folder = store.unfinished(step.kind, step.identity) / ranks.FOLDER
             job = ranks.text(folder)
-            if job and job != done:
+            if job and job != done.get(step.name):
                 print(f"{step.name}: node {step.stage.hardware.here} takes part", file=sys.stderr, flush=True)
-                ranks.run(folder, step.stage.hardware, lambda line: None)
-                done, since = job, time.monotonic()
-            if time.monotonic() - since > GIVEN_UP:
-                raise ZeloError(f"{step.name}: node 0 did not finish it, so this node waits no longer.")
-            time.sleep(ranks.POLL)
+                _take_part(step, folder, watch)
+                done[step.name] = job
+        ended = watch.ended()
+        if ended == heartbeat.FINISHED:  # of a part of the judgements, the table is never whole
+            return
+        if ended and not store.find(left[-1].kind, left[-1].identity):
+            names = ", ".join(step.name for step in left)
+            raise ZeloError(f"Node 0 ended before this was made: {names}. Its own output says why.")
+        time.sleep(ranks.POLL)
+
+
+def _take_part(step: Step, folder: Path, watch: heartbeat.Watch) -> None:
+    """This node's processes of a training. Raises ZeloError where they break off, as they do when those of node 0 are gone."""
+    try:
+        ranks.run(folder, step.stage.hardware, lambda line: None, watch.ended)
+    except RuntimeError as error:
+        raise ZeloError(f"{step.name}: this node's part broke off ({error}). The output of node 0 says why.") from error
+
+
+def _pulse(steps: list[Step], store: Store) -> Path:
+    """The file by which other nodes see that node 0 works on these trainings."""
+    return store.root / heartbeat.FOLDER / hash_json([step.identity for step in steps if step.node])
 
 
 def priced(steps: list[Step], store: Store) -> Iterator[tuple[str, list[Any]]]:
@@ -347,7 +360,7 @@ def _hints(target: str) -> dict[str, Any]:
 def allowed(target: str) -> bool:
     """Whether a config may make this class: the shape of the name first, so that nothing is imported to find out."""
     package = target.partition(".")[0]
-    if target in FOREIGN or package in filter(None, os.environ.get(ALLOW_VARIABLE, "").split(",")):
+    if target in FOREIGN or package in allowed_packages():
         return True
     if not OWN.fullmatch(target):
         return False
@@ -367,55 +380,18 @@ def _recipe(node: Any, built: Any) -> Any:
         return node
     if "_target_" not in node:
         return {key: _recipe(item, built[key]) for key, item in node.items()}
+    target = node["_target_"]
     if node.get("_partial_"):
-        return node
+        return node if target in FOREIGN else node | {"_code_": code_hash(module_of(target))}
     outside = {"_target_", *getattr(type(built), "OUTSIDE_IDENTITY", ())}  # fields that cannot change the result
     recipe = {key: _recipe(item, getattr(built, key)) for key, item in node.items() if key not in outside}
     if hasattr(built, "content"):
         recipe |= built.content()
-    return recipe | {"_target_": node["_target_"], "_code_": code_hash(type(built).__module__)}
-
-
-@functools.cache
-def code_hash(module: str) -> str:
-    """Hash of the syntax trees of a module and of the zelo modules that it imports, docstrings and layout left out."""
-    return hash_json({name: _tree(name)[0] for name in sorted(_reach(module))})
-
-
-def _reach(module: str) -> set[str]:
-    """A module and every zelo module that it imports, directly or not, but for those that stand beside the results."""
-    seen, todo = set(), [module]
-    while todo:
-        name = todo.pop()
-        if name not in seen:
-            seen.add(name)
-            todo.extend(imported for imported in _tree(name)[1] if not BESIDE.fullmatch(imported))
-    return seen
-
-
-@functools.cache
-def _tree(module: str) -> tuple[str, frozenset[str]]:
-    spec = importlib.util.find_spec(module)
-    if spec is None or not spec.origin:
-        raise BadInput(f"The source of {module} is not to be found; its code is part of a table's identity.")
-    tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
-    imports = set()
-    for item in ast.walk(tree):
-        if isinstance(item, ast.ImportFrom) and item.module and item.module.split(".")[0] == "zelo":
-            imports |= _modules(item.module, [alias.name for alias in item.names])
-        if isinstance(item, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)) and ast.get_docstring(
-            item
-        ):
-            item.body = item.body[1:]
-    return ast.dump(tree), frozenset(imports)
-
-
-def _modules(source: str, names: list[str]) -> set[str]:
-    """What `from source import names` brings in: of a package the modules named, else the source itself."""
-    spec = importlib.util.find_spec(source)
-    if spec is None or spec.submodule_search_locations is None:
-        return {source}
-    return {f"{source}.{name}" for name in names}
+    recipe |= {"_target_": target, "_code_": code_hash(type(built).__module__)}
+    # What a user allows may be a function, or a name that its package passes on.
+    if not OWN.fullmatch(target) and (named := module_of(target)) != type(built).__module__:
+        recipe["_named_code_"] = code_hash(named)
+    return recipe
 
 
 def versions() -> dict[str, str]:

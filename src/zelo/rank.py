@@ -5,11 +5,13 @@ Its place among them comes from the environment, as torchrun would set it.
 
 import json
 import os
+import signal
 import sys
 import threading
 import time
 import traceback
 from pathlib import Path
+from types import FrameType
 
 from zelo.errors import BadInput, LimitReached, ZeloError
 
@@ -18,6 +20,7 @@ def main(folder: Path) -> None:
     """Does the job, and ends the process; an error is left in the folder for the one who started it."""
     rank, local = int(os.environ["RANK"]), int(os.environ["LOCAL_RANK"])
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    signal.signal(signal.SIGTERM, _terminated)
     try:
         _work(folder, rank, local)
     except BaseException as error:
@@ -29,6 +32,12 @@ def main(folder: Path) -> None:
         half.rename(folder / f"error-{rank}.json")
         os._exit(1)  # a process group cannot be left in order when another process has gone
     os._exit(0)
+
+
+def _terminated(number: int, frame: FrameType | None) -> None:
+    """Ends the process by that signal, at once: Lightning would leave it with no status after the batch."""
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
 
 
 def _end_with_parent() -> None:

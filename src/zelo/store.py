@@ -7,6 +7,8 @@ a store without doing the same work twice; it dies with its process, so a killed
 What has a row per candidate or per comparison lies in shards, name/00000.parquet and so on, a few thousand queries each, the
 same queries in each shard of every table of a run. A stage makes one after the other; those that an attempt has finished
 when it is killed are found by the next. So is what it has put in the folder checkpoint/, which a finished table does not have.
+
+A table that a stage asks for while it is made, such as a corpus's vectors, is noted in uses/: it is kept as long as that stage's.
 """
 
 import argparse
@@ -37,7 +39,12 @@ MADE_OF = "made_of"  # in the manifest of a table that is partial because of its
 UNFINISHED = ".unfinished"
 CHECKPOINT = "checkpoint"  # a stage's own folder between attempts; it sees to it that what lies there is whole
 SHARD = re.compile(r"\d{5}\.parquet")
-RUNNING = "running"  # what the manifest of a run says until it has ended
+HIDDEN = re.compile(r"\.\w+\.\d+")  # a table that is being deleted
+RUNNING, FINISHED = (
+    "running",
+    "finished",
+)  # what the manifest of a run says until it has ended, and when it has ended well
+MAKING: list[str] = []  # identities of the tables that this process is making, one inside the other
 LEAST = 1 << 16  # bytes; a disk with less room is full
 
 
@@ -138,6 +145,7 @@ class Store:
         try:
             (root / "locks").mkdir(parents=True, exist_ok=True)
             (root / "runs").mkdir(exist_ok=True)
+            (root / "uses").mkdir(exist_ok=True)
             probe = root / f".writable-{os.getpid()}"
             probe.write_text("", encoding="utf-8")
             probe.unlink()
@@ -192,6 +200,7 @@ class Store:
         and what it has left in checkpoint/.
         Raises BadInput when the disk is full.
         """
+        self._note_use(identity)  # before it is there: whoever prunes meanwhile keeps it
         if table := self.find(kind, identity):
             return table, True
         with self._lock(kind, identity):
@@ -218,7 +227,11 @@ class Store:
     ) -> Table:
         earlier = self.find_partial(kind, identity)
         start = time.time()
-        figures = make(folder, earlier)
+        MAKING.append(identity)
+        try:
+            figures = make(folder, earlier)
+        finally:
+            MAKING.pop()
         shutil.rmtree(folder / CHECKPOINT, ignore_errors=True)
         files = {
             str(path.relative_to(folder)): {"bytes": path.stat().st_size, "hash": hash_file(path)}
@@ -240,6 +253,18 @@ class Store:
         if earlier:
             shutil.rmtree(earlier.path)
         return Table(kind, identity, place, manifest)
+
+    def _note_use(self, identity: str) -> None:
+        if MAKING and identity not in self._uses(MAKING[-1]):
+            with (self.root / "uses" / MAKING[-1]).open("a", encoding="utf-8") as file:
+                file.write(f"{identity}\n")
+
+    def _uses(self, identity: str) -> list[str]:
+        """Identities of the tables that the making of this one asked for."""
+        try:
+            return (self.root / "uses" / identity).read_text(encoding="utf-8").split("\n")[:-1]
+        except FileNotFoundError:
+            return []
 
     def _full(self, error: Exception) -> bool:
         """Whether the disk being full made this error: numpy and safetensors do not pass the system's number on."""
@@ -269,7 +294,7 @@ class Store:
                     yield table
 
     def register_run(self, folder: Path, identities: Iterable[str]) -> None:
-        """Remembers a run folder, so that nothing its manifest names is pruned, nor, until it has ended, these tables."""
+        """Remembers a run folder: nothing that its manifest names is pruned, nor, until it has ended well, these tables."""
         note = "\n".join([str(folder.resolve()), *identities])
         self._note(folder).write_text(note, encoding="utf-8")
 
@@ -281,13 +306,16 @@ class Store:
         return self.root / "runs" / hash_json(str(folder.resolve()))
 
     def named_by_runs(self) -> set[str]:
-        """Identities that remembered run folders name; a run folder that is gone names nothing.
+        """Identities that remembered run folders name, and what was used to make them; a run folder that is gone names nothing.
 
         Raises BadInput when the manifest of one cannot be read: what it names would be lost.
         """
         names: set[str] = set()
         for note in (self.root / "runs").iterdir():
-            folder, *planned = note.read_text(encoding="utf-8").split("\n")
+            try:
+                folder, *planned = note.read_text(encoding="utf-8").split("\n")
+            except FileNotFoundError:  # forgotten since
+                continue
             path = Path(folder) / MANIFEST
             try:
                 manifest = json.loads(path.read_text(encoding="utf-8"))
@@ -298,7 +326,12 @@ class Store:
                     f"{path} cannot be read ({error}), so nothing is pruned. Delete that run folder."
                 ) from error
             names.update(stage["identity"] for stage in manifest["stages"].values())
-            names.update(planned if manifest["status"] == RUNNING else ())
+            names.update(() if manifest["status"] == FINISHED else planned)  # the same command goes on from them
+        todo = list(names)
+        while todo:
+            used = set(self._uses(todo.pop())) - names
+            names |= used
+            todo += used
         return names
 
     def verify(self, table: Table) -> list[str]:
@@ -315,17 +348,26 @@ class Store:
     def prune(self) -> list[Table]:
         """Deletes every table that no remembered run folder names, and returns them; also what killed runs have left.
 
-        A table being made is left alone.
+        A table being made is left alone, and so is what a run names that begins meanwhile.
         """
-        found = list(self.tables())
+        found, gone = list(self.tables()), []
+        runs = (self.root / "runs").stat().st_mtime_ns
         keep = self.named_by_runs()  # after looking: a run that has begun since may have made a table
-        gone = [table for table in found if table.identity not in keep]
-        for table in gone:
+        for table in found:
+            if (changed := (self.root / "runs").stat().st_mtime_ns) != runs:
+                runs, keep = changed, self.named_by_runs()
+            if table.identity in keep:
+                continue
+            gone.append(table)
+            (self.root / "uses" / table.identity).unlink(missing_ok=True)
             with self._lock(table.kind, table.identity):
                 hidden = table.path.with_name(f".{table.identity}.{os.getpid()}")
                 with suppress(FileNotFoundError):  # another prune was faster
                     table.path.rename(hidden)  # at once, so that a kill leaves no half of a table
                     shutil.rmtree(hidden)
+        for left in self.root.glob("*/.*"):
+            if HIDDEN.fullmatch(left.name):  # a prune that was killed
+                shutil.rmtree(left, ignore_errors=True)
         for left in self.root.glob(f"*/.*{UNFINISHED}"):
             identity = left.name[1 : -len(UNFINISHED)]
             if identity in keep:  # the next attempt goes on from there

@@ -25,6 +25,7 @@ from zelo.protocols import PaidJudge
 from zelo.records import ANSWERED, FAILED, Outcomes, Questions
 
 NAMED = 20  # lost calls that are listed
+STOPS = (signal.SIGINT, signal.SIGTERM)
 POLL = 0.25  # seconds between looks at what other processes do
 
 
@@ -61,6 +62,7 @@ class Session:
         self.bought: set[bytes] = set()  # keys of what was answered in this session
         self.former: dict[bytes, Entry] = {}  # what the ledger has of those that are asked again
         self.flying: dict[bytes, list[tuple[Desk, Request]]] = {}
+        self.signalled: signal.Signals | None = None  # what asked the process to end
 
     @property
     def figures(self) -> dict[str, dict[str, Any]]:
@@ -75,16 +77,21 @@ class Session:
         """
         desks = [Desk.of(name, judge, questions) for name, (judge, questions) in asked.items()]
         if desks:
-            before = signal.getsignal(signal.SIGINT)
+            before = {number: signal.getsignal(number) for number in STOPS}
             try:
                 asyncio.run(self._ask(desks))
             except BaseExceptionGroup as group:
                 raise _first(group) from group
             except asyncio.CancelledError:
-                raise KeyboardInterrupt from None
+                if self.signalled is None:
+                    raise KeyboardInterrupt from None
             finally:
                 if threading.current_thread() is threading.main_thread():
-                    signal.signal(signal.SIGINT, before)
+                    for number, handler in before.items():
+                        signal.signal(number, handler)
+            if self.signalled is not None:
+                signal.raise_signal(self.signalled)  # now that the tasks have ended, for whoever answers it
+                raise KeyboardInterrupt
         if self.stopped:
             raise self.stopped
         return {desk.name: desk.outcomes() for desk in desks}
@@ -124,9 +131,15 @@ class Session:
         self.clients: dict[str, Client] = {}
         task = asyncio.current_task()
         assert task is not None
-        if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
-            # As asyncio.run does itself where nobody else minds the signal: the tasks end in order, the journal last.
-            asyncio.get_running_loop().add_signal_handler(signal.SIGINT, task.cancel)
+
+        def stop(number: signal.Signals) -> None:
+            self.signalled = number
+            task.cancel()
+
+        for number in STOPS:
+            if threading.current_thread() is threading.main_thread() and signal.getsignal(number) != signal.SIG_IGN:
+                # As asyncio.run does itself where nobody else minds the signal: the tasks end in order, the journal last.
+                asyncio.get_running_loop().add_signal_handler(number, stop, number)
         async with Journal(self.ledger) as self.journal:
             async with asyncio.TaskGroup() as group:
                 for desk in desks:

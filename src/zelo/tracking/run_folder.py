@@ -18,7 +18,7 @@ from zelo.calls.desk import faults_in_words, reasons_in_words
 from zelo.calls.plan import money
 from zelo.errors import BadInput
 from zelo.records import ANSWERED, DEV, TRUNCATED, UNSENT
-from zelo.store import MANIFEST, RUNNING, Table
+from zelo.store import FINISHED, MANIFEST, RUNNING, Table
 from zelo.tracking import acquired, audit_page, redact, whole_file
 from zelo.tracking.figures import NO_LABELS, Figures
 from zelo.training.judging import told as judging_told
@@ -27,7 +27,7 @@ from zelo.training.parity import told
 if TYPE_CHECKING:
     from zelo.pipeline import Result, Step
 
-FINISHED, FAILED, INTERRUPTED = "finished", "failed", "interrupted"
+FAILED, INTERRUPTED = "failed", "interrupted"
 LADDERS = 6  # queries whose rating ladder the report shows
 
 

@@ -83,11 +83,14 @@ def _meeting(folder: Path, hardware: Hardware) -> str:
     return f"tcp://{host}:{port}"
 
 
-def run(folder: Path, hardware: Hardware, told: Callable[[dict[str, Any]], None]) -> None:
+def run(
+    folder: Path, hardware: Hardware, told: Callable[[dict[str, Any]], None], watch: Callable[[], object] = lambda: None
+) -> None:
     """Starts this node's processes and returns when they have ended well.
 
-    told: called with what the first process logs, line by line. Raises what one of them raised; then none is left running.
-    On another node than the first it returns as well when the first has taken the job away or begun it anew.
+    told: called with what the first process logs, line by line. watch: called again and again. Raises what one of them raised, or
+    `watch`; then none is left running. On another node than the first it returns as well when the first has taken the job away
+    or begun it anew.
     """
     if not (folder / JOB).is_file():
         raise BadInput(
@@ -99,6 +102,7 @@ def run(folder: Path, hardware: Hardware, told: Callable[[dict[str, Any]], None]
         while True:
             states = {rank: process.poll() for rank, process in processes.items()}
             tell()
+            watch()
             if all(state == 0 for state in states.values()):
                 return
             if hardware.here and text(folder) != job:

@@ -175,12 +175,18 @@ class Trainer:
 
 @contextlib.contextmanager
 def _interruptible() -> Iterator[None]:
-    """Lightning answers Ctrl-C by ignoring the signal from then on and leaving with status 1; here it stays an interruption."""
+    """Keeps an interruption one.
+
+    Lightning answers Ctrl-C by ignoring the signal from then on and leaving with status 1, and SIGTERM, where nobody else
+    handles it, by leaving after the batch with no status, which the system reads as 0.
+    """
+    from pytorch_lightning.utilities.exceptions import SIGTERMException
+
     before = signal.getsignal(signal.SIGINT)
     try:
         yield
     except SystemExit as error:
-        if isinstance(error.__context__, KeyboardInterrupt):
+        if isinstance(error, SIGTERMException) or isinstance(error.__context__, KeyboardInterrupt):
             raise KeyboardInterrupt from error
         raise
     finally:
@@ -194,8 +200,10 @@ def _quiet() -> Iterator[None]:
     logger = logging.getLogger("pytorch_lightning")
     before = logger.level
     logger.setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module=r"pytorch_lightning\..*")
-        warnings.filterwarnings("ignore", message=".*lr_scheduler.step.*")
-        yield
-    logger.setLevel(before)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"pytorch_lightning\..*")
+            warnings.filterwarnings("ignore", message=".*lr_scheduler.step.*")
+            yield
+    finally:
+        logger.setLevel(before)

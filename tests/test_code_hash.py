@@ -1,0 +1,152 @@
+"""Which code is part of a component's identity: its own, and whatever first-party code that imports."""
+
+import importlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from zelo import code_hash as module
+from zelo import pipeline
+from zelo.code_hash import ALLOW_VARIABLE, code_hash, reach
+from zelo.errors import BadInput
+
+PARTS = {
+    "parts/__init__.py": "",
+    "parts/mine.py": "import json\nimport numpy as np\nimport zelo.errors\nfrom zelo import BadInput, errors\n"
+    "from . import near\nfrom .deep.down import depth\nimport beside\n"
+    "class Mine:\n    def work(self):\n        from parts import late\n        return late\n",
+    "parts/near.py": "HERE = 1\n",
+    "parts/late.py": "HERE = 1\n",
+    "parts/other.py": "HERE = 1\n",
+    "parts/deep/__init__.py": "",
+    "parts/deep/down.py": "from ..cousin import *\nfrom zelo.solvers import links\n",
+    "parts/cousin.py": "HERE = 1\n",
+    "beside.py": "HERE = 1\n",
+    "elsewhere.py": "HERE = 1\n",
+}
+
+
+@pytest.fixture
+def parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A user's package, with a module beside it."""
+    for name, text in PARTS.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv(ALLOW_VARIABLE, "parts")
+    return tmp_path
+
+
+def key(name: str = "parts.mine") -> str:
+    """As another process would find it."""
+    module._read.cache_clear()
+    code_hash.cache_clear()
+    importlib.invalidate_caches()
+    return code_hash(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["parts/near.py", "parts/late.py", "parts/deep/down.py", "parts/cousin.py", "parts/__init__.py", "beside.py"],
+)
+def test_an_edit_of_what_a_component_imports_is_another_key(name: str, parts: Path) -> None:
+    plain = key()
+    (parts / name).write_text(PARTS[name] + "HERE = 2\n")
+    assert key() != plain
+    (parts / name).write_text(PARTS[name] + "# a remark\n\n")
+    assert key() == plain
+
+
+@pytest.mark.parametrize("name", ["parts/other.py", "elsewhere.py"])
+def test_an_edit_of_what_it_does_not_import_is_the_same_key(name: str, parts: Path) -> None:
+    plain = key()
+    (parts / name).write_text("HERE = 2\n")
+    assert key() == plain
+
+
+def test_libraries_and_what_stands_beside_results_are_outside(parts: Path) -> None:
+    key()
+    expected = {"parts", "parts.mine", "parts.near", "parts.late", "parts.deep", "parts.deep.down", "parts.cousin"}
+    assert reach("parts.mine") == expected | {"beside", "zelo.solvers.links", *reach("zelo.solvers.links")}
+
+
+def test_an_installed_package_is_followed_only_where_it_is_allowed(
+    parts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = parts / "site-packages"
+    (site / "bought").mkdir(parents=True)
+    (site / "bought/__init__.py").write_text("HERE = 1\n")
+    monkeypatch.syspath_prepend(site)
+    (parts / "parts/near.py").write_text("import bought\n")
+    key()
+    assert "bought" not in reach("parts.mine")
+    monkeypatch.setenv(ALLOW_VARIABLE, "parts, bought")
+    key()
+    assert "bought" in reach("parts.mine")
+
+
+def test_what_zelo_passes_on_is_followed_to_where_it_is_defined(parts: Path) -> None:
+    (parts / "parts/near.py").write_text("from zelo import load\n")
+    key()
+    assert "zelo.backbones.exported" in reach("parts.mine")
+
+
+def test_source_that_is_no_python_is_told_by_line(parts: Path) -> None:
+    (parts / "parts/late.py").write_text("HERE = 1\nHERE =\n")
+    with pytest.raises(BadInput, match=r"parts/late\.py:2: .*parts\.late is imported by a component"):
+        key()
+
+
+def test_a_class_that_is_made_later_has_its_code_in_the_key(parts: Path) -> None:
+    """An optimizer is a partial: it has no object yet whose module could be asked."""
+    recipe = pipeline._recipe({"_target_": "parts.mine.Mine", "_partial_": True, "lr": 1}, None)
+    assert recipe["_code_"] == key()
+
+
+SOLVER = """
+from zelo import BadInput
+import shares
+from zelo.solvers.thurstone import Thurstone
+class Mine(Thurstone):
+    def fit(self, comparisons):
+        if shares.SCALE < 0:
+            raise BadInput("shares.SCALE: at least 0.")
+        return super().fit(comparisons)
+"""
+
+
+def test_a_users_component_runs_and_its_helper_is_part_of_the_key(tiny_beir: Path, tmp_path: Path) -> None:
+    (tmp_path / "my_solver.py").write_text(SOLVER)
+    command = [sys.executable, "-m", "zelo", "until=rate", "dataset=beir", "dataset.path=FOLDER", "top_k=6"]
+    command += ["graph.degree=2", "retriever=bm25", "judge=lexical", "solver._target_=my_solver.Mine"]
+    places = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    given = {ALLOW_VARIABLE: "my_solver", "ZELO_HOME": str(tmp_path / "home"), "PYTHONPATH": places}
+
+    def rated(helper: str) -> str:
+        (tmp_path / "shares.py").write_text(helper)
+        done = subprocess.run(command, cwd=tmp_path, env=os.environ | given, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return next(line for line in done.stdout.splitlines() if line.strip().startswith("rate"))
+
+    assert "made" in rated("SCALE = 1.0")
+    assert "reused" in rated("SCALE = 1.0  # the same")
+    assert "made" in rated("SCALE = 2.00")
+
+
+def test_how_an_answer_is_fetched_is_no_part_of_a_result() -> None:
+    """A mended retry must not make judgements, and all that was trained on them, anew."""
+    stage, judge = reach("zelo.stages.judge"), reach("zelo.judges.chat")
+    assert not [name for name in stage | judge if name.startswith("zelo.calls.") and name != "zelo.calls.request"]
+    assert {"zelo.calls.request", "zelo.judges.answer", "zelo.judges.prompt"} <= judge
+    assert "zelo.content_hash" in stage
+
+
+def test_code_that_a_module_names_by_its_package_is_part_of_a_result() -> None:
+    """`from zelo.solvers import newton` is as much an import as `from zelo.solvers.newton import fit`."""
+    assert "zelo.solvers.newton" in reach("zelo.solvers.thurstone")
+    assert "zelo.solvers.links" in reach("zelo.solvers.bradley_terry")
+    assert "zelo.metrics.tally" in reach("zelo.stages.audit")
+    assert "zelo.backbones.device" not in reach("zelo.backbones.encoder"), "hardware is outside"
