@@ -44,7 +44,9 @@ class Judge:
 
     OUTSIDE_IDENTITY: ClassVar[frozenset[str]] = frozenset({"till"})
 
-    inputs: dict[str, str]  # data: the load stage; candidates: a retrieve stage; perhaps student: a train stage
+    # data: the load stage; candidates: a retrieve stage; perhaps student: a train stage, and lists: a retrieve stage, where
+    # `candidates` has but some of each query's
+    inputs: dict[str, str]
     graph: protocols.Graph
     judge: protocols.Judge | protocols.PaidJudge
     top_k: int  # what the candidates were cut at
@@ -188,11 +190,12 @@ class Judge:
         self, batch: Pools, pools: "CandidatePools", earlier: pa.Table | None, session: "Session"
     ) -> Iterator[tuple["Asked", dict[str, pa.Table]]]:
         """What was asked about a batch of queries, and the OUTCOME rows per judge, round by round."""
-        seeds, fit = self._seeds(batch, pools), None
+        seeds, fit, lists = self._seeds(batch, pools), None, pools.lists_of(batch)
         solver: protocols.Solver | None = getattr(self.graph, "solver", None)
         rounds: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
         while (asked := self._asked(batch, pools, seeds, fit)) is not None:
-            answers = self._panel.ask(asked.questions, self._swapped(asked), earlier, session)
+            questions = replace(asked.questions, candidates=lists)
+            answers = self._panel.ask(questions, self._swapped(asked), earlier, session)
             yield asked, answers
             if solver is None or self.sample_queries is not None:
                 return
@@ -251,17 +254,19 @@ class Judge:
     def _pools(self, tables: dict[str, Table]) -> "CandidatePools":
         queries, documents = tables["data"].read("queries"), tables["data"].read("documents")
         files = tables["candidates"].shards("candidates")
+        whole = tables["lists"].shards("candidates") if "lists" in tables else None
         if self.injection is not None:
             documents = pa.concat_tables([documents, _with_orders(documents, self.injection)])
         if self.sample_queries is None:
-            return CandidatePools(queries, documents, files, None)
+            return CandidatePools(queries, documents, files, None, whole)
         pools = Pools.of(tables["candidates"].read("candidates"), queries, documents)
         split = queries["split"].take(pa.array(pools.query_row)).to_numpy()
         drawn = id_hashes(queries["query_id"], pools.query_row, self.seed)
         # Three documents show whether preferences are transitive, and labels of dev queries may be looked at afterwards.
         order = np.lexsort((drawn, split != DEV, pools.sizes < 3))
         order = order[split[order] != TEST][: self.sample_queries]
-        return CandidatePools(queries, documents, files, pools.only(np.isin(np.arange(len(drawn)), order)))
+        sample = pools.only(np.isin(np.arange(len(drawn)), order))
+        return CandidatePools(queries, documents, files, sample, whole)
 
 
 @dataclass(frozen=True)
@@ -272,6 +277,7 @@ class CandidatePools:
     documents: pa.Table
     files: list[Path]
     sample: Pools | None
+    whole: list[Path] | None  # files of the queries' whole lists; None: they are in `files`
 
     @property
     def shards(self) -> int:
@@ -295,6 +301,15 @@ class CandidatePools:
         if pools is None:
             pools = Pools.of(pq.read_table(self.files[number]), self.queries, self.documents)
         yield from pools.batches(QUERIES_PER_BATCH)
+
+    def lists_of(self, batch: Pools) -> Pools:
+        """All candidates of the queries of a batch."""
+        if self.whole is None:
+            return batch
+        names = self.queries["query_id"].take(batch.query_row).combine_chunks()
+        rows = (pq.read_table(file, columns=["query_id", "doc_id"]) for file in self.whole)
+        found = pa.concat_tables([part.filter(pc.is_in(part["query_id"], value_set=names)) for part in rows])
+        return Pools.of(found, self.queries, self.documents)
 
     def every(self) -> Iterator[Pools]:
         """Those of all shards."""
