@@ -79,10 +79,7 @@ def job(config: DictConfig, folder: Path) -> float | None:
         priced = dict(pipeline.priced(steps, store))
         for name, plans in priced.items():
             terminal.print_prices(name, plans)
-        later = [
-            step.name for step in steps if step.name in missing - priced.keys() and getattr(step.stage, "paid", None)
-        ]
-        terminal.print_plan_end(steps, store, missing, list(priced.values()), later)
+        terminal.print_plan_end(steps, store, missing, list(priced.values()), pipeline.unpriced(steps, store))
         return None
     _refuse_run_of_launcher()
     if hardware.here:

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from zelo import protocols
 from zelo.asking import Panel, average
+from zelo.auditing.advice import one_place
 from zelo.auditing.reasons import REASON, Widest
 from zelo.calls.plan import Plan
 from zelo.calls.till import Till
@@ -125,6 +126,7 @@ class Judge:
         """
         pools = self._pools(tables)
         plans = self.till.plans({name: (member, self._first(name, pools)) for name, member in self.paid.items()})
+        plans = [replace(plan, key=self._panel.key(plan.judge)) for plan in plans]
         if not hasattr(self.graph, "solver") or self.sample_queries is not None:
             return plans
         most = self._times * sum(int(self.graph.most(batch.sizes).sum()) for batch in pools.every())
@@ -249,6 +251,10 @@ class Judge:
             name: {"status": counts[name], **pools.cut(member), **session.figures.get(name, {})}
             for name, member in self.members.items()
         }
+        said = {name: one_place(tallies[name]) for name in self.members if name in tallies}
+        for name, one in tallies.items():
+            figures["judges"].get(name, {})["shown_first"] = one.shown_first
+        figures["notes"] = [f"judge {name} {words}" for name, words in said.items() if words]
         return figures | ({"partial": True} if missing else {})
 
     def _pools(self, tables: dict[str, Table]) -> "CandidatePools":

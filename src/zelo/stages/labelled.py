@@ -31,6 +31,7 @@ class Labelled:
     A document that the first stage missed becomes the last candidate; a list that is full loses its last one for it.
     """
 
+    CHEAP: ClassVar[bool] = True  # plan=true may run it, to count what would be asked
     split: ClassVar[str] = TRAIN
 
     inputs: dict[str, str]  # labels: a stage of train labels; candidates: a retrieve stage

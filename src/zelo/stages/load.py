@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from zelo.errors import BadInput
 from zelo.protocols import Dataset
@@ -13,6 +13,8 @@ from zelo.store import Table, write_parquet
 @dataclass(frozen=True, kw_only=True)
 class Load:
     """Writes queries (QUERY) and documents (DOCUMENT)."""
+
+    CHEAP: ClassVar[bool] = True  # plan=true may run it, to count what would be asked
 
     inputs: dict[str, str]
     dataset: Dataset

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -29,6 +29,8 @@ class LoadRun:
     `path`: a TREC run, whose ids are those of `dataset`; or lines of {"query": text, "documents": [text, ...]}, known by the
     name *.jsonl or by the brace they begin with, which need no dataset: other.parquet keeps what else a line says.
     """
+
+    CHEAP: ClassVar[bool] = True  # plan=true may run it, to count what would be asked
 
     inputs: dict[str, str]
     dataset: Dataset

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow.compute as pc
@@ -19,6 +19,8 @@ SHARD = 4096  # queries
 @dataclass(frozen=True, kw_only=True)
 class Retrieve:
     """Writes candidates (CANDIDATE) of the queries of these splits: the best `top_k` documents, grouped by query."""
+
+    CHEAP: ClassVar[bool] = True  # plan=true may run it, to count what would be asked
 
     inputs: dict[str, str]  # data: the load stage
     retriever: Retriever
