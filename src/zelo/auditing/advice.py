@@ -173,7 +173,7 @@ def _order(measures: Mapping[str, Measure]) -> Iterator[Finding]:
 def one_place(tally: Tally) -> str:
     """What is wrong with a judge that goes by the place alone, and the fix; nothing of others. It takes no label."""
     share = tally.shown_first
-    if share is None or tally.decided < FEW_PLACES or 1 - ONE_PLACE <= share <= ONE_PLACE:
+    if share is None or tally.decided < FEW_PLACES or max(share, 1 - share) <= ONE_PLACE:
         return ""
     place, most = ("first", share) if share > 0.5 else ("second", 1 - share)
     return (

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from zelo.calls.session import Session
 
 QUERIES_PER_BATCH = 512
+SOME = 200  # questions that a price is reckoned by
 RANDOM, BOTH = "random", "both"
 
 
@@ -131,6 +132,19 @@ class Judge:
             return plans
         most = self._times * sum(int(self.graph.most(batch.sizes).sum()) for batch in pools.every())
         return [plan.scaled(most / max(plan.pairs, 1)) for plan in plans]
+
+    def expected_usd(self, tables: dict[str, Table]) -> float | None:
+        """What all pairs would cost by the mean of the first few, were none in the ledger; None: not known. Sends nothing."""
+        pools, usd = self._pools(tables), 0.0
+        sizes = (np.minimum(batch.sizes, self.top_k) for batch in pools.every())
+        pairs = self._times * sum(int(self.graph.most(part).sum()) for part in sizes)
+        for name, member in self.paid.items():
+            some = (part.take(np.arange(min(len(part), SOME))) for part in islice(self._first(name, pools), 1))
+            (plan,) = self.till.plans({name: (member, some)})
+            if plan.usd is None or plan.known == plan.pairs:
+                return None
+            usd += plan.usd / (plan.pairs - plan.known) * pairs
+        return usd
 
     def _first(self, name: str, pools: "CandidatePools") -> Iterator[Questions]:
         """What a judge is asked in the first round, as it is shown, batch by batch."""

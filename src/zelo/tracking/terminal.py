@@ -6,7 +6,7 @@ from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 from zelo.calls.plan import lines as plan_lines
-from zelo.calls.plan import together
+from zelo.calls.plan import money, together
 from zelo.errors import BadInput
 from zelo.store import Store
 from zelo.tracking import acquired, audit_page
@@ -85,6 +85,15 @@ def print_prices(stage: str, plans: "list[Plan]") -> None:
     lines.print(f"\n{stage}: nothing was sent", style="bold")
     for line in plan_lines(plans):
         lines.print(line, soft_wrap=True)
+
+
+def print_cheaper(options: list[tuple[str, str, float]]) -> None:
+    """What would cost less: (override, what it changes, US dollars) each."""
+    lines, width = console(), max((len(override) for override, _, _ in options), default=0)
+    if options:
+        lines.print("Cheaper, each alone, about:")
+    for override, words, usd in options:
+        lines.print(f"  {override:<{width}}  {money('known', usd):>9}  {words}", soft_wrap=True)
 
 
 def print_plan_end(
