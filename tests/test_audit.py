@@ -306,3 +306,18 @@ def test_a_sample_prefers_what_can_be_checked_and_serves_the_run(tiny_beir: Path
         {tuple(row[name] for name in key) for row in one.read("outcomes").to_pylist()} for one in (whole, sample)
     )
     assert len(asked & known) >= 3 * 5, "of each query's three pairs, in the order in which the run shows them"
+
+
+def test_a_judge_that_goes_by_the_place_is_named_without_labels(tables: dict[str, Table], tmp_path: Path) -> None:
+    def always(query: int, a: int, b: int, first: bool, repeat: int) -> float:
+        return 0.9 if first else 0.1
+
+    told = audited(tables, table({"always": always, "right": right}, price=(9, 0.01)), tmp_path)
+    text = {one["about"]: one["text"] for one in told["advice"]}
+    assert told["judges"]["always"]["shown_first"] == 1.0
+    assert "It chooses the document shown first in 100 % of 240 pairs: it reads the position, not the" in text["always"]
+    assert "reads the position" not in text["right"]
+    few, second = Tally(decided=19, first=19), Tally(decided=400, first=4)
+    assert advice.one_place(few) == ""
+    assert advice.one_place(second).startswith("chooses the document shown second in 99 % of 400 pairs")
+    assert advice.one_place(Tally(decided=100, first=95)) == advice.one_place(Tally(decided=100, first=5)) == ""

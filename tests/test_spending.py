@@ -49,11 +49,10 @@ def test_tokens_out_are_measured_on_requests_alike_and_never_above_what_may_come
             return till().plans({"chat": (Judge(endpoint(server), form=form), [questions(20)])})[0]
 
         short, long = planned("short"), planned("long")
-        assert (short.tokens_out, short.at_most) == (20, False)
-        assert (long.tokens_out, long.at_most) == (20 * TOKENS_OUT, True)
+        assert (short.tokens_out, short.measured_out) == (20, True)
+        assert (long.tokens_out, long.measured_out) == (20 * TOKENS_OUT, False)
+        assert short.most_out == long.most_out == 20 * TOKENS_OUT
         assert long.tokens_in == short.tokens_in, "the tokenizer is the model's"
-        table = lines([short, long])
-        assert [line.count("at most") for line in table[1:4]] == [0, 2, 2]  # the last line is of both
         ledger.add(entries("long", 10 * TOKENS_OUT, 100))
         assert planned("long").tokens_out == 20 * TOKENS_OUT
         assert planned("short") == short
@@ -71,8 +70,8 @@ def test_what_is_free_or_not_known_is_not_a_sum() -> None:
 
         assert re.search(r" free +\S+ s$", total(free, free))
         assert "price unknown" in total(free, far)
-        assert re.search(r"at most \$0.0\d ", total(free, paid))
-        assert re.search(r"\$0.0\d and more ", total(far, paid))
+        assert re.search(r" \$0.0\d +\$0.0\d +", total(free, paid))
+        assert re.search(r"\$0.0\d and more +\$0.0\d and more ", total(far, paid))
 
 
 def test_a_listwise_plan_says_where_it_hardly_saves() -> None:
@@ -207,11 +206,12 @@ def test_a_plan_says_what_was_run_for_it(assembled: Assemble, capsys: pytest.Cap
         missing = terminal.print_plan(steps, store)
         priced = dict(pipeline.priced(steps, store))
         capsys.readouterr()
-        terminal.print_plan_end(steps, store, missing, list(priced.values()), [])
+        terminal.print_plan_end(steps, store, missing, list(priced.values()), {})
         said = capsys.readouterr().out.strip()
         first = f"Run for the plan, which depends on it: {', '.join(ran)}" if ran else "Nothing was run"
         assert said == f"{first}; nothing was sent."
-    terminal.print_plan_end(steps, store, missing, list(priced.values()) * 2, ["calibrate"])
+    terminal.print_plan_end(steps, store, missing, list(priced.values()) * 2, {"calibrate": ["judge", "rate"]})
     said = capsys.readouterr().out
-    assert re.search(r"All stages: \d+ calls, at most \$\d", said)
-    assert "calibrate: will ask more, under the same caps" in said
+    assert re.search(r"All stages: \d+ calls, \$\d\S+ expected, at most \$\d", said)
+    assert "calibrate: asks more, under the same caps." in said
+    assert "have run: judge, rate. Run until=rate first" in " ".join(said.split())

@@ -465,3 +465,12 @@ def test_queries_that_do_not_converge_are_named_by_their_ids(store: Store, data:
         store.obtain(
             "rate", "x", lambda out, _: Rate(inputs={}, solver=solver, quorum=1).run({"outcomes": outcomes}, out)
         )
+
+
+def test_a_run_says_that_a_judge_goes_by_the_place(store: Store, data: dict[str, Table]) -> None:
+    table = judged(store, data, Both(First("biased", bias=True), First("fair")))
+    pairs = table.manifest["pairs"]
+    assert table.manifest["judges"]["biased"]["shown_first"] == 1.0
+    assert 0.2 < table.manifest["judges"]["fair"]["shown_first"] < 0.8
+    (note,) = table.manifest["notes"]
+    assert note.startswith(f"judge biased chooses the document shown first in 100 % of {pairs} pairs: it reads the")

@@ -32,6 +32,11 @@ class Panel:
         """The judges by name: the members of an ensemble, and theirs as `key/key`, or the one judge."""
         return dict(_single(self.judge, "")) or {self.judge.name: self.judge}
 
+    def key(self, name: str) -> str:
+        """The key of the config that a judge of this name stands under."""
+        member = hasattr(self.judge, "members")
+        return "judge" + f".members.{name.replace('/', '.members.')}" * member
+
     @property
     def paid(self) -> dict[str, protocols.PaidJudge]:
         """Those of the members that are asked through the till."""

@@ -4,13 +4,14 @@ Exit status: 0 done, 1 a bug, 2 bad input, 3 a limit was reached and everything 
 terminated.
 """
 
+import contextlib
 import errno
 import os
 import re
 import sys
 import traceback
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -23,6 +24,11 @@ from zelo import annotations, arguments, suggestions
 from zelo.errors import BadInput, ModelNotFound, ZeloError
 from zelo.places import config_folder
 from zelo.tracking import sweep
+
+if TYPE_CHECKING:
+    from zelo.calls.plan import Plan
+    from zelo.pipeline import Step
+    from zelo.store import Store
 
 SETTINGS = {  # read without a stage's help
     "name": Any,
@@ -99,10 +105,10 @@ def job(config: DictConfig, folder: Path) -> float | None:
         priced = dict(pipeline.priced(steps, store))
         for name, plans in priced.items():
             terminal.print_prices(name, plans)
-        later = [
-            step.name for step in steps if step.name in missing - priced.keys() and getattr(step.stage, "paid", None)
-        ]
-        terminal.print_plan_end(steps, store, missing, list(priced.values()), later)
+            terminal.print_cheaper(
+                _cheaper(config, next(step for step in steps if step.name == name), steps, store, plans)
+            )
+        terminal.print_plan_end(steps, store, missing, list(priced.values()), pipeline.unpriced(steps, store))
         return None
     _refuse_run_of_launcher()
     if hardware.here:
@@ -130,6 +136,35 @@ def job(config: DictConfig, folder: Path) -> float | None:
             store.forget_run(folder)
         raise
     return terminal.print_results(result, folder, config.optimize)
+
+
+def _cheaper(
+    config: DictConfig, step: "Step", steps: "list[Step]", store: "Store", plans: "list[Plan]"
+) -> list[tuple[str, str, float]]:
+    """(override, what it changes, US dollars) of each simple change with which a stage's judges would cost less."""
+    from zelo import pipeline
+
+    costs = [plan.usd for plan in plans if plan.usd is not None and plan.calls]
+    if not costs or not hasattr(step.stage, "expected_usd"):
+        return []
+    known = {one.name: store.find(one.kind, one.identity) for one in steps}
+    tables = {role: table for role, source in step.inputs.items() if (table := known[source]) is not None}
+    given, found = [str(one) for one in HydraConfig.get().overrides.task], []
+    for key, value, words in (
+        ("top_k", config.top_k // 2, "fewer candidates"),
+        ("judge.mode", "verdict", "one token an answer; the endpoint must give log-probabilities"),
+        ("graph", "staged", "an adaptive graph: most pairs among the leaders"),
+    ):
+        if key == "judge.mode" and OmegaConf.select(config, key) in (None, value):
+            continue
+        kept = [one for one in given if not re.match(rf"\+*{re.escape(key)}[=.]", one)]
+        with contextlib.suppress(ZeloError, HydraException, OmegaConfBaseException):
+            other = hydra.compose("config", [*kept, f"{key}={value}"])
+            nodes: Any = OmegaConf.to_container(other.stages, resolve=True)
+            usd = pipeline.restored(nodes[step.name], f"stages.{step.name}").expected_usd(tables)
+            if usd is not None and usd < sum(costs):
+                found.append((f"{key}={value}", words, usd))
+    return found
 
 
 def _check_settings(config: DictConfig) -> None:

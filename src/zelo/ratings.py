@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from zelo import protocols
 from zelo.content_hash import content_seed
 from zelo.errors import BadInput
+from zelo.pools import Pools
 from zelo.records import Asks, Questions, Rated
 from zelo.store import Table
 
@@ -59,6 +60,12 @@ class Ratings:
         return self._data.read("documents")
 
     @cached_property
+    def _candidates(self) -> Pools:
+        """All rated documents of each query."""
+        rows = pc.index_in(self._doc_id, self._documents["doc_id"].combine_chunks()).to_numpy().astype(np.int32)
+        return Pools(self.query_row, self.rated.sizes, rows)
+
+    @cached_property
     def _doc_id(self) -> pa.ChunkedArray:
         return self.table.read("ratings", ["doc_id"])["doc_id"]
 
@@ -78,6 +85,7 @@ class Ratings:
                 repeat=np.zeros(len(a), np.int16),
                 query_b_row=home[b].astype(np.int32) if asks.across else None,
                 criterion=None if asks.criterion is None else asks.criterion[part],
+                candidates=self._candidates,
             )
 
 

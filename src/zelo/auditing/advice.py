@@ -23,6 +23,8 @@ MANY_CUT = 0.05
 """Share of answers cut by max_tokens that is worth a word: each was paid for in full."""
 MANY_FLIPS, TOO_MANY_FLIPS = 0.15, 1 / 3
 """Verdicts in two orders correlate by 1 - 2 * flips: 0.7, asked of tests since Nunnally (1978), and 1/3, mostly noise."""
+ONE_PLACE, FEW_PLACES = 0.95, 20
+"""Share of presented pairs in which one place wins that no text explains, and the pairs that it takes to say so."""
 MIN_SAME_AGAIN = 1 - MANY_FLIPS
 """As for orders: two answers to one question should correlate by 0.7."""
 MANY_CIRCLES = CHANCE_OF_A_CIRCLE / 2
@@ -75,7 +77,8 @@ def on_judge(
     """
     if not tally.asked:
         return Advice(name, UNKNOWN, "It was not asked.")
-    checks = (_unanswered(tally, faults), _order(measures), _repeats(measures, temperature), _circles(measures))
+    place = [(CARE, f"It {said}.")] if (said := one_place(tally)) else []
+    checks = (_unanswered(tally, faults), place, _order(measures), _repeats(measures, temperature), _circles(measures))
     findings = [*chain(*checks), *_known(measures), *_sway(measures), *_length(measures), *_spread(*scores)]
     stops, cares = ([text for verdict, text in findings if verdict == kind] for kind in (STOP, CARE))
     facts = _facts(measures)
@@ -165,6 +168,19 @@ def _order(measures: Mapping[str, Measure]) -> Iterator[Finding]:
         remedy = f"asked in both orders ({BOTH_ORDERS}, at twice the calls) this cancels"
         remedy += ", but that anything is left is not shown here" * stop
         yield CARE, f"It leans to whatever is shown {side}, by {100 * abs(bias.value):.0f} points: {remedy}."
+
+
+def one_place(tally: Tally) -> str:
+    """What is wrong with a judge that goes by the place alone, and the fix; nothing of others. It takes no label."""
+    share = tally.shown_first
+    if share is None or tally.decided < FEW_PLACES or max(share, 1 - share) <= ONE_PLACE:
+        return ""
+    place, most = ("first", share) if share > 0.5 else ("second", 1 - share)
+    return (
+        f"chooses the document shown {place} in {percent(most)} of {tally.decided:,} pairs: it reads the position, not the"
+        f" documents. Take a stronger model or another mode or prompt; {BOTH_ORDERS} cancels the position, and pipeline=audit"
+        " shows what is left"
+    )
 
 
 def _better_than_a_coin(measures: Mapping[str, Measure]) -> list[str]:

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
+from textwrap import wrap
 
 from zelo.calls.kept import LOOKED_UP, settled
 from zelo.calls.ledger import Ledger
@@ -10,8 +11,9 @@ from zelo.calls.operations import Measured
 from zelo.protocols import PaidJudge
 from zelo.records import Questions
 
+WIDTH = 100  # columns of what is said
 TOKENS_PER_BYTE = 0.25  # English through a common tokenizer; replaced by what the ledger has measured
-AT_MOST = "at most "
+ASSUMED_OUT = 256  # tokens of an answer that may be longer; replaced by what the ledger has measured
 SECONDS_PER_CALL = 5.0  # until the ledger has measured
 
 
@@ -25,15 +27,18 @@ class Plan:
     pairs: int  # comparisons asked for
     known: int  # of these, how many the ledger answers
     calls: int  # to be sent; pairs with the same texts share one
-    tokens_in: int  # estimated, of all calls
-    tokens_out: int
+    tokens_in: int  # expected, of all calls
+    tokens_out: int  # expected
+    most_out: int  # tokens that may come back
     error: float | None  # relative error of tokens_in, measured on earlier calls; None: not measured
-    measured_out: bool  # tokens_out is measured, else the most that may come back
-    usd: float | None  # estimated; None: the price is unknown
+    measured_out: bool  # tokens_out is measured, else assumed
+    usd: float | None  # expected; None: the price is unknown
+    most_usd: float | None  # if every answer is as long as it may be
     worst_call: float  # US dollars that one call can cost at most
     seconds: float  # at the set limits
     free: bool  # its calls cost nothing
     window: int | None  # documents that one call can show at most; None: always two
+    key: str = "judge"  # of the config, where the judge's fields can be set
 
     def scaled(self, factor: float) -> "Plan":
         """The plan of so many times the questions, none of the others being known."""
@@ -47,7 +52,9 @@ class Plan:
             calls=round(self.calls * grown),
             tokens_in=round(self.tokens_in * grown),
             tokens_out=round(self.tokens_out * grown),
+            most_out=round(self.most_out * grown),
             usd=None if self.usd is None else self.usd * grown,
+            most_usd=None if self.most_usd is None else self.most_usd * grown,
             seconds=self.seconds * grown,
         )
 
@@ -57,11 +64,6 @@ class Plan:
         return "free" if self.free else "unknown" if self.usd is None else "known"
 
     @property
-    def at_most(self) -> bool:
-        """Whether tokens_out, and with it usd, is the most that may come, since nothing like it was measured."""
-        return self.calls > 0 and not self.measured_out
-
-    @property
     def costs(self) -> bool:
         """Whether calls remain to be sent that cost money, or may."""
         return self.calls > 0 and not self.free
@@ -69,26 +71,29 @@ class Plan:
 
 def lines(plans: Sequence[Plan]) -> list[str]:
     """A table in plain text, and what it rests on."""
-    head = ("judge", "model", "pairs", "in ledger", "calls", "tokens in", "tokens out", "dollars", "time")
+    head = ("judge", "pairs", "in ledger", "calls", "tokens in", "tokens out", "expected", "at most", "time")
     rows: list[tuple[str, ...]] = [head]
     for plan in plans:
-        rows.append((plan.judge, plan.model, *_cells([plan])))
+        rows.append((plan.judge, *_cells([plan])))
     if len(plans) > 1:
-        rows.append(("all", "", *_cells(plans)))
+        rows.append(("all", *_cells(plans)))
     widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
     table = [
         "  ".join(
-            cell.ljust(width) if n < 2 else cell.rjust(width)
+            cell.ljust(width) if n == 0 else cell.rjust(width)
             for n, (cell, width) in enumerate(zip(row, widths, strict=True))
         )
         for row in rows
     ]
-    return [line.rstrip() for line in table] + [note for plan in plans for note in _notes(plan)]
+    notes = [line for plan in plans for note in _notes(plan) for line in wrap(note, WIDTH, subsequent_indent="  ")]
+    return [line.rstrip() for line in table] + notes
 
 
 def together(plans: Sequence[Plan]) -> str:
     """Calls and dollars of several plans, in words."""
-    return f"{sum(plan.calls for plan in plans):,} calls, {_dollars(plans)}"
+    expected, most = _dollars(plans)
+    calls = f"{sum(plan.calls for plan in plans):,} calls, "
+    return calls + (expected if expected == most else f"{expected} expected, at most {most}")
 
 
 def _cells(plans: Sequence[Plan]) -> list[str]:
@@ -97,18 +102,18 @@ def _cells(plans: Sequence[Plan]) -> list[str]:
         f"{sum(getattr(plan, name) for plan in plans):,}"
         for name in ("pairs", "known", "calls", "tokens_in", "tokens_out")
     )
-    most = AT_MOST * any(plan.at_most for plan in plans)
-    return [pairs, known, calls, inward, most + outward, _dollars(plans), clock(max(plan.seconds for plan in plans))]
+    return [pairs, known, calls, inward, outward, *_dollars(plans), clock(max(plan.seconds for plan in plans))]
 
 
-def _dollars(plans: Sequence[Plan]) -> str:
+def _dollars(plans: Sequence[Plan]) -> tuple[str, str]:
+    """(expected, at most)."""
     prices = {plan.price for plan in plans}
     if "known" not in prices:
-        return money("unknown" if "unknown" in prices else "free", None)
+        return (money("unknown" if "unknown" in prices else "free", None),) * 2
     priced = [plan for plan in plans if plan.price == "known"]
-    usd = sum(plan.usd for plan in priced if plan.usd is not None)
-    most = AT_MOST * any(plan.at_most for plan in priced)
-    return most + money("known", usd) + " and more" * ("unknown" in prices)
+    sums = (sum(getattr(plan, name) or 0.0 for plan in priced) for name in ("usd", "most_usd"))
+    expected, most = (money("known", usd) + " and more" * ("unknown" in prices) for usd in sums)
+    return expected, most
 
 
 def _notes(plan: Plan) -> list[str]:
@@ -117,8 +122,8 @@ def _notes(plan: Plan) -> list[str]:
     found = []
     if plan.usd is None:
         found.append(
-            f"{plan.judge}: no price is known for {plan.model} of {plan.provider}; give input_price and output_price, in"
-            " dollars per million tokens."
+            f"{plan.judge}: no price is known for {plan.model} of {plan.provider}; set {plan.key}.input_price and"
+            f" {plan.key}.output_price, in dollars per million tokens."
         )
     if plan.free:
         found.append(
@@ -129,8 +134,12 @@ def _notes(plan: Plan) -> list[str]:
         if plan.error is None
         else f"what earlier calls measured (+-{plan.error:.0%})"
     )
-    outward = "what earlier calls like these measured" if plan.measured_out else "the most that may come back"
-    found.append(f"{plan.judge}: tokens in by {inward}, tokens out by {outward}.")
+    each_out = round(plan.tokens_out / plan.calls)
+    outward = "as earlier calls like these had" if plan.measured_out else "assumed; pipeline=audit measures it"
+    found.append(
+        f"{plan.judge}: {plan.model} of {plan.provider}; tokens in by {inward}; {each_out:,} tokens out a call,"
+        f" {outward}. At most: every answer has the {round(plan.most_out / plan.calls):,} tokens that it may have."
+    )
     each, full = (
         (plan.pairs - plan.known) / plan.calls,
         0 if plan.window is None else plan.window * (plan.window - 1) // 2,
@@ -183,7 +192,7 @@ class _Expected:
         error = inward.error if inward and ratio else None
         return _Expected(
             self.tokens_in + alike.size * (ratio or TOKENS_PER_BYTE),
-            self.tokens_out + (min(alike.calls * own.tokens_out, alike.out) if own else alike.out),
+            self.tokens_out + min(alike.calls * (own.tokens_out if own else ASSUMED_OUT), alike.out),
             self.seconds + alike.calls * (own.seconds if own else SECONDS_PER_CALL),
             None if error is None or self.error is None else max(error, self.error),
             self.measured_out and own is not None,
@@ -225,6 +234,7 @@ def estimate(
     for form, alike in forms.items():
         expected = expected.and_of(alike, every, ledger.measured(endpoint.provider, endpoint.model, form))
     calls, tokens_in, tokens_out = len(new), round(expected.tokens_in), round(expected.tokens_out)
+    most_out = sum(alike.out for alike in forms.values())
     limits = [expected.seconds / endpoint.concurrency]
     limits += [60 * calls / endpoint.requests_per_minute] if endpoint.requests_per_minute else []
     limits += [60 * (tokens_in + tokens_out) / endpoint.tokens_per_minute] if endpoint.tokens_per_minute else []
@@ -237,9 +247,11 @@ def estimate(
         calls=calls,
         tokens_in=tokens_in,
         tokens_out=tokens_out,
+        most_out=most_out,
         error=expected.error,
         measured_out=expected.measured_out,
         usd=None if endpoint.price is None else endpoint.usd(tokens_in, tokens_out),
+        most_usd=None if endpoint.price is None else endpoint.usd(tokens_in, most_out),
         worst_call=worst,
         seconds=max(limits),
         free=endpoint.price == (0.0, 0.0),

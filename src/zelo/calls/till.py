@@ -128,8 +128,9 @@ class Till:
                 )
             if plan.costs and plan.usd is None and (self.usd is not None or self.lifetime_usd is not None):
                 raise BadInput(
-                    f"judge {plan.judge}: the price of {plan.model} is unknown, so a budget in dollars cannot be kept. Give"
-                    f" input_price and output_price (dollars per million tokens), or budget.calls instead.{told}"
+                    f"judge {plan.judge}: the price of {plan.model} is unknown, so a budget in dollars cannot be kept. Set"
+                    f" {plan.key}.input_price and {plan.key}.output_price (dollars per million tokens), or budget.calls"
+                    f" instead.{told}"
                 )
             for name in ("usd", "lifetime_usd"):
                 cap = getattr(self, name)

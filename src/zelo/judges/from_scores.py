@@ -1,28 +1,41 @@
 """A judge that needs no API: a scorer's difference, made a probability."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from zelo.errors import BadInput
 from zelo.judges.rubric import only_compares
+from zelo.pools import Pools
 from zelo.protocols import Scorer
 from zelo.records import Outcomes, Questions
+
+
+@dataclass(frozen=True)
+class _Scored:
+    """Scores of K pairs of a query and a document. key: [K] ascending, query row * documents + document row."""
+
+    candidates: Pools | None  # that they are the scores of
+    key: np.ndarray
+    score: np.ndarray  # [K] float64
 
 
 @dataclass(frozen=True, kw_only=True)
 class FromScores:
     """P(a preferred to b) = sigmoid((s_a - s_b) / (tau * sd)): soft votes, for hard ones lose most of what a scorer knows.
 
-    sd is the standard deviation of the scorer's scores over the distinct documents asked about for that query in one call,
-    so ask all of a query's questions at once. Where all scores agree (sd 0) the answer is 1/2. Across queries scores are
-    compared as they are, and sd is that of all of them: worth what a score means by itself, which a cosine does and BM25,
-    higher for longer queries, does not.
+    sd is the standard deviation of the scorer's scores over all of the query's candidates (`Questions.candidates`), so that a
+    pair has the same p whatever else is asked; of a query whose candidates are not given, over the documents asked about in
+    the call. Where all scores agree (sd 0) the answer is 1/2. Across queries scores are compared as they are, and sd is that
+    over the candidates of all queries: worth what a score means by itself, which a cosine does and BM25, higher for longer
+    queries, does not.
     """
 
     name: str
     scorer: Scorer
     tau: float
+    # Of the last candidates that questions came with: an adaptive graph asks about the same ones round by round.
+    _last: _Scored | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.tau <= 0:
@@ -36,26 +49,58 @@ class FromScores:
     def compare(self, questions: Questions) -> Outcomes:
         """One answer per question, across queries too. Raises BadInput for one document alone: scores have no common zero."""
         only_compares(self.name, questions)
-        width = questions.documents.num_rows
-        across = questions.query_b_row is not None
+        width = max(questions.documents.num_rows, 1)
         query_a = questions.query_row.astype(np.int64)
         query_b = query_a if questions.query_b_row is None else questions.query_b_row.astype(np.int64)
-        asked = np.concatenate([query_a * width + questions.a_row, query_b * width + questions.b_row])
-        pairs, place = np.unique(asked, return_inverse=True)
-        query_row, doc_row = np.divmod(pairs, max(width, 1))
-        scores = self.scorer.score(questions.queries, questions.documents, query_row, doc_row).astype(np.float64)
-        unit = _standardised(scores, np.zeros_like(query_row) if across else query_row)[place]
+        ends = np.concatenate([query_a * width + questions.a_row, query_b * width + questions.b_row])
+        asked, place = np.unique(ends, return_inverse=True)
+        listed = self._listed(questions, width)
+        at = np.minimum(np.searchsorted(listed.key, asked), max(len(listed.key) - 1, 0))
+        known = listed.key[at] == asked if len(listed.key) else np.zeros(len(asked), bool)
+        score = np.empty(len(asked))
+        score[known] = listed.score[at[known]]
+        score[~known] = self._scores(questions, asked[~known], width)
+        alone = ~np.isin(asked // width, listed.key // width)  # of queries whose candidates are not given
+        query = np.concatenate([listed.key, asked[alone]]) // width
+        whole = np.concatenate([listed.score, score[alone]])
+        query, of = (query, asked // width) if questions.query_b_row is None else (query * 0, asked * 0)
+        unit = _standardised(score, of, whole, query)[place]
         difference = unit[: len(questions)] - unit[len(questions) :]
         return Outcomes.answered(
             self.name, 0.5 + 0.5 * np.tanh(difference / (2 * self.tau))
         )  # the sigmoid, without overflow
 
+    def _listed(self, questions: Questions, width: int) -> _Scored:
+        """The scores of the candidates that the questions came with, kept until they come with others."""
+        candidates = questions.candidates
+        if candidates is None:
+            return _Scored(None, np.empty(0, np.int64), np.empty(0))
+        if self._last is None or self._last.candidates is not candidates:
+            key = np.unique(
+                np.repeat(candidates.query_row.astype(np.int64), candidates.sizes) * width + candidates.doc_row
+            )
+            object.__setattr__(self, "_last", _Scored(candidates, key, self._scores(questions, key, width)))
+        assert self._last is not None
+        return self._last
 
-def _standardised(scores: np.ndarray, query_row: np.ndarray) -> np.ndarray:
-    """Scores [N] less their query's mean, in their query's standard deviations; 0 where the scores agree."""
-    query = np.unique(query_row, return_inverse=True)[1]
-    count = np.bincount(query)
-    centred = scores - (np.bincount(query, scores) / np.maximum(count, 1))[query]
-    sd = np.sqrt(np.bincount(query, centred**2) / np.maximum(count, 1))[query]
-    flat = sd <= 1e-6 * np.abs(scores)  # float32 scores that agree up to rounding
+    def _scores(self, questions: Questions, key: np.ndarray, width: int) -> np.ndarray:
+        """[K] float64 scores. key: [K] query row * width + document row, ascending."""
+        if not len(key):
+            return np.empty(0)
+        query_row, doc_row = np.divmod(key, width)
+        return self.scorer.score(questions.queries, questions.documents, query_row, doc_row).astype(np.float64)
+
+
+def _standardised(score: np.ndarray, query: np.ndarray, whole: np.ndarray, whole_query: np.ndarray) -> np.ndarray:
+    """Scores [N] less their query's mean, in their query's standard deviations; 0 where the scores agree.
+
+    Mean and deviation are those of the scores `whole` [K], grouped by `whole_query` [K], which has every `query` [N].
+    """
+    queries, group = np.unique(whole_query, return_inverse=True)
+    count = np.bincount(group)
+    mean = np.bincount(group, whole) / np.maximum(count, 1)
+    sd = np.sqrt(np.bincount(group, (whole - mean[group]) ** 2) / np.maximum(count, 1))
+    mine = np.searchsorted(queries, query)
+    sd, centred = sd[mine], score - mean[mine]
+    flat = sd <= 1e-6 * np.abs(score)  # float32 scores that agree up to rounding
     return np.where(flat, 0.0, centred / np.where(flat, 1.0, sd))

@@ -10,9 +10,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from zelo.metrics.judging import TIE
 from zelo.records import ANSWERED, FAILED, STATUSES, UNSENT
 
-COLUMNS = ["judge", "weight", "status", "tokens", "cost"]
+COLUMNS = ["judge", "weight", "status", "tokens", "cost", "p", "swapped", "criterion"]
 """What is read of OUTCOME."""
 ROWS = 1 << 20
 """Rows of a file counted at a time."""
@@ -28,6 +29,8 @@ class Tally:
     usable: float = 0.0  # comparisons that its answers count as
     tokens: int = 0
     usd: float = 0.0  # what all its outcomes cost, in whichever run they were paid for
+    decided: int = 0  # pairs, as they were presented, in which it prefers one document
+    first: int = 0  # of these, in which it prefers the one shown first
 
     @property
     def asked(self) -> int:
@@ -38,6 +41,11 @@ class Tally:
     def answered(self) -> float | None:
         """Share of the questions put to it that it answered; None where there were none."""
         return self.status[ANSWERED] / self.asked if self.asked else None
+
+    @property
+    def shown_first(self) -> float | None:
+        """Share of its preferences that go to the document shown first, about 1/2 by itself: the order is drawn."""
+        return self.first / self.decided if self.decided else None
 
     def usd_per_question(self, free: bool) -> float | None:
         """What a question put to it cost; None where that is not known: tokens that cost nothing had no price.
@@ -60,6 +68,8 @@ class Tally:
             "usable": self.usable,
             "tokens": self.tokens,
             "usd": self.usd,
+            "decided": self.decided,
+            "shown_first": self.shown_first,
         }
 
 
@@ -85,13 +95,18 @@ def tally(outcomes: Iterable[pa.RecordBatch | pa.Table]) -> dict[str, Tally]:
         counts = np.bincount(who * len(STATUSES) + how, minlength=len(names) * len(STATUSES))
         weight, tokens, usd = (part[name].to_numpy(zero_copy_only=False) for name in ("weight", "tokens", "cost"))
         usable = np.where(how == STATUSES.index(ANSWERED), weight, 0.0)
-        sums = [np.bincount(who, column, len(names)) for column in (usable, tokens, usd)]
+        p, swapped = (part[name].to_numpy(zero_copy_only=False) for name in ("p", "swapped"))
+        lean = np.where(swapped, -1.0, 1.0) * (p.astype(np.float64) - 0.5)  # nan where there is no answer
+        pairs = part["criterion"].is_null().to_numpy(zero_copy_only=False)
+        decided = pairs & (np.abs(lean) > TIE)
+        sums = [np.bincount(who, column, len(names)) for column in (usable, tokens, usd, decided, decided & (lean > 0))]
         for place, name in enumerate(names):
             one = found.setdefault(name, Tally())
             for status_name, count in zip(STATUSES, counts.reshape(len(names), -1)[place].tolist(), strict=True):
                 one.status[status_name] += count
             one.usable, one.usd = one.usable + float(sums[0][place]), one.usd + float(sums[2][place])
             one.tokens += int(sums[1][place])
+            one.decided, one.first = one.decided + int(sums[3][place]), one.first + int(sums[4][place])
     return dict(sorted(found.items()))
 
 

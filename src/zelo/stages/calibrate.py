@@ -2,7 +2,7 @@
 
 from collections import Counter
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -144,12 +144,13 @@ class Calibrate:
             list(member.requests(_specimen(asks)))
 
     def _plans(self, ratings: Ratings, asks: Asks) -> list[Plan]:
-        return self.till.plans(
+        plans = self.till.plans(
             {
                 name: (member, (part.flipped(self._panel.swapped(part)[name]) for part in ratings.questions(asks)))
                 for name, member in self.paid.items()
             }
         )
+        return [replace(plan, key=self._panel.key(plan.judge)) for plan in plans]
 
 
 def _sum(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from zelo import protocols
 from zelo.asking import Panel, average
+from zelo.auditing.advice import one_place
 from zelo.auditing.reasons import REASON, Widest
 from zelo.calls.plan import Plan
 from zelo.calls.till import Till
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from zelo.calls.session import Session
 
 QUERIES_PER_BATCH = 512
+SOME = 200  # questions that a price is reckoned by
 RANDOM, BOTH = "random", "both"
 
 
@@ -44,7 +46,9 @@ class Judge:
 
     OUTSIDE_IDENTITY: ClassVar[frozenset[str]] = frozenset({"till"})
 
-    inputs: dict[str, str]  # data: the load stage; candidates: a retrieve stage; perhaps student: a train stage
+    # data: the load stage; candidates: a retrieve stage; perhaps student: a train stage, and lists: a retrieve stage, where
+    # `candidates` has but some of each query's
+    inputs: dict[str, str]
     graph: protocols.Graph
     judge: protocols.Judge | protocols.PaidJudge
     top_k: int  # what the candidates were cut at
@@ -123,10 +127,24 @@ class Judge:
         """
         pools = self._pools(tables)
         plans = self.till.plans({name: (member, self._first(name, pools)) for name, member in self.paid.items()})
+        plans = [replace(plan, key=self._panel.key(plan.judge)) for plan in plans]
         if not hasattr(self.graph, "solver") or self.sample_queries is not None:
             return plans
         most = self._times * sum(int(self.graph.most(batch.sizes).sum()) for batch in pools.every())
         return [plan.scaled(most / max(plan.pairs, 1)) for plan in plans]
+
+    def expected_usd(self, tables: dict[str, Table]) -> float | None:
+        """What all pairs would cost by the mean of the first few, were none in the ledger; None: not known. Sends nothing."""
+        pools, usd = self._pools(tables), 0.0
+        sizes = (np.minimum(batch.sizes, self.top_k) for batch in pools.every())
+        pairs = self._times * sum(int(self.graph.most(part).sum()) for part in sizes)
+        for name, member in self.paid.items():
+            some = (part.take(np.arange(min(len(part), SOME))) for part in islice(self._first(name, pools), 1))
+            (plan,) = self.till.plans({name: (member, some)})
+            if plan.usd is None or plan.known == plan.pairs:
+                return None
+            usd += plan.usd / (plan.pairs - plan.known) * pairs
+        return usd
 
     def _first(self, name: str, pools: "CandidatePools") -> Iterator[Questions]:
         """What a judge is asked in the first round, as it is shown, batch by batch."""
@@ -190,11 +208,12 @@ class Judge:
         self, batch: Pools, pools: "CandidatePools", earlier: pa.Table | None, session: "Session"
     ) -> Iterator[tuple["Asked", dict[str, pa.Table]]]:
         """What was asked about a batch of queries, and the OUTCOME rows per judge, round by round."""
-        seeds, fit = self._seeds(batch, pools), None
+        seeds, fit, lists = self._seeds(batch, pools), None, pools.lists_of(batch)
         solver: protocols.Solver | None = getattr(self.graph, "solver", None)
         rounds: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
         while (asked := self._asked(batch, pools, seeds, fit)) is not None:
-            answers = self._panel.ask(asked.questions, self._swapped(asked), earlier, session)
+            questions = replace(asked.questions, candidates=lists)
+            answers = self._panel.ask(questions, self._swapped(asked), earlier, session)
             yield asked, answers
             if solver is None or self.sample_queries is not None:
                 return
@@ -257,22 +276,28 @@ class Judge:
             }
             for name, member in self.members.items()
         }
+        said = {name: one_place(tallies[name]) for name in self.members if name in tallies}
+        for name, one in tallies.items():
+            figures["judges"].get(name, {})["shown_first"] = one.shown_first
+        figures["notes"] = [f"judge {name} {words}" for name, words in said.items() if words]
         return figures | ({"partial": True} if any(missing.values()) else {})
 
     def _pools(self, tables: dict[str, Table]) -> "CandidatePools":
         queries, documents = tables["data"].read("queries"), tables["data"].read("documents")
         files = tables["candidates"].shards("candidates")
+        whole = tables["lists"].shards("candidates") if "lists" in tables else None
         if self.injection is not None:
             documents = pa.concat_tables([documents, _with_orders(documents, self.injection)])
         if self.sample_queries is None:
-            return CandidatePools(queries, documents, files, None)
+            return CandidatePools(queries, documents, files, None, whole)
         pools = Pools.of(tables["candidates"].read("candidates"), queries, documents)
         split = queries["split"].take(pa.array(pools.query_row)).to_numpy()
         drawn = id_hashes(queries["query_id"], pools.query_row, self.seed)
         # Three documents show whether preferences are transitive, and labels of dev queries may be looked at afterwards.
         order = np.lexsort((drawn, split != DEV, pools.sizes < 3))
         order = order[split[order] != TEST][: self.sample_queries]
-        return CandidatePools(queries, documents, files, pools.only(np.isin(np.arange(len(drawn)), order)))
+        sample = pools.only(np.isin(np.arange(len(drawn)), order))
+        return CandidatePools(queries, documents, files, sample, whole)
 
 
 @dataclass(frozen=True)
@@ -283,6 +308,7 @@ class CandidatePools:
     documents: pa.Table
     files: list[Path]
     sample: Pools | None
+    whole: list[Path] | None  # files of the queries' whole lists; None: they are in `files`
 
     @property
     def shards(self) -> int:
@@ -306,6 +332,15 @@ class CandidatePools:
         if pools is None:
             pools = Pools.of(pq.read_table(self.files[number]), self.queries, self.documents)
         yield from pools.batches(QUERIES_PER_BATCH)
+
+    def lists_of(self, batch: Pools) -> Pools:
+        """All candidates of the queries of a batch."""
+        if self.whole is None:
+            return batch
+        names = self.queries["query_id"].take(batch.query_row).combine_chunks()
+        rows = (pq.read_table(file, columns=["query_id", "doc_id"]) for file in self.whole)
+        found = pa.concat_tables([part.filter(pc.is_in(part["query_id"], value_set=names)) for part in rows])
+        return Pools.of(found, self.queries, self.documents)
 
     def every(self) -> Iterator[Pools]:
         """Those of all shards."""

@@ -32,6 +32,7 @@ class Labelled:
     the document with the query's own id is left out unless `keep_own_document`: that one is no candidate.
     """
 
+    CHEAP: ClassVar[bool] = True  # plan=true may run it, to count what would be asked
     split: ClassVar[str] = TRAIN
 
     inputs: dict[str, str]  # labels: a stage of train labels; candidates: a retrieve stage

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pyarrow.compute as pc
 
@@ -14,6 +14,8 @@ from zelo.store import Table, write_parquet
 @dataclass(frozen=True, kw_only=True)
 class Labels:
     """Writes qrels (QREL). Only evaluate and audit read them; they are checked before anything costly runs."""
+
+    CHEAP: ClassVar[bool] = True  # plan=true may run it, to count what would be asked
 
     inputs: dict[str, str]  # data: load
     dataset: Dataset

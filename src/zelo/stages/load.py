@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pyarrow as pa
 
@@ -22,6 +22,8 @@ class Load:
     A train query with the text of a dev or test query would teach what is measured, and a dev query with that of a test query
     would choose by it: their split becomes `duplicate`, which no stage uses. Their ids stay known to run files and judgements.
     """
+
+    CHEAP: ClassVar[bool] = True  # plan=true may run it, to count what would be asked
 
     inputs: dict[str, str]
     dataset: Dataset

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -30,6 +30,8 @@ class LoadRun:
     name *.jsonl or by the brace they begin with, which need no dataset: other.parquet keeps what else a line says. Of a TREC run
     a document with the query's own id is left out unless `keep_own_document`.
     """
+
+    CHEAP: ClassVar[bool] = True  # plan=true may run it, to count what would be asked
 
     inputs: dict[str, str]
     dataset: Dataset

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -26,6 +26,8 @@ class Retrieve:
     A document with the query's own id is left out unless `keep_own_document`. Where the retriever is a run file that lacks
     queries, `filled` (FILLED) names those that have candidates from elsewhere: to learn from, not to measure the run by.
     """
+
+    CHEAP: ClassVar[bool] = True  # plan=true may run it, to count what would be asked
 
     inputs: dict[str, str]  # data: the load stage
     retriever: Retriever

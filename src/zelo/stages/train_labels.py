@@ -18,6 +18,7 @@ WITHOUT = "use pipeline=refine_without_labels, which asks where the students dis
 class TrainLabels:
     """Writes qrels (QREL) of train queries. Judgements of dev and test queries are not opened, whatever file names them."""
 
+    CHEAP: ClassVar[bool] = True  # plan=true may run it, to count what would be asked
     split: ClassVar[str] = TRAIN
 
     inputs: dict[str, str]  # data: load

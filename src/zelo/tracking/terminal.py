@@ -6,7 +6,7 @@ from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 from zelo.calls.plan import lines as plan_lines
-from zelo.calls.plan import together
+from zelo.calls.plan import money, together
 from zelo.errors import BadInput
 from zelo.records import DEV
 from zelo.store import Store
@@ -87,17 +87,31 @@ def print_prices(stage: str, plans: "list[Plan]") -> None:
         lines.print(line, soft_wrap=True)
 
 
+def print_cheaper(options: list[tuple[str, str, float]]) -> None:
+    """What would cost less: (override, what it changes, US dollars) each."""
+    lines, width = console(), max((len(override) for override, _, _ in options), default=0)
+    if options:
+        lines.print("Cheaper, each alone, about:")
+    for override, words, usd in options:
+        lines.print(f"  {override:<{width}}  {money('known', usd):>9}  {words}", soft_wrap=True)
+
+
 def print_plan_end(
-    steps: "list[Step]", store: Store, missing: set[str], priced: "list[list[Plan]]", later: list[str]
+    steps: "list[Step]", store: Store, missing: set[str], priced: "list[list[Plan]]", unpriced: dict[str, list[str]]
 ) -> None:
     """What all stages would cost together, and what was run to find it out.
 
-    priced: the plans of each stage that costs. later: stages whose questions depend on answers that are still to be paid for.
+    priced: the plans of each stage that costs. unpriced: stages whose questions cannot be known yet, and what must run first.
     """
     lines = console()
-    if later:
+    for name, first in unpriced.items():
         lines.print(
-            f"\n{' and '.join(later)}: will ask more, under the same caps; what, depends on the answers above.",
+            "\n"
+            + fill(
+                f"{name}: asks more, under the same caps. What that costs is not known before these have run:"
+                f" {', '.join(first)}. Run until={first[-1]} first, then plan=true again.",
+                PLAIN_WIDTH,
+            ),
             soft_wrap=True,
         )
     if len(priced) > 1:
