@@ -234,13 +234,14 @@ def _check_sweeper(config: DictConfig, kinds: list[str]) -> None:
 def _refuse_unread(config: DictConfig) -> None:
     """Raises BadInput for an override of a value that no stage of the pipeline reads: it would change nothing, in silence."""
     used = set(re.findall(r"\$\{(\w+)", str(OmegaConf.to_container(config.stages))))
+    nodes = sorted(node for node in used if OmegaConf.is_dict(config.get(node)))
     hydra = HydraConfig.get()
     for override in hydra.overrides.task:
         key = str(override).partition("=")[0].lstrip("+~")
         root, _, rest = key.partition(".")
         if "@" in key or key in hydra.runtime.choices or root in used | SETTINGS.keys():
             continue
-        places = [f"{node}.{key}" for node in sorted(used) if rest and OmegaConf.select(config, f"{node}.{root}")]
+        places = [f"{node}.{key}" for node in nodes if rest and OmegaConf.select(config, f"{node}.{root}")]
         advice = f" Set {' and '.join(places)}." if places else " Leave it out, or name the value that you mean."
         raise BadInput(f"{override}: no stage of this pipeline reads {key}, so it would change nothing.{advice}")
 
