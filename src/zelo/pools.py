@@ -8,7 +8,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from zelo.errors import BadInput
-from zelo.records import starts
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,7 @@ class Pools:
 
     def batches(self, queries: int) -> Iterator["Pools"]:
         """The same, at most this many queries at a time."""
-        start = starts(self.sizes)
+        start = np.append(0, np.cumsum(self.sizes))
         for low in range(0, len(self.sizes), queries):
             high = min(low + queries, len(self.sizes))
             yield Pools(self.query_row[low:high], self.sizes[low:high], self.doc_row[start[low] : start[high]])

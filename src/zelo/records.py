@@ -6,15 +6,13 @@ No object is ever made per row: the paper's size is 112,000 queries, 11.2 M cand
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from zelo.pools import Pools
 from zelo.texts import document_texts
-
-if TYPE_CHECKING:
-    from zelo.pools import Pools
 
 TRAIN, DEV, TEST = "train", "dev", "test"
 SPLITS = (TRAIN, DEV, TEST)
@@ -174,7 +172,7 @@ class Questions:
     repeat: np.ndarray  # [N] int16
     query_b_row: np.ndarray | None = None  # [N] int32
     criterion: np.ndarray | None = None  # [N] int16, from 0, the easiest, to CRITERIA - 1
-    candidates: "Pools | None" = None  # of the queries, all of them: what a judge that standardises scores goes by
+    candidates: Pools | None = None  # of the queries, all of them: what a judge that standardises scores goes by
 
     def __len__(self) -> int:
         return len(self.query_row)

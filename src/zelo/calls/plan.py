@@ -111,9 +111,9 @@ def _dollars(plans: Sequence[Plan]) -> tuple[str, str]:
     if "known" not in prices:
         return (money("unknown" if "unknown" in prices else "free", None),) * 2
     priced = [plan for plan in plans if plan.price == "known"]
-    sums = (sum(getattr(plan, name) or 0.0 for plan in priced) for name in ("usd", "most_usd"))
-    expected, most = (money("known", usd) + " and more" * ("unknown" in prices) for usd in sums)
-    return expected, most
+    more = " and more" * ("unknown" in prices)
+    expected, most = (sum(getattr(plan, name) or 0.0 for plan in priced) for name in ("usd", "most_usd"))
+    return money("known", expected) + more, money("known", most) + more
 
 
 def _notes(plan: Plan) -> list[str]:
