@@ -355,7 +355,7 @@ def test_a_model_that_cannot_be_fetched_is_said_in_one_line(
         backbone.content()
     said = str(caught.value)
     assert "\n" not in said
-    for part in (backbone.model, str(tmp_path / "cache"), f"hf download {backbone.model}", "backbone.model=FOLDER"):
+    for part in (backbone.model, str(tmp_path / "cache"), f"hf download {backbone.model}", "give that folder"):
         assert part in said
 
 

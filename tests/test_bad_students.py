@@ -267,7 +267,7 @@ class Odd:
 
     def targets(self, rated):
         ones = np.ones(len(rated.rating))
-        return ones * self.target, ones * self.kept
+        return np.where(self.target < 0, np.nan, ones * self.target), ones * self.kept
 """
 
 
@@ -275,7 +275,7 @@ class Odd:
     ("arguments", "words"),
     [
         ([*LATE, "target.target=1.5"], r"Odd: target number 0 is 1\.5; losses take targets in \[0, 1\]: scale or clip"),
-        ([*LATE, "target.target=nan"], r"Odd: target number 0 is nan; losses take targets in \[0, 1\]"),
+        ([*LATE, "target.target=-1"], r"Odd: target number 0 is nan; losses take targets in \[0, 1\]"),
         ([*EMBEDDING, "target.kept=false"], "no document is left to train on; choose selection@target.selection=all"),
     ],
 )

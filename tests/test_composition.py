@@ -317,8 +317,8 @@ def test_bad_judgements_are_refused_before_anything_is_retrieved(judged: Path, t
     with pytest.raises(BadInput, match=r"test\.tsv:2: document 'd99' is not in .*corpus\.jsonl"):
         list(pipeline.run(pipeline.assemble(config), Store(tmp_path / "home")))
     assert not (tmp_path / "home" / "retrieve").exists()
-    (judged / "qrels/test.tsv").write_text("q1\td1\tgood\n")
-    with pytest.raises(BadInput, match=r"test\.tsv:1: score 'good' is not an integer"):
+    (judged / "qrels/test.tsv").write_text("query-id\tcorpus-id\tscore\nq1\td1\tgood\n")
+    with pytest.raises(BadInput, match=r"test\.tsv:2: score 'good' is not an integer"):
         pipeline.assemble(config)
 
 

@@ -222,6 +222,7 @@ def result(tmp_path: Path) -> Result:
             queries={"dev": 3, "test": 2},
         ),
     }
+    tables["embedding-untuned"] = tables["embedding"]
     save_file({"scale": np.array(1.0, np.float32)}, store / "train" / "weights.safetensors")
     (store / "README.md").write_text("---\nlicense: apache-2.0\n---\n")  # of the backbone
     part = Part()
@@ -234,7 +235,8 @@ def result(tmp_path: Path) -> Result:
         "known_items": SimpleNamespace(),
         "rate": SimpleNamespace(solver=part),
         "train_embedding": SimpleNamespace(name="embedding", backbone=backbone, seed=0, **student),
-        "embedding": SimpleNamespace(),
+        "embedding": SimpleNamespace(splits=["dev", "test"]),
+        "embedding-untuned": SimpleNamespace(splits=["dev", "test"]),
         "evaluate": SimpleNamespace(students=STUDENTS, candidates_as="late_interaction"),
     }
     inputs = {
@@ -265,7 +267,8 @@ class Faked(Step):
     @property
     def kind(self) -> str:
         """As the real stage's class is called."""
-        return {"train_embedding": "train", "embedding": "score", "known_items": KnownItems.__name__.lower()}.get(
+        scored = {"embedding": "score", "embedding-untuned": "score"}
+        return {"train_embedding": "train", **scored, "known_items": KnownItems.__name__.lower()}.get(
             self.name, self.name
         )
 
