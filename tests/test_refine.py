@@ -150,7 +150,8 @@ def test_the_whole_second_pass(name: str, composed: Callable[..., DictConfig], m
     added = read(result, "acquire", "acquired")
     assert 1 <= len(added) <= 0.25 * 20
     assert set(added["query_id"].to_pylist()) <= {f"q{n:02}" for n in range(20)}
-    assert PLANTED not in added["doc_a"].to_pylist()
+    if name == "refine":  # without labels it is a document like any other
+        assert PLANTED not in added["doc_a"].to_pylist()
     asked = read(result, "judge_gold_2", "outcomes")
     assert len(asked) == len(added)
     pairs = {stage: read(result, stage, "preferences") for stage in ("preferences", "preferences_2")}
