@@ -119,7 +119,7 @@ def read(result: Result, stage: str, name: str) -> Any:
     return result.tables[stage].read(name)
 
 
-def reports_join_what_belongs_together(result: Result, monkeypatch: pytest.MonkeyPatch) -> None:
+def reports_join_what_belongs_together(result: Result, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The report of a run that ended at any stage of the second pass: ladders, judges and ratings are of one pass."""
     shown: list[dict[str, Any]] = []
     monkeypatch.setattr(ladders, "ladders", lambda q, d, ratings, outcomes, *_: shown.append(locals()) or [])
@@ -127,7 +127,7 @@ def reports_join_what_belongs_together(result: Result, monkeypatch: pytest.Monke
     names = list(result.tables)
     for end in range(names.index("acquire"), len(names)):
         cut = Result(result.steps, {name: result.tables[name] for name in names[: end + 1]}, result.facts)
-        RunFolder(Path(f"until-{names[end]}"), "", 0).publish(cut, None)
+        RunFolder(folder / f"until-{names[end]}", "", 0).publish(cut, None)
         second = "_2" if "rate_2" in cut.tables else ""
         rated = f"calibrate{second}" if f"calibrate{second}" in cut.tables else f"rate{second}"
         assert shown[-1]["rated"] == f"rate{second}"
@@ -142,7 +142,9 @@ def reports_join_what_belongs_together(result: Result, monkeypatch: pytest.Monke
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", ["refine", "refine_without_labels"])
-def test_the_whole_second_pass(name: str, composed: Callable[..., DictConfig], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_whole_second_pass(
+    name: str, composed: Callable[..., DictConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(retrieve, "SHARD", 7)
     choices = [f"pipeline={name}", *["acquisition.threshold=1"] * (name == "refine")]
     config = composed(*choices)
@@ -173,6 +175,6 @@ def test_the_whole_second_pass(name: str, composed: Callable[..., DictConfig], m
     [line] = acquired.told(result)
     assert f"{len(added)} pairs were added to 20, and the judges prefer " in line
     assert f" of {len(added)} (" in line
-    reports_join_what_belongs_together(result, monkeypatch)
+    reports_join_what_belongs_together(result, tmp_path, monkeypatch)
     *_, (again, _) = pipeline.run(pipeline.assemble(config), Store.default())
     assert {facts["status"] for facts in again.facts.values()} == {"reused"}

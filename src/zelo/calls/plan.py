@@ -109,7 +109,8 @@ def _dollars(plans: Sequence[Plan]) -> tuple[str, str]:
     """(expected, at most)."""
     prices = {plan.price for plan in plans}
     if "known" not in prices:
-        return (money("unknown" if "unknown" in prices else "free", None),) * 2
+        both = money("unknown" if "unknown" in prices else "free", None)
+        return both, both
     priced = [plan for plan in plans if plan.price == "known"]
     more = " and more" * ("unknown" in prices)
     expected, most = (sum(getattr(plan, name) or 0.0 for plan in priced) for name in ("usd", "most_usd"))
