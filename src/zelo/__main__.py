@@ -13,7 +13,7 @@ PATIENCE = 1.5  # seconds that an interrupted run has to end by itself; a kill l
 
 
 class Stop:
-    """The signal that ended the run: whatever a library makes of it on the way, this is what is told."""
+    """The signal that ended the run; the exit status and the message follow it, whatever a library raises."""
 
     number = signal.SIGINT
 

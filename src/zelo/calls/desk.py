@@ -131,7 +131,7 @@ class Figures:
         return (
             f"{sum(failed.values())} of {total} replies from the ledger are no answers"
             f" ({', '.join(f'{count:,} {status}' for status, count in failed.items())}), above"
-            f" max_failure_rate={max_failure_rate}. Mend the judge and set ask_again=[{','.join(failed)}], which asks for them"
+            f" max_failure_rate={max_failure_rate}. Fix the judge and set ask_again=[{','.join(failed)}], which asks for them"
             " anew within the budget, or raise max_failure_rate."
         )
 

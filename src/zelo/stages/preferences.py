@@ -109,5 +109,5 @@ def _refuse_what_is_none(outcomes: pa.Table) -> None:
             named = [outcomes[name][row].as_py() for name in ("query_id", "doc_a", "doc_b", "judge")]
             raise BadInput(
                 f"preferences: p={p[row]} of judge {named[3]} for query {named[0]!r}, documents {named[1]!r} and {named[2]!r},"
-                f" {fault}. Mend the judge's answers and ask again."
+                f" {fault}. Fix the judge's answers and ask again."
             )
