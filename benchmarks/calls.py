@@ -17,6 +17,7 @@ from pathlib import Path
 import aiohttp
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "calls"))
 
 from fake_server import FakeServer
 from test_till import Judge, ask, endpoint, questions, till

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow.compute as pc
 import pytest
+import tiny_models
 from hydra.core.global_hydra import GlobalHydra
 
-import tiny_models
 import zelo.main
 from zelo.store import Store, Table
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import pyarrow.compute as pc
 import pytest
+import tiny_models
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-import tiny_models
 from zelo import pipeline
 from zelo.errors import BadInput
 from zelo.main import config_folder

@@ -1,0 +1,382 @@
+"""What conf/ promises: yaml keys are signatures, every option builds, identity is content, and only components are made."""
+
+import importlib
+import inspect
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from copy import deepcopy
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+import tiny_models
+import yaml
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from zelo import annotations, pipeline
+from zelo.errors import BadInput
+from zelo.main import _check_settings, config_folder
+from zelo.protocols import Retriever
+from zelo.store import Store
+
+CONF = config_folder()
+WIRING = {"pipeline", "experiment", "sweep"}  # groups that hold no component
+
+# Groups whose classes live with the part that uses them, not in a folder of their own.
+ROOMS = {
+    "optimizer": "torch.optim",
+    "scheduler": "zelo.training",
+    "loader": "zelo.training",
+    "trainer": "zelo.training",
+    "hardware": "zelo.training",
+    "logger": "zelo.tracking",
+    "price": "zelo.calls",
+    "selection": "zelo.targets",
+}
+PLURALS = {"loss": "losses"}
+UNLIKE_THEIR_FILE = {
+    "zelo.calibrators.none.NoCalibration",
+    "zelo.training.batches.QueryBatches",
+    "zelo.calls.price.Prices",
+}
+
+OPTIONS = sorted(path.relative_to(CONF).with_suffix("").as_posix() for path in CONF.glob("*/*.yaml"))
+COMPONENTS = [option for option in OPTIONS if option.partition("/")[0] not in WIRING]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def hydra_session() -> Iterator[None]:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        yield
+
+
+def composed(*overrides: str) -> DictConfig:
+    """The whole config, as the command would see it."""
+    config = compose("config", list(overrides), return_hydra_config=True)
+    HydraConfig.instance().set_config(config)
+    return config
+
+
+def component(option: str) -> dict[str, Any]:
+    """One option of one group alone, the groups that it mounts filled in."""
+    group = option.partition("/")[0]
+    config = compose(None, [f"+{group}={option.partition('/')[2]}"])
+    node: Any = OmegaConf.to_container(config[group])
+    return node
+
+
+def changed(config: DictConfig, **values: Any) -> DictConfig:
+    """A copy with other values at these places; `__` is the dot of a path. Quicker than to compose again."""
+    copy = deepcopy(config)
+    for place, value in values.items():
+        OmegaConf.update(copy, place.replace("__", "."), value)
+    return copy
+
+
+def targets(node: Any) -> Iterator[dict[str, Any]]:
+    """Every part of a config that becomes an object."""
+    if isinstance(node, dict):
+        if "_target_" in node:
+            yield node
+        for item in node.values():
+            yield from targets(item)
+    elif isinstance(node, list):
+        for item in node:
+            yield from targets(item)
+
+
+def check_keys(node: dict[str, Any]) -> None:
+    module, _, name = node["_target_"].rpartition(".")
+    found = getattr(importlib.import_module(module), name)
+    keys = {key for key in node if not re.fullmatch(r"_\w+_", key)}
+    parameters = inspect.signature(found).parameters if "__init__" in vars(found) else {}  # else nn.Module's (*args)
+    fields = set(parameters)
+    if module.startswith("zelo."):
+        assert found.__module__ == module, f"{module} does not define {name}"
+        assert keys == fields, f"{node['_target_']}: yaml and signature differ in {sorted(keys ^ fields)}"
+        kinds = {parameter.kind for parameter in parameters.values()}
+        assert kinds <= {inspect.Parameter.KEYWORD_ONLY}, f"{name} takes arguments by position"
+    else:
+        assert keys <= fields, f"{node['_target_']} does not take {sorted(keys - fields)}"
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("beir")
+    (folder / "corpus.jsonl").write_text(
+        "".join(f'{{"_id": "d{n}", "title": "", "text": "word{n} and word{n + 1}"}}\n' for n in range(6))
+    )
+    (folder / "queries.jsonl").write_text('{"_id": "q1", "text": "word1"}\n{"_id": "q2", "text": "word3"}\n')
+    (folder / "qrels").mkdir()
+    (folder / "qrels/train.tsv").write_text("q1\td1\t1\n")  # for a second pass; nothing else opens it
+    (folder / "run.trec").write_text("q1 Q0 d1 1 1.0 mine\n")
+    (folder / "config_sentence_transformers.json").write_text('{"model_type": "SentenceTransformer"}')
+    (folder / "model.safetensors").write_text("")
+    return folder
+
+
+@pytest.mark.parametrize("option", COMPONENTS)
+def test_a_component_yaml_is_its_signature(option: str) -> None:
+    nodes = list(targets(component(option)))
+    assert nodes, f"{option} makes nothing"
+    for node in nodes:
+        check_keys(node)
+
+
+@pytest.mark.parametrize("option", COMPONENTS)
+def test_an_option_composes_and_builds(option: str, corpus: Path) -> None:
+    node = component(option)
+    for part in targets(node):
+        part.update({key: str(corpus) for key, value in part.items() if value == "???"})
+    assert pipeline.build(node, option) is not None
+
+
+@pytest.mark.parametrize("option", COMPONENTS)
+def test_the_naming_law(option: str) -> None:
+    """Folder plural = group singular; the module is the class in snake case. A preset is a second yaml on a class."""
+    group = option.partition("/")[0]
+    target = component(option)["_target_"]
+    module, _, name = target.rpartition(".")
+    room, _, file = module.rpartition(".")
+    if not module.startswith("zelo."):
+        assert module == ROOMS[group]
+    else:
+        assert room == ROOMS.get(group, f"zelo.{PLURALS.get(group, group + 's')}")
+        assert file.replace("_", "") == name.lower() or target in UNLIKE_THEIR_FILE
+
+
+@pytest.fixture(scope="module")
+def tiny_decoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_models.save("qwen3", tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.mark.parametrize("option", [option for option in OPTIONS if option not in COMPONENTS])
+def test_wiring_composes_and_its_stages_are_their_signatures(option: str, corpus: Path, tiny_decoder: Path) -> None:
+    group, _, name = option.partition("/")
+    config = composed(f"{group}={name}", *["dataset=beir"] * (name == "refine"))
+    ours = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+    given = ["model_path", "run"] if name == "score" else []
+    for place in [*OmegaConf.missing_keys(ours), *given]:
+        OmegaConf.update(config, place, str(corpus / "run.trec" if place in ("retriever.path", "run") else corpus))
+    for student in ("pairwise", "reranker", "embedding"):
+        if str(OmegaConf.select(config, f"{student}.backbone.model")).startswith("Qwen/"):  # nobody fetches it here
+            OmegaConf.update(config, f"{student}.backbone.model", str(tiny_decoder))
+    for node in OmegaConf.to_container(config.stages, resolve=True).values():  # type: ignore[union-attr]
+        if node is not None:
+            check_keys(node)
+    assert pipeline.assemble(config)
+
+
+PART = {"_target_": "a.Part"}
+
+
+@pytest.mark.parametrize(
+    ("hint", "fit", "unfit"),
+    [
+        (int, [3], [True, 3.0, "3", None, [3], PART]),
+        (float, [3, 0.5], [True, "0.5", None]),
+        (bool, [False], [0, "no"]),
+        (str, ["", "3"], [3, None, {}]),
+        (int | None, [3, None], [True, "x"]),
+        (Literal["mean", "cls"], ["cls"], ["max", None]),
+        (list[float], [[], [1, 0.5]], [0.5, "ab", ["a"], PART]),
+        (dict[str, list[str]], [{}, {"a": ["b"]}], [["a"], {"a": "b"}, {"a": [1]}, PART]),
+        (Mapping[str, Retriever], [{"a": PART}], [{"a": 1}, {"a": {}}, PART]),
+        (Retriever, [PART], ["bm25", None, {}]),
+        (partial[Any], [PART], [5]),
+        (Any, [5, None, PART, {}], []),
+    ],
+)
+def test_a_value_is_what_the_annotation_asks_for(hint: Any, fit: list[Any], unfit: list[Any]) -> None:
+    assert [value for value in fit if list(annotations.faults(value, hint, "x"))] == []
+    assert [value for value in unfit if not list(annotations.faults(value, hint, "x"))] == []
+
+
+@pytest.mark.parametrize(
+    ("override", "place"),
+    [
+        ("retriever.k1=nan", "retriever.k1=nan"),
+        ("retriever.b=-inf", "retriever.b=-inf"),
+        ("reranker.optimizer.lr=inf", "reranker.optimizer.lr=inf"),  # of a foreign class
+        ("max_failure_rate=nan", "max_failure_rate=nan"),
+        ("judge.tau=nan", "judge.tau=nan"),
+        ("budget.usd=nan", "budget.usd=nan"),
+        ("top_k=inf", "top_k=inf"),
+    ],
+)
+def test_what_is_no_number_is_refused_where_it_is_given(override: str, place: str) -> None:
+    config = composed("retriever=bm25", "judge=lexical", override)
+    with pytest.raises(BadInput, match=f"^{place}: expected a finite number"):
+        pipeline.assemble(config)
+    with pytest.raises(BadInput, match=f"^{place}: expected a finite number"):
+        _check_settings(OmegaConf.masked_copy(config, [key for key in config if key != "hydra"]))  # type: ignore[arg-type]
+
+
+def test_interpolation_lives_in_wiring_diagrams_only() -> None:
+    for path in CONF.rglob("*.yaml"):
+        if path.parent == CONF / "pipeline":
+            continue
+        content = yaml.safe_load(path.read_text())
+        if path == CONF / "config.yaml":
+            content.pop("hydra")
+        assert "${" not in yaml.safe_dump(content), f"{path} interpolates"
+
+
+@pytest.mark.parametrize("option", sorted(path.stem for path in (CONF / "hardware").glob("*.yaml")))
+def test_hardware_is_outside_identity(option: str) -> None:
+    """It sets nothing but itself and Hydra's launcher, and each of its fields may change with no other name of a table."""
+    plain, other = composed("hardware=cpu"), composed(f"hardware={option}")
+    ours, theirs = (
+        OmegaConf.to_container(OmegaConf.masked_copy(c, [k for k in c if k != "hydra"])) for c in (plain, other)
+    )
+    assert ours | {"hardware": None} == theirs | {"hardware": None}
+    names = [(step.name, step.identity) for step in pipeline.assemble(plain)]
+    assert names == [(step.name, step.identity) for step in pipeline.assemble(other)]
+    more = {"hardware__devices": 3, "hardware__micro_batch": 1, "hardware__sharded": True, "hardware__address": "a:1"}
+    assert names == [(step.name, step.identity) for step in pipeline.assemble(changed(other, **more))]
+
+
+def test_how_often_a_training_is_kept_is_outside_identity() -> None:
+    often, never = (
+        [step.identity for step in pipeline.assemble(composed(f"reranker.trainer.checkpoint_minutes={minutes}"))]
+        for minutes in ("0.5", "null")
+    )
+    assert often == never
+
+
+def test_a_dataset_is_its_content_not_its_path(corpus: Path, tmp_path: Path) -> None:
+    config = composed("dataset=beir", "until=load")
+
+    def identity(folder: Path) -> str:
+        return pipeline.assemble(changed(config, dataset__path=str(folder)))[0].identity
+
+    copy = tmp_path / "elsewhere"
+    shutil.copytree(corpus, copy)
+    assert identity(copy) == identity(corpus)
+    with (copy / "corpus.jsonl").open("a") as file:
+        file.write('{"_id": "d9", "title": "", "text": "one more"}\n')
+    assert identity(copy) != identity(corpus)
+
+
+@pytest.fixture
+def judged(corpus: Path, tmp_path: Path) -> Path:
+    """The same folder with four more queries and judgements of two."""
+    folder = tmp_path / "judged"
+    shutil.copytree(corpus, folder)
+    with (folder / "queries.jsonl").open("a") as file:
+        file.write("".join(f'{{"_id": "q{n}", "text": "word{n}"}}\n' for n in range(3, 7)))
+    (folder / "qrels/test.tsv").write_text("q1\td1\t1\n")
+    (folder / "qrels/dev.tsv").write_text("q2\td3\t1\n")
+    return folder
+
+
+@pytest.mark.parametrize("experiment", ["default", "cross_encoder", "run_file"])
+def test_only_evaluate_depends_on_labels(experiment: str, judged: Path) -> None:
+    config = composed(f"experiment={experiment}", "dataset=beir")
+    paths = {"dataset__path": str(judged)}
+    if experiment == "run_file":
+        paths["retriever__path"] = str(judged / "run.trec")
+    steps = pipeline.assemble(changed(config, **paths))
+    dependent = {"labels"}
+    for step in steps:
+        if dependent & set(step.inputs.values()):
+            dependent.add(step.name)
+    assert dependent == {"labels", "evaluate"}
+    assert [step.name for step in steps if hasattr(step.stage, "dataset")] == ["load", "labels"]
+    assert [step.name for step in steps][:2] == ["load", "labels"], "bad judgements are to be refused before what costs"
+
+
+def test_another_label_changes_evaluate_only_and_another_split_everything(judged: Path) -> None:
+    config = changed(composed("dataset=beir"), dataset__path=str(judged))
+
+    def identities() -> dict[str, str]:
+        return {step.name: step.identity for step in pipeline.assemble(config)}
+
+    def differs(before: dict[str, str]) -> set[str]:
+        after = identities()
+        return {name for name in after if after[name] != before[name]}
+
+    plain, file = identities(), judged / "qrels/test.tsv"
+    for rows in ("q1\td1\t0\n", "q1\td1\t1\nq1\td2\t1\n", "q1\td2\t1\n"):
+        file.write_text(rows)
+        assert differs(plain) == {"labels", "evaluate"}, rows
+    file.write_text("query-id\tcorpus-id\tscore\nq1\td1\t1\n\n")
+    assert differs(plain) == set(), "the same judgements"
+    file.write_text("q1\td1\t1\nq3\td1\t1\n")
+    assert differs(plain) == set(plain), "q3 is a test query now"
+
+
+def test_bad_judgements_are_refused_before_anything_is_retrieved(judged: Path, tmp_path: Path) -> None:
+    config = composed("pipeline=annotate", "dataset=beir", "retriever=bm25", "judge=lexical")
+    config = changed(config, dataset__path=str(judged))
+    (judged / "qrels/test.tsv").write_text("q1\td1\t1\nq1\td99\t1\n")
+    with pytest.raises(BadInput, match=r"test\.tsv:2: document 'd99' is not in .*corpus\.jsonl"):
+        list(pipeline.run(pipeline.assemble(config), Store(tmp_path / "home")))
+    assert not (tmp_path / "home" / "retrieve").exists()
+    (judged / "qrels/test.tsv").write_text("query-id\tcorpus-id\tscore\nq1\td1\tgood\n")
+    with pytest.raises(BadInput, match=r"test\.tsv:2: score 'good' is not an integer"):
+        pipeline.assemble(config)
+
+
+def test_each_choice_that_matters_is_inside_identity() -> None:
+    choices = ("until=rate", "retriever=bm25", "judge=lexical")
+    config = composed(*choices)
+
+    def last(config: DictConfig) -> str:
+        return pipeline.assemble(config)[-1].identity
+
+    plain = last(config)
+    for place, value in {"seed": 1, "graph__degree": 4, "top_k": 50, "judge__scorer__k1": 0.9}.items():
+        assert last(changed(config, **{place: value})) != plain, f"another {place} would be served an old answer"
+    assert last(composed(*choices, "solver=bradley_terry")) != plain
+    several = composed("until=rate", "retriever=bm25", "judge=embedded")
+    assert last(changed(several, quorum=2)) != last(several)
+    outside = {"name": "other", "debug": True, "optimize": "teacher", "target__temperature": 2.0, "budget__usd": 5.0}
+    for place, value in outside.items():
+        assert last(changed(config, **{place: value})) == plain, f"another {place} would do the same work again"
+
+
+@pytest.fixture(scope="module")
+def load_only() -> DictConfig:
+    return composed("until=load")
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "os.system",
+        "zelo.store.os.system",
+        "builtins.eval",
+        "subprocess.run",
+        "zelo.datasets.beir.json.loads",
+        "zelo.datasets.beir.Path",
+        "zelo.pipeline.Step",
+        "zelo.datasets.layout.read_queries",
+        "hydra.utils.call",
+        "torch.load",
+        "zelo",
+        "",
+    ],
+)
+def test_a_config_makes_components_only(target: str, load_only: DictConfig) -> None:
+    config = changed(load_only, stages__load__dataset={"_target_": target})
+    with pytest.raises(BadInput, match=r"stages\.load\.dataset") as caught:
+        pipeline.assemble(config)
+    assert repr(target) in str(caught.value)
+    assert pipeline.ALLOW_VARIABLE in str(caught.value)
+
+
+def test_only_the_environment_widens_the_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my_zelo_parts.py").write_text("class Mine:\n    pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    node = {"_target_": "my_zelo_parts.Mine"}
+    with pytest.raises(BadInput, match="my_zelo_parts"):
+        pipeline.check_targets(node, "solver")
+    monkeypatch.setenv(pipeline.ALLOW_VARIABLE, "another, my_zelo_parts".replace(" ", ""))
+    pipeline.check_targets(node, "solver")
+    with pytest.raises(BadInput):
+        pipeline.check_targets({"_target_": "my_zelo_parts_too.Mine"}, "solver")

@@ -1,0 +1,106 @@
+"""The pipeline: refuses before it works, reuses what is there."""
+
+import weakref
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from test_training_runs import ONE
+
+from zelo import pipeline
+from zelo.errors import BadInput
+from zelo.pipeline import Step
+from zelo.store import Store, Table
+from zelo.training.hardware import Hardware
+
+
+def step(name: str, ran: list[str], inputs: dict[str, str], **fields: object) -> pipeline.Step:
+    stage = SimpleNamespace(run=lambda tables, out: ran.append(f"{name}({', '.join(tables)})") or {"rows": 1}, **fields)
+    return pipeline.Step(name, stage, f"identity-of-{name}", inputs)
+
+
+def test_stages_run_once_and_see_their_inputs(tmp_path) -> None:
+    ran: list[str] = []
+    steps = [step("a", ran, {}), step("b", ran, {"from": "a"})]
+    first = [(name, result.facts[name]["status"]) for result, name in pipeline.run(steps, Store(tmp_path))]
+    again = [(name, result.facts[name]["status"]) for result, name in pipeline.run(steps, Store(tmp_path))]
+    assert first == [("a", "made"), ("b", "made")]
+    assert again == [("a", "reused"), ("b", "reused")]
+    assert ran == ["a()", "b(from)"]
+
+
+def test_what_is_made_of_a_part_is_made_again_of_the_whole(tmp_path) -> None:
+    ran: list[str] = []
+    answers = iter([{"rows": 1, "partial": True}, {"rows": 2}])
+    judge = pipeline.Step("judge", SimpleNamespace(run=lambda tables, out: next(answers)), "identity-of-judge", {})
+    steps = [judge, step("rate", ran, {"outcomes": "judge"}), step("target", ran, {"ratings": "rate"})]
+
+    def states() -> list[str]:
+        return [result.facts[name]["status"] for result, name in pipeline.run(steps, Store(tmp_path))]
+
+    assert states() == ["partial"] * 3
+    assert states() == ["made"] * 3
+    assert states() == ["reused"] * 3
+    assert ran == ["rate(outcomes)", "target(ratings)", "rate(outcomes, partial)", "target(ratings, partial)"]
+
+
+SEEN: list[weakref.ref] = []
+
+
+class Heavy:
+    """A stage that keeps what it has loaded."""
+
+    loaded = None
+
+    def run(self, tables, out) -> dict[str, int]:
+        self.loaded = [self]  # a circle, as Lightning makes them
+        SEEN.append(weakref.ref(self))
+        return {"rows": 1}
+
+
+def test_what_a_stage_loads_goes_when_it_ends(tmp_path) -> None:
+    steps = [pipeline.Step("heavy", Heavy(), "identity-of-heavy", {})]
+    list(pipeline.run(steps, Store(tmp_path)))
+    assert steps[0].stage.loaded is None
+    assert [seen() for seen in SEEN] == [None]
+
+
+def test_a_gpu_that_is_not_there_is_said_before_anything_runs(tmp_path, monkeypatch) -> None:
+    torch = pytest.importorskip("torch")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    ran: list[str] = []
+    steps = [step("a", ran, {}), step("b", ran, {}, check=Hardware(**{**ONE, "accelerator": "gpu"}).check)]
+    with pytest.raises(BadInput, match="asks for a GPU and torch sees none"):
+        list(pipeline.run(steps, Store(tmp_path)))
+    assert ran == []
+
+
+def test_peak_memory_of_a_stage_is_its_own(tmp_path) -> None:
+    def large(tables, out) -> dict[str, int]:
+        return {"rows": int(np.ones(40_000_000).sum())}  # 320 MB
+
+    steps = [
+        pipeline.Step("large", SimpleNamespace(run=large), "identity-of-large", {}),
+        step("small", [], {}),
+    ]
+    result = [result for result, _ in pipeline.run(steps, Store(tmp_path))][-1]
+    if not Path("/proc/self/clear_refs").exists():
+        pytest.skip("only Linux can forget the peak of an earlier stage")
+    assert result.facts["large"]["peak_memory_mb"] > result.facts["small"]["peak_memory_mb"] + 250
+
+
+def test_a_result_follows_inputs_and_not_classes() -> None:
+    def step(name: str, **inputs: str) -> Step:
+        return Step(name, None, name, inputs)
+
+    steps = [step("judge"), step("rate", outcomes="judge"), step("calibrate", ratings="rate")]
+    steps += [step("judge_2"), step("rate_2", outcomes="judge_2"), step("calibrate_2", ratings="rate_2")]
+    ended = {one.name: Table("kind", one.name, Path(), {}) for one in steps[:-1]}
+    result = pipeline.Result(steps, ended)
+    assert result.upstream("rate_2", "outcomes") == "judge_2"
+    assert result.upstream("calibrate_2", "ratings", "outcomes") == "judge_2"
+    assert result.upstream("rate", "weights") is None
+    assert result.upstream("rate", "weights", "data") is None
+    assert result.downstream("rate", "ratings") == "calibrate"
+    assert result.downstream("rate_2", "ratings") is None, "it has not ended: the first pass's is of other ratings"

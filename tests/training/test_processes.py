@@ -1,0 +1,265 @@
+"""Several processes train as one: the same gradient, each example once, and none is left behind whatever happens.
+
+A process is started as the command starts it, from a job in a folder; what it makes is the toy of test_training_runs.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import test_training_runs as toys
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from zelo.errors import BadInput, ZeloError
+from zelo.pipeline import ALLOW_VARIABLE, restored
+from zelo.training import ranks
+from zelo.training.hardware import Hardware
+from zelo.training.together import Together
+
+PLACES = f"{Path(__file__).parents[1]}:{Path(__file__).parent}"  # of modules that a test's own process imports
+
+pytestmark = pytest.mark.long
+TWO = toys.ONE | {"devices": 2}
+THREE_SHARDED = toys.ONE | {"devices": 3, "sharded": True, "micro_batch": 1}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Toys:
+    """A stage that trains the toy; process `at` does `deed` at the ninth loss."""
+
+    inputs: dict[str, str]
+    hardware: Hardware
+    dropout: float
+    deed: str | None
+    at: int
+
+    def train_part(self, tables: object, folder: Path, together: Together) -> None:
+        (folder / f"pid-{together.rank}").write_text(str(os.getpid()))
+        read: list[int] = []
+        forward = toys.Toy.forward
+
+        def reading(model: toys.Toy, batch: Mapping[str, Tensor]) -> Tensor:
+            if torch.is_grad_enabled():
+                read.extend(batch["queries"].tolist())
+                if self.deed == "no room" and together.rank == self.at and batch["doc_rows"].numel() > 8:
+                    raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+            return forward(model, batch)
+
+        toys.Toy.forward = reading  # type: ignore[method-assign]
+        deed = {"kill": _kill, "refuse": _refuse, "break": _break, "hang": _hang}.get(self.deed or "")
+        loss = toys.Breaking(9, deed) if deed and together.rank == self.at else None
+        _, trained = toys.train(
+            folder.parent, loss, dropout=self.dropout, hardware=asdict(self.hardware), together=together
+        )
+        (folder / f"read-{together.rank}.json").write_text(json.dumps(read))
+        if together.first:
+            save_file(trained.weights, folder / "weights.safetensors")
+            (folder / ranks.TRAINED).write_text(json.dumps(asdict(replace(trained, weights={}))))
+
+
+def _kill(loss: Tensor) -> Tensor:
+    os.kill(os.getpid(), signal.SIGKILL)
+    return loss
+
+
+def _refuse(loss: Tensor) -> Tensor:
+    raise BadInput("loss=toy: not this one.")
+
+
+def _break(loss: Tensor) -> Tensor:
+    raise ValueError("a shape is wrong")
+
+
+def _hang(loss: Tensor) -> Tensor:
+    time.sleep(600)
+    return loss
+
+
+@pytest.fixture(autouse=True)
+def own_components(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(ALLOW_VARIABLE, "test_processes")
+    monkeypatch.setenv(
+        "PYTHONPATH",
+        os.pathsep.join([PLACES, os.environ.get("PYTHONPATH", "")]),
+    )
+
+
+def job(folder: Path, hardware: dict[str, Any], dropout: float = 0.0, deed: str | None = None, at: int = 1) -> Path:
+    folder.mkdir(exist_ok=True)
+    node = {
+        "_target_": "test_processes.Toys",
+        "inputs": {},
+        "hardware": {"_target_": "zelo.training.hardware.Hardware", **hardware},
+        "dropout": dropout,
+        "deed": deed,
+        "at": at,
+    }
+    ranks.write(folder / ranks.FOLDER, "toy", node, {}, Hardware(**hardware))
+    return folder / ranks.FOLDER
+
+
+def together(folder: Path, hardware: dict[str, Any], **options: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    made = job(folder, hardware, **options)
+    ranks.run(made, Hardware(**hardware), lambda line: None)
+    return load_file(made / "weights.safetensors"), json.loads((made / ranks.TRAINED).read_text())
+
+
+def compare(found: tuple[dict[str, Tensor], dict[str, Any]], model: nn.Module, curve: list[dict[str, Any]]) -> None:
+    for name, weight in model.state_dict().items():
+        torch.testing.assert_close(found[0][name], weight, rtol=1e-5, atol=1e-6)
+    assert [point["step"] for point in found[1]["curve"]] == [point["step"] for point in curve]
+    assert [p["dev"] for p in found[1]["curve"]] == pytest.approx([p["dev"] for p in curve], abs=1e-6)
+    for ours, theirs in zip(found[1]["curve"], curve, strict=True):
+        assert ours["train_loss"] == (theirs["train_loss"] and pytest.approx(theirs["train_loss"], rel=1e-5))
+
+
+def gone(folder: Path) -> bool:
+    """Whether no process of a job is left."""
+    return not any(Path(f"/proc/{path.read_text()}").exists() for path in folder.glob("pid-*"))
+
+
+def soon(true: Any) -> bool:
+    end = time.monotonic() + 60
+    while not true() and time.monotonic() < end:
+        time.sleep(0.1)
+    return true()
+
+
+def test_two_processes_train_as_one_and_read_each_example_once(tmp_path: Path) -> None:
+    found = together(tmp_path / "two", TWO)
+    model, trained = toys.train(tmp_path / "one", dropout=0.0)
+    compare(found, model, trained.curve)
+    read = [json.loads(path.read_text()) for path in sorted((tmp_path / "two").rglob("read-*.json"))]
+    epochs = [sorted(part[epoch * 9 + n] for part in read for n in range(9)) for epoch in range(3)]
+    assert epochs == [list(range(toys.QUERIES))] * 3
+
+
+def test_sharded_weights_read_in_pieces_learn_the_same(tmp_path: Path) -> None:
+    """Three processes for batches of four queries and a last one of two: shares are unequal, one is empty."""
+    found = together(tmp_path / "three", THREE_SHARDED)
+    model, trained = toys.train(tmp_path / "one", dropout=0.0)
+    compare(found, model, trained.curve)
+
+
+def test_one_process_may_part_what_does_not_fit(tmp_path: Path) -> None:
+    found = together(tmp_path / "two", TWO, deed="no room")
+    model, trained = toys.train(tmp_path / "one", dropout=0.0)
+    compare(found, model, trained.curve)
+
+
+@pytest.mark.parametrize("hardware", [TWO, toys.ONE | {"devices": 2, "sharded": True}])
+def test_a_killed_training_of_two_goes_on_with_the_same_weights(hardware: dict[str, Any], tmp_path: Path) -> None:
+    """Dropout differs from process to process, so the random state of each is kept."""
+    with pytest.raises(ZeloError, match="Process 1 of 2 was ended by signal 9"):
+        together(tmp_path / "broken", hardware, dropout=0.3, deed="kill")
+    assert gone(tmp_path / "broken" / ranks.FOLDER)
+    weights, trained = together(tmp_path / "broken", hardware, dropout=0.3)
+    whole, unbroken = together(tmp_path / "whole", hardware, dropout=0.3)
+    assert trained["resumed_at"] == 8
+    assert trained["curve"] == unbroken["curve"]
+    assert all(np.array_equal(weights[name], whole[name]) for name in whole)
+
+
+@pytest.mark.parametrize("at", [0, 1])
+def test_an_error_in_one_process_is_told_and_ends_all(at: int, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"^loss=toy: not this one\.$"):
+        together(tmp_path / "refused", TWO, deed="refuse", at=at)
+    assert gone(tmp_path / "refused" / ranks.FOLDER)
+
+
+def test_an_unforeseen_error_says_in_which_process_and_where(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="in process 1 of 2: ValueError: a shape is wrong") as caught:
+        together(tmp_path / "broken", TWO, deed="break")
+    assert "in _break" in str(caught.value.__cause__)
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 1), (signal.SIGKILL, -9)])
+def test_processes_end_with_the_one_that_started_them(number: int, status: int, tmp_path: Path) -> None:
+    folder = job(tmp_path / "hanging", TWO, deed="hang")
+    code = (
+        "import sys, pathlib, test_processes as t; "
+        "t.ranks.run(pathlib.Path(sys.argv[1]), t.Hardware(**t.TWO), lambda line: None)"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code, str(folder)], stderr=subprocess.PIPE, text=True)
+    assert soon(lambda: len(list(folder.glob("pid-*"))) == 2)
+    assert not gone(folder)
+    parent.send_signal(number)
+    _, said = parent.communicate(timeout=20)
+    assert parent.returncode in (status, -number)
+    assert ("KeyboardInterrupt" in said) == (number == signal.SIGINT)
+    assert soon(lambda: gone(folder))
+
+
+def command(home: Path, *overrides: str) -> subprocess.Popen[str]:
+    fixed = ["dataset=beir", "dataset.path=FOLDER", "top_k=10", "until=train_embedding", "embedding.trainer.epochs=1"]
+    arguments = [sys.executable, "-m", "zelo", *fixed, "embedding.loader.queries=3", *overrides]
+    return subprocess.Popen(
+        arguments,
+        env=os.environ | {"ZELO_HOME": str(home)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def curves(home: Path) -> dict[str, list[tuple[int, float]]]:
+    """By the table's name: steps and what dev says of them."""
+    return {
+        path.parent.name: [(point["step"], round(point["dev"], 5)) for point in json.loads(path.read_text())]
+        for path in home.glob("train/*/curve.json")
+    }
+
+
+def test_a_sweep_of_two_jobs_with_two_processes_makes_what_one_process_makes(
+    tiny_beir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tables have the same names, too; and no job is begun again by a process of another."""
+    monkeypatch.chdir(tmp_path)
+    said, _ = command(tmp_path / "two", "-m", "seed=0,1", "hardware.devices=2").communicate(timeout=600)
+    assert said.count("train_embedding      made") == 2, said
+    assert said.count("\nJob ") == 2
+    assert not list(tmp_path.glob(f"two/train/*/{ranks.FOLDER}"))
+    command(tmp_path / "one", "-m", "seed=0,1").communicate(timeout=600)
+    assert curves(tmp_path / "two") == curves(tmp_path / "one")
+    assert len(curves(tmp_path / "two")) == 2
+    logs = [path.read_text().splitlines() for path in tmp_path.glob("multirun/zelo/*/0-seed=0/log.jsonl")]
+    two, one = ([json.loads(line) | {"time": 0, "student": 0} for line in lines] for lines in logs)
+    for line, other in zip(two, one, strict=True):
+        assert line == pytest.approx(other, rel=1e-4)
+
+
+def test_a_second_node_takes_part(tiny_beir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    nodes = [
+        command(tmp_path / "two", "hardware.nodes=2", "hardware.address=127.0.0.1", f"hardware.node={number}")
+        for number in (0, 1)
+    ]
+    first, second = [node.communicate(timeout=600)[0] for node in nodes]
+    assert [node.returncode for node in nodes] == [0, 0], first + second
+    assert "train_embedding      made" in first
+    assert "node 1 takes part" in second
+    command(tmp_path / "one").communicate(timeout=600)
+    assert curves(tmp_path / "two") == curves(tmp_path / "one")
+
+
+def test_a_job_makes_components_only(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"_target_ 'os\.system' may not be made"):
+        restored({"_target_": "os.system"}, "stages.train")
+
+
+def test_what_a_process_starts_from_holds_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_API_KEY", "sk-of-mine-1234567")
+    ranks.write(tmp_path / "job", "a", {"key": "${oc.env:MY_API_KEY}"}, {}, Hardware(**TWO))
+    assert "sk-of-mine" not in (tmp_path / "job" / ranks.JOB).read_text()
+    assert (tmp_path / "job").stat().st_mode & 0o077 == 0

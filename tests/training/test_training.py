@@ -1,0 +1,72 @@
+"""How a student is trained: what a batch holds, and settings that cannot be."""
+
+import numpy as np
+import pytest
+from test_training_runs import ONE
+
+from zelo.errors import BadInput
+from zelo.training.batches import QueryBatches
+from zelo.training.hardware import Hardware
+from zelo.training.trainer import Trainer
+
+
+@pytest.mark.parametrize("count", [1, 3, 5, 8, 12, 20])
+def test_a_sample_holds_no_document_twice_and_padding_only_where_documents_end(count: int) -> None:
+    loader = QueryBatches(queries=1, documents=8)
+    mask = np.arange(20)[None] < count
+    targets = np.where(mask, np.linspace(1, 0.1, 20)[None], 0).astype(np.float32)
+    for seed in range(50):
+        columns = loader.pick(targets, mask, np.random.default_rng(seed))
+        assert columns is not None
+        assert len(set(columns[0].tolist())) == columns.shape[1] == 8
+        assert mask[0, columns[0]].sum() == min(count, 8)
+
+
+def test_half_of_a_sample_is_of_the_best_ten() -> None:
+    targets = np.random.default_rng(0).random((16, 100)).astype(np.float32)
+    columns = QueryBatches(queries=16, documents=8).pick(targets, np.ones((16, 100), bool), np.random.default_rng(0))
+    assert columns is not None
+    rank = (-targets).argsort(1).argsort(1)
+    assert (np.take_along_axis(rank, columns, 1)[:, :4] < 10).all()
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("epochs", -1),
+        ("precision", "8-bit"),
+        ("validations_per_epoch", 0),
+        ("gradient_clip", -1.0),
+        ("patience", 0),
+        ("mixtures", [0.5, 1.0]),
+        ("checkpoint_minutes", -1.0),
+    ],
+)
+def test_bad_settings_of_the_trainer_are_refused(field: str, value: object) -> None:
+    settings = {
+        "epochs": 1,
+        "precision": "32-true",
+        "gradient_clip": 1.0,
+        "validations_per_epoch": 2,
+        "patience": None,
+        "mixtures": [],
+        "checkpoint_minutes": 5.0,
+    }
+    with pytest.raises(BadInput, match=f"trainer.{field}="):
+        Trainer(**(settings | {field: value}))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("accelerator", "tpu"),
+        ("devices", 0),
+        ("nodes", 0),
+        ("node", 1),
+        ("address", "host:port:1"),
+        ("micro_batch", 0),
+    ],
+)
+def test_bad_settings_of_the_hardware_are_refused(field: str, value: object) -> None:
+    with pytest.raises(BadInput, match=f"hardware.{field}="):
+        Hardware(**{**ONE, field: value})  # type: ignore[arg-type]
