@@ -590,6 +590,7 @@ BAD = {
     "dataset.path=/nowhere": "one of dataset=beir",
     "dataset=/nowhere/folder": "Write dataset=beir dataset.path=/nowhere/folder",
     "dataset=./folder": "Write dataset=beir dataset.path=./folder",
+    "solver=mine/robust.yaml": "Put it into mine/solver/ and write --config-dir mine solver=robust.",
     "retriever=/nowhere/first.trec": "Write retriever=run retriever.path=/nowhere/first.trec",
     "backbone=BAAI/bge-small-en": "looks like a model. Set its field backbone.model.",
     "train": "until=train_embedding or until=train_reranker",
