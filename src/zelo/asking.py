@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from zelo import protocols
-from zelo.content_hash import content_seed, id_hashes, mixed
+from zelo.likelihood.randomness import content_seed, id_hashes, mixed
 from zelo.records import ANSWERED, FINAL, OUTCOME, STATUSES, Outcomes, Questions
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from scipy.sparse.csgraph import connected_components
 from zelo.calibrators.answered import answered, named, query_of
 from zelo.calibrators.documents import nearest, random_of
 from zelo.calibrators.query_graph import Offsets, QueryGraph, fit
-from zelo.content_hash import mixed
 from zelo.errors import BadInput, OfQueries
+from zelo.likelihood.randomness import mixed
 from zelo.protocols import CrossQueryGraph
 from zelo.records import Answers, Asks, Rated, Scale
 

@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from zelo.content_hash import id_hashes, mixed
 from zelo.errors import BadInput
 from zelo.judges.missing import Missing
 from zelo.judges.rubric import only_compares
+from zelo.likelihood.randomness import id_hashes, mixed
 from zelo.records import ANSWERED, OUTCOME, STATUSES, UNSENT, Outcomes, Questions
 from zelo.store import hash_file
 

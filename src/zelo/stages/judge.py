@@ -19,8 +19,8 @@ from zelo.auditing.advice import one_place
 from zelo.auditing.reasons import REASON, Widest
 from zelo.calls.plan import Plan
 from zelo.calls.till import Till
-from zelo.content_hash import content_seed, id_hashes
 from zelo.errors import BadInput
+from zelo.likelihood.randomness import content_seed, id_hashes
 from zelo.metrics import tally
 from zelo.pools import Pools
 from zelo.progress import Advance, progress, silent
