@@ -13,12 +13,12 @@ import numpy as np
 import pyarrow as pa
 
 from zelo.records import ANSWERED, DOCUMENT, OUTCOME, QREL, QUERY, RATING
-from zelo.tracking import rating_facts
-from zelo.tracking.budgets import Budget
-from zelo.tracking.ladders import ladders
-from zelo.tracking.offsets import PAIRS, Offsets
-from zelo.tracking.rating_facts import RatingFacts
-from zelo.tracking.report import ReportData, pick
+from zelo.reporting import rating_facts
+from zelo.reporting.budgets import Budget
+from zelo.reporting.ladders import ladders
+from zelo.reporting.offsets import PAIRS, Offsets
+from zelo.reporting.rating_facts import RatingFacts
+from zelo.reporting.report import ReportData, pick
 
 QUERIES = [
     "5 biggest values without sorting the whole thing",

@@ -14,9 +14,9 @@ import pytest
 from html_page import HOSTILE, Page
 from report_data import FEW, QUERIES, SYSTEMS, library, report, tables
 
-from zelo.tracking import plots
-from zelo.tracking.ladders import BOUTS, RUNGS, ladders
-from zelo.tracking.report import ReportData, pick, render
+from zelo.reporting import plots
+from zelo.reporting.ladders import BOUTS, RUNGS, ladders
+from zelo.reporting.report import ReportData, pick, render
 
 
 @pytest.fixture(scope="module")
