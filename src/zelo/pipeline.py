@@ -175,7 +175,7 @@ def follow(steps: list[Step], store: Store) -> None:
             return
         if ended and not store.find(left[-1].kind, left[-1].identity):
             names = ", ".join(step.name for step in left)
-            raise ZeloError(f"Node 0 ended before this was made: {names}. Its own output says why.")
+            raise ZeloError(f"Node 0 ended before this was computed: {names}. Its own output says why.")
         time.sleep(ranks.POLL)
 
 
@@ -184,7 +184,7 @@ def _take_part(step: Step, folder: Path, watch: heartbeat.Watch) -> None:
     try:
         ranks.run(folder, step.stage.hardware, lambda line: None, watch.ended)
     except RuntimeError as error:
-        raise ZeloError(f"{step.name}: this node's part broke off ({error}). The output of node 0 says why.") from error
+        raise ZeloError(f"{step.name}: this node's part failed ({error}). The output of node 0 says why.") from error
 
 
 def _pulse(steps: list[Step], store: Store) -> Path:
@@ -262,7 +262,7 @@ def _order(stages: Mapping[str, Any], until: str | None) -> list[str]:
     try:
         order = list(graphlib.TopologicalSorter(graph).static_order())
     except graphlib.CycleError as error:
-        raise BadInput(f"The stages {' -> '.join(error.args[1])} read each other in a circle.") from error
+        raise BadInput(f"The stages {' -> '.join(error.args[1])} depend on each other in a cycle.") from error
     position = {name: number for number, name in enumerate(graph)}
     order.sort(key=lambda name: (_depth(graph, name), position[name]))
     if until is None:
@@ -343,7 +343,7 @@ def check_targets(node: Any, place: str) -> None:
     elif isinstance(node, dict):
         if "_target_" in node and not allowed(node["_target_"]):
             raise BadInput(
-                f"{place}: _target_ {node['_target_']!r} may not be made: it is neither a component of zelo nor one of"
+                f"{place}: _target_ {node['_target_']!r} is not allowed: it is neither a component of zelo nor one of"
                 f" {', '.join(sorted(FOREIGN))}. For a class of your own set {ALLOW_VARIABLE}=your_package."
             )
         for key, item in node.items():

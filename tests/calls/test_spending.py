@@ -114,7 +114,7 @@ def test_the_cap_that_one_call_may_pass_is_named() -> None:
 def test_where_nothing_listens_it_asks_for_the_server_and_soon() -> None:
     with closed_port() as base_url:
         judge = Judge(replace(endpoint(FakeServer(), retries=50), base_url=base_url))
-        with pytest.raises(TooManyFailures, match=f"Nothing listens at {base_url}: does a server run there"):
+        with pytest.raises(TooManyFailures, match=f"Nothing listens at {base_url}: is a server running"):
             ask(till(max_failure_rate=0.2), judge, questions(30))
 
 
@@ -187,7 +187,7 @@ def test_a_cap_is_named_wherever_it_matters_and_the_next_run_counts_on(
         replayed = assembled("judge=replay_ledger", "judge.of.model=other")
         assert f"judge: chat {pairs} unsent" in notes(run(replayed))
         none = run(assembled(*at, "on_limit=continue"))
-        assert "the rest was not asked: no budget was set" in "\n".join(notes(none))
+        assert "the rest was not sent: no budget was set" in "\n".join(notes(none))
 
         monkeypatch.delenv("ZELO_COMMAND", raising=False)
         capsys.readouterr()

@@ -52,7 +52,7 @@ def grades_apart(found: Answers, labels: Table | None, queries: pa.Table) -> Kno
     beside = without & (np.where(np.isnan(a), b, a) > 0)
     truth = np.where(beside, np.nan_to_num(a) - np.nan_to_num(b), np.where(without, 0.0, a - b))
     unseen = pc.any(pc.is_in(found.query_id, value_set=hidden)).as_py()
-    missing = "labels tell the documents of no pair apart" + "; those of test queries are not looked at" * unseen
+    missing = "no pair has documents with different labels" + "; those of test queries are not looked at" * unseen
     return Known(np.nan_to_num(truth), missing, int(beside.sum()))
 
 

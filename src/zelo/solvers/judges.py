@@ -46,7 +46,7 @@ def learn(
         judges = learned
         if np.abs(moved).max() < _SETTLED:
             return judges, turn
-    raise BadInput(f"solver=judge_weighted: the judges did not settle in {_ROUNDS} rounds; raise solver.judge_ridge")
+    raise BadInput(f"solver=judge_weighted: the judges did not converge in {_ROUNDS} rounds; raise solver.judge_ridge")
 
 
 def _sample(comparisons: Comparisons, held_out: float) -> Comparisons:

@@ -72,7 +72,7 @@ class Judge:
                 f" {fix}, or use graph=complete."
             )
         if not all(str(name or "").strip() for name in self.members):
-            raise BadInput("judge.name is empty; every judge needs a name, by which its answers are told from others'.")
+            raise BadInput("judge.name is empty; every judge needs a name, to identify its answers.")
         if self.presentation not in (RANDOM, BOTH):
             raise BadInput(f"judge: presentation={self.presentation!r} is unknown; use {RANDOM} or {BOTH}.")
 

@@ -34,14 +34,14 @@ class KnownItems:
     A sentence of a document is the query, the document without it the one answer, and the judges compare it with the others that
     the retriever finds. The weights make the answer most probable: P = softmax over documents of the weighted sum of the
     judges' log odds, none below 0. They are learned from all items, and used if weights that are learned from half of them rank
-    the other half better than equal ones do (paired permutation test, p < 0.05); else all judges count alike. So do they where
+    the other half better than equal ones do (paired permutation test, p < 0.05); else all weights are equal. So are they where
     fewer than two judge, and where one knows given queries only or costs money.
     """
 
     inputs: dict[str, str]  # data: the load stage
     judge: protocols.Judge | protocols.PaidJudge
     retriever: Retriever
-    items: int  # sentences; 0: all judges count alike
+    items: int  # sentences; 0: all weights are equal
     documents: int  # that they are taken from, and searched among
     seed: int
 
@@ -63,13 +63,13 @@ class KnownItems:
             if not (isinstance(member, protocols.TextJudge) and member.any_text)
         ]
         if 0 < len(strangers) < len(names) and self.items:
-            facts["notes"] = [f"judges count alike: known items cannot be asked of {', '.join(strangers)}"]
+            facts["notes"] = [f"judge weights: equal (known items cannot be used for {', '.join(strangers)})"]
         elif self.items and len(names) > 1 and not strangers:
             made = known_items.Items.of(tables["data"].read("documents"), self.items, self.documents, self.seed)
             found, odds = self._asked(made, panel)
             if found.sum() < FEWEST:
-                few = f"of {len(made.wanted)} known items in {len(made.documents)} documents {found.sum()} are found"
-                facts["notes"] = [f"judges count alike: {few}, too few to learn from"]
+                few = f"{found.sum()} of {len(made.wanted)} known items found among {len(made.documents)} documents"
+                facts["notes"] = [f"judge weights: equal ({few}, too few)"]
             else:
                 alone = np.array([_ndcg(odds[..., m : m + 1], np.ones(1), found).mean() for m in range(len(names))])
                 weights, learned = _weights(odds, found, self.seed)
@@ -148,10 +148,10 @@ def _ndcg(odds: np.ndarray, weights: np.ndarray, found: np.ndarray) -> np.ndarra
 
 
 def _said(facts: dict[str, Any], names: list[str], weights: np.ndarray, alone: np.ndarray) -> str:
-    test = "weights learned from half of them rank the other half" + (" better" if facts["used"] else " no better")
-    change = f"nDCG@{CUTOFF} {facts['equal']:.3f} -> {facts['weighted']:.3f}, p = {facts['p']:.2g}"
-    if facts["used"]:
-        each = ", ".join(f"{name} {w:.2f} (alone {v:.3f})" for name, w, v in zip(names, weights, alone, strict=True))
-        return f"judges weigh {each}: learned from {facts['items']} known items; {test} ({change})"
+    change = f"{facts['equal']:.3f} -> {facts['weighted']:.3f}, p = {facts['p']:.2g}"
     each = ", ".join(f"{name} {v:.3f}" for name, v in zip(names, alone, strict=True))
-    return f"judges count alike, alone {each} on {facts['items']} known items: {test} ({change})"
+    singles = f"nDCG@{CUTOFF} on {facts['items']} known items: {each}"
+    if facts["used"]:
+        fitted = ", ".join(f"{name} {w:.2f}" for name, w in zip(names, weights, strict=True))
+        return f"judge weights: {fitted} (significantly better than equal weights: {change}). {singles}"
+    return f"judge weights: equal (learned weights not significantly better: {change}). {singles}"

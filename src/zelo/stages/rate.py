@@ -122,7 +122,7 @@ class Rate:
 
 
 def weights_of(solver: Solver, table: Table | None) -> pa.Table | None:
-    """WEIGHT rows of a known_items stage's table; None where judges count alike, as for a solver that weighs them itself."""
+    """WEIGHT rows of a known_items stage's table; None for equal weights, as for a solver that weighs judges itself."""
     return None if table is None or isinstance(solver, PerJudgeSolver) else table.read("weights")
 
 

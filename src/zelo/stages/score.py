@@ -47,8 +47,8 @@ class Score:
     def __post_init__(self) -> None:
         if getattr(self.model, "learns_pairs", False):
             raise BadInput(
-                f"score: {type(self.model).__name__} compares two documents and has no score for one. Let it judge"
-                " (judge=student), and take model=pointwise here."
+                f"score: {type(self.model).__name__} compares two documents and has no score for one. Use it as a"
+                " judge (judge=student), and model=pointwise here."
             )
         if "candidates" not in self.inputs and not hasattr(self.model, "search"):
             raise BadInput(
