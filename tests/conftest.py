@@ -11,8 +11,8 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
-from zelo import pipeline
 from zelo.main import config_folder
+from zelo.pipeline import instantiate
 
 
 @pytest.fixture(scope="session")
@@ -35,7 +35,7 @@ def component(zelo_home: Path) -> Callable[..., Any]:
         with initialize_config_dir(str(config_folder()), version_base="1.3"):
             node = OmegaConf.to_container(compose(None, [f"+{group}={name}"])[group])
         assert isinstance(node, dict)
-        return pipeline.build(node | changes, option)
+        return instantiate.build(node | changes, option)
 
     return build
 

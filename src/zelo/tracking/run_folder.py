@@ -25,7 +25,7 @@ from zelo.training.judging import told as judging_told
 from zelo.training.parity import told
 
 if TYPE_CHECKING:
-    from zelo.pipeline import Result, Step
+    from zelo.pipeline.run import Result, Step
 
 FAILED, INTERRUPTED = "failed", "interrupted"
 LADDERS = 6  # queries whose rating ladder the report shows
