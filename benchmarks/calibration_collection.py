@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 from hydra import compose, initialize_config_dir
 
 from calibration import auc
-from zelo.content_hash import content_seed
+from zelo.likelihood.randomness import content_seed
 from zelo.main import config_folder
 from zelo.pipeline import instantiate
 from zelo.pools import Pools

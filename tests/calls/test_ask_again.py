@@ -24,8 +24,9 @@ from zelo.judges import answer
 from zelo.main import config_folder
 from zelo.pipeline.run import Result, assemble, run_stages
 from zelo.records import ANSWERED, FAILED, REFUSED, TRUNCATED, UNPARSEABLE
+from zelo.reporting.notes import notes
 from zelo.store import Store
-from zelo.tracking.run_folder import RunFolder, notes
+from zelo.tracking.run_folder import RunFolder
 
 Run = Callable[..., Result]
 

@@ -15,10 +15,9 @@ from hydra.core.global_hydra import GlobalHydra
 from scipy.special import ndtri
 from scipy.stats import spearmanr
 
-from zelo.content_hash import id_hashes, mixed
 from zelo.errors import BadInput
-from zelo.judges.noise import uniform
 from zelo.judges.simulated import Simulated
+from zelo.likelihood.randomness import id_hashes, mixed, uniform
 from zelo.main import config_folder
 from zelo.pipeline.run import assemble, run_stages
 from zelo.records import OUTCOME, Outcomes, Questions
