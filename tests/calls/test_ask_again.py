@@ -9,8 +9,8 @@ import pytest
 from fake_server import FakeServer, score_text
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from test_ledger import make_older
-from test_till import Judge, ask, endpoint, new_command, questions, till
+from older_ledger import make_older
+from paid_judge import Judge, ask, endpoint, new_command, questions, till
 
 from zelo.calls.client import redacted
 from zelo.calls.kept import reply_of
