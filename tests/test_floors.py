@@ -134,13 +134,10 @@ def test_no_capability_is_asked_for_by_a_string() -> None:
     top, found = Path(importlib.util.find_spec("zelo").origin or "").parent, []  # type: ignore[union-attr]
     for path in sorted(top.rglob("*.py")):
         name = path.relative_to(top).as_posix()
-        if not any(name.startswith(adapter) for adapter in (*ADAPTERS, *PENDING)):
-            for node in ast.walk(ast.parse(path.read_text())):
-                if (
-                    isinstance(node, ast.Call)
-                    and isinstance(node.func, ast.Name)
-                    and node.func.id in ("hasattr", "getattr")
-                ):
-                    if isinstance(node.args[1], ast.Constant):
-                        found.append(f"{name}:{node.lineno} {ast.unparse(node)}")
+        if not name.startswith((*ADAPTERS, *PENDING)):
+            calls = (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call))
+            asked = (call for call in calls if ast.unparse(call.func) in ("hasattr", "getattr"))
+            found += [
+                f"{name}:{call.lineno} {ast.unparse(call)}" for call in asked if isinstance(call.args[1], ast.Constant)
+            ]
     assert not found, "\n".join(found)
