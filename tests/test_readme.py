@@ -13,8 +13,8 @@ from hydra.core.global_hydra import GlobalHydra
 
 import zelo.main
 import zelo.store
-from zelo.calls import transfer
-from zelo.calls.ledger import FILE, Ledger
+from zelo.ledger import transfer
+from zelo.ledger.ledger import FILE, Ledger
 
 TOP = Path(__file__).parents[1]
 README = (TOP / "README.md").read_text()
@@ -82,7 +82,7 @@ def test_the_store_and_the_ledger_have_every_verb(folder: Path) -> None:
     Ledger(folder / "home" / FILE).close()
     for line in lines:
         _, _, module, *arguments = shlex.split(line)
-        assert {"zelo.store": zelo.store, "zelo.calls.transfer": transfer}[module].main(arguments) == 0
+        assert {"zelo.store": zelo.store, "zelo.ledger.transfer": transfer}[module].main(arguments) == 0
 
 
 def test_every_group_and_option_is_named_and_the_first_is_the_default() -> None:

@@ -30,7 +30,7 @@ from zelo.records import (
 if TYPE_CHECKING:  # annotating needs no torch; a paid call is a message, its types are known here by name only
     import torch
 
-    from zelo.calls.request import Endpoint, Reading, Reply, Request
+    from zelo.providers.request import Endpoint, Reading, Reply, Request
 
 Link = Callable[[np.ndarray], np.ndarray]
 """Difference of two ratings -> probability that the first document is preferred."""
@@ -134,7 +134,7 @@ class Judge(Protocol):
 
 
 class PaidJudge(Protocol):
-    """A judge whose answers cost money: it says what to ask and reads what came back; the till does the asking.
+    """A judge whose answers cost money: it says what to ask and reads what came back; the budget does the asking.
 
     One whose answers are about several questions at once has `asked_whole`: it is never asked about some of them only.
     """

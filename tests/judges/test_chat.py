@@ -12,12 +12,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from zelo.calls import wire
-from zelo.calls.price import Prices
-from zelo.calls.request import Endpoint, Reply, Request
+from zelo.budget.price import Prices
 from zelo.errors import BadInput
 from zelo.judges.chat import Asked, Chat
 from zelo.judges.windows import windows
+from zelo.providers import wire
+from zelo.providers.request import Endpoint, Reply, Request
 from zelo.records import CRITERIA, DOCUMENT, QUERY, Questions
 
 PRICES = Prices(date="2026-11-25", source="a page", models={"known": {"input": 2.0, "output": 8.0}})

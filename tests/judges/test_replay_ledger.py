@@ -15,8 +15,8 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
 from zelo import pipeline
-from zelo.calls.ledger import FILE, Ledger
 from zelo.errors import BadInput
+from zelo.ledger.ledger import FILE, Ledger
 from zelo.main import config_folder
 from zelo.pipeline import Step
 from zelo.store import Store, Table

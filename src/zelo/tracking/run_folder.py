@@ -14,8 +14,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from zelo.backbones.exported import MATRIX
-from zelo.calls.desk import faults_in_words, reasons_in_words
-from zelo.calls.plan import money
+from zelo.budget.plan import money
+from zelo.budget.request_batch import faults_in_words, reasons_in_words
 from zelo.errors import BadInput
 from zelo.records import ANSWERED, DEV, TRUNCATED, UNSENT
 from zelo.store import FINISHED, MANIFEST, RUNNING, Table

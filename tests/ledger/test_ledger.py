@@ -19,10 +19,12 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from older_ledger import make_older
 
-from zelo.calls import database, owners, transfer
-from zelo.calls.database import Database
-from zelo.calls.ledger import (
+from zelo.errors import BadInput, LimitReached
+from zelo.ledger import database, process_liveness, transfer
+from zelo.ledger.database import Database
+from zelo.ledger.ledger import (
     FILE,
     KILLED,
     LIFETIME,
@@ -39,8 +41,7 @@ from zelo.calls.ledger import (
     Settle,
     Totals,
 )
-from zelo.calls.transfer import ENTRY, export_entries, import_entries
-from zelo.errors import BadInput, LimitReached
+from zelo.ledger.transfer import ENTRY, export_entries, import_entries
 
 FREE = Caps("command")
 
@@ -150,18 +151,18 @@ def test_two_owners_share_a_ledger(ledger: Ledger) -> None:
 def test_an_owner_that_was_removed_before_it_was_locked_begins_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lock = owners.fcntl.flock
+    lock = process_liveness.fcntl.flock
 
     def first_removed(file: IO[str], how: int) -> None:
-        monkeypatch.setattr(owners.fcntl, "flock", lock)
+        monkeypatch.setattr(process_liveness.fcntl, "flock", lock)
         Path(file.name).unlink()
 
-    monkeypatch.setattr(owners.fcntl, "flock", first_removed)
-    owner = owners.Owner(tmp_path)
+    monkeypatch.setattr(process_liveness.fcntl, "flock", first_removed)
+    owner = process_liveness.Owner(tmp_path)
     assert os.listdir(tmp_path) == [owner.name]
-    assert not owners.is_gone(tmp_path, owner.name)
+    assert not process_liveness.is_gone(tmp_path, owner.name)
     owner.close()
-    assert owners.is_gone(tmp_path, owner.name)
+    assert process_liveness.is_gone(tmp_path, owner.name)
 
 
 def test_calls_of_the_dead_stay_spent_and_are_named_once(ledger: Ledger) -> None:
@@ -220,42 +221,6 @@ def test_what_entries_measure_is_told_by_form(ledger: Ledger) -> None:
         None: 150.5,
         "listwise": None,
     }
-
-
-# How earlier versions made the tables that have changed since.
-ENTRY_2 = """
-DROP TABLE entry; DROP TABLE former;
-CREATE TABLE entry (
-    id INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE CHECK (length(key) = 16), provider TEXT NOT NULL,
-    model TEXT NOT NULL, kind TEXT NOT NULL, repeat INTEGER NOT NULL, status TEXT NOT NULL, answer TEXT NOT NULL,
-    tokens_in INTEGER NOT NULL, tokens_out INTEGER NOT NULL, usd REAL NOT NULL, made REAL NOT NULL,
-    seconds REAL NOT NULL, prompt_bytes INTEGER NOT NULL, form TEXT NOT NULL DEFAULT '');
-PRAGMA user_version = 2;
-"""
-MEASURE_1 = """
-ALTER TABLE entry DROP COLUMN form;
-DROP TABLE measure;
-CREATE TABLE measure (
-    provider TEXT NOT NULL, model TEXT NOT NULL, entries INTEGER NOT NULL, tokens_out REAL NOT NULL,
-    seconds REAL NOT NULL, n INTEGER NOT NULL, bytes REAL NOT NULL, tokens REAL NOT NULL, bytes_bytes REAL NOT NULL,
-    bytes_tokens REAL NOT NULL, tokens_tokens REAL NOT NULL, PRIMARY KEY (provider, model));
-PRAGMA user_version = 1;
-"""
-
-
-def make_older(path: Path, version: int, status: str = "answered") -> None:
-    """Turns a ledger into one of an earlier version. status: of all of its entries."""
-    with sqlite3.connect(path) as file:
-        rows = file.execute("SELECT * FROM entry").fetchall()
-        measures = file.execute("SELECT * FROM measure").fetchall()
-        file.executescript(ENTRY_2)
-        older = [(*row[:6], status, *row[6:14]) for row in rows]
-        file.executemany(f"INSERT INTO entry VALUES ({','.join('?' * 15)})", older)
-        if version == 1:
-            file.executescript(MEASURE_1)
-            older = [row[:2] + row[3:] for row in measures]
-            file.executemany(f"INSERT INTO measure VALUES ({','.join('?' * 11)})", older)
-    file.close()
 
 
 @pytest.mark.parametrize("version", [1, 2])
@@ -411,7 +376,7 @@ def test_owners_that_do_what_they_like(tmp_path: Path) -> None:
 RACE = """
 import sys, time
 from pathlib import Path
-from zelo.calls.ledger import Caps, Entry, Granted, Ledger, Reserve, Settle
+from zelo.ledger.ledger import Caps, Entry, Granted, Ledger, Reserve, Settle
 path, go = Path(sys.argv[1]), Path(sys.argv[2])
 print("ready", flush=True)
 while not go.exists():
@@ -450,7 +415,7 @@ def test_processes_that_open_and_reserve_at_once_pay_once(tmp_path: Path) -> Non
 FORK = """
 import os, signal, sys, time
 from pathlib import Path
-from zelo.calls.ledger import Caps, Ledger, Reserve
+from zelo.ledger.ledger import Caps, Ledger, Reserve
 path, stop = Path(sys.argv[1]), Path(sys.argv[2])
 ledger = Ledger(path)
 ledger.write([Reserve(bytes(16), "provider", "model", "judge", 0, 100, 0.5, Caps("command"))])
@@ -664,7 +629,7 @@ def test_a_file_with_a_fault_adds_nothing(
 
 def test_a_file_of_something_else_is_refused(ledger: Ledger, tmp_path: Path) -> None:
     pq.write_table(pa.table({"query_id": ["a"]}), tmp_path / "a.parquet")
-    with pytest.raises(BadInput, match=r"has no column key; it needs those of zelo.calls.transfer.ENTRY"):
+    with pytest.raises(BadInput, match=r"has no column key; it needs those of zelo.ledger.transfer.ENTRY"):
         import_entries(ledger, tmp_path / "a.parquet")
 
 
