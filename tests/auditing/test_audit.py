@@ -37,8 +37,8 @@ from zelo.metrics.measure import Measure
 from zelo.metrics.tally import Tally
 from zelo.places import config_folder
 from zelo.records import QUERY, STATUSES
+from zelo.reporting.audit_table import print_audit
 from zelo.store import Store, Table, write_parquet
-from zelo.tracking.audit_table import print_audit
 from zelo.tracking.run_folder import RunFolder
 
 

@@ -25,8 +25,9 @@ from zelo.providers.client import redacted
 from zelo.providers.request import Request
 from zelo.providers.wire import HIDDEN
 from zelo.records import ANSWERED, FAILED, REFUSED, TRUNCATED, UNPARSEABLE
+from zelo.reporting.notes import notes
 from zelo.store import Store
-from zelo.tracking.run_folder import RunFolder, notes
+from zelo.tracking.run_folder import RunFolder
 
 Run = Callable[..., Result]
 

@@ -20,9 +20,10 @@ from zelo.errors import BadInput, LimitReached
 from zelo.ledger.ledger import FILE, Entry, Ledger, Settle
 from zelo.main import config_folder
 from zelo.pipeline import Result, Step
+from zelo.reporting import terminal
+from zelo.reporting.notes import notes
 from zelo.store import Store
-from zelo.tracking import terminal
-from zelo.tracking.run_folder import RunFolder, notes
+from zelo.tracking.run_folder import RunFolder
 
 CHAT = ["judge=chat", "judge.model=m", "judge.api_key_env=null", "judge.input_price=10", "judge.output_price=100"]
 

@@ -12,7 +12,7 @@ from zelo.budget.request_batch import Figures, faults_in_words, reasons_in_words
 from zelo.errors import BadInput
 from zelo.providers import wire
 from zelo.providers.request import Reading, Reply
-from zelo.tracking.judge_costs import view
+from zelo.reporting.judge_costs import view
 
 
 def test_pieces_of_keys_are_hidden() -> None:

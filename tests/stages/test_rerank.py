@@ -15,8 +15,8 @@ from safetensors.numpy import load_file
 import zelo.main
 from zelo.metrics.ir_measure import ranked
 from zelo.metrics.trec import write_trec
+from zelo.reporting import score_scale
 from zelo.store import Store, Table
-from zelo.tracking import score_scale
 
 README = Path(__file__).parents[2] / "README.md"
 SMALL = ["top_k=10", "graph=staged", "graph.stages=[[6,1]]", "reranker.trainer.epochs=1", "embedding.trainer.epochs=1"]

@@ -111,7 +111,7 @@ def test_to_import_zelo_loads_nothing() -> None:
 
 @pytest.mark.parametrize(("family", "served"), [("xlm_r", True), ("modernbert", True), ("qwen3", False)])
 def test_a_card_says_what_serves_the_folder(family: str, served: bool, folders: dict[str, Path]) -> None:
-    from zelo.tracking import serving
+    from zelo.reporting import serving
 
     words = serving.section(folders[family], "CrossEncoder")
     assert ("text-embeddings-inference:" in words) == served
@@ -126,7 +126,7 @@ def test_a_card_says_what_serves_the_folder(family: str, served: bool, folders: 
 def test_a_licence_is_read_and_never_guessed(tmp_path: Path) -> None:
     from types import SimpleNamespace
 
-    from zelo.tracking import model_card
+    from zelo.reporting import model_card
 
     backbone = SimpleNamespace(folder=lambda: tmp_path)
     assert model_card._licence(backbone) is None
@@ -141,7 +141,7 @@ def test_a_licence_is_read_and_never_guessed(tmp_path: Path) -> None:
 def test_what_a_score_means_from_labels_or_else_from_judges(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import pyarrow as pa
 
-    from zelo.tracking import score_scale
+    from zelo.reporting import score_scale
 
     ids = {"query_id": ["q1"] * 60, "doc_id": [f"d{n}" for n in range(60)]}
     score = np.linspace(-3, 3, 60)

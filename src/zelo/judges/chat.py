@@ -9,11 +9,11 @@ import numpy as np
 import pyarrow.compute as pc
 
 from zelo.budget.price import Prices
-from zelo.content_hash import content_seed
 from zelo.errors import BadInput
 from zelo.judges import answer
 from zelo.judges.prompt import ALONE, CROSS, PAIR, STRUCTURED, TAGGED, WINDOW, Filled, Prompt
 from zelo.judges.windows import windows
+from zelo.likelihood.randomness import content_seed
 from zelo.providers.request import TOP_LOGPROBS, Endpoint, Reading, Reply, Request, form_of, key_of
 from zelo.records import ANSWERED, CRITERIA, REFUSED, UNPARSEABLE, Questions
 from zelo.texts import document_texts

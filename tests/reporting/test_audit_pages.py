@@ -26,10 +26,10 @@ from test_report import HOSTILE, Page
 
 from zelo.auditing.answers import Answers
 from zelo.metrics.tally import Tally, tally
+from zelo.reporting import disagreements, judge_costs
+from zelo.reporting.audit_table import print_audit
+from zelo.reporting.report import ReportData, render
 from zelo.store import Table
-from zelo.tracking import disagreements, judge_costs
-from zelo.tracking.audit_table import print_audit
-from zelo.tracking.report import ReportData, render
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from zelo.content_hash import content_seed
 from zelo.errors import ZeloError
 from zelo.graphs.expected_loss import expected_loss
+from zelo.likelihood.randomness import content_seed
 from zelo.outcomes import Graphs
 from zelo.posterior import covariances
 from zelo.records import Comparisons, starts

@@ -14,11 +14,11 @@ from typing import Literal, get_args
 import numpy as np
 
 from zelo.errors import BadInput, OfQueries
+from zelo.likelihood.blocks import Block, Blocks, Judges
+from zelo.likelihood.conjugate_gradient import solve
+from zelo.likelihood.describe import describe, foretell
+from zelo.likelihood.links import LinkFunctions
 from zelo.records import Comparisons, Fit
-from zelo.solvers.blocks import Block, Blocks, Judges
-from zelo.solvers.conjugate_gradient import solve
-from zelo.solvers.describe import describe, foretell
-from zelo.solvers.links import LinkFunctions
 
 EDGES_PER_BLOCK = 1 << 17  # some 330 queries of 400 comparisons; half and twice as many take 5 to 10 % longer
 _EDGES_AT_ONCE = 1 << 14  # of the link: what stays in the second-level cache

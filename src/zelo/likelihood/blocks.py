@@ -11,6 +11,7 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from zelo.errors import BadInput
+from zelo.likelihood.randomness import mixed, uniform
 from zelo.records import Comparisons, starts
 
 _CHECKED_AT_ONCE = 1 << 20  # comparisons: checking 45 M of them must not copy them all
@@ -179,14 +180,10 @@ def ranges(first: np.ndarray, counts: np.ndarray) -> np.ndarray:
 def hidden(local: np.ndarray, share: float) -> np.ndarray:
     """[E] which comparisons are held out: all of a pair or none, decided by nothing but `local` [E, 2], its numbers.
 
-    The numbers are those within the query, so that a query alone loses the same pairs. Mixed as in SplitMix64 (Steele, Lea
-    and Flood 2014).
+    The numbers are those within the query, so that a query alone loses the same pairs.
     """
-    low, high = np.minimum(local[:, 0], local[:, 1]), np.maximum(local[:, 0], local[:, 1])
-    mixed = (low.astype(np.uint64) << np.uint64(32)) + high.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
-    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
-        mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
-    return ((mixed ^ (mixed >> np.uint64(31))) >> np.uint64(11)) * 2.0**-53 < share
+    low, high = (np.asarray(end, np.uint64) for end in (local.min(1), local.max(1)))
+    return uniform(mixed(np.uint64(0), (low << np.uint64(32)) + high)) < share
 
 
 def _checked(rows: Comparisons, first: np.ndarray) -> tuple[np.ndarray, bool]:

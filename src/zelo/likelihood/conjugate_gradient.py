@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from zelo.solvers.blocks import Block
+from zelo.likelihood.blocks import Block
 
 
 def solve(

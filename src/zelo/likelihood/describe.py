@@ -10,10 +10,10 @@ from scipy.sparse.csgraph import connected_components
 from scipy.special import entr
 
 from zelo.errors import BadInput
-from zelo.solvers.blocks import Block, Blocks
-from zelo.solvers.conjugate_gradient import solve
-from zelo.solvers.laplace import dispersion, exact, two_walk
-from zelo.solvers.links import LinkFunctions
+from zelo.likelihood.blocks import Block, Blocks
+from zelo.likelihood.conjugate_gradient import solve
+from zelo.likelihood.covariance import dispersion, exact, two_walk
+from zelo.likelihood.links import LinkFunctions
 
 _CELLS_PER_BLOCK = 1 << 22  # of the dense Hessians: 32 MB
 _EDGES_PER_BLOCK = 1 << 18

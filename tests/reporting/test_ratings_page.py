@@ -13,13 +13,13 @@ import pytest
 from fake_comparisons import made_of
 from test_report import FEW, Page, facts_of, library, report, tables
 
-from zelo.content_hash import content_seed
 from zelo.graphs.rounds import _loss, rounds
 from zelo.graphs.staged import Staged
+from zelo.likelihood.randomness import content_seed
 from zelo.records import ANSWERED, OUTCOME, QUERY_SCALE, RATING, Comparisons
+from zelo.reporting import budgets, offsets, rating_facts, rating_plots, ratings_page
+from zelo.reporting.report import render
 from zelo.store import Table
-from zelo.tracking import budgets, offsets, rating_facts, rating_plots, ratings_page
-from zelo.tracking.report import render
 
 
 def test_a_matrix_says_who_was_preferred() -> None:

@@ -4,7 +4,7 @@ import numpy as np
 from scipy.linalg import get_lapack_funcs
 
 from zelo.errors import ZeloError
-from zelo.solvers.blocks import Block
+from zelo.likelihood.blocks import Block
 
 _BELIEF = 0.1  # comparisons that the belief "labels are Bernoulli draws" counts for; decides only where there are few
 _WHOLE = 1e-4  # distance from a whole number that the rounding of float32 preferences explains

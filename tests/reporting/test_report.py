@@ -20,12 +20,12 @@ import pyarrow as pa
 import pytest
 
 from zelo.records import ANSWERED, DOCUMENT, OUTCOME, QREL, QUERY, RATING
-from zelo.tracking import plots, rating_facts
-from zelo.tracking.budgets import Budget
-from zelo.tracking.ladders import BOUTS, RUNGS, ladders
-from zelo.tracking.offsets import PAIRS, Offsets
-from zelo.tracking.rating_facts import RatingFacts
-from zelo.tracking.report import ReportData, pick, render
+from zelo.reporting import plots, rating_facts
+from zelo.reporting.budgets import Budget
+from zelo.reporting.ladders import BOUTS, RUNGS, ladders
+from zelo.reporting.offsets import PAIRS, Offsets
+from zelo.reporting.rating_facts import RatingFacts
+from zelo.reporting.report import ReportData, pick, render
 
 QUERIES = [
     "5 biggest values without sorting the whole thing",
