@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from fake_comparisons import made_of
-from test_report import FEW, Page, facts_of, library, report, tables
+from html_page import Page
+from report_data import FEW, facts_of, library, report, tables
 
 from zelo.graphs.rounds import _loss, rounds
 from zelo.graphs.staged import Staged
@@ -80,7 +81,7 @@ def asked(stop_at: float | None) -> tuple[SimpleNamespace, pa.Table, list[float]
     columns |= {"query_id": ["q"] * len(p), "doc_a": ids[edges[:, 0]], "doc_b": ids[edges[:, 1]], "p": p}
     columns |= {"judge": ["votes"] * len(p), "weight": np.full(len(p), 3.0), "status": [ANSWERED] * len(p)}
     table = pa.table({name: columns[name] if columns[name] is not None else [None] * len(p) for name in OUTCOME.names})
-    return SimpleNamespace(graph=graph, sample_queries=None, seed=0), table.cast(OUTCOME), losses, np.array(counts)
+    return SimpleNamespace(graph=graph, design=None, seed=0), table.cast(OUTCOME), losses, np.array(counts)
 
 
 def test_a_budget_curve_ends_where_the_graph_stopped() -> None:
