@@ -12,7 +12,6 @@ from hydra.core.global_hydra import GlobalHydra
 from older_ledger import make_older
 from paid_judge import Judge, ask, budget, endpoint, new_command, questions
 
-from zelo import pipeline
 from zelo.budget.session import TooManyFailures
 from zelo.errors import BadInput
 from zelo.judges import answer
@@ -20,7 +19,7 @@ from zelo.ledger.codec import reply_of
 from zelo.ledger.ledger import FILE, Entry, Ledger
 from zelo.ledger.transfer import export_entries, import_entries
 from zelo.main import config_folder
-from zelo.pipeline import Result
+from zelo.pipeline.run import Result, assemble, run_stages
 from zelo.providers.client import redacted
 from zelo.providers.request import Request
 from zelo.providers.wire import HIDDEN
@@ -44,7 +43,7 @@ def run(tiny_beir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run
         GlobalHydra.instance().clear()
         with initialize_config_dir(str(config_folder()), version_base="1.3"):
             config = compose("config", [*small, f"judge.base_url={server.base_url}", *overrides])
-        *_, (result, _) = pipeline.run(pipeline.assemble(config), Store.default())
+        *_, (result, _) = run_stages(assemble(config), Store.default())
         return result
 
     return go
