@@ -287,8 +287,9 @@ def _written(config: DictConfig, place: str) -> str:
     path: list[str] = []
     for part in re.findall(r"[^.\[\]]+", place):
         path.append(part)
-        while reference := re.fullmatch(r"\$\{(\w[\w.]*)\}", str(functools.reduce(_item, path, raw))):
-            path = reference[1].split(".")
+        while reference := re.fullmatch(r"\$\{(\.*)(\w[\w.]*)\}", str(functools.reduce(_item, path, raw))):
+            above = path[: -len(reference[1])] if reference[1] else []  # one dot: beside it
+            path = [*above, *reference[2].split(".")]
     return ".".join(path)
 
 
@@ -389,8 +390,11 @@ def allowed(target: str) -> bool:
     return isinstance(found, type) and found.__module__ == module
 
 
-def _recipe(node: Any, built: Any) -> Any:
-    """The part of a config that can change a result, with contents for paths and the code of each component."""
+def _recipe(node: Any, built: Any, without: frozenset[str] = frozenset()) -> Any:
+    """The part of a config that can change a result, with contents for paths and the code of each component.
+
+    without: fields that whoever holds the component leaves out, beside its own OUTSIDE_IDENTITY.
+    """
     if isinstance(node, list):
         return [_recipe(item, part) for item, part in zip(node, built, strict=True)]
     if not isinstance(node, dict):
@@ -400,8 +404,15 @@ def _recipe(node: Any, built: Any) -> Any:
     target = node["_target_"]
     if node.get("_partial_"):
         return node if target in FOREIGN else node | {"_code_": code_hash(module_of(target))}
-    outside = {"_target_", *getattr(type(built), "OUTSIDE_IDENTITY", ())}  # fields that cannot change the result
-    recipe = {key: _recipe(item, getattr(built, key)) for key, item in node.items() if key not in outside}
+    outside = without | {
+        "_target_",
+        *getattr(type(built), "OUTSIDE_IDENTITY", ()),
+    }  # fields that cannot change the result
+    recipe = {
+        key: _recipe(item, getattr(built, key), _below(outside, key))
+        for key, item in node.items()
+        if key not in outside
+    }
     if hasattr(built, "content"):
         recipe |= built.content()
     recipe |= {"_target_": target, "_code_": code_hash(type(built).__module__)}
@@ -409,6 +420,11 @@ def _recipe(node: Any, built: Any) -> Any:
     if not OWN.fullmatch(target) and (named := module_of(target)) != type(built).__module__:
         recipe["_named_code_"] = code_hash(named)
     return recipe
+
+
+def _below(places: frozenset[str], key: str) -> frozenset[str]:
+    """`loss` of `student.loss`, for the key `student`."""
+    return frozenset(place.removeprefix(f"{key}.") for place in places if place.startswith(f"{key}."))
 
 
 def versions() -> dict[str, str]:

@@ -32,6 +32,7 @@ ROOMS = {
     "scheduler": "zelo.training",
     "loader": "zelo.training",
     "trainer": "zelo.training",
+    "student": "zelo.training",
     "hardware": "zelo.training",
     "logger": "zelo.tracking",
     "price": "zelo.calls",
@@ -64,8 +65,9 @@ def composed(*overrides: str) -> DictConfig:
 def component(option: str) -> dict[str, Any]:
     """One option of one group alone, the groups that it mounts filled in."""
     group = option.partition("/")[0]
-    config = compose(None, [f"+{group}={option.partition('/')[2]}"])
-    node: Any = OmegaConf.to_container(config[group])
+    chosen = ["+backbone=minilm"] * (group == "student")  # which a student's backbone is
+    config = compose(None, [f"+{group}={option.partition('/')[2]}", *chosen])
+    node: Any = OmegaConf.to_container(config[group], resolve=True)
     return node
 
 
@@ -223,6 +225,9 @@ def test_interpolation_lives_in_wiring_diagrams_only() -> None:
         content = yaml.safe_load(path.read_text())
         if path == CONF / "config.yaml":
             content.pop("hydra")
+        if path.parent == CONF / "student":  # it puts components together, and is its own wiring
+            assert content.pop("defaults")[1] == {"/backbone@backbone": "${backbone}"}
+            assert content.pop("optimizer") == {"lr": "${..backbone.lr}"}
         assert "${" not in yaml.safe_dump(content), f"{path} interpolates"
 
 
