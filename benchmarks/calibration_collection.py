@@ -22,7 +22,7 @@ from hydra import compose, initialize_config_dir
 
 from calibration import auc
 from zelo import pipeline
-from zelo.content_hash import content_seed
+from zelo.likelihood.randomness import content_seed
 from zelo.main import config_folder
 from zelo.pools import Pools
 from zelo.records import Answers, Comparisons, Questions, Rated, starts

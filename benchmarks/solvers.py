@@ -22,9 +22,9 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import expit, ndtr
 
+from zelo.likelihood import covariance, newton
+from zelo.likelihood.blocks import Blocks
 from zelo.records import Comparisons
-from zelo.solvers import laplace, newton
-from zelo.solvers.blocks import Blocks
 from zelo.solvers.bradley_terry import BradleyTerry
 from zelo.solvers.fixed_point import FixedPoint
 from zelo.solvers.thurstone import Thurstone
@@ -174,7 +174,7 @@ def errors(queries: int, rounds: int) -> None:
             group = np.arange(first, min(first + 256, queries))
             block = blocks.block(group)
             curvature = link.derivatives(block.down @ rating[blocks.documents(group)], block.p)[1]
-            for name, variances in (("exact", laplace.exact), ("two_walk", laplace.two_walk)):
+            for name, variances in (("exact", covariance.exact), ("two_walk", covariance.two_walk)):
                 took, variance = cpu(lambda v=variances, b=block, c=curvature: v(b, c, link.ridge))
                 seconds[name] += took
                 if turn == 0:

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from zelo.content_hash import content_seed
+from zelo.likelihood.randomness import content_seed
 from zelo.records import DOCUMENT, QUERY, TEST
 
 _WRAPPED = re.compile(r"(?<=[\w,])[ \t]*\n[ \t]*(?=[a-z])")  # a line that goes on in the next

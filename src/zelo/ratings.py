@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from zelo import protocols
-from zelo.content_hash import content_seed
 from zelo.errors import BadInput
+from zelo.likelihood.randomness import content_seed
 from zelo.pools import Pools
 from zelo.records import Asks, Questions, Rated
 from zelo.store import Table

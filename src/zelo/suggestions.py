@@ -48,11 +48,17 @@ def unknown_option(group: str, option: str, options: Sequence[str]) -> str:
     there = f"There are: {', '.join(sorted(options))}."
     near = get_close_matches(option, options, 1, 0.0) or list(options[:1])
     alike = bool(get_close_matches(option, options, 1, ALIKE))
+    if option.endswith((".yaml", ".yml")):
+        name, folder = Path(option).stem, Path(option).parent
+        return (
+            f"{written}: an option is the name of a file, not its path. Put it into {folder / group}/ and write"
+            f" --config-dir {shlex.quote(str(folder))} {group}={name}. {there}"
+        )
     paths, models = ([name for name in _fields(group, field) if name in options] for field in ("path", "model"))
     if paths and _path_like(option):
         fix = f"{group}={paths[0]} {shlex.quote(f'{group}.path={option}')}"
         return f"{written}: an option is a name, and this looks like a path. Write {fix}. {there}"
-    if models and not alike and _name_like(option):
+    if models and not alike and _name_like(option) and not _path_like(option):
         named = "anthropic" if "claude" in option else "chat"
         fix = f"Write {group}={named} {group}.model={option}" if named in models else f"Set its field {group}.model"
         return f"{written}: an option is a name, and this looks like a model. {fix}. {there}"

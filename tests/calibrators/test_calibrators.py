@@ -18,8 +18,8 @@ from zelo.calibrators.offset import Offset
 from zelo.calibrators.rubric import Rubric
 from zelo.errors import BadInput
 from zelo.graphs.cross_query import CrossQuery
+from zelo.likelihood.links import Logit, Probit
 from zelo.records import Answers, Asks, Rated, starts
-from zelo.solvers.links import Logit, Probit
 
 OPTIONS = sorted(path.stem for path in (Path(__file__).parents[2] / "conf" / "calibrator").glob("*.yaml"))
 GAMMA, BETA = np.array([0.8, 1.2, 1.0, 1.1, 0.9]), np.array([-1.4, -0.7, 0.0, 0.7, 1.4])

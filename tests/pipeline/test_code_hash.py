@@ -22,7 +22,7 @@ PARTS = {
     "parts/late.py": "HERE = 1\n",
     "parts/other.py": "HERE = 1\n",
     "parts/deep/__init__.py": "",
-    "parts/deep/down.py": "from ..cousin import *\nfrom zelo.solvers import links\n",
+    "parts/deep/down.py": "from ..cousin import *\nfrom zelo.likelihood import links\n",
     "parts/cousin.py": "HERE = 1\n",
     "beside.py": "HERE = 1\n",
     "elsewhere.py": "HERE = 1\n",
@@ -70,7 +70,7 @@ def test_an_edit_of_what_it_does_not_import_is_the_same_key(name: str, parts: Pa
 def test_libraries_and_what_stands_beside_results_are_outside(parts: Path) -> None:
     key()
     expected = {"parts", "parts.mine", "parts.near", "parts.late", "parts.deep", "parts.deep.down", "parts.cousin"}
-    assert reach("parts.mine") == expected | {"beside", "zelo.solvers.links", *reach("zelo.solvers.links")}
+    assert reach("parts.mine") == expected | {"beside", "zelo.likelihood.links", *reach("zelo.likelihood.links")}
 
 
 def test_an_installed_package_is_followed_only_where_it_is_allowed(
@@ -141,12 +141,12 @@ def test_how_an_answer_is_fetched_is_no_part_of_a_result() -> None:
     stage, judge = reach("zelo.stages.judge"), reach("zelo.judges.chat")
     assert not [name for name in stage | judge if name.startswith("zelo.calls.") and name != "zelo.calls.request"]
     assert {"zelo.calls.request", "zelo.judges.answer", "zelo.judges.prompt"} <= judge
-    assert "zelo.content_hash" in stage
+    assert "zelo.likelihood.randomness" in stage
 
 
 def test_code_that_a_module_names_by_its_package_is_part_of_a_result() -> None:
-    """`from zelo.solvers import newton` is as much an import as `from zelo.solvers.newton import fit`."""
-    assert "zelo.solvers.newton" in reach("zelo.solvers.thurstone")
-    assert "zelo.solvers.links" in reach("zelo.solvers.bradley_terry")
+    """`from zelo.likelihood import newton` is as much an import as `from zelo.likelihood.newton import fit`."""
+    assert "zelo.likelihood.newton" in reach("zelo.solvers.thurstone")
+    assert "zelo.likelihood.links" in reach("zelo.solvers.bradley_terry")
     assert "zelo.metrics.tally" in reach("zelo.stages.audit")
     assert "zelo.backbones.device" not in reach("zelo.backbones.encoder"), "hardware is outside"

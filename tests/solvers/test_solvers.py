@@ -14,9 +14,9 @@ from scipy.optimize import minimize
 from scipy.special import log_ndtr
 
 from zelo.errors import BadInput
+from zelo.likelihood.blocks import hidden
 from zelo.posterior import covariances
 from zelo.records import Comparisons
-from zelo.solvers.blocks import hidden
 from zelo.solvers.bradley_terry import BradleyTerry
 from zelo.solvers.thurstone import Thurstone
 

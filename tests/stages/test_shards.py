@@ -16,10 +16,9 @@ from scipy.special import ndtri
 from scipy.stats import spearmanr
 
 from zelo import pipeline
-from zelo.content_hash import id_hashes, mixed
 from zelo.errors import BadInput
-from zelo.judges.noise import uniform
 from zelo.judges.simulated import Simulated
+from zelo.likelihood.randomness import id_hashes, mixed, uniform
 from zelo.main import config_folder
 from zelo.records import OUTCOME, Outcomes, Questions
 from zelo.stages import judge as stage

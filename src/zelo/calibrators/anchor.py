@@ -9,8 +9,8 @@ from zelo.calibrators.answered import answered, query_of, refuse_without
 from zelo.calibrators.documents import random_of, spread
 from zelo.calibrators.likelihood import derivatives, inverse
 from zelo.calibrators.rubric_answers import ask_criteria, refuse_other
-from zelo.content_hash import mixed
 from zelo.errors import BadInput
+from zelo.likelihood.randomness import mixed
 from zelo.records import Answers, Asks, Rated, Scale
 
 _NAME = "anchor"

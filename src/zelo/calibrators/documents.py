@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from zelo.content_hash import mixed
+from zelo.likelihood.randomness import mixed
 from zelo.records import Rated, starts
 
 

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from zelo.graphs.chance import mix
 from zelo.graphs.degrees import check_even
 from zelo.graphs.groups import alike, all_pairs, every, gather
 from zelo.graphs.round_trips import shuffled
+from zelo.likelihood.randomness import mix
 from zelo.records import Fit
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from zelo.errors import BadInput
-from zelo.graphs.chance import mix, random
+from zelo.likelihood.randomness import mix, random
 from zelo.records import Fit
 
 

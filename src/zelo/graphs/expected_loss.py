@@ -6,7 +6,7 @@ import numpy as np
 from scipy.special import ndtri
 from threadpoolctl import threadpool_limits
 
-from zelo.graphs.chance import mix, random, uniform
+from zelo.likelihood.randomness import mix, random, uniform
 
 _TOP = 10
 _DRAWS = 100  # their mean is then right to about a tenth of its value

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from zelo.errors import BadInput
-from zelo.graphs.chance import mix, random, uniform
 from zelo.graphs.groups import alike, gather
+from zelo.likelihood.randomness import mix, random, uniform
 from zelo.records import Fit
 
 

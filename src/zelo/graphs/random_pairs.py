@@ -6,9 +6,9 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
 
-from zelo.graphs.chance import mix, random, uniform
 from zelo.graphs.degrees import budget, check_mean
 from zelo.graphs.groups import alike, all_pairs, every, gather
+from zelo.likelihood.randomness import mix, random, uniform
 from zelo.records import Fit
 
 

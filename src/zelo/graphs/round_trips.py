@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from zelo.graphs.chance import mix, random
 from zelo.graphs.groups import alike, all_pairs, every, gather
+from zelo.likelihood.randomness import mix, random
 
 _TRIES_PER_DOCUMENT = 4  # exchanges before a cycle is given up; 8 of 100 documents take about 10 in all
 

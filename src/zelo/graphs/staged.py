@@ -6,11 +6,11 @@ from typing import ClassVar
 import numpy as np
 
 from zelo.errors import BadInput
-from zelo.graphs.chance import mix, random, uniform
 from zelo.graphs.degrees import budget
 from zelo.graphs.groups import all_pairs, gather, some
 from zelo.graphs.round_trips import cycles, exchange, shuffled, steps, take
 from zelo.graphs.rounds import Round, check_stop, rounds
+from zelo.likelihood.randomness import mix, random, uniform
 from zelo.protocols import Solver
 from zelo.records import Fit
 

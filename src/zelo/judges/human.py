@@ -15,9 +15,9 @@ from typing import BinaryIO, ClassVar
 import numpy as np
 import pyarrow as pa
 
-from zelo.content_hash import id_hashes, mixed
 from zelo.errors import BadInput
 from zelo.judges.rubric import only_compares
+from zelo.likelihood.randomness import id_hashes, mixed
 from zelo.records import ANSWERED, STATUSES, Outcomes, Questions
 
 FIRST, FIRST_STRONGLY, SECOND, SECOND_STRONGLY, TIE = "a", "A", "b", "B", "="

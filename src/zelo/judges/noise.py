@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.special import ndtri
 
-from zelo.content_hash import mixed
+from zelo.likelihood.randomness import mixed, uniform
 
 _SLIP = np.uint64(3)  # sets the second draw apart
 
@@ -13,8 +13,3 @@ def noise(a: np.ndarray, b: np.ndarray, repeat: np.ndarray, judge: int) -> tuple
     state = mixed(np.minimum(a, b), np.maximum(a, b), repeat.astype(np.uint64), np.uint64(judge))
     sign = np.where(a < b, 1.0, -1.0)
     return sign * ndtri(uniform(state)), 0.5 + sign * (uniform(mixed(state, _SLIP)) - 0.5)
-
-
-def uniform(state: np.ndarray) -> np.ndarray:
-    """[N] float64 inside (0, 1), of the upper 53 bits."""
-    return ((state >> np.uint64(11)) + 0.5) * 2.0**-53

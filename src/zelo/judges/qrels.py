@@ -10,10 +10,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from scipy.special import expit
 
-from zelo.content_hash import content_seed, id_hashes, mixed
 from zelo.errors import BadInput
 from zelo.judges.noise import noise
 from zelo.judges.rubric import criterion_hashes
+from zelo.likelihood.randomness import content_seed, id_hashes, mixed
 from zelo.records import CRITERIA, Outcomes, Questions
 from zelo.store import hash_file, hash_json
 

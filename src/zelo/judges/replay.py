@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from zelo.content_hash import id_hashes, mixed
 from zelo.errors import BadInput
 from zelo.judges.missing import Missing
 from zelo.judges.rubric import only_compares
+from zelo.likelihood.randomness import id_hashes, mixed
 from zelo.records import ANSWERED, OUTCOME, STATUSES, UNSENT, Outcomes, Questions
 from zelo.store import hash_file
 
@@ -72,9 +72,9 @@ class Replay:
         free = np.zeros(n, np.int32)
         return Outcomes.of(self.name, np.where(flipped, 1 - p, p), weight, status.astype(np.int32), free, free)
 
-    def tell(self) -> None:
+    def report(self) -> None:
         """Whether anything was missing, and what, in one line on stderr."""
-        self._missing.tell(self.name, self.path)
+        self._missing.report(self.name, self.path)
 
     @cached_property
     def _known(self) -> _Known:

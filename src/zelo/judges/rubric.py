@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from zelo.content_hash import mixed
 from zelo.errors import BadInput
+from zelo.likelihood.randomness import mixed
 from zelo.records import Questions
 
 _CRITERION = np.uint64(5)  # sets a criterion apart from documents and from other draws

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from zelo.content_hash import content_seed, id_hashes, mixed
+from zelo.likelihood.randomness import content_seed, id_hashes, mixed
 from zelo.progress import progress
 from zelo.records import CANDIDATE
 

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from zelo.errors import BadInput, OfQueries
+from zelo.likelihood import newton
+from zelo.likelihood.blocks import Block, Blocks
+from zelo.likelihood.describe import centred, describe
+from zelo.likelihood.links import Logit
 from zelo.records import Comparisons, Fit
-from zelo.solvers import newton
-from zelo.solvers.blocks import Block, Blocks
-from zelo.solvers.describe import centred, describe
-from zelo.solvers.links import Logit
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,10 +6,10 @@ from typing import Any, ClassVar, Literal, get_args
 import numpy as np
 
 from zelo.errors import BadInput
+from zelo.likelihood import newton
+from zelo.likelihood.links import LinkFunctions, Logit, Probit
 from zelo.records import Comparisons, Fit
-from zelo.solvers import newton
 from zelo.solvers.judges import learn
-from zelo.solvers.links import LinkFunctions, Logit, Probit
 
 Model = Literal["thurstone", "bradley_terry"]
 _LINKS: dict[str, LinkFunctions] = {"thurstone": Probit(), "bradley_terry": Logit()}
@@ -34,7 +34,7 @@ class JudgeWeighted:
     Comparisons without `judge` are one judge's; without `swapped`, c = 0.
     """
 
-    per_judge: ClassVar[bool] = True  # comparisons come one row per judge, not averaged
+    per_judge: ClassVar[Literal[True]] = True  # comparisons come one row per judge, not averaged
 
     model: Model
     ridge: float  # precision of the prior of ratings

@@ -3,10 +3,10 @@
 import numpy as np
 
 from zelo.errors import BadInput
+from zelo.likelihood import newton
+from zelo.likelihood.blocks import Blocks, Judges, hidden
+from zelo.likelihood.links import LinkFunctions
 from zelo.records import Comparisons, starts
-from zelo.solvers import newton
-from zelo.solvers.blocks import Blocks, Judges, hidden
-from zelo.solvers.links import LinkFunctions
 
 _QUERIES = 1000  # from which judges are learned: more do not move the three numbers of a judge
 _ROUNDS, _SETTLED = 200, 1e-4  # of ratings and judges in turn; change of a judge's numbers at which they end

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
+from zelo.likelihood import newton
+from zelo.likelihood.links import Probit
 from zelo.records import Comparisons, Fit
-from zelo.solvers import newton
-from zelo.solvers.links import Probit
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from zelo.content_hash import mixed
 from zelo.errors import BadInput
+from zelo.likelihood.randomness import mixed
 from zelo.records import starts
 from zelo.targets.certainty import certainty, check_var0
 

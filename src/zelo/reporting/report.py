@@ -1,0 +1,339 @@
+"""The report of a run: one HTML file that needs no network and no script. Plain data in, text out."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from markupsafe import Markup
+
+from zelo.records import TEST
+from zelo.reporting import audit_page, judge_costs, plots, ratings_page
+from zelo.reporting.disagreements import Disagreement
+from zelo.reporting.figures import FIRST_STAGES, GROUPS, NO_LABELS
+from zelo.reporting.ladders import Ladder, Rung, cut
+from zelo.reporting.plots import Scale
+from zelo.reporting.rating_facts import RatingFacts
+
+MAIN_METRIC = "nDCG@10"
+PROTOCOLS = {"natural": "", "judge": NO_LABELS}  # in words; others as they are
+EQUAL = 1e-9  # differences up to here count as equal
+EXTREMES = 5  # queries listed as largest gains and as largest losses
+# control characters other than tab and line ends, lone surrogates: neither HTML nor UTF-8 can carry them
+_UNFIT = dict.fromkeys(
+    [*range(9), 11, 12, *range(14, 32), *range(127, 160), *range(0xD800, 0xE000), 0xFFFE, 0xFFFF], "\ufffd"
+)
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """All that the report shows, free of store and config.
+
+    verdicts: {system, baseline, metric, split, value, baseline_value, difference, ci_low, ci_high, p_value, verdict, text};
+        the interval is that of the difference; verdict is "better", "not better", "worse" or "too few". A student's first one
+        is its main one: the others are shown small, without a picture of gains. `protocol` "judge": agreement, not quality.
+    groups: system -> one of figures.GROUPS.
+    metrics: rows with the keys of records.METRIC; the interval is that of the value.
+    per_query: system, metric, split, query_id, value.
+    curves: student -> {step, epoch, train_loss, dev, metric}, the first point being the untuned model; None where not measured.
+    stages: {name, status: made|reused, seconds, megabytes, peak_memory_mb, identity, rows}, None where not known, and perhaps
+        made_in: the seconds that a reused stage took when it was made.
+    audit: audit.json, of a pipeline that audits instead of training.
+    judges: what judge_costs.rows found, one a judge.
+    disagreements: None where a single judge answered.
+    ratings: None where nothing was rated.
+    """
+
+    title: str
+    verdicts: list[dict[str, Any]]
+    metrics: list[dict[str, Any]]
+    per_query: pa.Table | None
+    ladders: list[Ladder]
+    curves: dict[str, list[dict[str, Any]]]
+    stages: list[dict[str, Any]]
+    config: str
+    notes: list[str]
+    query_texts: dict[str, str] = field(default_factory=dict)
+    audit: dict[str, Any] | None = None
+    judges: list[dict[str, Any]] = field(default_factory=list)
+    disagreements: list[Disagreement] | None = None
+    ratings: RatingFacts | None = None
+    groups: dict[str, str] = field(default_factory=dict)
+
+
+def render(data: ReportData) -> str:
+    """The page. Equal data give equal bytes; every text is escaped; nothing is fetched."""
+    main = {verdict["system"]: verdict for verdict in reversed(data.verdicts)}  # a student's first verdict
+    verdicts = [verdict | {"minor": main[verdict["system"]] is not verdict} for verdict in data.verdicts]
+    found = [_gain(verdict, data.per_query) for verdict in verdicts if not verdict["minor"]]
+    differences = [gain for gain in found if gain]
+    drawn = [(name, plots.curves(points, f"curve{n}")) for n, (name, points) in enumerate(data.curves.items())]
+    page = environment().get_template("report.html.jinja")
+    return page.render(
+        data=data,
+        verdicts=verdicts,
+        verdict_scale=_difference_scale(data.verdicts),
+        boards=_boards(data.metrics, _main_metric(data), data.groups),
+        gains=_gain_figures(differences, data.query_texts),
+        ladders=[_ladder(ladder, differences) for ladder in data.ladders],
+        shown={ladder.query_id: n for n, ladder in enumerate(data.ladders, 1)},
+        curves=[{"name": name, "svg": Markup(svg)} for name, svg in drawn],
+        longest=max([max(stage["seconds"] or 0, stage.get("made_in") or 0) for stage in data.stages], default=0) or 1,
+        trained=not data.audit or bool(data.verdicts or data.ladders),  # else there is nothing but the audit to show
+        audit=audit_page.view(data.audit) if data.audit else None,
+        judges=[judge_costs.view(row) for row in data.judges],
+        disagreements=data.disagreements,
+        ratings=ratings_page.view(data.ratings) if data.ratings else None,
+        peak_memory=max([stage["peak_memory_mb"] or 0 for stage in data.stages], default=0) or None,
+    )
+
+
+def environment() -> jinja2.Environment:
+    """Templates of this folder, escaping everything; pages extend page.html.jinja."""
+    templates = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        finalize=lambda value: _fit(value) if isinstance(value, str) else value,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    templates.filters |= {
+        "cut": cut,
+        "number": number,
+        "rating": rating,
+        "signed": signed,
+        "p_value": p_value,
+        "duration": duration,
+        "size": size,
+    }
+    return templates
+
+
+def pick(per_query: pa.Table | None, verdicts: list[dict[str, Any]], fallback: list[str], count: int = 6) -> list[str]:
+    """Ids of the queries worth a ladder: where the first student gained most, some between, where it lost most.
+
+    Without a comparison per query, the first ones of `fallback`.
+    """
+    for verdict in verdicts:
+        gain = _gain(verdict, per_query)
+        if gain:
+            last = len(gain.queries) - 1
+            ends = min(max(count // 3, 1), count)
+            between = np.linspace(ends, last - ends, count - 2 * ends) if count > 2 * ends else []
+            places = [*range(ends), *(round(float(place)) for place in between), *range(last - ends + 1, last + 1)]
+            return [gain.queries[place] for place in sorted({place for place in places if 0 <= place <= last})][:count]
+    return fallback[:count]
+
+
+@dataclass(frozen=True)
+class Gain:
+    """A student and its baseline on the queries that both have, the largest gain first."""
+
+    verdict: dict[str, Any]
+    queries: list[str]
+    before: np.ndarray  # [Q] float64
+    after: np.ndarray  # [Q] float64
+
+    @property
+    def difference(self) -> np.ndarray:
+        """[Q] after minus before."""
+        return self.after - self.before
+
+
+def _gain(verdict: dict[str, Any], per_query: pa.Table | None) -> Gain | None:
+    if per_query is None:
+        return None
+    kinds = {name: per_query[name].cast(pa.string()) for name in ("system", "metric", "split")}
+    here = pc.and_(pc.equal(kinds["metric"], verdict["metric"]), pc.equal(kinds["split"], verdict["split"]))
+    after, before = (
+        per_query.filter(pc.and_(here, pc.equal(kinds["system"], verdict[role]))).select(["query_id", "value"])
+        for role in ("system", "baseline")
+    )
+    both = after.join(before, "query_id", join_type="inner", right_suffix="_before")
+    if not len(both):
+        return None
+    difference = pc.subtract(both["value"], both["value_before"])
+    both = both.append_column("difference", difference).sort_by(
+        [("difference", "descending"), ("query_id", "ascending")]
+    )
+    values = (both[name].to_numpy() for name in ("value_before", "value"))
+    return Gain(verdict, both["query_id"].to_pylist(), *values)
+
+
+def _gain_figures(differences: list[Gain], texts: dict[str, str]) -> list[dict[str, Any]]:
+    limit = max([float(np.abs(gain.difference).max()) for gain in differences], default=0.0) * 1.08 or 1.0
+    figures = []
+    for place, gain in enumerate(differences):
+        rows = [
+            {
+                "query_id": query,
+                "text": texts.get(query, query),
+                "before": before,
+                "after": after,
+                "difference": after - before,
+            }
+            for query, before, after in zip(gain.queries, gain.before.tolist(), gain.after.tolist(), strict=True)
+        ]
+        won = [row for row in rows if row["difference"] > EQUAL]
+        lost = [row for row in rows if row["difference"] < -EQUAL]
+        tooltips = [f"{signed(row['difference'])}  {_fit(cut(row['text'], 160))}" for row in rows]
+        figures.append(
+            {
+                "verdict": gain.verdict,
+                "svg": Markup(plots.gains(gain.difference, tooltips, limit, f"gain{place}")),
+                "won": len(won),
+                "lost": len(lost),
+                "equal": len(rows) - len(won) - len(lost),
+                "most": won[:EXTREMES],
+                "least": lost[::-1][:EXTREMES],
+            }
+        )
+    return figures
+
+
+def _main_metric(data: ReportData) -> str:
+    names = [row["metric"] for row in (*data.verdicts, *data.metrics)]
+    return MAIN_METRIC if MAIN_METRIC in names or not names else names[0]
+
+
+def _difference_scale(verdicts: list[dict[str, Any]]) -> Scale:
+    values = [value for verdict in verdicts for value in (verdict["ci_low"], verdict["ci_high"], verdict["difference"])]
+    return Scale.around([0.0, *(value for value in values if value is not None)])
+
+
+def _boards(metrics: list[dict[str, Any]], main: str, groups: dict[str, str]) -> list[dict[str, Any]]:
+    """One leaderboard for each split, protocol and domain; those of the test split come first."""
+    keys = ("split", "protocol", "domain")
+    known = list(dict.fromkeys(tuple(row[key] or "" for key in keys) for row in metrics))
+    boards = []
+    for place in sorted(known, key=lambda place: place[0] != TEST):
+        rows = [row for row in metrics if tuple(row[key] or "" for key in keys) == place]
+        names = list(dict.fromkeys(row["metric"] for row in rows))
+        first = main if main in names else names[0]
+        systems = _systems(rows, first, groups)
+        ends = [
+            end for system in systems for end in (system["low"], system["value"], system["high"]) if end is not None
+        ]
+        boards.append(
+            {
+                "name": " · ".join(part for part in (place[2], place[0], PROTOCOLS.get(place[1], place[1])) if part),
+                "main": first,
+                "others": [name for name in names if name != first],
+                "sized": len({system["bytes"] for system in systems} - {None}) > 1,
+                "queries": max([row["queries"] or 0 for row in rows], default=0),
+                "scale": Scale.around(ends),
+                "groups": [
+                    (group.capitalize(), list(members))
+                    for group, members in groupby(systems, key=lambda row: row["group"])
+                ],
+                "tested": any(system["against"] for system in systems),
+            }
+        )
+    return boards
+
+
+def _systems(rows: list[dict[str, Any]], main: str, groups: dict[str, str]) -> list[dict[str, Any]]:
+    """The lines of one leaderboard: group by group, in a group from low to high."""
+    values = {(row["system"], row["first_stage"], row["metric"]): row["value"] for row in rows}
+    bases = {row["system"]: row["value"] for row in reversed(rows) if row["metric"] == main}
+    systems = []
+    for name, stage in dict.fromkeys((row["system"], row["first_stage"]) for row in rows):
+        mine = [row for row in rows if (row["system"], row["first_stage"], row["metric"]) == (name, stage, main)]
+        best = mine[0] if mine else {"value": None, "ci_low": None, "ci_high": None}
+        systems.append(
+            {
+                "name": name,
+                "first_stage": stage if stage and stage != name else "",
+                "group": groups.get(name, FIRST_STAGES),
+                "value": _finite(best["value"]),
+                "bytes": best.get("bytes_per_document"),
+                "low": _finite(best["ci_low"]),
+                "high": _finite(best["ci_high"]),
+                "scores": {metric: value for (*owner, metric), value in values.items() if owner == [name, stage]},
+                "against": [
+                    row | {"difference": row["value"] - bases[row["baseline"]] if row["baseline"] in bases else None}
+                    for row in mine
+                    if row["baseline"]
+                ],
+            }
+        )
+    lowest = -math.inf
+    return sorted(
+        systems,
+        key=lambda system: (
+            GROUPS.index(system["group"]),
+            lowest if system["value"] is None else system["value"],
+            system["name"],
+        ),
+    )
+
+
+def _ladder(ladder: Ladder, differences: list[Gain]) -> dict[str, Any]:
+    """A ladder with its axis, its gaps and what the students made of its query."""
+    spans = [_span(rung) for rung in ladder.rungs]
+    changes = [
+        (gain.verdict["system"], float(gain.before[place]), float(gain.after[place]), gain.verdict["baseline"])
+        for gain in differences
+        for place in [index for index, query in enumerate(gain.queries) if query == ladder.query_id]
+    ]
+    ranks = [0, *(rung.rank for rung in ladder.rungs)]
+    return {
+        "ladder": ladder,
+        "scale": Scale.around([*ladder.ratings, *(end for span in spans for end in span)]),
+        "rungs": [
+            {"rung": rung, "low": low, "high": high, "skipped": rung.rank - before - 1}
+            for rung, (low, high), before in zip(ladder.rungs, spans, ranks, strict=False)
+        ],
+        "changes": changes,
+        "metric": differences[0].verdict["metric"] if differences else "",
+    }
+
+
+def _span(rung: Rung) -> tuple[float, float]:
+    """95 % interval of a rating; the rating itself where the standard error is unknown."""
+    reach = 1.96 * rung.stderr if math.isfinite(rung.stderr) else 0.0
+    return rung.rating - reach, rung.rating + reach
+
+
+def _fit(text: str) -> str:
+    """The text without characters that a page cannot carry; marked-up text stays marked up."""
+    return type(text)(text.translate(_UNFIT))
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _or_dash(show: Callable[[float], str]) -> Callable[[float | None], str]:
+    """The formatter, with a dash for what is not known."""
+    return lambda value: "–" if _finite(value) is None else show(float(value or 0.0)).replace("-", "\N{MINUS SIGN}")
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 59.5:
+        return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def _size(megabytes: float) -> str:
+    if megabytes >= 1000:
+        return f"{megabytes / 1000:.1f} GB"
+    if megabytes >= 0.1:
+        return f"{megabytes:.0f} MB" if megabytes >= 100 else f"{megabytes:.1f} MB"
+    return f"{megabytes * 1000:.0f} kB"
+
+
+number = _or_dash(lambda value: f"{value:.3f}")
+rating = _or_dash(lambda value: f"{value:.2f}")
+signed = _or_dash(lambda value: f"{value:+.3f}")
+p_value = _or_dash(lambda value: "< 0.001" if value < 0.001 else f"{value:.3f}")
+duration = _or_dash(_duration)
+size = _or_dash(_size)

@@ -1,0 +1,256 @@
+"""What a run says on the terminal: a line per stage, the plan, and the table of results. Plain where it is no terminal."""
+
+import sys
+from pathlib import Path
+from textwrap import fill
+from typing import TYPE_CHECKING, Any
+
+from zelo.calls.plan import lines as plan_lines
+from zelo.calls.plan import money, together
+from zelo.errors import BadInput
+from zelo.records import DEV
+from zelo.reporting import acquired, audit_page
+from zelo.reporting.audit_table import print_audit
+from zelo.reporting.figures import GROUPS, NO_LABELS, Figures
+from zelo.reporting.notes import notes
+from zelo.store import Store
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from zelo.calls.plan import Plan
+    from zelo.pipeline import Result, Step
+
+PLAIN_WIDTH = 100  # columns where the output is no terminal
+NOT_SYSTEMS = ("data", "labels", "examples")  # roles of the evaluate stage that are not ranked
+
+
+def console() -> "Console":
+    """The standard output: as wide as the terminal, at least 80 columns for a table."""
+    from rich.console import Console
+
+    width = None if sys.stdout.isatty() else PLAIN_WIDTH
+    return Console(width=width, highlight=False, emoji=False, markup=False)
+
+
+def help_text(template: str, conf: Path) -> str:
+    """The help with every config group of the folder `conf` and its options in place of $APP_CONFIG_GROUPS."""
+    groups: dict[str, list[str]] = {}
+    for path in sorted(conf.glob("*/*.yaml")):
+        groups.setdefault(path.parent.name, []).append(path.stem)
+    width = max(map(len, groups)) + 2
+    lines = "\n".join(
+        fill(f"  {group:<{width}}{', '.join(options)}", 120, subsequent_indent=" " * (width + 2))
+        for group, options in groups.items()
+    )
+    return template.replace("$APP_CONFIG_GROUPS", lines).replace("$$", "$")
+
+
+def check_optimize(steps: "list[Step]", optimize: str | None) -> None:
+    """Raises BadInput before anything runs when `optimize` names no system of the evaluate stage."""
+    known = [name for step in steps if step.kind == "evaluate" for name in systems(step)]
+    if optimize is not None and known and optimize not in known:
+        from difflib import get_close_matches
+
+        near = get_close_matches(optimize, known, 1, 0.0)[0]
+        raise BadInput(
+            f"optimize={optimize}: no system of that name is measured. Did you mean {near!r}? There are: {', '.join(known)}."
+        )
+
+
+def systems(step: "Step") -> list[str]:
+    """Names under which an evaluate stage reports its inputs."""
+    names = [role for role in step.inputs if role not in NOT_SYSTEMS]
+    return list(dict.fromkeys(step.stage.candidates_as if name == "candidates" else name for name in names))
+
+
+def print_plan(steps: "list[Step]", store: Store) -> set[str]:
+    """What would run and what would be reused; returns the names of the stages that are not made yet."""
+    lines = console()
+    missing = set()
+    for step in steps:
+        table = store.find(step.kind, step.identity)
+        partial = None if table else store.find_partial(step.kind, step.identity)
+        missing |= set() if table else {step.name}
+        state = "reuse" if table else "finish" if partial else "make"
+        took = f"took {_seconds(table.manifest['seconds'])}" if table else ""
+        lines.print(f"{step.name:<20} {state:<7} {step.kind}/{step.identity}  {took}".rstrip(), soft_wrap=True)
+    lines.print(f"{len(missing)} of {len(steps)} stages to make in {store.root}.", soft_wrap=True)
+    return missing
+
+
+def print_prices(stage: str, plans: "list[Plan]") -> None:
+    """What the judges of a stage would be asked, and for how much."""
+    lines = console()
+    lines.print(f"\n{stage}: nothing was sent", style="bold")
+    for line in plan_lines(plans):
+        lines.print(line, soft_wrap=True)
+
+
+def print_cheaper(options: list[tuple[str, str, float]]) -> None:
+    """What would cost less: (override, what it changes, US dollars) each."""
+    lines, width = console(), max((len(override) for override, _, _ in options), default=0)
+    if options:
+        lines.print("Cheaper, each alone, about:")
+    for override, words, usd in options:
+        lines.print(f"  {override:<{width}}  {money('known', usd):>9}  {words}", soft_wrap=True)
+
+
+def print_plan_end(
+    steps: "list[Step]", store: Store, missing: set[str], priced: "list[list[Plan]]", unpriced: dict[str, list[str]]
+) -> None:
+    """What all stages would cost together, and what was run to find it out.
+
+    priced: the plans of each stage that costs. unpriced: stages whose questions cannot be known yet, and what must run first.
+    """
+    lines = console()
+    for name, first in unpriced.items():
+        lines.print(
+            "\n"
+            + fill(
+                f"{name}: asks more, under the same caps. What that costs is not known before these have run:"
+                f" {', '.join(first)}. Run until={first[-1]} first, then plan=true again.",
+                PLAIN_WIDTH,
+            ),
+            soft_wrap=True,
+        )
+    if len(priced) > 1:
+        lines.print(f"\nAll stages: {together([plan for plans in priced for plan in plans])}", soft_wrap=True)
+    made = [step.name for step in steps if step.name in missing and store.find(step.kind, step.identity)]
+    run = f"Run for the plan, which depends on it: {', '.join(made)}" if made else "Nothing was run"
+    lines.print(f"{run}{'; nothing was sent' * bool(priced)}.", soft_wrap=True)
+
+
+def print_stage(result: "Result", name: str) -> None:
+    """One line for a stage that has just ended, and one for each thing worth knowing about it."""
+    table, facts = result.tables[name], result.facts[name]
+    rows = f"{table.manifest['rows']:>12,} rows" if table.manifest.get("rows") is not None else ""
+    lines = console()
+    lines.print(f"{name:<20} {facts['status']:<8} {_seconds(facts['seconds']):>11} {rows}".rstrip(), soft_wrap=True)
+    only = type(result)([step for step in result.steps if step.name == name], {name: table}, {name: facts})
+    for note in notes(only):
+        lines.print(f"  {note}", soft_wrap=True)
+
+
+def print_results(result: "Result", folder: Path, optimize: str | None) -> float | None:
+    """The table of results, the verdicts and where everything lies; returns the dev figure of `optimize`, None without one."""
+    figures = Figures.of(result)
+    if figures:
+        _print_table(figures, result)
+        _print_verdicts(figures)
+        if optimize is not None and not figures.dev:
+            words = "dev has neither labels nor judged queries, so a sweep has nothing to select by"
+            console().print(f"optimize={optimize}: {words}; test is never used for it.", soft_wrap=True)
+    for line in acquired.told(result):
+        console().print(line + ".", soft_wrap=True)
+    audited = audit_page.Audited.of(result)
+    if audited:
+        print_audit(audited.told, console())
+    reranked = "rerank" in [step.kind for step in result.steps if step.name in result.tables]
+    _print_places(result, folder, bool(figures or audited or reranked))
+    return figures.dev.get(optimize) if figures and optimize is not None else None
+
+
+def _print_table(figures: Figures, result: "Result") -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    lines = console()
+    wide = lines.width >= PLAIN_WIDTH  # else the verdicts alone say what each student was tested against
+    others = [name for name in dict.fromkeys(row["metric"] for row in figures.rows) if name != figures.metric]
+    beside = figures.dev if figures.split != DEV else {}
+    board = Table(box=None, padding=(0, 1, 0, 0), header_style="bold")
+    board.add_column("", overflow="fold")
+    sizes = {row["system"]: row["bytes_per_document"] for row in figures.rows if row.get("bytes_per_document")}
+    sized = ["bytes"] if len(set(sizes.values())) > 1 else []  # of a document's vector, where there is a choice
+    for name in (figures.metric, "95 % interval", *["dev"] * bool(beside), *sized, *others):
+        board.add_column(name, justify="right", no_wrap=True)
+    if wide:
+        board.add_column("against", overflow="fold")
+        board.add_column("p (Holm)", justify="right", no_wrap=True)
+    cells = {(row["system"], row["metric"]): row for row in figures.rows}
+    for group, members in _grouped(figures).items():
+        board.add_row(Text(group, "dim italic"))
+        for system in members:
+            tests = [row for row in figures.rows if row["system"] == system and row["metric"] == figures.metric]
+            low, high = (_number(tests[0][end]) for end in ("ci_low", "ci_high"))
+            head = [f"  {system}", _number(tests[0]["value"]), f"{low}-{high}"]
+            head += [_number(beside.get(system))] * bool(beside)
+            head += [f"{sizes[system]:,}" if system in sizes else "" for _ in sized]
+            head += [_number(cells[system, name]["value"]) if (system, name) in cells else "" for name in others]
+            for place, row in enumerate(tests[: None if wide else 1]):
+                against = [row["baseline"] or "", _p(row["p_value"]) if row["baseline"] else ""]
+                board.add_row(*(head if place == 0 else [""] * len(head)), *(against if wide else []))
+    lines.print(f"\n{figures.title}, {figures.queries[figures.split]} queries", style="bold", soft_wrap=True)
+    if beside:
+        kind = "" if figures.keys[DEV].startswith(f"{DEV}/") else f" ({NO_LABELS})"
+        lines.print(f"dev, to select by: {figures.keys[DEV]}, {figures.queries[DEV]} queries{kind}", soft_wrap=True)
+    with lines.capture() as captured:
+        lines.print(board)
+    print("\n".join(line.rstrip() for line in captured.get().splitlines()))
+
+
+def _grouped(figures: Figures) -> dict[str, list[str]]:
+    """Group -> systems, from low to high by the deciding metric."""
+    values = figures.values
+    found: dict[str, list[str]] = {group: [] for group in GROUPS}
+    for system in sorted(values, key=lambda name: values[name]):
+        found[figures.groups[system]].append(system)
+    return {group: members for group, members in found.items() if members}
+
+
+def _print_verdicts(figures: Figures) -> None:
+    """One line per student: against its main baseline, the one named first. The others are in the table."""
+    lines = console()
+    lines.print()
+    first: dict[str, dict[str, Any]] = {}
+    for verdict in figures.verdicts:
+        first.setdefault(verdict["system"], verdict)
+    for verdict in first.values():
+        style = {"better": "green", "worse": "red"}.get(verdict["verdict"])
+        lines.print(verdict["text"] + ".", style=style, soft_wrap=True)
+
+
+def _print_places(result: "Result", folder: Path, complete: bool) -> None:
+    lines = console()
+    here = _relative(folder)
+    lines.print()
+    if not complete:
+        last = list(result.tables)[-1]
+        lines.print(f"Stopped after the stage {last}: {result.tables[last].path}", soft_wrap=True)
+    entries = [
+        ("report.html", "the report"),
+        ("metrics.json", "figures, one row per system, metric and baseline"),
+        ("audit.json", "what the audit found, in numbers"),
+        ("runs", "a TREC run file of every system"),
+        *(
+            (step.stage.name, "the trained model and its card")
+            for step in result.steps
+            if step.kind == "train" and step.name in result.tables
+        ),
+        ("config.yaml", "the composed config"),
+        ("manifest.json", "tables, versions, hashes, time and memory of each stage"),
+    ]
+    for path in sorted(folder.glob("reranked.*")):
+        lines.print(f"Reranked: {here / path.name}", soft_wrap=True)
+    lines.print(f"Everything lies in {here}/", soft_wrap=True)
+    for name, words in entries:
+        path = folder / name
+        if path.exists():
+            lines.print(f"  {name + '/' * path.is_dir():<14} {words}", soft_wrap=True)
+
+
+def _relative(folder: Path) -> Path:
+    return folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
+
+
+def _p(value: float | None) -> str:
+    return "" if value is None else "<0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _seconds(seconds: Any) -> str:
+    return f"{seconds:.1f} s" if seconds < 100 else f"{seconds / 60:.1f} min"

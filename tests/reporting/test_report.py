@@ -1,0 +1,288 @@
+"""The report: complete, honest about what is missing, deterministic, self-contained, and safe with any text."""
+
+import itertools
+import re
+import shutil
+import subprocess
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from html_page import HOSTILE, Page
+from report_data import FEW, QUERIES, SYSTEMS, library, report, tables
+
+from zelo.reporting import plots
+from zelo.reporting.ladders import BOUTS, RUNGS, ladders
+from zelo.reporting.report import ReportData, pick, render
+
+
+@pytest.fixture(scope="module")
+def data() -> ReportData:
+    return report()
+
+
+@pytest.fixture(scope="module")
+def html(data: ReportData) -> str:
+    return render(data)
+
+
+def hostile() -> ReportData:
+    """Every text of the report, and every name, comes from somebody who means harm."""
+    documents = {
+        f"{number}{text[:300]}": (text, HOSTILE[-number % len(HOSTILE)]) for number, text in enumerate(HOSTILE * 3)
+    }
+    data = report(HOSTILE, documents)
+    evil, student = HOSTILE[1], "zelo-<b onclick='x()'>"
+    assert data.per_query is not None
+    systems = pa.array([student if name == "zelo" else name for name in data.per_query["system"].to_pylist()])
+    assert data.ratings is not None
+    ratings = replace(
+        data.ratings,
+        matrices=[
+            replace(one, query_id=evil, query=text) for one, text in zip(data.ratings.matrices, HOSTILE, strict=False)
+        ],
+        fit={**data.ratings.fit, "disconnected": HOSTILE[:5]},
+        curl=[(text, text, 0.05) for text in HOSTILE],
+    )
+    return replace(
+        data,
+        ratings=ratings,
+        per_query=data.per_query.set_column(0, "system", systems),
+        title=HOSTILE[2],
+        verdicts=[
+            one | {"text": text, "system": student if one["system"] == "zelo" else one["system"]}
+            for one, text in zip(data.verdicts, HOSTILE, strict=False)
+        ],
+        metrics=[row | {"domain": evil, "first_stage": HOSTILE[0], "protocol": HOSTILE[3]} for row in data.metrics],
+        curves=dict.fromkeys(HOSTILE, data.curves["embedding"]),
+        stages=[stage | {"name": evil, "identity": evil} for stage in data.stages],
+        config="\n".join(HOSTILE),
+        notes=HOSTILE,
+    )
+
+
+@pytest.fixture(scope="module")
+def evil() -> str:
+    return render(hostile())
+
+
+def test_says_everything(html: str, data: ReportData) -> None:
+    words = Page(html).words
+    for one in data.verdicts:
+        sentence = one["text"].removeprefix(one["system"]).partition(" (")[0].strip()
+        assert sentence in words
+        assert f'title="{one["text"].replace(">", "&gt;")}"' in html
+    for system in SYSTEMS:
+        assert system in words
+    assert {"Verdict", "Leaderboard", "First stages", "Untuned models", "Teacher", "Students"} <= set(
+        re.findall(r"[\w ]+", words)
+    )
+    assert "Why is this document here?" in words
+    assert words.count("lexical") > 100  # comparisons, judge by judge
+    assert "3 judged documents are not in this installation" in words
+    assert "zelo.datasets.pydocs.Pydocs" in words
+    assert re.search(r"\d+ won.*\d+ lost.*\d+ equal", words)
+
+
+def test_links_lead_somewhere_and_ids_are_unique(html: str) -> None:
+    page = Page(html)
+    ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    targets = {a["href"] for tag, a in page.elements if tag in ("a", "use") and "href" in a}
+    targets |= set(re.findall(r"url\((#[^)]+)\)", html))
+    assert len(targets) > 8
+    assert {str(target) for target in targets} <= {f"#{identity}" for identity in ids}
+
+
+@pytest.mark.parametrize("name", ["html", "evil"])
+def test_fetches_nothing_and_runs_nothing(name: str, request: pytest.FixtureRequest) -> None:
+    html = request.getfixturevalue(name)
+    page = Page(html)
+    assert not page.tags & {"script", "iframe", "img", "object", "embed", "base", "form", "foreignobject"}
+    for tag, attributes in page.elements:
+        assert not [
+            key
+            for key in attributes
+            if key.startswith("on") or key in ("src", "srcdoc", "srcset", "action", "xlink:href")
+        ]
+        if "href" in attributes:
+            assert attributes["href"] == "data:," if tag == "link" else str(attributes["href"]).startswith("#")
+        assert not re.search(r"url\((?!#)|@import", attributes.get("style") or "")
+    style = "".join(re.findall(r"<style>(.*?)</style>", html, re.S))
+    assert "url(" not in style
+    assert "@import" not in style
+    assert "default-src 'none'" in html
+
+
+def test_hostile_texts_stay_texts(evil: str, html: str) -> None:
+    page = Page(evil)
+    assert page.tags <= Page(html).tags
+    assert not page.comments
+    assert set().union(*(a.keys() for _, a in page.elements)) <= set().union(
+        *(a.keys() for _, a in Page(html).elements)
+    )
+    for text in HOSTILE:
+        seen = (
+            re.sub(r"[\x00-\x08\x0b-\x1f]", "\ufffd", " ".join(text.split())) if "\x00" not in text else "emoji 👩‍🔬🏳️‍🌈"
+        )
+        assert seen[:200] in page.words
+    assert "a" * 10_000 in page.words  # the config is whole
+    assert not re.search(r"[\x00-\x08\x0b\x0c\x0e-\x1f]", evil)
+    evil.encode("utf-8")
+    tooltips = re.findall(r"<title>([^<]*)</title>", evil)
+    assert any("$x^2 and $\\frac{1" in tooltip for tooltip in tooltips)
+    assert len(evil) < 3_000_000
+
+
+def test_lone_surrogates_do_not_stop_it(data: ReportData) -> None:
+    bad = replace(data, notes=["half \ud83d a smile"], query_texts=dict.fromkeys(data.query_texts, "\udc00 \ufffe"))
+    assert "half \ufffd a smile" in render(bad).encode("utf-8").decode()
+
+
+def test_is_deterministic_small_and_quick(data: ReportData, html: str) -> None:
+    start = time.perf_counter()
+    again = render(data)
+    assert time.perf_counter() - start < 5
+    assert again == html
+    assert data.per_query is not None
+    backwards = data.per_query.take(list(range(len(data.per_query)))[::-1])
+    assert render(replace(data, per_query=backwards)) == html
+    assert len(html.encode()) < 3_000_000
+    assert not re.search(r"20\d\d-\d\d-\d\d", html)
+
+
+def test_sections_without_content_are_left_out(data: ReportData) -> None:
+    empty = ReportData("Nothing", [], [], None, [], {}, [], "", [])
+    page = Page(render(empty))
+    assert {attrs.get("id") for name, attrs in page.elements if name == "section"} == {"cost", "config"}
+    rated = Page(render(replace(data, verdicts=[], metrics=[], per_query=None, curves={})))
+    sections = [attrs.get("id") for name, attrs in rated.elements if name == "section"]
+    assert sections[:3] == ["notes", "ladders", "ratings"]
+    linked = {str(attrs["href"])[1:] for name, attrs in rated.elements if name == "a" and attrs["href"] in sections}
+    assert linked <= set(sections)
+
+
+def test_missing_figures_are_dashes(data: ReportData) -> None:
+    one_verdict = data.verdicts[0] | dict.fromkeys(("ci_low", "ci_high", "p_value"))
+    unlabelled = [
+        row | dict.fromkeys(("ci_low", "ci_high", "p_value", "baseline", "domain")) for row in data.metrics[:1]
+    ]
+    one = {"embedding": [{"step": 0, "epoch": 0, "train_loss": None, "dev": 0.7, "metric": "nDCG@10"}], "reranker": []}
+    stage = dict.fromkeys(data.stages[0]) | {"name": "rate", "status": "made", "identity": ""}
+    partial = replace(
+        data, verdicts=[one_verdict], metrics=unlabelled, per_query=None, curves=one, stages=[stage], ladders=[]
+    )
+    words = Page(render(partial)).words
+    assert "nan" not in words
+    assert "None" not in words
+    assert "No point was measured" in words
+
+
+def test_ladder_shows_top_and_relevant_and_both_sides() -> None:
+    made = tables(FEW, library())
+    first, second = ladders(**made, pick=["q2", "q0"])
+    assert (first.query_id, second.query) == ("q2", QUERIES[0])
+    ranks = [rung.rank for rung in first.rungs]
+    assert ranks[:RUNGS] == list(range(1, RUNGS + 1))
+    assert ranks[RUNGS:] == [len(library()) - 8]
+    assert [rung.label for rung in first.rungs if rung.label is not None] == [2, 1, 0, 1]
+    rung = first.rungs[0]
+    assert 0 < len(rung.bouts) <= BOUTS
+    outcomes = made["outcomes"].to_pylist()
+    for bout in rung.bouts:
+        pair = {rung.doc_id, bout.opponent}
+        rows = [row for row in outcomes if row["query_id"] == "q2" and {row["doc_a"], row["doc_b"]} == pair]
+        mine = {row["judge"]: row["p"] if row["doc_a"] == rung.doc_id else 1 - row["p"] for row in rows}
+        assert bout.judges == pytest.approx(mine)
+        assert bout.p == pytest.approx(sum(mine.values()) / 4)
+        assert bout.title == bout.opponent
+    assert ladders(**(made | {"qrels": None}), pick=["q1"])[0].rungs[0].label is None
+    assert ladders(**made, pick=["nobody"]) == []
+
+
+def test_ladders_are_quick_on_a_big_table() -> None:
+    made = tables(FEW, library())
+    big = pa.concat_tables(
+        [made["outcomes"].set_column(0, "query_id", pa.array([f"x{i}"] * len(made["outcomes"]))) for i in range(150)]
+    )
+    big = pa.concat_tables([made["outcomes"], *[big] * 8])
+    assert len(big) > 1_000_000
+    start = time.perf_counter()
+    assert ladders(**(made | {"outcomes": big}), pick=["q0"]) == ladders(**made, pick=["q0"])
+    assert time.perf_counter() - start < 3
+
+
+def test_picks_gains_losses_and_some_between(data: ReportData) -> None:
+    first = data.verdicts[0]
+    sides = ((first["system"], range(9)), (first["baseline"], [4] * 9))
+    rows = [(system, "nDCG@10", "test", f"q{i}", v / 10) for system, side in sides for i, v in enumerate(side)]
+    names = ["system", "metric", "split", "query_id", "value"]
+    per_query = pa.table([list(column) for column in zip(*rows, strict=True)], names=names)
+    assert pick(per_query, [first], [], 6) == ["q8", "q7", "q6", "q2", "q1", "q0"]
+    few = per_query.filter(pa.array([row[3] < "q3" for row in rows]))
+    assert pick(few, [first], [], 6) == ["q2", "q1", "q0"]
+    assert pick(None, [first], ["a", "b", "c"], 2) == ["a", "b"]
+    assert pick(per_query, [], ["a"], 6) == ["a"]
+
+
+def test_many_queries_make_one_outline_and_odd_points_are_left_out() -> None:
+    difference = np.linspace(0.5, -0.4, 5000)
+    drawn = plots.gains(difference, [""] * 5000, 0.6, "gain")
+    assert "<title>" not in drawn
+    assert len(drawn) < 100_000
+    points = [
+        {"step": 0, "train_loss": None, "dev": float("nan"), "metric": "nDCG@10"},
+        {"step": 9, "train_loss": 0.5, "dev": 0.7, "metric": "nDCG@10"},
+    ]
+    assert "0.700" in plots.curves(points, "curve")
+    assert plots.curves(points[:1], "curve") == ""
+
+
+def test_colours_are_readable(html: str) -> None:
+    def luminance(colour: str) -> float:
+        parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    schemes = re.findall(r":root \{(.*?)\}", html, re.S)
+    assert len(schemes) == 2
+    for scheme in schemes:
+        colours = dict(re.findall(r"--(\w+): (#\w{6})", scheme))
+        for text, ground in itertools.product(("ink", "muted", "gain", "loss", "accent"), ("paper", "panel")):
+            light, dark = sorted((luminance(colours[text]), luminance(colours[ground])), reverse=True)
+            assert (light + 0.05) / (dark + 0.05) >= 4.5, (text, ground)
+    assert not re.search(r"#0102\d\d", html)  # no sentinel is left
+    assert set(re.findall(r"(?:fill|stroke): (#\w+)", html)) == set()  # figures have no colour of their own
+
+
+def browse(html: str, folder: Path) -> "subprocess.CompletedProcess[str]":
+    """What a browser 1180 pixels wide makes of a page: the document on stdout, complaints on stderr."""
+    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if browser is None:
+        pytest.skip("no chromium, chromium-browser or google-chrome on this machine")
+    (folder / "page.html").write_text(html, encoding="utf-8")
+    flags = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
+    flags += " --disable-component-update --disable-sync --enable-logging=stderr --v=0 --dump-dom"
+    flags += " --window-size=1180,900"
+    command = [browser, *flags.split(), f"--user-data-dir={folder / 'profile'}", (folder / "page.html").as_uri()]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+
+
+@pytest.mark.long
+def test_the_leaderboard_fits_a_window_of_1180_pixels(html: str, tmp_path: Path) -> None:
+    measure = "for (const part of document.querySelectorAll('.scroll')) part.id = `beyond-${part.scrollWidth - part.clientWidth}`"
+    page = re.sub("<meta http-equiv=.*?>", "", html).replace("</body>", f"<script>{measure}</script></body>")
+    assert re.findall(r'aria-label="Leaderboard[^>]*id="beyond-(\d+)"', browse(page, tmp_path).stdout)[0] == "0"
+
+
+@pytest.mark.long
+def test_a_browser_shows_it(tmp_path: Path) -> None:
+    for data in (report(), hostile()):
+        done = browse(render(data), tmp_path)
+        words = " ".join(Page(done.stdout).words.split())
+        assert data.verdicts[0]["text"].removeprefix(data.verdicts[0]["system"]).partition(" (")[0].strip() in words
+        assert "CONSOLE" not in done.stderr, done.stderr
+        assert Page(done.stdout).tags <= Page(render(report())).tags | {"tbody"}
