@@ -34,7 +34,7 @@ from zelo.training import heartbeat, ranks
 
 # A component of zelo is a class that its own module defines, in one of these packages.
 OWN = re.compile(
-    r"zelo\.(datasets|retrievers|backbones|graphs|judges|solvers|calibrators|targets|models|losses|metrics|acquisitions|training|stages|tracking|calls)"
+    r"zelo\.(datasets|retrievers|backbones|graphs|judges|solvers|calibrators|targets|models|losses|metrics|acquisitions|training|stages|tracking|calls|auditing)"
     r"\.(\w+)\.([A-Z]\w*)"
 )
 FOREIGN = frozenset({"torch.optim.AdamW"})

@@ -142,7 +142,7 @@ def test_a_lean_that_both_orders_cancel_is_no_reason_to_leave_a_good_judge(
     assert told["judges"]["leaning"]["measures"]["flips"]["value"] > advice.TOO_MANY_FLIPS
     assert verdict(told, "leaning") == advice.CARE
     assert "Averaged over both orders it sides with the labels in " in text["leaning"]
-    assert "asked in both orders (stages.judge.orders=both, at twice the calls) this cancels." in text["leaning"]
+    assert "asked in both orders (stages.judge.presentation=both, at twice the calls) this cancels." in text["leaning"]
     assert verdict(told, "position") == advice.STOP
     assert "this cancels, but that anything is left is not shown here." in text["position"]
 
@@ -152,7 +152,7 @@ def test_how_far_a_document_that_gives_orders_sways_a_judge(tables: dict[str, Ta
     judges: dict[str, Preference] = {"right": right, "obedient": position}
     obeyed: dict[str, Preference] = {"right": right, "obedient": lambda *pair: position(*pair) - 0.3 * pair[3]}
     ordered = table(obeyed).filter(pa.array([n % 4 < 2 or n % 8 > 5 for n in range(480)]))
-    told = audited(tables | {"ordered": stored(tmp_path, "ordered", {"outcomes": ordered})}, table(judges), tmp_path)
+    told = audited(tables | {"injected": stored(tmp_path, "injected", {"outcomes": ordered})}, table(judges), tmp_path)
     measures = {name: judge["measures"]["sway"] for name, judge in told["judges"].items()}
     assert measures["right"]["value"] == pytest.approx(0, abs=1e-7)
     first = np.array([not swapped for swapped in ordered["swapped"].to_pylist()])
@@ -293,7 +293,7 @@ def test_a_sample_prefers_what_can_be_checked_and_serves_the_run(tiny_beir: Path
         return result.tables["retrieve"], result.tables["judge"]
 
     def queries(count: int) -> set[str]:
-        _, table = judged("audit", f"stages.judge.sample_queries={count}")
+        _, table = judged("audit", f"stages.judge.design.sample_queries={count}")
         return set(table.read("outcomes")["query_id"].to_pylist())
 
     assert queries(2) == {"q1", "q6"}

@@ -83,7 +83,7 @@ def test_of_judges_whose_scores_are_cosines_too(judged: Callable[..., Pairs]) ->
 
 
 def test_in_an_audit(judged: Callable[..., Pairs]) -> None:
-    every = judged("judge=lexical", "graph.degree=4", "stages.judge.orders=both")
+    every = judged("judge=lexical", "graph.degree=4", "stages.judge.presentation=both")
     sample = judged("judge=lexical", "graph.degree=4", "pipeline=audit")
     both = {pair: sample[pair] for pair in sample.keys() & every.keys()}
     assert len(both) >= 2 * 8, "two of the three pairs of each query are the graph's"
