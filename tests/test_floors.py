@@ -19,7 +19,7 @@ START = f"""
 import sys, time
 start = time.perf_counter()
 import importlib, pkgutil
-import zelo.main, zelo.pipeline, zelo.stages, zelo.solvers, zelo.graphs, zelo.datasets, zelo.calibrators, zelo.targets
+import zelo.main, zelo.pipeline.run, zelo.stages, zelo.solvers, zelo.graphs, zelo.datasets, zelo.calibrators, zelo.targets
 for package in (zelo.stages, zelo.solvers, zelo.graphs, zelo.datasets, zelo.calibrators, zelo.targets):
     for module in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
         importlib.import_module(module.name)

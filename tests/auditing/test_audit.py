@@ -30,11 +30,11 @@ from planted_judges import (
 )
 from rich.console import Console
 
-from zelo import pipeline
 from zelo.auditing import advice
 from zelo.errors import BadInput
 from zelo.metrics.measure import Measure
 from zelo.metrics.tally import Tally
+from zelo.pipeline.run import assemble, run_stages
 from zelo.places import config_folder
 from zelo.records import QUERY, STATUSES
 from zelo.reporting.audit_table import print_audit
@@ -256,9 +256,9 @@ def test_the_pipeline_audits(tiny_beir: Path, tmp_path: Path, capsys: pytest.Cap
     config.judge.members.two.name = "two"
     config.dataset.path = str(tiny_beir)
     assert ensemble is not None
-    steps = pipeline.assemble(config)
+    steps = assemble(config)
     assert [step.kind for step in steps] == ["load", "labels", "retrieve", "judge", "judge", "audit"]
-    *_, (result, _) = pipeline.run(steps, Store(tmp_path / "home"))
+    *_, (result, _) = run_stages(steps, Store(tmp_path / "home"))
     run = RunFolder(tmp_path / "run", OmegaConf.to_yaml(config.stages.audit), 0)
     run.write_manifest(result, {})
     run.publish(result, None)
@@ -289,7 +289,7 @@ def test_a_sample_prefers_what_can_be_checked_and_serves_the_run(tiny_beir: Path
         with initialize_config_dir(str(config_folder()), version_base="1.3"):
             told = ["dataset=beir", f"dataset.path={tiny_beir}", "retriever=bm25", "judge=simulated", "top_k=5"]
             config = compose("config", [f"pipeline={pipe}", "until=judge", "graph.degree=4", *told, *more])
-        *_, (result, _) = pipeline.run(pipeline.assemble(config), Store(tmp_path / "home"))
+        *_, (result, _) = run_stages(assemble(config), Store(tmp_path / "home"))
         return result.tables["retrieve"], result.tables["judge"]
 
     def queries(count: int) -> set[str]:

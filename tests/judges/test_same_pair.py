@@ -9,8 +9,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 from scored_questions import Table, questions
 
-from zelo import pipeline
 from zelo.judges.from_scores import FromScores
+from zelo.pipeline.run import assemble, run_stages
 from zelo.places import config_folder
 from zelo.pools import Pools
 from zelo.store import Store
@@ -29,7 +29,7 @@ def judged(tiny_beir: Path, tmp_path: Path, zelo_home: Path) -> Callable[..., Pa
     def run(*overrides: str, stage: str = "judge") -> Pairs:
         with initialize_config_dir(str(config_folder()), version_base="1.3"):
             config = compose("config", ["pipeline=annotate", *SMALL, f"dataset.path={tiny_beir}", *overrides])
-        *_, (result, _) = pipeline.run(pipeline.assemble(config), Store(tmp_path / "home"))
+        *_, (result, _) = run_stages(assemble(config), Store(tmp_path / "home"))
         found: Pairs = {}
         for row in result.tables[stage].read("outcomes").to_pylist():
             both = found.setdefault((row["query_id"], frozenset((row["doc_a"], row["doc_b"]))), {})

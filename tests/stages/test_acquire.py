@@ -17,7 +17,7 @@ from zelo.datasets.beir import Beir
 from zelo.datasets.synthetic import Synthetic
 from zelo.errors import BadInput
 from zelo.graphs.complete import Complete
-from zelo.pipeline import Result, Step
+from zelo.pipeline.run import Result, Step
 from zelo.records import CANDIDATE, DOCUMENT, OUTCOME, QREL, QUERY, SCORED, FirstPass, Outcomes, Questions
 from zelo.reporting import acquired
 from zelo.stages import acquire
