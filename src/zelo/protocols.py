@@ -33,7 +33,7 @@ from zelo.records import (
 if TYPE_CHECKING:  # annotating needs no torch; a paid call is a message, its types are known here by name only
     import torch
 
-    from zelo.calls.request import Endpoint, Reading, Reply, Request
+    from zelo.providers.request import Endpoint, Reading, Reply, Request
     from zelo.store import Table
 
 Link = Callable[[np.ndarray], np.ndarray]
@@ -325,7 +325,7 @@ class SamplingJudge(Protocol):
 
 @runtime_checkable
 class PaidJudge(Protocol):
-    """A judge whose answers cost money: it forms the requests and reads the replies; the till does the asking."""
+    """A judge whose answers cost money: it forms the requests and reads the replies; the budget does the asking."""
 
     name: str
 

@@ -38,14 +38,14 @@ ROOMS = {
     "student": "zelo.training",
     "hardware": "zelo.training",
     "logger": "zelo.tracking",
-    "price": "zelo.calls",
+    "price": "zelo.budget",
     "selection": "zelo.targets",
 }
 PLURALS = {"loss": "losses"}
 UNLIKE_THEIR_FILE = {
     "zelo.calibrators.none.NoCalibration",
     "zelo.training.batches.QueryBatches",
-    "zelo.calls.price.Prices",
+    "zelo.budget.price.Prices",
 }
 
 OPTIONS = sorted(path.relative_to(CONF).with_suffix("").as_posix() for path in CONF.glob("*/*.yaml"))

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from zelo.auditing.advice import MIN_ANSWERED, dollars
-from zelo.calls.desk import faults_in_words, reasons_in_words
+from zelo.budget.request_batch import faults_in_words, reasons_in_words
 from zelo.metrics import tally
 from zelo.records import ANSWERED
 from zelo.store import Table
