@@ -109,14 +109,14 @@ $scores""")
 def write(step: "Step", result: "Result", figures: Figures | None, folder: Path) -> str:
     """The text of README.md for the model that a train stage exported into `folder`, which gets a picture beside it."""
     loader = _loader(folder)
-    licence = _licence(step.stage.backbone)
+    licence = _licence(step.stage.student.backbone)
     task, tags, kind, example = LOADERS[loader]
     library, learned = "sentence-transformers", "the comparisons became ratings, and the model learned the ratings"
     if loader == PAIRWISE:
         library, learned = "transformers", "and the model learned to say what they say"
     elif loader == OF_VECTORS:
         library = "safetensors"
-    origin = _origin(step.stage.backbone)
+    origin = _origin(step.stage.student.backbone)
     return _CARD.substitute(
         task=task,
         library=library,
@@ -224,7 +224,7 @@ def _recipe(step: "Step", result: "Result") -> list[tuple[str, str]]:
                 lines.append((role, describe(getattr(other.stage, role))))
     lines = list(dict.fromkeys(lines))  # two passes have their solver in common
     lines += [
-        (role, describe(getattr(stage, role)))
+        (role, describe(getattr(stage.student, role)))
         for role in ("model", "loss", "optimizer", "scheduler", "loader", "trainer")
     ]
     lines.append(("seed", str(stage.seed)))
