@@ -76,7 +76,7 @@ def on_judge(
     temperature: None where the judge has none that could be lowered.
     """
     if not tally.asked:
-        return Advice(name, UNKNOWN, "It was not asked.")
+        return Advice(name, UNKNOWN, "It was asked nothing.")
     place = [(CARE, f"It {words}.")] if (words := one_place(tally)) else []
     checks = (_unanswered(tally, faults), place, _order(measures), _repeats(measures, temperature), _circles(measures))
     findings = [*chain(*checks), *_known(measures), *_sway(measures), *_length(measures), *_spread(*scores)]
@@ -103,7 +103,7 @@ def on_all(
     if len(left_out) == len(advice):
         verdict = STOP if any(one.verdict == STOP for one in advice) else LEAVE
         return Advice(
-            about, verdict, "None of these judges deserves trust: fix a prompt or try another model, then audit again."
+            about, verdict, "None of these judges is reliable: fix a prompt or try another model, then audit again."
         )
     if len(advice) < 2:
         return Advice(
@@ -146,8 +146,8 @@ def _unanswered(tally: Tally, faults: Mapping[str, int]) -> Iterator[Finding]:
         worst = max(sorted(ended), key=lambda name: ended[name])
         class_of = max(sorted(faults), key=lambda name: faults[name], default="")
         named = f"mostly {worst}" + f": {class_of}" * bool(worst == FAILED and class_of)
-        words = f"Only {percent(tally.answered)} of what it was asked was answered ({named}): a run would stop."
-        yield STOP, words + f" Answers were cut off: {more}." * (cut > MANY_CUT)
+        words = f"It answered only {percent(tally.answered)} of its questions ({named}): a run would stop."
+        yield STOP, words + f" Answers were truncated: {more}." * (cut > MANY_CUT)
     elif cut > MANY_CUT:
         yield CARE, f"{percent(cut)} of its answers were truncated before a result, and paid for: {more}."
 
@@ -159,9 +159,9 @@ def _order(measures: Mapping[str, Measure]) -> Iterator[Finding]:
     if flips.value is not None and flips.count >= ENOUGH and flips.value > MANY_FLIPS:
         good = _better_than_a_coin(measures) if flips.value > TOO_MANY_FLIPS else []
         stop = flips.value > TOO_MANY_FLIPS and not good
-        coin = "; a coin's does in 50 %" if stop else ""
-        words = f"Its verdict turns with the order of the two documents in {percent(flips.value)} of pairs{coin}."
-        averaged = f" Averaged over both orders it sides with {_listed(good)}." if good else ""
+        coin = "; by chance in 50 %" if stop else ""
+        words = f"Its verdict changes with the presentation order in {percent(flips.value)} of pairs{coin}."
+        averaged = f" Averaged over both orders it agrees with {_listed(good)}." if good else ""
         yield STOP if stop else CARE, words + averaged
     if bias.value is not None and abs(bias.value) > LEAN and _beyond(bias, 0):
         side = "first" if bias.value > 0 else "second"
