@@ -5,7 +5,7 @@ name; it validates them on construction, which must be cheap: nothing is loaded 
 nothing to register. A component that names outside content (a path, a model) also offers `content()`.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
@@ -31,9 +31,7 @@ if TYPE_CHECKING:  # annotating needs no torch; a paid call is a message, its ty
     import torch
 
     from zelo.calls.request import Endpoint, Reading, Reply, Request
-
-Link = Callable[[np.ndarray], np.ndarray]
-"""Difference of two ratings -> probability that the first document is preferred."""
+    from zelo.likelihood.links import Link
 
 
 class Content(Protocol):
@@ -172,8 +170,9 @@ class Acquisition(Protocol):
 class Solver(Protocol):
     """Preferences -> ratings."""
 
-    def link(self, difference: np.ndarray) -> np.ndarray:
-        """Probability that the first document is preferred, from the difference of two ratings."""
+    @property
+    def link(self) -> "Link":
+        """Difference of two ratings -> probability that the first document is preferred, and its derivatives."""
         ...
 
     def fit(self, comparisons: Comparisons) -> Fit:

@@ -104,7 +104,8 @@ def _graph(rated: Rated, usable: Answers) -> QueryGraph:
             f"calibrator=offset: pair number {row} of those answered is within one query (documents {a[row]} and {b[row]});"
             " offsets follow from pairs of two queries: give it the answers to its own questions"
         )
-    return QueryGraph(len(rated.sizes), first, second, rated.rating[a] - rated.rating[b], usable.p, usable.weight)
+    ends = np.stack([first, second], 1)
+    return QueryGraph(len(rated.sizes), ends, rated.rating[a] - rated.rating[b], usable.p, usable.weight)
 
 
 def _refuse_unconnected(graph: QueryGraph) -> None:

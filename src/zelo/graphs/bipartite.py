@@ -5,9 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from zelo.graphs.degrees import check_even
-from zelo.graphs.groups import alike, all_pairs, every, gather
+from zelo.graphs.groups import drawn, every
 from zelo.graphs.round_trips import shuffled
-from zelo.likelihood.randomness import mix
 from zelo.records import Fit
 
 
@@ -29,21 +28,15 @@ class Bipartite:
 
         sizes: [Q] candidates; seeds: [Q] uint64. A query's pairs depend on its size and seed only.
         """
-        if fit is not None:
-            return None
-        sizes, seeds = np.asarray(sizes, np.int64), np.asarray(seeds, np.uint64)
-        hubs = self.degree // 2
-        parts = []
-        for n, queries in alike(sizes):
-            if n - 1 <= self.degree:
-                parts.append(every(queries, all_pairs(n)[None]))
-                continue
-            order = shuffled(mix(seeds[queries]), 0, n)
-            hub = np.repeat(order[:, :hubs], n - hubs, axis=1)
-            parts.append(every(queries, np.stack([hub, np.tile(order[:, hubs:], hubs)], 2)))
-        return gather(sizes, parts)
+        return drawn(sizes, seeds, self.degree, self._draw) if fit is None else None
 
     def most(self, sizes: np.ndarray) -> np.ndarray:
         """[Q] pairs."""
         sizes, hubs = np.asarray(sizes, np.int64), self.degree // 2
         return np.where(sizes - 1 <= self.degree, sizes * (sizes - 1) // 2, hubs * (sizes - hubs))
+
+    def _draw(self, n: int, queries: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        hubs = self.degree // 2
+        order = shuffled(state, 0, n)
+        hub = np.repeat(order[:, :hubs], n - hubs, axis=1)
+        return every(queries, np.stack([hub, np.tile(order[:, hubs:], hubs)], 2))

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from zelo.errors import BadInput
-from zelo.graphs.groups import alike, gather
-from zelo.likelihood.randomness import mix, random, uniform
+from zelo.graphs.groups import drawn
+from zelo.likelihood.randomness import random, uniform
 from zelo.records import Fit
 
 
@@ -31,20 +31,17 @@ class Gold:
 
         sizes: [Q] candidates; seeds: [Q] uint64. A query's pair depends on its size and seed only.
         """
-        if fit is not None:
-            return None
-        sizes, seeds = np.asarray(sizes, np.int64), np.asarray(seeds, np.uint64)
-        parts = []
-        for n, queries in alike(sizes):
-            depths = np.arange(min(self.depth, n), n + 1)
-            share = np.cumsum(1 / depths)
-            drawn = uniform(random(mix(seeds[queries]), 0, np.arange(3)))
-            k = depths[np.searchsorted(share, drawn[:, 0] * share[-1])]
-            a = (drawn[:, 1] * k).astype(np.int64)
-            b = (drawn[:, 2] * (k - 1)).astype(np.int64)
-            parts.append((queries, np.stack([a, b + (b >= a)], 1)))
-        return gather(sizes, parts)
+        return drawn(sizes, seeds, 0, self._draw) if fit is None else None
 
     def most(self, sizes: np.ndarray) -> np.ndarray:
         """[Q] pairs."""
         return (np.asarray(sizes) > 1).astype(np.int64)
+
+    def _draw(self, n: int, queries: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        depths = np.arange(min(self.depth, n), n + 1)
+        share = np.cumsum(1 / depths)
+        chance = uniform(random(state, 0, np.arange(3)))
+        k = depths[np.searchsorted(share, chance[:, 0] * share[-1])]
+        a = (chance[:, 1] * k).astype(np.int64)
+        b = (chance[:, 2] * (k - 1)).astype(np.int64)
+        return queries, np.stack([a, b + (b >= a)], 1)

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from zelo.graphs.degrees import budget, check_even
-from zelo.graphs.groups import alike, all_pairs, every, gather, some
+from zelo.graphs.groups import drawn, some
 from zelo.graphs.round_trips import shuffled, steps
-from zelo.likelihood.randomness import mix
 from zelo.records import Fit
 
 
@@ -30,22 +29,15 @@ class RandomCycles:
 
         sizes: [Q] candidates; seeds: [Q] uint64. A query's pairs depend on its size and seed only.
         """
-        if fit is not None:
-            return None
-        sizes, seeds = np.asarray(sizes, np.int64), np.asarray(seeds, np.uint64)
-        parts = []
-        for n, queries in alike(sizes):
-            if n - 1 <= self.degree:
-                parts.append(every(queries, all_pairs(n)[None]))
-                continue
-            state = mix(seeds[queries])
-            pairs = np.concatenate([steps(shuffled(state, c, n)) for c in range(self.degree // 2)], axis=1)
-            parts.append(some(queries, pairs, _new(pairs, n)))
-        return gather(sizes, parts)
+        return drawn(sizes, seeds, self.degree, self._draw) if fit is None else None
 
     def most(self, sizes: np.ndarray) -> np.ndarray:
         """[Q] pairs, if none is drawn twice."""
         return budget(sizes, self.degree)
+
+    def _draw(self, n: int, queries: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        pairs = np.concatenate([steps(shuffled(state, c, n)) for c in range(self.degree // 2)], axis=1)
+        return some(queries, pairs, _new(pairs, n))
 
 
 def _new(pairs: np.ndarray, n: int) -> np.ndarray:

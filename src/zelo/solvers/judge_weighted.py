@@ -6,13 +6,13 @@ from typing import Any, ClassVar, Literal, get_args
 import numpy as np
 
 from zelo.errors import BadInput
-from zelo.likelihood import newton
-from zelo.likelihood.links import LinkFunctions, Logit, Probit
+from zelo.likelihood.links import Link, Logit, Probit
 from zelo.records import Comparisons, Fit
+from zelo.solvers import posterior_mode
 from zelo.solvers.judges import learn
 
 Model = Literal["thurstone", "bradley_terry"]
-_LINKS: dict[str, LinkFunctions] = {"thurstone": Probit(), "bradley_terry": Logit()}
+_LINKS: dict[str, Link] = {"thurstone": Probit(), "bradley_terry": Logit()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,31 +41,31 @@ class JudgeWeighted:
     judge_ridge: float  # precision of the prior of judges
     tolerance: float  # largest absolute gradient of a query that counts as converged
     max_steps: int  # Newton steps per query
-    stderr: newton.Stderr
+    stderr: posterior_mode.Stderr
     lapse: float  # share of a soft preference that is no answer but uniform noise, taken out before the fit
-    held_out: float  # share of the pairs that a second fit leaves out and foretells; judges are learned without them
+    held_out: float  # share of the pairs that a second fit leaves out and predicts; judges are learned without them
 
     def __post_init__(self) -> None:
-        newton.check_settings("judge_weighted", **self._settings())
+        posterior_mode.check_settings("judge_weighted", **self._settings())
         if self.model not in get_args(Model):
             raise BadInput(f"solver=judge_weighted: model={self.model} must be one of {', '.join(get_args(Model))}")
         if not 0 < self.judge_ridge < np.inf:
             raise BadInput(f"solver=judge_weighted: judge_ridge={self.judge_ridge} must be positive and finite; try 10")
 
-    def link(self, difference: np.ndarray) -> np.ndarray:
-        """Probability that the first document is preferred by the mean judge, whatever the order."""
-        return _LINKS[self.model].link(difference)
+    @property
+    def link(self) -> Link:
+        """Of the mean judge, whatever the order."""
+        return _LINKS[self.model]
 
     def fit(self, comparisons: Comparisons) -> Fit:
         """Ratings of all queries at once, mean 0 each. Raises BadInput naming unusable rows or unconverged queries."""
-        link = _LINKS[self.model]
         if comparisons.judge is None and comparisons.swapped is not None:
             comparisons = replace(comparisons, judge=np.zeros(len(comparisons.edges), np.int32))
         if comparisons.judge is None or not len(comparisons.edges):
-            return newton.fit(comparisons, link, **self._settings())
+            return posterior_mode.fit(comparisons, self.link, **self._settings())
         judges, rounds = learn(
             comparisons,
-            link,
+            self.link,
             ridge=self.ridge,
             judge_ridge=self.judge_ridge,
             tolerance=self.tolerance,
@@ -73,7 +73,7 @@ class JudgeWeighted:
             lapse=self.lapse,
             held_out=self.held_out,
         )
-        fit = newton.fit(comparisons, link, **self._settings(), judges=judges)
+        fit = posterior_mode.fit(comparisons, self.link, **self._settings(), judges=judges)
         named = {"gain": judges.gain, "order": judges.order, "weight": judges.weight}
         said = {name: [round(float(value), 4) for value in column] for name, column in named.items()}
         return replace(fit, diagnosis=fit.diagnosis | {"judges": said, "judge_rounds": rounds})

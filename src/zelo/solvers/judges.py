@@ -3,22 +3,21 @@
 import numpy as np
 
 from zelo.errors import BadInput
-from zelo.likelihood import newton
 from zelo.likelihood.blocks import Blocks, Judges, hidden
-from zelo.likelihood.links import LinkFunctions
+from zelo.likelihood.covariance import counted, overdispersion
+from zelo.likelihood.links import Link
+from zelo.likelihood.newton import minimise
 from zelo.records import Comparisons, starts
 
 _QUERIES = 1000  # from which judges are learned: more do not move the three numbers of a judge
 _ROUNDS, _SETTLED = 200, 1e-4  # of ratings and judges in turn; change of a judge's numbers at which they end
 _STEPS, _SOLVED = 50, 1e-9  # Newton steps of the judges in a round, and the step at which they end
 _LEAST = 1e-3  # gain of a judge that does not follow the documents; one below 0 is a contrarian and not followed either
-_BELIEF = 0.1  # comparisons that the belief "labels are Bernoulli draws" counts for
-_WHOLE = 1e-4  # distance from a whole number that the rounding of float32 preferences explains
 
 
 def learn(
     comparisons: Comparisons,
-    link: LinkFunctions,
+    link: Link,
     *,
     ridge: float,
     judge_ridge: float,
@@ -40,7 +39,7 @@ def learn(
     judges = Judges(np.ones(count), np.zeros(count), np.ones(count))
     task = _Task(rows, link, lapse, judge_ridge)
     for turn in range(1, _ROUNDS + 1):
-        rating, _, _ = newton.minimise(Blocks(rows, lapse=lapse, judges=judges), link, ridge, tolerance, max_steps)
+        rating, _, _ = minimise(Blocks(rows, lapse=lapse, judges=judges), link, ridge, tolerance, max_steps)
         learned = task.judges(rating, judges)
         moved = (learned.gain - judges.gain, learned.order - judges.order, np.log(learned.weight / judges.weight))
         judges = learned
@@ -67,14 +66,13 @@ def _sample(comparisons: Comparisons, held_out: float) -> Comparisons:
 class _Task:
     """The judges' side of the alternation: E answers of M judges, about differences that are given."""
 
-    def __init__(self, rows: Comparisons, link: LinkFunctions, lapse: float, prior: float):
+    def __init__(self, rows: Comparisons, link: Link, lapse: float, prior: float):
         assert rows.judge is not None
         self.rows, self.link, self.judge, self.prior = rows, link, rows.judge, prior
         self.p = np.clip((np.asarray(rows.p, np.float64) - lapse / 2) / (1 - lapse), 0, 1)
         self.order = np.zeros(len(rows.p)) if rows.swapped is None else np.where(rows.swapped, -1.0, 1.0)
         self.parameters = int(np.maximum(rows.sizes - 1, 0).sum())
-        wins = rows.weight * rows.p
-        self.soft = (np.abs(wins - np.rint(wins)) > _WHOLE) | (np.abs(rows.weight - np.rint(rows.weight)) > _WHOLE)
+        self.soft = ~counted(rows.p, rows.weight)
 
     def judges(self, rating: np.ndarray, before: Judges) -> Judges:
         """The judges that these ratings [N] make most probable; `before` says which of them the ratings were made of."""
@@ -87,9 +85,8 @@ class _Task:
         share = gain**2 * told * before.weight
         answers = self._per_judge(np.ones(len(slope)), count)
         freedom = np.maximum(answers - self.parameters * share / share.sum(), 0)
-        statistic = answers * self._per_judge(slope**2, count) / np.maximum(told, np.finfo(float).tiny)
-        votes = self._per_judge(self.soft, count) == 0
-        weight = np.where(votes, 1.0, (freedom + _BELIEF) / (statistic + _BELIEF))
+        noise = overdispersion(answers, self._per_judge(slope**2, count), told, freedom)
+        weight = np.where(self._per_judge(self.soft, count) == 0, 1.0, 1 / noise)
         weight *= (gain**2 * told).sum() / (gain**2 * told * weight).sum()  # what all know together stays as it is
         share = gain**2 * told * weight
         return Judges(np.maximum(gain * share.sum() / (share * gain).sum(), _LEAST), order, weight)
