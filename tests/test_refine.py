@@ -17,9 +17,9 @@ from zelo import pipeline
 from zelo.errors import BadInput
 from zelo.main import config_folder
 from zelo.pipeline import Result
+from zelo.reporting import acquired, ladders, model_card, rating_facts
 from zelo.stages import retrieve
 from zelo.store import Store
-from zelo.tracking import acquired, ladders, model_card, rating_facts
 from zelo.tracking.run_folder import RunFolder
 
 WORDS = ["red", "green", "blue", "black", "white", "pink", "grey", "brown"]

@@ -84,9 +84,10 @@ def job(config: DictConfig, folder: Path) -> float | None:
     A run that is refused for its data, such as one of a corpus or of labels that cannot be read, leaves no folder.
     """
     from zelo import pipeline
+    from zelo.reporting import terminal
+    from zelo.reporting.figures import Figures
     from zelo.store import Store
-    from zelo.tracking import redact, run_folder, terminal
-    from zelo.tracking.figures import Figures
+    from zelo.tracking import redact, run_folder
 
     if "folder" in config.logger:
         config.logger.folder = str(folder)
@@ -249,7 +250,7 @@ def _refuse_unread(config: DictConfig) -> None:
 def main() -> int:
     """Runs Hydra and turns every error into one clear line and an exit status; an interruption is for `__main__`."""
     if sys.argv[1:] in (["--help"], ["-h"]):
-        from zelo.tracking.terminal import help_text
+        from zelo.reporting.terminal import help_text
 
         # Without composing anything, as Hydra would: it must be quick.
         print(help_text(OmegaConf.load(config_folder() / "config.yaml").hydra.help.template, config_folder()), end="")

@@ -9,8 +9,8 @@ import pytest
 from fake_server import FakeServer, score_text
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from test_ledger import make_older
-from test_till import Judge, ask, endpoint, new_command, questions, till
+from older_ledger import make_older
+from paid_judge import Judge, ask, endpoint, new_command, questions, till
 
 from zelo import pipeline
 from zelo.calls.client import redacted
@@ -25,8 +25,9 @@ from zelo.judges import answer
 from zelo.main import config_folder
 from zelo.pipeline import Result
 from zelo.records import ANSWERED, FAILED, REFUSED, TRUNCATED, UNPARSEABLE
+from zelo.reporting.notes import notes
 from zelo.store import Store
-from zelo.tracking.run_folder import RunFolder, notes
+from zelo.tracking.run_folder import RunFolder
 
 Run = Callable[..., Result]
 

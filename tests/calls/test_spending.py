@@ -11,7 +11,7 @@ import pytest
 from fake_server import TOKENS_OUT, FakeServer, closed_port
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from test_till import Judge, ask, endpoint, questions, till
+from paid_judge import Judge, ask, endpoint, questions, till
 
 from zelo import pipeline
 from zelo.calls.ledger import FILE, Entry, Ledger, Settle
@@ -20,9 +20,10 @@ from zelo.calls.session import TooManyFailures
 from zelo.errors import BadInput, LimitReached
 from zelo.main import config_folder
 from zelo.pipeline import Result, Step
+from zelo.reporting import terminal
+from zelo.reporting.notes import notes
 from zelo.store import Store
-from zelo.tracking import terminal
-from zelo.tracking.run_folder import RunFolder, notes
+from zelo.tracking.run_folder import RunFolder
 
 CHAT = ["judge=chat", "judge.model=m", "judge.api_key_env=null", "judge.input_price=10", "judge.output_price=100"]
 

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 from fake_server import Seen, envelope, score_text
-from test_client import KEY, REQUEST, WORST, endpoint, shows_key
+from paid_request import KEY, REQUEST, WORST, endpoint, shows_key
 
 from zelo.calls import wire
 from zelo.calls.desk import Figures, faults_in_words, reasons_in_words
 from zelo.calls.request import Reading, Reply
 from zelo.errors import BadInput
-from zelo.tracking.judge_costs import view
+from zelo.reporting.judge_costs import view
 
 
 def test_pieces_of_keys_are_hidden() -> None:

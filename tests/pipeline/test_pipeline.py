@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from test_training_runs import ONE
+from toy_training import ONE
 
 from zelo import pipeline
 from zelo.errors import BadInput

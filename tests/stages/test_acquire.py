@@ -19,13 +19,13 @@ from zelo.errors import BadInput
 from zelo.graphs.complete import Complete
 from zelo.pipeline import Result, Step
 from zelo.records import CANDIDATE, DOCUMENT, OUTCOME, QREL, QUERY, SCORED, FirstPass, Outcomes, Questions
+from zelo.reporting import acquired
 from zelo.stages import acquire
 from zelo.stages.acquire import Acquire
 from zelo.stages.judge import Judge
 from zelo.stages.labelled import LABELLED, Labelled
 from zelo.stages.train_labels import TrainLabels
 from zelo.store import Store, Table, write_parquet, write_shard
-from zelo.tracking import acquired
 
 TRAINED = [f"q{n:02}" for n in range(12)]  # q10 is a dev query and q11 a test query
 SPLIT = ["train"] * 10 + ["dev", "test"]

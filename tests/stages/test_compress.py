@@ -13,11 +13,11 @@ from hydra.core.global_hydra import GlobalHydra
 from zelo import pipeline
 from zelo.errors import BadInput
 from zelo.main import config_folder
+from zelo.reporting.terminal import print_results
 from zelo.stages.compress import Compress
 from zelo.stages.search import Search
 from zelo.store import Store
 from zelo.tracking.run_folder import RunFolder
-from zelo.tracking.terminal import print_results
 from zelo.training.halving import Fitting, fit, halved
 from zelo.training.numbers import Ranges, bytes_of, coarse
 

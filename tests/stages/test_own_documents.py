@@ -13,13 +13,13 @@ import pytest
 from zelo.main import config_folder
 from zelo.ranking import own_documents, without_own
 from zelo.records import CANDIDATE, DOCUMENT, QREL, QUERY, SCORED
+from zelo.reporting.notes import notes
 from zelo.stages.labelled import Labelled
 from zelo.stages.load_run import LoadRun
 from zelo.stages.retrieve import Retrieve
 from zelo.stages.score import Score
 from zelo.stages.search import Search
 from zelo.store import Table, write_parquet, write_shard
-from zelo.tracking.run_folder import notes
 from zelo.training.vector_files import DOCUMENTS as DOCUMENT_VECTORS
 from zelo.training.vector_files import QUERIES as QUERY_VECTORS
 

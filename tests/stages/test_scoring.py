@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tiny_models
 import torch
+from components import component
 
 import zelo
 from zelo.backbones import pair_scorer
@@ -25,15 +26,13 @@ QUERY_ROW, DOC_ROW = np.divmod(np.random.default_rng(0).permutation(18), 6)
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory, zelo_home: Path) -> dict[str, Path]:
-    from test_students import component
-
     found = {}
     for family in ("xlm_r", "modernbert", "qwen3"):
         folder = tmp_path_factory.mktemp(family)
         decoder = {"lora_rank": None, "gradient_checkpointing": False} if family == "qwen3" else {}
         yaml = "qwen3_0_6b" if decoder else family
-        backbone = component("backbone", yaml, model=str(tiny_models.save(family, folder / "raw")), **decoder)
-        model = component("model", "pointwise", max_length=120)
+        backbone = component(f"backbone/{yaml}", model=str(tiny_models.save(family, folder / "raw")), **decoder)
+        model = component("model/pointwise", max_length=120)
         torch.manual_seed(0)
         model.load(backbone, None)
         model.export(folder / "export")
@@ -111,7 +110,7 @@ def test_to_import_zelo_loads_nothing() -> None:
 
 @pytest.mark.parametrize(("family", "served"), [("xlm_r", True), ("modernbert", True), ("qwen3", False)])
 def test_a_card_says_what_serves_the_folder(family: str, served: bool, folders: dict[str, Path]) -> None:
-    from zelo.tracking import serving
+    from zelo.reporting import serving
 
     words = serving.section(folders[family], "CrossEncoder")
     assert ("text-embeddings-inference:" in words) == served
@@ -126,7 +125,7 @@ def test_a_card_says_what_serves_the_folder(family: str, served: bool, folders: 
 def test_a_licence_is_read_and_never_guessed(tmp_path: Path) -> None:
     from types import SimpleNamespace
 
-    from zelo.tracking import model_card
+    from zelo.reporting import model_card
 
     backbone = SimpleNamespace(folder=lambda: tmp_path)
     assert model_card._licence(backbone) is None
@@ -141,7 +140,7 @@ def test_a_licence_is_read_and_never_guessed(tmp_path: Path) -> None:
 def test_what_a_score_means_from_labels_or_else_from_judges(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import pyarrow as pa
 
-    from zelo.tracking import score_scale
+    from zelo.reporting import score_scale
 
     ids = {"query_id": ["q1"] * 60, "doc_id": [f"d{n}" for n in range(60)]}
     score = np.linspace(-3, 3, 60)

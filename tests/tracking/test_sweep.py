@@ -12,6 +12,7 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from zelo import main
+from zelo.reporting import sweep_page
 from zelo.tracking import sweep
 
 
@@ -149,19 +150,19 @@ def row(job: int, dev: float | None, test: float = 0.5, by: str = "dev/nDCG@10/z
 
 def test_the_best_job_is_marked_where_jobs_can_be_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = [row(0, 0.31, test=0.99), row(1, 0.39, test=0.01), row(2, None)]
-    assert sweep.best(rows) == "1", "test selects nothing"
+    assert sweep_page.best(rows) == "1", "test selects nothing"
     mixed = [*rows, row(3, 0.9, by="judge_agreement/dev/nDCG@10/zelo")]
-    assert sweep.best(mixed) is None, "agreement with judge ratings is no nDCG"
-    assert sweep.selection(mixed) == [
+    assert sweep_page.best(mixed) is None, "agreement with judge ratings is no nDCG"
+    assert sweep_page.selection(mixed) == [
         "The jobs are measured differently on dev (dev/nDCG@10/zelo, judge_agreement/dev/nDCG@10/zelo), so none is called"
         " best."
     ]
-    assert "against judge ratings, no human labels" in sweep.selection(mixed[3:])[0]
-    assert sweep.best([row(0, None)]) is None
-    assert sweep.selection([row(0, None)]) == []
+    assert "against judge ratings, no human labels" in sweep_page.selection(mixed[3:])[0]
+    assert sweep_page.best([row(0, None)]) is None
+    assert sweep_page.selection([row(0, None)]) == []
     for one in reversed(rows):
         sweep.record(tmp_path, {"job": one["job"], "degree": "4", "status": one.pop("status"), **one})
-    sweep.print_table(tmp_path)
+    sweep_page.print_table(tmp_path, sweep.read(tmp_path))
     lines = capsys.readouterr().out.splitlines()
     assert [line for line in lines[:6] if "best" in line] == [line for line in lines if "0.390" in line]
     assert max(map(len, lines[:6])) <= 100
@@ -248,4 +249,4 @@ def test_a_key_is_shown_by_its_shortest_end_that_no_other_has() -> None:
     rows = [dict.fromkeys(names, str(n)) | {"job": str(n), "seed": "0", "status": "finished"} for n in range(2)]
     rows = [{name: row[name] for name in ("job", *names, "status")} for row in rows]
     ends = ["degree", "reranker.loss.temperature", "embedding.loss.temperature", "solver"]
-    assert list(sweep.shown_options(rows).values()) == ends, "seed did not vary"
+    assert list(sweep_page.shown_options(rows).values()) == ends, "seed did not vary"

@@ -27,11 +27,12 @@ from zelo import arguments, main, pipeline
 from zelo.errors import BadInput
 from zelo.pipeline import Result, Step
 from zelo.records import EXAMPLE, METRIC, OUTCOME, QREL, QUERY_FIT, RATING, SCORED, WEIGHT
+from zelo.reporting import model_card, terminal
+from zelo.reporting.figures import Figures
 from zelo.stages import rate
 from zelo.stages.known_items import KnownItems
 from zelo.store import Table
-from zelo.tracking import model_card, redact, terminal
-from zelo.tracking.figures import Figures
+from zelo.tracking import redact
 from zelo.tracking.run_folder import RunFolder, discard_if_empty
 
 SECRET = "sk-verysecret-0123456789abcdef"

@@ -1,29 +1,21 @@
 """One offset per query, found from comparisons of documents of different queries."""
 
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from zelo.calibrators.answered import answered, named, query_of
+from zelo.calibrators.answered import answered, query_of
 from zelo.calibrators.documents import nearest, random_of
-from zelo.calibrators.query_graph import Offsets, QueryGraph, fit
-from zelo.errors import BadInput, OfQueries
+from zelo.calibrators.query_graph import QueryGraph, fit
+from zelo.errors import BadInput, OfQueries, first_few
 from zelo.likelihood.randomness import mixed
+from zelo.protocols import CrossQueryGraph
 from zelo.records import Answers, Asks, Rated, Scale
 
 _NAME = "offset"
 _SECOND = np.uint64(2)  # sets the draw of the second document apart
-
-
-class OverQueries(Protocol):
-    """Which queries are compared with each other."""
-
-    def over(self, seeds: np.ndarray, domain: np.ndarray) -> np.ndarray:
-        """[E, 2] query numbers that connect all queries. seeds: [Q] uint64; domain: [Q] int32."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,10 +31,10 @@ class Offset:
     rounds: int
     ridge: float  # precision of the prior, in units of the link: 1 / variance of the offsets
     slope: float | None  # of the link across queries; None: fitted, with a prior of N(1, 1)
-    graph: OverQueries  # of one round
+    graph: CrossQueryGraph  # of one round
 
     def __post_init__(self) -> None:
-        if not hasattr(self.graph, "over"):
+        if not isinstance(self.graph, CrossQueryGraph):
             raise BadInput(
                 f"calibrator=offset: graph {type(self.graph).__name__} compares documents of one query; use"
                 " graph@calibrator.graph=cross_query"
@@ -75,10 +67,7 @@ class Offset:
         _refuse_unconnected(graph)
         if not len(graph.p):
             return Scale(np.zeros(graph.queries), np.ones(graph.queries), np.full(graph.queries, np.nan))
-        found = fit(graph, rated.link, self.ridge, self.slope)
-        offset = found.offset / found.slope
-        diagnosis: dict[str, Any] = {"queries": graph.queries, "offset_sd": float(offset.std()), **found.diagnosis}
-        return Scale(offset, np.ones(graph.queries), found.stderr / found.slope, diagnosis)
+        return fit(graph, rated.link, self.ridge, self.slope)
 
     def _pairs(self, rated: Rated, answers: Answers | None, edges: np.ndarray, seeds: np.ndarray) -> Asks:
         first, second = edges.T
@@ -88,8 +77,7 @@ class Offset:
         if not len(usable.p):
             return Asks(a, random_of(rated, second, mixed(state, _SECOND)), True)
         # Not yet connected is no error here: this round may connect what the last one did not.
-        found: Offsets = fit(_graph(rated, usable), rated.link, self.ridge, self.slope)
-        offset = found.offset / found.slope
+        offset = fit(_graph(rated, usable), rated.link, self.ridge, self.slope).offset
         return Asks(a, nearest(rated, second, rated.rating[a] + offset[first] - offset[second]), True)
 
 
@@ -118,7 +106,7 @@ def _refuse_unconnected(graph: QueryGraph) -> None:
         outside = np.flatnonzero(label != np.bincount(label).argmax())
         raise OfQueries(
             f"calibrator=offset: the answers across queries leave {graph.queries:,} queries in {parts:,} parts that nothing"
-            f" connects: {len(outside):,} are outside the largest ({named(outside)}). Ask again what failed, or raise"
-            " calibrator.rounds; calibrator=none needs no answers",
-            outside[:5].tolist(),
+            f" connects: {len(outside):,} are outside the largest (query numbers {first_few(outside)})."
+            " Ask again what failed, or raise calibrator.rounds; calibrator=none needs no answers",
+            outside,
         )

@@ -14,19 +14,10 @@ from zelo.likelihood.blocks import Block
 from zelo.likelihood.covariance import dispersion, two_walk
 from zelo.likelihood.links import Link
 from zelo.likelihood.newton import newton, start
+from zelo.records import Scale
 
 _TOLERANCE = 1e-5  # largest absolute gradient; offsets are then right to some 1e-5 where their errors are above 1e-2
 _STEPS = 100  # of Newton; 5 to 10 are usual
-
-
-@dataclass(frozen=True)
-class Offsets:
-    """c, the link's slope in the handicap, the standard errors of c and how the fit went."""
-
-    offset: np.ndarray  # [Q], sums to 0
-    slope: float
-    stderr: np.ndarray  # [Q]
-    diagnosis: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -46,8 +37,8 @@ class QueryGraph:
         return block
 
 
-def fit(graph: QueryGraph, link: Link, ridge: float, slope: float | None) -> Offsets:
-    """The offsets at the given slope, or with the slope that fits best if it is None.
+def fit(graph: QueryGraph, link: Link, ridge: float, slope: float | None) -> Scale:
+    """The offsets, and their standard errors, at the given slope, or with the slope that fits best if it is None.
 
     Raises BadInput if a slope that is fitted comes out negative, or if the fit does not converge.
     """
@@ -73,6 +64,8 @@ def fit(graph: QueryGraph, link: Link, ridge: float, slope: float | None) -> Off
     block = graph.block(fitted)
     stderr, phi = _errors(block, offset, link, ridge)
     figures = {
+        "queries": graph.queries,
+        "offset_sd": float(offset.std() / fitted),
         "comparisons": len(graph.p),
         "newton_steps": steps,
         "gradient_norm": worst,
@@ -81,7 +74,7 @@ def fit(graph: QueryGraph, link: Link, ridge: float, slope: float | None) -> Off
         "log_loss_without": _log_loss(block, np.zeros(graph.queries), link),  # of the same answers, every offset 0
         "dispersion": phi,
     }
-    return Offsets(offset, fitted, stderr, figures)
+    return Scale(offset / fitted, np.ones(graph.queries), stderr / fitted, figures)
 
 
 def _log_loss(block: Block, offset: np.ndarray, link: Link) -> float:

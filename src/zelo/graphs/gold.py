@@ -5,13 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from zelo.errors import BadInput
-from zelo.graphs.groups import drawn
+from zelo.graphs.static import StaticGraph
 from zelo.likelihood.randomness import random, uniform
-from zelo.records import Fit
 
 
 @dataclass(frozen=True, kw_only=True)
-class Gold:
+class Gold(StaticGraph):
     """Two random candidates out of the first k, with k drawn from `depth` to n with weight 1 / k (zELO 2025, 5.2).
 
     Candidates come in the order of the first stage, so that good ones are drawn more often. One pair connects nothing: this
@@ -26,18 +25,12 @@ class Gold:
                 f"graph=gold: depth={self.depth} must be at least 2 for there to be a pair; try graph.depth=10"
             )
 
-    def propose(self, sizes: np.ndarray, seeds: np.ndarray, fit: Fit | None) -> np.ndarray | None:
-        """[E, 2] int64 global document numbers, query by query; None once there is a fit: the graph is static.
-
-        sizes: [Q] candidates; seeds: [Q] uint64. A query's pair depends on its size and seed only.
-        """
-        return drawn(sizes, seeds, 0, self._draw) if fit is None else None
-
     def most(self, sizes: np.ndarray) -> np.ndarray:
         """[Q] pairs."""
         return (np.asarray(sizes) > 1).astype(np.int64)
 
-    def _draw(self, n: int, queries: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def draw(self, n: int, queries: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """A part of the pairs of queries of n candidates; see `StaticGraph`."""
         depths = np.arange(min(self.depth, n), n + 1)
         share = np.cumsum(1 / depths)
         chance = uniform(random(state, 0, np.arange(3)))

@@ -1,10 +1,9 @@
 """Queries of the same size, so that many are worked on at once, and their pairs put together again."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 
-from zelo.likelihood.randomness import mix
 from zelo.records import starts
 
 MANY_CELLS = 1 << 22  # of n * n for each query: bounds memory; queries are independent of each other
@@ -21,24 +20,6 @@ def alike(sizes: np.ndarray, cells: int = MANY_CELLS) -> Iterator[tuple[int, np.
         step = max(1, cells // (n * n))
         for begin in range(0, len(same), step):
             yield n, same[begin : begin + step]
-
-
-def drawn(
-    sizes: np.ndarray,
-    seeds: np.ndarray,
-    degree: int,
-    draw: Callable[[int, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]],
-) -> np.ndarray:
-    """[E, 2] int64 global document numbers, query by query: all pairs where each document can meet at most `degree` others.
-
-    draw: (n, [B] query numbers, [B] their mixed seeds) -> a part, for the larger queries of n candidates.
-    """
-    sizes, seeds = np.asarray(sizes, np.int64), np.asarray(seeds, np.uint64)
-    parts = []
-    for n, queries in alike(sizes):
-        small = n - 1 <= degree
-        parts.append(every(queries, all_pairs(n)[None]) if small else draw(n, queries, mix(seeds[queries])))
-    return gather(sizes, parts)
 
 
 def gather(sizes: np.ndarray, parts: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
@@ -62,6 +43,11 @@ def every(queries: np.ndarray, pairs: np.ndarray) -> tuple[np.ndarray, np.ndarra
 def some(queries: np.ndarray, pairs: np.ndarray, which: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """A part of those of the pairs [B, P, 2] of queries [B] for which `which` [B, P] is true."""
     return np.repeat(queries, which.sum(1)), pairs[which]
+
+
+def whole(n: int, queries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A part of all pairs of queries [B] of n documents."""
+    return every(queries, all_pairs(n)[None])
 
 
 def all_pairs(n: int) -> np.ndarray:

@@ -7,13 +7,13 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
 
 from zelo.graphs.degrees import budget, check_mean
-from zelo.graphs.groups import all_pairs, drawn, every
+from zelo.graphs.groups import all_pairs, every, whole
+from zelo.graphs.static import StaticGraph
 from zelo.likelihood.randomness import random, uniform
-from zelo.records import Fit
 
 
 @dataclass(frozen=True, kw_only=True)
-class RandomPairs:
+class RandomPairs(StaticGraph):
     """n * degree / 2 pairs of each query's candidates, uniformly without replacement (zELO 2025, figure 9), and connected.
 
     `degree` is a mean: one document may get one comparison and another twice as many as most. Where the pairs leave k parts
@@ -26,18 +26,14 @@ class RandomPairs:
     def __post_init__(self) -> None:
         check_mean("random_pairs", self.degree)
 
-    def propose(self, sizes: np.ndarray, seeds: np.ndarray, fit: Fit | None) -> np.ndarray | None:
-        """[E, 2] int64 global document numbers, query by query; None once there is a fit: the graph is static.
-
-        sizes: [Q] candidates; seeds: [Q] uint64. A query's pairs depend on its size and seed only.
-        """
-        return drawn(sizes, seeds, self.degree, self._draw) if fit is None else None
-
     def most(self, sizes: np.ndarray) -> np.ndarray:
         """[Q] pairs."""
         return budget(sizes, self.degree)
 
-    def _draw(self, n: int, queries: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def draw(self, n: int, queries: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """A part of the pairs of queries of n candidates; see `StaticGraph`."""
+        if n - 1 <= self.degree:
+            return whole(n, queries)
         pairs, wanted = all_pairs(n), n * self.degree // 2
         # The pair's number in the low bits of its key: one partial sort of numbers, and no two keys are equal.
         low = np.uint64((1 << len(pairs).bit_length()) - 1)

@@ -1,12 +1,11 @@
 """Adaptive graphs: the queries that still want pairs, and what is known about each of them."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from zelo.errors import BadInput
-from zelo.graphs.degrees import check_mean
 from zelo.graphs.expected_loss import expected_loss
 from zelo.graphs.groups import FEW_CELLS, alike
 from zelo.likelihood.blocks import ranges
@@ -32,20 +31,8 @@ class Round:
 
     def only(self, which: np.ndarray) -> "Round":
         """Some of the queries. which: [B] bool."""
-        columns = (getattr(self, field.name) for field in fields(self))
-        return Round(*(None if column is None else column[which] for column in columns))
-
-
-def check_rounds(graph: str, degree: int, batch: int, per_document: int, stop_at: float | None) -> None:
-    """Raises BadInput if a field of a graph that adds pairs in batches cannot be used."""
-    check_mean(graph, degree)
-    if batch < 1:
-        raise BadInput(f"graph={graph}: batch={batch} must be at least 1 comparison per document; try graph.batch=1")
-    if per_document < batch:
-        raise BadInput(
-            f"graph={graph}: per_document={per_document} is below batch={batch}, the mean; try graph.per_document={batch}"
-        )
-    check_stop(graph, stop_at)
+        columns = {name: column[which] for name, column in vars(self).items() if column is not None}
+        return replace(self, **columns)
 
 
 def check_stop(graph: str, stop_at: float | None) -> None:

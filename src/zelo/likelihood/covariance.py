@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 from scipy.linalg import get_lapack_funcs
+from threadpoolctl import threadpool_limits
 
 from zelo.errors import ZeloError
 from zelo.likelihood.blocks import Block
@@ -20,8 +21,10 @@ def covariances(
 
     sizes: [Q] > 0; query: [E] numbers; edges: [E, 2] global document numbers, both ends in that query; curvature: [E] > 0.
     """
-    for factor, constant in _factors(sizes, query, edges, curvature, ridge):
-        yield factor @ factor.T - constant
+    # Inverses this small gain nothing from a second thread and lose many times their time to waking it.
+    with threadpool_limits(1, "blas"):
+        for factor, constant in _factors(sizes, query, edges, curvature, ridge):
+            yield factor @ factor.T - constant
 
 
 def variances(block: Block, curvature: np.ndarray, ridge: float) -> np.ndarray:

@@ -108,10 +108,15 @@ class Logit(Link):
         """h(D) = F(-D)."""
         return expit(-difference), expit(difference)
 
-    def bends(self, difference: np.ndarray, rise: np.ndarray, fall: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """-h' = F(D) F(-D), on both sides."""
-        both = rise * fall
-        return both, both
+    def loss(self, difference: np.ndarray, p: np.ndarray) -> np.ndarray:
+        """-p D - log F(-D)."""
+        return -p * difference - self.log(-difference)
+
+    def derivatives(self, difference: np.ndarray, p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """F(D) - p and F(D) F(-D)."""
+        odds = np.exp(-np.abs(difference))  # in less time than scipy's expit, and as exact
+        unlikely = odds / (1 + odds)
+        return np.where(difference >= 0, 1 - unlikely, unlikely) - p, unlikely / (1 + odds)
 
     def inverse(self, p: np.ndarray) -> np.ndarray:
         return logit(p)

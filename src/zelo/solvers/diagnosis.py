@@ -88,9 +88,11 @@ def _figures(found: dict[str, np.ndarray]) -> dict[str, Any]:
     odd = _odd(found["dispersion"], found["freedom"], found["votes"])
     return {
         "log_loss": _ratio(found["loss"], found["weight"]),  # nats per comparison of weight 1
-        "dispersion": _median(np.where(found["votes"], 1.0, found["dispersion"])),  # of the queries'
-        "intransitive_triads": _mean(found["triads"]),  # share of the triangles, mean over the queries that have any
-        "curl": _median(found["curl"]),  # share of the preferences' variance that no rating explains
+        "dispersion": _known(np.where(found["votes"], 1.0, found["dispersion"]), np.median),  # of the queries'
+        "intransitive_triads": _known(
+            found["triads"], np.mean
+        ),  # share of the triangles, mean over the queries that have any
+        "curl": _known(found["curl"], np.median),  # share of the preferences' variance that no rating explains
         "not_one_dimensional_queries": len(odd),  # contradict themselves far more than their noise explains
         "not_one_dimensional": odd[:_NAMED].tolist(),  # query numbers, the worst first
         "disconnected_queries": len(disconnected),
@@ -211,11 +213,7 @@ def _ratio(over: np.ndarray, under: np.ndarray) -> float | None:
     return float(np.nansum(over) / np.nansum(under)) if np.nansum(under) > 0 else None
 
 
-def _median(values: np.ndarray) -> float | None:
+def _known(values: np.ndarray, figure: Callable[[np.ndarray], Any]) -> float | None:
+    """A figure of those that are no nan; None where there are none."""
     known = values[~np.isnan(values)]
-    return float(np.median(known)) if len(known) else None
-
-
-def _mean(values: np.ndarray) -> float | None:
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if len(known) else None
+    return float(figure(known)) if len(known) else None

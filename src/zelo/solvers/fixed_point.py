@@ -1,20 +1,21 @@
 """The fixed-point iteration of the public reference implementation, for comparison."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
-from zelo.errors import BadInput, OfQueries
+from zelo.errors import BadInput, OfQueries, first_few
 from zelo.likelihood.blocks import Block, Blocks
 from zelo.likelihood.links import Logit
 from zelo.likelihood.newton import EDGES_PER_BLOCK
 from zelo.records import Comparisons, Fit
 from zelo.solvers.diagnosis import centred, diagnosed
-from zelo.solvers.posterior_mode import Stderr, check_settings, named
+from zelo.solvers.posterior_mode import Iterative
 
 
 @dataclass(frozen=True, kw_only=True)
-class FixedPoint(Logit):
+class FixedPoint(Logit, Iterative):
     """Bradley-Terry ratings by e_i <- e_i + (log won_i - log lost_i) (1 + t)^-damping, from 0, all documents at once.
 
     won_i = sum_j w_ij S_ij and lost_i = sum_j w_ji S_ji with S_ij = 1 / (1 + exp(e_i - e_j)), w_ij = weight times P(i preferred
@@ -24,19 +25,16 @@ class FixedPoint(Logit):
     within `max_steps` is refused, where the reference prints a line and goes on. In a query of several parts each part has
     the mean 0.
 
-    Standard errors are those of Laplace at the result, as if there were a prior of precision `ridge`.
+    `tolerance` is in nats. Standard errors are those of Laplace at the result, as if there were a prior of precision `ridge`.
     """
+
+    NAME: ClassVar[str] = "fixed_point"
 
     damping: float  # exponent of the step length
     diagonal: float  # weight of a document against itself
-    tolerance: float  # change of a query's loss, in nats, at which it stops
-    max_steps: int
-    ridge: float  # of the standard errors only
-    stderr: Stderr
 
     def __post_init__(self) -> None:
-        settings = {name: value for name, value in vars(self).items() if name not in ("damping", "diagonal")}
-        check_settings("fixed_point", **settings)
+        super().__post_init__()
         for name, value in (("damping", self.damping), ("diagonal", self.diagonal)):
             if not 0 <= value < np.inf:
                 raise BadInput(f"solver=fixed_point: {name}={value} must not be negative")
@@ -93,7 +91,7 @@ class FixedPoint(Logit):
 
 def _unfinished(queries: np.ndarray, steps: int) -> BadInput:
     return OfQueries(
-        f"solver=fixed_point: {len(queries):,} queries (numbers {named(queries)}) have not stopped after {steps} steps; "
+        f"solver=fixed_point: {len(queries):,} queries (numbers {first_few(queries)}) have not stopped after {steps} steps; "
         "raise solver.max_steps or solver.tolerance",
-        queries[:5].tolist(),
+        queries,
     )

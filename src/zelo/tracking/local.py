@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from zelo.errors import BadInput
-from zelo.tracking.figures import Figures
+from zelo.reporting.figures import Figures
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,13 +11,12 @@ import json
 import os
 import re
 import shutil
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus
@@ -25,14 +24,10 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from zelo.metrics.agreement import PREFIX
 from zelo.records import DEV, TEST
+from zelo.reporting import sweep_page
 from zelo.store import MANIFEST
 from zelo.tracking import redact, whole_file
-from zelo.tracking.figures import NO_LABELS
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 SWEEP_CSV, SWEEP_HTML = "sweep.csv", "sweep.html"
 INDEX_COLUMNS: tuple[str, ...] = (
@@ -48,7 +43,6 @@ INDEX_COLUMNS: tuple[str, ...] = (
     "seconds",
     "folder",
 )
-FIGURES = {"dev": "value", "test": "test_value"}  # of the system that is optimized, in words: column
 TAIL_COLUMNS = ("seconds", "error", "folder")
 LONGEST_NAME = 100  # characters of a job's folder name
 BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
@@ -151,7 +145,7 @@ class Sweep(Callback):
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Shows the whole sweep."""
         if CURRENT.folder and (CURRENT.folder / SWEEP_CSV).exists():
-            print_table(CURRENT.folder)
+            sweep_page.print_table(CURRENT.folder, read(CURRENT.folder))
 
     def _list(self, config: DictConfig, manifest: dict[str, Any], folder: Path) -> None:
         overrides = " ".join(redact.text(str(part)) for part in config.hydra.overrides.task)
@@ -186,7 +180,7 @@ def record(folder: Path, row: dict[str, str]) -> None:
         writer.writeheader()
         writer.writerows(rows)
         whole_file.replace(folder / SWEEP_CSV, text.getvalue())
-        whole_file.replace(folder / SWEEP_HTML, page(folder.name, read(folder)))
+        whole_file.replace(folder / SWEEP_HTML, sweep_page.page(folder, read(folder)))
 
 
 def read(folder: Path) -> list[dict[str, str]]:
@@ -195,106 +189,6 @@ def read(folder: Path) -> list[dict[str, str]]:
         return []
     with (folder / SWEEP_CSV).open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
-
-
-def best(rows: list[dict[str, str]]) -> str | None:
-    """The job whose system is best on dev, where all jobs are selected by one figure; else None. Test is never looked at."""
-    found = [row for row in rows if row.get("value")]
-    if len({row["selected_by"] for row in found}) != 1:
-        return None
-    return max(found, key=lambda row: float(row["value"]))["job"]
-
-
-def page(title: str, rows: list[dict[str, str]]) -> str:
-    """sweep.html: one file that needs no network; every text is escaped."""
-    from zelo.tracking import report
-
-    options = shown_options(rows)
-    shown = [(title, name) for title, name in FIGURES.items() if any(row.get(name) for row in rows)]
-    jobs = [
-        {
-            "row": row,
-            "options": [row[name] for name in options],
-            "figures": [_rounded(row.get(name)) for _, name in shown],
-        }
-        for row in rows
-    ]
-    template = report.environment().get_template("sweep.html.jinja")
-    return template.render(
-        title=title,
-        jobs=jobs,
-        options=list(options.values()),
-        figures=[title for title, _ in shown],
-        system=next((row["system"] for row in rows if row.get("value")), None),
-        best=best(rows),
-        selection=selection(rows),
-    )
-
-
-def shown_options(rows: list[dict[str, str]]) -> dict[str, str]:
-    """The columns of what was varied, each with the shortest end of its key that no other has."""
-    names = list(rows[0])[1 : list(rows[0]).index("status")] if rows else []
-    varied = [name for name in names if len({row[name] for row in rows}) > 1] or names
-    parts = {name: name.split(".") for name in varied}
-    ends = {name: [".".join(part[-n:]) for n in range(1, len(part) + 1)] for name, part in parts.items()}
-    return {
-        name: next(end for end in ends[name] if sum(end in other for other in ends.values()) == 1 or end == name)
-        for name in varied
-    }
-
-
-def print_table(folder: Path) -> None:
-    """What was varied and what came out, on the terminal."""
-    from rich.console import Console
-
-    width = None if sys.stdout.isatty() else 100
-    console = Console(width=width, highlight=False, emoji=False, markup=False)
-    rows = read(folder)
-    console.print()
-    console.print(_table(rows, best(rows)))
-    for line in selection(rows):
-        console.print(line, soft_wrap=True)
-    for row in rows:
-        if row["error"]:
-            console.print(f"Job {row['job']} failed: {row['error']}", soft_wrap=True)
-    here = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
-    console.print(f"The sweep lies in {here}/ ({SWEEP_CSV}, {SWEEP_HTML}).", soft_wrap=True)
-
-
-def selection(rows: list[dict[str, str]]) -> list[str]:
-    """What the best job is selected by, and what to know about it, one line each; nothing where nothing was measured."""
-    keys = list(dict.fromkeys(row["selected_by"] for row in rows if row.get("selected_by")))
-    if not keys:
-        return []
-    if len(keys) > 1:
-        return [f"The jobs are measured differently on dev ({', '.join(keys)}), so none is called best."]
-    lines = [f"dev, which selects the best: {keys[0]}"]
-    if keys[0].startswith(f"{PREFIX}/"):
-        lines[0] += f" ({NO_LABELS}; each job against ratings of its own)"
-    if any(row.get("test") for row in rows):
-        lines.append(f"test, which selects nothing: {next(row['test'] for row in rows if row.get('test'))}")
-    return lines
-
-
-def _table(rows: list[dict[str, str]], winner: str | None) -> "Table":
-    from rich.table import Table
-
-    options = shown_options(rows)
-    figures = {title: name for title, name in FIGURES.items() if any(row.get(name) for row in rows)}
-    system = next((row["system"] for row in rows if row.get("value")), None)
-    table = Table(
-        box=None, padding=(0, 2, 0, 0), header_style="bold", title=system, title_justify="left", title_style="bold"
-    )
-    for name in ("job", *options.values()):
-        table.add_column(name, overflow="fold")
-    for name in (*figures, "seconds"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("", no_wrap=True)
-    for row in rows:
-        values = [_rounded(row.get(name)) for name in figures.values()]
-        remark = "best" if row["job"] == winner else "" if row["status"] == "finished" else row["status"]
-        table.add_row(row["job"], *(row[name] for name in options), *values, row["seconds"], remark)
-    return table
 
 
 def _row(config: DictConfig, manifest: dict[str, Any], error: Exception | None) -> dict[str, str]:
@@ -350,10 +244,6 @@ def _manifest(folder: Path) -> dict[str, Any]:
         return json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-
-
-def _rounded(value: str | None) -> str:
-    return f"{float(value):.3f}" if value else ""
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from typing import Any
 
 from zelo.errors import BadInput
 from zelo.records import METRIC
-from zelo.tracking.figures import Figures
+from zelo.reporting.figures import Figures
 
 RUNS: dict[str, Any] = {}  # run folder -> the W&B run that all students of this process share
 

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from zelo.auditing.answers import COLUMNS, Answers
+from zelo.reporting.ladders import cut
 from zelo.store import Table
-from zelo.tracking.ladders import cut
 
 SHOWN, PER_QUERY = 12, 2  # pairs on the page, and of one query
 TEXT = 1200  # characters of a document, and of a line of a judge's reasons

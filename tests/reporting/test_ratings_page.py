@@ -11,15 +11,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from fake_comparisons import made_of
-from test_report import FEW, Page, facts_of, library, report, tables
+from html_page import Page
+from report_data import FEW, facts_of, library, report, tables
 
-from zelo.graphs.rounds import _loss, rounds
+from zelo.graphs.expected_loss import expected_loss
+from zelo.graphs.rounds import rounds
 from zelo.graphs.staged import Staged
 from zelo.likelihood.randomness import content_seed
 from zelo.records import ANSWERED, OUTCOME, QUERY_SCALE, RATING, Comparisons
+from zelo.reporting import budgets, offsets, rating_facts, rating_plots, ratings_page
+from zelo.reporting.report import render
 from zelo.store import Table
-from zelo.tracking import budgets, offsets, rating_facts, rating_plots, ratings_page
-from zelo.tracking.report import render
 
 
 def test_a_matrix_says_who_was_preferred() -> None:
@@ -73,7 +75,8 @@ def asked(stop_at: float | None) -> tuple[SimpleNamespace, pa.Table, list[float]
         edges, p = np.concatenate([edges, new]), np.concatenate([p, random.binomial(3, votes) / 3])
         fit = solver.fit(Comparisons(sizes, edges, p, np.full(len(p), 3.0)))
         (group,) = rounds(sizes, seeds, fit, np.array([10**6]), None, optimism=1.0, covariance=True)
-        losses.append(graph.OPTIMISM * float(_loss(group, fit, np.arange(n)[None])[0]))
+        loss = expected_loss(group.rating, fit.stderr[None], group.covariance, group.seeds, fit.link)
+        losses.append(graph.OPTIMISM * float(loss[0]))
         counts.append(len(edges))
     ids = np.array([f"d{number:02}" for number in range(n)])
     columns: dict[str, Any] = dict.fromkeys(OUTCOME.names)

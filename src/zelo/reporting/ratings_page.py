@@ -7,10 +7,10 @@ import numpy as np
 from markupsafe import Markup
 
 from zelo.metrics.spectrum import Spectrum, random_regular_diameter, random_regular_lambda_2
-from zelo.tracking import rating_plots
-from zelo.tracking.budgets import Budget
-from zelo.tracking.offsets import CRITERIA, GHOSTS, PAIRS, Offsets, bins
-from zelo.tracking.rating_facts import Matrix, RatingFacts
+from zelo.reporting import rating_plots
+from zelo.reporting.budgets import Budget
+from zelo.reporting.offsets import CRITERIA, GHOSTS, PAIRS, Offsets, bins
+from zelo.reporting.rating_facts import Matrix, RatingFacts
 
 GUESSING = math.log(2)  # log loss of who always says 1/2
 COINS = 0.25  # share of intransitive triads where coins decide

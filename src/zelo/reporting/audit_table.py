@@ -5,8 +5,8 @@ import textwrap
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from zelo.tracking import audit_page
-from zelo.tracking.audit_page import TOGETHER, TONES
+from zelo.reporting import audit_page
+from zelo.reporting.audit_page import TOGETHER, TONES
 
 if TYPE_CHECKING:
     from rich.console import Console

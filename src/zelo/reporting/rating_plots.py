@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 from scipy.special import expit
 
-from zelo.tracking.budgets import Budget
-from zelo.tracking.offsets import PAIRS, Offsets, bins
-from zelo.tracking.plots import ACCENT, INK, LOSS, MUTED, WIDTH, canvas, inline_svg
+from zelo.reporting.budgets import Budget
+from zelo.reporting.offsets import PAIRS, Offsets, bins
+from zelo.reporting.plots import ACCENT, INK, LOSS, MUTED, WIDTH, canvas, inline_svg
 
 LEVELS = 9  # colours of a preference, from the column's document (orange) over grey to the row's (blue)
 _LEFT, _TOP = 34.0, 20.0  # margins of a matrix, as wide as those of the other figures

@@ -13,11 +13,11 @@ import pyarrow.parquet as pq
 from zelo.metrics.spectrum import Spectrum, spectrum
 from zelo.outcomes import Graphs, weighted
 from zelo.records import starts
+from zelo.reporting import budgets, offsets
+from zelo.reporting.budgets import Budget
+from zelo.reporting.offsets import Offsets
 from zelo.stages.rate import weights_of
 from zelo.store import Table
-from zelo.tracking import budgets, offsets
-from zelo.tracking.budgets import Budget
-from zelo.tracking.offsets import Offsets
 
 if TYPE_CHECKING:
     from zelo.pipeline import Result

@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from html_page import HOSTILE, Page
 from planted_judges import (
     QUERIES,
     Preference,
@@ -22,14 +23,13 @@ from planted_judges import (
     table,
 )
 from rich.console import Console
-from test_report import HOSTILE, Page
 
 from zelo.auditing.answers import Answers
 from zelo.metrics.tally import Tally, tally
+from zelo.reporting import disagreements, judge_costs
+from zelo.reporting.audit_table import print_audit
+from zelo.reporting.report import ReportData, render
 from zelo.store import Table
-from zelo.tracking import disagreements, judge_costs
-from zelo.tracking.audit_table import print_audit
-from zelo.tracking.report import ReportData, render
 
 
 @pytest.fixture

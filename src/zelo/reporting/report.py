@@ -14,12 +14,12 @@ import pyarrow.compute as pc
 from markupsafe import Markup
 
 from zelo.records import TEST
-from zelo.tracking import audit_page, judge_costs, plots, ratings_page
-from zelo.tracking.disagreements import Disagreement
-from zelo.tracking.figures import FIRST_STAGES, GROUPS, NO_LABELS
-from zelo.tracking.ladders import Ladder, Rung, cut
-from zelo.tracking.plots import Scale
-from zelo.tracking.rating_facts import RatingFacts
+from zelo.reporting import audit_page, judge_costs, plots, ratings_page
+from zelo.reporting.disagreements import Disagreement
+from zelo.reporting.figures import FIRST_STAGES, GROUPS, NO_LABELS
+from zelo.reporting.ladders import Ladder, Rung, cut
+from zelo.reporting.plots import Scale
+from zelo.reporting.rating_facts import RatingFacts
 
 MAIN_METRIC = "nDCG@10"
 PROTOCOLS = {"natural": "", "judge": NO_LABELS}  # in words; others as they are

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from zelo.backbones.exported import CROSS_ENCODER
 from zelo.records import DEV
-from zelo.tracking import reliability_plot
+from zelo.reporting import reliability_plot
 
 if TYPE_CHECKING:
     from zelo.pipeline import Result, Step

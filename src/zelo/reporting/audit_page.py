@@ -9,8 +9,8 @@ from markupsafe import Markup
 
 from zelo.auditing.advice import AVERAGE, DO_NOT_AVERAGE, KEEP, LEAVE, STOP
 from zelo.calls.desk import faults_in_words, reasons_in_words
-from zelo.tracking import plots
-from zelo.tracking.judge_costs import listed, money
+from zelo.reporting import plots
+from zelo.reporting.judge_costs import listed, money
 
 if TYPE_CHECKING:
     from zelo.pipeline import Result

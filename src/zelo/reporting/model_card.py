@@ -9,8 +9,8 @@ from string import Template
 from typing import TYPE_CHECKING, Any
 
 from zelo.backbones.exported import MATRIX, SETTINGS
-from zelo.tracking import redact, score_scale, serving
-from zelo.tracking.figures import NO_LABELS, Figures
+from zelo.reporting import score_scale, serving
+from zelo.reporting.figures import NO_LABELS, Figures
 from zelo.training.judging import told as judging_told
 from zelo.training.parity import told
 
@@ -117,27 +117,25 @@ def write(step: "Step", result: "Result", figures: Figures | None, folder: Path)
     elif loader == OF_VECTORS:
         library = "safetensors"
     origin = _origin(step.stage.backbone)
-    return redact.text(
-        _CARD.substitute(
-            task=task,
-            library=library,
-            learned=learned,
-            licence=f"license: {licence}\n" if licence else "",
-            terms=_terms(licence, origin),
-            serving=serving.section(folder, loader),
-            base=f"base_model: {origin}\n" if origin else "",
-            tags="\n".join(f"- {tag}" for tag in (library, "zelo", *tags)),
-            name=f"zelo {step.stage.name}",
-            kind=kind,
-            start=origin or "a pretrained encoder",
-            labels=_labels(step, result) or "without any human label",
-            example=Template(example).substitute(loader=loader, folder=folder.name),
-            data="\n".join(f"- {line}" for line in _data(step, result, figures)),
-            recipe="\n".join(f"- {role}: {words}" for role, words in _recipe(step, result)),
-            figures=_figures(step, result, figures),
-            scores=score_scale.section(step, result, loader, folder) if figures else "",
-            parity=_parity(result.tables[step.name].manifest),
-        )
+    return _CARD.substitute(
+        task=task,
+        library=library,
+        learned=learned,
+        licence=f"license: {licence}\n" if licence else "",
+        terms=_terms(licence, origin),
+        serving=serving.section(folder, loader),
+        base=f"base_model: {origin}\n" if origin else "",
+        tags="\n".join(f"- {tag}" for tag in (library, "zelo", *tags)),
+        name=f"zelo {step.stage.name}",
+        kind=kind,
+        start=origin or "a pretrained encoder",
+        labels=_labels(step, result) or "without any human label",
+        example=Template(example).substitute(loader=loader, folder=folder.name),
+        data="\n".join(f"- {line}" for line in _data(step, result, figures)),
+        recipe="\n".join(f"- {role}: {words}" for role, words in _recipe(step, result)),
+        figures=_figures(step, result, figures),
+        scores=score_scale.section(step, result, loader, folder) if figures else "",
+        parity=_parity(result.tables[step.name].manifest),
     )
 
 

@@ -9,11 +9,11 @@ from zelo.calls.plan import lines as plan_lines
 from zelo.calls.plan import money, together
 from zelo.errors import BadInput
 from zelo.records import DEV
+from zelo.reporting import acquired, audit_page
+from zelo.reporting.audit_table import print_audit
+from zelo.reporting.figures import GROUPS, NO_LABELS, Figures
+from zelo.reporting.notes import notes
 from zelo.store import Store
-from zelo.tracking import acquired, audit_page
-from zelo.tracking.audit_table import print_audit
-from zelo.tracking.figures import GROUPS, NO_LABELS, Figures
-from zelo.tracking.run_folder import notes
 
 if TYPE_CHECKING:
     from rich.console import Console
