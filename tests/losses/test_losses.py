@@ -15,7 +15,6 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from zelo import pipeline
 from zelo.errors import BadInput
 from zelo.losses.bce import BCE
 from zelo.losses.centred_mse import CentredMSE
@@ -26,10 +25,12 @@ from zelo.losses.matryoshka import Matryoshka
 from zelo.losses.mse import MSE
 from zelo.losses.ranknet import RankNet
 from zelo.main import config_folder
+from zelo.pipeline import instantiate
 from zelo.stages.target import Target
 from zelo.stages.train import Train
 from zelo.store import Table
 from zelo.training.comparable import check_comparable
+from zelo.training.student import Student
 
 YAMLS = sorted((Path(__file__).parents[2] / "conf" / "loss").glob("*.yaml"))
 TARGETS = torch.tensor([[0.9, 0.6, 0.5, 0.2], [0.7, 0.4, 0.3, 0.0]])
@@ -44,7 +45,7 @@ def loss(request):
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(config_folder()), version_base="1.3"):
         node = OmegaConf.to_container(compose(None, [f"+loss={request.param.stem}"]).loss)
-    return pipeline.build(node, "loss")
+    return instantiate.build(node, "loss")
 
 
 def one(scores: list[float], targets: list[float], weights: list[float] | None = None) -> tuple[Tensor, ...]:
@@ -387,7 +388,9 @@ def test_lists_of_one_document_are_refused_before_any_model_is_loaded(tmp_path: 
     for name, found in rows.items():
         pq.write_table(found, tmp_path / f"{name}.parquet")
     table = Table("load", "", tmp_path, {})
-    parts = dict.fromkeys(("model", "backbone", "optimizer", "scheduler", "loader", "trainer", "hardware", "logger"))
-    stage: Any = Train(**(parts | {"inputs": {}, "loss": RankNet(sharpness=None), "name": "embedding", "seed": 0}))  # pyright: ignore
+    parts: Any = dict.fromkeys(("model", "backbone", "optimizer", "scheduler", "loader", "trainer"))
+    student = Student(**(parts | {"loss": RankNet(sharpness=None)}))
+    rest: Any = {"hardware": None, "logger": None}
+    stage = Train(inputs={}, student=student, name="embedding", seed=0, **rest)
     with pytest.raises(BadInput, match=r"embedding\.loss=RankNet compares the documents of a query"):
         stage.run({"data": table, "examples": table}, tmp_path)

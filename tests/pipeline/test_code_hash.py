@@ -2,16 +2,17 @@
 
 import importlib
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from zelo import code_hash as module
-from zelo import pipeline
-from zelo.code_hash import ALLOW_VARIABLE, code_hash, reach
 from zelo.errors import BadInput
+from zelo.fingerprint import code_hash as module
+from zelo.fingerprint.code_hash import ALLOW_VARIABLE, code_hash, reach
+from zelo.pipeline import identity
 
 PARTS = {
     "parts/__init__.py": "",
@@ -102,7 +103,7 @@ def test_source_that_is_no_python_is_told_by_line(parts: Path) -> None:
 
 def test_a_class_that_is_made_later_has_its_code_in_the_key(parts: Path) -> None:
     """An optimizer is a partial: it has no object yet whose module could be asked."""
-    recipe = pipeline._recipe({"_target_": "parts.mine.Mine", "_partial_": True, "lr": 1}, None)
+    recipe = identity.recipe_of({"_target_": "parts.mine.Mine", "_partial_": True, "lr": 1}, None)
     assert recipe["_code_"] == key()
 
 
@@ -139,8 +140,8 @@ def test_a_users_component_runs_and_its_helper_is_part_of_the_key(tiny_beir: Pat
 def test_how_an_answer_is_fetched_is_no_part_of_a_result() -> None:
     """A mended retry must not make judgements, and all that was trained on them, anew."""
     stage, judge = reach("zelo.stages.judge"), reach("zelo.judges.chat")
-    assert not [name for name in stage | judge if name.startswith("zelo.calls.") and name != "zelo.calls.request"]
-    assert {"zelo.calls.request", "zelo.judges.answer", "zelo.judges.prompt"} <= judge
+    assert not [name for name in stage | judge if re.match(r"zelo\.(budget|ledger|providers)\.(?!request$)", name)]
+    assert {"zelo.providers.request", "zelo.judges.answer", "zelo.judges.prompt"} <= judge
     assert "zelo.likelihood.randomness" in stage
 
 

@@ -26,7 +26,7 @@ from zelo.training.checkpoints import SafeCheckpoints
 from zelo.training.datamodule import DataModule
 from zelo.training.hardware import Hardware
 from zelo.training.mixing import Mixture, _put, learning, mix
-from zelo.training.module import Student
+from zelo.training.module import StudentModule
 from zelo.training.pieces import Pieces
 from zelo.training.trainer import Trained
 
@@ -49,7 +49,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(tmp_path: 
 def last(monkeypatch: pytest.MonkeyPatch) -> list[list[np.ndarray]]:
     """The weights at the end of each training, the best or not."""
     found: list[list[np.ndarray]] = []
-    monkeypatch.setattr(Student, "on_train_end", lambda module: found.append(weights(module.model)))
+    monkeypatch.setattr(StudentModule, "on_train_end", lambda module: found.append(weights(module.model)))
     return found
 
 

@@ -9,7 +9,7 @@ from zelo.outcomes import Graphs
 from zelo.store import Table
 
 if TYPE_CHECKING:
-    from zelo.pipeline import Result
+    from zelo.pipeline.run import Result
 
 FAILURES, DISAGREEMENT = "failures", "disagreement"
 FIRST = {  # of the two documents of a pair, in words

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 
 from zelo.auditing.advice import AVERAGE, DO_NOT_AVERAGE, KEEP, LEAVE, STOP
-from zelo.calls.desk import faults_in_words, reasons_in_words
+from zelo.budget.request_batch import faults_in_words, reasons_in_words
 from zelo.reporting import plots
 from zelo.reporting.judge_costs import listed, money
 
 if TYPE_CHECKING:
-    from zelo.pipeline import Result
+    from zelo.pipeline.run import Result
     from zelo.store import Table
 
 TOGETHER = "all together"

@@ -8,7 +8,7 @@ from zelo.records import DEV
 from zelo.store import Table
 
 if TYPE_CHECKING:
-    from zelo.pipeline import Result, Step
+    from zelo.pipeline.run import Result, Step
 
 FIRST_STAGES, UNTUNED, TEACHER, STUDENTS = GROUPS = ("first stages", "untuned models", "teacher", "students")
 LABELS = "natural"  # the protocol of figures that are measured against labels

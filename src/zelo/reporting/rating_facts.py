@@ -20,7 +20,7 @@ from zelo.stages.rate import weights_of
 from zelo.store import Table
 
 if TYPE_CHECKING:
-    from zelo.pipeline import Result
+    from zelo.pipeline.run import Result
 
 SAMPLE = 50  # queries whose graphs are looked at
 LARGE = 2000  # documents from which on a graph is not: it takes their square of memory

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice, pairwise
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
@@ -16,23 +16,25 @@ import pyarrow.parquet as pq
 from zelo import protocols
 from zelo.asking import Panel, average
 from zelo.auditing.advice import one_place
+from zelo.auditing.design import AuditDesign, triads
 from zelo.auditing.reasons import REASON, Widest
-from zelo.calls.plan import Plan
-from zelo.calls.till import Till
+from zelo.budget.budget import Budget
+from zelo.budget.plan import Plan
 from zelo.errors import BadInput
-from zelo.likelihood.randomness import content_seed, id_hashes
+from zelo.likelihood.randomness import content_seed
 from zelo.metrics import tally
 from zelo.pools import Pools
 from zelo.progress import Advance, progress, silent
-from zelo.records import DEV, DOCUMENT, OUTCOME, STATUSES, TEST, Comparisons, Fit, Questions, starts
+from zelo.records import OUTCOME, STATUSES, Comparisons, Fit, Questions
 from zelo.store import Table, shard, shard_writer, write_shard
 
 if TYPE_CHECKING:
-    from zelo.calls.session import Session
+    from zelo.budget.session import Session
 
 QUERIES_PER_BATCH = 512
 SOME = 200  # questions that a price is reckoned by
 RANDOM, BOTH = "random", "both"
+EVERYTHING = AuditDesign(sample_queries=None, repeats=1, injection=None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,10 +43,10 @@ class Judge:
 
     An AdaptiveGraph is asked again with the fit of all pairs so far, until it wants no more. What failed
     or was not asked for, and a paid reply that is no answer, make the table partial: the next run keeps the rest, asks for the
-    former and reads the latter again. Judges that cost money are asked through the till.
+    former and reads the latter again. Judges that cost money are asked through the budget.
     """
 
-    OUTSIDE_IDENTITY: ClassVar[frozenset[str]] = frozenset({"till"})
+    OUTSIDE_IDENTITY: ClassVar[frozenset[str]] = frozenset({"budget"})
 
     # data: the load stage; candidates: a retrieve stage; perhaps student: a train stage, and lists: a retrieve stage, where
     # `candidates` has but some of each query's
@@ -52,12 +54,10 @@ class Judge:
     graph: protocols.Graph
     judge: protocols.Judge | protocols.PaidJudge
     top_k: int  # what the candidates were cut at
-    sample_queries: int | None  # ask about three documents of each of so many dev, then train queries; None: about all
-    orders: str  # random: one order per judge and pair; both: each pair is asked twice
-    repeats: int  # times that each is asked
-    injection: str | None  # orders to the judge, added to each doc_b to see how far they sway it; None: nothing
+    presentation: str  # random: one order per judge and pair; both: each pair is asked twice
+    design: AuditDesign | None  # which of the questions an audit asks; None: all, once
     seed: int
-    till: Till
+    budget: Budget
 
     def __post_init__(self) -> None:
         if (degree := self._degree) > self.top_k - 1:
@@ -72,14 +72,9 @@ class Judge:
                 f" {fix}, or use graph=complete."
             )
         if not all(str(name or "").strip() for name in self.members):
-            raise BadInput("judge.name is empty; every judge needs a name, by which its answers are told from others'.")
-        if self.orders not in (RANDOM, BOTH):
-            raise BadInput(f"judge: orders={self.orders!r} is unknown; use {RANDOM} or {BOTH}.")
-        if self.repeats < 1 or (self.sample_queries is not None and self.sample_queries < 1):
-            raise BadInput(
-                f"judge: repeats={self.repeats} and sample_queries={self.sample_queries} must be 1 or more (sample_queries may"
-                " be null)."
-            )
+            raise BadInput("judge.name is empty; every judge needs a name, which sets its answers apart from others'.")
+        if self.presentation not in (RANDOM, BOTH):
+            raise BadInput(f"judge: presentation={self.presentation!r} is unknown; use {RANDOM} or {BOTH}.")
 
     @property
     def members(self) -> dict[str, Any]:
@@ -88,7 +83,7 @@ class Judge:
 
     @property
     def paid(self) -> dict[str, protocols.PaidJudge]:
-        """Those that are asked through the till."""
+        """Those that are asked through the budget."""
         return self._panel.paid
 
     @property
@@ -103,7 +98,15 @@ class Judge:
     @property
     def _times(self) -> int:
         """How often a judge is asked about one pair."""
-        return self.repeats * (1 + (self.orders == BOTH))
+        return self._design.repeats * (1 + (self.presentation == BOTH))
+
+    @property
+    def _design(self) -> AuditDesign:
+        return self.design or EVERYTHING
+
+    @property
+    def _samples(self) -> bool:
+        return self._design.sample_queries is not None
 
     def check_inputs(self, stages: Mapping[str, Any]) -> None:
         """Raises BadInput for a student that is to judge and comes from nowhere, or from two places."""
@@ -126,7 +129,7 @@ class Judge:
     def check(self) -> None:
         """Raises BadInput for a key that is missing and would be needed, before the stages above spend any time."""
         for member in self.paid.values():
-            self.till.check(member.endpoint)
+            self.budget.check(member.endpoint)
 
     def plan(self, tables: dict[str, Table]) -> list[Plan]:
         """What each judge that costs money would be asked, and for how much. Sends nothing.
@@ -134,9 +137,9 @@ class Judge:
         Of an adaptive graph the first round is known; the others are taken to be like it, up to the most that it may want.
         """
         pools = self._pools(tables)
-        plans = self.till.plans({name: (member, self._first(name, pools)) for name, member in self.paid.items()})
+        plans = self.budget.plans({name: (member, self._first(name, pools)) for name, member in self.paid.items()})
         plans = [replace(plan, key=self._panel.key(plan.judge)) for plan in plans]
-        if not isinstance(self.graph, protocols.AdaptiveGraph) or self.sample_queries is not None:
+        if not isinstance(self.graph, protocols.AdaptiveGraph) or self._samples:
             return plans
         most = self._times * sum(int(self.graph.most(batch.sizes).sum()) for batch in pools.every())
         return [plan.scaled(most / max(plan.pairs, 1)) for plan in plans]
@@ -148,7 +151,7 @@ class Judge:
         pairs = self._times * sum(int(self.graph.most(part).sum()) for part in sizes)
         for name, member in self.paid.items():
             some = (part.take(np.arange(min(len(part), SOME))) for part in islice(self._first(name, pools), 1))
-            (plan,) = self.till.plans({name: (member, some)})
+            (plan,) = self.budget.plans({name: (member, some)})
             if plan.usd is None or plan.known == plan.pairs:
                 return None
             usd += plan.usd / (plan.pairs - plan.known) * pairs
@@ -174,9 +177,9 @@ class Judge:
             )
         plans = self.plan(tables) if self.paid else []
         pools, earlier = self._pools(tables), tables.get("partial")
-        # The till tells itself how far it is.
+        # The budget shows its own progress.
         queries_left = nullcontext(silent) if plans else progress("judge", pools.queries_with_candidates, "queries")
-        with self.till.open(plans) as session, queries_left as advance:
+        with self.budget.open(plans) as session, queries_left as advance:
             for number in range(pools.shards):
                 known = None if earlier is None else pq.read_table(shard(earlier.path, "outcomes", number))
                 if (done := shard(out, "outcomes", number)).exists():
@@ -209,8 +212,8 @@ class Judge:
                 advance(len(batch.query_row))
             write_shard(widest.table(), OUTCOME, out, "widest", number)
             if self.paid:
-                said = {name: partial(session.texts, member) for name, member in self.paid.items()}
-                write_shard(widest.reasons(said), REASON, out, "reasons", number)
+                texts = {name: partial(session.texts, member) for name, member in self.paid.items()}
+                write_shard(widest.reasons(texts), REASON, out, "reasons", number)
 
     def _rounds(
         self, batch: Pools, pools: "CandidatePools", earlier: pa.Table | None, session: "Session"
@@ -223,7 +226,7 @@ class Judge:
             questions = replace(asked.questions, candidates=lists)
             answers = self._panel.ask(questions, self._swapped(asked), earlier, session)
             yield asked, answers
-            if solver is None or self.sample_queries is not None:
+            if solver is None or self._samples:
                 return
             rounds.append((asked.edges, *average(answers, self._times)))
             fit = _fit(solver, batch.sizes, *(np.concatenate(part) for part in zip(*rounds, strict=True)))
@@ -237,16 +240,15 @@ class Judge:
         edges = self.graph.propose(batch.sizes, seeds, fit)
         if edges is None or not len(edges):
             return None
-        edges = edges if self.sample_queries is None else triads(edges, batch.sizes)
-        hostile = 0 if self.injection is None else len(pools.documents) // 2
+        edges = triads(edges, batch.sizes) if self._samples else edges
         query_of = np.repeat(batch.query_row, batch.sizes)
-        times, both = self._times, self.orders == BOTH
+        times, both = self._times, self.presentation == BOTH
         questions = Questions(
             queries=pools.queries,
             documents=pools.documents,
             query_row=np.tile(query_of[edges[:, 0]], times),
             a_row=np.tile(batch.doc_row[edges[:, 0]], times),
-            b_row=np.tile(batch.doc_row[edges[:, 1]] + np.int32(hostile), times),
+            b_row=np.tile(self._design.injected(batch.doc_row[edges[:, 1]], len(pools.documents)), times),
             repeat=np.repeat(np.arange(times) // (2 if both else 1), len(edges)).astype(np.int16),
         )
         shown = np.repeat(np.arange(times) % 2 == 1, len(edges))
@@ -282,27 +284,21 @@ class Judge:
             }
             for name, member in self.members.items()
         }
-        said = {name: one_place(tallies[name]) for name in self.members if name in tallies}
+        places = {name: one_place(tallies[name]) for name in self.members if name in tallies}
         for name, one in tallies.items():
             figures["judges"].get(name, {})["shown_first"] = one.shown_first
-        figures["notes"] = [f"judge {name} {words}" for name, words in said.items() if words]
+        figures["notes"] = [f"judge {name} {words}" for name, words in places.items() if words]
         return figures | ({"partial": True} if any(missing.values()) else {})
 
     def _pools(self, tables: dict[str, Table]) -> "CandidatePools":
         queries, documents = tables["data"].read("queries"), tables["data"].read("documents")
         files = tables["candidates"].shards("candidates")
         whole = tables["lists"].shards("candidates") if "lists" in tables else None
-        if self.injection is not None:
-            documents = pa.concat_tables([documents, _with_orders(documents, self.injection)])
-        if self.sample_queries is None:
+        documents = self._design.documents(documents)
+        if not self._samples:
             return CandidatePools(queries, documents, files, None, whole)
         pools = Pools.of(tables["candidates"].read("candidates"), queries, documents)
-        split = queries["split"].take(pa.array(pools.query_row)).to_numpy()
-        drawn = id_hashes(queries["query_id"], pools.query_row, self.seed)
-        # Three documents show whether preferences are transitive, and labels of dev queries may be looked at afterwards.
-        order = np.lexsort((drawn, split != DEV, pools.sizes < 3))
-        order = order[split[order] != TEST][: self.sample_queries]
-        sample = pools.only(np.isin(np.arange(len(drawn)), order))
+        sample = self._design.sample(pools, queries, self.seed)
         return CandidatePools(queries, documents, files, sample, whole)
 
 
@@ -354,7 +350,7 @@ class CandidatePools:
             yield from self.batches(number)
 
     def cut(self, judge: Any) -> dict[str, int]:
-        """How many of the candidates were longer than the judge reads, where it can tell."""
+        """How many of the candidates were longer than the judge reads, where it knows."""
         if not isinstance(judge, protocols.TruncatingJudge):
             return {}
         rows = np.unique(np.concatenate([np.zeros(0, np.int32), *(batch.doc_row for batch in self.every())]))
@@ -381,24 +377,3 @@ def _fit(solver: protocols.Solver, sizes: np.ndarray, edges: np.ndarray, p: np.n
         edges=np.concatenate([fit.edges, silent]),
         curvature=np.concatenate([fit.curvature, np.zeros(len(silent))]),
     )
-
-
-def _with_orders(documents: pa.Table, injection: str) -> pa.Table:
-    """The same documents, each ending with these words."""
-    text = pc.binary_join_element_wise(documents["text"], injection, "\n\n")
-    return documents.set_column(documents.schema.get_field_index("text"), DOCUMENT.field("text"), text)
-
-
-def triads(edges: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """[3 T, 2]: the three pairs of three documents for each query that has so many, two of them from its graph.
-
-    Whether three preferences agree can be told of three documents only, and answers about the graph's own pairs serve twice.
-    """
-    low, found = starts(sizes), []
-    for start, end in pairwise(low):
-        own = edges[(edges[:, 0] >= start) & (edges[:, 0] < end)]
-        middle = np.bincount((own - start).ravel(), minlength=end - start).argmax() + start if len(own) else start
-        two = own[(own == middle).any(axis=1)][:2]
-        if len(two) == 2:
-            found += [*two, two[two != middle]]
-    return np.array(found, np.int64).reshape(-1, 2)
