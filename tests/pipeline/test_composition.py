@@ -6,7 +6,7 @@ import re
 import shutil
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -57,19 +57,27 @@ def hydra_session() -> Iterator[None]:
         yield
 
 
+@cache
+def _composed(*overrides: str) -> DictConfig:
+    return compose("config", list(overrides), return_hydra_config=True)
+
+
 def composed(*overrides: str) -> DictConfig:
     """The whole config, as the command would see it."""
-    config = compose("config", list(overrides), return_hydra_config=True)
+    config = deepcopy(_composed(*overrides))
     HydraConfig.instance().set_config(config)
     return config
 
 
+@cache
+def _component(option: str) -> Any:
+    group = option.partition("/")[0]
+    return OmegaConf.to_container(compose(None, [f"+{group}={option.partition('/')[2]}"])[group])
+
+
 def component(option: str) -> dict[str, Any]:
     """One option of one group alone, the groups that it mounts filled in."""
-    group = option.partition("/")[0]
-    config = compose(None, [f"+{group}={option.partition('/')[2]}"])
-    node: Any = OmegaConf.to_container(config[group])
-    return node
+    return deepcopy(_component(option))
 
 
 def changed(config: DictConfig, **values: Any) -> DictConfig:
