@@ -13,7 +13,7 @@ from hydra._internal.hydra import Hydra
 
 @pytest.fixture(scope="session", autouse=True)
 def composed_once() -> Iterator[None]:
-    """Hydra composes the config of a command twice, the first time for `hydra.mode` alone, which conf/ leaves open: here, once."""
+    """Hydra composes a config twice, the first time for `hydra.mode` alone, which conf/ leaves open: here, once."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Hydra, "get_mode", lambda *_, **__: None)
         yield

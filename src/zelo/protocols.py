@@ -33,7 +33,7 @@ from zelo.records import (
 if TYPE_CHECKING:  # annotating needs no torch; a paid call is a message, its types are known here by name only
     import torch
 
-    from zelo.calls.request import Endpoint, Reading, Reply, Request
+    from zelo.providers.request import Endpoint, Reading, Reply, Request
     from zelo.store import Table
 
 Link = Callable[[np.ndarray], np.ndarray]
@@ -325,7 +325,7 @@ class SamplingJudge(Protocol):
 
 @runtime_checkable
 class PaidJudge(Protocol):
-    """A judge whose answers cost money: it forms the requests and reads the replies; the till does the asking."""
+    """A judge whose answers cost money: it forms the requests and reads the replies; the budget does the asking."""
 
     name: str
 
@@ -344,7 +344,7 @@ class PaidJudge(Protocol):
 
 
 class Acquisition(Protocol):
-    """Which pairs the dear judges are asked about once there are students: after a first pass, for a second one."""
+    """Which pairs the expensive judges are asked about once there are students: after a first pass, for a second one."""
 
     reads: ClassVar[str]  # what it looks at besides the scores: the role `labels` or `outcomes` of the stage
 
@@ -353,7 +353,7 @@ class Acquisition(Protocol):
         ...
 
     def bar(self, urgency: np.ndarray) -> float:
-        """The urgency above which a pair is worth asking. urgency: [K] of all queries together."""
+        """The urgency above which a pair is asked. urgency: [K] of all queries together."""
         ...
 
 

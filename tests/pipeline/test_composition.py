@@ -35,16 +35,17 @@ ROOMS = {
     "scheduler": "zelo.training",
     "loader": "zelo.training",
     "trainer": "zelo.training",
+    "student": "zelo.training",
     "hardware": "zelo.training",
     "logger": "zelo.tracking",
-    "price": "zelo.calls",
+    "price": "zelo.budget",
     "selection": "zelo.targets",
 }
 PLURALS = {"loss": "losses"}
 UNLIKE_THEIR_FILE = {
     "zelo.calibrators.none.NoCalibration",
     "zelo.training.batches.QueryBatches",
-    "zelo.calls.price.Prices",
+    "zelo.budget.price.Prices",
 }
 
 OPTIONS = sorted(path.relative_to(CONF).with_suffix("").as_posix() for path in CONF.glob("*/*.yaml"))
@@ -72,7 +73,9 @@ def composed(*overrides: str) -> DictConfig:
 @cache
 def _component(option: str) -> Any:
     group = option.partition("/")[0]
-    return OmegaConf.to_container(compose(None, [f"+{group}={option.partition('/')[2]}"])[group])
+    chosen = ["+backbone=minilm"] * (group == "student")  # which a student's backbone is
+    config = compose(None, [f"+{group}={option.partition('/')[2]}", *chosen])
+    return OmegaConf.to_container(config[group], resolve=True)
 
 
 def component(option: str) -> dict[str, Any]:
@@ -234,6 +237,9 @@ def test_interpolation_lives_in_wiring_diagrams_only() -> None:
         content = yaml.safe_load(path.read_text())
         if path == CONF / "config.yaml":
             content.pop("hydra")
+        if path.parent == CONF / "student":  # it puts components together, and is its own wiring
+            assert content.pop("defaults")[1] == {"/backbone@backbone": "${backbone}"}
+            assert content.pop("optimizer") == {"lr": "${..backbone.lr}"}
         assert "${" not in yaml.safe_dump(content), f"{path} interpolates"
 
 
@@ -391,3 +397,17 @@ def test_only_the_environment_widens_the_list(tmp_path: Path, monkeypatch: pytes
     instantiate.check_targets(node, "solver")
     with pytest.raises(BadInput):
         instantiate.check_targets({"_target_": "my_zelo_parts_too.Mine"}, "solver")
+
+
+def test_scores_of_the_untuned_model_do_not_depend_on_its_training() -> None:
+    """A stage that only uses a model leaves the parts of its training out of its identity; the train stage has them."""
+    plain, other = (
+        {step.name: step.identity for step in assemble(composed(f"embedding.trainer.epochs={epochs}"))}
+        for epochs in (1, 2)
+    )
+    assert {name for name in plain if plain[name] != other[name]} == {
+        "train_embedding",
+        "embedding",
+        "both",
+        "evaluate",
+    }

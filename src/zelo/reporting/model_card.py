@@ -109,14 +109,14 @@ $scores""")
 def write(step: "Step", result: "Result", figures: Figures | None, folder: Path) -> str:
     """The text of README.md for the model that a train stage exported into `folder`, which gets a picture beside it."""
     loader = _loader(folder)
-    licence = _licence(step.stage.backbone)
+    licence = _licence(step.stage.student.backbone)
     task, tags, kind, example = LOADERS[loader]
     library, learned = "sentence-transformers", "the comparisons became ratings, and the model learned the ratings"
     if loader == PAIRWISE:
         library, learned = "transformers", "and the model learned to say what they say"
     elif loader == OF_VECTORS:
         library = "safetensors"
-    origin = _origin(step.stage.backbone)
+    origin = _origin(step.stage.student.backbone)
     return _CARD.substitute(
         task=task,
         library=library,
@@ -217,14 +217,14 @@ def _recipe(step: "Step", result: "Result") -> list[tuple[str, str]]:
             judges = ", ".join(describe(judge) for judge in other.stage.members.values())
             lines += [("pairs", describe(other.stage.graph)), ("judges", judges)]
         if other.kind == "knownitems" and result.tables[other.name].manifest.get("used"):
-            worth = result.tables[other.name].manifest["worth"]
-            lines.append(("weights of judges", ", ".join(f"{name} {row['weight']:g}" for name, row in worth.items())))
+            weights = result.tables[other.name].manifest["weights"]
+            lines.append(("weights of judges", ", ".join(f"{name} {row['weight']:g}" for name, row in weights.items())))
         for kind, role in (("rate", "solver"), ("calibrate", "calibrator"), ("target", "target")):
             if other.kind == kind:
                 lines.append((role, describe(getattr(other.stage, role))))
     lines = list(dict.fromkeys(lines))  # two passes have their solver in common
     lines += [
-        (role, describe(getattr(stage, role)))
+        (role, describe(getattr(stage.student, role)))
         for role in ("model", "loss", "optimizer", "scheduler", "loader", "trainer")
     ]
     lines.append(("seed", str(stage.seed)))

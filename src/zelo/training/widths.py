@@ -1,12 +1,12 @@
 """Whether a student can be scored at the widths that a loss asks for."""
 
-from typing import Any
-
 from zelo.errors import BadInput
+from zelo.training.student import Student
 
 
-def check_widths(name: str, loss: Any, model: Any, backbone: Any) -> None:
+def check_widths(name: str, student: Student) -> None:
     """Raises BadInput for a loss at several widths where the model knows none, or has vectors that are not wider."""
+    loss, model, backbone = student.loss, student.model, student.backbone
     widths = getattr(loss, "widths", None)
     if widths is None:
         return

@@ -12,8 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
-from zelo.calls.database import ENTRY, SUMS, Database, refuse
-from zelo.calls.operations import (
+from zelo.ledger.database import ENTRY, SUMS, Database, refuse
+from zelo.ledger.operations import (
     Busy,
     Caps,
     Entry,
@@ -29,7 +29,7 @@ from zelo.calls.operations import (
     Settle,
     Totals,
 )
-from zelo.calls.owners import Owner, is_gone, remove_dead
+from zelo.ledger.process_liveness import Owner, is_gone, remove_dead
 
 FILE = "ledger.sqlite"  # its name in the store
 LIFETIME = "lifetime"  # all commands together

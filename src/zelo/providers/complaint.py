@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from zelo.calls.request import Endpoint
+from zelo.providers.request import Endpoint
 
 READ = 4096  # characters of a body that are looked at
 _UNSUPPORTED = re.compile(

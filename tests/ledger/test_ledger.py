@@ -21,9 +21,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from older_ledger import make_older
 
-from zelo.calls import database, owners, transfer
-from zelo.calls.database import Database
-from zelo.calls.ledger import (
+from zelo.errors import BadInput, LimitReached
+from zelo.ledger import database, process_liveness, transfer
+from zelo.ledger.database import Database
+from zelo.ledger.ledger import (
     FILE,
     KILLED,
     LIFETIME,
@@ -40,8 +41,7 @@ from zelo.calls.ledger import (
     Settle,
     Totals,
 )
-from zelo.calls.transfer import ENTRY, export_entries, import_entries
-from zelo.errors import BadInput, LimitReached
+from zelo.ledger.transfer import ENTRY, export_entries, import_entries
 
 FREE = Caps("command")
 
@@ -151,18 +151,18 @@ def test_two_owners_share_a_ledger(ledger: Ledger) -> None:
 def test_an_owner_that_was_removed_before_it_was_locked_begins_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lock = owners.fcntl.flock
+    lock = process_liveness.fcntl.flock
 
     def first_removed(file: IO[str], how: int) -> None:
-        monkeypatch.setattr(owners.fcntl, "flock", lock)
+        monkeypatch.setattr(process_liveness.fcntl, "flock", lock)
         Path(file.name).unlink()
 
-    monkeypatch.setattr(owners.fcntl, "flock", first_removed)
-    owner = owners.Owner(tmp_path)
+    monkeypatch.setattr(process_liveness.fcntl, "flock", first_removed)
+    owner = process_liveness.Owner(tmp_path)
     assert os.listdir(tmp_path) == [owner.name]
-    assert not owners.is_gone(tmp_path, owner.name)
+    assert not process_liveness.is_gone(tmp_path, owner.name)
     owner.close()
-    assert owners.is_gone(tmp_path, owner.name)
+    assert process_liveness.is_gone(tmp_path, owner.name)
 
 
 def test_calls_of_the_dead_stay_spent_and_are_named_once(ledger: Ledger) -> None:
@@ -376,7 +376,7 @@ def test_owners_that_do_what_they_like(tmp_path: Path) -> None:
 RACE = """
 import sys, time
 from pathlib import Path
-from zelo.calls.ledger import Caps, Entry, Granted, Ledger, Reserve, Settle
+from zelo.ledger.ledger import Caps, Entry, Granted, Ledger, Reserve, Settle
 path, go = Path(sys.argv[1]), Path(sys.argv[2])
 print("ready", flush=True)
 while not go.exists():
@@ -415,7 +415,7 @@ def test_processes_that_open_and_reserve_at_once_pay_once(tmp_path: Path) -> Non
 FORK = """
 import os, signal, sys, time
 from pathlib import Path
-from zelo.calls.ledger import Caps, Ledger, Reserve
+from zelo.ledger.ledger import Caps, Ledger, Reserve
 path, stop = Path(sys.argv[1]), Path(sys.argv[2])
 ledger = Ledger(path)
 ledger.write([Reserve(bytes(16), "provider", "model", "judge", 0, 100, 0.5, Caps("command"))])
@@ -629,7 +629,7 @@ def test_a_file_with_a_fault_adds_nothing(
 
 def test_a_file_of_something_else_is_refused(ledger: Ledger, tmp_path: Path) -> None:
     pq.write_table(pa.table({"query_id": ["a"]}), tmp_path / "a.parquet")
-    with pytest.raises(BadInput, match=r"has no column key; it needs those of zelo.calls.transfer.ENTRY"):
+    with pytest.raises(BadInput, match=r"has no column key; it needs those of zelo.ledger.transfer.ENTRY"):
         import_entries(ledger, tmp_path / "a.parquet")
 
 

@@ -13,11 +13,11 @@ from urllib.parse import urlsplit
 import aiohttp
 from yarl import URL
 
-from zelo.calls import wire
-from zelo.calls.pace import Pace
-from zelo.calls.request import Endpoint, Reply, Request
-from zelo.calls.wire import REFUSED_CONNECTION, Fault
+from zelo.budget.rate_limiter import RateLimiter
 from zelo.errors import BadInput
+from zelo.providers import wire
+from zelo.providers.request import Endpoint, Reply, Request
+from zelo.providers.wire import REFUSED_CONNECTION, Fault
 
 LARGEST = 4 << 20  # bytes of an answer; a judge's is a few thousand
 CONNECT = 10.0  # seconds; a connection that takes longer was never made, so nothing was billed
@@ -41,7 +41,7 @@ class Client:
         self.endpoint = endpoint
         self._url = _address(endpoint)
         _key(endpoint)
-        self._pace = Pace(endpoint.concurrency, endpoint.requests_per_minute, endpoint.tokens_per_minute)
+        self._pace = RateLimiter(endpoint.concurrency, endpoint.requests_per_minute, endpoint.tokens_per_minute)
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> "Client":

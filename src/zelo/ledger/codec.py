@@ -7,11 +7,11 @@ from dataclasses import replace
 from itertools import islice
 from typing import Any
 
-from zelo.calls import wire
-from zelo.calls.ledger import Ledger
-from zelo.calls.operations import Entry
-from zelo.calls.request import Endpoint, Reply, Request
+from zelo.ledger.ledger import Ledger
+from zelo.ledger.operations import Entry
 from zelo.protocols import PaidJudge
+from zelo.providers import wire
+from zelo.providers.request import Endpoint, Reply, Request
 from zelo.records import REFUSED, UNPARSEABLE, Questions
 
 KIND = "judge"

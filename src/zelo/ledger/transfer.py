@@ -1,4 +1,4 @@
-"""The ledger's answers as a parquet file, to share or to bring along: `python -m zelo.calls.transfer export|import FILE`.
+"""The ledger's answers as a parquet file, to share or to bring along: `python -m zelo.ledger.transfer export|import FILE`.
 
 The ledger is the one in `$ZELO_HOME`. A file holds what was answered, by which model, for how much; no key of an account and no
 address, since the ledger has none. What is imported was paid for elsewhere: it serves later runs and counts as no spending.
@@ -14,9 +14,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from zelo.calls.ledger import FILE, Ledger
-from zelo.calls.operations import Entry
 from zelo.errors import BadInput, ZeloError
+from zelo.ledger.ledger import FILE, Ledger
+from zelo.ledger.operations import Entry
 from zelo.store import Store
 from zelo.streams import escape_unprintable, read_names_as_utf8
 
@@ -85,7 +85,7 @@ def _read(path: Path) -> Iterator[list[Entry]]:
             ]  # the first files had none
             lacking = [name for name in names if name not in file.schema_arrow.names]
             if lacking:
-                raise BadInput(f"{path} has no column {lacking[0]}; it needs those of zelo.calls.transfer.ENTRY.")
+                raise BadInput(f"{path} has no column {lacking[0]}; it needs those of zelo.ledger.transfer.ENTRY.")
             for batch in file.iter_batches(BATCH, columns=names):
                 rows = pa.Table.from_batches([batch])
                 if FORM not in names:
@@ -127,7 +127,7 @@ def _fault(entry: Entry) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """Writes the ledger's answers to a new parquet file, or adds those of one to the ledger; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m zelo.calls.transfer", description=main.__doc__)
+    parser = argparse.ArgumentParser(prog="python -m zelo.ledger.transfer", description=main.__doc__)
     parser.add_argument("verb", choices=["export", "import"])
     parser.add_argument("file", type=Path)
     given = parser.parse_args(arguments)

@@ -9,19 +9,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from zelo.calls import plan as planning
-from zelo.calls.ledger import FILE, Ledger
-from zelo.calls.operations import Caps
-from zelo.calls.plan import Plan
-from zelo.calls.request import Endpoint
+from zelo.budget import plan as planning
+from zelo.budget.plan import Plan
 from zelo.errors import BadInput
+from zelo.ledger.ledger import FILE, Ledger
+from zelo.ledger.operations import Caps
 from zelo.progress import Advance, progress
 from zelo.protocols import PaidJudge
+from zelo.providers.request import Endpoint
 from zelo.records import FAILED, REFUSED, TRUNCATED, UNPARSEABLE, Questions
 from zelo.store import Store
 
 if TYPE_CHECKING:
-    from zelo.calls.session import Session
+    from zelo.budget.session import Session
 
 COMMAND = "ZELO_COMMAND"  # environment: the same in all processes of one command, so that its jobs share the budget
 STOP, CONTINUE = "stop", "continue"
@@ -29,7 +29,7 @@ NO_ANSWER = (UNPARSEABLE, REFUSED, TRUNCATED, FAILED)  # what failed is not kept
 
 
 @dataclass(frozen=True, kw_only=True)
-class Till:
+class Budget:
     """The caps of one command, for all of its jobs together; None is no cap. usd and lifetime_usd are US dollars."""
 
     usd: float | None
@@ -63,7 +63,7 @@ class Till:
 
     def check(self, endpoint: Endpoint) -> None:
         """Raises BadInput where a key is missing and nothing that the ledger holds could do without it."""
-        from zelo.calls.client import Client
+        from zelo.providers.client import Client
 
         with _ledger() as ledger:
             if self.ask_again or not ledger.knows(endpoint.provider, endpoint.model):
@@ -80,7 +80,7 @@ class Till:
     @contextmanager
     def open(self, plans: list[Plan]) -> Iterator["Session"]:
         """A session that may ask what was planned. Raises BadInput, before anything is sent, where no budget allows it."""
-        from zelo.calls.session import tell_lost
+        from zelo.budget.session import tell_lost
 
         if not plans:
             yield self._session(None, {}, lambda n, note="": None)
@@ -104,7 +104,7 @@ class Till:
 
     def _session(self, ledger: Ledger | None, plans: dict[str, Plan], advance: Advance) -> "Session":
         """Without any cap, what costs money is not sent: with on_limit=continue a run takes what the ledger holds."""
-        from zelo.calls.session import Session  # and with it aiohttp: only where there is something to pay for
+        from zelo.budget.session import Session  # and with it aiohttp: only where there is something to pay for
 
         caps = {name: self._caps(plan) for name, plan in plans.items()}
         patient = self.on_limit == CONTINUE

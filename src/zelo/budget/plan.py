@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from textwrap import wrap
 
-from zelo.calls.kept import LOOKED_UP, settled
-from zelo.calls.ledger import Ledger
-from zelo.calls.operations import Measured
+from zelo.ledger.codec import LOOKED_UP, settled
+from zelo.ledger.ledger import Ledger
+from zelo.ledger.operations import Measured
 from zelo.protocols import PaidJudge
 from zelo.records import Questions
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from fake_server import KINDS, FakeServer
 
-from zelo.calls.request import names_variable
+from zelo.providers.request import names_variable
 
 MARKER = "sk-marker-0123456789abcdefghijklmnop"
 STOPS = ("http_401", "http_403", "http_404", "http_400", "http_422", "redirect", "quota", "no_credit")

@@ -10,11 +10,11 @@ import pytest
 from fake_server import FakeServer
 from paid_request import REQUEST, WORST, endpoint, run
 
-from zelo.calls.client import LONGEST_ASKED, PATIENCE, Client
-from zelo.calls.pace import Bucket
-from zelo.calls.request import Reply
-from zelo.calls.wire import Fault
+from zelo.budget.rate_limiter import Bucket
 from zelo.errors import BadInput
+from zelo.providers.client import LONGEST_ASKED, PATIENCE, Client
+from zelo.providers.request import Reply
+from zelo.providers.wire import Fault
 
 
 async def many(client: Client, count: int) -> list[Reply | Fault]:

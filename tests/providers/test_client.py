@@ -11,10 +11,10 @@ import pytest
 from fake_server import KINDS, TOKENS_IN, TOKENS_OUT, VERDICT, FakeServer, closed_port
 from paid_request import KEY, REQUEST, VARIABLE, WORST, endpoint, run, shows_key
 
-from zelo.calls.client import Client
-from zelo.calls.request import APIS, Reply
-from zelo.calls.wire import Fault
 from zelo.errors import BadInput, LimitReached
+from zelo.providers.client import Client
+from zelo.providers.request import APIS, Reply
+from zelo.providers.wire import Fault
 
 FAKES = str(Path(__file__).parents[1] / "fakes")  # of modules that a test's own process imports
 

@@ -10,19 +10,19 @@ from fake_server import FakeServer, score_text
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from older_ledger import make_older
-from paid_judge import Judge, ask, endpoint, new_command, questions, till
+from paid_judge import Judge, ask, budget, endpoint, new_command, questions
 
-from zelo.calls.client import redacted
-from zelo.calls.kept import reply_of
-from zelo.calls.ledger import FILE, Entry, Ledger
-from zelo.calls.request import Request
-from zelo.calls.session import TooManyFailures
-from zelo.calls.transfer import export_entries, import_entries
-from zelo.calls.wire import HIDDEN
+from zelo.budget.session import TooManyFailures
 from zelo.errors import BadInput
 from zelo.judges import answer
+from zelo.ledger.codec import reply_of
+from zelo.ledger.ledger import FILE, Entry, Ledger
+from zelo.ledger.transfer import export_entries, import_entries
 from zelo.main import config_folder
 from zelo.pipeline.run import Result, assemble, run_stages
+from zelo.providers.client import redacted
+from zelo.providers.request import Request
+from zelo.providers.wire import HIDDEN
 from zelo.records import ANSWERED, FAILED, REFUSED, TRUNCATED, UNPARSEABLE
 from zelo.reporting.notes import notes
 from zelo.store import Store
@@ -119,12 +119,12 @@ def test_once_in_a_command_under_the_cap_and_what_is_not_asked_stays_read(monkey
     kind = "score_nan"
     with FakeServer(plan=lambda seen: kind) as server:
         judge = Judge(endpoint(server))
-        ask(till(), judge, questions(10))
+        ask(budget(), judge, questions(10))
         assert len(server.seen) == 10
-        ask(till(ask_again=[UNPARSEABLE]), judge, questions(10))
+        ask(budget(ask_again=[UNPARSEABLE]), judge, questions(10))
         assert len(server.seen) == 10, "this command has paid for them"
         new_command(monkeypatch)
-        again = till(ask_again=[UNPARSEABLE], calls=4, on_limit="continue")
+        again = budget(ask_again=[UNPARSEABLE], calls=4, on_limit="continue")
         (plan,) = again.plans({"chat": (judge, [questions(12)])})
         assert (plan.known, plan.calls) == (0, 12)
         kind = "ok"
@@ -133,16 +133,16 @@ def test_once_in_a_command_under_the_cap_and_what_is_not_asked_stays_read(monkey
         assert sorted(outcomes.status.to_pylist()) == [ANSWERED] * 4 + [UNPARSEABLE] * 6
         kind = "http_500"
         new_command(monkeypatch)
-        monkeypatch.setattr("zelo.calls.client.BACKOFF", 0.001)
-        outcomes, _ = ask(till(ask_again=[UNPARSEABLE]), judge, questions(10))
+        monkeypatch.setattr("zelo.providers.client.BACKOFF", 0.001)
+        outcomes, _ = ask(budget(ask_again=[UNPARSEABLE]), judge, questions(10))
         assert sorted(outcomes.status.to_pylist()) == [ANSWERED] * 4 + [UNPARSEABLE] * 6, "the former reply stands"
         with pytest.raises(BadInput, match="no budget"):
-            ask(till(ask_again=[UNPARSEABLE], usd=None), judge, questions(10))
+            ask(budget(ask_again=[UNPARSEABLE], usd=None), judge, questions(10))
 
 
 def test_a_status_that_no_reply_has_is_refused() -> None:
     with pytest.raises(BadInput, match=r"'unsent' is no status.*ask_again=\[unparseable,refused\]"):
-        till(ask_again=["unsent"])
+        budget(ask_again=["unsent"])
 
 
 OLDER: dict[str, tuple[dict[str, Any], str]] = {
@@ -170,12 +170,12 @@ def test_what_an_earlier_version_kept_is_read_by_todays_reader(api: str, case: s
 def test_a_ledger_of_version_2_answers_and_what_it_could_not_read_is_read_anew(home: Path) -> None:
     with FakeServer() as server:
         judge = Judge(endpoint(server))
-        ask(till(), judge, questions(3))
+        ask(budget(), judge, questions(3))
         with Ledger(home / FILE) as ledger:
             kept = {"status": ANSWERED, "error": "", "text": "score: 0.50", "finish": "stop", "logprobs": []}
             ledger._file.run("UPDATE entry SET answer = ?", (json.dumps(kept),))
         make_older(home / FILE, 2, UNPARSEABLE)  # the status that it had is believed no more
-        outcomes, _ = ask(till(), judge, questions(3))
+        outcomes, _ = ask(budget(), judge, questions(3))
         assert outcomes.status.to_pylist() == [ANSWERED] * 3
         assert len(server.seen) == 3
 
@@ -183,15 +183,15 @@ def test_a_ledger_of_version_2_answers_and_what_it_could_not_read_is_read_anew(h
 def test_a_raw_reply_goes_from_ledger_to_ledger(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with FakeServer(plan=lambda seen: "length" if seen.number == 0 else "ok") as server:
         judge = Judge(endpoint(server, concurrency=1))
-        mine, _ = ask(till(), judge, questions(3))
+        mine, _ = ask(budget(), judge, questions(3))
         with Ledger(home / FILE) as ledger:
             export_entries(ledger, tmp_path / "a.parquet")
         monkeypatch.setenv("ZELO_HOME", str(tmp_path / "other"))
         with Ledger(tmp_path / "other" / FILE) as other:
             import_entries(other, tmp_path / "a.parquet")
-        theirs, _ = ask(till(usd=None), judge, questions(3))
+        theirs, _ = ask(budget(usd=None), judge, questions(3))
         assert theirs.status.to_pylist() == mine.status.to_pylist() == [TRUNCATED, ANSWERED, ANSWERED]
-        ask(till(ask_again=[TRUNCATED]), judge, questions(3))
+        ask(budget(ask_again=[TRUNCATED]), judge, questions(3))
         assert len(server.seen) == 4, "what was imported was paid for by another command"
 
 
@@ -210,7 +210,7 @@ def test_no_key_stands_in_what_is_kept(body: str) -> None:
 
 def test_what_failed_is_not_kept(home: Path) -> None:
     with FakeServer(plan=lambda seen: "context_too_long") as server:
-        outcomes, _ = ask(till(), Judge(endpoint(server)), questions(2))
+        outcomes, _ = ask(budget(), Judge(endpoint(server)), questions(2))
     assert outcomes.status.to_pylist() == [FAILED] * 2
     with Ledger(home / FILE) as ledger:
         assert list(ledger.entries(10)) == []

@@ -7,17 +7,17 @@ from typing import Any
 
 import numpy as np
 
-from zelo.calls.plan import money
-from zelo.calls.request import Reading, Request
-from zelo.calls.wire import REFUSED_CONNECTION, example
+from zelo.budget.plan import money
 from zelo.protocols import PaidJudge
+from zelo.providers.request import Reading, Request
+from zelo.providers.wire import REFUSED_CONNECTION, example
 from zelo.records import ANSWERED, FAILED, STATUSES, TRUNCATED, UNSENT, Outcomes, Questions
 
 WINDOW = 200  # outcomes over which failures are counted
 
 
 @dataclass
-class Desk:
+class RequestBatch:
     """One judge in one round of questions."""
 
     name: str
@@ -30,10 +30,10 @@ class Desk:
     cost: np.ndarray
 
     @staticmethod
-    def of(name: str, judge: PaidJudge, questions: Questions) -> "Desk":
+    def of(name: str, judge: PaidJudge, questions: Questions) -> "RequestBatch":
         """Nothing sent yet."""
         n = len(questions)
-        return Desk(
+        return RequestBatch(
             name,
             judge,
             questions,

@@ -8,10 +8,10 @@ import pytest
 from fake_server import Seen, envelope, score_text
 from paid_request import KEY, REQUEST, WORST, endpoint, shows_key
 
-from zelo.calls import wire
-from zelo.calls.desk import Figures, faults_in_words, reasons_in_words
-from zelo.calls.request import Reading, Reply
+from zelo.budget.request_batch import Figures, faults_in_words, reasons_in_words
 from zelo.errors import BadInput
+from zelo.providers import wire
+from zelo.providers.request import Reading, Reply
 from zelo.reporting.judge_costs import view
 
 

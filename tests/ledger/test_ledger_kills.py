@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from zelo.calls.ledger import FILE, KILLED, LIFETIME, Ledger
+from zelo.ledger.ledger import FILE, KILLED, LIFETIME, Ledger
 
 KILLS, CALLS = 20, 2000
 WRITER = """
 import random, sys
 from pathlib import Path
-from zelo.calls.ledger import Caps, Entry, Granted, Ledger, Reserve, Settle
+from zelo.ledger.ledger import Caps, Entry, Granted, Ledger, Reserve, Settle
 
 def say(word, numbers):
     print(word, *numbers, flush=True)

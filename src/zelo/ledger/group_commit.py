@@ -7,14 +7,14 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from zelo.calls.ledger import Ledger
-from zelo.calls.operations import Entry, Granted, Operation, Release, Reserve
 from zelo.errors import ZeloError
+from zelo.ledger.ledger import Ledger
+from zelo.ledger.operations import Entry, Granted, Operation, Release, Reserve
 
 ATTEMPTS, PAUSE = 4, 2.0  # of a write that holds answers, and seconds between them: they were paid for
 
 
-class Journal:
+class GroupCommit:
     """The ledger for one event loop: one thread writes, and whoever asked goes on when it is on disk.
 
     However the loop ends, what has come by then is written first; only leave to send, which nobody waits for any more, is not.
@@ -26,7 +26,7 @@ class Journal:
         self.wake = asyncio.Event()
         self.closing = False
 
-    async def __aenter__(self) -> "Journal":
+    async def __aenter__(self) -> "GroupCommit":
         self.thread = ThreadPoolExecutor(1, "ledger")
         self.keeper = asyncio.create_task(self._keep())
         return self

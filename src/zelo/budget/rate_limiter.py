@@ -35,7 +35,7 @@ class Bucket:
         self.level = min(self.size, self.level - units)
 
 
-class Pace:
+class RateLimiter:
     """Lets calls of one event loop start, first come first served. Additive increase, multiplicative decrease (AIMD)."""
 
     def __init__(self, concurrency: int, requests_per_minute: int | None, tokens_per_minute: int | None) -> None:

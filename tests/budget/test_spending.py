@@ -11,12 +11,12 @@ import pytest
 from fake_server import TOKENS_OUT, FakeServer, closed_port
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from paid_judge import Judge, ask, endpoint, questions, till
+from paid_judge import Judge, ask, budget, endpoint, questions
 
-from zelo.calls.ledger import FILE, Entry, Ledger, Settle
-from zelo.calls.plan import Plan, lines
-from zelo.calls.session import TooManyFailures
+from zelo.budget.plan import Plan, lines
+from zelo.budget.session import TooManyFailures
 from zelo.errors import BadInput, LimitReached
+from zelo.ledger.ledger import FILE, Entry, Ledger, Settle
 from zelo.main import config_folder
 from zelo.pipeline import plan
 from zelo.pipeline.run import Result, Step, run_stages
@@ -47,7 +47,7 @@ def test_tokens_out_are_measured_on_requests_alike_and_never_above_what_may_come
         ledger.add(entries("short", 1, 0))
 
         def planned(form: str) -> Plan:
-            return till().plans({"chat": (Judge(endpoint(server), form=form), [questions(20)])})[0]
+            return budget().plans({"chat": (Judge(endpoint(server), form=form), [questions(20)])})[0]
 
         short, long = planned("short"), planned("long")
         assert (short.tokens_out, short.measured_out) == (20, True)
@@ -66,7 +66,7 @@ def test_what_is_free_or_not_known_is_not_a_sum() -> None:
         paid = Judge(endpoint(server))
 
         def total(*judges: Judge) -> str:
-            plans = till().plans({str(n): (judge, [questions(5)]) for n, judge in enumerate(judges)})
+            plans = budget().plans({str(n): (judge, [questions(5)]) for n, judge in enumerate(judges)})
             return lines(plans)[len(judges) + 1]
 
         assert re.search(r" free +\S+ s$", total(free, free))
@@ -77,7 +77,7 @@ def test_what_is_free_or_not_known_is_not_a_sum() -> None:
 
 def test_a_listwise_plan_says_where_it_hardly_saves() -> None:
     with FakeServer() as server:
-        (plan,) = till().plans({"chat": (Judge(endpoint(server)), [questions(5)])})
+        (plan,) = budget().plans({"chat": (Judge(endpoint(server)), [questions(5)])})
     poor, rich = (replace(plan, pairs=500, calls=calls, window=10) for calls in (286, 20))
     assert "a call answers 1.7 pairs, and a full window of 10 documents has 45" in "\n".join(lines([poor]))
     assert "graph=complete and top_k=10" in "\n".join(lines([poor]))
@@ -85,43 +85,43 @@ def test_a_listwise_plan_says_where_it_hardly_saves() -> None:
 
 
 def test_a_pair_with_known_texts_is_counted_once_from_plan_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("zelo.calls.session.LOOKED_UP", 1)  # so that the twin is met after the answer, too
+    monkeypatch.setattr("zelo.budget.session.LOOKED_UP", 1)  # so that the twin is met after the answer, too
     with FakeServer() as server:
         asked, n = questions(30), 30
         twice = replace(asked, query_row=np.zeros(2 * n, np.int32), repeat=np.zeros(2 * n, np.int16))
         twice = replace(twice, a_row=np.tile(asked.a_row, 2), b_row=np.tile(asked.b_row, 2))
         judge = Judge(endpoint(server, concurrency=1))
-        (plan,) = till().plans({"chat": (judge, [twice])})
+        (plan,) = budget().plans({"chat": (judge, [twice])})
         assert (plan.pairs, plan.calls, plan.tokens_out) == (2 * n, n, n * TOKENS_OUT)
-        outcomes, figures = ask(till(), judge, twice)
+        outcomes, figures = ask(budget(), judge, twice)
         assert (figures["calls"], figures["from_ledger"], len(server.seen)) == (n, 0, n)
         assert outcomes.cost.sum() == pytest.approx(figures["usd"])
-        _, figures = ask(till(), judge, twice)
+        _, figures = ask(budget(), judge, twice)
         assert (figures["calls"], figures["from_ledger"]) == (0, 2 * n)
 
 
-@pytest.mark.parametrize("budget", [{"usd": float("inf")}, {"usd": float("nan")}, {"tokens": 0}])
-def test_a_cap_that_is_none_is_refused(budget: dict[str, Any]) -> None:
-    with pytest.raises(BadInput, match=rf"budget\.{next(iter(budget))}="):
-        till(**budget)
+@pytest.mark.parametrize("caps", [{"usd": float("inf")}, {"usd": float("nan")}, {"tokens": 0}])
+def test_a_cap_that_is_none_is_refused(caps: dict[str, Any]) -> None:
+    with pytest.raises(BadInput, match=rf"budget\.{next(iter(caps))}="):
+        budget(**caps)
 
 
 def test_the_cap_that_one_call_may_pass_is_named() -> None:
     with FakeServer() as server, pytest.raises(BadInput, match=r"budget\.lifetime_usd is 1e-06"):
-        ask(till(usd=5.0, lifetime_usd=1e-6), Judge(endpoint(server)), questions(3))
+        ask(budget(usd=5.0, lifetime_usd=1e-6), Judge(endpoint(server)), questions(3))
 
 
 def test_where_nothing_listens_it_asks_for_the_server_and_soon() -> None:
     with closed_port() as base_url:
         judge = Judge(replace(endpoint(FakeServer(), retries=50), base_url=base_url))
         with pytest.raises(TooManyFailures, match=f"Nothing listens at {base_url}: does a server run there"):
-            ask(till(max_failure_rate=0.2), judge, questions(30))
+            ask(budget(max_failure_rate=0.2), judge, questions(30))
 
 
 @pytest.mark.parametrize(("kind", "words"), [("length", "raise max_tokens"), ("score_nan", "pipeline=audit")])
 def test_too_many_failures_name_a_fix_that_fits(kind: str, words: str) -> None:
     with FakeServer(plan=lambda seen: kind) as server, pytest.raises(TooManyFailures, match=words):
-        ask(till(max_failure_rate=0.2), Judge(endpoint(server)), questions(30))
+        ask(budget(max_failure_rate=0.2), Judge(endpoint(server)), questions(30))
 
 
 def test_what_could_not_be_written_is_not_said_to_be_kept(
@@ -135,10 +135,10 @@ def test_what_could_not_be_written_is_not_said_to_be_kept(
             raise LimitReached("No space left")
         return settle(self, ended)
 
-    monkeypatch.setattr("zelo.calls.journal.PAUSE", 0.0)
+    monkeypatch.setattr("zelo.ledger.group_commit.PAUSE", 0.0)
     monkeypatch.setattr(Ledger, "_settle", full)
     with FakeServer(latency=0.01) as server, pytest.raises(LimitReached, match="No space left"):
-        ask(till(), Judge(endpoint(server)), questions(60))
+        ask(budget(), Judge(endpoint(server)), questions(60))
     said = capsys.readouterr().err
     assert "every answer is in the ledger" not in said
     with Ledger(home / FILE) as ledger:

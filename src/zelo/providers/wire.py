@@ -10,9 +10,9 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
 
-from zelo.calls import complaint
-from zelo.calls.request import TOP_LOGPROBS, Endpoint, Reply, Request
 from zelo.errors import BadInput, LimitReached, ZeloError
+from zelo.providers import complaint
+from zelo.providers.request import TOP_LOGPROBS, Endpoint, Reply, Request
 from zelo.records import ANSWERED, FAILED, REFUSED, TRUNCATED, UNPARSEABLE
 
 CHAT, MESSAGES = "chat_completions", "messages"

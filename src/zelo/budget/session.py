@@ -10,18 +10,18 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
-from zelo.calls.client import Client
-from zelo.calls.desk import WINDOW, Desk, Figures, reasons_in_words
-from zelo.calls.journal import Journal
-from zelo.calls.kept import KIND, LOOKED_UP, entry_of, is_to_ask_again, looked_up, reply_of
-from zelo.calls.ledger import Ledger
-from zelo.calls.operations import Busy, Caps, Entry, Granted, Lose, Lost, NoRoom, Release, Reserve, Settle
-from zelo.calls.plan import Plan, money
-from zelo.calls.request import Reading, Reply, Request
-from zelo.calls.wire import Fault
+from zelo.budget.plan import Plan, money
+from zelo.budget.request_batch import WINDOW, Figures, RequestBatch, reasons_in_words
 from zelo.errors import LimitReached, ZeloError
+from zelo.ledger.codec import KIND, LOOKED_UP, entry_of, is_to_ask_again, looked_up, reply_of
+from zelo.ledger.group_commit import GroupCommit
+from zelo.ledger.ledger import Ledger
+from zelo.ledger.operations import Busy, Caps, Entry, Granted, Lose, Lost, NoRoom, Release, Reserve, Settle
 from zelo.progress import Advance
 from zelo.protocols import PaidJudge
+from zelo.providers.client import Client
+from zelo.providers.request import Reading, Reply, Request
+from zelo.providers.wire import Fault
 from zelo.records import ANSWERED, FAILED, Outcomes, Questions
 
 NAMED = 20  # lost calls that are listed
@@ -48,7 +48,7 @@ class Session:
         ask_again: frozenset[str],
         advance: Advance,
     ) -> None:
-        """caps: of each judge. patient: at a cap, go on with what there is. max_failure_rate, ask_again: as of the till."""
+        """caps: of each judge. patient: at a cap, go on with what there is. max_failure_rate, ask_again: as of the budget."""
         self.ledger = ledger
         self.plans = plans
         self.caps = caps
@@ -61,7 +61,7 @@ class Session:
         self.spent: dict[str, LimitReached] = {}  # these judges are not, and the ledger answers what it can
         self.bought: set[bytes] = set()  # keys of what was answered in this session
         self.former: dict[bytes, Entry] = {}  # what the ledger has of those that are asked again
-        self.flying: dict[bytes, list[tuple[Desk, Request]]] = {}
+        self.flying: dict[bytes, list[tuple[RequestBatch, Request]]] = {}
         self.signalled: signal.Signals | None = None  # what asked the process to end
 
     @property
@@ -75,7 +75,7 @@ class Session:
         Raises LimitReached at a cap (unless on_limit is continue) or when too much fails, BadInput where no call could succeed;
         everything that was answered is in the ledger by then.
         """
-        desks = [Desk.of(name, judge, questions) for name, (judge, questions) in asked.items()]
+        desks = [RequestBatch.of(name, judge, questions) for name, (judge, questions) in asked.items()]
         if desks:
             before = {number: signal.getsignal(number) for number in STOPS}
             try:
@@ -102,7 +102,7 @@ class Session:
         self.counts[name].before[ANSWERED] += pairs
         self.advance(pairs, self._note())
 
-    def _over(self, desk: Desk) -> bool:
+    def _over(self, desk: RequestBatch) -> bool:
         """Whether nothing more is sent to this judge."""
         return self.stopped is not None or desk.name in self.spent
 
@@ -124,7 +124,7 @@ class Session:
                     for reason in reasons_in_words(counts.told()):
                         print(f"judge {name}: {reason}", file=sys.stderr)
 
-    async def _ask(self, desks: list[Desk]) -> None:
+    async def _ask(self, desks: list[RequestBatch]) -> None:
         assert self.ledger is not None, "a judge that was not planned for"
         self.tight, self.room = asyncio.Lock(), asyncio.Event()
         self.halted = {desk.name: asyncio.Event() for desk in desks}
@@ -140,12 +140,12 @@ class Session:
             if threading.current_thread() is threading.main_thread() and signal.getsignal(number) != signal.SIG_IGN:
                 # As asyncio.run does itself where nobody else minds the signal: the tasks end in order, the journal last.
                 asyncio.get_running_loop().add_signal_handler(number, stop, number)
-        async with Journal(self.ledger) as self.journal:
+        async with GroupCommit(self.ledger) as self.journal:
             async with asyncio.TaskGroup() as group:
                 for desk in desks:
                     group.create_task(self._serve(desk))
 
-    async def _serve(self, desk: Desk) -> None:
+    async def _serve(self, desk: RequestBatch) -> None:
         """Hands what the ledger does not answer to workers; the client lets as many send as the endpoint bears at once."""
         source = self._unanswered(desk)
         first = await anext(source, None)
@@ -168,7 +168,7 @@ class Session:
             for _ in range(workers):
                 await queue.put(None)
 
-    async def _unanswered(self, desk: Desk) -> AsyncIterator[Request]:
+    async def _unanswered(self, desk: RequestBatch) -> AsyncIterator[Request]:
         requests = desk.judge.requests(desk.questions)
         while chunk := list(islice(requests, LOOKED_UP)):
             if self.stopped:
@@ -193,7 +193,7 @@ class Session:
                     self.flying[request.key] = [(desk, request)]
                     yield request
 
-    def _set_aside(self, desk: Desk, chunk: list[Request], known: dict[bytes, Entry]) -> None:
+    def _set_aside(self, desk: RequestBatch, chunk: list[Request], known: dict[bytes, Entry]) -> None:
         """Takes out of `known` what is to be asked again."""
         if not self.ask_again or self._over(desk):
             return
@@ -203,13 +203,13 @@ class Session:
             if entry and is_to_ask_again(endpoint, desk.judge, request, entry, self.ask_again, command):
                 self.former[request.key] = known.pop(request.key)
 
-    def _read_former(self, desk: Desk, request: Request) -> None:
+    def _read_former(self, desk: RequestBatch, request: Request) -> None:
         """What was to be asked again and is not: the reply in the ledger stands."""
         if former := self.former.get(request.key):
             self._count(desk, request, self._put(desk, request, former, bought=True).status, new=False)
             self.advance(len(request.rows), self._note())
 
-    async def _call(self, desk: Desk, client: Client, request: Request) -> None:
+    async def _call(self, desk: RequestBatch, client: Client, request: Request) -> None:
         """Attempts until there is an outcome. Room is reserved for each attempt, and in its turn, so that none lies idle."""
         tries, waited = 0, 0.0
         while not self._over(desk):
@@ -231,12 +231,12 @@ class Session:
             await self._sleep(desk, pause)
         return self._land(request, None)
 
-    async def _sleep(self, desk: Desk, seconds: float) -> None:
+    async def _sleep(self, desk: RequestBatch, seconds: float) -> None:
         """Unless nothing more is sent to this judge meanwhile."""
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self.halted[desk.name].wait(), seconds)
 
-    async def _give_up(self, desk: Desk, request: Request, grant: Granted, fault: Fault) -> None:
+    async def _give_up(self, desk: RequestBatch, request: Request, grant: Granted, fault: Fault) -> None:
         counts = self.counts[desk.name]
         counts.fault(fault.kind, fault.words)
         counts.calls += fault.sent
@@ -248,7 +248,7 @@ class Session:
         if fault.stop is not None:
             self._stop(desk, fault.stop)
 
-    async def _grant(self, desk: Desk, request: Request) -> "Granted | Entry | None":
+    async def _grant(self, desk: RequestBatch, request: Request) -> "Granted | Entry | None":
         """Leave to send, or the answer that another process has got meanwhile, or None: no room, and none will come."""
         endpoint = desk.judge.endpoint
         reserve = Reserve(
@@ -272,7 +272,7 @@ class Session:
             await self._sleep(desk, POLL)
         return None
 
-    async def _room(self, desk: Desk, reserve: Reserve) -> "Granted | Entry | Busy | None":
+    async def _room(self, desk: RequestBatch, reserve: Reserve) -> "Granted | Entry | Busy | None":
         while not self._over(desk):
             self.room.clear()
             result = await self.journal.do(reserve)
@@ -293,7 +293,7 @@ class Session:
                 tell_lost(await self.journal.run(self.ledger.abandoned))
         return None
 
-    async def _settle(self, desk: Desk, request: Request, grant: Granted, reply: Reply) -> Entry:
+    async def _settle(self, desk: RequestBatch, request: Request, grant: Granted, reply: Reply) -> Entry:
         endpoint, counts = desk.judge.endpoint, self.counts[desk.name]
         counts.calls, counts.billed = counts.calls + 1, counts.billed + 1
         paid = entry_of(endpoint, request, reply)
@@ -306,7 +306,7 @@ class Session:
         self.room.set()
         return stands
 
-    def _worst(self, desk: Desk, request: Request) -> float:
+    def _worst(self, desk: RequestBatch, request: Request) -> float:
         return desk.judge.endpoint.usd(request.tokens_in, request.tokens_out)
 
     def _land(self, request: Request, outcome: Entry | str | None, new: bool = True) -> None:
@@ -333,14 +333,14 @@ class Session:
             if outcome is not None:
                 self.advance(len(twin.rows), self._note())
 
-    def _put(self, desk: Desk, request: Request, entry: Entry, bought: bool) -> Reading:
+    def _put(self, desk: RequestBatch, request: Request, entry: Entry, bought: bool) -> Reading:
         """bought: this request, not a twin with the same texts, is what the answer was paid for."""
         reading = desk.judge.read(request, reply_of(desk.judge.endpoint, request, entry))
         self.counts[desk.name].read(request, reading, os.environ.get(desk.judge.endpoint.api_key_env or ""))
         desk.put(request, reading, bought * (entry.tokens_in + entry.tokens_out), bought * entry.usd)
         return reading
 
-    def _count(self, desk: Desk, request: Request, status: str, new: bool) -> None:
+    def _count(self, desk: RequestBatch, request: Request, status: str, new: bool) -> None:
         """In pairs: so many are from the ledger, or have ended so in this session."""
         counts = self.counts[desk.name]
         if new:
@@ -350,12 +350,12 @@ class Session:
             counts.before[status] += len(request.rows)
             self._judge_before(desk)
 
-    def _judge_before(self, desk: Desk) -> None:
+    def _judge_before(self, desk: RequestBatch) -> None:
         """Stops where too much of what the ledger has of this judge is no answer."""
         if words := self.counts[desk.name].too_little_before(self.max_failure_rate, self.plans[desk.name].pairs):
             self._stop(desk, TooManyFailures(f"judge {desk.name}: {words}"))
 
-    def _judge_failures(self, desk: Desk, status: str) -> None:
+    def _judge_failures(self, desk: RequestBatch, status: str) -> None:
         counts = self.counts[desk.name]
         counts.recent.append(status != ANSWERED)
         most = self.max_failure_rate * min(WINDOW, self.plans[desk.name].pairs)
@@ -367,7 +367,7 @@ class Session:
             )
             self._stop(desk, error)
 
-    def _stop(self, desk: Desk, error: ZeloError) -> None:
+    def _stop(self, desk: RequestBatch, error: ZeloError) -> None:
         """Sends nothing more: to anybody, or at a cap with on_limit=continue to this judge."""
         if self.patient and isinstance(error, LimitReached):
             self.spent.setdefault(desk.name, error)
