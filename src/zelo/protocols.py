@@ -344,7 +344,7 @@ class PaidJudge(Protocol):
 
 
 class Acquisition(Protocol):
-    """Which pairs the dear judges are asked about once there are students: after a first pass, for a second one."""
+    """Which pairs the expensive judges are asked about once there are students: after a first pass, for a second one."""
 
     reads: ClassVar[str]  # what it looks at besides the scores: the role `labels` or `outcomes` of the stage
 
@@ -353,7 +353,7 @@ class Acquisition(Protocol):
         ...
 
     def bar(self, urgency: np.ndarray) -> float:
-        """The urgency above which a pair is worth asking. urgency: [K] of all queries together."""
+        """The urgency above which a pair is asked. urgency: [K] of all queries together."""
         ...
 
 

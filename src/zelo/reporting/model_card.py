@@ -217,8 +217,8 @@ def _recipe(step: "Step", result: "Result") -> list[tuple[str, str]]:
             judges = ", ".join(describe(judge) for judge in other.stage.members.values())
             lines += [("pairs", describe(other.stage.graph)), ("judges", judges)]
         if other.kind == "knownitems" and result.tables[other.name].manifest.get("used"):
-            worth = result.tables[other.name].manifest["worth"]
-            lines.append(("weights of judges", ", ".join(f"{name} {row['weight']:g}" for name, row in worth.items())))
+            weights = result.tables[other.name].manifest["weights"]
+            lines.append(("weights of judges", ", ".join(f"{name} {row['weight']:g}" for name, row in weights.items())))
         for kind, role in (("rate", "solver"), ("calibrate", "calibrator"), ("target", "target")):
             if other.kind == kind:
                 lines.append((role, describe(getattr(other.stage, role))))
