@@ -9,6 +9,7 @@ from string import Template
 from typing import TYPE_CHECKING, Any
 
 from zelo.backbones.exported import MATRIX, SETTINGS
+from zelo.protocols import NamedModel
 from zelo.reporting import score_scale, serving
 from zelo.reporting.figures import NO_LABELS, Figures
 from zelo.training.judging import told as judging_told
@@ -162,7 +163,7 @@ def _has_config(folder: Path) -> bool:
 
 def _origin(backbone: Any) -> str | None:
     """The name on the Hugging Face hub of what the model started from; None for a folder of the user's own."""
-    model = str(getattr(backbone, "model", ""))
+    model = backbone.model if isinstance(backbone, NamedModel) else ""
     if model.startswith("package:"):
         return PUBLISHED.get(model.removeprefix("package:").partition("/")[0])
     return (
@@ -258,7 +259,7 @@ def describe(part: Any) -> str:
     """A component in one line: its class and its plain fields; parts that it holds are named by class alone."""
     if isinstance(part, partial):
         fields = {key: value for key, value in part.keywords.items() if _plain(value)}
-        return f"{getattr(part.func, '__name__', part.func)} ({_listed(fields)})"
+        return f"{part.func.__name__} ({_listed(fields)})"
     names = inspect.signature(type(part)).parameters
     fields = {name: getattr(part, name, None) for name in names}
     inner = [type(value).__name__ for value in fields.values() if type(value).__module__.startswith("zelo.")]

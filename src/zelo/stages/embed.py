@@ -9,6 +9,7 @@ import numpy as np
 from zelo.backbones.nearest import chunks
 from zelo.errors import BadInput
 from zelo.progress import progress
+from zelo.protocols import Embedder
 from zelo.store import Table
 from zelo.training.hardware import Hardware
 from zelo.training.student import OF_TRAINING, Student
@@ -26,7 +27,7 @@ class Embed:
     hardware: Hardware
 
     def __post_init__(self) -> None:
-        if not hasattr(self.student.model, "document_vectors"):
+        if not isinstance(self.student.model, Embedder):
             raise BadInput(
                 f"embed: {type(self.student.model).__name__} gives no vector of a document; use model=embedding."
             )

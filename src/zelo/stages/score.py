@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from zelo.errors import BadInput
 from zelo.metrics.agreement import CUTOFF, agreement
 from zelo.progress import progress
-from zelo.protocols import Model, Searcher
+from zelo.protocols import BackboneCheck, Embedder, Model, PairwiseModel, Searcher
 from zelo.ranking import own_documents, without_own
 from zelo.records import DEV, SCORED, starts
 from zelo.store import Table, write_parquet
@@ -45,12 +45,12 @@ class Score:
     seed: int  # of a head that the backbone lacks: the untuned model is where training with this seed begins
 
     def __post_init__(self) -> None:
-        if getattr(self.student.model, "learns_pairs", False):
+        if isinstance(self.student.model, PairwiseModel):
             raise BadInput(
                 f"score: {type(self.student.model).__name__} compares two documents and has no score for one. Let it judge"
                 " (judge=student), and take model=pointwise here."
             )
-        if "candidates" not in self.inputs and not hasattr(self.student.model, "search"):
+        if "candidates" not in self.inputs and not isinstance(self.student.model, Searcher):
             raise BadInput(
                 f"score: {type(self.student.model).__name__} cannot search a corpus, only rerank candidates. Use"
                 " model=embedding here, or name the candidates among the stage's inputs."
@@ -59,8 +59,8 @@ class Score:
     def check(self) -> None:
         """Raises BadInput where the hardware is not there, and for a backbone that the model cannot be made of."""
         self.hardware.check()
-        if check := getattr(self.student.model, "check", None):  # training tries more, and not every pipeline trains
-            check(self.student.backbone)
+        if isinstance(self.student.model, BackboneCheck):  # training tries more, and not every pipeline trains
+            self.student.model.check(self.student.backbone)
 
     def run(self, tables: dict[str, Table], out: Path) -> dict[str, Any]:
         """Reranks in batches of `batch_queries`; a search goes through the corpus in chunks."""
@@ -80,8 +80,8 @@ class Score:
             else:
                 first, (scored, own) = None, self._search(cast(Searcher, model), queries, documents)
         figures: dict[str, Any] = {"rows": len(scored), **own}
-        if "candidates" not in tables and (width := getattr(model, "width", None)):
-            figures["bytes_per_document"] = 4 * width
+        if "candidates" not in tables and isinstance(model, Embedder):
+            figures["bytes_per_document"] = 4 * self.student.backbone.width()
         if "examples" in tables and first is not None:
             scored, choice = blend(scored, first, tables["examples"].read("examples"))
             figures |= choice

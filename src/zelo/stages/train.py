@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from zelo.backbones.exported import quiet
 from zelo.backbones.pretrained import without_weights
 from zelo.errors import BadInput
+from zelo.protocols import ListLoss, PairwiseModel
 from zelo.records import DEV, SPLITS, TRAIN
 from zelo.store import CHECKPOINT, Table
 from zelo.training import ranks
@@ -52,14 +53,14 @@ class Train:
 
     def check_inputs(self, stages: Mapping[str, Any]) -> None:
         """Raises BadInput for a model or a loss that cannot learn from what the stage reads."""
-        pairs, wanted = "preferences" in stages, getattr(self.student.model, "learns_pairs", False)
+        pairs, wanted = "preferences" in stages, isinstance(self.student.model, PairwiseModel)
         if pairs != wanted:
             kind = type(self.student.model).__name__
             raise BadInput(
                 f"train {self.name}: {kind} learns from {'preferences' if wanted else 'examples'}; name a"
                 f" {'preferences' if wanted else 'target'} stage among its inputs, or choose another model."
             )
-        if pairs and getattr(self.student.loss, "compares", False):
+        if pairs and isinstance(self.student.loss, ListLoss) and self.student.loss.compares:
             raise BadInput(
                 f"{self.name}.loss={type(self.student.loss).__name__} compares the scores of a query's documents, and a pair has"
                 " one score: use loss=bce, or mse."

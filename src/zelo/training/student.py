@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from zelo.protocols import Backbone, Loss, Model
+from zelo.protocols import Backbone, Loss, Model, QueryPreparer
 from zelo.training.batches import QueryBatches
 from zelo.training.linear import Linear
 from zelo.training.trainer import Trainer
@@ -35,5 +35,5 @@ class Student:
     def prepare(self, queries: pa.Table, documents: pa.Table) -> None:
         """What is computed once per corpus. queries: QUERY, all that the model will be asked; documents: DOCUMENT."""
         self.model.prepare(documents)
-        if prepare := getattr(self.model, "prepare_queries", None):
-            prepare(queries)
+        if isinstance(self.model, QueryPreparer):
+            self.model.prepare_queries(queries)
