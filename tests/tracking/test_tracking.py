@@ -178,7 +178,7 @@ def result(tmp_path: Path) -> Result:
             "knownitems",
             {"weights.parquet": plain(WEIGHT, judge=["lexical"], weight=[0.5], ndcg=[0.625])},
             used=True,
-            worth={"lexical": {"weight": 0.5, "ndcg": 0.625}},
+            weights={"lexical": {"weight": 0.5, "ndcg": 0.625}},
         ),
         "rate": table(
             store,
