@@ -9,7 +9,7 @@ from scipy.sparse.csgraph import connected_components
 
 from zelo.calibrators.answered import answered, named, query_of
 from zelo.calibrators.documents import nearest, random_of
-from zelo.calibrators.query_graph import Offsets, QueryGraph, fit
+from zelo.calibrators.query_graph import OffsetFit, QueryGraph, fit
 from zelo.errors import BadInput, OfQueries
 from zelo.likelihood.randomness import mixed
 from zelo.protocols import CrossQueryGraph
@@ -81,7 +81,7 @@ class Offset:
         if not len(usable.p):
             return Asks(a, random_of(rated, second, mixed(state, _SECOND)), True)
         # Not yet connected is no error here: this round may connect what the last one did not.
-        found: Offsets = fit(_graph(rated, usable), rated.link, self.ridge, self.slope)
+        found: OffsetFit = fit(_graph(rated, usable), rated.link, self.ridge, self.slope)
         offset = found.offset / found.slope
         return Asks(a, nearest(rated, second, rated.rating[a] + offset[first] - offset[second]), True)
 

@@ -24,7 +24,7 @@ _WHOLE = 1e-4  # distance from a whole number that the rounding of float32 prefe
 
 
 @dataclass(frozen=True)
-class Offsets:
+class OffsetFit:
     """c, the link's slope in the handicap, the standard errors of c and how the fit went."""
 
     offset: np.ndarray  # [Q], sums to 0
@@ -79,7 +79,7 @@ class _State:
     information: np.ndarray  # [E]
 
 
-def fit(graph: QueryGraph, link: Link, ridge: float, slope: float | None) -> Offsets:
+def fit(graph: QueryGraph, link: Link, ridge: float, slope: float | None) -> OffsetFit:
     """The offsets at the given slope, or with the slope that fits best if it is None.
 
     Raises BadInput if a slope that is fitted comes out negative, or if the fit does not converge.
@@ -112,7 +112,7 @@ def fit(graph: QueryGraph, link: Link, ridge: float, slope: float | None) -> Off
         "log_loss_without": log_loss(link, before, graph.p, graph.weight),  # of the same answers, every offset 0
         "dispersion": dispersion,
     }
-    return Offsets(state.x[:-1], fitted, stderr, figures)
+    return OffsetFit(state.x[:-1], fitted, stderr, figures)
 
 
 def _at(graph: QueryGraph, x: np.ndarray, link: Link, ridge: float, free: bool) -> _State:
