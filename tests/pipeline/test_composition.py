@@ -6,7 +6,7 @@ import re
 import shutil
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -58,20 +58,29 @@ def hydra_session() -> Iterator[None]:
         yield
 
 
+@cache
+def _composed(*overrides: str) -> DictConfig:
+    return compose("config", list(overrides), return_hydra_config=True)
+
+
 def composed(*overrides: str) -> DictConfig:
     """The whole config, as the command would see it."""
-    config = compose("config", list(overrides), return_hydra_config=True)
+    config = deepcopy(_composed(*overrides))
     HydraConfig.instance().set_config(config)
     return config
 
 
-def component(option: str) -> dict[str, Any]:
-    """One option of one group alone, the groups that it mounts filled in."""
+@cache
+def _component(option: str) -> Any:
     group = option.partition("/")[0]
     chosen = ["+backbone=minilm"] * (group == "student")  # which a student's backbone is
     config = compose(None, [f"+{group}={option.partition('/')[2]}", *chosen])
-    node: Any = OmegaConf.to_container(config[group], resolve=True)
-    return node
+    return OmegaConf.to_container(config[group], resolve=True)
+
+
+def component(option: str) -> dict[str, Any]:
+    """One option of one group alone, the groups that it mounts filled in."""
+    return deepcopy(_component(option))
 
 
 def changed(config: DictConfig, **values: Any) -> DictConfig:
