@@ -114,7 +114,7 @@ def test_the_cap_that_one_call_may_pass_is_named() -> None:
 def test_where_nothing_listens_it_asks_for_the_server_and_soon() -> None:
     with closed_port() as base_url:
         judge = Judge(replace(endpoint(FakeServer(), retries=50), base_url=base_url))
-        with pytest.raises(TooManyFailures, match=f"Nothing listens at {base_url}: does a server run there"):
+        with pytest.raises(TooManyFailures, match=f"Nothing listens at {base_url}: is a server running"):
             ask(budget(max_failure_rate=0.2), judge, questions(30))
 
 
