@@ -146,9 +146,10 @@ def _cheaper(
 ) -> list[tuple[str, str, float]]:
     """(override, what it changes, US dollars) of each simple change with which a stage's judges would cost less."""
     from zelo.pipeline import instantiate
+    from zelo.protocols import PredictsCost
 
     costs = [plan.usd for plan in plans if plan.usd is not None and plan.calls]
-    if not costs or not hasattr(step.stage, "expected_usd"):
+    if not costs or not isinstance(step.stage, PredictsCost):
         return []
     known = {one.name: store.find(one.kind, one.identity) for one in steps}
     tables = {role: table for role, source in step.inputs.items() if (table := known[source]) is not None}

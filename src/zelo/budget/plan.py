@@ -8,7 +8,7 @@ from textwrap import wrap
 from zelo.ledger.codec import LOOKED_UP, settled
 from zelo.ledger.ledger import Ledger
 from zelo.ledger.operations import Measured
-from zelo.protocols import PaidJudge
+from zelo.protocols import PaidJudge, WindowJudge
 from zelo.records import Questions
 
 WIDTH = 100  # columns of what is said
@@ -256,5 +256,5 @@ def estimate(
         worst_call=worst,
         seconds=max(limits),
         free=endpoint.price == (0.0, 0.0),
-        window=getattr(judge, "window", None) if getattr(judge, "asked_whole", False) else None,
+        window=judge.window if isinstance(judge, WindowJudge) and judge.asked_whole else None,
     )

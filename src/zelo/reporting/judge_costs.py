@@ -22,7 +22,7 @@ def rows(judged: Table, worth: Mapping[str, Mapping[str, Any]] = {}) -> list[dic
         calls = {key: value for key, value in noted.get(name, {}).items() if key != "status"}
         price = one.usd_per_preference(calls.get("price") == tally.FREE)
         known = {key: worth.get(name, {}).get(key) for key in ("ndcg", "weight")}
-        found.append({"name": name, **one.told(), "usd_per_preference": price, "calls": calls, **known})
+        found.append({"name": name, **one.facts(), "usd_per_preference": price, "calls": calls, **known})
     return found
 
 

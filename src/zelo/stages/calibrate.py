@@ -113,15 +113,15 @@ class Calibrate:
         calls: dict[str, dict[str, Any]] = {}
         while (asks := self._asks(ratings.rated, answers)) is not None:
             plans = self._plans(ratings, asks)
-            # The budget tells itself how far it is.
+            # The budget shows its own progress.
             bar = nullcontext(silent) if plans else progress("calibrate", len(asks.a), "questions")
             with self.budget.open(plans) as session, bar as advance:
                 p, weight = [np.empty(0)], [np.empty(0)]
                 for questions in ratings.questions(asks):
-                    told = self._panel.ask(questions, self._panel.swapped(questions), known, session)
-                    tables += told.values()
-                    mean, counts = average(told)
-                    judges = sum(table["p"].is_valid().to_numpy() for table in told.values())
+                    answered = self._panel.ask(questions, self._panel.swapped(questions), known, session)
+                    tables += answered.values()
+                    mean, counts = average(answered)
+                    judges = sum(table["p"].is_valid().to_numpy() for table in answered.values())
                     p.append(np.where(judges >= self.quorum, mean, np.nan))
                     weight.append(counts)
                     advance(len(questions))

@@ -72,7 +72,7 @@ class Judge:
                 f" {fix}, or use graph=complete."
             )
         if not all(str(name or "").strip() for name in self.members):
-            raise BadInput("judge.name is empty; every judge needs a name, by which its answers are told from others'.")
+            raise BadInput("judge.name is empty; every judge needs a name, which sets its answers apart from others'.")
         if self.presentation not in (RANDOM, BOTH):
             raise BadInput(f"judge: presentation={self.presentation!r} is unknown; use {RANDOM} or {BOTH}.")
 
@@ -177,7 +177,7 @@ class Judge:
             )
         plans = self.plan(tables) if self.paid else []
         pools, earlier = self._pools(tables), tables.get("partial")
-        # The budget tells itself how far it is.
+        # The budget shows its own progress.
         queries_left = nullcontext(silent) if plans else progress("judge", pools.queries_with_candidates, "queries")
         with self.budget.open(plans) as session, queries_left as advance:
             for number in range(pools.shards):
@@ -212,8 +212,8 @@ class Judge:
                 advance(len(batch.query_row))
             write_shard(widest.table(), OUTCOME, out, "widest", number)
             if self.paid:
-                said = {name: partial(session.texts, member) for name, member in self.paid.items()}
-                write_shard(widest.reasons(said), REASON, out, "reasons", number)
+                texts = {name: partial(session.texts, member) for name, member in self.paid.items()}
+                write_shard(widest.reasons(texts), REASON, out, "reasons", number)
 
     def _rounds(
         self, batch: Pools, pools: "CandidatePools", earlier: pa.Table | None, session: "Session"
@@ -284,10 +284,10 @@ class Judge:
             }
             for name, member in self.members.items()
         }
-        said = {name: one_place(tallies[name]) for name in self.members if name in tallies}
+        places = {name: one_place(tallies[name]) for name in self.members if name in tallies}
         for name, one in tallies.items():
             figures["judges"].get(name, {})["shown_first"] = one.shown_first
-        figures["notes"] = [f"judge {name} {words}" for name, words in said.items() if words]
+        figures["notes"] = [f"judge {name} {words}" for name, words in places.items() if words]
         return figures | ({"partial": True} if any(missing.values()) else {})
 
     def _pools(self, tables: dict[str, Table]) -> "CandidatePools":
@@ -350,7 +350,7 @@ class CandidatePools:
             yield from self.batches(number)
 
     def cut(self, judge: Any) -> dict[str, int]:
-        """How many of the candidates were longer than the judge reads, where it can tell."""
+        """How many of the candidates were longer than the judge reads, where it knows."""
         if not isinstance(judge, protocols.TruncatingJudge):
             return {}
         rows = np.unique(np.concatenate([np.zeros(0, np.int32), *(batch.doc_row for batch in self.every())]))
