@@ -283,9 +283,7 @@ class Session:
             if not result.open:
                 none = self.caps[batch.name].calls == 0  # which no user can set
                 self.counts[batch.name].limit = "no budget was set" if none else f"budget.{result.cap}: {result}"
-                advice = (
-                    f"raise budget.{result.cap} and run again, or set on_limit=continue to go on with what there is"
-                )
+                advice = f"raise budget.{result.cap} and run again, or set on_limit=continue to go on with the answers so far"
                 self._stop(batch, LimitReached(f"budget.{result.cap}: {result}. Every answer is kept: {advice}."))
                 return None
             try:

@@ -1,7 +1,7 @@
 """Links: how the difference of two ratings becomes the probability that the first document is preferred.
 
-A comparison with the preference p loses -p log F(D) - (1 - p) log F(-D), D the difference of the two ratings. `Link` has this
-and its two derivatives for any link; a solver may have a quicker form for its own.
+A comparison with the preference p loses -p log F(D) - (1 - p) log F(-D), D the difference of the two ratings. `LinkFunction`
+has this and its two derivatives for any link; a solver may have a quicker form for its own.
 """
 
 import numpy as np
@@ -11,13 +11,13 @@ _TAIL = 2.5  # |D| from which 1 - erf loses digits and erfcx is worth its price
 _ROOT_2, _ROOT_PI = np.sqrt(2), np.sqrt(np.pi)
 
 
-class Link:
+class LinkFunction:
     """F, symmetric (F(-D) = 1 - F(D)) and log-concave; all elementwise. D: differences of ratings; p: preferences in [0, 1]."""
 
     slope: float  # F'(0)
 
     @property
-    def link(self) -> "Link":
+    def link(self) -> "LinkFunction":
         """Itself: what a solver that is a link fits ratings with."""
         return self
 
@@ -57,7 +57,7 @@ class Link:
         return rise * fall
 
 
-class Probit(Link):
+class Probit(LinkFunction):
     """F(D) = (1 + erf D) / 2 = Phi(sqrt(2) D): the difference, seen with Gaussian noise of variance 1/2, decides."""
 
     slope = 1 / _ROOT_PI
@@ -93,7 +93,7 @@ class Probit(Link):
         return erfinv(2 * p - 1)
 
 
-class Logit(Link):
+class Logit(LinkFunction):
     """F(D) = 1 / (1 + exp(-D)): D is the logarithm of the odds that one document is preferred to another."""
 
     slope = 0.25
