@@ -79,7 +79,7 @@ $head
 
 This is $kind, trained by zelo from $start $labels. Judges compared pairs of
 candidate documents, $learned. It loads with $library as it
-is; zelo need not be installed, and no flag of trust is needed.$parity
+is; zelo need not be installed, and trust_remote_code is not needed.$parity
 
 $terms
 
@@ -98,7 +98,7 @@ $data
 
 $recipe
 
-## Figures
+## Evaluation
 
 $figures
 $scores""")
@@ -113,7 +113,7 @@ def write(step: "Step", result: "Result", figures: Figures | None, folder: Path)
     task, tags, kind, example = LOADERS[loader]
     library, learned = "sentence-transformers", "the comparisons became ratings, and the model learned the ratings"
     if loader == PAIRWISE:
-        library, learned = "transformers", "and the model learned to say what they say"
+        library, learned = "transformers", "and the model learned their preferences"
     elif loader == OF_VECTORS:
         library = "safetensors"
     origin = _origin(step.stage.student.backbone)
@@ -197,7 +197,9 @@ def _labels(step: "Step", result: "Result") -> str:
     for other in result.steps:
         if other.name in above and other.kind == "acquire" and "labels" in other.inputs:
             chosen = result.tables[other.name].manifest["rows"]
-            return f"with human labels of train queries, which chose {chosen:,} of the compared pairs and served for nothing else"
+            return (
+                f"with human labels of train queries, which chose {chosen:,} of the compared pairs and had no other use"
+            )
     return ""
 
 
