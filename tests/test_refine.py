@@ -172,7 +172,7 @@ def test_the_whole_second_pass(
         step = next(step for step in result.steps if step.name == student)
         card = model_card.write(step, result, None, result.tables[student].path / "export")
         assert (said in card) == (name == "refine" or student == "train_reranker")
-    [line] = acquired.told(result)
+    [line] = acquired.lines(result)
     assert f"{len(added)} pairs were added to 20, and the judges prefer " in line
     assert f" of {len(added)} (" in line
     reports_join_what_belongs_together(result, tmp_path, monkeypatch)

@@ -10,6 +10,7 @@ import os
 import re
 import sys
 import traceback
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -85,7 +86,9 @@ def job(config: DictConfig, folder: Path) -> float | None:
     """
     from zelo import pipeline
     from zelo.reporting import terminal
-    from zelo.reporting.figures import Figures
+    from zelo.reporting.evaluation import Evaluation
+    from zelo.stages.evaluate import Evaluate
+    from zelo.stages.load import Load
     from zelo.store import Store
     from zelo.tracking import redact, run_folder
 
@@ -95,8 +98,9 @@ def job(config: DictConfig, folder: Path) -> float | None:
     _refuse_merged(config)
     _refuse_unread(config)
     steps = pipeline.assemble(config)
-    terminal.check_optimize(steps, config.optimize)
-    _check_sweeper(config, [step.kind for step in steps])
+    systems = [name for step in steps if isinstance(step.stage, Evaluate) for name in step.stage.systems]
+    _check_optimize(config.optimize, systems)
+    _check_sweeper(config, bool(systems))
     logger = pipeline.build(redact.tree(OmegaConf.to_container(config.logger, resolve=True)), "logger")
     store = Store.default()
     hardware = pipeline.build(OmegaConf.to_container(config.hardware, resolve=True), "hardware")
@@ -125,10 +129,11 @@ def job(config: DictConfig, folder: Path) -> float | None:
             run.write_manifest(result, pipeline.versions())
         assert result is not None
         run.publish(result, config.optimize)
-        logger.finish(Figures.of(result))
+        logger.finish(Evaluation.of(result))
     except BaseException as error:
-        finished = {step.kind for step in result.steps if step.name in result.tables} if result else set()
-        refused = isinstance(error, BadInput) and finished <= {"load"} and run.began_empty
+        finished = [step for step in result.steps if step.name in result.tables] if result else []
+        only_read = all(isinstance(step.stage, Load) for step in finished)
+        refused = isinstance(error, BadInput) and only_read and run.began_empty
         if not refused:
             run.fail(error)
         logger.fail()
@@ -218,13 +223,22 @@ def _refuse_run_of_launcher() -> None:
         raise BadInput("hardware=slurm sends the jobs of a sweep to SLURM, and this is a single run: write zelo -m ...")
 
 
-def _check_sweeper(config: DictConfig, kinds: list[str]) -> None:
+def _check_optimize(optimize: str | None, systems: list[str]) -> None:
+    """Raises BadInput, before anything runs, where `optimize` is none of the systems that are measured, if any are."""
+    if optimize is not None and systems and optimize not in systems:
+        near = get_close_matches(optimize, systems, 1, 0.0)[0]
+        raise BadInput(
+            f"optimize={optimize}: no system of that name is measured. Did you mean {near!r}? There are: {', '.join(systems)}."
+        )
+
+
+def _check_sweeper(config: DictConfig, measures: bool) -> None:
     """Raises BadInput where a sweeper that optimizes would get no figure, before it runs a trial."""
     hydra = HydraConfig.get()
     name = hydra.runtime.choices.get("hydra/sweeper", "basic")
     if hydra.mode != RunMode.MULTIRUN or name == "basic":
         return
-    if "evaluate" not in kinds or config.optimize is None:
+    if not measures or config.optimize is None:
         cause = f"optimize={config.optimize}" if config.optimize is None else f"until={config.until}"
         raise BadInput(
             f"{cause}: hydra/sweeper={name} optimizes a figure of the stage evaluate, and these jobs have none. Leave until out"

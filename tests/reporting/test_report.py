@@ -19,13 +19,17 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from zelo.metrics.predicted_answers import PAIRS
+from zelo.metrics.spectrum import spectra
 from zelo.records import ANSWERED, DOCUMENT, OUTCOME, QREL, QUERY, RATING
 from zelo.reporting import plots, rating_facts
 from zelo.reporting.budgets import Budget
+from zelo.reporting.gains import pick
 from zelo.reporting.ladders import BOUTS, RUNGS, ladders
-from zelo.reporting.offsets import PAIRS, Offsets
+from zelo.reporting.query_offsets import QueryOffsets
 from zelo.reporting.rating_facts import RatingFacts
-from zelo.reporting.report import ReportData, pick, render
+from zelo.reporting.report import render
+from zelo.reporting.report_data import ReportData
 
 QUERIES = [
     "5 biggest values without sorting the whole thing",
@@ -203,12 +207,12 @@ def facts_of(made: dict[str, pa.Table], texts: dict[str, str]) -> RatingFacts:
     fit |= {"disconnected_queries": 2, "disconnected": list(texts)[:2], "separable_documents": 9, "curl": 0.03}
     return RatingFacts(
         matrices=rating_facts.matrices(list(texts), texts, ratings, outcomes, dict.fromkeys(texts, spent)),
-        graphs=rating_facts.graphs(outcomes),
+        graphs=[one for _, one in spectra(outcomes)],
         fit=fit | {"intransitive_triads": None},
         shape=(100.0, 290.0),
         limits={"tolerance": 1e-6, "max_steps": 50},
         curl=[(query, text, 0.05) for query, text in texts.items()],
-        offsets=Offsets(random.normal(size=64), np.full(64, 0.1), PAIRS, answer**2, answer, answer),
+        offsets=QueryOffsets(random.normal(size=64), np.full(64, 0.1), PAIRS, answer**2, answer, answer),
     )
 
 

@@ -141,7 +141,7 @@ def test_a_judge_that_guesses_is_found_out(tmp_path: Path) -> None:
     assert facts["used"]
     assert facts["p"] < 0.05
     assert facts["weighted"] > facts["equal"] + 0.1
-    assert facts["worth"]["good"]["ndcg"] > facts["worth"]["guesses"]["ndcg"] + 0.3
+    assert facts["weights"]["good"]["ndcg"] > facts["weights"]["guesses"]["ndcg"] + 0.3
     (note,) = facts["notes"]
     assert note.startswith("judges weigh good ")
 
@@ -170,7 +170,7 @@ def test_a_liking_for_what_is_shown_first_is_no_knowledge(tmp_path: Path) -> Non
     facts, weights = weighed(
         Ensemble(name="p", members={"good": good, "first": ShownFirst("first")}), corpus(300), tmp_path
     )
-    assert facts["worth"]["first"]["ndcg"] < 0.1
+    assert facts["weights"]["first"]["ndcg"] < 0.1
     assert dict(zip(*(weights[name].to_pylist() for name in ("judge", "weight")), strict=True))["first"] < 0.3
 
 
@@ -247,8 +247,8 @@ def test_a_judge_that_fails_tells_nothing(tmp_path: Path) -> None:
         name="panel", members={"good": FromScores(name="good", scorer=Overlap(0.3), tau=2.0), "mute": Mute("mute")}
     )
     facts, _ = weighed(judge, corpus(300), tmp_path)
-    assert facts["worth"]["mute"]["ndcg"] < 0.1
-    assert facts["worth"]["good"]["ndcg"] > 0.4
+    assert facts["weights"]["mute"]["ndcg"] < 0.1
+    assert facts["weights"]["good"]["ndcg"] > 0.4
 
 
 @pytest.mark.parametrize(("field", "value"), [("items", -1), ("documents", 1)])

@@ -28,7 +28,7 @@ from zelo.errors import BadInput
 from zelo.pipeline import Result, Step
 from zelo.records import EXAMPLE, METRIC, OUTCOME, QREL, QUERY_FIT, RATING, SCORED, WEIGHT
 from zelo.reporting import model_card, terminal
-from zelo.reporting.figures import Figures
+from zelo.reporting.evaluation import Evaluation
 from zelo.stages import rate
 from zelo.stages.known_items import KnownItems
 from zelo.store import Table
@@ -385,11 +385,11 @@ def test_the_results_fit_the_terminal(
 
 
 def test_the_system_to_optimize_is_checked_before_any_work(result: Result) -> None:
-    terminal.check_optimize(result.steps, "zelo")
-    terminal.check_optimize(result.steps, None)
-    terminal.check_optimize(result.steps[:3], "zelo")
+    main._check_optimize(result.steps, "zelo")
+    main._check_optimize(result.steps, None)
+    main._check_optimize(result.steps[:3], "zelo")
     with pytest.raises(BadInput, match="Did you mean 'zelo'") as caught:
-        terminal.check_optimize(result.steps, "zello")
+        main._check_optimize(result.steps, "zello")
     assert "late_interaction" in str(caught.value)
 
 
@@ -490,7 +490,7 @@ def test_wandb_offline_has_config_metrics_and_table_and_no_secret(
     logger.start({"seed": 7})
     for student in ("embedding", "reranker"):
         logger.lightning(student)[0].log_metrics({"train/loss": 0.25}, 1)
-    logger.finish(Figures.of(result))
+    logger.finish(Evaluation.of(result))
     assert RUNS == {}
     assert wandb.run is None, "something global was left"
     (path,) = folder.glob("wandb/offline-run-*/run-*.wandb")
@@ -518,7 +518,7 @@ def test_the_example_of_a_card_runs(student: str, result: Result, tmp_path: Path
     model.load(backbone, None)
     model.export(tmp_path / "student")
     step = next(step for step in result.steps if step.name == "train_embedding")
-    card = model_card.write(step, result, Figures.of(result), tmp_path / "student")
+    card = model_card.write(step, result, Evaluation.of(result), tmp_path / "student")
     code = card.partition("```python\n")[2].partition("```")[0]
     blind = f"import sys; sys.modules['zelo'] = None\n{code}"
     done = subprocess.run([sys.executable, "-c", blind], capture_output=True, text=True, cwd=tmp_path)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from zelo.calls.desk import faults_in_words, reasons_in_words
 from zelo.calls.plan import money
 from zelo.records import ANSWERED, FAILED, TRUNCATED, UNSENT
-from zelo.reporting.figures import NO_LABELS
+from zelo.reporting.evaluation import NO_LABELS
 from zelo.training.judging import told as judging_told
 from zelo.training.parity import told
 

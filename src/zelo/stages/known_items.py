@@ -59,21 +59,21 @@ class KnownItems:
         weights, alone, facts = np.ones(len(names)), np.full(len(names), np.nan), {"items": 0, "notes": []}
         strangers = [name for name, member in panel.members.items() if not getattr(member, "any_text", False)]
         if 0 < len(strangers) < len(names) and self.items:
-            facts["notes"] = [f"judges count alike: known items cannot be asked of {', '.join(strangers)}"]
+            facts["notes"] = [f"judge weights: equal (known items cannot be asked of {', '.join(strangers)})"]
         elif self.items and len(names) > 1 and not strangers:
             made = known_items.Items.of(tables["data"].read("documents"), self.items, self.documents, self.seed)
             found, odds = self._asked(made, panel)
             if found.sum() < FEWEST:
                 few = f"of {len(made.wanted)} known items in {len(made.documents)} documents {found.sum()} are found"
-                facts["notes"] = [f"judges count alike: {few}, too few to learn from"]
+                facts["notes"] = [f"judge weights: equal ({few}, too few to learn from)"]
             else:
                 alone = np.array([_ndcg(odds[..., m : m + 1], np.ones(1), found).mean() for m in range(len(names))])
                 weights, learned = _weights(odds, found, self.seed)
                 facts |= learned | {"documents": len(made.documents), "found": float(found.mean())}
-                facts["notes"] = [_said(facts, names, weights, alone)]
+                facts["notes"] = [_note(facts, names, weights, alone)]
         table = pa.table([names, weights, pa.array(alone, from_pandas=True)], schema=WEIGHT)
         write_parquet(table, WEIGHT, out, "weights")
-        return facts | {"worth": {row.pop("judge"): row for row in table.to_pylist()}}
+        return facts | {"weights": {row.pop("judge"): row for row in table.to_pylist()}}
 
     def _asked(self, made: known_items.Items, panel: Panel) -> tuple[np.ndarray, np.ndarray]:
         """([I] whether the document is among the candidates, [I, K, M] log odds for it against each other one, inf beyond)."""
@@ -143,11 +143,11 @@ def _ndcg(odds: np.ndarray, weights: np.ndarray, found: np.ndarray) -> np.ndarra
     return np.where(found & (rank < CUTOFF), 1 / np.log2(rank + 2), 0.0)
 
 
-def _said(facts: dict[str, Any], names: list[str], weights: np.ndarray, alone: np.ndarray) -> str:
-    test = "weights learned from half of them rank the other half" + (" better" if facts["used"] else " no better")
-    change = f"nDCG@{CUTOFF} {facts['equal']:.3f} -> {facts['weighted']:.3f}, p = {facts['p']:.2g}"
-    if facts["used"]:
-        each = ", ".join(f"{name} {w:.2f} (alone {v:.3f})" for name, w, v in zip(names, weights, alone, strict=True))
-        return f"judges weigh {each}: learned from {facts['items']} known items; {test} ({change})"
-    each = ", ".join(f"{name} {v:.3f}" for name, v in zip(names, alone, strict=True))
-    return f"judges count alike, alone {each} on {facts['items']} known items: {test} ({change})"
+def _note(facts: dict[str, Any], names: list[str], weights: np.ndarray, alone: np.ndarray) -> str:
+    change = f"{facts['equal']:.3f} -> {facts['weighted']:.3f}, p = {facts['p']:.2g}"
+    each = ", ".join(f"{name} {value:.3f}" for name, value in zip(names, alone, strict=True))
+    shares = ", ".join(f"{name} {weight:.2f}" for name, weight in zip(names, weights, strict=True))
+    chosen = f"{shares} (significantly better" if facts["used"] else "equal (learned weights not significantly better"
+    return (
+        f"judge weights: {chosen}: {change}); nDCG@{CUTOFF} on {facts['items']} known items, each judge alone: {each}"
+    )
