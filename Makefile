@@ -10,7 +10,7 @@ HALF := $(VENV)/.installing
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 $(BIN)/python -m pip install -qq -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-long check format lock bench clean
+.PHONY: help install demo test test-long check format docs lock bench clean
 
 help: ## list these verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -32,12 +32,17 @@ check: $(STAMP) ## format, lint, types, import contracts
 	@$(BIN)/pyright
 	@$(BIN)/lint-imports
 
-format: $(STAMP) ## format and mend what ruff can mend
+format: $(STAMP) ## format, and fix what ruff can fix
 	@$(BIN)/ruff check --quiet --fix-only .
 	@$(BIN)/ruff format .
 
+docs: $(STAMP) ## build the pages of docs/ as a site, build/site; a broken link fails
+	@$(BIN)/uv pip install -q --python $(BIN)/python -c constraints.txt --group docs
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	@echo build/site/index.html
+
 lock: $(STAMP) ## renew constraints.txt, with versions that are at least a week old
-	@$(BIN)/uv pip compile -q pyproject.toml --all-extras --group dev --universal --upgrade \
+	@$(BIN)/uv pip compile -q pyproject.toml --all-extras --group dev --group docs --universal --upgrade \
 		--exclude-newer '7 days' --no-header --no-annotate -o constraints.txt
 
 bench: $(STAMP) ## run every file in benchmarks/

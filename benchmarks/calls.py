@@ -16,11 +16,10 @@ from pathlib import Path
 
 import aiohttp
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "calls"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "fakes"))
 
 from fake_server import FakeServer
-from test_till import Judge, ask, endpoint, questions, till
+from paid_judge import Judge, ask, endpoint, questions, till
 
 PARALLEL, LATENCY = 200, 0.2
 
@@ -45,7 +44,7 @@ def served() -> Iterator[FakeServer]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         server = FakeServer(port=free.getsockname()[1])
-    script = Path(__file__).parents[1] / "tests" / "fake_server.py"
+    script = Path(__file__).parents[1] / "tests" / "fakes" / "fake_server.py"
     process = subprocess.Popen([sys.executable, str(script), str(server.port), str(LATENCY)])
     try:
         for _ in range(100):

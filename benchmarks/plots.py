@@ -1,6 +1,6 @@
-"""The pictures of docs/ratings.md and the figures that stand beside them, all from simulated queries.
+"""The pictures of docs/ratings.md and the numbers beside them, all from simulated queries.
 
-Run: python benchmarks/plots.py [--out docs]. Some ten seconds; the picture of budgets is selection.py's.
+Run: python benchmarks/plots.py [--out docs]. Some ten seconds; selection.py draws the picture of budgets.
 """
 
 import argparse
@@ -96,6 +96,14 @@ def uncertainty(path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
+def prior_of_votes() -> None:
+    """Prints what the ridge does to ratings from the mean of three votes that counts as one comparison."""
+    truth, case = simulated(200, 100, 8, votes=3)
+    for ridge in (0.001, 0.3):
+        rating = solver(ridge=ridge).fit(replace(case, weight=case.weight / 3)).rating
+        print(f"votes, ridge {ridge}: RMSE {np.std(rating - truth):.3f}, largest rating {np.abs(rating).max():.1f}")
+
+
 def near(axis: Axes) -> None:
     """Draws the error of the two-walk standard errors by the number of cycles, 100 queries of 100 documents."""
     for shift, (name, votes, ridge) in enumerate((("soft labels", 0, 1e-3), ("three votes", 3, 1.0))):
@@ -142,6 +150,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=TOP / "docs", help="folder for the pictures")
     out = parser.parse_args().out
     recovered(out / "ratings.png")
+    prior_of_votes()
     uncertainty(out / "uncertainty.png")
     one_scale(out / "calibration.png")
 

@@ -251,7 +251,11 @@ def main() -> None:
     parser.add_argument("--queries", type=int, default=60)
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--out", type=Path, help="folder for selection.csv and selection.png")
+    parser.add_argument("--stopping-ridge", type=float, help="measure only early stopping, for votes, with this ridge")
     args = parser.parse_args()
+    if args.stopping_ridge is not None:
+        RIDGE[HARD] = args.stopping_ridge
+        return stopping(world(args.queries, HARD, args.seed))
     rows = []
     for judge in (HARD, SOFT):
         given = world(args.queries, judge, args.seed)

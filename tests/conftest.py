@@ -6,13 +6,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import components
 import pytest
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
-from omegaconf import OmegaConf
-
-from zelo import pipeline
-from zelo.main import config_folder
 
 
 @pytest.fixture(scope="session")
@@ -28,16 +23,7 @@ def zelo_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture
 def component(zelo_home: Path) -> Callable[..., Any]:
     """`component("judge/lexical", tau=1.0)`: that option of that group, with some of its values changed."""
-
-    def build(option: str, **changes: Any) -> Any:
-        group, _, name = option.partition("/")
-        GlobalHydra.instance().clear()
-        with initialize_config_dir(str(config_folder()), version_base="1.3"):
-            node = OmegaConf.to_container(compose(None, [f"+{group}={name}"])[group])
-        assert isinstance(node, dict)
-        return pipeline.build(node | changes, option)
-
-    return build
+    return components.component
 
 
 @pytest.fixture

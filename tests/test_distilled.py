@@ -2,33 +2,15 @@
 
 import json
 import re
-import sys
 from pathlib import Path
 
 import numpy as np
 import pyarrow.compute as pc
 import pytest
 import tiny_models
-from hydra.core.global_hydra import GlobalHydra
+from commands import DISTILLED, command
 
-import zelo.main
 from zelo.store import Store, Table
-
-SMALL = [
-    "pipeline=distilled_embedding", "dataset=beir", "dataset.path=FOLDER", "retriever=bm25", "judge=simulated", "top_k=10",
-    "graph.degree=4", "gold.graph.depth=4",
-    "pairwise.model.max_length=60", "reranker.model.max_length=60", "backbone@pairwise.backbone=xlm_r",
-    "backbone@reranker.backbone=xlm_r", "backbone@embedding.backbone=xlm_r", "pairwise.backbone.model=tiny",
-    "reranker.backbone.model=tiny", "embedding.backbone.model=tiny", "pairwise.trainer.epochs=2", "reranker.trainer.epochs=1",
-    "embedding.trainer.epochs=1", "retriever@first_stages.dense=random",
-]  # fmt: skip
-
-
-def command(*arguments: str) -> int:
-    GlobalHydra.instance().clear()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["zelo", *arguments])
-        return zelo.main.main()
 
 
 def run_folder(place: Path) -> Path:
@@ -53,7 +35,7 @@ def test_the_whole_paper(
     for split, queries in (("dev", (4, 5)), ("test", (6, 7))):
         rows = [f"q{q}\td{d}\t1\n" for q in queries for d in (q, q + 8)]
         (tiny_beir / "qrels" / f"{split}.tsv").write_text("query-id\tcorpus-id\tscore\n" + "".join(rows))
-    assert command(*SMALL) == 0, capsys.readouterr().err
+    assert command(*DISTILLED) == 0, capsys.readouterr().err
     run = run_folder(tmp_path)
     gold, silver = table(run, "judge_gold").read("outcomes"), table(run, "judge").read("outcomes")
     assert len(gold) == len(pc.unique(gold["query_id"])) == 8, "one pair a query"
@@ -85,7 +67,9 @@ def test_the_whole_paper(
     # The exported folder is the same judge as the student in its pipeline.
     alone = ["judge=student", f"judge.path={run / 'pairwise'}", "pipeline=annotate", "until=judge"]
     chosen = [
-        line for line in SMALL if line.partition(".")[0].partition("=")[0] in ("dataset", "retriever", "top_k", "graph")
+        line
+        for line in DISTILLED
+        if line.partition(".")[0].partition("=")[0] in ("dataset", "retriever", "top_k", "graph")
     ]
     assert command(*chosen, *alone) == 0, capsys.readouterr().err
     again = table(run_folder(tmp_path), "judge").read("outcomes")

@@ -99,3 +99,16 @@ def test_no_room_without_a_subject() -> None:
     top = Path(importlib.util.find_spec("zelo").origin or "").parent  # type: ignore[union-attr]
     names = {path.stem for path in top.rglob("*.py")} | {path.name for path in top.rglob("*") if path.is_dir()}
     assert not names & {"utils", "util", "helpers", "helper", "common", "base", "manager", "misc"}
+
+
+def test_no_test_module_is_imported() -> None:
+    """What tests share lies in tests/fakes, the only folder of theirs that is a place of imports."""
+    modules = [path for path in Path(__file__).parent.rglob("*.py") if "__pycache__" not in path.parts]
+    tests = {path.stem for path in modules if path.stem.startswith("test_")}
+    for path in modules:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                names = {name.name for name in node.names} | {getattr(node, "module", None) or ""}
+                assert not names & tests, (
+                    f"{path} imports {', '.join(names & tests)}: move what they share to tests/fakes/"
+                )

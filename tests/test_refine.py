@@ -90,7 +90,7 @@ def test_labels_of_train_queries_reach_the_second_pass_and_others_the_measure_al
     assert {"labelled", "acquire", "train_pairwise_2", "target_2", "train_reranker_2", "evaluate"} <= second
     assert {name for name in plain if name.endswith("_2")} < second
     differs = {name for name in first if first[name] != plain[name]}
-    assert differs == {"evaluate"}, "the first pass is that of the pipeline without a second, and is reused"
+    assert differs == {"evaluate"}, "the first pass is that of the pipeline without a second, and is cached"
 
     def changed_by(file: str, old: str, new: str) -> set[str]:
         path = corpus / "qrels" / file
@@ -177,4 +177,4 @@ def test_the_whole_second_pass(
     assert f" of {len(added)} (" in line
     reports_join_what_belongs_together(result, tmp_path, monkeypatch)
     *_, (again, _) = pipeline.run(pipeline.assemble(config), Store.default())
-    assert {facts["status"] for facts in again.facts.values()} == {"reused"}
+    assert {facts["status"] for facts in again.facts.values()} == {"cached"}

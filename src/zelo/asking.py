@@ -34,13 +34,13 @@ class Panel:
 
     def key(self, name: str) -> str:
         """The key of the config that a judge of this name stands under."""
-        member = hasattr(self.judge, "members")
+        member = isinstance(self.judge, protocols.JudgeEnsemble)
         return "judge" + f".members.{name.replace('/', '.members.')}" * member
 
     @property
     def paid(self) -> dict[str, protocols.PaidJudge]:
         """Those of the members that are asked through the till."""
-        return {name: member for name, member in self.members.items() if hasattr(member, "requests")}
+        return {name: member for name, member in self.members.items() if isinstance(member, protocols.PaidJudge)}
 
     def swapped(self, questions: Questions) -> dict[str, np.ndarray]:
         """Per judge: [N] bool, show the second document first."""
@@ -51,9 +51,7 @@ class Panel:
 
         What failed or was not sent, and, of a judge whose replies are in a ledger, all that is no answer: it is read again.
         """
-        member = self.members[name]
-        in_ledger = hasattr(member, "requests") or getattr(member, "from_ledger", False)
-        final = {ANSWERED} if in_ledger else FINAL
+        final = {ANSWERED} if isinstance(self.members[name], (protocols.PaidJudge, protocols.LedgerJudge)) else FINAL
         return {one: count for one, count in status.items() if count and one not in final}
 
     def ask(
@@ -67,7 +65,7 @@ class Panel:
         # Asked about some of them alone, a judge whose answers are about several questions would form other requests, which
         # no ledger knows.
         askings = {
-            name: Asking.of(name, questions, swapped[name], None if getattr(member, "asked_whole", False) else earlier)
+            name: Asking.of(name, questions, swapped[name], None if asked_whole(member) else earlier)
             for name, member in self.members.items()
         }
         for name in self.paid:
@@ -152,8 +150,11 @@ class Asking:
 
 def _single(judge: Any, prefix: str) -> Iterator[tuple[str, Any]]:
     """(name, judge) of each judge within an ensemble that asks no others itself; nothing where `judge` is one of these."""
-    for key, member in getattr(judge, "members", {}).items():
-        yield from _single(member, f"{prefix}{key}/") if hasattr(member, "members") else [(prefix + key, member)]
+    if not isinstance(judge, protocols.JudgeEnsemble):
+        return
+    for key, member in judge.members.items():
+        within = isinstance(member, protocols.JudgeEnsemble)
+        yield from _single(member, f"{prefix}{key}/") if within else [(prefix + key, member)]
 
 
 def presentation_order(questions: Questions, judge: str, seed: int) -> np.ndarray:
@@ -225,3 +226,8 @@ def _matches(questions: Questions, swapped: np.ndarray, rows: pa.Table) -> tuple
 def _or_none(column: pa.ChunkedArray) -> np.ndarray:
     """[N] int64, -1 where the column is null."""
     return column.cast(pa.int64()).fill_null(-1).to_numpy()
+
+
+def asked_whole(judge: object) -> bool:
+    """Whether a judge answers several questions by one request, so that it is asked all of them or none."""
+    return isinstance(judge, protocols.WholeListJudge) and judge.asked_whole

@@ -1,4 +1,4 @@
-"""Runs the stages of a composed config: order, check, fingerprint, then reuse or run each.
+"""Runs the stages of a composed config: order, check, fingerprint, then take each from the store or run it.
 
 A stage's table is named by its resolved recipe, the tables that it reads, the content (never the path) of whatever its components
 name, and the code of the components. This is the only place where a config becomes objects, and only zelo's own components
@@ -58,7 +58,7 @@ class Step:
 
 @dataclass
 class Result:
-    """What a run made or reused, in order."""
+    """What a run computed or found in the store, in order."""
 
     steps: list[Step] = field(default_factory=list)
     tables: dict[str, Table] = field(default_factory=dict)
@@ -142,10 +142,10 @@ def run(steps: list[Step], store: Store) -> Iterator[tuple[Result, str]]:
             unchanged = (
                 None if step.node else store.unchanged(step.kind, step.identity, inputs)
             )  # other nodes wait for it
-            table, reused = (unchanged, True) if unchanged else store.obtain(step.kind, step.identity, make)
+            table, cached = (unchanged, True) if unchanged else store.obtain(step.kind, step.identity, make)
             result.tables[step.name] = table
             result.facts[step.name] = {
-                "status": "reused" if reused else "partial" if table.partial else "made",
+                "status": "cached" if cached else "partial" if table.partial else "computed",
                 "seconds": time.monotonic() - start,
                 "peak_memory_mb": table.manifest.get("peak_memory_mb"),
             }

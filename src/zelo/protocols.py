@@ -1,13 +1,16 @@
-"""The seams: what each kind of component must offer. Read this file and you know the system.
+"""The interfaces: what each kind of component must offer. Read this file and you know the system.
 
 A component is a small class whose keyword-only constructor arguments are its config and are kept as attributes of the same
 name; it validates them on construction, which must be cheap: nothing is loaded before the first call. Nothing to inherit,
-nothing to register. A component that names outside content (a path, a model) also offers `content()`.
+nothing to register.
+
+What only some components of a family can do is a protocol of its own, and who needs it asks `isinstance(x, AdaptiveGraph)`.
+A public name of a component is a field or a member of a protocol of its family: `tests/contracts` refuses any other.
 """
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import pyarrow as pa
@@ -31,16 +34,97 @@ if TYPE_CHECKING:  # annotating needs no torch; a paid call is a message, its ty
     import torch
 
     from zelo.calls.request import Endpoint, Reading, Reply, Request
+    from zelo.store import Table
 
 Link = Callable[[np.ndarray], np.ndarray]
 """Difference of two ratings -> probability that the first document is preferred."""
 
 
+@runtime_checkable
 class Content(Protocol):
     """A component whose fields name files, corpora or models: their content, not their path, is part of its identity."""
 
     def content(self) -> dict[str, str]:
         """Field name -> hash of what it names; it stands in for the field's value. Raises BadInput if it is not there."""
+        ...
+
+
+@runtime_checkable
+class FieldsOutsideIdentity(Protocol):
+    """A component or stage with fields that cannot change what it computes: they are no part of its identity."""
+
+    OUTSIDE_IDENTITY: ClassVar[frozenset[str]]  # names of the fields
+
+
+class Stage(Protocol):
+    """A step of a pipeline: reads tables, writes one."""
+
+    inputs: dict[str, str]  # role -> name of the stage whose table it reads
+
+    def run(self, tables: "dict[str, Table]", out: Path) -> dict[str, Any]:
+        """Writes the table into the folder `out` and returns its figures for the manifest. tables: by role.
+
+        A partial table of an earlier attempt comes as the role `partial`. Figures with `partial` True say that a later
+        attempt may complete the table.
+        """
+        ...
+
+
+@runtime_checkable
+class CheapStage(Protocol):
+    """A stage that plan=true may run, to count the questions of the stages below it."""
+
+    CHEAP: ClassVar[Literal[True]]
+
+
+@runtime_checkable
+class StageWithInputCheck(Protocol):
+    """A stage that cannot read just any stage."""
+
+    def check_inputs(self, stages: Mapping[str, Any]) -> None:
+        """Raises BadInput, before anything runs, for inputs that it cannot use. stages: by role."""
+        ...
+
+
+@runtime_checkable
+class StageWithCheck(Protocol):
+    """A stage that needs something from outside, such as a key or weights."""
+
+    def check(self) -> None:
+        """Raises BadInput where it is missing, before the stages above spend any time."""
+        ...
+
+
+@runtime_checkable
+class PaidStage(Protocol):
+    """A stage that may ask judges which cost money."""
+
+    @property
+    def paid(self) -> "Mapping[str, PaidJudge]":
+        """These judges by name; empty where none costs money."""
+        ...
+
+    def plan(self, tables: "dict[str, Table]") -> list[Any]:
+        """[Plan] what each of them would be asked, and the price. Sends nothing."""
+        ...
+
+
+@runtime_checkable
+class PredictsCost(Protocol):
+    """A paid stage that can predict its cost from a few questions."""
+
+    def expected_usd(self, tables: "dict[str, Table]") -> float | None:
+        """US dollars for all questions if none were in the ledger; None where it is not known. Sends nothing."""
+        ...
+
+
+@runtime_checkable
+class JudgingStage(Protocol):
+    """A stage that writes outcomes (OUTCOME)."""
+
+    @property
+    def members(self) -> "Mapping[str, Judge | PaidJudge]":
+        """The judges by the name that their outcomes have."""
         ...
 
 
@@ -63,6 +147,7 @@ class Dataset(Content, Protocol):
         ...
 
 
+@runtime_checkable
 class TrainJudged(Dataset, Protocol):
     """A dataset that may also have judgements of train queries; they are in nothing of what a Dataset gives."""
 
@@ -83,6 +168,7 @@ class Retriever(Protocol):
         ...
 
 
+@runtime_checkable
 class FileRetriever(Retriever, Protocol):
     """A first stage that is a file: it may lack queries, and hold what a reader should know."""
 
@@ -97,6 +183,13 @@ class Scorer(Protocol):
     def score(self, queries: pa.Table, documents: pa.Table, query_row: np.ndarray, doc_row: np.ndarray) -> np.ndarray:
         """[N] float32 scores of N pairs (rows of the two tables), higher is better."""
         ...
+
+
+@runtime_checkable
+class BackboneScorer(Scorer, Protocol):
+    """A scorer that goes by the vectors of a backbone."""
+
+    backbone: "VectorSource"
 
 
 class Graph(Protocol):
@@ -116,8 +209,39 @@ class Graph(Protocol):
         ...
 
 
+@runtime_checkable
+class AdaptiveGraph(Graph, Protocol):
+    """A graph that proposes pairs round by round, from the fit of all answers so far."""
+
+    solver: "Solver"  # that makes the fit
+
+
+@runtime_checkable
+class DegreeGraph(Graph, Protocol):
+    """A graph in which each document takes part in a set number of pairs."""
+
+    degree: int
+
+
+@runtime_checkable
+class ExpectedLossGraph(AdaptiveGraph, Protocol):
+    """An adaptive graph that stops by the expected loss of its ratings."""
+
+    OPTIMISM: ClassVar[float]  # true loss over expected loss, as measured
+    stop_at: float | None  # expected loss in nDCG@10; None: no stopping rule
+
+
+@runtime_checkable
+class CrossQueryGraph(Protocol):
+    """Which queries are compared with each other, to put their ratings on one scale."""
+
+    def over(self, seeds: np.ndarray, domain: np.ndarray) -> np.ndarray:
+        """[E, 2] query numbers that connect all queries. seeds: [Q] uint64; domain: [Q] int32."""
+        ...
+
+
 class Judge(Protocol):
-    """Says which of two documents is the better answer. An ensemble also has `members`, asked one by one by the stage.
+    """Says which of two documents is the better answer.
 
     Asked whether a document alone meets a criterion, it answers that, or raises BadInput before anything is judged.
     """
@@ -125,19 +249,83 @@ class Judge(Protocol):
     name: str
 
     def compare(self, questions: Questions) -> Outcomes:
-        """One outcome per question (and member). A failure is a status, never a preference.
-
-        A judge that replays also has `tell`, called when everything was asked: it says what was missing. One that goes by the
-        texts alone and is cheap has `any_text = True`: it can be asked about queries that nobody has posed.
-        """
+        """One outcome per question (and member). A failure is a status, never a preference."""
         ...
 
 
-class PaidJudge(Protocol):
-    """A judge whose answers cost money: it says what to ask and reads what came back; the till does the asking.
+@runtime_checkable
+class JudgeEnsemble(Protocol):
+    """Several judges; a stage asks them one by one."""
 
-    One whose answers are about several questions at once has `asked_whole`: it is never asked about some of them only.
-    """
+    members: "Mapping[str, Judge | PaidJudge]"
+
+
+@runtime_checkable
+class TextJudge(Protocol):
+    """A judge that can say whether the texts are all that it needs."""
+
+    @property
+    def any_text(self) -> bool:
+        """Whether it is cheap and goes by texts alone: it can judge queries that nobody has posed."""
+        ...
+
+
+@runtime_checkable
+class TrainedJudge(Judge, Protocol):
+    """A judge that is a model of a train stage."""
+
+    path: str | None  # the exported model; None: of the train stage among the inputs of the judge stage
+
+    def trained(self, checkpoint: Path) -> "TrainedJudge":
+        """This judge with the model that a train stage left in the folder `checkpoint`."""
+        ...
+
+
+@runtime_checkable
+class WholeListJudge(Protocol):
+    """A judge that can answer several questions by one request."""
+
+    @property
+    def asked_whole(self) -> bool:
+        """Whether it does: then it is never asked some of its questions alone, which would be other requests."""
+        ...
+
+
+@runtime_checkable
+class LedgerJudge(Judge, Protocol):
+    """A judge whose answers come from a ledger: a later run may find more of them there."""
+
+    from_ledger: ClassVar[Literal[True]]
+
+
+@runtime_checkable
+class ReportingJudge(Judge, Protocol):
+    """A judge with something to say once everything was asked, such as how many answers are missing."""
+
+    def report(self) -> None:
+        """Writes one line to stderr, or nothing."""
+        ...
+
+
+@runtime_checkable
+class TruncatingJudge(Protocol):
+    """A judge that reads at most so much of a document."""
+
+    def cut(self, questions: Questions) -> int:
+        """How many of the documents that are shown first are longer than that."""
+        ...
+
+
+@runtime_checkable
+class SamplingJudge(Protocol):
+    """A judge that draws its answer from a language model."""
+
+    temperature: float | None  # 0: always the likeliest answer; None: the provider's own
+
+
+@runtime_checkable
+class PaidJudge(Protocol):
+    """A judge whose answers cost money: it forms the requests and reads the replies; the till does the asking."""
 
     name: str
 
@@ -181,15 +369,27 @@ class Solver(Protocol):
         ...
 
 
-class Calibrator(Protocol):
-    """Puts the ratings of all queries on one scale: rating * scale + offset. One that asks nobody has no `asks`."""
+@runtime_checkable
+class PerJudgeSolver(Solver, Protocol):
+    """A solver that weighs the judges itself: comparisons come one row per judge instead of their mean."""
 
-    def asks(self, rated: Rated, answers: Answers | None) -> Asks | None:
-        """What the judges should be asked next, given the answers so far; None when it wants no more."""
-        ...
+    per_judge: ClassVar[Literal[True]]
+
+
+class Calibrator(Protocol):
+    """Puts the ratings of all queries on one scale: rating * scale + offset."""
 
     def fit(self, rated: Rated, answers: Answers | None) -> Scale:
         """One scale for all queries. Raises ZeloError naming what cannot be put on it."""
+        ...
+
+
+@runtime_checkable
+class AskingCalibrator(Calibrator, Protocol):
+    """A calibrator that asks the judges questions of its own."""
+
+    def asks(self, rated: Rated, answers: Answers | None) -> Asks | None:
+        """What the judges should be asked next, given the answers so far; None when it wants no more."""
         ...
 
 
@@ -199,6 +399,13 @@ class Target(Protocol):
     def targets(self, rated: Rated) -> tuple[np.ndarray, np.ndarray]:
         """(target in [0, 1], weight), each [N]; a document of weight 0 is not trained on."""
         ...
+
+
+@runtime_checkable
+class CrossQueryTarget(Target, Protocol):
+    """A target that compares documents of different queries, whose ratings must be on one scale."""
+
+    compares_queries: ClassVar[Literal[True]]
 
 
 class Metric(Protocol):
@@ -245,6 +452,7 @@ class PairReader(Content, Protocol):
         ...
 
 
+@runtime_checkable
 class VectorSource(Content, Protocol):
     """Whatever gives a vector of each query and document that stays as it is."""
 
@@ -253,10 +461,7 @@ class VectorSource(Content, Protocol):
         ...
 
     def documents(self, table: pa.Table) -> Any:
-        """Vectors of N documents (DOCUMENT): `pooled` [N, dim] of length 1, in the order of the table.
-
-        An encoder's, which has `token_vectors`, also gives `vectors` [T, dim] of all tokens and `offsets` [N + 1].
-        """
+        """Vectors of N documents (DOCUMENT): `pooled` [N, dim] of length 1, in the order of the table."""
         ...
 
     def queries(self, table: pa.Table) -> Any:
@@ -264,6 +469,21 @@ class VectorSource(Content, Protocol):
         ...
 
 
+@runtime_checkable
+class TokenVectorSource(VectorSource, Protocol):
+    """One whose `documents` also have `vectors` [T, dim] of all tokens and `offsets` [N + 1]."""
+
+    token_vectors: ClassVar[Literal[True]]
+
+
+@runtime_checkable
+class VectorsById(VectorSource, Protocol):
+    """One that has vectors of the ids that it was given, and of no other text."""
+
+    by_id: ClassVar[Literal[True]]
+
+
+@runtime_checkable
 class Backbone(VectorSource, PairReader, Protocol):
     """A pretrained transformer that also gives vectors, encoded once and kept."""
 
@@ -287,11 +507,7 @@ class Backbone(VectorSource, PairReader, Protocol):
 
 
 class Model(Protocol):
-    """A student: a torch module. Its constructor takes config only; `load` brings in the weights.
-
-    One that cannot be made of every backbone has `check(backbone)`, which raises BadInput before anything runs; one that asks
-    with stored vectors has `prepare_queries(queries)`, all that it will be asked (QUERY).
-    """
+    """A student: a torch module. Its constructor takes config only; `load` brings in the weights."""
 
     temperature: float | None  # None: half of the untuned scores' deviation within a query
     scale: "torch.Tensor"  # what scores are multiplied by, 1 / temperature
@@ -324,6 +540,50 @@ class Model(Protocol):
     def to(self, device: str) -> "torch.nn.Module": ...
 
 
+@runtime_checkable
+class BackboneCheck(Protocol):
+    """A student that cannot be made of every backbone."""
+
+    def check(self, backbone: Any) -> None:
+        """Raises BadInput, before anything runs, for a backbone that it cannot be made of."""
+        ...
+
+
+@runtime_checkable
+class QueryPreparer(Protocol):
+    """A student that computes something once for all queries, such as their stored vectors."""
+
+    def prepare_queries(self, queries: pa.Table) -> None:
+        """queries: QUERY, all that it will be asked."""
+        ...
+
+
+@runtime_checkable
+class PairwiseModel(Model, Protocol):
+    """A student that learns preferences: it reads a query and two documents."""
+
+    learns_pairs: ClassVar[Literal[True]]
+
+
+@runtime_checkable
+class WidthModel(Model, Protocol):
+    """A student whose vectors can be cut."""
+
+    def at_widths(self, batch: "Mapping[str, torch.Tensor]", widths: list[int]) -> "torch.Tensor":
+        """[B, D, 1 + W] scores of the whole vectors and of their first `widths` numbers."""
+        ...
+
+
+@runtime_checkable
+class ExportedScores(Protocol):
+    """A student whose export may be no folder that sentence-transformers loads."""
+
+    def exported_scores(self, folder: Path, queries: list[str], doc_rows: np.ndarray) -> np.ndarray | None:
+        """[N] scores of query n and document `doc_rows[n]` by the folder; None where it is a folder of that library."""
+        ...
+
+
+@runtime_checkable
 class Searcher(Model, Protocol):
     """A student that can search a whole corpus, as a bi-encoder can."""
 
@@ -332,6 +592,7 @@ class Searcher(Model, Protocol):
         ...
 
 
+@runtime_checkable
 class Embedder(Searcher, Protocol):
     """A student that gives one vector of length 1 a text."""
 
@@ -347,14 +608,27 @@ class Embedder(Searcher, Protocol):
 
 
 class Loss(Protocol):
-    """Compares a student's scores with targets. Scores are log odds: a loss that needs a probability takes the sigmoid itself.
-
-    One that only compares the documents of a query with each other has `compares = True`: a query with one counts nothing. One
-    with `widths` also takes scores [B, D, 1 + W], as a model with `at_widths(batch, widths)` gives them.
-    """
+    """Compares a student's scores with targets. Scores are log odds: a loss that needs a probability takes the sigmoid itself."""
 
     def __call__(
         self, scores: "torch.Tensor", targets: "torch.Tensor", weights: "torch.Tensor", mask: "torch.Tensor"
     ) -> "torch.Tensor":
         """Scalar. scores, targets in [0, 1], weights, mask (True where a document is): each [B, D]."""
         ...
+
+
+@runtime_checkable
+class ListLoss(Loss, Protocol):
+    """A loss that can say whether it only compares the documents of a query with each other."""
+
+    @property
+    def compares(self) -> bool:
+        """Whether it does: a query with one document counts nothing."""
+        ...
+
+
+@runtime_checkable
+class WidthLoss(Loss, Protocol):
+    """A loss over scores [B, D, 1 + W], as a WidthModel gives them."""
+
+    widths: list[int]

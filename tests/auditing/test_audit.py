@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from html_page import Page
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from planted_judges import (
@@ -28,7 +29,6 @@ from planted_judges import (
     verdict,
 )
 from rich.console import Console
-from test_report import Page
 
 from zelo import pipeline
 from zelo.auditing import advice

@@ -14,6 +14,8 @@ import pyarrow as pa
 import pytest
 import tiny_models
 import torch
+from commands import STUDENTS, command
+from components import component
 
 from zelo.backbones import onnx_export
 from zelo.backbones.onnx_model import FLOAT32, INT8, OnnxModel
@@ -58,17 +60,15 @@ print(json.dumps(model.scores(texts["queries"], texts["documents"], query, doc).
 )
 def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, zelo_home: Path) -> Any:
     """(kind, model, folder of the export with onnx/ in it, what parity found): random weights of two layers."""
-    from test_students import component
-
     kind, family = request.param.split()
     folder = tmp_path_factory.mktemp("onnx")
     decoder = {"lora_rank": None, "gradient_checkpointing": False} if family in YAML else {}
     decoder |= {"max_length": 100, "query_length": 64}
     backbone = component(
-        "backbone", YAML.get(family, family), model=str(tiny_models.save(family, folder / "raw")), **decoder
+        f"backbone/{YAML.get(family, family)}", model=str(tiny_models.save(family, folder / "raw")), **decoder
     )
     changes = {"pointwise": {"max_length": 120}, "both": {"trains": "both"}}.get(kind, {})
-    model = component("model", "embedding" if kind == "both" else kind, **changes)
+    model = component(f"model/{'embedding' if kind == 'both' else kind}", **changes)
     torch.manual_seed(0)
     model.load(backbone, None)
     model.prepare(DOCUMENTS)
@@ -126,7 +126,6 @@ def test_the_pipeline_puts_them_beside_the_models(
     tiny_beir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from sentence_transformers import CrossEncoder
-    from test_rerank import SMALL, command
 
     raw = tiny_models.save("xlm_r", tmp_path / "raw")
     changes = {"model": raw, "max_length": 60}
@@ -144,7 +143,7 @@ def test_the_pipeline_puts_them_beside_the_models(
         "stages.evaluate.inputs.dense=null",
         "stages.evaluate.resamples=100",
     ]
-    assert command("pipeline=onnx", *data, *SMALL, *backbone, *students) == 0
+    assert command("pipeline=onnx", *data, *STUDENTS, *backbone, *students) == 0
     [run] = tmp_path.glob("multirun/zelo/*")
     assert {path.name for path in (run / "reranker" / "onnx").iterdir()} == set(KINDS["pointwise xlm_r"])
     assert {path.name for path in (run / "embedding" / "onnx").iterdir()} == set(KINDS["embedding modernbert"])

@@ -3,26 +3,22 @@
 import asyncio
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from fake_server import KINDS, TOKENS_IN, TOKENS_OUT, VERDICT, FakeServer, closed_port
+from paid_request import KEY, REQUEST, VARIABLE, WORST, endpoint, run, shows_key
 
 from zelo.calls.client import Client
-from zelo.calls.request import APIS, Endpoint, Reply, Request
+from zelo.calls.request import APIS, Reply
 from zelo.calls.wire import Fault
 from zelo.errors import BadInput, LimitReached
 
-PLACES = f"{Path(__file__).parents[1]}:{Path(__file__).parent}"  # of modules that a test's own process imports
+FAKES = str(Path(__file__).parents[1] / "fakes")  # of modules that a test's own process imports
 
-KEY = "sk-marker-0123456789-abcdefghij-KLMNOP"
-VARIABLE = "ZELO_TEST_API_KEY"
 SCHEMA = {"type": "object", "properties": {"score": {"type": "number"}}, "required": ["score"]}
-WORST = (len("You judge.") + len("A or B?") + 64, 50)  # tokens in and out of REQUEST, without a schema
-REQUEST = Request(b"0" * 16, "You judge.", "A or B?", None, False, repeat=0, rows=(0,), tokens_out=WORST[1], form="")
 
 # kind -> (status of the reply, its class), for what is final; the class of a fault, for what is tried again; its stop else.
 FINAL = {
@@ -70,44 +66,10 @@ def server() -> Iterator[FakeServer]:
         yield server
 
 
-def endpoint(base_url: str, **changes: Any) -> Endpoint:
-    fields: dict[str, Any] = {
-        "name": "careful",
-        "api": "chat_completions",
-        "provider": "fake",
-        "model": "ok",
-        "base_url": base_url,
-        "api_key_env": VARIABLE,
-        "input_price": 1.0,
-        "output_price": 2.0,
-        "concurrency": 8,
-        "requests_per_minute": None,
-        "tokens_per_minute": None,
-        "timeout": 5.0,
-        "retries": 3,
-        "parameters": {"temperature": 0.0},
-    }
-    return Endpoint(**fields | changes)
-
-
-def run(endpoint: Endpoint, work: Callable[[Client], Awaitable[Any]]) -> Any:
-    """`work(client)` in a loop of its own."""
-
-    async def inside() -> Any:
-        async with Client(endpoint) as client:
-            return await work(client)
-
-    return asyncio.run(inside())
-
-
 def everything_of(result: Reply | Fault) -> str:
     """All words that could reach a screen, a log or a file."""
     stop = result.stop if isinstance(result, Fault) else None
     return f"{result!r} {stop!r} {stop} {stop.__cause__ if stop else ''} {stop.__context__ if stop else ''}"
-
-
-def shows_key(words: str) -> bool:
-    return any(KEY[start : start + 8].lower() in words.lower() for start in range(len(KEY) - 7))
 
 
 @pytest.mark.parametrize("api", APIS)
@@ -294,8 +256,8 @@ def test_a_key_in_an_answer_is_hidden_and_a_placeholder_is_not(monkeypatch: pyte
 
 INTERRUPTED = """
 import asyncio, sys
-sys.path[:0] = sys.argv[1].split(":")
-from test_client import REQUEST, Client, endpoint
+sys.path.insert(0, sys.argv[1])
+from paid_request import REQUEST, Client, endpoint
 
 async def work():
     async with Client(endpoint(sys.argv[2], model="stall", api_key_env=None)) as client:
@@ -321,7 +283,7 @@ def test_cancelling_leaves_no_warning(server: FakeServer) -> None:
         "error",
         "-c",
         INTERRUPTED,
-        PLACES,
+        FAKES,
         server.base_url,
     ]
     done = subprocess.run(command, capture_output=True, text=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from fake_server import FakeServer
-from test_client import REQUEST, WORST, endpoint, run
+from paid_request import REQUEST, WORST, endpoint, run
 
 from zelo.calls.client import LONGEST_ASKED, PATIENCE, Client
 from zelo.calls.pace import Bucket

@@ -11,7 +11,7 @@ import pytest
 from fake_server import TOKENS_OUT, FakeServer, closed_port
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from test_till import Judge, ask, endpoint, questions, till
+from paid_judge import Judge, ask, endpoint, questions, till
 
 from zelo import pipeline
 from zelo.calls.ledger import FILE, Entry, Ledger, Settle

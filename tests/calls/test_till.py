@@ -8,72 +8,22 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from fake_server import TOKENS_OUT, FakeServer, Seen, closed_port
+from paid_judge import Judge, ask, endpoint, new_command, questions, till
 
 from zelo.calls.journal import Journal
 from zelo.calls.ledger import FILE, LIFETIME, Caps, Entry, Ledger, Reserve, Settle
 from zelo.calls.plan import lines
-from zelo.calls.request import Endpoint, Reading, Reply, Request, key_of
-from zelo.calls.till import Till
+from zelo.calls.request import Request
 from zelo.errors import BadInput, LimitReached, ZeloError
-from zelo.records import ANSWERED, DOCUMENT, QUERY, UNPARSEABLE, Outcomes, Questions
+from zelo.records import ANSWERED
 
-PLACES = f"{Path(__file__).parents[1]}:{Path(__file__).parent}"  # of modules that a test's own process imports
-
-
-@dataclass
-class Judge:
-    """Answers A for a text that says so; one request a question."""
-
-    endpoint: Endpoint
-    name: str = "chat"
-    form: str = "short"
-
-    def requests(self, questions: Questions) -> Iterator[Request]:
-        for row, (a, b) in enumerate(zip(questions.texts_a(), questions.texts_b(), strict=True)):
-            key = key_of(self.endpoint, "judge", int(questions.repeat[row]), a, b)
-            yield Request(key, "", f"{a}\n{b}", None, False, int(questions.repeat[row]), (row,), TOKENS_OUT, self.form)
-
-    def read(self, request: Request, reply: Reply) -> Reading:
-        if reply.status != ANSWERED:
-            return Reading(reply.status)
-        score = reply.text.rpartition(": ")[2]
-        return Reading(ANSWERED, ((1 - float(score)) / 2,)) if score == "0.50" else Reading(UNPARSEABLE)
-
-
-def endpoint(server: FakeServer, **changes: Any) -> Endpoint:
-    fields: dict[str, Any] = {"name": "chat", "api": "chat_completions", "provider": "fake", "model": "m"}
-    fields |= {"base_url": server.base_url, "api_key_env": None, "input_price": 10.0, "output_price": 100.0}
-    fields |= {"concurrency": 20, "requests_per_minute": None, "tokens_per_minute": None, "timeout": 1.0, "retries": 3}
-    return Endpoint(**fields | changes)
-
-
-def questions(n: int, start: int = 0, size: int = 10) -> Questions:
-    """n questions about n + 1 documents; each text is `size` characters longer than its number."""
-    names = [f"d{start + number}" for number in range(n + 1)]
-    texts = [f"{name}{'.' * size}" for name in names]
-    queries = pa.table([["q"], ["?"], ["train"]], schema=QUERY)
-    documents = pa.table([names, [""] * len(names), texts], schema=DOCUMENT)
-    rows = np.arange(n, dtype=np.int32)
-    return Questions(queries, documents, np.zeros(n, np.int32), rows, rows + 1, np.zeros(n, np.int16))
-
-
-def till(**changes: Any) -> Till:
-    fields: dict[str, Any] = {"usd": 100.0, "tokens": None, "calls": None, "lifetime_usd": None}
-    return Till(**fields | {"on_limit": "stop", "max_failure_rate": 1.0, "ask_again": []} | changes)
-
-
-def ask(till: Till, judge: Judge, asked: Questions) -> tuple[Outcomes, dict[str, Any]]:
-    with till.open(till.plans({judge.name: (judge, [asked])})) as session:
-        return session.ask({judge.name: (judge, asked)})[judge.name], session.figures[judge.name]
+FAKES = str(Path(__file__).parents[1] / "fakes")  # of modules that a test's own process imports
 
 
 @pytest.fixture(autouse=True)
@@ -81,10 +31,6 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("ZELO_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("ZELO_COMMAND", raising=False)
     return tmp_path / "home"
-
-
-def new_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("ZELO_COMMAND", raising=False)
 
 
 def test_what_is_in_the_ledger_is_never_asked_again(
@@ -367,8 +313,8 @@ def test_no_cap_is_passed_in_a_hundred_runs(home: Path, monkeypatch: pytest.Monk
 
 KILLED = """
 import json, sys
-sys.path[:0] = sys.argv[1].split(":")
-from test_till import Judge, ask, endpoint, questions, till
+sys.path.insert(0, sys.argv[1])
+from paid_judge import Judge, ask, endpoint, questions, till
 from fake_server import FakeServer
 ask(till(), Judge(endpoint(FakeServer(port=int(sys.argv[2])), concurrency=50)), questions(2000))
 """
@@ -389,7 +335,7 @@ def test_nothing_that_was_answered_is_asked_again_after_twenty_kills(home: Path)
             sys.executable,
             "-c",
             KILLED,
-            PLACES,
+            FAKES,
             str(server.port),
         ]
         for kill in range(21):

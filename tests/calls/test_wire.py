@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from fake_server import Seen, envelope, score_text
-from test_client import KEY, REQUEST, WORST, endpoint, shows_key
+from paid_request import KEY, REQUEST, WORST, endpoint, shows_key
 
 from zelo.calls import wire
 from zelo.calls.desk import Figures, faults_in_words, reasons_in_words

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from chat_questions import COUNT, DOCUMENTS, FIELDS, MESSAGES, QUERIES, asked
 
 from zelo.calls import wire
 from zelo.calls.price import Prices
@@ -18,73 +19,11 @@ from zelo.calls.request import Endpoint, Reply, Request
 from zelo.errors import BadInput
 from zelo.judges.chat import Asked, Chat
 from zelo.judges.windows import windows
-from zelo.records import CRITERIA, DOCUMENT, QUERY, Questions
-
-PRICES = Prices(date="2026-11-25", source="a page", models={"known": {"input": 2.0, "output": 8.0}})
-FIELDS: dict[str, Any] = {
-    "name": "chat",
-    "api": "chat_completions",
-    "provider": "openai",
-    "model": "known",
-    "base_url": "https://api.example.org/v1",
-    "api_key_env": "OPENAI_API_KEY",
-    "mode": "score",
-    "structured": True,
-    "prompt": None,
-    "cross_prompt": "cross_query",
-    "rubric_prompt": "pointwise_rubric",
-    "instruction": "",
-    "preference": "soft",
-    "threshold": 0.1,
-    "window": 4,
-    "temperature": 0.0,
-    "max_tokens": 512,
-    "reasoning_effort": None,
-    "seed": None,
-    "verdict_mass": 0.5,
-    "top_logprobs": 20,
-    "token_limit_key": None,
-    "extra_body": {},
-    "document_tokens": 64,
-    "prices": PRICES,
-    "input_price": None,
-    "output_price": None,
-    "concurrency": 8,
-    "requests_per_minute": None,
-    "tokens_per_minute": None,
-    "timeout": 60.0,
-    "retries": 2,
-}
-MESSAGES = {"api": "messages", "structured": False}
-COUNT = 9  # documents
-QUERIES = pa.table(
-    {"query_id": ["q1", "q2"], "text": ["the first query", "the second query"], "split": ["train"] * 2}, schema=QUERY
-)
-DOCUMENTS = pa.table(
-    {
-        "doc_id": [f"d{n}" for n in range(COUNT)],
-        "title": [f"title {n}" if n % 2 else "" for n in range(COUNT)],
-        "text": [f"body of {n}." for n in range(COUNT - 1)] + ["long " * 99],
-    },
-    schema=DOCUMENT,
-)
+from zelo.records import CRITERIA, Questions
 
 
 def chat(**changes: Any) -> Chat:
     return Chat(**(FIELDS | changes))
-
-
-def asked(rows: list[tuple[int, int, int]], repeat: int = 0, across: list[int] | None = None) -> Questions:
-    columns = (
-        [np.array(column, np.int32) for column in zip(*rows, strict=True)] if rows else [np.empty(0, np.int32)] * 3
-    )
-    return Questions(
-        QUERIES,
-        DOCUMENTS,
-        *columns,
-        repeat=np.full(len(rows), repeat, np.int16),
-        query_b_row=None if across is None else np.array(across, np.int32),
-    )
 
 
 def said(text: str = "", **more: Any) -> Reply:

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from chat_questions import FIELDS, MESSAGES, asked
 from fake_server import KINDS, USAGES, FakeServer
-from test_chat import FIELDS, MESSAGES, asked
 
 from zelo.calls.client import Client
 from zelo.calls.request import Reply

@@ -15,32 +15,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from human_questions import DOCUMENTS, QUERIES, ask
 
 from zelo.errors import BadInput
 from zelo.judges.human import Human
-from zelo.records import DOCUMENT, QUERY, Questions
+from zelo.records import DOCUMENT, QUERY
 
-PLACES = f"{Path(__file__).parents[1]}:{Path(__file__).parent}"  # of modules that a test's own process imports
-
-QUERIES = pa.table({"query_id": ["QID-1", "QID-2"], "text": ["red?", "blue?"], "split": ["test"] * 2}, schema=QUERY)
-DOCUMENTS = pa.table(
-    {
-        "doc_id": [f"DOC-{n}" for n in range(4)],
-        "title": ["Reds", "Blues", "", "Long"],
-        "text": [
-            "all about red",
-            "all about blue",
-            "with \x1b[2J an escape",
-            "\n".join(f"line {n}" for n in range(99)),
-        ],
-    },
-    schema=DOCUMENT,
-)
-
-
-def ask(*rows: tuple[int, int, int], repeat: int = 0) -> Questions:
-    columns = [np.array(column, np.int32) for column in zip(*rows, strict=True)]
-    return Questions(QUERIES, DOCUMENTS, *columns, np.full(len(rows), repeat, np.int16))
+FAKES = str(Path(__file__).parents[1] / "fakes")  # of modules that a test's own process imports
 
 
 THREE = ask((0, 0, 1), (0, 2, 0), (1, 0, 1))
@@ -171,8 +152,9 @@ def test_no_terminal_no_question(press: Press, person: Person, tmp_path: Path, m
 
 KILLED = """
 import sys
-sys.path[:0] = sys.argv[2].split(":")
-from test_human import Human, ask
+sys.path.insert(0, sys.argv[2])
+from human_questions import ask
+from zelo.judges.human import Human
 Human(name="human", answers=sys.argv[1], plain=0.8, strong=1.0).compare(ask(*((0, n // 4, n % 4) for n in range(16))))
 """
 
@@ -189,7 +171,7 @@ def test_every_answer_survives_a_kill(person: Person) -> None:
             "-c",
             KILLED,
             person().answers,
-            PLACES,
+            FAKES,
         ]
         child = subprocess.Popen(command, stdin=terminal, stdout=subprocess.PIPE)
         assert child.stdout

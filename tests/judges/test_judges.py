@@ -5,35 +5,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
 import tiny_models
 import torch
+from scored_questions import DOCUMENTS, QUERIES, Table, questions
 
 from zelo.errors import BadInput
 from zelo.judges.ensemble import Ensemble
 from zelo.judges.from_scores import FromScores
-from zelo.records import ANSWERED, DOCUMENT, QUERY, Questions
+from zelo.records import ANSWERED, Questions
 
 UNREAD = ["simulated", "simulated_thurstone", "student"]  # their truth is drawn, or their weights
 OPTIONS = ["lexical", "dense", "late_interaction", "window", "embedded", "qrels", *UNREAD]
-QUERIES = pa.table(
-    {"query_id": ["sort", "file"], "text": ["sort a list of numbers", "delete a file"], "split": ["train", "test"]},
-    schema=QUERY,
-)
-DOCUMENTS = pa.table(
-    {
-        "doc_id": ["list.sort", "zip", "os.remove", "empty"],
-        "title": ["list.sort()", "zip(*iterables)", "os.remove(path)", ""],
-        "text": ["Sort the list.", "Pair up items.", "Delete a file.", ""],
-    },
-    schema=DOCUMENT,
-)
-
-
-def questions(query: list[int], a: list[int], b: list[int]) -> Questions:
-    columns = [np.array(column, np.int32) for column in (query, a, b)]
-    return Questions(QUERIES, DOCUMENTS, *columns, repeat=np.zeros(len(a), np.int16))
 
 
 def every_pair() -> Questions:
@@ -85,18 +68,6 @@ def _keys(asked: Questions, answers: Any) -> list[tuple[str, int, int, int]]:
     row = answers.question
     columns = (asked.query_row[row].tolist(), asked.a_row[row].tolist(), asked.b_row[row].tolist())
     return list(zip(answers.judge.to_pylist(), *columns, strict=True))
-
-
-class Table:
-    """A scorer with a fixed score for each pair."""
-
-    def __init__(self, *scores: list[float]) -> None:
-        self.scores = np.array(scores, np.float32)
-        self.asked: list[tuple[int, int]] = []
-
-    def score(self, queries: pa.Table, documents: pa.Table, query_row: np.ndarray, doc_row: np.ndarray) -> np.ndarray:
-        self.asked += zip(query_row.tolist(), doc_row.tolist(), strict=True)
-        return self.scores[query_row, doc_row]
 
 
 def test_probability_is_a_sigmoid_in_standard_deviations_of_the_query() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
-from test_judges import Table, questions
+from scored_questions import Table, questions
 
 from zelo import pipeline
 from zelo.judges.from_scores import FromScores

@@ -8,8 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
-from hydra.utils import instantiate
+from components import component
 from safetensors.torch import load_file, save_file
 
 from zelo.backbones.encoder import Encoder
@@ -25,14 +24,9 @@ QUERIES = ["how do I order a list", "delete", "read a table of comma separated v
 ROWS = np.array([[0, 1, 2, 3], [4, 3, -1, -1], [1, 0, 4, -1]])
 
 
-def component(group: str, option: str, **changes: object):
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return instantiate(compose(f"{group}/{option}")[group], _convert_="all", **changes)
-
-
 @pytest.fixture(scope="module")
 def backbone(zelo_home: Path) -> Encoder:
-    return component("backbone", "minilm")
+    return component("backbone/minilm")
 
 
 @pytest.fixture(scope="module", params=[*MODELS, "embedding with a matrix", "embedding of cls"])
@@ -40,7 +34,7 @@ def model(request, backbone: Encoder):
     torch.manual_seed(0)
     changes = {"document_matrix": True} if request.param == "embedding with a matrix" else {}
     backbone = replace(backbone, pooling="cls") if request.param == "embedding of cls" else backbone
-    model = component("model", request.param.partition(" ")[0], **changes)
+    model = component(f"model/{request.param.partition(' ')[0]}", **changes)
     model.load(backbone, None)
     model.prepare(DOCUMENTS)
     with torch.no_grad():  # away from the start, so that what is saved is not what is loaded anyway
@@ -132,7 +126,7 @@ def test_parity_fails_where_a_weight_of_the_export_was_changed(model, tmp_path: 
 
 
 def test_embedding_search_agrees_with_its_scores(backbone: Encoder) -> None:
-    model = component("model", "embedding", document_matrix=True)
+    model = component("model/embedding", document_matrix=True)
     model.load(backbone, None)
     model.prepare(DOCUMENTS)
     for spread in (0.0, 0.05):  # the untuned matrix, and one that moves documents

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from test_training_runs import ONE
+from toy_training import ONE
 
 from zelo import pipeline
 from zelo.errors import BadInput
@@ -26,7 +26,7 @@ def test_stages_run_once_and_see_their_inputs(tmp_path) -> None:
     first = [(name, result.facts[name]["status"]) for result, name in pipeline.run(steps, Store(tmp_path))]
     again = [(name, result.facts[name]["status"]) for result, name in pipeline.run(steps, Store(tmp_path))]
     assert first == [("a", "made"), ("b", "made")]
-    assert again == [("a", "reused"), ("b", "reused")]
+    assert again == [("a", "cached"), ("b", "cached")]
     assert ran == ["a()", "b(from)"]
 
 
@@ -41,7 +41,7 @@ def test_what_is_made_of_a_part_is_made_again_of_the_whole(tmp_path) -> None:
 
     assert states() == ["partial"] * 3
     assert states() == ["made"] * 3
-    assert states() == ["reused"] * 3
+    assert states() == ["cached"] * 3
     assert ran == ["rate(outcomes)", "target(ratings)", "rate(outcomes, partial)", "target(ratings, partial)"]
 
 

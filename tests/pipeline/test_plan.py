@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import tiny_models
-from test_distilled import SMALL, command
+from commands import DISTILLED, command
 
 from zelo.calls.plan import ASSUMED_OUT
 from zelo.stages.acquire import Acquire
@@ -50,7 +50,7 @@ def test_no_stage_that_judges_or_trains_runs(
 
     for stage in (Acquire, Judge, KnownItems, Preferences, Rate, Score, Train):
         monkeypatch.setattr(stage, "run", run)
-    small = [part for part in SMALL if not part.startswith(("pipeline=", "judge="))]
+    small = [part for part in DISTILLED if not part.startswith(("pipeline=", "judge="))]
     assert command(f"pipeline={name}", *small, *PRICED, "calibrator=offset", "plan=true") == 0
     said = " ".join(capsys.readouterr().out.split())
     assert "judge_gold: nothing was sent" in said

@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from html_page import HOSTILE, Page
 from planted_judges import (
     QUERIES,
     Preference,
@@ -22,7 +23,6 @@ from planted_judges import (
     table,
 )
 from rich.console import Console
-from test_report import HOSTILE, Page
 
 from zelo.auditing.answers import Answers
 from zelo.metrics.tally import Tally, tally

@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from fake_comparisons import made_of
-from test_report import FEW, Page, facts_of, library, report, tables
+from html_page import Page
+from report_data import FEW, facts_of, library, report, tables
 
 from zelo.graphs.rounds import _loss, rounds
 from zelo.graphs.staged import Staged

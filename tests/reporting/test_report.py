@@ -1,289 +1,24 @@
 """The report: complete, honest about what is missing, deterministic, self-contained, and safe with any text."""
 
-import heapq
-import inspect
 import itertools
-import math
-import os
 import re
 import shutil
-import statistics
 import subprocess
 import time
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from html_page import HOSTILE, Page
+from report_data import FEW, QUERIES, SYSTEMS, library, report, tables
 
-from zelo.metrics.predicted_answers import PAIRS
-from zelo.metrics.spectrum import spectra
-from zelo.records import ANSWERED, DOCUMENT, OUTCOME, QREL, QUERY, RATING
-from zelo.reporting import plots, rating_facts
-from zelo.reporting.budgets import Budget
+from zelo.reporting import plots
 from zelo.reporting.gains import pick
 from zelo.reporting.ladders import BOUTS, RUNGS, ladders
-from zelo.reporting.query_offsets import QueryOffsets
-from zelo.reporting.rating_facts import RatingFacts
 from zelo.reporting.report import render
 from zelo.reporting.report_data import ReportData
-
-QUERIES = [
-    "5 biggest values without sorting the whole thing",
-    "move a file to another disk",
-    "does this path exist and is it a regular file",
-    "delete a folder with everything in it",
-    "how much room is left on the disk",
-    "middle value of a list of numbers",
-    "merge several sorted lists lazily",
-    "split an iterable into chunks of n",
-    "absolute path without symbolic links",
-    "every pair of elements, order does not matter",
-    "running total",
-    "is this name an executable on PATH",
-]
-FEW = {f"q{number}": text for number, text in enumerate(QUERIES[:3])}
-JUDGES = ["lexical", "dense", "late interaction", "best window"]
-SYSTEMS = {"bm25": 0.36, "dense": 0.42, "late_interaction": 0.44, "fusion": 0.45, "embedding-untuned": 0.42}
-SYSTEMS |= {"reranker-untuned": 0.44, "teacher": 0.52, "zelo-embedding": 0.47, "zelo-reranker": 0.47, "zelo": 0.5}
-AGAINST = {
-    "zelo-embedding": ["embedding-untuned", "fusion"],
-    "zelo-reranker": ["fusion", "dense", "reranker-untuned"],
-    "zelo": ["embedding-untuned", "zelo-embedding"],
-}
-FIRST_STAGES = dict.fromkeys(("teacher", "reranker-untuned", "zelo-reranker"), "fusion") | {"zelo": "zelo-embedding"}
-HOSTILE = [
-    "<script>alert(1)</script>",
-    "</script><img src=x onerror=alert(2)>",
-    "</title></style></svg><iframe src='https://evil.example/'></iframe>",
-    "\"><a href='javascript:alert(3)'>x</a>",
-    "price $x^2 and $\\frac{1",
-    "\u202egnp.exe שלום עולם مرحبا",
-    "emoji 👩‍🔬🏳️‍🌈 and \x00\x0b\x1b control",
-    "{{ data.config }} {% raw %} {# #}",
-    "a" * 10_000,
-    "]]> &lt;b&gt; &amp; <!-- --> #010203 var(--x) url(#a)",
-    "",
-]
-
-
-def tables(queries: dict[str, str], documents: dict[str, tuple[str, str]], seed: int = 7) -> dict[str, pa.Table]:
-    """A small run: every document a candidate of every query, compared with 8 others by four judges."""
-    random = np.random.default_rng(seed)
-    ids, n = list(documents), len(documents)
-    columns: dict[str, list[Any]] = {name: [] for name in OUTCOME.names}
-    ratings: dict[str, list[Any]] = {name: [] for name in RATING.names}
-    relevant = []
-    for query in queries:
-        strength = np.sort(random.gumbel(size=n))[::-1] - 0.6
-        order = random.permutation(n)
-        edges = {tuple(sorted((i, (i + step) % n))) for i in range(n) for step in (1, 3, 7, 12)}
-        for a, b in sorted(edges):
-            for judge in JUDGES:
-                p = 1 / (1 + np.exp(-2.2 * (strength[a] - strength[b]) + random.normal(scale=0.5)))
-                row = (query, ids[order[a]], ids[order[b]], None, None, judge, 0, p, 1.0, False, ANSWERED, 0, 0.0)
-                for name, value in zip(OUTCOME.names, row, strict=True):
-                    columns[name].append(value)
-        for place, rating in enumerate(strength):
-            row = (query, ids[order[place]], rating, 0.18 + 0.1 * random.random(), 8, 0.0, 1.0)
-            for name, value in zip(RATING.names, row, strict=True):
-                ratings[name].append(value)
-        relevant += [(query, ids[order[place]], label, "test") for place, label in ((0, 2), (4, 1), (6, 0), (n - 9, 1))]
-    return {
-        "queries": pa.table([list(queries), list(queries.values()), ["test"] * len(queries)], schema=QUERY),
-        "documents": pa.table([ids, *map(list, zip(*documents.values(), strict=True))], schema=DOCUMENT),
-        "ratings": pa.table(ratings, schema=RATING),
-        "outcomes": pa.table(columns, schema=OUTCOME),
-        "qrels": pa.table([list(column) for column in zip(*relevant, strict=True)], schema=QREL),
-    }
-
-
-def library() -> dict[str, tuple[str, str]]:
-    """Real documents: what the standard library says about itself."""
-    found = {}
-    for module in (shutil, heapq, statistics, itertools, os.path):
-        for name, thing in sorted(vars(module).items()):
-            if not name.startswith("_") and callable(thing) and inspect.getdoc(thing):
-                found[f"{module.__name__}.{name}"] = (f"{module.__name__}.{name}", inspect.getdoc(thing) or "")
-    return found
-
-
-def values_per_query(n: int) -> dict[str, np.ndarray]:
-    """System -> [n] nDCG@10: a shared difficulty, and for most queries something of its own."""
-    random = np.random.default_rng(3)
-    base = np.clip(random.beta(1.2, 1.9, n), 0, 1)
-    found = {}
-    for system, mean in SYSTEMS.items():
-        own = random.normal((mean - 0.43) / 0.6, 0.2, n) * (random.random(n) < 0.6)
-        found[system] = np.clip(base + own, 0, 1)
-    return found | {"embedding-untuned": found["dense"]}
-
-
-def p_value(difference: np.ndarray) -> float:
-    """Of a paired test, near enough for a picture."""
-    return math.erfc(abs(difference.mean()) / (difference.std() / len(difference) ** 0.5 + 1e-12) / 2**0.5)
-
-
-def verdict(system: str, baseline: str, values: dict[str, np.ndarray]) -> dict[str, Any]:
-    """A verdict as the evaluate stage words it."""
-    random = np.random.default_rng(5)
-    difference = values[system] - values[baseline]
-    p = p_value(difference)
-    low, high = np.quantile(random.choice(difference, (999, len(difference))).mean(axis=1), (0.025, 0.975)).tolist()
-    value, base = float(values[system].mean()), float(values[baseline].mean())
-    word = "not better" if p >= 0.05 else "better" if value > base else "worse"
-    facts = f"{base:.3f} -> {value:.3f}, 64 test queries, p = {p:.2g} Holm-corrected"
-    text = (
-        f"{system} is not better than {baseline} in nDCG@10 (difference {value - base:+.3f}, {facts})"
-        if word == "not better"
-        else f"{system} is {word} than {baseline} by {abs(value - base):.3f} nDCG@10 ({facts})"
-    )
-    return {
-        **{"system": system, "baseline": baseline, "metric": "nDCG@10", "split": "test", "protocol": "natural"},
-        **{"value": value, "baseline_value": base, "difference": value - base, "ci_low": low, "ci_high": high},
-        **{"p_value": p, "verdict": word, "text": text},
-    }
-
-
-def metric_rows(values: dict[str, np.ndarray]) -> list[dict[str, Any]]:
-    """METRIC rows of test and dev; a student has one for each of its baselines."""
-    rows = []
-    for split, (system, all_values), (metric, more) in itertools.product(
-        ("dev", "test"), values.items(), (("nDCG@10", 0.0), ("R@10", 0.12), ("R@100", 0.31), ("Judged@10", 0.2))
-    ):
-        value = float(all_values.mean()) + more
-        for baseline in AGAINST.get(system, [""]):
-            p = p_value(all_values - values[baseline]) if baseline else None
-            found = FIRST_STAGES.get(system, system)
-            rows.append(
-                {
-                    **{"system": system, "metric": metric, "split": split, "protocol": "natural", "domain": "pydocs"},
-                    **{"first_stage": found, "value": value, "ci_low": value - 0.06, "ci_high": value + 0.06},
-                    **{"p_value": p, "baseline": baseline or None, "queries": len(all_values)},
-                }
-            )
-    return rows
-
-
-def curve(steps: int) -> list[dict[str, Any]]:
-    """A training run of so many steps, looked at 15 times; the first point is the untuned model."""
-    random = np.random.default_rng(steps)
-    points = []
-    for step in np.linspace(0, steps, 16).astype(int).tolist():
-        loss = 0.62 * np.exp(-step / 180) + 0.11 + random.normal(scale=0.01)
-        dev = 0.71 + 0.09 * (1 - np.exp(-step / 120)) - 0.00004 * step + random.normal(scale=0.004)
-        points.append(
-            {"step": step, "epoch": step // 50, "train_loss": loss if step else None, "dev": dev, "metric": "nDCG@10"}
-        )
-    return points
-
-
-def stage_rows() -> list[dict[str, Any]]:
-    """Stages as a run's manifest lists them."""
-    seconds = {"load": 1.3, "retrieve": 41.0, "judge": 62.5, "rate": 4.2, "calibrate": 0.1, "target": 0.6}
-    seconds |= {"train_embedding": 88.0, "train_reranker": 143.0, "both": 12.0, "evaluate": 3.3}
-    return [
-        {
-            **{"name": name, "status": "reused" if name == "load" else "made", "made_in": took},
-            **{"seconds": 0.0 if name == "load" else took, "megabytes": took / 7, "peak_memory_mb": 400 + 9 * took},
-            **{
-                "identity": f"{number + 160:02x}5c" * 6,
-                "rows": None if number % 3 == 0 else 10 ** (2 + number % 5) + 417,
-            },
-        }
-        for number, (name, took) in enumerate(seconds.items())
-    ]
-
-
-def facts_of(made: dict[str, pa.Table], texts: dict[str, str]) -> RatingFacts:
-    """What a run with an adaptive graph and offsets tells about the ratings in `tables`."""
-    random = np.random.default_rng(2)
-    spent = Budget(np.arange(100, 300, 20), 0.1 / np.arange(1, 11) ** 2, 0.002, 290)
-    answer, ratings, outcomes = random.random(500), made["ratings"], made["outcomes"]
-    fit = {"queries": 64, "steps": 5, "gradient": 1e-7, "log_loss": 0.6, "held_out_log_loss": 0.61, "dispersion": 0.1}
-    fit |= {"disconnected_queries": 2, "disconnected": list(texts)[:2], "separable_documents": 9, "curl": 0.03}
-    return RatingFacts(
-        matrices=rating_facts.matrices(list(texts), texts, ratings, outcomes, dict.fromkeys(texts, spent)),
-        graphs=[one for _, one in spectra(outcomes)],
-        fit=fit | {"intransitive_triads": None},
-        shape=(100.0, 290.0),
-        limits={"tolerance": 1e-6, "max_steps": 50},
-        curl=[(query, text, 0.05) for query, text in texts.items()],
-        offsets=QueryOffsets(random.normal(size=64), np.full(64, 0.1), PAIRS, answer**2, answer, answer),
-    )
-
-
-def report(
-    queries: list[str] | None = None, documents: dict[str, tuple[str, str]] | None = None, n: int = 64
-) -> ReportData:
-    """A report as the default run makes it: ten systems, two students and both together."""
-    queries = queries or QUERIES
-    texts = {f"q{i}": queries[i % len(queries)] for i in range(n)}
-    values = values_per_query(n)
-    systems, ids = list(values), list(texts)
-    per_query = pa.table(
-        {
-            "system": pa.array(np.repeat(systems, n)).dictionary_encode(),
-            "metric": pa.array(["nDCG@10"] * n * len(systems)).dictionary_encode(),
-            "split": pa.array(["test"] * n * len(systems)).dictionary_encode(),
-            "query_id": ids * len(systems),
-            "value": np.concatenate(list(values.values())),
-        }
-    )
-    verdicts = [verdict(system, base, values) for system, bases in AGAINST.items() for base in bases]
-    chosen = pick(per_query, verdicts, ids, 6)
-    made = tables({query: texts[query] for query in chosen}, documents or library())
-    return ReportData(
-        title="zelo on pydocs",
-        verdicts=verdicts,
-        metrics=metric_rows(values),
-        per_query=per_query,
-        ladders=ladders(**made, pick=chosen),
-        curves={"embedding": curve(600), "reranker": curve(300)},
-        stages=stage_rows(),
-        config="dataset:\n  _target_: zelo.datasets.pydocs.Pydocs\nseed: 7\n" * 20,
-        notes=["3 judged documents are not in this installation and were dropped.", "dev is as the judges see it."],
-        query_texts=texts,
-        ratings=facts_of(made, {query: texts[query] for query in chosen}),
-        groups={
-            name: "students"
-            if name in AGAINST
-            else "untuned models"
-            if "untuned" in name
-            else "teacher"
-            if name == "teacher"
-            else "first stages"
-            for name in values
-        },
-    )
-
-
-class Page(HTMLParser):
-    """Every element with its attributes, as a browser would see them."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__(convert_charrefs=True)
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.comments: list[str] = []
-        self.words = ""
-        self.feed(html)
-        self.close()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_comment(self, data: str) -> None:
-        self.comments.append(data)
-
-    def handle_data(self, data: str) -> None:
-        self.words += data
-
-    @property
-    def tags(self) -> set[str]:
-        return {tag for tag, _ in self.elements}
 
 
 @pytest.fixture(scope="module")
@@ -438,7 +173,7 @@ def test_missing_figures_are_dashes(data: ReportData) -> None:
         row | dict.fromkeys(("ci_low", "ci_high", "p_value", "baseline", "domain")) for row in data.metrics[:1]
     ]
     one = {"embedding": [{"step": 0, "epoch": 0, "train_loss": None, "dev": 0.7, "metric": "nDCG@10"}], "reranker": []}
-    stage = dict.fromkeys(data.stages[0]) | {"name": "rate", "status": "made", "identity": ""}
+    stage = dict.fromkeys(data.stages[0]) | {"name": "rate", "status": "computed", "identity": ""}
     partial = replace(
         data, verdicts=[one_verdict], metrics=unlabelled, per_query=None, curves=one, stages=[stage], ladders=[]
     )

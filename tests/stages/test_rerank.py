@@ -3,32 +3,22 @@
 import json
 import re
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
-from hydra.core.global_hydra import GlobalHydra
+from commands import STUDENTS, command
 from safetensors.numpy import load_file
 
-import zelo.main
 from zelo.metrics.ir_measure import ranked
 from zelo.metrics.trec import write_trec
 from zelo.reporting import score_scale
 from zelo.store import Store, Table
 
 README = Path(__file__).parents[2] / "README.md"
-SMALL = ["top_k=10", "graph=staged", "graph.stages=[[6,1]]", "reranker.trainer.epochs=1", "embedding.trainer.epochs=1"]
 TEXTS = ["a red thing", "green", "white, black and " * 40, "green", ""]
 QUERIES = ["what is red", "green"]
-
-
-def command(*arguments: str) -> int:
-    GlobalHydra.instance().clear()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["zelo", *arguments])
-        return zelo.main.main()
 
 
 def latest(folder: Path, stage: str) -> tuple[Path, Table]:
@@ -62,7 +52,7 @@ def test_a_model_scores_as_the_stage_that_trained_it(
     whole = ["until=null", "stages.evaluate.resamples=100"] if student == "late_interaction" else [f"until={name}"]
     monkeypatch.setattr(score_scale, "LEAST", 20)
     monkeypatch.setattr(score_scale, "LEAST_RELEVANT", 2)
-    assert command(*data, *SMALL, *chosen, *whole) == 0
+    assert command(*data, *STUDENTS, *chosen, *whole) == 0
     assert "the exported model scores 20 pairs as the trained one, largest difference" in capsys.readouterr().out
     trained_in, table = latest(place, name)
     card = (trained_in / name / "README.md").read_text()

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tiny_models
 import torch
+from components import component
 
 import zelo
 from zelo.backbones import pair_scorer
@@ -25,15 +26,13 @@ QUERY_ROW, DOC_ROW = np.divmod(np.random.default_rng(0).permutation(18), 6)
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory, zelo_home: Path) -> dict[str, Path]:
-    from test_students import component
-
     found = {}
     for family in ("xlm_r", "modernbert", "qwen3"):
         folder = tmp_path_factory.mktemp(family)
         decoder = {"lora_rank": None, "gradient_checkpointing": False} if family == "qwen3" else {}
         yaml = "qwen3_0_6b" if decoder else family
-        backbone = component("backbone", yaml, model=str(tiny_models.save(family, folder / "raw")), **decoder)
-        model = component("model", "pointwise", max_length=120)
+        backbone = component(f"backbone/{yaml}", model=str(tiny_models.save(family, folder / "raw")), **decoder)
+        model = component("model/pointwise", max_length=120)
         torch.manual_seed(0)
         model.load(backbone, None)
         model.export(folder / "export")

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -25,12 +26,12 @@ from safetensors.numpy import save_file
 
 from zelo import arguments, main, pipeline
 from zelo.errors import BadInput
+from zelo.metrics.spectrum import GRAPH, spectrum
 from zelo.pipeline import Result, Step
 from zelo.records import EXAMPLE, METRIC, OUTCOME, QREL, QUERY_FIT, RATING, SCORED, WEIGHT
 from zelo.reporting import model_card, terminal
 from zelo.reporting.evaluation import Evaluation
 from zelo.stages import rate
-from zelo.stages.known_items import KnownItems
 from zelo.store import Table
 from zelo.tracking import redact
 from zelo.tracking.run_folder import RunFolder, discard_if_empty
@@ -133,6 +134,7 @@ def result(tmp_path: Path) -> Result:
     }
     outcome |= {"weight": [1.0]}
     outcome |= {"judge": ["lexical"], "swapped": [False], "status": ["answered"], "tokens": [0], "cost": [0.0]}
+    graph = {"query_id": "q1"} | asdict(spectrum(2, np.array([[0, 1]])))
     fits = plain(QUERY_FIT, **{name: [1] for name in QUERY_FIT.names} | {"query_id": ["q1"], "documents": [2]})
     per_query = [(s, "nDCG@10", "test", q, 0.5) for s in SYSTEMS for q in ("q1", "q2")]
     names = ("system", "metric", "split", "query_id", "value")
@@ -177,7 +179,7 @@ def result(tmp_path: Path) -> Result:
             "knownitems",
             {"weights.parquet": plain(WEIGHT, judge=["lexical"], weight=[0.5], ndcg=[0.625])},
             used=True,
-            worth={"lexical": {"weight": 0.5, "ndcg": 0.625}},
+            weights={"lexical": {"weight": 0.5, "ndcg": 0.625}},
         ),
         "rate": table(
             store,
@@ -185,8 +187,10 @@ def result(tmp_path: Path) -> Result:
             {
                 "ratings.parquet": plain(RATING, **ratings, offset=[0.0, 0.0], scale=[1.0, 1.0]),
                 "fits.parquet": fits,
+                "graphs.parquet": pa.Table.from_pylist([graph], GRAPH),
             },
             fit=rate.summary(fits),
+            limits={"tolerance": 1e-6, "max_steps": 50},
         ),
         "target": table(
             store,
@@ -221,6 +225,9 @@ def result(tmp_path: Path) -> Result:
             protocol="natural",
             keys={"dev": "judge_agreement/dev/nDCG@10", "test": "test/nDCG@10"},
             queries={"dev": 3, "test": 2},
+            system="zelo",
+            students=list(STUDENTS),
+            roles={system: "candidates" if system == "late_interaction" else system for system in SYSTEMS},
         ),
     }
     tables["embedding-untuned"] = tables["embedding"]
@@ -238,12 +245,12 @@ def result(tmp_path: Path) -> Result:
         "train_embedding": SimpleNamespace(name="embedding", backbone=backbone, seed=0, **student),
         "embedding": SimpleNamespace(splits=["dev", "test"]),
         "embedding-untuned": SimpleNamespace(splits=["dev", "test"]),
-        "evaluate": SimpleNamespace(students=STUDENTS, candidates_as="late_interaction"),
+        "evaluate": SimpleNamespace(),
     }
     inputs = {
         "rate": {"outcomes": "judge", "weights": "known_items"},
         "embedding": {"data": "load", "checkpoint": "train_embedding"},
-        "train_embedding": {"examples": "target", "weights": "known_items"},
+        "train_embedding": {"data": "load", "examples": "target", "weights": "known_items"},
     }
     roles = {
         "data": "load",
@@ -253,25 +260,13 @@ def result(tmp_path: Path) -> Result:
         **{name: name for name in SYSTEMS if name != "late_interaction"},
     }
     inputs["evaluate"] = roles | {"zelo-embedding": "embedding"}
-    steps = [Faked(name, stage, tables[name].identity, inputs.get(name, {})) for name, stage in stages.items()]
-    facts = {name: {"status": "made", "seconds": 1.5, "peak_memory_mb": 300} for name in tables}
+    steps = [Step(name, stage, tables[name].identity, inputs.get(name, {})) for name, stage in stages.items()]
+    facts = {name: {"status": "computed", "seconds": 1.5, "peak_memory_mb": 300} for name in tables}
     return Result(steps, tables, facts)  # type: ignore[arg-type]
 
 
 class Part:
     """A component without fields."""
-
-
-class Faked(Step):
-    """A step whose kind does not need a real stage."""
-
-    @property
-    def kind(self) -> str:
-        """As the real stage's class is called."""
-        scored = {"embedding": "score", "embedding-untuned": "score"}
-        return {"train_embedding": "train", **scored, "known_items": KnownItems.__name__.lower()}.get(
-            self.name, self.name
-        )
 
 
 def test_a_run_folder_holds_everything_and_no_secret(
@@ -290,7 +285,12 @@ def test_a_run_folder_holds_everything_and_no_secret(
     assert manifest["command"] == "zelo judge.api_key=${oc.env:OPENAI_API_KEY} seed=3 judge.password=(hidden)"
     assert manifest["data"]["labels"] == {"qrels.parquet": "hash of qrels.parquet"}
     stage = manifest["stages"]["judge"]
-    assert (stage["kind"], stage["identity"], stage["status"], stage["rows"]) == ("judge", "judge-identity", "made", 2)
+    assert (stage["kind"], stage["identity"], stage["status"], stage["rows"]) == (
+        "simplenamespace",
+        "judge-identity",
+        "computed",
+        2,
+    )
     values = manifest["figures"]["values"]
     assert values["test/nDCG@10/zelo"] == pytest.approx(0.37)
     assert values["judge_agreement/dev/nDCG@10/zelo"] == pytest.approx(0.73)
@@ -384,12 +384,12 @@ def test_the_results_fit_the_terminal(
     assert "\x1b" not in text
 
 
-def test_the_system_to_optimize_is_checked_before_any_work(result: Result) -> None:
-    main._check_optimize(result.steps, "zelo")
-    main._check_optimize(result.steps, None)
-    main._check_optimize(result.steps[:3], "zelo")
+def test_the_system_to_optimize_is_checked_before_any_work() -> None:
+    main._check_optimize("zelo", SYSTEMS)
+    main._check_optimize(None, SYSTEMS)
+    main._check_optimize("zelo", [])
     with pytest.raises(BadInput, match="Did you mean 'zelo'") as caught:
-        main._check_optimize(result.steps, "zello")
+        main._check_optimize("zello", SYSTEMS)
     assert "late_interaction" in str(caught.value)
 
 

@@ -1,6 +1,6 @@
 """Several processes train as one: the same gradient, each example once, and none is left behind whatever happens.
 
-A process is started as the command starts it, from a job in a folder; what it makes is the toy of test_training_runs.
+A process is started as the command starts it, from a job in a folder; what it makes is the toy.
 """
 
 import json
@@ -9,96 +9,41 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import test_training_runs as toys
 import torch
-from safetensors.torch import load_file, save_file
+import toy_training as toys
+from safetensors.torch import load_file
 from torch import Tensor, nn
+from toy_processes import TWO
 
 from zelo.errors import BadInput, ZeloError
 from zelo.pipeline import ALLOW_VARIABLE, restored
 from zelo.training import ranks
 from zelo.training.hardware import Hardware
-from zelo.training.together import Together
 
-PLACES = f"{Path(__file__).parents[1]}:{Path(__file__).parent}"  # of modules that a test's own process imports
+FAKES = str(Path(__file__).parents[1] / "fakes")  # of modules that a test's own process imports
 
 pytestmark = pytest.mark.long
-TWO = toys.ONE | {"devices": 2}
 THREE_SHARDED = toys.ONE | {"devices": 3, "sharded": True, "micro_batch": 1}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Toys:
-    """A stage that trains the toy; process `at` does `deed` at the ninth loss."""
-
-    inputs: dict[str, str]
-    hardware: Hardware
-    dropout: float
-    deed: str | None
-    at: int
-
-    def train_part(self, tables: object, folder: Path, together: Together) -> None:
-        (folder / f"pid-{together.rank}").write_text(str(os.getpid()))
-        read: list[int] = []
-        forward = toys.Toy.forward
-
-        def reading(model: toys.Toy, batch: Mapping[str, Tensor]) -> Tensor:
-            if torch.is_grad_enabled():
-                read.extend(batch["queries"].tolist())
-                if self.deed == "no room" and together.rank == self.at and batch["doc_rows"].numel() > 8:
-                    raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
-            return forward(model, batch)
-
-        toys.Toy.forward = reading  # type: ignore[method-assign]
-        deed = {"kill": _kill, "refuse": _refuse, "break": _break, "hang": _hang}.get(self.deed or "")
-        loss = toys.Breaking(9, deed) if deed and together.rank == self.at else None
-        _, trained = toys.train(
-            folder.parent, loss, dropout=self.dropout, hardware=asdict(self.hardware), together=together
-        )
-        (folder / f"read-{together.rank}.json").write_text(json.dumps(read))
-        if together.first:
-            save_file(trained.weights, folder / "weights.safetensors")
-            (folder / ranks.TRAINED).write_text(json.dumps(asdict(replace(trained, weights={}))))
-
-
-def _kill(loss: Tensor) -> Tensor:
-    os.kill(os.getpid(), signal.SIGKILL)
-    return loss
-
-
-def _refuse(loss: Tensor) -> Tensor:
-    raise BadInput("loss=toy: not this one.")
-
-
-def _break(loss: Tensor) -> Tensor:
-    raise ValueError("a shape is wrong")
-
-
-def _hang(loss: Tensor) -> Tensor:
-    time.sleep(600)
-    return loss
 
 
 @pytest.fixture(autouse=True)
 def own_components(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(ALLOW_VARIABLE, "test_processes")
+    monkeypatch.setenv(ALLOW_VARIABLE, "toy_processes")
     monkeypatch.setenv(
         "PYTHONPATH",
-        os.pathsep.join([PLACES, os.environ.get("PYTHONPATH", "")]),
+        os.pathsep.join([FAKES, os.environ.get("PYTHONPATH", "")]),
     )
 
 
 def job(folder: Path, hardware: dict[str, Any], dropout: float = 0.0, deed: str | None = None, at: int = 1) -> Path:
     folder.mkdir(exist_ok=True)
     node = {
-        "_target_": "test_processes.Toys",
+        "_target_": "toy_processes.Toys",
         "inputs": {},
         "hardware": {"_target_": "zelo.training.hardware.Hardware", **hardware},
         "dropout": dropout,
@@ -188,7 +133,7 @@ def test_an_unforeseen_error_says_in_which_process_and_where(tmp_path: Path) -> 
 def test_processes_end_with_the_one_that_started_them(number: int, status: int, tmp_path: Path) -> None:
     folder = job(tmp_path / "hanging", TWO, deed="hang")
     code = (
-        "import sys, pathlib, test_processes as t; "
+        "import sys, pathlib, toy_processes as t; "
         "t.ranks.run(pathlib.Path(sys.argv[1]), t.Hardware(**t.TWO), lambda line: None)"
     )
     parent = subprocess.Popen([sys.executable, "-c", code, str(folder)], stderr=subprocess.PIPE, text=True)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from test_training_runs import ONE
+from toy_training import ONE
 
 from zelo.errors import BadInput
 from zelo.training.batches import QueryBatches

@@ -60,7 +60,7 @@ class Encoder:
         {"lr", "gradient_checkpointing"}
     )  # the optimizer's is inside
     fresh_head: ClassVar[bool] = True  # of `classifier`: nothing is known of it yet
-    token_vectors: ClassVar[bool] = True  # `documents` gives a vector of each token, too
+    token_vectors: ClassVar[Literal[True]] = True  # `documents` gives a vector of each token, too
 
     model: str
     revision: str | None

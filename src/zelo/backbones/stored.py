@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -31,7 +31,7 @@ class Stored:
 
     OUTSIDE_IDENTITY: ClassVar[frozenset[str]] = frozenset({"lr"})  # the optimizer's is inside
     fresh_head: ClassVar[bool] = False
-    any_text: ClassVar[bool] = False  # it knows the ids that it was given vectors of
+    by_id: ClassVar[Literal[True]] = True
 
     query_file: str
     document_file: str

@@ -1,7 +1,7 @@
 """One offset per query, found from comparisons of documents of different queries."""
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from scipy.sparse import coo_matrix
@@ -12,18 +12,11 @@ from zelo.calibrators.documents import nearest, random_of
 from zelo.calibrators.query_graph import Offsets, QueryGraph, fit
 from zelo.errors import BadInput, OfQueries
 from zelo.likelihood.randomness import mixed
+from zelo.protocols import CrossQueryGraph
 from zelo.records import Answers, Asks, Rated, Scale
 
 _NAME = "offset"
 _SECOND = np.uint64(2)  # sets the draw of the second document apart
-
-
-class OverQueries(Protocol):
-    """Which queries are compared with each other."""
-
-    def over(self, seeds: np.ndarray, domain: np.ndarray) -> np.ndarray:
-        """[E, 2] query numbers that connect all queries. seeds: [Q] uint64; domain: [Q] int32."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,10 +32,10 @@ class Offset:
     rounds: int
     ridge: float  # precision of the prior, in units of the link: 1 / variance of the offsets
     slope: float | None  # of the link across queries; None: fitted, with a prior of N(1, 1)
-    graph: OverQueries  # of one round
+    graph: CrossQueryGraph  # of one round
 
     def __post_init__(self) -> None:
-        if not hasattr(self.graph, "over"):
+        if not isinstance(self.graph, CrossQueryGraph):
             raise BadInput(
                 f"calibrator=offset: graph {type(self.graph).__name__} compares documents of one query; use"
                 " graph@calibrator.graph=cross_query"

@@ -121,7 +121,7 @@ class CausalLm:
         status[below] = STATUSES.index(UNPARSEABLE)
         return Outcomes.of(self.name, p, np.ones(n), status, tokens, np.zeros(n))
 
-    def tell(self) -> None:
+    def report(self) -> None:
         """One line about the questions that have no verdict, and with what the model began there."""
         for first, count in self._unread.items():
             print(

@@ -7,7 +7,7 @@ import numpy as np
 from zelo.errors import BadInput
 from zelo.judges.rubric import only_compares
 from zelo.pools import Pools
-from zelo.protocols import Scorer
+from zelo.protocols import BackboneScorer, Scorer, VectorsById
 from zelo.records import Outcomes, Questions
 
 
@@ -43,8 +43,8 @@ class FromScores:
 
     @property
     def any_text(self) -> bool:
-        """Whether it needs to know nothing but the texts, as where no vectors are given by id."""
-        return getattr(getattr(self.scorer, "backbone", None), "any_text", True)
+        """Whether the texts are all that it needs, as where no vectors are given by id."""
+        return not (isinstance(self.scorer, BackboneScorer) and isinstance(self.scorer.backbone, VectorsById))
 
     def compare(self, questions: Questions) -> Outcomes:
         """One answer per question, across queries too. Raises BadInput for one document alone: scores have no common zero."""

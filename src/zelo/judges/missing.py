@@ -24,7 +24,7 @@ class Missing:
             query, a, b = (column[row].as_py() for column in (questions.query_id, questions.doc_a, questions.doc_b))
             self.first = f"query {query}, documents {a} and {b}"
 
-    def tell(self, judge: str, place: object) -> None:
+    def report(self, judge: str, place: object) -> None:
         """One line on stderr, if anything was asked."""
         if not self.asked:
             return

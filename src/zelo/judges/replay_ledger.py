@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from zelo.calls.kept import looked_up, reply_of
 from zelo.calls.ledger import FILE, Ledger
 from zelo.errors import BadInput
 from zelo.judges.missing import Missing
-from zelo.protocols import PaidJudge
+from zelo.protocols import PaidJudge, WholeListJudge
 from zelo.records import Outcomes, Questions
 from zelo.store import Store
 
@@ -26,14 +26,14 @@ class ReplayLedger:
 
     # A table that lacks any answer is partial: another ledger can only fill it.
     OUTSIDE_IDENTITY: ClassVar[frozenset[str]] = frozenset({"path"})
-    from_ledger: ClassVar[bool] = True
+    from_ledger: ClassVar[Literal[True]] = True
 
     of: PaidJudge
     path: str | None
     _missing: Missing = field(init=False, repr=False, compare=False, default_factory=Missing)
 
     def __post_init__(self) -> None:
-        if not hasattr(self.of, "requests"):
+        if not isinstance(self.of, PaidJudge):
             raise BadInput(
                 f"judge {self.name}: its answers are not paid for, so no ledger has them. Mount one that is:"
                 " judge@judge.of=chat."
@@ -47,7 +47,7 @@ class ReplayLedger:
     @property
     def asked_whole(self) -> bool:
         """As of `of`."""
-        return getattr(self.of, "asked_whole", False)
+        return isinstance(self.of, WholeListJudge) and self.of.asked_whole
 
     def content(self) -> dict[str, str]:
         """Nothing more. Raises BadInput if there is no ledger, or none that can be read."""
@@ -66,9 +66,9 @@ class ReplayLedger:
         self._missing.add(questions, found)
         return desk.outcomes()
 
-    def tell(self) -> None:
+    def report(self) -> None:
         """Whether anything was missing, and what, in one line on stderr."""
-        self._missing.tell(self.name, self._place)
+        self._missing.report(self.name, self._place)
 
     @property
     def _place(self) -> Path:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -27,7 +27,7 @@ class Pairwise(nn.Module):
     and rows are read in chunks of at most `tokens` tokens.
     """
 
-    learns_pairs: ClassVar[bool] = True
+    learns_pairs: ClassVar[Literal[True]] = True
     scale: Tensor
     order_bias: Tensor
 

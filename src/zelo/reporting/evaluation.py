@@ -89,5 +89,5 @@ def _group(system: str, evaluated: str, result: "Result") -> str:
     if role == "teacher":
         return TEACHER
     source = result.upstream(evaluated, role)
-    untuned = source and result.tables[source].has("scored") and result.upstream(source, "checkpoint") is None
-    return UNTUNED if untuned else FIRST_STAGES
+    scores = source in lineage.holding(result, "scored")
+    return UNTUNED if scores and not result.upstream(str(source), "checkpoint") else FIRST_STAGES

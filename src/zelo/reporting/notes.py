@@ -25,7 +25,7 @@ def notes(result: "Result") -> list[str]:
             lines.append(
                 f"{name}: {count} queries have too few candidates for this degree; all their pairs were judged"
             )
-        when = " (when this was made; nothing was sent now)" if result.facts[name]["status"] == "reused" else ""
+        when = " (when this was computed; nothing was sent now)" if result.facts[name]["status"] == "cached" else ""
         lines += [f"{name}: {line}{when}" for line in _judged(figures)]
         if apart := figures.get("fit", {}).get("disconnected_queries"):
             named = ", ".join(figures["fit"]["disconnected"]) + " ..." * (apart > 5)

@@ -45,7 +45,8 @@ def render(data: ReportData) -> str:
         ladders=[_ladder(ladder, differences) for ladder in data.ladders],
         shown={ladder.query_id: n for n, ladder in enumerate(data.ladders, 1)},
         curves=[{"name": name, "svg": Markup(svg)} for name, svg in drawn],
-        longest=max([max(stage["seconds"] or 0, stage.get("made_in") or 0) for stage in data.stages], default=0) or 1,
+        longest=max([max(stage["seconds"] or 0, stage.get("computed_in") or 0) for stage in data.stages], default=0)
+        or 1,
         trained=not data.audit or bool(data.verdicts or data.ladders),  # else there is nothing but the audit to show
         audit=audit_page.view(data.audit) if data.audit else None,
         judges=[judge_costs.view(row) for row in data.judges],

@@ -35,8 +35,8 @@ class ReportData:
     metrics: rows with the keys of records.METRIC; the interval is that of the value.
     per_query: system, metric, split, query_id, value.
     curves: student -> {step, epoch, train_loss, dev, metric}, the first point being the untuned model; None where not measured.
-    stages: {name, status: made|reused, seconds, megabytes, peak_memory_mb, identity, rows}, None where not known, and perhaps
-        made_in: the seconds that a reused stage took when it was made.
+    stages: {name, status: computed|cached|partial, seconds, megabytes, peak_memory_mb, identity, rows}, None where not known, and
+        perhaps computed_in: the seconds that a cached stage took when it was computed.
     audit: audit.json, of a pipeline that audits instead of training.
     judges: what judge_costs.rows found, one a judge.
     disagreements: None where a single judge answered; judged_by: the stage that asked, where several did.

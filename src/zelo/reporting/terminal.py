@@ -45,17 +45,17 @@ def help_text(template: str, conf: Path) -> str:
 
 
 def print_plan(steps: "list[Step]", store: Store) -> set[str]:
-    """What would run and what would be reused; returns the names of the stages that are not made yet."""
+    """What would run and what is cached; returns the names of the stages that are not computed yet."""
     lines = console()
     missing = set()
     for step in steps:
         table = store.find(step.kind, step.identity)
         partial = None if table else store.find_partial(step.kind, step.identity)
         missing |= set() if table else {step.name}
-        state = "reuse" if table else "finish" if partial else "make"
+        state = "cached" if table else "finish" if partial else "compute"
         took = f"took {_seconds(table.manifest['seconds'])}" if table else ""
         lines.print(f"{step.name:<20} {state:<7} {step.kind}/{step.identity}  {took}".rstrip(), soft_wrap=True)
-    lines.print(f"{len(missing)} of {len(steps)} stages to make in {store.root}.", soft_wrap=True)
+    lines.print(f"{len(missing)} of {len(steps)} stages to compute in {store.root}.", soft_wrap=True)
     return missing
 
 
@@ -212,7 +212,7 @@ def _print_places(result: "Result", folder: Path, complete: bool) -> None:
     ]
     for path in sorted(folder.glob("reranked.*")):
         lines.print(f"Reranked: {here / path.name}", soft_wrap=True)
-    lines.print(f"Everything lies in {here}/", soft_wrap=True)
+    lines.print(f"Run directory: {here}/", soft_wrap=True)
     for name, words in entries:
         path = folder / name
         if path.exists():

@@ -34,7 +34,7 @@ class JudgeWeighted:
     Comparisons without `judge` are one judge's; without `swapped`, c = 0.
     """
 
-    per_judge: ClassVar[bool] = True  # comparisons come one row per judge, not averaged
+    per_judge: ClassVar[Literal[True]] = True  # comparisons come one row per judge, not averaged
 
     model: Model
     ridge: float  # precision of the prior of ratings

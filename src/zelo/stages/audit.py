@@ -102,7 +102,10 @@ class Audit:
             for name, one in tallies.items()
         }
         cost = _cost(each, self._pairs_per_query(documents), queries)
-        warmth = {name: getattr(one, "temperature", None) for name, one in Panel(self.judge, self.seed).members.items()}
+        warmth = {
+            name: one.temperature if isinstance(one, protocols.SamplingJudge) else None
+            for name, one in Panel(self.judge, self.seed).members.items()
+        }
         advice = [
             on_judge(
                 name,

@@ -39,7 +39,7 @@ from zelo.store import Table, write_parquet, write_shard
 class Calibrate:
     """Writes ratings (RATING) with rating * scale + offset, standard errors on the same scale, and a QUERY_SCALE per query.
 
-    A calibrator that has `asks` is asked what it wants to know, round by round; the stage's judges answer (OUTCOME, table
+    An AskingCalibrator is asked what it wants to know, round by round; the stage's judges answer (OUTCOME, table
     `answers`), those that cost money through the till. A standard error is that of the rating within its query: the offset's
     own is in QUERY_SCALE. Where offsets were found, `predicted` (PREDICTED) says how well ratings predict these answers.
     """
@@ -57,7 +57,7 @@ class Calibrate:
     @property
     def paid(self) -> dict[str, protocols.PaidJudge]:
         """The judges that are asked through the till."""
-        return self._panel.paid if hasattr(self.calibrator, "asks") else {}
+        return self._panel.paid if isinstance(self.calibrator, protocols.AskingCalibrator) else {}
 
     @property
     def _panel(self) -> Panel:
@@ -76,7 +76,7 @@ class Calibrate:
     def plan(self, tables: dict[str, Table]) -> list[Plan]:
         """What each judge that costs money would be asked in the first round. Sends nothing."""
         ratings = Ratings(tables, self.solver.link, self.seed)
-        asks = self.calibrator.asks(ratings.rated, None)
+        asks = self._asks(ratings.rated, None)
         return [] if asks is None else self._plans(ratings, asks)
 
     def run(self, tables: dict[str, Table], out: Path) -> dict[str, Any]:
@@ -121,7 +121,7 @@ class Calibrate:
         known = None if earlier is None else earlier.read("answers")
         answers, tables = None, [OUTCOME.empty_table()]
         calls: dict[str, dict[str, Any]] = {}
-        while hasattr(self.calibrator, "asks") and (asks := self.calibrator.asks(ratings.rated, answers)) is not None:
+        while (asks := self._asks(ratings.rated, answers)) is not None:
             plans = self._plans(ratings, asks)
             # The till tells itself how far it is.
             bar = nullcontext(silent) if plans else progress("calibrate", len(asks.a), "questions")
@@ -140,14 +140,17 @@ class Calibrate:
             answers = new if answers is None else answers.and_then(new)
         return answers, pa.concat_tables(tables).unify_dictionaries(), calls
 
+    def _asks(self, rated: Rated, answers: Answers | None) -> Asks | None:
+        """What the calibrator wants to know next; None: nothing more."""
+        if not isinstance(self.calibrator, protocols.AskingCalibrator):
+            return None
+        return self.calibrator.asks(rated, answers)
+
     def _check_judges(self) -> None:
-        if not hasattr(self.calibrator, "asks"):
-            return
         small = np.array([2, 2])
         rating, seeds = np.array([0.5, -0.5, 0.5, -0.5]), np.arange(2, dtype=np.uint64)
-        asks = self.calibrator.asks(
-            Rated(small, rating, np.ones(4), seeds, np.zeros(2, np.int32), self.solver.link), None
-        )
+        rated = Rated(small, rating, np.ones(4), seeds, np.zeros(2, np.int32), self.solver.link)
+        asks = self._asks(rated, None)
         if asks is None:
             return
         for member in self.paid.values():

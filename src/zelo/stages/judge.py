@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice, pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
 import pyarrow as pa
@@ -39,7 +39,7 @@ RANDOM, BOTH = "random", "both"
 class Judge:
     """Writes outcomes (OUTCOME): a row per pair, judge, order and repeat.
 
-    An adaptive graph, which has a `solver`, is asked again with the fit of all pairs so far, until it wants no more. What failed
+    An AdaptiveGraph is asked again with the fit of all pairs so far, until it wants no more. What failed
     or was not asked for, and a paid reply that is no answer, make the table partial: the next run keeps the rest, asks for the
     former and reads the latter again. Judges that cost money are asked through the till.
     """
@@ -60,8 +60,7 @@ class Judge:
     till: Till
 
     def __post_init__(self) -> None:
-        degree = getattr(self.graph, "degree", 0)
-        if degree > self.top_k - 1:
+        if (degree := self._degree) > self.top_k - 1:
             most = (self.top_k - 1) // 2 * 2
             fix = (
                 f"Set graph.degree to at most {most}, or raise top_k"
@@ -97,19 +96,28 @@ class Judge:
         return Panel(self.judge, self.seed)
 
     @property
+    def _degree(self) -> int:
+        """Pairs that each document takes part in, where the graph sets it; else 0."""
+        return self.graph.degree if isinstance(self.graph, protocols.DegreeGraph) else 0
+
+    @property
     def _times(self) -> int:
         """How often a judge is asked about one pair."""
         return self.repeats * (1 + (self.orders == BOTH))
 
     def check_inputs(self, stages: Mapping[str, Any]) -> None:
         """Raises BadInput for a student that is to judge and comes from nowhere, or from two places."""
-        waits = [name for name, member in self.members.items() if hasattr(member, "trained") and member.path is None]
+        waits = [
+            name
+            for name, member in self.members.items()
+            if isinstance(member, protocols.TrainedJudge) and member.path is None
+        ]
         if waits and "student" not in stages:
             raise BadInput(
                 f"judge {waits[0]}: path=null names no model. Set judge.path to what a run exported, RUN_FOLDER/pairwise, or"
                 " name the train stage among the inputs of the judge stage: student."
             )
-        if "student" in stages and (not hasattr(self.judge, "trained") or not waits):
+        if "student" in stages and not (waits and isinstance(self.judge, protocols.TrainedJudge)):
             raise BadInput(
                 f"judge {self.judge.name}: its stage has a train stage as input, and this judge takes no model from one. Use"
                 " judge=student with path=null there."
@@ -128,7 +136,7 @@ class Judge:
         pools = self._pools(tables)
         plans = self.till.plans({name: (member, self._first(name, pools)) for name, member in self.paid.items()})
         plans = [replace(plan, key=self._panel.key(plan.judge)) for plan in plans]
-        if not hasattr(self.graph, "solver") or self.sample_queries is not None:
+        if not isinstance(self.graph, protocols.AdaptiveGraph) or self.sample_queries is not None:
             return plans
         most = self._times * sum(int(self.graph.most(batch.sizes).sum()) for batch in pools.every())
         return [plan.scaled(most / max(plan.pairs, 1)) for plan in plans]
@@ -159,7 +167,7 @@ class Judge:
         Raises BadInput when a judge costs money and there is no budget, LimitReached when it is spent.
         """
         if "student" in tables:
-            student: Any = self.judge
+            student = cast(protocols.TrainedJudge, self.judge)
             here = {role: source for role, source in self.inputs.items() if role != "student"}
             return replace(self, judge=student.trained(tables["student"].path), inputs=here).run(
                 {role: table for role, table in tables.items() if role != "student"}, out
@@ -178,8 +186,8 @@ class Judge:
                     known = pq.read_table(done)
                 self._shard(pools, number, known, session, out, advance)
         for member in self.members.values():
-            if hasattr(member, "tell"):
-                member.tell()
+            if isinstance(member, protocols.ReportingJudge):
+                member.report()
         return self._figures(Table("judge", "", out, {}), pools, session)
 
     def _shard(
@@ -209,7 +217,7 @@ class Judge:
     ) -> Iterator[tuple["Asked", dict[str, pa.Table]]]:
         """What was asked about a batch of queries, and the OUTCOME rows per judge, round by round."""
         seeds, fit, lists = self._seeds(batch, pools), None, pools.lists_of(batch)
-        solver: protocols.Solver | None = getattr(self.graph, "solver", None)
+        solver = self.graph.solver if isinstance(self.graph, protocols.AdaptiveGraph) else None
         rounds: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
         while (asked := self._asked(batch, pools, seeds, fit)) is not None:
             questions = replace(asked.questions, candidates=lists)
@@ -263,9 +271,7 @@ class Judge:
             "rows": sum(totals.values()),
             "pairs": sum(next(iter(counts.values())).values()) // self._times,
             "status": totals,
-            "queries_with_all_pairs": sum(
-                int((batch.sizes - 1 < getattr(self.graph, "degree", 0)).sum()) for batch in pools.every()
-            ),
+            "queries_with_all_pairs": sum(int((batch.sizes - 1 < self._degree).sum()) for batch in pools.every()),
         }
         figures["judges"] = {
             name: {
@@ -349,7 +355,7 @@ class CandidatePools:
 
     def cut(self, judge: Any) -> dict[str, int]:
         """How many of the candidates were longer than the judge reads, where it can tell."""
-        if not hasattr(judge, "cut"):
+        if not isinstance(judge, protocols.TruncatingJudge):
             return {}
         rows = np.unique(np.concatenate([np.zeros(0, np.int32), *(batch.doc_row for batch in self.every())]))
         none = np.zeros(len(rows), np.int32)

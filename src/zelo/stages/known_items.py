@@ -57,7 +57,11 @@ class KnownItems:
         panel = Panel(self.judge, self.seed)
         names = list(panel.members)
         weights, alone, facts = np.ones(len(names)), np.full(len(names), np.nan), {"items": 0, "notes": []}
-        strangers = [name for name, member in panel.members.items() if not getattr(member, "any_text", False)]
+        strangers = [
+            name
+            for name, member in panel.members.items()
+            if not (isinstance(member, protocols.TextJudge) and member.any_text)
+        ]
         if 0 < len(strangers) < len(names) and self.items:
             facts["notes"] = [f"judge weights: equal (known items cannot be asked of {', '.join(strangers)})"]
         elif self.items and len(names) > 1 and not strangers:

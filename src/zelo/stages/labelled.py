@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from zelo.errors import BadInput
 from zelo.records import CANDIDATE, TRAIN
+from zelo.stages.train_labels import TrainLabels
 from zelo.store import Table, write_parquet, write_shard
 
 LABELLED = pa.schema(
@@ -33,7 +34,6 @@ class Labelled:
     """
 
     CHEAP: ClassVar[bool] = True  # plan=true may run it, to count what would be asked
-    split: ClassVar[str] = TRAIN
 
     inputs: dict[str, str]  # labels: a stage of train labels; candidates: a retrieve stage
     top_k: int  # candidates of a list that is full
@@ -61,7 +61,7 @@ class Labelled:
 
 def refuse_other_labels(stage: Any) -> None:
     """Raises BadInput for a stage whose labels are not those of train queries alone."""
-    if getattr(stage, "split", None) != TRAIN:
+    if not isinstance(stage, (TrainLabels, Labelled)):
         raise BadInput(
             f"labels: the stage {type(stage).__name__} gives labels that are there to measure with, of dev and test; nothing may"
             " learn from them. Name a stage of train labels, as pipeline=refine does."

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from zelo.errors import BadInput
 from zelo.metrics import tally
 from zelo.outcomes import Graphs, weighted
+from zelo.protocols import JudgingStage
 from zelo.records import PREFERENCE, SPLITS
 from zelo.store import Table, write_shard
 
@@ -43,8 +44,8 @@ class Preferences:
     def check_inputs(self, stages: Mapping[str, Any]) -> None:
         """Raises BadInput for a quorum that the judges of a stage above cannot reach."""
         for role in self._judged:
-            members = getattr(stages[role], "members", None)
-            if members is not None and self.quorum > len(members):
+            judged = stages[role]
+            if isinstance(judged, JudgingStage) and self.quorum > len(members := judged.members):
                 raise BadInput(
                     f"quorum={self.quorum} is above the number of judges of {self.inputs[role]}, {len(members)}"
                     f" ({', '.join(members)}); set it to at most {len(members)}."

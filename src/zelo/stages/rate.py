@@ -18,7 +18,7 @@ from zelo.metrics import tally
 from zelo.metrics.spectrum import GRAPH, spectra
 from zelo.outcomes import Graphs, weighted
 from zelo.progress import progress
-from zelo.protocols import Solver
+from zelo.protocols import JudgingStage, PerJudgeSolver, Solver
 from zelo.records import DIAGNOSIS, QUERY_FIT, RATING, Comparisons, Fit
 from zelo.store import Table, shard, write_parquet, write_shard
 
@@ -50,8 +50,8 @@ class Rate:
 
     def check_inputs(self, stages: Mapping[str, Any]) -> None:
         """Raises BadInput for a quorum that the judges of the stage above cannot reach."""
-        members = getattr(stages["outcomes"], "members", None)
-        if members is not None and self.quorum > len(members):
+        judged = stages["outcomes"]
+        if isinstance(judged, JudgingStage) and self.quorum > len(members := judged.members):
             raise BadInput(
                 f"quorum={self.quorum} is above the number of judges, {len(members)} ({', '.join(members)}); set it to at"
                 f" most {len(members)}."
@@ -87,7 +87,7 @@ class Rate:
         graphs = Graphs.of(outcomes)
         p, weight, judges = graphs.average(outcomes)
         enough = judges >= self.quorum
-        if getattr(self.solver, "per_judge", False):
+        if isinstance(self.solver, PerJudgeSolver):
             comparisons = graphs.answers(outcomes, enough)
         else:
             comparisons = Comparisons(
@@ -130,7 +130,7 @@ class Rate:
 
 def weights_of(solver: Solver, table: Table | None) -> pa.Table | None:
     """WEIGHT rows of a known_items stage's table; None where judges count alike, as for a solver that weighs them itself."""
-    return None if table is None or getattr(solver, "per_judge", False) else table.read("weights")
+    return None if table is None or isinstance(solver, PerJudgeSolver) else table.read("weights")
 
 
 def _sampled_graphs(files: list[Path], query_id: pa.ChunkedArray) -> pa.Table:

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from zelo.errors import BadInput
-from zelo.protocols import Retriever
+from zelo.protocols import FileRetriever, Retriever
 from zelo.ranking import own_documents, without_own
 from zelo.records import CANDIDATE, DUPLICATE, TRAIN, Retrieved
 from zelo.store import Table, write_parquet, write_shard
@@ -70,10 +70,12 @@ class Retrieve:
     def _found(self, queries: pa.Table, documents: pa.Table) -> tuple[Retrieved, dict[str, Any]]:
         """What the retriever finds, and how many documents were left out of it."""
         leaves_out = own_documents(queries, documents, self.keep_own_document)
-        whole = getattr(self.retriever, "retrieved", None)  # of a FileRetriever
-        asked = queries, documents, self.top_k + leaves_out
-        none = np.zeros(len(queries), bool)
-        found: Retrieved = whole(*asked) if whole else Retrieved(self.retriever.search(*asked), none, ())
+        top_k = self.top_k + leaves_out
+        if isinstance(self.retriever, FileRetriever):
+            found = self.retriever.retrieved(queries, documents, top_k)
+        else:
+            none = np.zeros(len(queries), bool)
+            found = Retrieved(self.retriever.search(queries, documents, top_k), none, ())
         if not leaves_out:
             return found, {}
         candidates, own = without_own(found.candidates, queries, documents, self.top_k)

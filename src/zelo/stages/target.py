@@ -52,7 +52,7 @@ class Target:
             )
             write_shard(examples.filter(pa.array(chosen[part])), EXAMPLE, out, "examples", number)
         notes = []
-        if getattr(self.target, "compares_queries", False) and not ratings.on_one_scale:
+        if isinstance(self.target, protocols.CrossQueryTarget) and not ratings.on_one_scale:
             notes.append(
                 "target: it compares documents of different queries, whose ratings are on no common scale; choose a calibrator"
             )

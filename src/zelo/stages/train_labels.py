@@ -19,21 +19,17 @@ class TrainLabels:
     """Writes qrels (QREL) of train queries. Judgements of dev and test queries are not opened, whatever file names them."""
 
     CHEAP: ClassVar[bool] = True  # plan=true may run it, to count what would be asked
-    split: ClassVar[str] = TRAIN
 
     inputs: dict[str, str]  # data: load
     dataset: Dataset  # with judgements of train queries, a TrainJudged
 
     def content(self) -> dict[str, str]:
         """The judgements. Raises BadInput where there are none, and naming the file and the line."""
-        judged = hasattr(self.dataset, "train_qrels_content")
-        found = cast(TrainJudged, self.dataset).train_qrels_content() if judged else None
+        found = self.dataset.train_qrels_content() if isinstance(self.dataset, TrainJudged) else None
         if found is None:
-            path = getattr(self.dataset, "path", None)
-            where = f" of {path}" if path else ""
             raise BadInput(
-                f"dataset={type(self.dataset).__name__.lower()}{where} has no judgements of train queries, and this second pass"
-                f" looks for failures with them. Write qrels/train.tsv of a dataset=beir, or {WITHOUT}."
+                f"dataset={type(self.dataset).__name__.lower()} has no judgements of train queries, and this second pass looks"
+                f" for failures with them. Write qrels/train.tsv of a dataset=beir, or {WITHOUT}."
             )
         return {"qrels": found}
 

@@ -1,7 +1,7 @@
 """Targets by rank among all documents of all queries: spread evenly over [0, 1] whatever the ratings' distribution."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -17,7 +17,7 @@ class Quantile:
     link. (Ranks within each query would say nothing across queries.)
     """
 
-    compares_queries: ClassVar[bool] = True
+    compares_queries: ClassVar[Literal[True]] = True
 
     selection: Selection
 

@@ -137,7 +137,7 @@ def discard_if_empty(folder: Path) -> None:
 
 
 def _stage(step: "Step", table: Table, facts: dict[str, Any]) -> dict[str, Any]:
-    """One stage of the manifest. seconds: of this run; made_in: seconds that it took when its table was made."""
+    """One stage of the manifest. seconds: of this run; computed_in: seconds that it took when its table was computed."""
     return {
         "kind": step.kind,
         "identity": step.identity,
@@ -147,7 +147,7 @@ def _stage(step: "Step", table: Table, facts: dict[str, Any]) -> dict[str, Any]:
         "bytes": sum(file["bytes"] for file in table.manifest["files"].values()),
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(table.manifest["made"])),
         "seconds": round(facts["seconds"], 3),
-        "made_in": round(table.manifest["seconds"], 3),
+        "computed_in": round(table.manifest["seconds"], 3),
         "peak_memory_mb": facts["peak_memory_mb"],
         **{key: table.manifest[key] for key in ("parity", "judging") if key in table.manifest},
     } | ({"missing": missing(table.manifest)} if table.partial and "judges" in table.manifest else {})

@@ -13,7 +13,7 @@ from zelo.records import Comparisons
 from zelo.solvers.bradley_terry import BradleyTerry
 from zelo.solvers.thurstone import Thurstone
 
-CONF = Path(__file__).parents[1] / "conf" / "solver"
+CONF = Path(__file__).parents[2] / "conf" / "solver"
 EVERY = pytest.mark.parametrize("path", sorted(CONF.glob("*.yaml")), ids=lambda p: p.stem)
 BOTH = pytest.mark.parametrize("kind", [Thurstone, BradleyTerry])
 

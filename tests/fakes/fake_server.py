@@ -2,7 +2,7 @@
 
 with FakeServer(plan=lambda seen: "http_500" if seen.number % 3 == 0 else "ok") as server:
     ...  # base_url=server.base_url; afterwards server.seen
-python tests/fake_server.py PORT [LATENCY]     # answers by the name of the model: model=http_500 gets http_500
+python tests/fakes/fake_server.py PORT [LATENCY]     # answers by the name of the model: model=http_500 gets http_500
 """
 
 import asyncio
