@@ -248,6 +248,7 @@ def result(tmp_path: Path) -> Result:
         "evaluate": SimpleNamespace(),
     }
     inputs = {
+        "judge": {"data": "load"},
         "rate": {"outcomes": "judge", "weights": "known_items"},
         "embedding": {"data": "load", "checkpoint": "train_embedding"},
         "train_embedding": {"data": "load", "examples": "target", "weights": "known_items"},
@@ -640,25 +641,25 @@ def test_wandb_online_without_a_login_is_bad_input(
 
 
 @pytest.mark.parametrize(
-    ("kinds", "optimize", "mode", "refused"),
+    ("measures", "optimize", "mode", "refused"),
     [
-        (["load", "evaluate"], "zelo", RunMode.MULTIRUN, False),
-        (["load"], "zelo", RunMode.MULTIRUN, True),
-        (["load", "evaluate"], None, RunMode.MULTIRUN, True),
-        (["load"], "zelo", RunMode.RUN, False),
+        (True, "zelo", RunMode.MULTIRUN, False),
+        (False, "zelo", RunMode.MULTIRUN, True),
+        (True, None, RunMode.MULTIRUN, True),
+        (False, "zelo", RunMode.RUN, False),
     ],
 )
 def test_an_optimizing_sweeper_needs_a_figure(
-    kinds: list[str], optimize: str | None, mode: RunMode, refused: bool, monkeypatch: pytest.MonkeyPatch
+    measures: bool, optimize: str | None, mode: RunMode, refused: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hydra = OmegaConf.create({"mode": mode, "runtime": {"choices": {"hydra/sweeper": "optuna"}}})
     monkeypatch.setattr(main.HydraConfig, "get", lambda: hydra)
     config = OmegaConf.create({"optimize": optimize, "until": "load"})
     if refused:
         with pytest.raises(BadInput, match="hydra/sweeper=optuna"):
-            main._check_sweeper(config, kinds)
+            main._check_sweeper(config, measures)
     else:
-        main._check_sweeper(config, kinds)
+        main._check_sweeper(config, measures)
 
 
 @pytest.mark.parametrize(
