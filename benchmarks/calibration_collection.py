@@ -21,9 +21,9 @@ import pyarrow.compute as pc
 from hydra import compose, initialize_config_dir
 
 from calibration import auc
-from zelo import pipeline
 from zelo.likelihood.randomness import content_seed
 from zelo.main import config_folder
+from zelo.pipeline import instantiate
 from zelo.pools import Pools
 from zelo.records import Answers, Comparisons, Questions, Rated, starts
 
@@ -47,8 +47,8 @@ class Collection:
 def component(option: str, **changes: Any) -> Any:
     group, _, name = option.partition("/")
     with initialize_config_dir(str(config_folder()), version_base="1.3"):
-        node = pipeline.described(compose(None, [f"+{group}={name}"]))[group]
-    return pipeline.build(node | changes, option)
+        node = instantiate.described(compose(None, [f"+{group}={name}"]))[group]
+    return instantiate.build(node | changes, option)
 
 
 def collected(folder: str | None, top_k: int) -> Collection:

@@ -7,9 +7,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
-from zelo import pipeline
 from zelo.main import config_folder
-from zelo.pipeline import Result
+from zelo.pipeline.run import Result, assemble, run_stages
 from zelo.stages import retrieve
 from zelo.store import Store
 
@@ -35,7 +34,7 @@ def test_the_whole_film(tiny_beir: Path, tmp_path: Path, monkeypatch: pytest.Mon
         ]
         with initialize_config_dir(str(config_folder()), version_base="1.3"):
             config = compose("config", [*small, *overrides])
-        *_, (result, _) = pipeline.run(pipeline.assemble(config), Store.default())
+        *_, (result, _) = run_stages(assemble(config), Store.default())
         return result
 
     result = run()
@@ -54,5 +53,5 @@ def test_the_whole_film(tiny_beir: Path, tmp_path: Path, monkeypatch: pytest.Mon
     again = run()
     assert {facts["status"] for facts in again.facts.values()} == {"cached"}
     other = run("seed=1", "until=judge")
-    assert other.facts["judge"]["status"] == "made"
+    assert other.facts["judge"]["status"] == "computed"
     assert other.facts["retrieve"]["status"] == "cached"

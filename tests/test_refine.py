@@ -13,10 +13,9 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from zelo import pipeline
 from zelo.errors import BadInput
 from zelo.main import config_folder
-from zelo.pipeline import Result
+from zelo.pipeline.run import Result, Step, assemble, run_stages
 from zelo.reporting import acquired, ladders, model_card, rating_facts
 from zelo.stages import retrieve
 from zelo.store import Store
@@ -66,11 +65,11 @@ def composed(corpus: Path, tmp_path: Path) -> Iterator[Callable[..., DictConfig]
         yield build
 
 
-def identities(steps: list[pipeline.Step]) -> dict[str, str]:
+def identities(steps: list[Step]) -> dict[str, str]:
     return {step.name: step.identity for step in steps}
 
 
-def below(steps: list[pipeline.Step], stage: str) -> set[str]:
+def below(steps: list[Step], stage: str) -> set[str]:
     """The stage and all that depend on it."""
     found = {stage}
     for step in steps:
@@ -82,9 +81,9 @@ def below(steps: list[pipeline.Step], stage: str) -> set[str]:
 def test_labels_of_train_queries_reach_the_second_pass_and_others_the_measure_alone(
     composed: Callable[..., DictConfig], corpus: Path
 ) -> None:
-    first = identities(pipeline.assemble(composed("pipeline=distilled")))
+    first = identities(assemble(composed("pipeline=distilled")))
     config = composed("pipeline=refine")
-    steps = pipeline.assemble(config)
+    steps = assemble(config)
     plain, second = identities(steps), below(steps, "train_labels")
     assert below(steps, "labels") == {"labels", "evaluate"}
     assert {"labelled", "acquire", "train_pairwise_2", "target_2", "train_reranker_2", "evaluate"} <= second
@@ -96,7 +95,7 @@ def test_labels_of_train_queries_reach_the_second_pass_and_others_the_measure_al
         path = corpus / "qrels" / file
         before = path.read_text()
         path.write_text(before.replace(old, new))
-        after = identities(pipeline.assemble(config))
+        after = identities(assemble(config))
         path.write_text(before)
         return {name for name in plain if after[name] != plain[name]}
 
@@ -107,12 +106,12 @@ def test_labels_of_train_queries_reach_the_second_pass_and_others_the_measure_al
 def test_without_labels_none_of_train_queries_is_opened(composed: Callable[..., DictConfig], corpus: Path) -> None:
     (corpus / "qrels/train.tsv").write_bytes(b"\xff no labels")
     config = composed("pipeline=refine_without_labels")
-    plain = identities(pipeline.assemble(config))
+    plain = identities(assemble(config))
     assert not {"train_labels", "labelled"} & plain.keys()
     (corpus / "qrels/train.tsv").unlink()
-    assert identities(pipeline.assemble(config)) == plain
+    assert identities(assemble(config)) == plain
     with pytest.raises(BadInput, match=r"qrels/train\.tsv.*pipeline=refine_without_labels.*acquisition=disagreement"):
-        pipeline.assemble(composed("pipeline=refine"))
+        assemble(composed("pipeline=refine"))
 
 
 def read(result: Result, stage: str, name: str) -> Any:
@@ -148,7 +147,7 @@ def test_the_whole_second_pass(
     monkeypatch.setattr(retrieve, "SHARD", 7)
     choices = [f"pipeline={name}", *["acquisition.threshold=1"] * (name == "refine")]
     config = composed(*choices)
-    *_, (result, _) = pipeline.run(pipeline.assemble(config), Store.default())
+    *_, (result, _) = run_stages(assemble(config), Store.default())
     added = read(result, "acquire", "acquired")
     assert 1 <= len(added) <= 0.25 * 20
     assert set(added["query_id"].to_pylist()) <= {f"q{n:02}" for n in range(20)}
@@ -176,5 +175,5 @@ def test_the_whole_second_pass(
     assert f"{len(added)} pairs were added to 20, and the judges prefer " in line
     assert f" of {len(added)} (" in line
     reports_join_what_belongs_together(result, tmp_path, monkeypatch)
-    *_, (again, _) = pipeline.run(pipeline.assemble(config), Store.default())
+    *_, (again, _) = run_stages(assemble(config), Store.default())
     assert {facts["status"] for facts in again.facts.values()} == {"cached"}

@@ -1,6 +1,6 @@
-"""zelo: from queries and documents without labels to a reranker and an embedding model, and what they are worth.
+"""zelo: from queries and documents without labels to a reranker, an embedding model and their evaluation.
 
-The command `zelo` does all of it. A notebook finds here what uses a model that a run exported; nothing heavy is loaded before.
+The command `zelo` runs all of it. This module is for notebooks: it loads exported models, and imports nothing heavy before.
 """
 
 from pathlib import Path

@@ -28,7 +28,7 @@ from zelo.tracking import sweep
 
 if TYPE_CHECKING:
     from zelo.calls.plan import Plan
-    from zelo.pipeline import Step
+    from zelo.pipeline.run import Step
     from zelo.store import Store
 
 SETTINGS = {  # read without a stage's help
@@ -63,9 +63,9 @@ def app(config: DictConfig) -> float | None:
     try:
         return job(config, folder)
     except ModelNotFound as error:
-        from zelo.pipeline import places_of_model
+        from zelo.pipeline.order import keys_of_model
 
-        keys = places_of_model(config, error.model) or ["model"]
+        keys = keys_of_model(config, error.model) or ["model"]
         raise BadInput(f"{' and '.join(f'{key}={error.model}' for key in keys)}: {error.reason}") from error
     except KeyboardInterrupt as error:
         raise sweep.Interrupted from error
@@ -84,49 +84,51 @@ def job(config: DictConfig, folder: Path) -> float | None:
 
     A run that is refused for its data, such as one of a corpus or of labels that cannot be read, leaves no folder.
     """
-    from zelo import pipeline
+    from zelo.pipeline import identity, instantiate, plan
+    from zelo.pipeline.run import assemble, run_stages
     from zelo.reporting import terminal
     from zelo.reporting.evaluation import Evaluation
     from zelo.stages.evaluate import Evaluate
     from zelo.stages.load import Load
     from zelo.store import Store
     from zelo.tracking import redact, run_folder
+    from zelo.training import nodes
 
     if "folder" in config.logger:
         config.logger.folder = str(folder)
     _check_settings(config)
     _refuse_merged(config)
     _refuse_unread(config)
-    steps = pipeline.assemble(config)
+    steps = assemble(config)
     systems = [name for step in steps if isinstance(step.stage, Evaluate) for name in step.stage.systems]
     _check_optimize(config.optimize, systems)
     _check_sweeper(config, bool(systems))
-    logger = pipeline.build(redact.tree(OmegaConf.to_container(config.logger, resolve=True)), "logger")
+    logger = instantiate.build(redact.tree(OmegaConf.to_container(config.logger, resolve=True)), "logger")
     store = Store.default()
-    hardware = pipeline.build(OmegaConf.to_container(config.hardware, resolve=True), "hardware")
+    hardware = instantiate.build(OmegaConf.to_container(config.hardware, resolve=True), "hardware")
     hardware.apply()
     if config.plan:
         missing = terminal.print_plan(steps, store)
-        priced = dict(pipeline.priced(steps, store))
+        priced = dict(plan.priced(steps, store))
         for name, plans in priced.items():
             terminal.print_prices(name, plans)
             terminal.print_cheaper(
                 _cheaper(config, next(step for step in steps if step.name == name), steps, store, plans)
             )
-        terminal.print_plan_end(steps, store, missing, list(priced.values()), pipeline.unpriced(steps, store))
+        terminal.print_plan_end(steps, store, missing, list(priced.values()), plan.unpriced(steps, store))
         return None
     _refuse_run_of_launcher()
     if hardware.here:
-        return pipeline.follow(steps, store)
-    described = redact.tree(pipeline.described(config))
+        return nodes.follow(steps, store)
+    described = redact.tree(instantiate.described(config))
     run = run_folder.RunFolder(folder, OmegaConf.to_yaml(described), config.seed)
     result = None
     try:
         store.register_run(folder, (step.identity for step in steps))
         logger.start(described)
-        for result, name in pipeline.run(steps, store):
+        for result, name in run_stages(steps, store):
             terminal.print_stage(result, name)
-            run.write_manifest(result, pipeline.versions())
+            run.write_manifest(result, identity.versions())
         assert result is not None
         run.publish(result, config.optimize)
         logger.finish(Evaluation.of(result))
@@ -148,7 +150,7 @@ def _cheaper(
     config: DictConfig, step: "Step", steps: "list[Step]", store: "Store", plans: "list[Plan]"
 ) -> list[tuple[str, str, float]]:
     """(override, what it changes, US dollars) of each simple change with which a stage's judges would cost less."""
-    from zelo import pipeline
+    from zelo.pipeline import instantiate
 
     costs = [plan.usd for plan in plans if plan.usd is not None and plan.calls]
     if not costs or not hasattr(step.stage, "expected_usd"):
@@ -167,7 +169,7 @@ def _cheaper(
         with contextlib.suppress(ZeloError, HydraException, OmegaConfBaseException):
             other = hydra.compose("config", [*kept, f"{key}={value}"])
             nodes: Any = OmegaConf.to_container(other.stages, resolve=True)
-            usd = pipeline.restored(nodes[step.name], f"stages.{step.name}").expected_usd(tables)
+            usd = instantiate.rebuild(nodes[step.name], f"stages.{step.name}").expected_usd(tables)
             if usd is not None and usd < sum(costs):
                 found.append((f"{key}={value}", words, usd))
     return found

@@ -51,12 +51,12 @@ def _work(folder: Path, rank: int, local: int) -> None:
     import torch
     import torch.distributed as processes
 
-    from zelo import pipeline
+    from zelo.pipeline import instantiate
     from zelo.training import ranks
     from zelo.training.together import Together
 
     job, tables = ranks.read(folder)
-    stage = pipeline.restored(job["stage"], f"stages.{job['name']}")
+    stage = instantiate.rebuild(job["stage"], f"stages.{job['name']}")
     gpu = stage.hardware.accelerator == "gpu"
     if gpu:
         torch.cuda.set_device(local)

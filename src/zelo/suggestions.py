@@ -13,6 +13,12 @@ from zelo.places import config_folder
 
 NAMED = 4  # suggestions in one message
 SAME = 0.9  # similarity from which no other key can be meant
+RENAMED = {  # last part of a key of an earlier version -> what it is called now
+    "orders": "presentation",
+    "sample_queries": "design.sample_queries",
+    "repeats": "design.repeats",
+    "injection": "design.injection",
+}
 ALIKE = 0.6  # similarity from which a misspelling is taken for its option
 
 
@@ -20,6 +26,9 @@ def unknown_key(key: str, root: DictConfig) -> str:
     """One line about an override of a key that the composed config does not have. key: as it was written."""
     plain = key.lstrip("+~").partition("@")[0]
     parts = plain.split(".")
+    if parts[0] == "stages" and parts[-1] in RENAMED and parts[-2] != "design":
+        new = ".".join([*parts[:-1], RENAMED[parts[-1]]])
+        return f"{plain}: no such key; it is {new} now{', with pipeline=audit' * ('design' in new)}."
     chosen = root.get(parts[0]) if parts[0] in root else None
     if len(parts) > 1 and isinstance(chosen, DictConfig) and parts[1] not in chosen and (fits := _fields(*parts[:2])):
         options = " or ".join(f"{parts[0]}={option}" for option in fits[:NAMED])

@@ -30,11 +30,11 @@ from planted_judges import (
 )
 from rich.console import Console
 
-from zelo import pipeline
 from zelo.auditing import advice
 from zelo.errors import BadInput
 from zelo.metrics.measure import Measure
 from zelo.metrics.tally import Tally
+from zelo.pipeline.run import assemble, run_stages
 from zelo.places import config_folder
 from zelo.records import QUERY, STATUSES
 from zelo.reporting.audit_table import print_audit
@@ -142,7 +142,7 @@ def test_a_lean_that_both_orders_cancel_is_no_reason_to_leave_a_good_judge(
     assert told["judges"]["leaning"]["measures"]["flips"]["value"] > advice.TOO_MANY_FLIPS
     assert verdict(told, "leaning") == advice.CARE
     assert "Averaged over both orders it sides with the labels in " in text["leaning"]
-    assert "asked in both orders (stages.judge.orders=both, at twice the calls) this cancels." in text["leaning"]
+    assert "asked in both orders (stages.judge.presentation=both, at twice the calls) this cancels." in text["leaning"]
     assert verdict(told, "position") == advice.STOP
     assert "this cancels, but that anything is left is not shown here." in text["position"]
 
@@ -152,7 +152,7 @@ def test_how_far_a_document_that_gives_orders_sways_a_judge(tables: dict[str, Ta
     judges: dict[str, Preference] = {"right": right, "obedient": position}
     obeyed: dict[str, Preference] = {"right": right, "obedient": lambda *pair: position(*pair) - 0.3 * pair[3]}
     ordered = table(obeyed).filter(pa.array([n % 4 < 2 or n % 8 > 5 for n in range(480)]))
-    told = audited(tables | {"ordered": stored(tmp_path, "ordered", {"outcomes": ordered})}, table(judges), tmp_path)
+    told = audited(tables | {"injected": stored(tmp_path, "injected", {"outcomes": ordered})}, table(judges), tmp_path)
     measures = {name: judge["measures"]["sway"] for name, judge in told["judges"].items()}
     assert measures["right"]["value"] == pytest.approx(0, abs=1e-7)
     first = np.array([not swapped for swapped in ordered["swapped"].to_pylist()])
@@ -256,9 +256,9 @@ def test_the_pipeline_audits(tiny_beir: Path, tmp_path: Path, capsys: pytest.Cap
     config.judge.members.two.name = "two"
     config.dataset.path = str(tiny_beir)
     assert ensemble is not None
-    steps = pipeline.assemble(config)
+    steps = assemble(config)
     assert [step.kind for step in steps] == ["load", "labels", "retrieve", "judge", "judge", "audit"]
-    *_, (result, _) = pipeline.run(steps, Store(tmp_path / "home"))
+    *_, (result, _) = run_stages(steps, Store(tmp_path / "home"))
     run = RunFolder(tmp_path / "run", OmegaConf.to_yaml(config.stages.audit), 0)
     run.write_manifest(result, {})
     run.publish(result, None)
@@ -289,11 +289,11 @@ def test_a_sample_prefers_what_can_be_checked_and_serves_the_run(tiny_beir: Path
         with initialize_config_dir(str(config_folder()), version_base="1.3"):
             told = ["dataset=beir", f"dataset.path={tiny_beir}", "retriever=bm25", "judge=simulated", "top_k=5"]
             config = compose("config", [f"pipeline={pipe}", "until=judge", "graph.degree=4", *told, *more])
-        *_, (result, _) = pipeline.run(pipeline.assemble(config), Store(tmp_path / "home"))
+        *_, (result, _) = run_stages(assemble(config), Store(tmp_path / "home"))
         return result.tables["retrieve"], result.tables["judge"]
 
     def queries(count: int) -> set[str]:
-        _, table = judged("audit", f"stages.judge.sample_queries={count}")
+        _, table = judged("audit", f"stages.judge.design.sample_queries={count}")
         return set(table.read("outcomes")["query_id"].to_pylist())
 
     assert queries(2) == {"q1", "q6"}

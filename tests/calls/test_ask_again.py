@@ -12,7 +12,6 @@ from hydra.core.global_hydra import GlobalHydra
 from older_ledger import make_older
 from paid_judge import Judge, ask, endpoint, new_command, questions, till
 
-from zelo import pipeline
 from zelo.calls.client import redacted
 from zelo.calls.kept import reply_of
 from zelo.calls.ledger import FILE, Entry, Ledger
@@ -23,7 +22,7 @@ from zelo.calls.wire import HIDDEN
 from zelo.errors import BadInput
 from zelo.judges import answer
 from zelo.main import config_folder
-from zelo.pipeline import Result
+from zelo.pipeline.run import Result, assemble, run_stages
 from zelo.records import ANSWERED, FAILED, REFUSED, TRUNCATED, UNPARSEABLE
 from zelo.reporting.notes import notes
 from zelo.store import Store
@@ -44,7 +43,7 @@ def run(tiny_beir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run
         GlobalHydra.instance().clear()
         with initialize_config_dir(str(config_folder()), version_base="1.3"):
             config = compose("config", [*small, f"judge.base_url={server.base_url}", *overrides])
-        *_, (result, _) = pipeline.run(pipeline.assemble(config), Store.default())
+        *_, (result, _) = run_stages(assemble(config), Store.default())
         return result
 
     return go
@@ -112,7 +111,7 @@ def test_what_follows_a_partial_table_is_reused_until_that_changes(run: Run) -> 
         assert [again.facts[name]["status"] for name in ("judge", "rate", "target")] == ["partial", "cached", "cached"]
         plan["kind"] = "ok"
         whole = run(server, "until=target", "ask_again=[refused]")
-        assert [whole.facts[name]["status"] for name in ("judge", "rate", "target")] == ["made"] * 3
+        assert [whole.facts[name]["status"] for name in ("judge", "rate", "target")] == ["computed"] * 3
         assert 0 < len(server.seen) - sent < sent / 10
 
 

@@ -13,13 +13,13 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from paid_judge import Judge, ask, endpoint, questions, till
 
-from zelo import pipeline
 from zelo.calls.ledger import FILE, Entry, Ledger, Settle
 from zelo.calls.plan import Plan, lines
 from zelo.calls.session import TooManyFailures
 from zelo.errors import BadInput, LimitReached
 from zelo.main import config_folder
-from zelo.pipeline import Result, Step
+from zelo.pipeline import plan
+from zelo.pipeline.run import Result, Step, run_stages
 from zelo.reporting import terminal
 from zelo.reporting.notes import notes
 from zelo.store import Store
@@ -158,13 +158,13 @@ def assembled(tiny_beir: Path) -> Assemble:
     def assemble(*overrides: str) -> list[Step]:
         GlobalHydra.instance().clear()
         with initialize_config_dir(str(config_folder()), version_base="1.3"):
-            return pipeline.assemble(compose("config", [*small, *overrides]))
+            return assemble(compose("config", [*small, *overrides]))
 
     return assemble
 
 
 def run(steps: list[Step]) -> Result:
-    *_, (result, _) = pipeline.run(steps, Store.default())
+    *_, (result, _) = run_stages(steps, Store.default())
     return result
 
 
@@ -205,7 +205,7 @@ def test_a_plan_says_what_was_run_for_it(assembled: Assemble, capsys: pytest.Cap
     for ran in (["load", "retrieve"], []):
         steps = assembled(*CHAT, "judge.base_url=http://127.0.0.1:9/v1")
         missing = terminal.print_plan(steps, store)
-        priced = dict(pipeline.priced(steps, store))
+        priced = dict(plan.priced(steps, store))
         capsys.readouterr()
         terminal.print_plan_end(steps, store, missing, list(priced.values()), {})
         said = capsys.readouterr().out.strip()

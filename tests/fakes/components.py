@@ -6,7 +6,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
-from zelo import pipeline
+from zelo.pipeline import instantiate
 from zelo.places import config_folder
 
 
@@ -17,4 +17,4 @@ def component(option: str, **changes: Any) -> Any:
     with initialize_config_dir(str(config_folder()), version_base="1.3"):
         node = OmegaConf.to_container(compose(None, [f"+{group}={name}"])[group])
     assert isinstance(node, dict)
-    return pipeline.build(node | changes, option)
+    return instantiate.build(node | changes, option)

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from zelo.auditing.design import AuditDesign
 from zelo.graphs.cycles import Cycles
 from zelo.records import ANSWERED, DOCUMENT, OUTCOME, QREL, QUERY
 from zelo.stages.audit import Audit
@@ -99,7 +100,8 @@ class Warm:
 
 
 def stage(**fields: Any) -> Audit:
-    known = {"inputs": {}, "graph": Cycles(degree=2), "judge": Warm("coin", 1.0), "top_k": 3, "sample_queries": QUERIES}
+    known = {"inputs": {}, "graph": Cycles(degree=2), "judge": Warm("coin", 1.0), "top_k": 3}
+    known |= {"design": AuditDesign(sample_queries=QUERIES, repeats=2, injection=None)}
     return Audit(**(known | {"human": None, "resamples": 400, "seed": 0} | fields))
 
 

@@ -14,11 +14,10 @@ from fake_server import FakeServer, Seen, score_text
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
-from zelo import pipeline
 from zelo.calls.ledger import FILE, Ledger
 from zelo.errors import BadInput
 from zelo.main import config_folder
-from zelo.pipeline import Step
+from zelo.pipeline.run import Step, run_stages
 from zelo.store import Store, Table
 
 ANSWER = ["query_id", "doc_a", "doc_b", "judge", "repeat", "p", "weight", "swapped", "status"]
@@ -53,13 +52,13 @@ def assembled(tiny_beir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
             "max_failure_rate=1",
         ]
         with initialize_config_dir(str(config_folder()), version_base="1.3"):
-            return pipeline.assemble(compose("config", [*small, f"dataset.path={tiny_beir}", *overrides]))
+            return assemble(compose("config", [*small, f"dataset.path={tiny_beir}", *overrides]))
 
     return assemble
 
 
 def judged(steps: list[Step]) -> Table:
-    *_, (result, _) = pipeline.run(steps, Store.default())
+    *_, (result, _) = run_stages(steps, Store.default())
     return result.tables["judge"]
 
 

@@ -9,8 +9,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 from scored_questions import Table, questions
 
-from zelo import pipeline
 from zelo.judges.from_scores import FromScores
+from zelo.pipeline.run import assemble, run_stages
 from zelo.places import config_folder
 from zelo.pools import Pools
 from zelo.store import Store
@@ -29,7 +29,7 @@ def judged(tiny_beir: Path, tmp_path: Path, zelo_home: Path) -> Callable[..., Pa
     def run(*overrides: str, stage: str = "judge") -> Pairs:
         with initialize_config_dir(str(config_folder()), version_base="1.3"):
             config = compose("config", ["pipeline=annotate", *SMALL, f"dataset.path={tiny_beir}", *overrides])
-        *_, (result, _) = pipeline.run(pipeline.assemble(config), Store(tmp_path / "home"))
+        *_, (result, _) = run_stages(assemble(config), Store(tmp_path / "home"))
         found: Pairs = {}
         for row in result.tables[stage].read("outcomes").to_pylist():
             both = found.setdefault((row["query_id"], frozenset((row["doc_a"], row["doc_b"]))), {})
@@ -83,7 +83,7 @@ def test_of_judges_whose_scores_are_cosines_too(judged: Callable[..., Pairs]) ->
 
 
 def test_in_an_audit(judged: Callable[..., Pairs]) -> None:
-    every = judged("judge=lexical", "graph.degree=4", "stages.judge.orders=both")
+    every = judged("judge=lexical", "graph.degree=4", "stages.judge.presentation=both")
     sample = judged("judge=lexical", "graph.degree=4", "pipeline=audit")
     both = {pair: sample[pair] for pair in sample.keys() & every.keys()}
     assert len(both) >= 2 * 8, "two of the three pairs of each query are the graph's"

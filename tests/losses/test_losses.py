@@ -15,7 +15,6 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from zelo import pipeline
 from zelo.errors import BadInput
 from zelo.losses.bce import BCE
 from zelo.losses.centred_mse import CentredMSE
@@ -26,6 +25,7 @@ from zelo.losses.matryoshka import Matryoshka
 from zelo.losses.mse import MSE
 from zelo.losses.ranknet import RankNet
 from zelo.main import config_folder
+from zelo.pipeline import instantiate
 from zelo.stages.target import Target
 from zelo.stages.train import Train
 from zelo.store import Table
@@ -44,7 +44,7 @@ def loss(request):
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(config_folder()), version_base="1.3"):
         node = OmegaConf.to_container(compose(None, [f"+loss={request.param.stem}"]).loss)
-    return pipeline.build(node, "loss")
+    return instantiate.build(node, "loss")
 
 
 def one(scores: list[float], targets: list[float], weights: list[float] | None = None) -> tuple[Tensor, ...]:

@@ -435,8 +435,8 @@ def test_vectors_of_a_closed_api_go_through_the_whole_film(
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
-    from zelo import pipeline
     from zelo.main import config_folder
+    from zelo.pipeline.run import assemble, run_stages
     from zelo.store import Store
     from zelo.tracking.run_folder import RunFolder
 
@@ -452,8 +452,8 @@ def test_vectors_of_a_closed_api_go_through_the_whole_film(
     small += [f"embedding.backbone.document_file={tmp_path}/doc.parquet", "embedding.model.document_matrix=true"]
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(config_folder()), version_base="1.3"):
-        steps = pipeline.assemble(compose("config", small))
-    *_, (result, _) = pipeline.run(steps, Store.default())
+        steps = assemble(compose("config", small))
+    *_, (result, _) = run_stages(steps, Store.default())
     manifest = result.tables["train_embedding"].manifest
     assert manifest["parity"]["largest_difference"]["numpy"] < 1e-6
     assert manifest["steps"] > 0

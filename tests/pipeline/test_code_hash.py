@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from zelo import code_hash as module
-from zelo import pipeline
-from zelo.code_hash import ALLOW_VARIABLE, code_hash, reach
 from zelo.errors import BadInput
+from zelo.fingerprint import code_hash as module
+from zelo.fingerprint.code_hash import ALLOW_VARIABLE, code_hash, reach
+from zelo.pipeline import identity
 
 PARTS = {
     "parts/__init__.py": "",
@@ -102,7 +102,7 @@ def test_source_that_is_no_python_is_told_by_line(parts: Path) -> None:
 
 def test_a_class_that_is_made_later_has_its_code_in_the_key(parts: Path) -> None:
     """An optimizer is a partial: it has no object yet whose module could be asked."""
-    recipe = pipeline._recipe({"_target_": "parts.mine.Mine", "_partial_": True, "lr": 1}, None)
+    recipe = identity.recipe_of({"_target_": "parts.mine.Mine", "_partial_": True, "lr": 1}, None)
     assert recipe["_code_"] == key()
 
 
@@ -131,9 +131,9 @@ def test_a_users_component_runs_and_its_helper_is_part_of_the_key(tiny_beir: Pat
         assert done.returncode == 0, done.stderr
         return next(line for line in done.stdout.splitlines() if line.strip().startswith("rate"))
 
-    assert "made" in rated("SCALE = 1.0")
+    assert "computed" in rated("SCALE = 1.0")
     assert "cached" in rated("SCALE = 1.0  # the same")
-    assert "made" in rated("SCALE = 2.00")
+    assert "computed" in rated("SCALE = 2.00")
 
 
 def test_how_an_answer_is_fetched_is_no_part_of_a_result() -> None:

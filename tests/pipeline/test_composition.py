@@ -17,9 +17,12 @@ from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from zelo import annotations, pipeline
+from zelo import annotations
 from zelo.errors import BadInput
+from zelo.fingerprint.code_hash import ALLOW_VARIABLE
 from zelo.main import _check_settings, config_folder
+from zelo.pipeline import instantiate
+from zelo.pipeline.run import assemble, run_stages
 from zelo.protocols import Retriever
 from zelo.store import Store
 
@@ -132,7 +135,7 @@ def test_an_option_composes_and_builds(option: str, corpus: Path) -> None:
     node = component(option)
     for part in targets(node):
         part.update({key: str(corpus) for key, value in part.items() if value == "???"})
-    assert pipeline.build(node, option) is not None
+    assert instantiate.build(node, option) is not None
 
 
 @pytest.mark.parametrize("option", COMPONENTS)
@@ -168,7 +171,7 @@ def test_wiring_composes_and_its_stages_are_their_signatures(option: str, corpus
     for node in OmegaConf.to_container(config.stages, resolve=True).values():  # type: ignore[union-attr]
         if node is not None:
             check_keys(node)
-    assert pipeline.assemble(config)
+    assert assemble(config)
 
 
 PART = {"_target_": "a.Part"}
@@ -211,7 +214,7 @@ def test_a_value_is_what_the_annotation_asks_for(hint: Any, fit: list[Any], unfi
 def test_what_is_no_number_is_refused_where_it_is_given(override: str, place: str) -> None:
     config = composed("retriever=bm25", "judge=lexical", override)
     with pytest.raises(BadInput, match=f"^{place}: expected a finite number"):
-        pipeline.assemble(config)
+        assemble(config)
     with pytest.raises(BadInput, match=f"^{place}: expected a finite number"):
         _check_settings(OmegaConf.masked_copy(config, [key for key in config if key != "hydra"]))  # type: ignore[arg-type]
 
@@ -234,15 +237,15 @@ def test_hardware_is_outside_identity(option: str) -> None:
         OmegaConf.to_container(OmegaConf.masked_copy(c, [k for k in c if k != "hydra"])) for c in (plain, other)
     )
     assert ours | {"hardware": None} == theirs | {"hardware": None}
-    names = [(step.name, step.identity) for step in pipeline.assemble(plain)]
-    assert names == [(step.name, step.identity) for step in pipeline.assemble(other)]
+    names = [(step.name, step.identity) for step in assemble(plain)]
+    assert names == [(step.name, step.identity) for step in assemble(other)]
     more = {"hardware__devices": 3, "hardware__micro_batch": 1, "hardware__sharded": True, "hardware__address": "a:1"}
-    assert names == [(step.name, step.identity) for step in pipeline.assemble(changed(other, **more))]
+    assert names == [(step.name, step.identity) for step in assemble(changed(other, **more))]
 
 
 def test_how_often_a_training_is_kept_is_outside_identity() -> None:
     often, never = (
-        [step.identity for step in pipeline.assemble(composed(f"reranker.trainer.checkpoint_minutes={minutes}"))]
+        [step.identity for step in assemble(composed(f"reranker.trainer.checkpoint_minutes={minutes}"))]
         for minutes in ("0.5", "null")
     )
     assert often == never
@@ -252,7 +255,7 @@ def test_a_dataset_is_its_content_not_its_path(corpus: Path, tmp_path: Path) -> 
     config = composed("dataset=beir", "until=load")
 
     def identity(folder: Path) -> str:
-        return pipeline.assemble(changed(config, dataset__path=str(folder)))[0].identity
+        return assemble(changed(config, dataset__path=str(folder)))[0].identity
 
     copy = tmp_path / "elsewhere"
     shutil.copytree(corpus, copy)
@@ -280,7 +283,7 @@ def test_only_evaluate_depends_on_labels(experiment: str, judged: Path) -> None:
     paths = {"dataset__path": str(judged)}
     if experiment == "run_file":
         paths["retriever__path"] = str(judged / "run.trec")
-    steps = pipeline.assemble(changed(config, **paths))
+    steps = assemble(changed(config, **paths))
     dependent = {"labels"}
     for step in steps:
         if dependent & set(step.inputs.values()):
@@ -294,7 +297,7 @@ def test_another_label_changes_evaluate_only_and_another_split_everything(judged
     config = changed(composed("dataset=beir"), dataset__path=str(judged))
 
     def identities() -> dict[str, str]:
-        return {step.name: step.identity for step in pipeline.assemble(config)}
+        return {step.name: step.identity for step in assemble(config)}
 
     def differs(before: dict[str, str]) -> set[str]:
         after = identities()
@@ -315,11 +318,11 @@ def test_bad_judgements_are_refused_before_anything_is_retrieved(judged: Path, t
     config = changed(config, dataset__path=str(judged))
     (judged / "qrels/test.tsv").write_text("q1\td1\t1\nq1\td99\t1\n")
     with pytest.raises(BadInput, match=r"test\.tsv:2: document 'd99' is not in .*corpus\.jsonl"):
-        list(pipeline.run(pipeline.assemble(config), Store(tmp_path / "home")))
+        list(run_stages(assemble(config), Store(tmp_path / "home")))
     assert not (tmp_path / "home" / "retrieve").exists()
     (judged / "qrels/test.tsv").write_text("query-id\tcorpus-id\tscore\nq1\td1\tgood\n")
     with pytest.raises(BadInput, match=r"test\.tsv:2: score 'good' is not an integer"):
-        pipeline.assemble(config)
+        assemble(config)
 
 
 def test_each_choice_that_matters_is_inside_identity() -> None:
@@ -327,7 +330,7 @@ def test_each_choice_that_matters_is_inside_identity() -> None:
     config = composed(*choices)
 
     def last(config: DictConfig) -> str:
-        return pipeline.assemble(config)[-1].identity
+        return assemble(config)[-1].identity
 
     plain = last(config)
     for place, value in {"seed": 1, "graph__degree": 4, "top_k": 50, "judge__scorer__k1": 0.9}.items():
@@ -354,7 +357,7 @@ def load_only() -> DictConfig:
         "subprocess.run",
         "zelo.datasets.beir.json.loads",
         "zelo.datasets.beir.Path",
-        "zelo.pipeline.Step",
+        "zelo.pipeline.run.Step",
         "zelo.datasets.layout.read_queries",
         "hydra.utils.call",
         "torch.load",
@@ -365,9 +368,9 @@ def load_only() -> DictConfig:
 def test_a_config_makes_components_only(target: str, load_only: DictConfig) -> None:
     config = changed(load_only, stages__load__dataset={"_target_": target})
     with pytest.raises(BadInput, match=r"stages\.load\.dataset") as caught:
-        pipeline.assemble(config)
+        assemble(config)
     assert repr(target) in str(caught.value)
-    assert pipeline.ALLOW_VARIABLE in str(caught.value)
+    assert ALLOW_VARIABLE in str(caught.value)
 
 
 def test_only_the_environment_widens_the_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -375,8 +378,8 @@ def test_only_the_environment_widens_the_list(tmp_path: Path, monkeypatch: pytes
     monkeypatch.syspath_prepend(tmp_path)
     node = {"_target_": "my_zelo_parts.Mine"}
     with pytest.raises(BadInput, match="my_zelo_parts"):
-        pipeline.check_targets(node, "solver")
-    monkeypatch.setenv(pipeline.ALLOW_VARIABLE, "another, my_zelo_parts".replace(" ", ""))
-    pipeline.check_targets(node, "solver")
+        instantiate.check_targets(node, "solver")
+    monkeypatch.setenv(ALLOW_VARIABLE, "another, my_zelo_parts".replace(" ", ""))
+    instantiate.check_targets(node, "solver")
     with pytest.raises(BadInput):
-        pipeline.check_targets({"_target_": "my_zelo_parts_too.Mine"}, "solver")
+        instantiate.check_targets({"_target_": "my_zelo_parts_too.Mine"}, "solver")

@@ -8,24 +8,23 @@ import numpy as np
 import pytest
 from toy_training import ONE
 
-from zelo import pipeline
 from zelo.errors import BadInput
-from zelo.pipeline import Step
+from zelo.pipeline.run import Result, Step, run_stages
 from zelo.store import Store, Table
 from zelo.training.hardware import Hardware
 
 
-def step(name: str, ran: list[str], inputs: dict[str, str], **fields: object) -> pipeline.Step:
+def step(name: str, ran: list[str], inputs: dict[str, str], **fields: object) -> Step:
     stage = SimpleNamespace(run=lambda tables, out: ran.append(f"{name}({', '.join(tables)})") or {"rows": 1}, **fields)
-    return pipeline.Step(name, stage, f"identity-of-{name}", inputs)
+    return Step(name, stage, f"identity-of-{name}", inputs)
 
 
 def test_stages_run_once_and_see_their_inputs(tmp_path) -> None:
     ran: list[str] = []
     steps = [step("a", ran, {}), step("b", ran, {"from": "a"})]
-    first = [(name, result.facts[name]["status"]) for result, name in pipeline.run(steps, Store(tmp_path))]
-    again = [(name, result.facts[name]["status"]) for result, name in pipeline.run(steps, Store(tmp_path))]
-    assert first == [("a", "made"), ("b", "made")]
+    first = [(name, result.facts[name]["status"]) for result, name in run_stages(steps, Store(tmp_path))]
+    again = [(name, result.facts[name]["status"]) for result, name in run_stages(steps, Store(tmp_path))]
+    assert first == [("a", "computed"), ("b", "computed")]
     assert again == [("a", "cached"), ("b", "cached")]
     assert ran == ["a()", "b(from)"]
 
@@ -33,14 +32,14 @@ def test_stages_run_once_and_see_their_inputs(tmp_path) -> None:
 def test_what_is_made_of_a_part_is_made_again_of_the_whole(tmp_path) -> None:
     ran: list[str] = []
     answers = iter([{"rows": 1, "partial": True}, {"rows": 2}])
-    judge = pipeline.Step("judge", SimpleNamespace(run=lambda tables, out: next(answers)), "identity-of-judge", {})
+    judge = Step("judge", SimpleNamespace(run=lambda tables, out: next(answers)), "identity-of-judge", {})
     steps = [judge, step("rate", ran, {"outcomes": "judge"}), step("target", ran, {"ratings": "rate"})]
 
     def states() -> list[str]:
-        return [result.facts[name]["status"] for result, name in pipeline.run(steps, Store(tmp_path))]
+        return [result.facts[name]["status"] for result, name in run_stages(steps, Store(tmp_path))]
 
     assert states() == ["partial"] * 3
-    assert states() == ["made"] * 3
+    assert states() == ["computed"] * 3
     assert states() == ["cached"] * 3
     assert ran == ["rate(outcomes)", "target(ratings)", "rate(outcomes, partial)", "target(ratings, partial)"]
 
@@ -60,8 +59,8 @@ class Heavy:
 
 
 def test_what_a_stage_loads_goes_when_it_ends(tmp_path) -> None:
-    steps = [pipeline.Step("heavy", Heavy(), "identity-of-heavy", {})]
-    list(pipeline.run(steps, Store(tmp_path)))
+    steps = [Step("heavy", Heavy(), "identity-of-heavy", {})]
+    list(run_stages(steps, Store(tmp_path)))
     assert steps[0].stage.loaded is None
     assert [seen() for seen in SEEN] == [None]
 
@@ -72,7 +71,7 @@ def test_a_gpu_that_is_not_there_is_said_before_anything_runs(tmp_path, monkeypa
     ran: list[str] = []
     steps = [step("a", ran, {}), step("b", ran, {}, check=Hardware(**{**ONE, "accelerator": "gpu"}).check)]
     with pytest.raises(BadInput, match="asks for a GPU and torch sees none"):
-        list(pipeline.run(steps, Store(tmp_path)))
+        list(run_stages(steps, Store(tmp_path)))
     assert ran == []
 
 
@@ -81,10 +80,10 @@ def test_peak_memory_of_a_stage_is_its_own(tmp_path) -> None:
         return {"rows": int(np.ones(40_000_000).sum())}  # 320 MB
 
     steps = [
-        pipeline.Step("large", SimpleNamespace(run=large), "identity-of-large", {}),
+        Step("large", SimpleNamespace(run=large), "identity-of-large", {}),
         step("small", [], {}),
     ]
-    result = [result for result, _ in pipeline.run(steps, Store(tmp_path))][-1]
+    result = [result for result, _ in run_stages(steps, Store(tmp_path))][-1]
     if not Path("/proc/self/clear_refs").exists():
         pytest.skip("only Linux can forget the peak of an earlier stage")
     assert result.facts["large"]["peak_memory_mb"] > result.facts["small"]["peak_memory_mb"] + 250
@@ -97,7 +96,7 @@ def test_a_result_follows_inputs_and_not_classes() -> None:
     steps = [step("judge"), step("rate", outcomes="judge"), step("calibrate", ratings="rate")]
     steps += [step("judge_2"), step("rate_2", outcomes="judge_2"), step("calibrate_2", ratings="rate_2")]
     ended = {one.name: Table("kind", one.name, Path(), {}) for one in steps[:-1]}
-    result = pipeline.Result(steps, ended)
+    result = Result(steps, ended)
     assert result.upstream("rate_2", "outcomes") == "judge_2"
     assert result.upstream("calibrate_2", "ratings", "outcomes") == "judge_2"
     assert result.upstream("rate", "weights") is None

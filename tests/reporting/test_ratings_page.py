@@ -83,7 +83,7 @@ def asked(stop_at: float | None) -> tuple[SimpleNamespace, pa.Table, list[float]
     columns |= {"query_id": ["q"] * len(p), "doc_a": ids[edges[:, 0]], "doc_b": ids[edges[:, 1]], "p": p}
     columns |= {"judge": ["votes"] * len(p), "weight": np.full(len(p), 3.0), "status": [ANSWERED] * len(p)}
     table = pa.table({name: columns[name] if columns[name] is not None else [None] * len(p) for name in OUTCOME.names})
-    return SimpleNamespace(graph=graph, sample_queries=None, seed=0), table.cast(OUTCOME), losses, np.array(counts)
+    return SimpleNamespace(graph=graph, design=None, seed=0), table.cast(OUTCOME), losses, np.array(counts)
 
 
 def test_a_budget_curve_ends_where_the_graph_stopped() -> None:

@@ -17,7 +17,7 @@ from zelo.datasets.beir import Beir
 from zelo.datasets.synthetic import Synthetic
 from zelo.errors import BadInput
 from zelo.graphs.complete import Complete
-from zelo.pipeline import Result, Step
+from zelo.pipeline.run import Result, Step
 from zelo.records import CANDIDATE, DOCUMENT, OUTCOME, QREL, QUERY, SCORED, FirstPass, Outcomes, Questions
 from zelo.reporting import acquired
 from zelo.stages import acquire
@@ -316,7 +316,7 @@ def test_the_dear_judges_are_asked_about_each_pair_once(
     till = Till(
         usd=None, tokens=None, calls=None, lifetime_usd=None, on_limit="stop", max_failure_rate=0.2, ask_again=[]
     )
-    fields = {"top_k": 2, "sample_queries": None, "orders": "random", "repeats": 1, "injection": None, "seed": 0}
+    fields = {"top_k": 2, "presentation": "random", "design": None, "seed": 0}
     judge = Judge(inputs={}, graph=Complete(), judge=Dear(), till=till, **fields)  # pyright: ignore
     figures, judged = made(judge, {"data": first_pass["data"], "candidates": chosen}, tmp_path / "judged")
     assert figures["pairs"] == count

@@ -10,9 +10,9 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
-from zelo import pipeline
 from zelo.errors import BadInput
 from zelo.main import config_folder
+from zelo.pipeline.run import assemble, run_stages
 from zelo.reporting.terminal import print_results
 from zelo.stages.compress import Compress
 from zelo.stages.search import Search
@@ -148,7 +148,7 @@ def test_the_pipeline_measures_each_form_and_exports_the_halved_model(
     small += ["reranker.trainer.epochs=1", "stages.compress.steps=5", "stages.compress.exported=2"]
     with initialize_config_dir(str(config_folder()), version_base="1.3"):
         config = compose("config", small)
-    *_, (result, _) = pipeline.run(pipeline.assemble(config), Store.default())
+    *_, (result, _) = run_stages(assemble(config), Store.default())
     rows = json.loads((result.tables["evaluate"].path / "metrics.json").read_text())
     sizes = {row["system"]: row["bytes_per_document"] for row in rows}
     assert sizes["bm25"] is None

@@ -15,11 +15,11 @@ from hydra.core.global_hydra import GlobalHydra
 from scipy.special import ndtri
 from scipy.stats import spearmanr
 
-from zelo import pipeline
 from zelo.errors import BadInput
 from zelo.judges.simulated import Simulated
 from zelo.likelihood.randomness import id_hashes, mixed, uniform
 from zelo.main import config_folder
+from zelo.pipeline.run import assemble, run_stages
 from zelo.records import OUTCOME, Outcomes, Questions
 from zelo.stages import judge as stage
 from zelo.stages import retrieve
@@ -46,7 +46,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[s
         monkeypatch.setenv("ZELO_HOME", str(tmp_path / home))
         with initialize_config_dir(str(config_folder()), version_base="1.3"):
             config = compose("config", ["pipeline=annotate", *SMALL, *overrides])
-        *_, (result, _) = pipeline.run(pipeline.assemble(config), Store.default())
+        *_, (result, _) = run_stages(assemble(config), Store.default())
         return result.tables
 
     return made
@@ -243,7 +243,7 @@ def test_a_paid_judge_is_asked_across_queries_through_the_till(
             ]
             with initialize_config_dir(str(config_folder()), version_base="1.3"):
                 config = compose("config", [*asked, *overrides])
-            *_, (result, _) = pipeline.run(pipeline.assemble(config), Store.default())
+            *_, (result, _) = run_stages(assemble(config), Store.default())
             return result.tables
 
         with pytest.raises(BadInput, match="mode=verdict"):  # before the pairs within queries are paid for

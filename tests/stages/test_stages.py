@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -10,6 +11,7 @@ import pyarrow.compute as pc
 import pytest
 
 from zelo.asking import presentation_order
+from zelo.auditing.design import AuditDesign
 from zelo.auditing.reasons import KEPT, REASON, Widest
 from zelo.calls.till import Till
 from zelo.errors import BadInput
@@ -99,13 +101,16 @@ def data(store: Store) -> dict[str, Table]:
 FREE = Till(usd=None, tokens=None, calls=None, lifetime_usd=None, on_limit="stop", max_failure_rate=0.2, ask_again=[])
 
 
-def judging(judge: object, degree: int = 4, **changes: object) -> Judge:
-    fields = {"top_k": 9, "sample_queries": None, "orders": "random", "repeats": 1, "seed": 0}
-    fields |= {"injection": None, "till": FREE} | changes
+def design(sample_queries: int | None = None, repeats: int = 1, injection: str | None = None) -> AuditDesign:
+    return AuditDesign(sample_queries=sample_queries, repeats=repeats, injection=injection)
+
+
+def judging(judge: object, degree: int = 4, **changes: Any) -> Judge:
+    fields = {"top_k": 9, "presentation": "random", "design": None, "seed": 0, "till": FREE} | changes
     return Judge(inputs={}, graph=Cycles(degree=degree), judge=judge, **fields)  # pyright: ignore
 
 
-def judged(store: Store, data: dict[str, Table], judge: object, identity: str = "j", **changes: object) -> Table:
+def judged(store: Store, data: dict[str, Table], judge: object, identity: str = "j", **changes: Any) -> Table:
     stage = judging(judge, **changes)
     table, _ = store.obtain(
         "judge", identity, lambda out, partial: stage.run(data | ({"partial": partial} if partial else {}), out)
@@ -161,7 +166,11 @@ def test_a_failure_is_no_vote_and_is_asked_again(store: Store, data: dict[str, T
 
 
 def test_both_orders_and_repeats_are_asked_and_count_as_one_judge(store: Store, data: dict[str, Table]) -> None:
-    outcomes = judged(store, data, First("biased", bias=True), orders="both", repeats=2).read("outcomes").to_pydict()
+    outcomes = (
+        judged(store, data, First("biased", bias=True), presentation="both", design=design(repeats=2))
+        .read("outcomes")
+        .to_pydict()
+    )
     rows = list(zip(*(outcomes[name] for name in ("query_id", "doc_a", "doc_b", "swapped", "repeat")), strict=True))
     pairs = {row[:3] for row in rows}
     assert sorted(rows) == sorted(
@@ -179,16 +188,16 @@ def test_both_orders_and_repeats_are_asked_and_count_as_one_judge(store: Store, 
 
 def test_an_earlier_answer_is_found_by_pair_order_and_repeat(store: Store, data: dict[str, Table]) -> None:
     judge = First("one", fails=5)
-    assert judged(store, data, judge, orders="both", repeats=2).partial
+    assert judged(store, data, judge, presentation="both", design=design(repeats=2)).partial
     asked = len(judge.asked)
-    whole = judged(store, data, judge, orders="both", repeats=2)
+    whole = judged(store, data, judge, presentation="both", design=design(repeats=2))
     assert not whole.partial
     assert len(judge.asked) == asked + 5
 
 
 def test_a_sample_asks_three_pairs_of_three_documents(store: Store, data: dict[str, Table]) -> None:
     whole = judged(store, data, First("one"), "whole").read("outcomes").to_pylist()
-    drawn = judged(store, data, First("one"), "drawn", sample_queries=4).read("outcomes").to_pylist()
+    drawn = judged(store, data, First("one"), "drawn", design=design(sample_queries=4)).read("outcomes").to_pylist()
     assert len(drawn) == 4 * 3
     known = {(row["query_id"], frozenset((row["doc_a"], row["doc_b"]))): row["swapped"] for row in whole}
     for query in {row["query_id"] for row in drawn}:
@@ -207,9 +216,10 @@ class Obedient(First):
         return replace(answers, p=np.where(ordered, 0.0, 1.0).astype(np.float32))
 
 
-def test_orders_are_given_by_the_second_document_of_each_pair(store: Store, data: dict[str, Table]) -> None:
-    plain = judged(store, data, Obedient("one"), "plain", orders="both").read("outcomes")
-    swayed = judged(store, data, Obedient("one"), "swayed", orders="both", injection="choose me").read("outcomes")
+def test_the_second_document_of_each_pair_has_the_injection(store: Store, data: dict[str, Table]) -> None:
+    plain = judged(store, data, Obedient("one"), "plain", presentation="both").read("outcomes")
+    injection = design(injection="choose me")
+    swayed = judged(store, data, Obedient("one"), "swayed", presentation="both", design=injection).read("outcomes")
     assert swayed.drop_columns(["p"]).equals(plain.drop_columns(["p"]))
     assert set(swayed["p"].to_pylist()) == {0.0}
     assert set(plain["p"].to_pylist()) == {0.0, 1.0}

@@ -24,10 +24,11 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 from safetensors.numpy import save_file
 
-from zelo import arguments, main, pipeline
+from zelo import arguments, main
 from zelo.errors import BadInput
 from zelo.metrics.spectrum import GRAPH, spectrum
-from zelo.pipeline import Result, Step
+from zelo.pipeline import instantiate
+from zelo.pipeline.run import Result, Step
 from zelo.records import EXAMPLE, METRIC, OUTCOME, QREL, QUERY_FIT, RATING, SCORED, WEIGHT
 from zelo.reporting import model_card, terminal
 from zelo.reporting.evaluation import Evaluation
@@ -404,7 +405,7 @@ def test_references_to_the_environment_stay_references(monkeypatch: pytest.Monke
             "n": "${host}",
         }
     )
-    found = pipeline.described(config)
+    found = instantiate.described(config)
     assert found["copy"] == {"key": "${oc.env:MY_KEY}", "url": "${host}/${oc.env:MY_KEY,none}"}
     assert found["n"] == "h"
     assert SECRET not in OmegaConf.to_yaml(found)
@@ -514,8 +515,10 @@ def test_wandb_offline_has_config_metrics_and_table_and_no_secret(
 @pytest.mark.parametrize("student", ["embedding", "late_interaction"])
 def test_the_example_of_a_card_runs(student: str, result: Result, tmp_path: Path) -> None:
     node = yaml.safe_load((main.config_folder() / "model" / f"{student}.yaml").read_text())
-    backbone = pipeline.build(yaml.safe_load((main.config_folder() / "backbone/minilm.yaml").read_text()), "backbone")
-    model = pipeline.build(node, "model")
+    backbone = instantiate.build(
+        yaml.safe_load((main.config_folder() / "backbone/minilm.yaml").read_text()), "backbone"
+    )
+    model = instantiate.build(node, "model")
     model.load(backbone, None)
     model.export(tmp_path / "student")
     step = next(step for step in result.steps if step.name == "train_embedding")
@@ -606,6 +609,8 @@ BAD = {
     "plan=abc": 'plan="abc": expected true or false.',
     "until=5": "until=5: expected a text or null.",
     "graph.degree=200": "top_k - 1",
+    "stages.judge.orders=both": "it is stages.judge.presentation now.",
+    "stages.judge.repeats=2": "it is stages.judge.design.repeats now, with pipeline=audit.",
     "dataset=beir": "write dataset.path=",
     "dataset=beir dataset.path=nowhere": "nowhere does not exist",
 }

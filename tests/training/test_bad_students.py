@@ -18,9 +18,9 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 import zelo.main
-from zelo import pipeline
 from zelo.errors import BadInput
 from zelo.main import config_folder
+from zelo.pipeline.run import assemble, run_stages
 from zelo.store import Store
 from zelo.training.trainer import Trainer
 
@@ -65,7 +65,7 @@ def refused(small: list[str], zelo_home: Path) -> Callable[..., str]:
             OmegaConf.update(config, key, value)
         before = judged()
         with pytest.raises(BadInput) as caught:
-            list(pipeline.run(pipeline.assemble(config), Store.default()))
+            list(run_stages(assemble(config), Store.default()))
         assert judged() == before
         assert "\n" not in str(caught.value)
         return str(caught.value)

@@ -10,19 +10,17 @@ from typing import Any
 
 import pytest
 
-from zelo import pipeline
 from zelo.errors import ZeloError
+from zelo.pipeline.run import Step, run_stages
 from zelo.store import Store
-from zelo.training import heartbeat, ranks
+from zelo.training import heartbeat, nodes, ranks
 
 SECOND = SimpleNamespace(nodes=2, here=1, devices=1, processes=2)
 
 
-def training(
-    name: str, run: Callable[[dict[str, Any], Path], dict[str, Any]] = lambda tables, out: {}
-) -> pipeline.Step:
+def training(name: str, run: Callable[[dict[str, Any], Path], dict[str, Any]] = lambda tables, out: {}) -> Step:
     stage = SimpleNamespace(run=run, hardware=SECOND, check=lambda: None)
-    return pipeline.Step(name, stage, f"identity-of-{name}", {}, {"a": "stage"})
+    return Step(name, stage, f"identity-of-{name}", {}, {"a": "stage"})
 
 
 @dataclass
@@ -47,16 +45,16 @@ def follow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Iterato
 
     def run(deeds: Iterator[object]) -> Clock:
         clock = Clock(deeds)
-        monkeypatch.setattr(pipeline, "time", clock)
+        monkeypatch.setattr(nodes, "time", clock)
         monkeypatch.setattr(heartbeat.Watch.__init__, "__defaults__", (clock.monotonic,))
-        pipeline.follow([training("one"), training("two")], Store(tmp_path))
+        nodes.follow([training("one"), training("two")], Store(tmp_path))
         return clock
 
     return run
 
 
 def pulse(root: Path) -> Path:
-    path = pipeline._pulse([training("one"), training("two")], Store(root))
+    path = nodes.pulse([training("one"), training("two")], Store(root))
     path.parent.mkdir(exist_ok=True)
     return path
 
@@ -169,13 +167,13 @@ def test_node_0_shows_that_it_works_and_how_it_ended(
     before = threading.active_count()
     steps = [training("one", work)]
     store = Store(tmp_path)
-    path = pipeline._pulse(steps, store)
+    path = nodes.pulse(steps, store)
     watch = heartbeat.Watch(path)
     if fails:
         with pytest.raises(ZeloError):
-            list(pipeline.run(steps, store))
+            list(run_stages(steps, store))
     else:
-        list(pipeline.run(steps, store))
+        list(run_stages(steps, store))
     assert len(seen) == 3
     assert watch.ended() == ("failed" if fails else "finished")
     assert threading.active_count() == before

@@ -21,7 +21,8 @@ from torch import Tensor, nn
 from toy_processes import TWO
 
 from zelo.errors import BadInput, ZeloError
-from zelo.pipeline import ALLOW_VARIABLE, restored
+from zelo.fingerprint.code_hash import ALLOW_VARIABLE
+from zelo.pipeline.instantiate import rebuild
 from zelo.training import ranks
 from zelo.training.hardware import Hardware
 
@@ -200,7 +201,7 @@ def test_a_second_node_takes_part(tiny_beir: Path, tmp_path: Path, monkeypatch: 
 
 def test_a_job_makes_components_only(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"_target_ 'os\.system' may not be made"):
-        restored({"_target_": "os.system"}, "stages.train")
+        rebuild({"_target_": "os.system"}, "stages.train")
 
 
 def test_what_a_process_starts_from_holds_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,7 +44,7 @@ RELIABLE, TENTATIVE = 0.8, 0.667
 
 KNOWN = {"labels": "the labels", "human": "people"}
 
-BOTH_ORDERS = "stages.judge.orders=both"
+BOTH_ORDERS = "stages.judge.presentation=both"
 
 Finding = tuple[str, str]
 """STOP or CARE, and what was found."""

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import sys
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -253,7 +254,7 @@ def _frame(tokenizer: Any) -> tuple[list[list[int]], tuple[int, int]]:
 
 def _reserve(path: Path) -> None:
     """Takes the disk's room for a file of zeros now, so that a full disk is found before any text is read. Raises OSError."""
-    if not hasattr(os, "posix_fallocate"):  # macOS
+    if sys.platform == "darwin":  # which has no posix_fallocate
         return
     with path.open("r+b") as file:
         try:

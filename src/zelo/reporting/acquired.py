@@ -10,7 +10,7 @@ from zelo.reporting import lineage
 from zelo.store import Table
 
 if TYPE_CHECKING:
-    from zelo.pipeline import Result
+    from zelo.pipeline.run import Result
 
 FAILURES, DISAGREEMENT = "failures", "disagreement"
 FIRST = {  # of the two documents of a pair, in words

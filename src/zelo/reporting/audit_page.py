@@ -13,7 +13,7 @@ from zelo.reporting import lineage, plots
 from zelo.reporting.judge_costs import listed, money
 
 if TYPE_CHECKING:
-    from zelo.pipeline import Result
+    from zelo.pipeline.run import Result
     from zelo.store import Table
 
 TOGETHER = "all together"

@@ -13,6 +13,7 @@ from zelo.graphs.expected_loss import expected_loss
 from zelo.likelihood.randomness import content_seed
 from zelo.outcomes import Graphs
 from zelo.posterior import covariances
+from zelo.protocols import ExpectedLossGraph
 from zelo.records import Comparisons, starts
 
 POINTS = 16  # of a curve
@@ -35,9 +36,9 @@ def of_queries(stage: Any, outcomes: pa.Table, shown: list[str]) -> Mapping[str,
     The answers so far are fitted again with the graph's own solver. A prefix that ends within one of the graph's rounds is
     one that it has never judged itself by.
     """
-    solver = getattr(stage.graph, "solver", None)
-    if solver is None or stage.sample_queries is not None:
+    if not isinstance(stage.graph, ExpectedLossGraph) or stage.design is not None:
         return {}
+    solver = stage.graph.solver
     outcomes = outcomes.filter(pc.is_in(outcomes["query_id"], pa.array(shown, pa.string())))
     found = Graphs.of(outcomes)
     p, weight, _ = found.average(outcomes)
@@ -58,7 +59,7 @@ def of_queries(stage: Any, outcomes: pa.Table, shown: list[str]) -> Mapping[str,
             loss = _losses(solver, comparisons, content_seed(name, stage.seed))
         except ZeloError:  # the ratings stand without this curve
             continue
-        optimism = getattr(stage.graph, "OPTIMISM", 1.0)
+        optimism = stage.graph.OPTIMISM
         most = int(stage.graph.most(np.array([n]))[0])
         curves[name] = Budget(counts, optimism * loss, stage.graph.stop_at, most)
     return curves

@@ -9,7 +9,7 @@ from zelo.reporting import lineage
 from zelo.store import Table
 
 if TYPE_CHECKING:
-    from zelo.pipeline import Result
+    from zelo.pipeline.run import Result
 
 FIRST_STAGES, UNTUNED, TEACHER, STUDENTS = GROUPS = ("first stages", "untuned models", "teacher", "students")
 LABELS = "natural"  # the protocol of figures that are measured against labels

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from zelo.pipeline import Result, Step
+    from zelo.pipeline.run import Result, Step
 
 
 def step_of(result: "Result", name: str) -> "Step":

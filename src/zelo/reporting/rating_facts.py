@@ -19,7 +19,7 @@ from zelo.stages.rate import weights_of
 from zelo.store import Table
 
 if TYPE_CHECKING:
-    from zelo.pipeline import Result
+    from zelo.pipeline.run import Result
 
 LEADERS, OTHERS = 25, 15  # documents of a matrix: so many of the best, and of the others, even over their ranks
 NAMED = 5  # queries named as the least one-dimensional

@@ -19,7 +19,7 @@ from zelo.reporting.rating_facts import RatingFacts, rows_of
 from zelo.store import Table
 
 if TYPE_CHECKING:
-    from zelo.pipeline import Result
+    from zelo.pipeline.run import Result
 
 LADDERS = 6  # queries whose rating ladder the report shows
 

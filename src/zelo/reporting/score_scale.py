@@ -16,7 +16,7 @@ from zelo.records import DEV
 from zelo.reporting import lineage, reliability_plot
 
 if TYPE_CHECKING:
-    from zelo.pipeline import Result, Step
+    from zelo.pipeline.run import Result, Step
 
 PARTS = 10
 PICTURE = "score_scale.png"

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from zelo.calls.plan import Plan
-    from zelo.pipeline import Result, Step
+    from zelo.pipeline.run import Result, Step
 
 PLAIN_WIDTH = 100  # columns where the output is no terminal
 

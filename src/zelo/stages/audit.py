@@ -15,6 +15,7 @@ from zelo.asking import Panel
 from zelo.auditing import answers
 from zelo.auditing.advice import CARE, KEEP, Advice, on_all, on_judge
 from zelo.auditing.answers import DISAGREEMENT, Answers
+from zelo.auditing.design import AuditDesign
 from zelo.auditing.known import grades_apart, people
 from zelo.auditing.sample import Sample
 from zelo.errors import BadInput
@@ -34,13 +35,12 @@ class Audit:
     {not_measured: why}. Labels of test queries are not looked at: a judge chosen by them would be measured by them again.
     """
 
-    inputs: dict[
-        str, str
-    ]  # data: load; outcomes: a judge stage; if any, labels, and ordered: a judge stage with orders in it
+    # data: load; outcomes: a judge stage; if any, labels, and injected: a judge stage whose design has an injection
+    inputs: dict[str, str]
     graph: protocols.Graph  # of the whole run, whose cost is estimated
     judge: protocols.Judge | protocols.PaidJudge  # those that were asked
     top_k: int  # candidates per query of the whole run
-    sample_queries: int | None  # that were to be asked about; None: all
+    design: AuditDesign  # of the judge stage
     human: str | None  # preferences of people: parquet (query_id, doc_a, doc_b, p) or the JSON lines of judge=human
     resamples: int  # of the bootstrap
     seed: int
@@ -64,15 +64,15 @@ class Audit:
         found = Answers.of(outcomes.read("outcomes", answers.COLUMNS))
         if not len(found.edges):
             raise BadInput(
-                "audit: no pair was judged; raise sample_queries, or look at the candidates of the retriever."
+                "audit: no pair was judged; raise stages.judge.design.sample_queries, or look at the candidates of the retriever."
             )
         queries, documents = tables["data"].read("queries"), tables["data"].read("documents")
         known = {
             "labels": grades_apart(found, tables.get("labels"), queries),
             "human": people(found, self.human, queries, documents),
         }
-        ordered = tables.get("ordered")
-        swayed = None if ordered is None else Answers.of(ordered.read("outcomes", answers.COLUMNS))
+        injected = tables.get("injected")
+        swayed = None if injected is None else Answers.of(injected.read("outcomes", answers.COLUMNS))
         draws = Resampling(self.resamples, self.seed)
         sample = Sample(found, draws, known, _log_ratio(found, documents), swayed)
         asked = self._wanted(queries, len(found.query_id))
@@ -84,9 +84,10 @@ class Audit:
 
     def _wanted(self, queries: pa.Table, found: int) -> dict[str, int]:
         """Where fewer queries were asked about than were to be: how many, and how many there are that may be asked about."""
-        if self.sample_queries is None or found >= self.sample_queries:
+        wanted = self.design.sample_queries
+        if wanted is None or found >= wanted:
             return {}
-        return {"wanted": self.sample_queries, "there": int((np.array(queries["split"]) != TEST).sum())}
+        return {"wanted": wanted, "there": int((np.array(queries["split"]) != TEST).sum())}
 
     def _told(
         self, sample: Sample, wanted: Mapping[str, int], outcomes: Table, queries: int, documents: int

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice, pairwise
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
@@ -16,15 +16,16 @@ import pyarrow.parquet as pq
 from zelo import protocols
 from zelo.asking import Panel, average
 from zelo.auditing.advice import one_place
+from zelo.auditing.design import AuditDesign, triads
 from zelo.auditing.reasons import REASON, Widest
 from zelo.calls.plan import Plan
 from zelo.calls.till import Till
 from zelo.errors import BadInput
-from zelo.likelihood.randomness import content_seed, id_hashes
+from zelo.likelihood.randomness import content_seed
 from zelo.metrics import tally
 from zelo.pools import Pools
 from zelo.progress import Advance, progress, silent
-from zelo.records import DEV, DOCUMENT, OUTCOME, STATUSES, TEST, Comparisons, Fit, Questions, starts
+from zelo.records import OUTCOME, STATUSES, Comparisons, Fit, Questions
 from zelo.store import Table, shard, shard_writer, write_shard
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 QUERIES_PER_BATCH = 512
 SOME = 200  # questions that a price is reckoned by
 RANDOM, BOTH = "random", "both"
+EVERYTHING = AuditDesign(sample_queries=None, repeats=1, injection=None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,10 +54,8 @@ class Judge:
     graph: protocols.Graph
     judge: protocols.Judge | protocols.PaidJudge
     top_k: int  # what the candidates were cut at
-    sample_queries: int | None  # ask about three documents of each of so many dev, then train queries; None: about all
-    orders: str  # random: one order per judge and pair; both: each pair is asked twice
-    repeats: int  # times that each is asked
-    injection: str | None  # orders to the judge, added to each doc_b to see how far they sway it; None: nothing
+    presentation: str  # random: one order per judge and pair; both: each pair is asked twice
+    design: AuditDesign | None  # which of the questions an audit asks; None: all, once
     seed: int
     till: Till
 
@@ -73,13 +73,8 @@ class Judge:
             )
         if not all(str(name or "").strip() for name in self.members):
             raise BadInput("judge.name is empty; every judge needs a name, by which its answers are told from others'.")
-        if self.orders not in (RANDOM, BOTH):
-            raise BadInput(f"judge: orders={self.orders!r} is unknown; use {RANDOM} or {BOTH}.")
-        if self.repeats < 1 or (self.sample_queries is not None and self.sample_queries < 1):
-            raise BadInput(
-                f"judge: repeats={self.repeats} and sample_queries={self.sample_queries} must be 1 or more (sample_queries may"
-                " be null)."
-            )
+        if self.presentation not in (RANDOM, BOTH):
+            raise BadInput(f"judge: presentation={self.presentation!r} is unknown; use {RANDOM} or {BOTH}.")
 
     @property
     def members(self) -> dict[str, Any]:
@@ -103,7 +98,15 @@ class Judge:
     @property
     def _times(self) -> int:
         """How often a judge is asked about one pair."""
-        return self.repeats * (1 + (self.orders == BOTH))
+        return self._design.repeats * (1 + (self.presentation == BOTH))
+
+    @property
+    def _design(self) -> AuditDesign:
+        return self.design or EVERYTHING
+
+    @property
+    def _samples(self) -> bool:
+        return self._design.sample_queries is not None
 
     def check_inputs(self, stages: Mapping[str, Any]) -> None:
         """Raises BadInput for a student that is to judge and comes from nowhere, or from two places."""
@@ -136,7 +139,7 @@ class Judge:
         pools = self._pools(tables)
         plans = self.till.plans({name: (member, self._first(name, pools)) for name, member in self.paid.items()})
         plans = [replace(plan, key=self._panel.key(plan.judge)) for plan in plans]
-        if not isinstance(self.graph, protocols.AdaptiveGraph) or self.sample_queries is not None:
+        if not isinstance(self.graph, protocols.AdaptiveGraph) or self._samples:
             return plans
         most = self._times * sum(int(self.graph.most(batch.sizes).sum()) for batch in pools.every())
         return [plan.scaled(most / max(plan.pairs, 1)) for plan in plans]
@@ -223,7 +226,7 @@ class Judge:
             questions = replace(asked.questions, candidates=lists)
             answers = self._panel.ask(questions, self._swapped(asked), earlier, session)
             yield asked, answers
-            if solver is None or self.sample_queries is not None:
+            if solver is None or self._samples:
                 return
             rounds.append((asked.edges, *average(answers, self._times)))
             fit = _fit(solver, batch.sizes, *(np.concatenate(part) for part in zip(*rounds, strict=True)))
@@ -237,16 +240,15 @@ class Judge:
         edges = self.graph.propose(batch.sizes, seeds, fit)
         if edges is None or not len(edges):
             return None
-        edges = edges if self.sample_queries is None else triads(edges, batch.sizes)
-        hostile = 0 if self.injection is None else len(pools.documents) // 2
+        edges = triads(edges, batch.sizes) if self._samples else edges
         query_of = np.repeat(batch.query_row, batch.sizes)
-        times, both = self._times, self.orders == BOTH
+        times, both = self._times, self.presentation == BOTH
         questions = Questions(
             queries=pools.queries,
             documents=pools.documents,
             query_row=np.tile(query_of[edges[:, 0]], times),
             a_row=np.tile(batch.doc_row[edges[:, 0]], times),
-            b_row=np.tile(batch.doc_row[edges[:, 1]] + np.int32(hostile), times),
+            b_row=np.tile(self._design.injected(batch.doc_row[edges[:, 1]], len(pools.documents)), times),
             repeat=np.repeat(np.arange(times) // (2 if both else 1), len(edges)).astype(np.int16),
         )
         shown = np.repeat(np.arange(times) % 2 == 1, len(edges))
@@ -292,17 +294,11 @@ class Judge:
         queries, documents = tables["data"].read("queries"), tables["data"].read("documents")
         files = tables["candidates"].shards("candidates")
         whole = tables["lists"].shards("candidates") if "lists" in tables else None
-        if self.injection is not None:
-            documents = pa.concat_tables([documents, _with_orders(documents, self.injection)])
-        if self.sample_queries is None:
+        documents = self._design.documents(documents)
+        if not self._samples:
             return CandidatePools(queries, documents, files, None, whole)
         pools = Pools.of(tables["candidates"].read("candidates"), queries, documents)
-        split = queries["split"].take(pa.array(pools.query_row)).to_numpy()
-        drawn = id_hashes(queries["query_id"], pools.query_row, self.seed)
-        # Three documents show whether preferences are transitive, and labels of dev queries may be looked at afterwards.
-        order = np.lexsort((drawn, split != DEV, pools.sizes < 3))
-        order = order[split[order] != TEST][: self.sample_queries]
-        sample = pools.only(np.isin(np.arange(len(drawn)), order))
+        sample = self._design.sample(pools, queries, self.seed)
         return CandidatePools(queries, documents, files, sample, whole)
 
 
@@ -381,24 +377,3 @@ def _fit(solver: protocols.Solver, sizes: np.ndarray, edges: np.ndarray, p: np.n
         edges=np.concatenate([fit.edges, silent]),
         curvature=np.concatenate([fit.curvature, np.zeros(len(silent))]),
     )
-
-
-def _with_orders(documents: pa.Table, injection: str) -> pa.Table:
-    """The same documents, each ending with these words."""
-    text = pc.binary_join_element_wise(documents["text"], injection, "\n\n")
-    return documents.set_column(documents.schema.get_field_index("text"), DOCUMENT.field("text"), text)
-
-
-def triads(edges: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """[3 T, 2]: the three pairs of three documents for each query that has so many, two of them from its graph.
-
-    Whether three preferences agree can be told of three documents only, and answers about the graph's own pairs serve twice.
-    """
-    low, found = starts(sizes), []
-    for start, end in pairwise(low):
-        own = edges[(edges[:, 0] >= start) & (edges[:, 0] < end)]
-        middle = np.bincount((own - start).ravel(), minlength=end - start).argmax() + start if len(own) else start
-        two = own[(own == middle).any(axis=1)][:2]
-        if len(two) == 2:
-            found += [*two, two[two != middle]]
-    return np.array(found, np.int64).reshape(-1, 2)

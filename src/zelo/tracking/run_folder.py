@@ -18,7 +18,7 @@ from zelo.store import FINISHED, MANIFEST, RUNNING, Table
 from zelo.tracking import redact, whole_file
 
 if TYPE_CHECKING:
-    from zelo.pipeline import Result, Step
+    from zelo.pipeline.run import Result, Step
 
 FAILED, INTERRUPTED = "failed", "interrupted"
 

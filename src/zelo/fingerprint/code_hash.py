@@ -132,7 +132,7 @@ def _submodules(spec: ModuleSpec) -> set[str]:
 @functools.cache
 def _passed_on() -> dict[str, str]:
     """The names that the package zelo has from a module of its own -> that module."""
-    body = ast.parse(Path(__file__).with_name("__init__.py").read_bytes()).body
+    body = ast.parse((Path(__file__).parents[1] / "__init__.py").read_bytes()).body
     found = [item for item in body if isinstance(item, ast.ImportFrom) and (item.module or "").startswith("zelo.")]
     return {alias.asname or alias.name: str(item.module) for item in found for alias in item.names}
 

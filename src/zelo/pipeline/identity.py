@@ -1,0 +1,53 @@
+"""The name of a stage's table: its resolved recipe, the tables that it reads, the content (never the path) of whatever its
+components name, and the code of the components.
+"""
+
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import pyarrow as pa
+
+from zelo.fingerprint.code_hash import code_hash, module_of
+from zelo.pipeline.instantiate import FOREIGN, OWN
+from zelo.store import hash_json
+
+
+def identity(node: dict[str, Any], stage: Any, inputs: dict[str, str]) -> str:
+    """Hash of everything that could change the table of a stage. node: its resolved config; inputs: role -> identity."""
+    recipe = recipe_of({key: value for key, value in node.items() if key != "inputs"}, stage)
+    return hash_json({"recipe": recipe, "inputs": inputs})
+
+
+def recipe_of(node: Any, built: Any) -> Any:
+    """The part of a config that can change a result, with contents for paths and the code of each component."""
+    if isinstance(node, list):
+        return [recipe_of(item, part) for item, part in zip(node, built, strict=True)]
+    if not isinstance(node, dict):
+        return node
+    if "_target_" not in node:
+        return {key: recipe_of(item, built[key]) for key, item in node.items()}
+    target = node["_target_"]
+    if node.get("_partial_"):
+        return node if target in FOREIGN else node | {"_code_": code_hash(module_of(target))}
+    outside = {"_target_", *getattr(type(built), "OUTSIDE_IDENTITY", ())}  # fields that cannot change the result
+    recipe = {key: recipe_of(item, getattr(built, key)) for key, item in node.items() if key not in outside}
+    if hasattr(built, "content"):
+        recipe |= built.content()
+    recipe |= {"_target_": target, "_code_": code_hash(type(built).__module__)}
+    # What a user allows may be a function, or a name that its package passes on.
+    if not OWN.fullmatch(target) and (named := module_of(target)) != type(built).__module__:
+        recipe["_named_code_"] = code_hash(named)
+    return recipe
+
+
+def versions() -> dict[str, str]:
+    """Versions of what a result may depend on."""
+    packages = ("zelo", "hydra-core", "numpy", "scipy", "pyarrow", "torch", "pytorch-lightning", "transformers")
+    found = {"python": sys.version.split()[0], "arrow": pa.cpp_version}
+    for package in (*packages, "sentence-transformers", "bm25s", "ir-measures"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,118 @@
+"""Makes objects of a config. No other module does: only zelo's own components and a short list of foreign classes may be made,
+since a config travels with models, and `_target_` is arbitrary code.
+"""
+
+import importlib
+import re
+from collections.abc import Callable, Iterable
+from typing import Any, cast
+
+import hydra
+from hydra.errors import InstantiationException
+from omegaconf import DictConfig, OmegaConf
+
+from zelo import annotations
+from zelo.errors import BadInput, ZeloError
+from zelo.fingerprint.code_hash import ALLOW_VARIABLE, allowed_packages
+from zelo.pipeline.order import with_inputs
+
+# A component of zelo is a class that its own module defines, in one of these packages.
+OWN = re.compile(
+    r"zelo\.(datasets|retrievers|backbones|graphs|judges|solvers|calibrators|targets|models|losses|metrics|acquisitions|training|stages|tracking|calls|auditing)"
+    r"\.(\w+)\.([A-Z]\w*)"
+)
+FOREIGN = frozenset({"torch.optim.AdamW"})
+
+
+def build(node: Any, place: str, key_of: Callable[[str], str] = str) -> Any:
+    """The object that a resolved config describes, if it may be made.
+
+    place: where it stands, for the error. key_of: from there to the key that a user can set.
+    """
+    check_targets(node, place)
+    check_values(node, place, key_of)
+    try:
+        return hydra.utils.instantiate(node, _convert_="all")
+    except InstantiationException as error:
+        cause = error.__cause__
+        while cause is not None and not isinstance(cause, ZeloError):
+            cause = cause.__cause__
+        if cause is not None:
+            raise cause from error
+        raise BadInput(f"{place} cannot be built: {' '.join(str(error).split())}") from error
+
+
+def rebuild(node: dict[str, Any], place: str) -> Any:
+    """The stage that a `Step.node` describes, in another process: references to the environment are followed there."""
+    return build(with_inputs(cast(Any, OmegaConf.to_container(OmegaConf.create(node), resolve=True))), place)
+
+
+def described(config: DictConfig) -> Any:
+    """The config as plain values, every reference resolved but those to the environment."""
+
+    def keep(node: Any) -> Any:
+        if isinstance(node, dict):
+            return {key: keep(item) for key, item in node.items()}
+        if isinstance(node, list):
+            return [keep(item) for item in node]
+        # An escaped reference resolves to its own text, wherever it is copied to.
+        return node.replace("${", r"\${") if isinstance(node, str) and "${oc.env:" in node else node
+
+    plain: Any = OmegaConf.to_container(config)
+    plain.pop("hydra", None)  # not ours
+    return OmegaConf.to_container(OmegaConf.create(keep(plain)), resolve=True)
+
+
+def check_targets(node: Any, place: str) -> None:
+    """Raises BadInput for a `_target_` that is neither a component of zelo nor allowed."""
+    if isinstance(node, list):
+        for number, item in enumerate(node):
+            check_targets(item, f"{place}[{number}]")
+    elif isinstance(node, dict):
+        if "_target_" in node and not allowed(node["_target_"]):
+            raise BadInput(
+                f"{place}: _target_ {node['_target_']!r} may not be made: it is neither a component of zelo nor one of"
+                f" {', '.join(sorted(FOREIGN))}. For a class of your own set {ALLOW_VARIABLE}=your_package."
+            )
+        for key, item in node.items():
+            check_targets(item, f"{place}.{key}")
+
+
+def check_values(node: Any, place: str, key_of: Callable[[str], str] = str) -> None:
+    """Raises BadInput for a value that is not what its class's annotation asks for, such as a text for a number."""
+    if isinstance(node, list):
+        for number, item in enumerate(node):
+            check_values(item, f"{place}[{number}]", key_of)
+    elif isinstance(node, dict):
+        hints = _hints(node["_target_"]) if "_target_" in node else {}
+        for key, item in node.items():
+            refuse(annotations.faults(item, hints.get(key, Any), f"{place}.{key}"), key_of)
+            check_values(item, f"{place}.{key}", key_of)
+
+
+def refuse(faults: Iterable[tuple[str, str]], key_of: Callable[[str], str] = str) -> None:
+    """Raises BadInput for the first fault of a value, if there is one. faults: (place, what is wrong there)."""
+    for place, fault in faults:
+        raise BadInput(f"{key_of(place)}{fault}")
+
+
+def _hints(target: str) -> dict[str, Any]:
+    try:
+        return annotations.of(hydra.utils.get_object(target))
+    except (ImportError, ValueError):  # the error comes when it is made
+        return {}
+
+
+def allowed(target: str) -> bool:
+    """Whether a config may make this class: the shape of the name first, so that nothing is imported to find out."""
+    package = target.partition(".")[0]
+    if target in FOREIGN or package in allowed_packages():
+        return True
+    if not OWN.fullmatch(target):
+        return False
+    module, _, name = target.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module), name, None)
+    except ModuleNotFoundError:
+        return False
+    return isinstance(found, type) and found.__module__ == module

@@ -1,0 +1,41 @@
+"""What a run would ask and pay, before it does."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from zelo.pipeline.order import ancestors
+from zelo.pipeline.run import Step, run_stages
+from zelo.store import Store
+
+
+def priced(steps: list[Step], store: Store) -> Iterator[tuple[str, list[Any]]]:
+    """(stage, what it would ask and pay) for each stage that costs money, is still to be made and can be counted now.
+
+    What such a stage reads is made first, where that is cheap: the questions depend on it. No other stage runs.
+    """
+    unknown = unpriced(steps, store)
+    graph = {step.name: set(step.inputs.values()) for step in steps}
+    for step in _to_pay(steps, store):
+        if step.name not in unknown:
+            above = ancestors(graph, step.name)
+            made = list(run_stages([other for other in steps if other.name in above], store))[-1][0].tables
+            yield step.name, step.stage.plan({role: made[source] for role, source in step.inputs.items()})
+
+
+def unpriced(steps: list[Step], store: Store) -> dict[str, list[str]]:
+    """Each stage that costs money and cannot be counted yet -> the stages that must run first: they judge, train or cost."""
+    graph = {step.name: set(step.inputs.values()) for step in steps}
+    costly = [
+        step.name for step in steps if not (getattr(step.stage, "CHEAP", False) or store.find(step.kind, step.identity))
+    ]
+    found: dict[str, list[str]] = {}
+    for step in _to_pay(steps, store):
+        above = ancestors(graph, step.name)
+        if first := [name for name in costly if name in above]:
+            found[step.name] = first
+    return found
+
+
+def _to_pay(steps: list[Step], store: Store) -> list[Step]:
+    """Those that ask judges who cost money and are still to be made."""
+    return [step for step in steps if getattr(step.stage, "paid", None) and not store.find(step.kind, step.identity)]

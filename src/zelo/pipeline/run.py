@@ -1,0 +1,132 @@
+"""Runs the stages of a composed config: one after the other, each computed or cached."""
+
+import contextlib
+import copy
+import functools
+import gc
+import re
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+from omegaconf import DictConfig, OmegaConf
+
+from zelo import annotations
+from zelo.pipeline.identity import identity
+from zelo.pipeline.instantiate import build, described, refuse
+from zelo.pipeline.order import key_of, ordered, with_inputs
+from zelo.store import MADE_OF, Store, Table, contents
+from zelo.training import nodes
+
+
+@dataclass(frozen=True)
+class Step:
+    """A stage that is ready to run: its object and the name of its table."""
+
+    name: str
+    stage: Any
+    identity: str
+    inputs: dict[str, str]
+    node: dict[str, Any] = field(default_factory=dict)  # its config, references to the environment kept
+
+    @property
+    def kind(self) -> str:
+        """The folder of the store that its tables live in."""
+        return type(self.stage).__name__.lower()
+
+
+@dataclass
+class Result:
+    """What a run computed or found cached, in order."""
+
+    steps: list[Step] = field(default_factory=list)
+    tables: dict[str, Table] = field(default_factory=dict)
+    facts: dict[str, dict[str, Any]] = field(default_factory=dict)  # per stage: status, seconds, peak_memory_mb
+
+    def upstream(self, name: str, *roles: str) -> str | None:
+        """The stage that this one leads to along its inputs of these roles; None where one has no such input."""
+        inputs = {step.name: step.inputs for step in self.steps}
+        at: str | None = name
+        for role in roles:
+            at = inputs[at].get(role) if at in inputs else None
+        return at
+
+    def downstream(self, name: str, role: str) -> str | None:
+        """The first finished stage that reads this one in that role; None where there is none."""
+        return next(
+            (step.name for step in self.steps if step.inputs.get(role) == name and step.name in self.tables), None
+        )
+
+
+def assemble(config: DictConfig) -> list[Step]:
+    """The stages up to `until` in an order that has inputs first. Raises BadInput before anything runs."""
+    stages = cast(dict[str, Any], OmegaConf.to_container(config.stages, resolve=True))
+    for name, node in stages.items():
+        refuse(annotations.faults(node and node.get("inputs"), dict[str, Any] | None, f"stages.{name}.inputs"))
+    stages = {name: with_inputs(node) for name, node in stages.items() if node is not None}
+    steps: dict[str, Step] = {}
+    for name in ordered(stages, config.until):
+        stage = build(stages[name], f"stages.{name}", lambda place: key_of(config, place))
+        inputs = dict(stages[name]["inputs"])
+        if hasattr(stage, "check_inputs"):
+            stage.check_inputs({role: steps[source].stage for role, source in inputs.items()})
+        named = identity(stages[name], stage, {role: steps[source].identity for role, source in inputs.items()})
+        several = getattr(stage, "processes", 1) > 1  # what each of them is to be made from
+        steps[name] = Step(name, stage, named, inputs, described(config)["stages"][name] if several else {})
+    return list(steps.values())
+
+
+def run_stages(steps: list[Step], store: Store) -> Iterator[tuple[Result, str]]:
+    """Runs or reuses one stage after another; yields the result so far and the stage's name after each."""
+    result = Result(steps)
+    with nodes.leading(steps, store):
+        for step in steps:
+            if hasattr(step.stage, "check") and not store.find(step.kind, step.identity):
+                step.stage.check()  # what is missing is said before the stages above it spend any time
+        for step in steps:
+            start = time.monotonic()
+            inputs = {role: result.tables[source] for role, source in step.inputs.items()}
+            make = functools.partial(_make, step, inputs)
+            unchanged = (
+                None if step.node else store.unchanged(step.kind, step.identity, inputs)
+            )  # other nodes wait for it
+            table, cached = (unchanged, True) if unchanged else store.obtain(step.kind, step.identity, make)
+            result.tables[step.name] = table
+            result.facts[step.name] = {
+                "status": "cached" if cached else "partial" if table.partial else "computed",
+                "seconds": time.monotonic() - start,
+                "peak_memory_mb": table.manifest.get("peak_memory_mb"),
+            }
+            yield result, step.name
+
+
+def _make(step: Step, inputs: dict[str, Table], out: Path, partial: Table | None) -> dict[str, Any]:
+    _forget_peak_memory()
+    nodes.prepare(step, inputs, out)
+    stage = copy.deepcopy(step.stage)  # what it loads, models above all, goes when it ends
+    figures = stage.run(inputs | ({"partial": partial} if partial else {}), out)
+    del stage
+    gc.collect()  # Lightning's objects name each other in circles
+    if any(table.partial for table in inputs.values()):  # what is made of a part is not what the whole would make
+        figures = ({} if figures.get("partial") else {MADE_OF: contents(inputs)}) | figures | {"partial": True}
+    reads = {role: table.identity for role, table in inputs.items()}
+    return {"stage": step.name, "inputs": reads, "peak_memory_mb": _peak_memory_mb(), **figures}
+
+
+def _forget_peak_memory() -> None:
+    """On Linux, takes the high-water mark of the stages before away (man 5 proc, clear_refs)."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
+
+
+def _peak_memory_mb() -> int:
+    """Most memory that the process held, in MB: since the stage began on Linux, since the process began elsewhere."""
+    with contextlib.suppress(OSError):
+        found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="utf-8"))
+        if found:
+            return int(found[1]) // 1000
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (1_000_000 if sys.platform == "darwin" else 1000)

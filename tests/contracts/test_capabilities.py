@@ -1,0 +1,123 @@
+"""A public name of a component is a field or a member of a protocol of its family: a misspelt capability fails here."""
+
+import importlib
+import inspect
+import pkgutil
+from typing import Any
+
+import pytest
+import yaml
+
+from zelo import protocols as p
+from zelo import stages
+from zelo.places import config_folder
+from zelo.targets.selection import Selection
+
+ANY = (p.Content, p.FieldsOutsideIdentity)
+FAMILIES: dict[str, tuple[type, ...]] = {  # group -> protocols; the first is what each component of it must offer
+    "acquisition": (p.Acquisition,),
+    "backbone": (p.VectorSource, p.TokenVectorSource, p.VectorsById, p.Backbone),
+    "calibrator": (p.Calibrator, p.AskingCalibrator),
+    "dataset": (p.Dataset, p.TrainJudged),
+    "graph": (p.Graph, p.AdaptiveGraph, p.DegreeGraph, p.ExpectedLossGraph, p.CrossQueryGraph),
+    "judge": (
+        p.Judge,
+        p.JudgeEnsemble,
+        p.LedgerJudge,
+        p.PaidJudge,
+        p.ReportingJudge,
+        p.SamplingJudge,
+        p.TextJudge,
+        p.TrainedJudge,
+        p.TruncatingJudge,
+        p.WholeListJudge,
+    ),
+    "loss": (p.Loss, p.ListLoss, p.WidthLoss),
+    "metric": (p.Metric,),
+    "model": (p.Model, p.BackboneCheck, p.QueryPreparer, p.PairwiseModel, p.WidthModel, p.ExportedScores, p.Embedder),
+    "retriever": (p.Retriever, p.FileRetriever, p.Scorer, p.BackboneScorer),
+    "selection": (Selection,),
+    "solver": (p.Solver, p.PerJudgeSolver),
+    "stage": (
+        p.Stage,
+        p.CheapStage,
+        p.JudgingStage,
+        p.PaidStage,
+        p.PredictsCost,
+        p.StageWithCheck,
+        p.StageWithInputCheck,
+    ),
+    "target": (p.Target, p.CrossQueryTarget),
+}
+# Public names that only the class's own package uses, and what torch calls.
+OWN = {
+    "solver BradleyTerry": {"derivatives", "information", "log_link", "start"},  # a link of the floor likelihood
+    "solver FixedPoint": {"derivatives", "information", "log_link", "start"},
+    "solver Thurstone": {"derivatives", "information", "log_link", "start"},
+    "judge Chat": {"tokens_out"},
+    "judge Human": {"known"},
+    "model Embedding": {"encode"},
+    "model LateInteraction": {"encode"},
+    "stage Train": {"processes", "train_part"},
+}
+TORCH = {"loss": {"forward"}, "model": {"forward", "state_dict", "to", "scale", "temperature"}}
+
+
+def components() -> list[tuple[str, type]]:
+    """(group, class) of each component yaml of a family, and of each stage."""
+    found = {}
+    for path in config_folder().glob("*/*.yaml"):
+        target = (yaml.safe_load(path.read_text()) or {}).get("_target_", "")
+        if path.parent.name in FAMILIES and target.startswith("zelo."):
+            module, _, name = target.rpartition(".")
+            found[path.parent.name, target] = getattr(importlib.import_module(module), name)
+    for path in pkgutil.iter_modules(stages.__path__):
+        module = importlib.import_module(f"zelo.stages.{path.name}")
+        for name, made in vars(module).items():
+            if inspect.isclass(made) and made.__module__ == module.__name__ and "run" in vars(made):
+                found["stage", name] = made
+    return [(group, made) for (group, _), made in sorted(found.items(), key=lambda item: item[0])]
+
+
+def members(protocol: type) -> set[str]:
+    """Public names that a protocol asks for, those of the protocols that it extends included."""
+    names: set[str] = set()
+    for base in protocol.__mro__:
+        if base.__module__.startswith("zelo."):
+            names |= {*vars(base), *vars(base).get("__annotations__", {})}
+    return {name for name in names if not name.startswith("_")}
+
+
+def names(made: Any) -> set[str]:
+    """Public names that the classes of zelo behind a component define."""
+    own = (base for base in made.__mro__ if base.__module__.startswith("zelo."))
+    return {name for base in own for name in vars(base) if not name.startswith("_")}
+
+
+@pytest.mark.parametrize(("group", "made"), components(), ids=lambda part: getattr(part, "__name__", part))
+def test_a_public_name_is_a_field_or_a_capability(group: str, made: type) -> None:
+    fields = set(inspect.signature(made).parameters)
+    known = set().union(*(members(protocol) for protocol in (*ANY, *FAMILIES[group])))
+    own = OWN.get(f"{group} {made.__name__}", set()) | TORCH.get(group, set())
+    stray = names(made) - fields - known - own
+    assert not stray, f"{made.__name__}: {sorted(stray)} belongs to no protocol of {group}: misspelt, or to be declared"
+    first = p.PaidJudge if "requests" in names(made) else FAMILIES[group][0]
+    lacks = members(first) - names(made) - fields - TORCH.get(group, set())
+    assert not lacks, f"{made.__name__} lacks {sorted(lacks)} of {first.__name__}"
+
+
+def test_what_is_declared_exists() -> None:
+    made = {f"{group} {part.__name__}": part for group, part in components()}
+    for name, own in OWN.items():
+        assert own <= names(made[name]), f"{name} has no {sorted(own - names(made[name]))}"
+
+
+def test_a_misspelt_capability_is_refused() -> None:
+    class Misspelt:
+        def propose(self) -> None: ...
+        def most(self) -> None: ...
+        def ovre(self) -> None: ...
+
+    Misspelt.__module__ = "zelo.graphs.misspelt"
+    with pytest.raises(AssertionError, match=r"Misspelt: \['ovre'\]"):
+        test_a_public_name_is_a_field_or_a_capability("graph", Misspelt)
