@@ -33,7 +33,7 @@ from zelo.records import (
 if TYPE_CHECKING:  # annotating needs no torch; a paid call is a message, its types are known here by name only
     import torch
 
-    from zelo.calls.request import Endpoint, Reading, Reply, Request
+    from zelo.providers.request import Endpoint, Reading, Reply, Request
     from zelo.store import Table
 
 Link = Callable[[np.ndarray], np.ndarray]
@@ -292,6 +292,13 @@ class WholeListJudge(Protocol):
 
 
 @runtime_checkable
+class WindowJudge(WholeListJudge, Protocol):
+    """A judge that then shows several documents at once."""
+
+    window: int  # documents, at most
+
+
+@runtime_checkable
 class LedgerJudge(Judge, Protocol):
     """A judge whose answers come from a ledger: a later run may find more of them there."""
 
@@ -325,7 +332,7 @@ class SamplingJudge(Protocol):
 
 @runtime_checkable
 class PaidJudge(Protocol):
-    """A judge whose answers cost money: it forms the requests and reads the replies; the till does the asking."""
+    """A judge whose answers cost money: it forms the requests and reads the replies; the budget does the asking."""
 
     name: str
 
@@ -344,7 +351,7 @@ class PaidJudge(Protocol):
 
 
 class Acquisition(Protocol):
-    """Which pairs the dear judges are asked about once there are students: after a first pass, for a second one."""
+    """Which pairs the expensive judges are asked about once there are students: after a first pass, for a second one."""
 
     reads: ClassVar[str]  # what it looks at besides the scores: the role `labels` or `outcomes` of the stage
 
@@ -353,7 +360,7 @@ class Acquisition(Protocol):
         ...
 
     def bar(self, urgency: np.ndarray) -> float:
-        """The urgency above which a pair is worth asking. urgency: [K] of all queries together."""
+        """The urgency above which a pair is asked. urgency: [K] of all queries together."""
         ...
 
 
@@ -474,6 +481,21 @@ class TokenVectorSource(VectorSource, Protocol):
     """One whose `documents` also have `vectors` [T, dim] of all tokens and `offsets` [N + 1]."""
 
     token_vectors: ClassVar[Literal[True]]
+    storage: str  # numpy's name of the type of these vectors
+
+
+@runtime_checkable
+class NamedModel(Protocol):
+    """A backbone that is a published model."""
+
+    model: str  # its name on the hub, or a folder
+
+
+@runtime_checkable
+class Precision(Protocol):
+    """A backbone that can compute with other numbers than float32."""
+
+    precision: str  # torch's name of their type
 
 
 @runtime_checkable
@@ -511,6 +533,7 @@ class Model(Protocol):
 
     temperature: float | None  # None: half of the untuned scores' deviation within a query
     scale: "torch.Tensor"  # what scores are multiplied by, 1 / temperature
+    backbone: "Backbone"  # that `load` got
 
     def load(self, backbone: Backbone, checkpoint: Path | None) -> None:
         """Makes the modules from the pretrained backbone, then takes trained weights from `checkpoint` if given."""
@@ -559,14 +582,14 @@ class QueryPreparer(Protocol):
 
 
 @runtime_checkable
-class PairwiseModel(Model, Protocol):
+class PairwiseModel(Protocol):
     """A student that learns preferences: it reads a query and two documents."""
 
     learns_pairs: ClassVar[Literal[True]]
 
 
 @runtime_checkable
-class WidthModel(Model, Protocol):
+class WidthModel(Protocol):
     """A student whose vectors can be cut."""
 
     def at_widths(self, batch: "Mapping[str, torch.Tensor]", widths: list[int]) -> "torch.Tensor":
@@ -584,7 +607,7 @@ class ExportedScores(Protocol):
 
 
 @runtime_checkable
-class Searcher(Model, Protocol):
+class Searcher(Protocol):
     """A student that can search a whole corpus, as a bi-encoder can."""
 
     def search(self, queries: list[str], top_k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -595,8 +618,6 @@ class Searcher(Model, Protocol):
 @runtime_checkable
 class Embedder(Searcher, Protocol):
     """A student that gives one vector of length 1 a text."""
-
-    width: int  # numbers in a vector
 
     def query_vectors(self, queries: list[str]) -> np.ndarray:
         """[Q, width] float32."""
@@ -618,7 +639,7 @@ class Loss(Protocol):
 
 
 @runtime_checkable
-class ListLoss(Loss, Protocol):
+class ListLoss(Protocol):
     """A loss that can say whether it only compares the documents of a query with each other."""
 
     @property
@@ -628,7 +649,7 @@ class ListLoss(Loss, Protocol):
 
 
 @runtime_checkable
-class WidthLoss(Loss, Protocol):
+class WidthLoss(Protocol):
     """A loss over scores [B, D, 1 + W], as a WidthModel gives them."""
 
     widths: list[int]

@@ -90,6 +90,6 @@ class Ratings:
 
 
 def _criteria(fit: Mapping[str, Any]) -> np.ndarray | None:
-    """What a rubric's calibration said about its criteria."""
+    """What a rubric's calibration found about its criteria."""
     names = ("discrimination", "difficulty")
     return np.stack([np.array(fit[name]) for name in names], 1) if all(name in fit for name in names) else None

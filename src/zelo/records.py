@@ -378,7 +378,7 @@ class FirstPass:
 
 @dataclass(frozen=True)
 class Chosen:
-    """The pair of each of K queries that the dear judges might be asked about, in global document numbers."""
+    """The pair of each of K queries that the expensive judges might be asked about, in global document numbers."""
 
     a: np.ndarray  # [K] int64
     b: np.ndarray  # [K] int64, -1 where there is nothing to hold `a` against

@@ -146,7 +146,7 @@ def test_intervals_are_of_queries() -> None:
     once, often = DRAWS.mean(few, query, ""), DRAWS.mean(np.tile(few, 9), np.tile(query, 9), "")
     assert (often.value, often.low, often.high) == pytest.approx((once.value, once.low, once.high))
     assert often.count == 180
-    assert DRAWS.mean(np.empty(0), np.empty(0, int), "why").told() == {"not_measured": "why"}
+    assert DRAWS.mean(np.empty(0), np.empty(0, int), "why").facts() == {"not_measured": "why"}
     assert DRAWS.share(np.ones(60), np.arange(60) // 3, "").low == pytest.approx(0.832, abs=1e-3)
 
 

@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -139,8 +140,8 @@ def test_a_users_component_runs_and_its_helper_is_part_of_the_key(tiny_beir: Pat
 def test_how_an_answer_is_fetched_is_no_part_of_a_result() -> None:
     """A mended retry must not make judgements, and all that was trained on them, anew."""
     stage, judge = reach("zelo.stages.judge"), reach("zelo.judges.chat")
-    assert not [name for name in stage | judge if name.startswith("zelo.calls.") and name != "zelo.calls.request"]
-    assert {"zelo.calls.request", "zelo.judges.answer", "zelo.judges.prompt"} <= judge
+    assert not [name for name in stage | judge if re.match(r"zelo\.(budget|ledger|providers)\.(?!request$)", name)]
+    assert {"zelo.providers.request", "zelo.judges.answer", "zelo.judges.prompt"} <= judge
     assert "zelo.likelihood.randomness" in stage
 
 

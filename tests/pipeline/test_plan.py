@@ -8,7 +8,7 @@ import pytest
 import tiny_models
 from commands import DISTILLED, command
 
-from zelo.calls.plan import ASSUMED_OUT
+from zelo.budget.plan import ASSUMED_OUT
 from zelo.stages.acquire import Acquire
 from zelo.stages.judge import Judge
 from zelo.stages.known_items import KnownItems

@@ -283,7 +283,7 @@ def test_fewer_than_thirty_queries_cannot_tell(
     assert found["p_value"] < 0.05
     assert found["verdict"] == verdict
     assert ("is better" in found["text"]) == (verdict == "better")
-    few = "zelo against bm25: 29 test queries are too few to tell (at least 30 are needed; nDCG@10 "
+    few = "zelo against bm25: 29 test queries are too few for a verdict (at least 30 are needed; nDCG@10 "
     assert found["text"].startswith(few) == (verdict == "too few")
 
 

@@ -151,7 +151,7 @@ def test_judges_that_are_alike_count_alike(tmp_path: Path) -> None:
     assert weights["weight"].to_pylist() == [1, 1]
     assert not facts["used"]
     (note,) = facts["notes"]
-    assert note.startswith("judge weights: equal (learned weights not significantly better: 0.")
+    assert note.startswith("judge weights: equal (weights learned from ")
 
 
 @dataclass(frozen=True)
@@ -224,14 +224,14 @@ def test_nobody_is_asked_who_cannot_be_or_need_not_be(judge: Any, items: int, tm
     assert weights["ndcg"].null_count == len(weights)
     assert facts["items"] == 0
     mixed = len(weights) == 2 and items > 0
-    assert facts["notes"] == (["judge weights: equal (known items cannot be asked of a)"] if mixed else [])
+    assert facts["notes"] == (["judge weights: equal, as known items cannot be asked of a"] if mixed else [])
 
 
 def test_too_few_sentences_leave_all_alike_and_it_is_said(tmp_path: Path) -> None:
     facts, weights = weighed(panel(good=0.3, guesses=1000.0), corpus(40), tmp_path)
     assert weights["weight"].to_pylist() == [1, 1]
     assert facts["notes"] == [
-        "judge weights: equal (of 40 known items in 40 documents 40 are found, too few to learn from)"
+        "judge weights: equal, as of 40 known items in 40 documents 40 are found, too few to learn from"
     ]
 
 

@@ -13,7 +13,7 @@ import pytest
 from zelo.asking import presentation_order
 from zelo.auditing.design import AuditDesign
 from zelo.auditing.reasons import KEPT, REASON, Widest
-from zelo.calls.till import Till
+from zelo.budget.budget import Budget
 from zelo.errors import BadInput
 from zelo.graphs.cycles import Cycles
 from zelo.outcomes import Graphs
@@ -98,7 +98,7 @@ def data(store: Store) -> dict[str, Table]:
     return {"data": store.obtain("load", "l", load)[0], "candidates": store.obtain("retrieve", "r", retrieve)[0]}
 
 
-FREE = Till(usd=None, tokens=None, calls=None, lifetime_usd=None, on_limit="stop", max_failure_rate=0.2, ask_again=[])
+FREE = Budget(usd=None, tokens=None, calls=None, lifetime_usd=None, on_limit="stop", max_failure_rate=0.2, ask_again=[])
 
 
 def design(sample_queries: int | None = None, repeats: int = 1, injection: str | None = None) -> AuditDesign:
@@ -106,7 +106,7 @@ def design(sample_queries: int | None = None, repeats: int = 1, injection: str |
 
 
 def judging(judge: object, degree: int = 4, **changes: Any) -> Judge:
-    fields = {"top_k": 9, "presentation": "random", "design": None, "seed": 0, "till": FREE} | changes
+    fields = {"top_k": 9, "presentation": "random", "design": None, "seed": 0, "budget": FREE} | changes
     return Judge(inputs={}, graph=Cycles(degree=degree), judge=judge, **fields)  # pyright: ignore
 
 
@@ -363,7 +363,7 @@ def test_targets_carry_the_split_of_their_query(store: Store, data: dict[str, Ta
     outcomes = judged(store, data, First("one"))
     solver = Thurstone(ridge=0.1, tolerance=1e-8, max_steps=50, stderr="laplace", lapse=0.0, held_out=0.0)
     rate = Rate(inputs={}, solver=solver, quorum=1)
-    asked = {"judge": First("one"), "quorum": 1, "seed": 0, "till": FREE}
+    asked = {"judge": First("one"), "quorum": 1, "seed": 0, "budget": FREE}
     calibrate = Calibrate(inputs={}, calibrator=NoCalibration(), solver=solver, **asked)
     target = Target(inputs={}, target=Link(temperature=1.0, selection=All(var0=None)), solver=solver, seed=0)
     rated, _ = store.obtain("rate", "x", lambda out, _: rate.run({"outcomes": outcomes}, out))

@@ -243,7 +243,9 @@ def result(tmp_path: Path) -> Result:
         "judge": SimpleNamespace(graph=part, members={"lexical": part}),
         "known_items": SimpleNamespace(),
         "rate": SimpleNamespace(solver=part),
-        "train_embedding": SimpleNamespace(name="embedding", backbone=backbone, seed=0, **student),
+        "train_embedding": SimpleNamespace(
+            name="embedding", seed=0, student=SimpleNamespace(backbone=backbone, **student)
+        ),
         "embedding": SimpleNamespace(splits=["dev", "test"]),
         "embedding-untuned": SimpleNamespace(splits=["dev", "test"]),
         "evaluate": SimpleNamespace(),

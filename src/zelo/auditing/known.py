@@ -26,7 +26,7 @@ class Known:
     missing: str  # why there is none, where there is none
     unjudged: int = 0  # pairs in which one document has no label and counts as not relevant
 
-    def told(self) -> dict[str, Any]:
+    def facts(self) -> dict[str, Any]:
         """For a JSON file."""
         pairs = int((self.truth != 0).sum())
         return {"pairs": pairs, "unjudged": self.unjudged} if pairs else {"not_measured": self.missing}
@@ -52,7 +52,7 @@ def grades_apart(found: Answers, labels: Table | None, queries: pa.Table) -> Kno
     beside = without & (np.where(np.isnan(a), b, a) > 0)
     truth = np.where(beside, np.nan_to_num(a) - np.nan_to_num(b), np.where(without, 0.0, a - b))
     unseen = pc.any(pc.is_in(found.query_id, value_set=hidden)).as_py()
-    missing = "labels tell the documents of no pair apart" + "; those of test queries are not looked at" * unseen
+    missing = "labels differ in no pair" + "; those of test queries are not looked at" * unseen
     return Known(np.nan_to_num(truth), missing, int(beside.sum()))
 
 

@@ -131,7 +131,7 @@ class Sample:
         even = {"fullest": judging.fullest(counts), "evenness": judging.evenness(counts)}
         return {"counts": counts.tolist(), "values": self.scores(name)[0], **even}
 
-    def told(self) -> dict[str, Any]:
+    def facts(self) -> dict[str, Any]:
         """How much was asked."""
         found = self.answers
         cells = np.unique((found.judge * len(found.edges) + found.pair) * 2 + found.order, return_counts=True)[1]

@@ -8,13 +8,13 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow.compute as pc
 
-from zelo.calls.price import Prices
-from zelo.calls.request import TOP_LOGPROBS, Endpoint, Reading, Reply, Request, form_of, key_of
+from zelo.budget.price import Prices
 from zelo.errors import BadInput
 from zelo.judges import answer
 from zelo.judges.prompt import ALONE, CROSS, PAIR, STRUCTURED, TAGGED, WINDOW, Filled, Prompt
 from zelo.judges.windows import windows
 from zelo.likelihood.randomness import content_seed
+from zelo.providers.request import TOP_LOGPROBS, Endpoint, Reading, Reply, Request, form_of, key_of
 from zelo.records import ANSWERED, CRITERIA, REFUSED, UNPARSEABLE, Questions
 from zelo.texts import document_texts
 

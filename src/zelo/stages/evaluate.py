@@ -27,7 +27,7 @@ NATURAL, JUDGE = (
 )  # protocols: labels as they are, nothing forced into the candidates; the judge's targets
 DEPTH = 1000  # rows of a run that are measured and kept, per query, as is usual for TREC runs
 ALPHA = 0.05
-FEWEST = 30  # evaluated queries below which a verdict says that so few cannot tell
+FEWEST = 30  # evaluated queries below which the verdict is "too few"
 CATEGORY = pa.dictionary(pa.int32(), pa.string())
 PER_QUERY = pa.schema(
     [
@@ -313,8 +313,8 @@ def _verdict(one: Measured, pair: tuple[str, str], p: float, difference: np.ndar
         f"{base:.3f} -> {value:.3f}, {queries}, 95 % interval of the difference [{low:+.3f}, {high:+.3f}], p = {p:.2g}"
         f"{', both' * (tests > 1)} Holm-corrected{f' for {tests} comparisons' * (tests > 1)}"
     )
-    said = {
-        "too few": f"against {baseline}: {queries} are too few to tell (at least {FEWEST} are needed;"
+    words = {
+        "too few": f"against {baseline}: {queries} are too few for a verdict (at least {FEWEST} are needed;"
         f" {one.title} difference {mean:+.3f}, {facts})",
         "not better": f"is not better than {baseline} in {one.title} (difference {mean:+.3f}, {facts})",
     }.get(verdict, f"is {verdict} than {baseline} by {abs(mean):.3f} {one.title} ({facts})")
@@ -331,7 +331,7 @@ def _verdict(one: Measured, pair: tuple[str, str], p: float, difference: np.ndar
         "ci_high": high,
         "p_value": float(p),
         "verdict": verdict,
-        "text": f"{student} {said}",
+        "text": f"{student} {words}",
     }
 
 

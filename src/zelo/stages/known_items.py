@@ -34,22 +34,22 @@ class KnownItems:
     A sentence of a document is the query, the document without it the one answer, and the judges compare it with the others that
     the retriever finds. The weights make the answer most probable: P = softmax over documents of the weighted sum of the
     judges' log odds, none below 0. They are learned from all items, and used if weights that are learned from half of them rank
-    the other half better than equal ones do (paired permutation test, p < 0.05); else all judges count alike. So do they where
-    fewer than two judge, and where one knows given queries only or costs money.
+    the other half better than equal ones do (paired permutation test, p < 0.05); else weights are equal. So are they where
+    there are fewer than two judges, and where one knows given queries only or costs money.
     """
 
     inputs: dict[str, str]  # data: the load stage
     judge: protocols.Judge | protocols.PaidJudge
     retriever: Retriever
-    items: int  # sentences; 0: all judges count alike
+    items: int  # sentences; 0: equal weights
     documents: int  # that they are taken from, and searched among
     seed: int
 
     def __post_init__(self) -> None:
         if self.items < 0 or self.documents < 2:
             raise BadInput(
-                f"known_items: items={self.items}, documents={self.documents}; items must be at least 0 (all judges count"
-                " alike), documents at least 2."
+                f"known_items: items={self.items}, documents={self.documents}; items must be at least 0 (equal weights),"
+                " documents at least 2."
             )
 
     def run(self, tables: dict[str, Table], out: Path) -> dict[str, Any]:
@@ -57,19 +57,19 @@ class KnownItems:
         panel = Panel(self.judge, self.seed)
         names = list(panel.members)
         weights, alone, facts = np.ones(len(names)), np.full(len(names), np.nan), {"items": 0, "notes": []}
-        strangers = [
+        unable = [
             name
             for name, member in panel.members.items()
             if not (isinstance(member, protocols.TextJudge) and member.any_text)
         ]
-        if 0 < len(strangers) < len(names) and self.items:
-            facts["notes"] = [f"judge weights: equal (known items cannot be asked of {', '.join(strangers)})"]
-        elif self.items and len(names) > 1 and not strangers:
+        if 0 < len(unable) < len(names) and self.items:
+            facts["notes"] = [f"judge weights: equal, as known items cannot be asked of {', '.join(unable)}"]
+        elif self.items and len(names) > 1 and not unable:
             made = known_items.Items.of(tables["data"].read("documents"), self.items, self.documents, self.seed)
             found, odds = self._asked(made, panel)
             if found.sum() < FEWEST:
                 few = f"of {len(made.wanted)} known items in {len(made.documents)} documents {found.sum()} are found"
-                facts["notes"] = [f"judge weights: equal ({few}, too few to learn from)"]
+                facts["notes"] = [f"judge weights: equal, as {few}, too few to learn from"]
             else:
                 alone = np.array([_ndcg(odds[..., m : m + 1], np.ones(1), found).mean() for m in range(len(names))])
                 weights, learned = _weights(odds, found, self.seed)
@@ -103,7 +103,7 @@ class KnownItems:
             answers = member.compare(questions.flipped(swapped[name]))
             p = answers.p[np.argsort(answers.question, kind="stable")].astype(np.float64)
             p = np.where(swapped[name], 1 - p, p)
-            # No answer tells nothing.
+            # No answer is no information.
             odds[query[asked], place, number] = np.nan_to_num(logit(np.clip(p, EDGE, 1 - EDGE)))
         return found, odds
 
@@ -148,10 +148,9 @@ def _ndcg(odds: np.ndarray, weights: np.ndarray, found: np.ndarray) -> np.ndarra
 
 
 def _note(facts: dict[str, Any], names: list[str], weights: np.ndarray, alone: np.ndarray) -> str:
-    change = f"{facts['equal']:.3f} -> {facts['weighted']:.3f}, p = {facts['p']:.2g}"
-    each = ", ".join(f"{name} {value:.3f}" for name, value in zip(names, alone, strict=True))
-    shares = ", ".join(f"{name} {weight:.2f}" for name, weight in zip(names, weights, strict=True))
-    chosen = f"{shares} (significantly better" if facts["used"] else "equal (learned weights not significantly better"
-    return (
-        f"judge weights: {chosen}: {change}); nDCG@{CUTOFF} on {facts['items']} known items, each judge alone: {each}"
-    )
+    change = f"nDCG@{CUTOFF} {facts['equal']:.3f} -> {facts['weighted']:.3f}, p = {facts['p']:.2g}"
+    learned = f"learned from {facts['items']} known items"
+    if not facts["used"]:
+        return f"judge weights: equal (weights {learned} are not significantly better: {change})"
+    each = ", ".join(f"{name} {w:.2f} (alone {v:.3f})" for name, w, v in zip(names, weights, alone, strict=True))
+    return f"judge weights: {each}; {learned} ({change})"
