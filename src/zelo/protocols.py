@@ -8,7 +8,7 @@ What only some components of a family can do is a protocol of its own, and who n
 A public name of a component is a field or a member of a protocol of its family: `tests/contracts` refuses any other.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
@@ -33,11 +33,9 @@ from zelo.records import (
 if TYPE_CHECKING:  # annotating needs no torch; a paid call is a message, its types are known here by name only
     import torch
 
+    from zelo.likelihood.links import LinkFunction
     from zelo.providers.request import Endpoint, Reading, Reply, Request
     from zelo.store import Table
-
-Link = Callable[[np.ndarray], np.ndarray]
-"""Difference of two ratings -> probability that the first document is preferred."""
 
 
 @runtime_checkable
@@ -367,8 +365,9 @@ class Acquisition(Protocol):
 class Solver(Protocol):
     """Preferences -> ratings."""
 
-    def link(self, difference: np.ndarray) -> np.ndarray:
-        """Probability that the first document is preferred, from the difference of two ratings."""
+    @property
+    def link(self) -> "LinkFunction":
+        """Difference of two ratings -> probability that the first document is preferred, and its derivatives."""
         ...
 
     def fit(self, comparisons: Comparisons) -> Fit:

@@ -22,7 +22,7 @@ from zelo.records import CANDIDATE, DOCUMENT, OUTCOME, QREL, QUERY, SCORED, Firs
 from zelo.reporting import acquired
 from zelo.stages import acquire
 from zelo.stages.acquire import Acquire
-from zelo.stages.judge import Judge
+from zelo.stages.judge import JudgeStage
 from zelo.stages.labelled import LABELLED, Labelled
 from zelo.stages.train_labels import TrainLabels
 from zelo.store import Store, Table, write_parquet, write_shard
@@ -317,7 +317,7 @@ def test_the_dear_judges_are_asked_about_each_pair_once(
         usd=None, tokens=None, calls=None, lifetime_usd=None, on_limit="stop", max_failure_rate=0.2, ask_again=[]
     )
     fields = {"top_k": 2, "presentation": "random", "design": None, "seed": 0}
-    judge = Judge(inputs={}, graph=Complete(), judge=Dear(), budget=budget, **fields)  # pyright: ignore
+    judge = JudgeStage(inputs={}, graph=Complete(), judge=Dear(), budget=budget, **fields)  # pyright: ignore
     figures, judged = made(judge, {"data": first_pass["data"], "candidates": chosen}, tmp_path / "judged")
     assert figures["pairs"] == count
     asked = [frozenset(row[1:3]) for row in rows(judged, "outcomes")]

@@ -1,7 +1,6 @@
 """What is to be said about a fit: standard errors, and per query its connectivity, certainty, noise and contradictions."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,9 +10,10 @@ from scipy.special import entr
 
 from zelo.errors import BadInput
 from zelo.likelihood.blocks import Block, Blocks
-from zelo.likelihood.conjugate_gradient import solve
-from zelo.likelihood.covariance import dispersion, exact, two_walk
-from zelo.likelihood.links import LinkFunctions
+from zelo.likelihood.covariance import dispersion, two_walk, variances
+from zelo.likelihood.links import LinkFunction
+from zelo.likelihood.newton import solve
+from zelo.records import Fit
 
 _CELLS_PER_BLOCK = 1 << 22  # of the dense Hessians: 32 MB
 _EDGES_PER_BLOCK = 1 << 18
@@ -24,18 +24,16 @@ _NAMED = 5  # queries that a figure names
 _FAR = 4.0  # standard deviations of a query's noise from what is expected, on a logarithmic scale
 
 
-@dataclass(frozen=True)
-class Described:
-    """What `describe` says."""
-
-    stderr: np.ndarray  # [N]
-    curvature: np.ndarray  # [E] float32, in the comparisons' order
-    queries: dict[str, np.ndarray]  # [Q] each
-    figures: dict[str, Any]  # JSON-ready
-
-
-def describe(blocks: Blocks, rating: np.ndarray, link: LinkFunctions, ridge: float, stderr: str) -> Described:
-    """Standard errors and figures of fitted `rating` [N].
+def diagnosed(
+    blocks: Blocks,
+    rating: np.ndarray,
+    steps: np.ndarray,
+    gradient: np.ndarray,
+    link: LinkFunction,
+    ridge: float,
+    stderr: str,
+) -> Fit:
+    """The fit of `rating` [N] after `steps` [Q] with the largest absolute `gradient` [Q]: standard errors and figures.
 
     stderr_i = sqrt(phi V_ii), V = C (Laplacian + ridge)^-1 C with the observed curvature and C = I - 11'/n (Laplace), or its
     two-walk approximation; phi the query's own dispersion: a soft label is no Bernoulli draw, and taken for one it makes
@@ -53,27 +51,41 @@ def describe(blocks: Blocks, rating: np.ndarray, link: LinkFunctions, ridge: flo
     found = {name: np.full(q, np.nan) for name in ("dispersion", "freedom", "loss", "weight", "triads", "curl")}
     found |= {"votes": np.zeros(q, bool), "components": blocks.sizes.copy(), "separable": np.zeros(q, np.int64)}
     found["uncompared"] = np.where(blocks.counts == 0, blocks.sizes, 0)
-    for group, variances in _groups(blocks, stderr):
+    for group, variance_of in _groups(blocks, stderr):
         block, docs = blocks.block(group), blocks.documents(group)
-        asked = block.asked(block.down @ rating[docs])
-        gain = 1.0 if block.gain is None else block.gain
-        slope, bend = (block.weight * part for part in link.derivatives(asked, block.p))
-        slope, bend, known = gain * slope, gain**2 * bend, gain**2 * block.weight * link.information(asked)
+        slope, bend = block.derivatives(link, rating[docs])
         curvature[blocks.rows(group)] = bend
-        variance = variances(block, bend, ridge)
-        noise, votes, freedom = dispersion(block, slope, known, variance, ridge)
+        variance = variance_of(block, bend, ridge)
+        noise, votes, freedom = dispersion(block, slope, block.information(link, rating[docs]), variance, ridge)
         error[docs] = np.sqrt(block.spread(np.where(votes, 1.0, noise)) * variance)
         said = {"dispersion": noise, "votes": votes, "freedom": freedom, "weight": block.sum_edges(block.weight)}
-        said |= {"loss": block.sum_edges(_losses(block, asked, link)), "uncompared": block.sum(block.degree == 0)}
+        said |= {"loss": block.sum_edges(block.losses(link, rating[docs])), "uncompared": block.sum(block.degree == 0)}
         said |= {"components": _components(block), "separable": _separable(block)}
         said |= {"triads": _intransitive(block), "curl": _curl(block, link)}
         for name, values in said.items():
             found[name][group] = values
     found["log_loss"] = found["loss"] / found["weight"]
-    figures = _figures(found)
+    diagnosis = {
+        "queries": q,
+        "comparisons": len(blocks),
+        "steps": int(steps.max(initial=0)),
+        "gradient_norm": float(gradient.max(initial=0.0)),
+        **_figures(found),
+    }
     found["dispersion"] = np.where(found["votes"], 1.0, found["dispersion"])
     names = ("components", "separable", "dispersion", "log_loss", "triads", "curl")
-    return Described(error, curvature, {name: found[name] for name in names}, figures)
+    queries = {name: found[name] for name in names} | {"steps": steps, "gradient": gradient}
+    return Fit(
+        rating=rating,
+        stderr=error,
+        link=link,
+        sizes=blocks.sizes,
+        edges=blocks.edges,
+        curvature=curvature,
+        ridge=ridge,
+        diagnosis=diagnosis,
+        queries=queries,
+    )
 
 
 def _figures(found: dict[str, np.ndarray]) -> dict[str, Any]:
@@ -82,9 +94,11 @@ def _figures(found: dict[str, np.ndarray]) -> dict[str, Any]:
     odd = _odd(found["dispersion"], found["freedom"], found["votes"])
     return {
         "log_loss": _ratio(found["loss"], found["weight"]),  # nats per comparison of weight 1
-        "dispersion": _median(np.where(found["votes"], 1.0, found["dispersion"])),  # of the queries'
-        "intransitive_triads": _mean(found["triads"]),  # share of the triangles, mean over the queries that have any
-        "curl": _median(found["curl"]),  # share of the preferences' variance that no rating explains
+        "dispersion": _known(np.where(found["votes"], 1.0, found["dispersion"]), np.median),  # of the queries'
+        "intransitive_triads": _known(
+            found["triads"], np.mean
+        ),  # share of the triangles, mean over the queries that have any
+        "curl": _known(found["curl"], np.median),  # share of the preferences' variance that no rating explains
         "not_one_dimensional_queries": len(odd),  # contradict themselves far more than their noise explains
         "not_one_dimensional": odd[:_NAMED].tolist(),  # query numbers, the worst first
         "disconnected_queries": len(disconnected),
@@ -94,16 +108,15 @@ def _figures(found: dict[str, np.ndarray]) -> dict[str, Any]:
     }
 
 
-def foretell(
-    blocks: Blocks, rating: np.ndarray, link: LinkFunctions, share: float
+def predicted(
+    blocks: Blocks, rating: np.ndarray, link: LinkFunction, share: float
 ) -> tuple[np.ndarray, dict[str, float | None]]:
     """([Q] log loss on the held-out comparisons, nan where there are none; figures) of a `rating` [N] that never saw them."""
     loss, weight, least = (np.zeros(len(blocks.sizes)) for _ in range(3))
     for group in blocks.cut(blocks.compared, blocks.counts, _EDGES_PER_BLOCK):
         block, seen = blocks.block(group), blocks.hiding(share).block(group).weight
         block.weight = block.weight - seen
-        asked = block.asked(block.down @ rating[blocks.documents(group)])
-        loss[group] = block.sum_edges(_losses(block, asked, link))
+        loss[group] = block.sum_edges(block.losses(link, rating[blocks.documents(group)]))
         weight[group] = block.sum_edges(block.weight)
         least[group] = block.sum_edges(block.weight * (entr(block.p) + entr(1 - block.p)))
     each = np.divide(loss, weight, out=np.full(len(loss), np.nan), where=weight > 0)
@@ -122,16 +135,10 @@ def _groups(blocks: Blocks, stderr: str) -> Iterator[tuple[np.ndarray, Callable[
             f"a query has {large:,} documents, too many for exact standard errors; set solver.stderr=two_walk"
         )
     near = (blocks.sizes >= _SMALL) if stderr == "two_walk" else np.zeros(len(blocks.sizes), bool)
-    for chosen, variances in ((~near, exact), (near, two_walk)):
+    for chosen, variance_of in ((~near, variances), (near, two_walk)):
         queries = blocks.compared[chosen[blocks.compared]]
         for group in blocks.cut(queries, blocks.sizes**2 + blocks.counts, _CELLS_PER_BLOCK):
-            yield group, variances
-
-
-def _losses(block: Block, asked: np.ndarray, link: LinkFunctions) -> np.ndarray:
-    """[E] weighted loss of each comparison."""
-    for_first, for_second = link.log_link(asked)
-    return -block.weight * (block.p * for_first + (1 - block.p) * for_second)
+            yield group, variance_of
 
 
 def centred(block: Block, rating: np.ndarray) -> np.ndarray:
@@ -178,17 +185,17 @@ def _intransitive(block: Block) -> np.ndarray:
     return np.divide(circular, triangles, out=np.full(len(triangles), np.nan), where=triangles > 0)
 
 
-def _curl(block: Block, link: LinkFunctions) -> np.ndarray:
+def _curl(block: Block, link: LinkFunction) -> np.ndarray:
     """[B] share of the preferences' weighted variance that no rating explains; 0 for consistent preferences.
 
     The preferences through the inverse of the link are a flow y on the graph. Its gradient part is the least-squares rating
     A e, the rest goes round in circles: sum w (y - A e)^2 / sum w y^2 (Jiang, Lim, Yao and Ye 2011, HodgeRank). Pure noise
     leaves about 1 - (n - 1) / E of its own variance.
     """
-    weight, flow = block.flow(link.start)
+    weight, flow = block.flow(link)
     eta, cap = np.full(len(block.sizes), 1e-3), np.maximum(200, 4 * block.sizes)
-    e = solve(block, weight, _NO_RIDGE, block.up @ (weight * flow), eta, cap)
-    rest, whole = block.sum_edges(weight * (flow - block.down @ e) ** 2), block.sum_edges(weight * flow**2)
+    e = solve(block, weight, _NO_RIDGE, block.gradient(weight * flow), eta, cap)
+    rest, whole = block.sum_edges(weight * (flow - block.gap(e)) ** 2), block.sum_edges(weight * flow**2)
     return np.divide(rest, whole, out=np.zeros_like(rest), where=whole > 0)
 
 
@@ -212,11 +219,7 @@ def _ratio(over: np.ndarray, under: np.ndarray) -> float | None:
     return float(np.nansum(over) / np.nansum(under)) if np.nansum(under) > 0 else None
 
 
-def _median(values: np.ndarray) -> float | None:
+def _known(values: np.ndarray, figure: Callable[[np.ndarray], Any]) -> float | None:
+    """A figure of those that are no nan; None where there are none."""
     known = values[~np.isnan(values)]
-    return float(np.median(known)) if len(known) else None
-
-
-def _mean(values: np.ndarray) -> float | None:
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if len(known) else None
+    return float(figure(known)) if len(known) else None
