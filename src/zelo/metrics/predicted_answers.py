@@ -5,7 +5,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from zelo.protocols import Link
+from zelo.likelihood.links import LinkFunction
 from zelo.store import Table
 
 ANSWERS = 4000  # of the calibrator's that are looked at, even over all
@@ -14,7 +14,7 @@ PREDICTED = pa.schema([("before", pa.float64()), ("after", pa.float64()), ("answ
 COLUMNS = ["query_id", "doc_a", "doc_b", "query_id_b", "criterion", "p"]
 
 
-def predicted_answers(ratings: Table, answers: pa.Table, link: Link, slope: float) -> tuple[str, pa.Table]:
+def predicted_answers(ratings: Table, answers: pa.Table, link: LinkFunction, slope: float) -> tuple[str, pa.Table]:
     """(what was asked about, PREDICTED rows) of at most ANSWERS answers whose documents are rated.
 
     For PAIRS of two queries `before` and `after` are the probability that the first document is preferred; for CRITERIA of a
