@@ -1,4 +1,4 @@
-"""A reply is kept as it came: what it means is decided at each reading, and what stays without an answer can be asked anew."""
+"""A reply is kept as it came: what it means is decided at each reading, and what stays without an answer can be asked again."""
 
 import json
 from collections.abc import Callable
@@ -68,7 +68,7 @@ def test_an_endpoint_that_was_mended_is_asked_again_only_where_told(run: Run, tm
         second = run(server, *verdict, "max_failure_rate=1")
         assert second.tables["judge"].partial
         assert second.tables["judge"].content == first.content
-        assert "ask_again=[unparseable] asks for them anew" in "\n".join(notes(second))
+        assert "ask_again=[unparseable] sends them again" in "\n".join(notes(second))
         folder = RunFolder(tmp_path / "run", "", 0)
         folder.write_manifest(second, {})
         assert folder.manifest["stages"]["judge"]["missing"] == {"chat": {UNPARSEABLE: pairs}}

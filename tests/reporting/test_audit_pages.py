@@ -74,7 +74,7 @@ def test_the_terminal_is_wide_enough(
         "right: keep.",
         "do not spend on it",
         "Krippendorff",
-        "A whole run asks 60 pairs",
+        "A whole run compares 60 pairs",
         "$ per",
         "all 4",
         "$ per 1,000: dollars for a thousand usable preferences",

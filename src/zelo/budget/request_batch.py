@@ -114,11 +114,9 @@ class Figures:
         worst = next((status for status, _ in self.statuses.most_common() if status != ANSWERED), FAILED)
         fault = next((kind for kind, _ in self.faults.most_common(1)), "")
         if worst == FAILED and fault == REFUSED_CONNECTION:
-            return (
-                f"Nothing listens at {base_url}: does a server run there? Start it, or set base_url to where it runs."
-            )
+            return f"Nothing listens at {base_url}: is a server running? Start it, or set base_url to its address."
         if worst == TRUNCATED:
-            return "Its answers were cut: raise max_tokens, or choose a model that says less."
+            return "Its answers were truncated: raise max_tokens, or choose a model that writes less."
         reasons = reasons_in_words(self.told()) if worst != FAILED else []
         return " ".join([*(f"{one}." for one in reasons[:1]), "Look at pipeline=audit, or raise max_failure_rate."])
 
@@ -132,7 +130,7 @@ class Figures:
             f"{sum(failed.values())} of {total} replies from the ledger are no answers"
             f" ({', '.join(f'{count:,} {status}' for status, count in failed.items())}), above"
             f" max_failure_rate={max_failure_rate}. Fix the judge and set ask_again=[{','.join(failed)}], which asks for them"
-            " anew within the budget, or raise max_failure_rate."
+            " again within the budget, or raise max_failure_rate."
         )
 
     def so_far(self, pairs: int) -> str:

@@ -281,9 +281,7 @@ class Session:
             if not result.open:
                 none = self.caps[desk.name].calls == 0  # which no user can set
                 self.counts[desk.name].limit = "no budget was set" if none else f"budget.{result.cap}: {result}"
-                advice = (
-                    f"raise budget.{result.cap} and run again, or set on_limit=continue to go on with what there is"
-                )
+                advice = f"raise budget.{result.cap} and run again, or set on_limit=continue to go on with the answers so far"
                 self._stop(desk, LimitReached(f"budget.{result.cap}: {result}. Every answer is kept: {advice}."))
                 return None
             try:

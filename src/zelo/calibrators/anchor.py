@@ -85,7 +85,7 @@ class Anchor:
 
 
 def _refuse_unanswered(count: np.ndarray, what: str) -> None:
-    refuse_without(_NAME, what, np.flatnonzero(count == 0), len(count), "ask again what failed")
+    refuse_without(_NAME, what, np.flatnonzero(count == 0), len(count), "run again to retry failed calls")
 
 
 def _ghosts(rated: Rated) -> np.ndarray:

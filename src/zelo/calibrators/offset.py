@@ -105,8 +105,8 @@ def _refuse_unconnected(graph: QueryGraph) -> None:
     if parts > 1:
         outside = np.flatnonzero(label != np.bincount(label).argmax())
         raise OfQueries(
-            f"calibrator=offset: the answers across queries leave {graph.queries:,} queries in {parts:,} parts that nothing"
-            f" connects: {len(outside):,} are outside the largest (query numbers {first_few(outside)})."
-            " Ask again what failed, or raise calibrator.rounds; calibrator=none needs no answers",
+            f"calibrator=offset: the answers across queries leave {graph.queries:,} queries in {parts:,} disconnected"
+            f" parts: {len(outside):,} are outside the largest (query numbers {first_few(outside)})."
+            " Run again to retry failed calls, or raise calibrator.rounds; calibrator=none needs no answers",
             outside,
         )

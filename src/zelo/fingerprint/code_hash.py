@@ -65,7 +65,7 @@ def _read(module: str) -> tuple[str, frozenset[str]]:
     """A module's syntax tree as text, and the first-party modules that it imports."""
     spec = _find(module)
     if spec is None or not spec.origin or not Path(spec.origin).is_file():
-        raise BadInput(f"The source of {module} is not to be found; its code is part of a table's identity.")
+        raise BadInput(f"The source of {module} cannot be found; its code is part of the cache key.")
     if not spec.origin.endswith(".py"):  # compiled
         return hash_file(Path(spec.origin)), frozenset()
     try:

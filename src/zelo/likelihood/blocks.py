@@ -303,5 +303,5 @@ def _refuse(bad: np.ndarray, begin: int, values: np.ndarray, what: str) -> None:
     if bad.any():
         k = int(np.flatnonzero(bad)[0])
         raise BadInput(
-            f"comparison {begin + k} (row of edges) {what} {np.asarray(values[k]).tolist()}; mend the comparisons"
+            f"comparison {begin + k} (row of edges) {what} {np.asarray(values[k]).tolist()}; fix the comparisons"
         )

@@ -188,19 +188,17 @@ def _broken(endpoint: Endpoint, error: Exception) -> Fault:
             message = f"{where} shows a certificate that is not valid for it; nothing was sent. Check base_url."
             return Fault("certificate", message, billed=False, stop=BadInput(message), sent=False)
         case aiohttp.ClientConnectorDNSError():
-            return Fault("unknown_host", f"{where} has no address", billed=False, sent=False)
+            return Fault("unknown_host", f"{where} cannot be resolved", billed=False, sent=False)
         case aiohttp.ClientSSLError():
-            return Fault(
-                "no_tls", f"{where} does not speak TLS as it should; nothing was sent", billed=False, sent=False
-            )
+            return Fault("no_tls", f"{where} does not speak valid TLS; nothing was sent", billed=False, sent=False)
         case aiohttp.ClientConnectorError():
-            return Fault(REFUSED_CONNECTION, f"{where} lets nobody connect", billed=False, sent=False)
+            return Fault(REFUSED_CONNECTION, f"{where} refused the connection", billed=False, sent=False)
         case aiohttp.ConnectionTimeoutError():
-            return Fault("connect_timeout", f"{where} did not let connect in time", billed=False, sent=False)
+            return Fault("connect_timeout", f"{where} did not accept the connection in time", billed=False, sent=False)
         case TimeoutError():
             return Fault("timeout", f"{where} did not answer within {endpoint.timeout:g} s", billed=True)
         case _:
-            return Fault("broken_connection", f"{where} broke the connection off", billed=True)
+            return Fault("broken_connection", f"{where} closed the connection", billed=True)
 
 
 def _address(endpoint: Endpoint) -> URL:
@@ -220,7 +218,7 @@ def _address(endpoint: Endpoint) -> URL:
 
 
 def _key(endpoint: Endpoint) -> str | None:
-    """The key, read anew from the environment for each call so that no object holds it; None: none is to be sent."""
+    """The key, read again from the environment for each call so that no object holds it; None: none is to be sent."""
     name = endpoint.api_key_env
     if name is None:
         return None

@@ -119,8 +119,8 @@ def print_results(result: "Result", folder: Path, optimize: str | None) -> float
         _print_table(figures, result)
         _print_verdicts(figures)
         if optimize is not None and not figures.dev:
-            words = "dev has neither labels nor judged queries, so a sweep has nothing to select by"
-            console().print(f"optimize={optimize}: {words}; test is never used for it.", soft_wrap=True)
+            words = "dev has neither labels nor judged queries, so a sweep cannot select a job"
+            console().print(f"optimize={optimize}: {words}; test is never used for selection.", soft_wrap=True)
     for line in acquired.lines(result):
         console().print(line + ".", soft_wrap=True)
     audited = audit_page.Audited.of(result)
@@ -164,7 +164,7 @@ def _print_table(figures: Evaluation, result: "Result") -> None:
     lines.print(f"\n{figures.title}, {figures.queries[figures.split]} queries", style="bold", soft_wrap=True)
     if beside:
         kind = "" if figures.keys[DEV].startswith(f"{DEV}/") else f" ({NO_LABELS})"
-        lines.print(f"dev, to select by: {figures.keys[DEV]}, {figures.queries[DEV]} queries{kind}", soft_wrap=True)
+        lines.print(f"dev, for selection: {figures.keys[DEV]}, {figures.queries[DEV]} queries{kind}", soft_wrap=True)
     with lines.capture() as captured:
         lines.print(board)
     print("\n".join(line.rstrip() for line in captured.get().splitlines()))
@@ -200,8 +200,8 @@ def _print_places(result: "Result", folder: Path, complete: bool) -> None:
         lines.print(f"Stopped after the stage {last}: {result.tables[last].path}", soft_wrap=True)
     entries = [
         ("report.html", "the report"),
-        ("metrics.json", "figures, one row per system, metric and baseline"),
-        ("audit.json", "what the audit found, in numbers"),
+        ("metrics.json", "metrics, one row per system, metric and baseline"),
+        ("audit.json", "measurements of the audit"),
         ("runs", "a TREC run file of every system"),
         *(
             (lineage.step_of(result, name).stage.name, "the trained model and its card")

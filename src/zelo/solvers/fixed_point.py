@@ -39,7 +39,9 @@ class FixedPoint(Logit, Iterative):
             if not 0 <= value < np.inf:
                 raise BadInput(f"solver=fixed_point: {name}={value} must not be negative")
         if self.diagonal == 0:
-            raise BadInput("solver=fixed_point: diagonal=0: a document that lost all would fall without end; try 0.5")
+            raise BadInput(
+                "solver=fixed_point: diagonal=0: a document that lost all would have rating minus infinity; try 0.5"
+            )
 
     def fit(self, comparisons: Comparisons) -> Fit:
         """Ratings of all queries at once, mean 0 each. Raises BadInput naming unusable rows or unfinished queries."""
