@@ -329,8 +329,8 @@ def test_the_dear_judges_are_asked_about_each_pair_once(
     said = f"acquire: {rank} in 3 of 10 train queries; 1 of these were judged before; 2 pairs were added to 10, and the"
     said += " judges prefer the labelled document to the one that the student ranked just above it in 2 of 2 (100 %)"
     nothing = f"acquire: {rank} in 0 of 10 train queries, so no pair was added and the second pass equals the first"
-    assert acquired.told(Result(steps, tables)) == [said if count else nothing]
-    assert acquired.told(Result(steps, {"acquire": chosen})) == []
+    assert acquired.lines(Result(steps, tables)) == [said if count else nothing]
+    assert acquired.lines(Result(steps, {"acquire": chosen})) == []
 
 
 def test_bad_settings_are_refused() -> None:

@@ -80,14 +80,14 @@ class Budget:
     @contextmanager
     def open(self, plans: list[Plan]) -> Iterator["Session"]:
         """A session that may ask what was planned. Raises BadInput, before anything is sent, where no budget allows it."""
-        from zelo.budget.session import tell_lost
+        from zelo.budget.session import report_lost
 
         if not plans:
             yield self._session(None, {}, lambda n, note="": None)
             return
         self._admit(plans)
         with _ledger() as ledger:
-            tell_lost(ledger.abandoned())
+            report_lost(ledger.abandoned())
             for plan in plans:
                 left = f"{plan.calls:,} calls to make" if plan.calls else "none to ask"
                 print(
@@ -99,7 +99,7 @@ class Budget:
                 try:
                     yield session
                 except BaseException:
-                    session.tell()
+                    session.report()
                     raise
 
     def _session(self, ledger: Ledger | None, plans: dict[str, Plan], advance: Advance) -> "Session":

@@ -20,7 +20,7 @@ from zelo.store import hash_file, hash_json
 ALLOW_VARIABLE = "ZELO_ALLOW"  # packages of a user's own components, separated by commas
 # Modules that cannot change what comes out. An answer is known by its request, however it was paid for and fetched.
 BESIDE = re.compile(
-    r"zelo\.(errors|protocols|store|progress|backbones\.device|training\.(hardware|ranks|json_log)|(budget|ledger)\.\w+|providers\.(?!request$)\w+)"
+    r"zelo\.(errors|protocols|store|progress|backbones\.device|training\.(hardware|ranks|json_log)|(budget|ledger)\.\w+|providers\.(client|retry|secrets))"
 )
 LIBRARIES = frozenset(
     {"torch", "transformers", "sentence_transformers"}
