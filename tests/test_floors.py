@@ -145,3 +145,22 @@ def test_folders_of_tests_are_packages() -> None:
     folders = {path.name for path in Path(__file__).parent.iterdir() if path.is_dir() and any(path.glob("test_*.py"))}
     top = Path(importlib.util.find_spec("zelo").origin or "").parent  # type: ignore[union-attr]
     assert folders - {"contracts"} <= {path.stem for path in top.iterdir()}
+
+
+CLASHES = {"Budget", "Disagreement", "Figures", "Known", "Offsets", "Scale"}  # of reporting, next
+
+
+def test_one_name_is_one_class() -> None:
+    """Only components may share a name, as `group=option` says which is meant."""
+    top = Path(importlib.util.find_spec("zelo").origin or "").parent  # type: ignore[union-attr]
+    yamls = config_folder().glob("*/*.yaml")
+    components = {(yaml.safe_load(path.read_text()) or {}).get("_target_") for path in yamls}
+    places: dict[str, list[str]] = {}
+    for path in sorted(top.rglob("*.py")):
+        module = ".".join(path.relative_to(top.parent).with_suffix("").parts)
+        if "pydocs_reader" not in module:  # which runs alone, without zelo
+            for node in ast.parse(path.read_text()).body:
+                if isinstance(node, ast.ClassDef) and not node.name.startswith("_") and node.name not in CLASHES:
+                    places.setdefault(node.name, []).append(f"{module}.{node.name}")
+    several = [found for found in places.values() if len(found) > 1 and not components.issuperset(found)]
+    assert not several, several

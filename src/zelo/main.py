@@ -46,7 +46,7 @@ TOGETHER = {  # group -> how several of its options are used at once
     " another is written.",
     "retriever": "First stages that are put together are a fusion: retriever=fusion is one, and conf/retriever/fusion.yaml"
     " shows how another is written.",
-    "logger": "With logger=wandb the run folder has config, figures and report as with logger=local.",
+    "logger": "With logger=wandb the run directory has config, metrics and report as with logger=local.",
     "metric": "+metric@metrics.NAME=OPTION adds one.",
 }
 BUDGET = ("usd", "tokens", "calls", "lifetime_usd")
@@ -79,7 +79,7 @@ def app(config: DictConfig) -> float | None:
 
 
 def job(config: DictConfig, folder: Path) -> float | None:
-    """Checks everything, then runs; from then on the run folder says how far it came, even where it fails.
+    """Checks everything, then runs; from then on the run directory says how far it came, even where it fails.
 
     A run that is refused for its data, such as one of a corpus or of labels that cannot be read, leaves no folder.
     """
@@ -180,7 +180,7 @@ def _check_settings(config: DictConfig) -> None:
             raise BadInput(f"{where}{fault}")
     if not isinstance(config.budget, DictConfig):
         raise BadInput(
-            f"budget={config.budget}: say of what: budget.usd={config.budget} (dollars), budget.calls=... or budget.tokens=...."
+            f"budget={config.budget}: name the unit: budget.usd={config.budget} (dollars), budget.calls=... or budget.tokens=...."
         )
     for key in config.budget:
         if key not in BUDGET:
@@ -209,7 +209,7 @@ def _refuse_merged(config: DictConfig) -> None:
 def _one_option(found: str, group: str) -> str:
     advice = f"{TOGETHER[group]} " if group in TOGETHER else ""
     return (
-        f"{found}: a group takes one option, and several would be merged, the last one's class winning. {advice}To compare"
+        f"{found}: a group takes one option; several would be merged into the class of the last one. {advice}To compare"
         f" options, -m {group}=ONE,OTHER runs one after the other."
     )
 
@@ -230,7 +230,7 @@ def _check_sweeper(config: DictConfig, kinds: list[str]) -> None:
     if "evaluate" not in kinds or config.optimize is None:
         cause = f"optimize={config.optimize}" if config.optimize is None else f"until={config.until}"
         raise BadInput(
-            f"{cause}: hydra/sweeper={name} optimizes a figure of the stage evaluate, and these jobs have none. Leave until out"
+            f"{cause}: hydra/sweeper={name} optimizes a metric of the stage evaluate, and these jobs have none. Leave until out"
             " and name a system with optimize=zelo, or sweep without an optimizer (hydra/sweeper=basic)."
         )
 
@@ -272,7 +272,7 @@ def main() -> int:
             if isinstance(error, HydraException):  # an option that is not there
                 raise
             raise BadInput(
-                f"{error.filename} cannot be made or written ({error.strerror}). Choose another place for the run folder with"
+                f"{error.filename} cannot be made or written ({error.strerror}). Choose another place for the run directory with"
                 " hydra.run.dir=FOLDER (for a sweep: hydra.sweep.dir=FOLDER)."
             ) from error
         finally:

@@ -33,7 +33,7 @@ from zelo.records import (
 if TYPE_CHECKING:  # annotating needs no torch; a paid call is a message, its types are known here by name only
     import torch
 
-    from zelo.likelihood.links import Link
+    from zelo.likelihood.links import LinkFunction
     from zelo.providers.request import Endpoint, Reading, Reply, Request
     from zelo.store import Table
 
@@ -366,7 +366,7 @@ class Solver(Protocol):
     """Preferences -> ratings."""
 
     @property
-    def link(self) -> "Link":
+    def link(self) -> "LinkFunction":
         """Difference of two ratings -> probability that the first document is preferred, and its derivatives."""
         ...
 

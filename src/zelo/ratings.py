@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from zelo.errors import BadInput
-from zelo.likelihood.links import Link
+from zelo.likelihood.links import LinkFunction
 from zelo.likelihood.randomness import content_seed
 from zelo.pools import Pools
 from zelo.records import Asks, Questions, Rated
@@ -24,7 +24,7 @@ class Ratings:
     Raises BadInput for ratings of another dataset.
     """
 
-    def __init__(self, tables: Mapping[str, Table], link: Link, seed: int) -> None:
+    def __init__(self, tables: Mapping[str, Table], link: LinkFunction, seed: int) -> None:
         self.table = tables["ratings"]
         self.queries = tables["data"].read("queries")
         self._data = tables["data"]

@@ -14,7 +14,7 @@ from zelo.pools import Pools
 from zelo.texts import document_texts
 
 if TYPE_CHECKING:
-    from zelo.likelihood.links import Link
+    from zelo.likelihood.links import LinkFunction
 
 TRAIN, DEV, TEST = "train", "dev", "test"
 SPLITS = (TRAIN, DEV, TEST)
@@ -296,7 +296,7 @@ class Fit:
 
     rating: np.ndarray  # [N] float64
     stderr: np.ndarray  # [N] float64
-    link: "Link"  # the solver's: difference of two ratings -> probability of preference
+    link: "LinkFunction"  # the solver's: difference of two ratings -> probability of preference
     sizes: np.ndarray  # [Q] documents per query
     edges: np.ndarray  # [E, 2] the comparisons that were fitted, global document numbers
     curvature: np.ndarray  # [E] of each comparison's loss in the difference of its ratings, weight included
@@ -314,7 +314,7 @@ class Rated:
     stderr: np.ndarray  # [N] float64
     seeds: np.ndarray  # [Q] uint64, made from the queries' ids
     domain: np.ndarray  # [Q] int32, the collection or subject that a query is from; 0 everywhere if there is but one
-    link: "Link"  # the solver's
+    link: "LinkFunction"  # the solver's
     criteria: np.ndarray | None = None  # [C, 2] discrimination and difficulty, where a rubric calibrated the ratings
 
 

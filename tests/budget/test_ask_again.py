@@ -1,4 +1,4 @@
-"""A reply is kept as it came: what it means is decided at each reading, and what stays without an answer can be asked anew."""
+"""A reply is kept as it came: what it means is decided at each reading, and what stays without an answer can be asked again."""
 
 import json
 from collections.abc import Callable
@@ -21,9 +21,10 @@ from zelo.ledger.operations import Entry
 from zelo.ledger.transfer import export_entries, import_entries
 from zelo.pipeline.run import Result, assemble, run_stages
 from zelo.places import config_folder
-from zelo.providers.client import redacted
-from zelo.providers.request import Request
-from zelo.providers.wire import HIDDEN
+from zelo.providers.anthropic import Messages
+from zelo.providers.openai import ChatCompletions
+from zelo.providers.request import Provider, Request
+from zelo.providers.secrets import HIDDEN, redacted
 from zelo.records import ANSWERED, FAILED, REFUSED, TRUNCATED, UNPARSEABLE
 from zelo.reporting.notes import notes
 from zelo.store import Store
@@ -69,7 +70,7 @@ def test_an_endpoint_that_was_mended_is_asked_again_only_where_told(run: Run, tm
         second = run(server, *verdict, "max_failure_rate=1")
         assert second.tables["judge"].partial
         assert second.tables["judge"].content == first.content
-        assert "ask_again=[unparseable] asks for them anew" in "\n".join(notes(second))
+        assert "ask_again=[unparseable] sends them again" in "\n".join(notes(second))
         folder = RunFolder(tmp_path / "run", "", 0)
         folder.write_manifest(second, {})
         assert folder.manifest["stages"]["judge"]["missing"] == {"chat": {UNPARSEABLE: pairs}}
@@ -134,7 +135,7 @@ def test_once_in_a_command_under_the_cap_and_what_is_not_asked_stays_read(monkey
         assert sorted(outcomes.status.to_pylist()) == [ANSWERED] * 4 + [UNPARSEABLE] * 6
         kind = "http_500"
         new_command(monkeypatch)
-        monkeypatch.setattr("zelo.providers.client.BACKOFF", 0.001)
+        monkeypatch.setattr("zelo.providers.retry.BACKOFF", 0.001)
         outcomes, _ = ask(budget(ask_again=[UNPARSEABLE]), judge, questions(10))
         assert sorted(outcomes.status.to_pylist()) == [ANSWERED] * 4 + [UNPARSEABLE] * 6, "the former reply stands"
         with pytest.raises(BadInput, match="no budget"):
@@ -154,9 +155,9 @@ OLDER: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
-@pytest.mark.parametrize("api", ["chat_completions", "messages"])
+@pytest.mark.parametrize("api", [ChatCompletions(), Messages()], ids=["openai", "anthropic"])
 @pytest.mark.parametrize("case", OLDER)
-def test_what_an_earlier_version_kept_is_read_by_todays_reader(api: str, case: str) -> None:
+def test_what_an_earlier_version_kept_is_read_by_todays_reader(api: Provider, case: str) -> None:
     kept, status = OLDER[case]
     kept = kept | {"logprobs": [["B", -1.6], ["A", -0.2]]}
     with FakeServer() as server:
@@ -164,7 +165,7 @@ def test_what_an_earlier_version_kept_is_read_by_todays_reader(api: str, case: s
     entry = Entry(b"k" * 16, "fake", "m", "judge", 0, json.dumps(kept), 120, 30, 0.5, 1.0, 2.0)
     reply = reply_of(at, Request(b"k" * 16, "", "?", None, False, 0, (0,), 30, ""), entry)
     assert (reply.status, reply.text) == (status, kept["text"])
-    assert reply.logprobs == ((("B", -1.6), ("A", -0.2)) if api == "chat_completions" else ())
+    assert reply.logprobs == ((("B", -1.6), ("A", -0.2)) if api == ChatCompletions() else ())
     assert (reply.tokens_in, reply.tokens_out, reply.usd, reply.seconds) == (120, 30, 0.5, 2.0)
 
 

@@ -188,7 +188,7 @@ def test_a_cap_is_named_wherever_it_matters_and_the_next_run_counts_on(
         replayed = assembled("judge=replay_ledger", "judge.of.model=other")
         assert f"judge: chat {pairs} unsent" in notes(run(replayed))
         none = run(assembled(*at, "on_limit=continue"))
-        assert "the rest was not asked: no budget was set" in "\n".join(notes(none))
+        assert "the rest was not sent: no budget was set" in "\n".join(notes(none))
 
         monkeypatch.delenv("ZELO_COMMAND", raising=False)
         capsys.readouterr()

@@ -138,7 +138,7 @@ def test_a_users_component_runs_and_its_helper_is_part_of_the_key(tiny_beir: Pat
 
 
 def test_how_an_answer_is_fetched_is_no_part_of_a_result() -> None:
-    """A mended retry must not make judgements, and all that was trained on them, anew."""
+    """A fixed retry must not make judgements, and all that was trained on them, again."""
     stage, judge = reach("zelo.stages.judge"), reach("zelo.judges.chat")
     assert not [name for name in stage | judge if re.match(r"zelo\.(budget|ledger|providers)\.(?!request$)", name)]
     assert {"zelo.providers.request", "zelo.judges.answer", "zelo.judges.prompt"} <= judge

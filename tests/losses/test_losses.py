@@ -26,7 +26,7 @@ from zelo.losses.mse import MSE
 from zelo.losses.ranknet import RankNet
 from zelo.pipeline import instantiate
 from zelo.places import config_folder
-from zelo.stages.target import Target
+from zelo.stages.target import TargetStage
 from zelo.stages.train import Train
 from zelo.store import Table
 from zelo.training.comparable import check_comparable
@@ -365,7 +365,7 @@ def test_targets_that_no_loss_takes_are_refused(
             return np.array([0.5, target]), np.array([1.0, weight])
 
     monkeypatch.setattr("zelo.stages.target.Ratings", lambda *_: SimpleNamespace(rated=None))
-    stage: Any = Target(inputs={}, target=Mine(), solver=SimpleNamespace(link=None), seed=0)  # pyright: ignore
+    stage: Any = TargetStage(inputs={}, target=Mine(), solver=SimpleNamespace(link=None), seed=0)  # pyright: ignore
     with pytest.raises(BadInput, match=f"target Mine: {message}"):
         stage.run({}, tmp_path)
 

@@ -22,7 +22,7 @@ from zelo.records import CANDIDATE, DOCUMENT, OUTCOME, QREL, QUERY, SCORED, Firs
 from zelo.reporting import acquired
 from zelo.stages import acquire
 from zelo.stages.acquire import Acquire
-from zelo.stages.judge import Judge
+from zelo.stages.judge import JudgeStage
 from zelo.stages.labelled import LABELLED, Labelled
 from zelo.stages.train_labels import TrainLabels
 from zelo.store import Store, Table, write_parquet, write_shard
@@ -317,7 +317,7 @@ def test_the_dear_judges_are_asked_about_each_pair_once(
         usd=None, tokens=None, calls=None, lifetime_usd=None, on_limit="stop", max_failure_rate=0.2, ask_again=[]
     )
     fields = {"top_k": 2, "presentation": "random", "design": None, "seed": 0}
-    judge = Judge(inputs={}, graph=Complete(), judge=Dear(), budget=budget, **fields)  # pyright: ignore
+    judge = JudgeStage(inputs={}, graph=Complete(), judge=Dear(), budget=budget, **fields)  # pyright: ignore
     figures, judged = made(judge, {"data": first_pass["data"], "candidates": chosen}, tmp_path / "judged")
     assert figures["pairs"] == count
     asked = [frozenset(row[1:3]) for row in rows(judged, "outcomes")]
@@ -328,7 +328,7 @@ def test_the_dear_judges_are_asked_about_each_pair_once(
     rank = f"the student ranks the labelled document below rank {threshold}"
     said = f"acquire: {rank} in 3 of 10 train queries; 1 of these were judged before; 2 pairs were added to 10, and the"
     said += " judges prefer the labelled document to the one that the student ranked just above it in 2 of 2 (100 %)"
-    nothing = f"acquire: {rank} in 0 of 10 train queries, so no pair was added, and the second pass repeats the first"
+    nothing = f"acquire: {rank} in 0 of 10 train queries, so no pair was added and the second pass equals the first"
     assert acquired.told(Result(steps, tables)) == [said if count else nothing]
     assert acquired.told(Result(steps, {"acquire": chosen})) == []
 

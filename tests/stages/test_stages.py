@@ -22,9 +22,9 @@ from zelo.records import ANSWERED, CANDIDATE, DOCUMENT, EXAMPLE, OUTCOME, QUERY,
 from zelo.solvers.judge_weighted import JudgeWeighted
 from zelo.solvers.thurstone import Thurstone
 from zelo.stages.calibrate import Calibrate
-from zelo.stages.judge import Judge
+from zelo.stages.judge import JudgeStage
 from zelo.stages.rate import Rate
-from zelo.stages.target import Target
+from zelo.stages.target import TargetStage
 from zelo.store import Store, Table, write_parquet, write_shard
 
 QUERIES, DOCUMENTS = 6, 9
@@ -105,9 +105,9 @@ def design(sample_queries: int | None = None, repeats: int = 1, injection: str |
     return AuditDesign(sample_queries=sample_queries, repeats=repeats, injection=injection)
 
 
-def judging(judge: object, degree: int = 4, **changes: Any) -> Judge:
+def judging(judge: object, degree: int = 4, **changes: Any) -> JudgeStage:
     fields = {"top_k": 9, "presentation": "random", "design": None, "seed": 0, "budget": FREE} | changes
-    return Judge(inputs={}, graph=Cycles(degree=degree), judge=judge, **fields)  # pyright: ignore
+    return JudgeStage(inputs={}, graph=Cycles(degree=degree), judge=judge, **fields)  # pyright: ignore
 
 
 def judged(store: Store, data: dict[str, Table], judge: object, identity: str = "j", **changes: Any) -> Table:
@@ -365,7 +365,7 @@ def test_targets_carry_the_split_of_their_query(store: Store, data: dict[str, Ta
     rate = Rate(inputs={}, solver=solver, quorum=1)
     asked = {"judge": First("one"), "quorum": 1, "seed": 0, "budget": FREE}
     calibrate = Calibrate(inputs={}, calibrator=NoCalibration(), solver=solver, **asked)
-    target = Target(inputs={}, target=Link(temperature=1.0, selection=All(var0=None)), solver=solver, seed=0)
+    target = TargetStage(inputs={}, target=Link(temperature=1.0, selection=All(var0=None)), solver=solver, seed=0)
     rated, _ = store.obtain("rate", "x", lambda out, _: rate.run({"outcomes": outcomes}, out))
     calibrated, _ = store.obtain("calibrate", "x", lambda out, _: calibrate.run(data | {"ratings": rated}, out))
     assert calibrated.read("ratings").equals(rated.read("ratings"))

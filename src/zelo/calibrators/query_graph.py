@@ -12,7 +12,7 @@ import numpy as np
 from zelo.errors import BadInput
 from zelo.likelihood.blocks import Block
 from zelo.likelihood.covariance import dispersion, two_walk
-from zelo.likelihood.links import Link
+from zelo.likelihood.links import LinkFunction
 from zelo.likelihood.newton import newton, start
 from zelo.records import Scale
 
@@ -37,7 +37,7 @@ class QueryGraph:
         return block
 
 
-def fit(graph: QueryGraph, link: Link, ridge: float, slope: float | None) -> Scale:
+def fit(graph: QueryGraph, link: LinkFunction, ridge: float, slope: float | None) -> Scale:
     """The offsets, and their standard errors, at the given slope, or with the slope that fits best if it is None.
 
     Raises BadInput if a slope that is fitted comes out negative, or if the fit does not converge.
@@ -77,12 +77,12 @@ def fit(graph: QueryGraph, link: Link, ridge: float, slope: float | None) -> Sca
     return Scale(offset / fitted, np.ones(graph.queries), stderr / fitted, figures)
 
 
-def _log_loss(block: Block, offset: np.ndarray, link: Link) -> float:
+def _log_loss(block: Block, offset: np.ndarray, link: LinkFunction) -> float:
     """Nats per comparison of weight 1."""
     return float(block.losses(link, offset).sum() / block.weight.sum())
 
 
-def _errors(block: Block, offset: np.ndarray, link: Link, ridge: float) -> tuple[np.ndarray, float]:
+def _errors(block: Block, offset: np.ndarray, link: LinkFunction, ridge: float) -> tuple[np.ndarray, float]:
     """([Q] standard errors of c, dispersion), the slope taken as known.
 
     Two-walk variances of the expected information, within some percent on a union of random cycles. The dispersion is at

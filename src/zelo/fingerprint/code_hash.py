@@ -20,7 +20,7 @@ from zelo.store import hash_file, hash_json
 ALLOW_VARIABLE = "ZELO_ALLOW"  # packages of a user's own components, separated by commas
 # Modules that cannot change what comes out. An answer is known by its request, however it was paid for and fetched.
 BESIDE = re.compile(
-    r"zelo\.(errors|protocols|store|progress|backbones\.device|training\.(hardware|ranks|json_log)|(budget|ledger)\.\w+|providers\.(?!request$)\w+)"
+    r"zelo\.(errors|protocols|store|progress|backbones\.device|training\.(hardware|ranks|json_log)|(budget|ledger)\.\w+|providers\.(client|retry|secrets))"
 )
 LIBRARIES = frozenset(
     {"torch", "transformers", "sentence_transformers"}
@@ -65,7 +65,7 @@ def _read(module: str) -> tuple[str, frozenset[str]]:
     """A module's syntax tree as text, and the first-party modules that it imports."""
     spec = _find(module)
     if spec is None or not spec.origin or not Path(spec.origin).is_file():
-        raise BadInput(f"The source of {module} is not to be found; its code is part of a table's identity.")
+        raise BadInput(f"The source of {module} cannot be found; its code is part of the cache key.")
     if not spec.origin.endswith(".py"):  # compiled
         return hash_file(Path(spec.origin)), frozenset()
     try:

@@ -11,7 +11,7 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from zelo.errors import BadInput
-from zelo.likelihood.links import Link
+from zelo.likelihood.links import LinkFunction
 from zelo.likelihood.randomness import mixed, uniform
 from zelo.records import Comparisons, starts
 
@@ -74,7 +74,7 @@ class Block:
             difference += self.shift
         return difference
 
-    def derivatives(self, link: Link, e: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def derivatives(self, link: LinkFunction, e: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """([E] slopes, [E] curvatures) of the comparisons' weighted losses by e_i - e_j."""
         difference = self.difference(e)
         slope, curvature = np.empty_like(difference), np.empty_like(difference)
@@ -88,12 +88,12 @@ class Block:
             curvature *= self.gain**2
         return slope, curvature
 
-    def information(self, link: Link, e: np.ndarray) -> np.ndarray:
+    def information(self, link: LinkFunction, e: np.ndarray) -> np.ndarray:
         """[E] what is expected of the curvatures."""
         information = self.weight * link.information(self.difference(e))
         return information if self.gain is None else information * self.gain**2
 
-    def losses(self, link: Link, e: np.ndarray) -> np.ndarray:
+    def losses(self, link: LinkFunction, e: np.ndarray) -> np.ndarray:
         """[E] weighted losses."""
         return self.weight * link.loss(self.difference(e), self.p)
 
@@ -126,11 +126,11 @@ class Block:
 
         return diagonal, times
 
-    def flow(self, link: Link) -> tuple[np.ndarray, np.ndarray]:
+    def flow(self, link: LinkFunction) -> tuple[np.ndarray, np.ndarray]:
         """(weight, difference e_i - e_j that each comparison taken alone would give), [E] each."""
         p = np.clip(self.p, 0.02, 0.98)  # the only place where certainty is cut: its inverse has no bound
-        difference = link.inverse(p)
-        weight = link.information(difference) * self.weight
+        difference, information = link.inverse(p)
+        weight = information * self.weight
         if self.shift is not None:
             difference = difference - self.shift
         return (weight, difference) if self.gain is None else (weight * self.gain**2, difference / self.gain)
@@ -303,5 +303,5 @@ def _refuse(bad: np.ndarray, begin: int, values: np.ndarray, what: str) -> None:
     if bad.any():
         k = int(np.flatnonzero(bad)[0])
         raise BadInput(
-            f"comparison {begin + k} (row of edges) {what} {np.asarray(values[k]).tolist()}; mend the comparisons"
+            f"comparison {begin + k} (row of edges) {what} {np.asarray(values[k]).tolist()}; fix the comparisons"
         )

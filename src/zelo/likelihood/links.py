@@ -1,7 +1,7 @@
 """Links: how the difference of two ratings becomes the probability that the first document is preferred.
 
-A comparison with the preference p loses -p log F(D) - (1 - p) log F(-D), D the difference of the two ratings. `Link` has this
-and its two derivatives for any link; a solver may have a quicker form for its own.
+A comparison with the preference p loses -p log F(D) - (1 - p) log F(-D), D the difference of the two ratings. `LinkFunction`
+has this and its two derivatives for any link; a solver may have a quicker form for its own.
 """
 
 import numpy as np
@@ -11,13 +11,13 @@ _TAIL = 2.5  # |D| from which 1 - erf loses digits and erfcx is worth its price
 _ROOT_2, _ROOT_PI = np.sqrt(2), np.sqrt(np.pi)
 
 
-class Link:
+class LinkFunction:
     """F, symmetric (F(-D) = 1 - F(D)) and log-concave; all elementwise. D: differences of ratings; p: preferences in [0, 1]."""
 
     slope: float  # F'(0)
 
     @property
-    def link(self) -> "Link":
+    def link(self) -> "LinkFunction":
         """Itself: what a solver that is a link fits ratings with."""
         return self
 
@@ -34,11 +34,11 @@ class Link:
         raise NotImplementedError
 
     def bends(self, difference: np.ndarray, rise: np.ndarray, fall: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """-h'(D) and -h'(-D), minus the second derivative of log F, both positive. rise, fall: the hazards at D."""
+        """-h'(D) / h(D) and -h'(-D) / h(-D), both positive; -h' is minus the second derivative of log F. rise, fall: hazards."""
         raise NotImplementedError
 
-    def inverse(self, p: np.ndarray) -> np.ndarray:
-        """The D at which F(D) = p, for p inside (0, 1)."""
+    def inverse(self, p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(the D at which F(D) = p, the information there), for p inside (0, 1)."""
         raise NotImplementedError
 
     def loss(self, difference: np.ndarray, p: np.ndarray) -> np.ndarray:
@@ -49,7 +49,8 @@ class Link:
         """Slope and curvature of the loss by D; the curvature is positive."""
         rise, fall = self.hazards(difference)
         rise_bend, fall_bend = self.bends(difference, rise, fall)
-        return (1 - p) * fall - p * rise, p * rise_bend + (1 - p) * fall_bend
+        rise, fall = p * rise, (1 - p) * fall
+        return fall - rise, rise * rise_bend + fall * fall_bend
 
     def information(self, difference: np.ndarray) -> np.ndarray:
         """F'^2 / (F(D) F(-D)) = h(D) h(-D): what one Bernoulli comparison tells about D, the expected curvature."""
@@ -57,7 +58,7 @@ class Link:
         return rise * fall
 
 
-class Probit(Link):
+class Probit(LinkFunction):
     """F(D) = (1 + erf D) / 2 = Phi(sqrt(2) D): the difference, seen with Gaussian noise of variance 1/2, decides."""
 
     slope = 1 / _ROOT_PI
@@ -85,15 +86,16 @@ class Probit(Link):
         return rise, fall
 
     def bends(self, difference: np.ndarray, rise: np.ndarray, fall: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """-h' = h (h + 2 D)."""
+        """-h' / h = h + 2 D."""
         twice = 2 * difference
-        return rise * (rise + twice), fall * (fall - twice)
+        return rise + twice, fall - twice
 
-    def inverse(self, p: np.ndarray) -> np.ndarray:
-        return erfinv(2 * p - 1)
+    def inverse(self, p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        difference = erfinv(2 * p - 1)
+        return difference, np.exp(-2 * difference**2) / (np.pi * p * (1 - p))
 
 
-class Logit(Link):
+class Logit(LinkFunction):
     """F(D) = 1 / (1 + exp(-D)): D is the logarithm of the odds that one document is preferred to another."""
 
     slope = 0.25
@@ -118,5 +120,5 @@ class Logit(Link):
         unlikely = odds / (1 + odds)
         return np.where(difference >= 0, 1 - unlikely, unlikely) - p, unlikely / (1 + odds)
 
-    def inverse(self, p: np.ndarray) -> np.ndarray:
-        return logit(p)
+    def inverse(self, p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return logit(p), p * (1 - p)

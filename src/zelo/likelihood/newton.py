@@ -11,7 +11,7 @@ end, and what is left of a block is finished in pools by the same rules.
 import numpy as np
 
 from zelo.likelihood.blocks import Block, Blocks
-from zelo.likelihood.links import Link
+from zelo.likelihood.links import LinkFunction
 
 EDGES_PER_BLOCK = 1 << 17  # some 330 queries of 400 comparisons; half and twice as many take 5 to 10 % longer
 _LEFT_OVER = 0.05  # share of a block's queries that is left to a pool
@@ -20,7 +20,7 @@ _CUTS = 30  # of one Newton step; a convex loss needs none or few
 
 
 def minimise(
-    blocks: Blocks, link: Link, ridge: float, tolerance: float, max_steps: int
+    blocks: Blocks, link: LinkFunction, ridge: float, tolerance: float, max_steps: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(rating [N], mean 0 per query, Newton steps [Q], largest absolute gradient [Q]).
 
@@ -52,7 +52,7 @@ def minimise(
     return rating, steps, gradient
 
 
-def start(block: Block, link: Link, ridge: float) -> np.ndarray:
+def start(block: Block, link: LinkFunction, ridge: float) -> np.ndarray:
     """Unknowns from one weighted least-squares step on the link's inverse; saves about two Newton steps."""
     weight, flow = block.flow(link)
     eta, cap = np.full(len(block.sizes), 0.1), np.full(len(block.sizes), _EARLY_CAP)
@@ -60,7 +60,7 @@ def start(block: Block, link: Link, ridge: float) -> np.ndarray:
 
 
 def newton(
-    block: Block, e: np.ndarray, steps: np.ndarray, link: Link, ridge: float, tolerance: float, max_steps: int
+    block: Block, e: np.ndarray, steps: np.ndarray, link: LinkFunction, ridge: float, tolerance: float, max_steps: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Newton steps from `e` until at most _LEFT_OVER of the queries go on; (e, steps [B], largest absolute gradient [B])."""
     gradient, curvature = _derivatives(block, e, link, ridge)
@@ -79,14 +79,14 @@ def newton(
         steps = steps + active
 
 
-def _derivatives(block: Block, e: np.ndarray, link: Link, ridge: float) -> tuple[np.ndarray, np.ndarray]:
+def _derivatives(block: Block, e: np.ndarray, link: LinkFunction, ridge: float) -> tuple[np.ndarray, np.ndarray]:
     """(gradient of L, curvature of each comparison [E]) at `e`."""
     slope, curvature = block.derivatives(link, e)
     return block.gradient(slope) + ridge * e, curvature
 
 
 def _safe_step(
-    block: Block, e: np.ndarray, gradient: np.ndarray, x: np.ndarray, link: Link, ridge: float
+    block: Block, e: np.ndarray, gradient: np.ndarray, x: np.ndarray, link: LinkFunction, ridge: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(e, gradient, curvature) after the step `x`, cut per query until the slope along it is no steep ascent.
 

@@ -31,7 +31,7 @@ def told(result: "Result") -> list[str]:
 def _line(acquired: Table, judged: Table) -> str:
     facts = acquired.manifest
     if not facts["rows"]:
-        return f"{_options(facts)}, so no pair was added, and the second pass repeats the first"
+        return f"{_options(facts)}, so no pair was added and the second pass equals the first"
     prefer, answered = preferred(acquired.read("acquired"), judged.read("outcomes"))
     line = f"{_options(facts)}; {facts['rows']} pairs were added to {facts['gold_pairs']}"
     if not answered:
@@ -47,7 +47,7 @@ def _options(facts: dict[str, Any]) -> str:
             f"the student ranks the labelled document below rank {facts['bar']:g} in {above} of {count} train queries"
         )
     else:
-        said = f"{above} of {count} train queries have a pair to ask about"
+        said = f"{above} of {count} train queries have a pair to compare"
     if facts["missing"]:
         said += f" ({facts['missing']} of those added were not among the candidates)"
     return said + f"; {facts['known']} of these were judged before" * bool(facts["known"])

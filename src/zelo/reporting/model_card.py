@@ -72,17 +72,14 @@ LOADERS = {
 }
 
 _CARD = Template("""---
-library_name: $library
-pipeline_tag: $task
-${licence}${base}tags:
-$tags
+$head
 ---
 
 # $name
 
 This is $kind, trained by zelo from $start $labels. Judges compared pairs of
 candidate documents, $learned. It loads with $library as it
-is; zelo need not be installed, and no flag of trust is needed.$parity
+is; zelo need not be installed, and trust_remote_code is not needed.$parity
 
 $terms
 
@@ -101,7 +98,7 @@ $data
 
 $recipe
 
-## Figures
+## Evaluation
 
 $figures
 $scores""")
@@ -109,24 +106,30 @@ $scores""")
 
 def write(step: "Step", result: "Result", figures: Figures | None, folder: Path) -> str:
     """The text of README.md for the model that a train stage exported into `folder`, which gets a picture beside it."""
+    from huggingface_hub import ModelCardData
+
     loader = _loader(folder)
     licence = _licence(step.stage.student.backbone)
     task, tags, kind, example = LOADERS[loader]
     library, learned = "sentence-transformers", "the comparisons became ratings, and the model learned the ratings"
     if loader == PAIRWISE:
-        library, learned = "transformers", "and the model learned to say what they say"
+        library, learned = "transformers", "and the model learned their preferences"
     elif loader == OF_VECTORS:
         library = "safetensors"
     origin = _origin(step.stage.student.backbone)
+    head = ModelCardData(
+        library_name=library,
+        pipeline_tag=task,
+        license=licence,
+        base_model=origin,
+        tags=[library, "zelo", *tags],
+    )
     return _CARD.substitute(
-        task=task,
+        head=head.to_yaml(),
         library=library,
         learned=learned,
-        licence=f"license: {licence}\n" if licence else "",
         terms=_terms(licence, origin),
         serving=serving.section(folder, loader),
-        base=f"base_model: {origin}\n" if origin else "",
-        tags="\n".join(f"- {tag}" for tag in (library, "zelo", *tags)),
         name=f"zelo {step.stage.name}",
         kind=kind,
         start=origin or "a pretrained encoder",
@@ -194,7 +197,9 @@ def _labels(step: "Step", result: "Result") -> str:
     for other in result.steps:
         if other.name in above and other.kind == "acquire" and "labels" in other.inputs:
             chosen = result.tables[other.name].manifest["rows"]
-            return f"with human labels of train queries, which chose {chosen:,} of the compared pairs and served for nothing else"
+            return (
+                f"with human labels of train queries, which chose {chosen:,} of the compared pairs and had no other use"
+            )
     return ""
 
 

@@ -105,7 +105,7 @@ def section(step: "Step", result: "Result", loader: str, folder: Path) -> str:
             "",
             f"To tell relevant documents from others, cut at **{cut.score:.3f}** (best F1 on dev: of what is above,"
             f" {cut.precision:.0%} is relevant; of what is relevant, {cut.recall:.0%} is above). It holds for these documents"
-            " and this first stage; measure it anew for others.",
+            " and this first stage; measure it again for others.",
             "",
         ]
     )
@@ -151,12 +151,12 @@ def _judged(scored: pa.Table, step: "Step", result: "Result") -> Known | None:
     examples = examples.filter(pc.equal(examples["split"], DEV))
     scored = scored.filter(pc.is_in(_pairs(scored), pc.unique(_pairs(examples))))
     relevant = pc.is_in(_pairs(scored), pc.unique(_pairs(examples.filter(pc.greater(examples["target"], 0.5)))))
-    words = "There were no labels, so this is what the judges say of {} dev queries:"
+    words = "Without labels, against judge ratings of {} dev queries:"
     return _enough(
         scored,
         relevant,
         words,
-        " Relevant here means rated above one half by the judges, whose word the model also learned.",
+        " Relevant here means rated above one half by the judges, and the model was trained on these ratings.",
     )
 
 

@@ -54,7 +54,7 @@ def check_optimize(steps: "list[Step]", optimize: str | None) -> None:
 
         near = get_close_matches(optimize, known, 1, 0.0)[0]
         raise BadInput(
-            f"optimize={optimize}: no system of that name is measured. Did you mean {near!r}? There are: {', '.join(known)}."
+            f"optimize={optimize}: no system has that name. Did you mean {near!r}? There are: {', '.join(known)}."
         )
 
 
@@ -75,7 +75,7 @@ def print_plan(steps: "list[Step]", store: Store) -> set[str]:
         state = "reuse" if table else "finish" if partial else "make"
         took = f"took {_seconds(table.manifest['seconds'])}" if table else ""
         lines.print(f"{step.name:<20} {state:<7} {step.kind}/{step.identity}  {took}".rstrip(), soft_wrap=True)
-    lines.print(f"{len(missing)} of {len(steps)} stages to make in {store.root}.", soft_wrap=True)
+    lines.print(f"{len(missing)} of {len(steps)} stages to compute in {store.root}.", soft_wrap=True)
     return missing
 
 
@@ -139,8 +139,8 @@ def print_results(result: "Result", folder: Path, optimize: str | None) -> float
         _print_table(figures, result)
         _print_verdicts(figures)
         if optimize is not None and not figures.dev:
-            words = "dev has neither labels nor judged queries, so a sweep has nothing to select by"
-            console().print(f"optimize={optimize}: {words}; test is never used for it.", soft_wrap=True)
+            words = "dev has neither labels nor judged queries, so a sweep cannot select a job"
+            console().print(f"optimize={optimize}: {words}; test is never used for selection.", soft_wrap=True)
     for line in acquired.told(result):
         console().print(line + ".", soft_wrap=True)
     audited = audit_page.Audited.of(result)
@@ -184,7 +184,7 @@ def _print_table(figures: Figures, result: "Result") -> None:
     lines.print(f"\n{figures.title}, {figures.queries[figures.split]} queries", style="bold", soft_wrap=True)
     if beside:
         kind = "" if figures.keys[DEV].startswith(f"{DEV}/") else f" ({NO_LABELS})"
-        lines.print(f"dev, to select by: {figures.keys[DEV]}, {figures.queries[DEV]} queries{kind}", soft_wrap=True)
+        lines.print(f"dev, for selection: {figures.keys[DEV]}, {figures.queries[DEV]} queries{kind}", soft_wrap=True)
     with lines.capture() as captured:
         lines.print(board)
     print("\n".join(line.rstrip() for line in captured.get().splitlines()))
@@ -220,8 +220,8 @@ def _print_places(result: "Result", folder: Path, complete: bool) -> None:
         lines.print(f"Stopped after the stage {last}: {result.tables[last].path}", soft_wrap=True)
     entries = [
         ("report.html", "the report"),
-        ("metrics.json", "figures, one row per system, metric and baseline"),
-        ("audit.json", "what the audit found, in numbers"),
+        ("metrics.json", "metrics, one row per system, metric and baseline"),
+        ("audit.json", "measurements of the audit"),
         ("runs", "a TREC run file of every system"),
         *(
             (step.stage.name, "the trained model and its card")
@@ -233,7 +233,7 @@ def _print_places(result: "Result", folder: Path, complete: bool) -> None:
     ]
     for path in sorted(folder.glob("reranked.*")):
         lines.print(f"Reranked: {here / path.name}", soft_wrap=True)
-    lines.print(f"Everything lies in {here}/", soft_wrap=True)
+    lines.print(f"Run directory: {here}/", soft_wrap=True)
     for name, words in entries:
         path = folder / name
         if path.exists():

@@ -11,7 +11,7 @@ from scipy.special import entr
 from zelo.errors import BadInput
 from zelo.likelihood.blocks import Block, Blocks
 from zelo.likelihood.covariance import dispersion, two_walk, variances
-from zelo.likelihood.links import Link
+from zelo.likelihood.links import LinkFunction
 from zelo.likelihood.newton import solve
 from zelo.records import Fit
 
@@ -25,7 +25,13 @@ _FAR = 4.0  # standard deviations of a query's noise from what is expected, on a
 
 
 def diagnosed(
-    blocks: Blocks, rating: np.ndarray, steps: np.ndarray, gradient: np.ndarray, link: Link, ridge: float, stderr: str
+    blocks: Blocks,
+    rating: np.ndarray,
+    steps: np.ndarray,
+    gradient: np.ndarray,
+    link: LinkFunction,
+    ridge: float,
+    stderr: str,
 ) -> Fit:
     """The fit of `rating` [N] after `steps` [Q] with the largest absolute `gradient` [Q]: standard errors and figures.
 
@@ -103,7 +109,7 @@ def _figures(found: dict[str, np.ndarray]) -> dict[str, Any]:
 
 
 def predicted(
-    blocks: Blocks, rating: np.ndarray, link: Link, share: float
+    blocks: Blocks, rating: np.ndarray, link: LinkFunction, share: float
 ) -> tuple[np.ndarray, dict[str, float | None]]:
     """([Q] log loss on the held-out comparisons, nan where there are none; figures) of a `rating` [N] that never saw them."""
     loss, weight, least = (np.zeros(len(blocks.sizes)) for _ in range(3))
@@ -179,7 +185,7 @@ def _intransitive(block: Block) -> np.ndarray:
     return np.divide(circular, triangles, out=np.full(len(triangles), np.nan), where=triangles > 0)
 
 
-def _curl(block: Block, link: Link) -> np.ndarray:
+def _curl(block: Block, link: LinkFunction) -> np.ndarray:
     """[B] share of the preferences' weighted variance that no rating explains; 0 for consistent preferences.
 
     The preferences through the inverse of the link are a flow y on the graph. Its gradient part is the least-squares rating

@@ -8,13 +8,13 @@ import numpy as np
 from zelo.errors import BadInput
 from zelo.likelihood.blocks import Blocks, Judges
 from zelo.likelihood.covariance import counted, overdispersion
-from zelo.likelihood.links import Link, Logit, Probit
+from zelo.likelihood.links import LinkFunction, Logit, Probit
 from zelo.likelihood.newton import minimise
 from zelo.records import Comparisons, Fit
 from zelo.solvers.posterior_mode import PosteriorMode
 
 Model = Literal["thurstone", "bradley_terry"]
-_LINKS: dict[str, Link] = {"thurstone": Probit(), "bradley_terry": Logit()}
+_LINKS: dict[str, LinkFunction] = {"thurstone": Probit(), "bradley_terry": Logit()}
 _QUERIES = 1000  # from which judges are learned: more do not move the three numbers of a judge
 _ROUNDS, _SETTLED = 200, 1e-4  # of ratings and judges in turn; change of a judge's numbers at which they end
 _STEPS, _SOLVED = 50, 1e-9  # Newton steps of the judges in a round, and the step at which they end
@@ -54,7 +54,7 @@ class JudgeWeighted(PosteriorMode):
             raise BadInput(f"solver=judge_weighted: judge_ridge={self.judge_ridge} must be positive and finite; try 10")
 
     @property
-    def link(self) -> Link:
+    def link(self) -> LinkFunction:
         """Of the mean judge, whatever the order."""
         return _LINKS[self.model]
 
@@ -89,7 +89,7 @@ class JudgeWeighted(PosteriorMode):
             if np.abs(moved).max() < _SETTLED:
                 return judges, turn
         raise BadInput(
-            f"solver=judge_weighted: the judges did not settle in {_ROUNDS} rounds; raise solver.judge_ridge"
+            f"solver=judge_weighted: the judges did not converge in {_ROUNDS} rounds; raise solver.judge_ridge"
         )
 
 
@@ -105,7 +105,7 @@ def _sample(comparisons: Comparisons, held_out: float) -> Comparisons:
 class _Task:
     """The judges' side of the alternation: E answers of M judges, about differences that are given."""
 
-    def __init__(self, rows: Comparisons, link: Link, lapse: float, prior: float):
+    def __init__(self, rows: Comparisons, link: LinkFunction, lapse: float, prior: float):
         assert rows.judge is not None
         self.rows, self.link, self.judge, self.prior = rows, link, rows.judge, prior
         self.p = np.clip((np.asarray(rows.p, np.float64) - lapse / 2) / (1 - lapse), 0, 1)

@@ -7,7 +7,7 @@ import numpy as np
 
 from zelo.errors import BadInput, OfQueries, first_few
 from zelo.likelihood.blocks import Blocks
-from zelo.likelihood.links import Link
+from zelo.likelihood.links import LinkFunction
 from zelo.likelihood.newton import minimise
 from zelo.records import Comparisons, Fit
 from zelo.solvers.diagnosis import diagnosed, predicted
@@ -58,7 +58,7 @@ class PosteriorMode(Iterative):
                 raise BadInput(f"solver={self.NAME}: {name}={value} must be a share in [0, 1); 0 turns it off")
 
     @property
-    def link(self) -> Link:
+    def link(self) -> LinkFunction:
         """The solver's link, with its derivatives."""
         raise NotImplementedError
 

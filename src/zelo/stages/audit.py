@@ -14,10 +14,10 @@ from zelo import protocols
 from zelo.asking import Panel
 from zelo.auditing import answers
 from zelo.auditing.advice import CARE, KEEP, Advice, on_all, on_judge
-from zelo.auditing.answers import DISAGREEMENT, Answers
+from zelo.auditing.answers import DISAGREEMENT, JudgedPairs
 from zelo.auditing.design import AuditDesign
 from zelo.auditing.known import grades_apart, people
-from zelo.auditing.sample import Sample
+from zelo.auditing.sample import AuditSample
 from zelo.errors import BadInput
 from zelo.metrics import tally
 from zelo.metrics.measure import Measure, Resampling
@@ -61,7 +61,7 @@ class Audit:
     def run(self, tables: dict[str, Table], out: Path) -> dict[str, Any]:
         """Raises BadInput when nothing was asked, and for a file of human preferences that cannot be read."""
         outcomes = tables["outcomes"]
-        found = Answers.of(outcomes.read("outcomes", answers.COLUMNS))
+        found = JudgedPairs.of(outcomes.read("outcomes", answers.COLUMNS))
         if not len(found.edges):
             raise BadInput(
                 "audit: no pair was judged; raise stages.judge.design.sample_queries, or look at the candidates of the retriever."
@@ -72,9 +72,9 @@ class Audit:
             "human": people(found, self.human, queries, documents),
         }
         injected = tables.get("injected")
-        swayed = None if injected is None else Answers.of(injected.read("outcomes", answers.COLUMNS))
+        swayed = None if injected is None else JudgedPairs.of(injected.read("outcomes", answers.COLUMNS))
         draws = Resampling(self.resamples, self.seed)
-        sample = Sample(found, draws, known, _log_ratio(found, documents), swayed)
+        sample = AuditSample(found, draws, known, _log_ratio(found, documents), swayed)
         asked = self._wanted(queries, len(found.query_id))
         facts = self._facts(sample, asked, outcomes, len(queries), len(documents))
         text = json.dumps(facts, indent=1, ensure_ascii=False, allow_nan=False)
@@ -90,7 +90,7 @@ class Audit:
         return {"wanted": wanted, "there": int((np.array(queries["split"]) != TEST).sum())}
 
     def _facts(
-        self, sample: Sample, wanted: Mapping[str, int], outcomes: Table, queries: int, documents: int
+        self, sample: AuditSample, wanted: Mapping[str, int], outcomes: Table, queries: int, documents: int
     ) -> dict[str, Any]:
         tallies = tally.of_files(outcomes.shards("outcomes"))
         calls = outcomes.manifest.get("judges", {})
@@ -176,7 +176,7 @@ def _all_facts(measures: Mapping[str, Measure]) -> dict[str, Any]:
     return {key: measure.facts() for key, measure in measures.items()}
 
 
-def _log_ratio(found: Answers, documents: pa.Table) -> np.ndarray:
+def _log_ratio(found: JudgedPairs, documents: pa.Table) -> np.ndarray:
     """[E] log of the first document's length over the second's, in characters of title and text."""
     size = pc.add(pc.utf8_length(documents["title"]), pc.utf8_length(documents["text"]))
     row = pc.index_in(found.doc_id, documents["doc_id"].combine_chunks())

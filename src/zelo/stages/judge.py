@@ -38,7 +38,7 @@ EVERYTHING = AuditDesign(sample_queries=None, repeats=1, injection=None)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Judge:
+class JudgeStage:
     """Writes outcomes (OUTCOME): a row per pair, judge, order and repeat.
 
     An AdaptiveGraph is asked again with the fit of all pairs so far, until it wants no more. What failed
@@ -217,7 +217,7 @@ class Judge:
 
     def _rounds(
         self, batch: Pools, pools: "CandidatePools", earlier: pa.Table | None, session: "Session"
-    ) -> Iterator[tuple["Asked", dict[str, pa.Table]]]:
+    ) -> Iterator[tuple["QuestionBatch", dict[str, pa.Table]]]:
         """What was asked about a batch of queries, and the OUTCOME rows per judge, round by round."""
         seeds, fit, lists = self._seeds(batch, pools), None, pools.lists_of(batch)
         solver = self.graph.solver if isinstance(self.graph, protocols.AdaptiveGraph) else None
@@ -235,7 +235,9 @@ class Judge:
         names = pools.queries["query_id"].take(batch.query_row).to_pylist()
         return np.array([content_seed(name, self.seed) for name in names], np.uint64)
 
-    def _asked(self, batch: Pools, pools: "CandidatePools", seeds: np.ndarray, fit: Fit | None) -> "Asked | None":
+    def _asked(
+        self, batch: Pools, pools: "CandidatePools", seeds: np.ndarray, fit: Fit | None
+    ) -> "QuestionBatch | None":
         """What is asked about a batch of queries next, in the direction of the graph's edges; None: nothing more."""
         edges = self.graph.propose(batch.sizes, seeds, fit)
         if edges is None or not len(edges):
@@ -252,9 +254,9 @@ class Judge:
             repeat=np.repeat(np.arange(times) // (2 if both else 1), len(edges)).astype(np.int16),
         )
         shown = np.repeat(np.arange(times) % 2 == 1, len(edges))
-        return Asked(edges, questions, dict.fromkeys(self.members, shown) if both else None)
+        return QuestionBatch(edges, questions, dict.fromkeys(self.members, shown) if both else None)
 
-    def _swapped(self, asked: "Asked") -> dict[str, np.ndarray]:
+    def _swapped(self, asked: "QuestionBatch") -> dict[str, np.ndarray]:
         return self._panel.swapped(asked.questions) if asked.swapped is None else asked.swapped
 
     def _lacks(self, tallies: Mapping[str, tally.Tally]) -> bool:
@@ -359,7 +361,7 @@ class CandidatePools:
 
 
 @dataclass(frozen=True)
-class Asked:
+class QuestionBatch:
     """The questions about a batch of queries. swapped: the order in which each is shown, None: drawn per judge."""
 
     edges: np.ndarray  # [E, 2] documents of the batch; the questions are these, as often as each is asked

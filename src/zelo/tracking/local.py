@@ -1,4 +1,4 @@
-"""Writes what students log into the run folder, as JSON lines."""
+"""Writes what students log into the run directory, as JSON lines."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ from zelo.reporting.figures import Figures
 class Local:
     """Appends to log.jsonl. The run's config and figures need no second home: they lie in files beside it."""
 
-    folder: str | None  # the run folder; filled in by the command
+    folder: str | None  # the run directory; filled in by the command
 
     def lightning(self, name: str) -> list[Any]:
         """Lightning loggers for the student of that name."""
@@ -20,7 +20,7 @@ class Local:
 
         if self.folder is None:
             raise BadInput(
-                "logger.folder is not set; the command sets it to the run folder, a notebook has to name one."
+                "logger.folder is not set; the command sets it to the run directory, a notebook has to name one."
             )
         return [JsonLines(Path(self.folder) / "log.jsonl", name)]
 

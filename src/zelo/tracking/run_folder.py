@@ -175,7 +175,7 @@ def now() -> str:
 
 
 def discard_if_empty(folder: Path) -> None:
-    """Removes a run folder that nothing was written into, and the folders above it that this leaves empty."""
+    """Removes a run directory that nothing was written into, and the folders above it that this leaves empty."""
     here = Path.cwd()
     for path in (folder, *folder.parents):
         if path == here or (path != folder and here not in path.parents):
@@ -256,6 +256,6 @@ def _writing(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise BadInput(
-            f"The run folder {folder} cannot be written ({error.strerror or error}). Make room, or choose another place with"
-            " hydra.run.dir=FOLDER; the tables made so far are kept in the store."
+            f"The run directory {folder} cannot be written ({error.strerror or error}). Free some space, or set"
+            " hydra.run.dir=FOLDER; the tables computed so far are in the store."
         ) from error

@@ -9,17 +9,17 @@ from zelo.errors import BadInput
 from zelo.records import METRIC
 from zelo.reporting.figures import Figures
 
-RUNS: dict[str, Any] = {}  # run folder -> the W&B run that all students of this process share
+RUNS: dict[str, Any] = {}  # run directory -> the W&B run that all students of this process share
 
 
 @dataclass(frozen=True, kw_only=True)
 class Wandb:
-    """One W&B run per zelo run, its files in the run folder: the composed config, the students' metrics, the final table.
+    """One W&B run per zelo run, its files in the run directory: the composed config, the students' metrics, the final table.
 
     No text of a document and no key is sent, nor what W&B would collect by itself about machine, code and command line.
     """
 
-    folder: str | None  # the run folder; filled in by the command
+    folder: str | None  # the run directory; filled in by the command
     project: str
     entity: str | None
     group: str | None
@@ -57,7 +57,7 @@ class Wandb:
     def _folder(self) -> str:
         if self.folder is None:
             raise BadInput(
-                "logger.folder is not set; the command sets it to the run folder, a notebook has to name one."
+                "logger.folder is not set; the command sets it to the run directory, a notebook has to name one."
             )
         return self.folder
 
