@@ -84,7 +84,7 @@ def test_an_endpoint_that_was_mended_is_asked_again_only_where_told(run: Run, tm
         assert not whole.partial
         assert whole.manifest["status"][ANSWERED] == pairs
         assert len(server.seen) == 2 * pairs
-        assert run(server, *verdict, "ask_again=[unparseable]").facts["judge"]["status"] == "reused"
+        assert run(server, *verdict, "ask_again=[unparseable]").facts["judge"]["status"] == "cached"
 
 
 def test_a_better_reader_profits_from_what_was_paid_for(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,10 +110,10 @@ def test_what_follows_a_partial_table_is_reused_until_that_changes(run: Run) -> 
         sent = len(server.seen)
         again = run(server, "until=target")
         assert len(server.seen) == sent
-        assert [again.facts[name]["status"] for name in ("judge", "rate", "target")] == ["partial", "reused", "reused"]
+        assert [again.facts[name]["status"] for name in ("judge", "rate", "target")] == ["partial", "cached", "cached"]
         plan["kind"] = "ok"
         whole = run(server, "until=target", "ask_again=[refused]")
-        assert [whole.facts[name]["status"] for name in ("judge", "rate", "target")] == ["made"] * 3
+        assert [whole.facts[name]["status"] for name in ("judge", "rate", "target")] == ["computed"] * 3
         assert 0 < len(server.seen) - sent < sent / 10
 
 

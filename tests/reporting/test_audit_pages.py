@@ -28,7 +28,8 @@ from zelo.auditing.answers import JudgedPairs
 from zelo.metrics.tally import Tally, tally
 from zelo.reporting import disagreements, judge_costs
 from zelo.reporting.audit_table import print_audit
-from zelo.reporting.report import ReportData, render
+from zelo.reporting.report import render
+from zelo.reporting.report_data import ReportData
 from zelo.store import Table
 
 

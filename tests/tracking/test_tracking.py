@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -25,14 +26,14 @@ from safetensors.numpy import save_file
 
 from zelo import arguments, main
 from zelo.errors import BadInput
+from zelo.metrics.spectrum import GRAPH, spectrum
 from zelo.pipeline import instantiate
 from zelo.pipeline.run import Result, Step
 from zelo.places import config_folder
 from zelo.records import EXAMPLE, METRIC, OUTCOME, QREL, QUERY_FIT, RATING, SCORED, WEIGHT
 from zelo.reporting import model_card, terminal
-from zelo.reporting.figures import Figures
+from zelo.reporting.evaluation import Evaluation
 from zelo.stages import rate
-from zelo.stages.known_items import KnownItems
 from zelo.store import Table
 from zelo.tracking import redact
 from zelo.tracking.run_folder import RunFolder, discard_if_empty
@@ -135,6 +136,7 @@ def result(tmp_path: Path) -> Result:
     }
     outcome |= {"weight": [1.0]}
     outcome |= {"judge": ["lexical"], "swapped": [False], "status": ["answered"], "tokens": [0], "cost": [0.0]}
+    graph = {"query_id": "q1"} | asdict(spectrum(2, np.array([[0, 1]])))
     fits = plain(QUERY_FIT, **{name: [1] for name in QUERY_FIT.names} | {"query_id": ["q1"], "documents": [2]})
     per_query = [(s, "nDCG@10", "test", q, 0.5) for s in SYSTEMS for q in ("q1", "q2")]
     names = ("system", "metric", "split", "query_id", "value")
@@ -187,8 +189,10 @@ def result(tmp_path: Path) -> Result:
             {
                 "ratings.parquet": plain(RATING, **ratings, offset=[0.0, 0.0], scale=[1.0, 1.0]),
                 "fits.parquet": fits,
+                "graphs.parquet": pa.Table.from_pylist([graph], GRAPH),
             },
             fit=rate.summary(fits),
+            limits={"tolerance": 1e-6, "max_steps": 50},
         ),
         "target": table(
             store,
@@ -223,6 +227,9 @@ def result(tmp_path: Path) -> Result:
             protocol="natural",
             keys={"dev": "judge_agreement/dev/nDCG@10", "test": "test/nDCG@10"},
             queries={"dev": 3, "test": 2},
+            system="zelo",
+            students=list(STUDENTS),
+            roles={system: "candidates" if system == "late_interaction" else system for system in SYSTEMS},
         ),
     }
     tables["embedding-untuned"] = tables["embedding"]
@@ -242,12 +249,13 @@ def result(tmp_path: Path) -> Result:
         ),
         "embedding": SimpleNamespace(splits=["dev", "test"]),
         "embedding-untuned": SimpleNamespace(splits=["dev", "test"]),
-        "evaluate": SimpleNamespace(students=STUDENTS, candidates_as="late_interaction"),
+        "evaluate": SimpleNamespace(),
     }
     inputs = {
+        "judge": {"data": "load"},
         "rate": {"outcomes": "judge", "weights": "known_items"},
         "embedding": {"data": "load", "checkpoint": "train_embedding"},
-        "train_embedding": {"examples": "target", "weights": "known_items"},
+        "train_embedding": {"data": "load", "examples": "target", "weights": "known_items"},
     }
     roles = {
         "data": "load",
@@ -257,25 +265,13 @@ def result(tmp_path: Path) -> Result:
         **{name: name for name in SYSTEMS if name != "late_interaction"},
     }
     inputs["evaluate"] = roles | {"zelo-embedding": "embedding"}
-    steps = [Faked(name, stage, tables[name].identity, inputs.get(name, {})) for name, stage in stages.items()]
-    facts = {name: {"status": "made", "seconds": 1.5, "peak_memory_mb": 300} for name in tables}
+    steps = [Step(name, stage, tables[name].identity, inputs.get(name, {})) for name, stage in stages.items()]
+    facts = {name: {"status": "computed", "seconds": 1.5, "peak_memory_mb": 300} for name in tables}
     return Result(steps, tables, facts)  # type: ignore[arg-type]
 
 
 class Part:
     """A component without fields."""
-
-
-class Faked(Step):
-    """A step whose kind does not need a real stage."""
-
-    @property
-    def kind(self) -> str:
-        """As the real stage's class is called."""
-        scored = {"embedding": "score", "embedding-untuned": "score"}
-        return {"train_embedding": "train", **scored, "known_items": KnownItems.__name__.lower()}.get(
-            self.name, self.name
-        )
 
 
 def test_a_run_folder_holds_everything_and_no_secret(
@@ -294,7 +290,12 @@ def test_a_run_folder_holds_everything_and_no_secret(
     assert manifest["command"] == "zelo judge.api_key=${oc.env:OPENAI_API_KEY} seed=3 judge.password=(hidden)"
     assert manifest["data"]["labels"] == {"qrels.parquet": "hash of qrels.parquet"}
     stage = manifest["stages"]["judge"]
-    assert (stage["kind"], stage["identity"], stage["status"], stage["rows"]) == ("judge", "judge-identity", "made", 2)
+    assert (stage["kind"], stage["identity"], stage["status"], stage["rows"]) == (
+        "simplenamespace",
+        "judge-identity",
+        "computed",
+        2,
+    )
     values = manifest["figures"]["values"]
     assert values["test/nDCG@10/zelo"] == pytest.approx(0.37)
     assert values["judge_agreement/dev/nDCG@10/zelo"] == pytest.approx(0.73)
@@ -389,12 +390,12 @@ def test_the_results_fit_the_terminal(
     assert "\x1b" not in text
 
 
-def test_the_system_to_optimize_is_checked_before_any_work(result: Result) -> None:
-    terminal.check_optimize(result.steps, "zelo")
-    terminal.check_optimize(result.steps, None)
-    terminal.check_optimize(result.steps[:3], "zelo")
+def test_the_system_to_optimize_is_checked_before_any_work() -> None:
+    main._check_optimize("zelo", SYSTEMS)
+    main._check_optimize(None, SYSTEMS)
+    main._check_optimize("zelo", [])
     with pytest.raises(BadInput, match="Did you mean 'zelo'") as caught:
-        terminal.check_optimize(result.steps, "zello")
+        main._check_optimize("zello", SYSTEMS)
     assert "late_interaction" in str(caught.value)
 
 
@@ -496,7 +497,7 @@ def test_wandb_offline_has_config_metrics_and_table_and_no_secret(
     logger.start({"seed": 7})
     for student in ("embedding", "reranker"):
         logger.lightning(student)[0].log_metrics({"train/loss": 0.25}, 1)
-    logger.finish(Figures.of(result))
+    logger.finish(Evaluation.of(result))
     assert RUNS == {}
     assert wandb.run is None, "something global was left"
     (path,) = folder.glob("wandb/offline-run-*/run-*.wandb")
@@ -524,7 +525,7 @@ def test_the_example_of_a_card_runs(student: str, result: Result, tmp_path: Path
     model.load(backbone, None)
     model.export(tmp_path / "student")
     step = next(step for step in result.steps if step.name == "train_embedding")
-    card = model_card.write(step, result, Figures.of(result), tmp_path / "student")
+    card = model_card.write(step, result, Evaluation.of(result), tmp_path / "student")
     code = card.partition("```python\n")[2].partition("```")[0]
     blind = f"import sys; sys.modules['zelo'] = None\n{code}"
     done = subprocess.run([sys.executable, "-c", blind], capture_output=True, text=True, cwd=tmp_path)
@@ -651,25 +652,25 @@ def test_wandb_online_without_a_login_is_bad_input(
 
 
 @pytest.mark.parametrize(
-    ("kinds", "optimize", "mode", "refused"),
+    ("measures", "optimize", "mode", "refused"),
     [
-        (["load", "evaluate"], "zelo", RunMode.MULTIRUN, False),
-        (["load"], "zelo", RunMode.MULTIRUN, True),
-        (["load", "evaluate"], None, RunMode.MULTIRUN, True),
-        (["load"], "zelo", RunMode.RUN, False),
+        (True, "zelo", RunMode.MULTIRUN, False),
+        (False, "zelo", RunMode.MULTIRUN, True),
+        (True, None, RunMode.MULTIRUN, True),
+        (False, "zelo", RunMode.RUN, False),
     ],
 )
 def test_an_optimizing_sweeper_needs_a_figure(
-    kinds: list[str], optimize: str | None, mode: RunMode, refused: bool, monkeypatch: pytest.MonkeyPatch
+    measures: bool, optimize: str | None, mode: RunMode, refused: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hydra = OmegaConf.create({"mode": mode, "runtime": {"choices": {"hydra/sweeper": "optuna"}}})
     monkeypatch.setattr(main.HydraConfig, "get", lambda: hydra)
     config = OmegaConf.create({"optimize": optimize, "until": "load"})
     if refused:
         with pytest.raises(BadInput, match="hydra/sweeper=optuna"):
-            main._check_sweeper(config, kinds)
+            main._check_sweeper(config, measures)
     else:
-        main._check_sweeper(config, kinds)
+        main._check_sweeper(config, measures)
 
 
 @pytest.mark.parametrize(

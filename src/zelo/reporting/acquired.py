@@ -6,6 +6,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from zelo.outcomes import Graphs
+from zelo.reporting import lineage
 from zelo.store import Table
 
 if TYPE_CHECKING:
@@ -18,14 +19,10 @@ FIRST = {  # of the two documents of a pair, in words
 }
 
 
-def told(result: "Result") -> list[str]:
-    """One line for each stage of this run that acquired pairs, once they are judged."""
-    lines, acquiring = [], result.of_kind("acquire")
-    for step in result.steps:
-        source = step.inputs.get("candidates")
-        if step.kind == "judge" and step.name in result.tables and source in acquiring:
-            lines.append(f"{source}: {_line(result.tables[source], result.tables[step.name])}")
-    return lines
+def lines(result: "Result") -> list[str]:
+    """One for each stage of this run that acquired pairs, once they are judged."""
+    judged = {name: result.downstream(name, "candidates") for name in lineage.holding(result, "acquired")}
+    return [f"{name}: {_line(result.tables[name], result.tables[by])}" for name, by in judged.items() if by]
 
 
 def _line(acquired: Table, judged: Table) -> str:

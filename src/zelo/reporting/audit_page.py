@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from zelo.auditing.advice import AVERAGE, DO_NOT_AVERAGE, KEEP, LEAVE, STOP
 from zelo.budget.request_batch import faults_in_words, reasons_in_words
-from zelo.reporting import plots
+from zelo.reporting import lineage, plots
 from zelo.reporting.judge_costs import listed, money
 
 if TYPE_CHECKING:
@@ -90,20 +90,22 @@ MORE_COLUMNS = {
 
 @dataclass(frozen=True)
 class Audited:
-    """What the last audit stage that ran has written, and the table of the judge stage that it looked at."""
+    """An audit of a run, and the stage whose judges it looked at."""
 
+    stage: str
+    judged: str
     table: "Table"
-    judged: "Table"
-    told: dict[str, Any]  # audit.json
+    found: dict[str, Any]  # audit.json
 
     @staticmethod
     def of(result: "Result") -> "Audited | None":
-        """None where no audit stage ran."""
-        steps = [step for step in result.steps if step.kind == "audit" and step.name in result.tables]
-        if not steps:
+        """None where no audit ran."""
+        stage = lineage.deepest(result, "disagreements")
+        if stage is None:
             return None
-        table, judged = result.tables[steps[-1].name], result.tables[steps[-1].inputs["outcomes"]]
-        return Audited(table, judged, json.loads((table.path / "audit.json").read_text(encoding="utf-8")))
+        table = result.tables[stage]
+        found = json.loads((table.path / "audit.json").read_text(encoding="utf-8"))
+        return Audited(stage, str(result.upstream(stage, "outcomes")), table, found)
 
 
 def columns(audit: Mapping[str, Any], every: bool = False) -> list[Column]:

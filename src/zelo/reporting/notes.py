@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from zelo.budget.plan import money
 from zelo.budget.request_batch import faults_in_words, reasons_in_words
 from zelo.records import ANSWERED, FAILED, TRUNCATED, UNSENT
-from zelo.reporting.figures import NO_LABELS
+from zelo.reporting.evaluation import NO_LABELS
 from zelo.training.judging import told as judging_told
 from zelo.training.parity import told
 
@@ -25,7 +25,7 @@ def notes(result: "Result") -> list[str]:
             lines.append(
                 f"{name}: {count} queries have too few candidates for this degree; all their pairs were judged"
             )
-        when = " (when this was made; nothing was sent now)" if result.facts[name]["status"] == "reused" else ""
+        when = " (when this was computed; nothing was sent now)" if result.facts[name]["status"] == "cached" else ""
         lines += [f"{name}: {line}{when}" for line in _judged(figures)]
         if apart := figures.get("fit", {}).get("disconnected_queries"):
             named = ", ".join(figures["fit"]["disconnected"]) + " ..." * (apart > 5)

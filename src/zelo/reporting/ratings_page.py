@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
+from zelo.metrics.predicted_answers import CRITERIA, GHOSTS, PAIRS
 from zelo.metrics.spectrum import Spectrum, random_regular_diameter, random_regular_lambda_2
 from zelo.reporting import rating_plots
 from zelo.reporting.budgets import Budget
-from zelo.reporting.offsets import CRITERIA, GHOSTS, PAIRS, Offsets, bins
+from zelo.reporting.query_offsets import QueryOffsets, bins
 from zelo.reporting.rating_facts import Matrix, RatingFacts
 
 GUESSING = math.log(2)  # log loss of who always says 1/2
@@ -69,22 +70,22 @@ def _graphs(spectra: list[Spectrum]) -> list[dict[str, Any]]:
     order = sorted(spectra, key=lambda one: (one.lambda_2, -one.diameter, one.nodes))
     typical, worst = order[len(order) // 2], order[0]
     both = (typical, worst)
-    bound = random_regular_diameter(worst.nodes, worst.degree[1])
-    usual = random_regular_lambda_2(worst.degree[1])
+    bound = random_regular_diameter(worst.nodes, worst.degree_mean)
+    usual = random_regular_lambda_2(worst.degree_mean)
     longest = "–" if bound is None else f"{bound:.1f}"
     rows = [
         ("documents", [f"{one.nodes}" for one in both], "", False),
         ("parts", [f"{one.parts}" for one in both], "1: all documents can be compared", worst.parts > 1),
         (
             "lowest degree",
-            [f"{one.degree[0]}" for one in both],
+            [f"{one.degree_min}" for one in both],
             "near the mean: a rating's variance goes as 1 / degree",
-            worst.degree[0] < min(2, worst.nodes - 1),
+            worst.degree_min < min(2, worst.nodes - 1),
         ),
-        ("mean degree", [f"{one.degree[1]:.1f}" for one in both], "pairs of a document", False),
+        ("mean degree", [f"{one.degree_mean:.1f}" for one in both], "pairs of a document", False),
         (
             "highest degree",
-            [f"{one.degree[2]}" for one in both],
+            [f"{one.degree_max}" for one in both],
             "adaptive graphs raise it at the top on purpose",
             False,
         ),
@@ -194,7 +195,7 @@ def _above(limit: float | None, share: float) -> Any:
     return lambda value: limit is not None and value > share * limit
 
 
-def _offsets(found: Offsets) -> dict[str, Any]:
+def _offsets(found: QueryOffsets) -> dict[str, Any]:
     known = found.stderr[np.isfinite(found.stderr)]
     spread = float(found.offset.std())
     error = float(np.median(known)) if len(known) else None

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from zelo.errors import BadInput
-from zelo.reporting.figures import Figures
+from zelo.reporting.evaluation import Evaluation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +27,7 @@ class Local:
     def start(self, config: dict[str, Any]) -> None:
         """The run begins."""
 
-    def finish(self, figures: Figures | None) -> None:
+    def finish(self, figures: Evaluation | None) -> None:
         """The run has ended well."""
 
     def fail(self) -> None:

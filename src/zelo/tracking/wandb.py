@@ -7,7 +7,7 @@ from typing import Any
 
 from zelo.errors import BadInput
 from zelo.records import METRIC
-from zelo.reporting.figures import Figures
+from zelo.reporting.evaluation import Evaluation
 
 RUNS: dict[str, Any] = {}  # run directory -> the W&B run that all students of this process share
 
@@ -37,7 +37,7 @@ class Wandb:
         """Opens the run. config: composed, without secrets. Raises BadInput when wandb is not installed."""
         self._run().config.update(config)
 
-    def finish(self, figures: Figures | None) -> None:
+    def finish(self, figures: Evaluation | None) -> None:
         """Logs the final table, the verdicts and each system's deciding metric on dev and test, and closes the run."""
         run = self._run()
         if figures:
