@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from zelo.main import config_folder
+from zelo.places import config_folder
 
 SHORT = 1000  # characters of a syntax tree: some five lines
 HEAVY = ("torch", "pytorch_lightning", "transformers", "sentence_transformers", "wandb", "matplotlib", "scipy.stats")
@@ -138,6 +138,13 @@ def test_no_capability_is_asked_for_by_a_string() -> None:
                 f"{name}:{call.lineno} {ast.unparse(call)}" for call in asked if isinstance(call.args[1], ast.Constant)
             ]
     assert not found, "\n".join(found)
+
+
+def test_folders_of_tests_are_packages() -> None:
+    """tests/solvers/ tests zelo.solvers; what is of no package lies beside this file."""
+    folders = {path.name for path in Path(__file__).parent.iterdir() if path.is_dir() and any(path.glob("test_*.py"))}
+    top = Path(importlib.util.find_spec("zelo").origin or "").parent  # type: ignore[union-attr]
+    assert folders - {"contracts"} <= {path.stem for path in top.iterdir()}
 
 
 def test_one_name_is_one_class() -> None:
