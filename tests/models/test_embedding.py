@@ -4,7 +4,8 @@ import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -252,12 +253,17 @@ def test_a_batch_at_widths_that_does_not_fit_is_split_and_its_gradient_is_the_sa
 def test_widths_that_cannot_be_are_refused_before_anything_runs(load: Component) -> None:
     plain = ListwiseKL(sharpness=2.0, temperature=None)
     model = load("xlm_r")
-    check_widths("embedding", Matryoshka(loss=plain, widths=[16]), model, model.backbone)
-    check_widths("embedding", plain, object(), model.backbone)
+    backbone = model.backbone
+
+    def check(name: str, loss: object, model: object = model) -> None:
+        check_widths(name, cast(Any, SimpleNamespace(loss=loss, model=model, backbone=backbone)))
+
+    check("embedding", Matryoshka(loss=plain, widths=[16]))
+    check("embedding", plain, object())
     with pytest.raises(BadInput, match=r"embedding\.loss\.widths=\[16, 32\]: Encoder's vectors have 32 numbers"):
-        check_widths("embedding", Matryoshka(loss=plain, widths=[16, 32]), model, model.backbone)
+        check("embedding", Matryoshka(loss=plain, widths=[16, 32]))
     with pytest.raises(BadInput, match=r"reranker\.loss=Matryoshka needs vectors that can be cut, and object has none"):
-        check_widths("reranker", Matryoshka(loss=plain, widths=[16]), object(), model.backbone)
+        check("reranker", Matryoshka(loss=plain, widths=[16]), object())
 
 
 @pytest.mark.parametrize("family", ENCODERS)

@@ -483,4 +483,4 @@ def test_a_run_says_that_a_judge_goes_by_the_place(store: Store, data: dict[str,
     assert table.manifest["judges"]["biased"]["shown_first"] == 1.0
     assert 0.2 < table.manifest["judges"]["fair"]["shown_first"] < 0.8
     (note,) = table.manifest["notes"]
-    assert note.startswith(f"judge biased chooses the document shown first in 100 % of {pairs} pairs: it reads the")
+    assert note.startswith(f"judge biased chooses the document shown first in 100 % of {pairs} pairs: it follows")
