@@ -166,9 +166,9 @@ def test_labels_that_measure_cannot_be_learnt_from(data: Table) -> None:
         TrainLabels(inputs={}, dataset=Synthetic(queries=20, documents=9)),
     )
     stages = {"labels": measuring, "candidates": None}
-    with pytest.raises(BadInput, match="nothing may learn from them"):
+    with pytest.raises(BadInput, match="nothing may be trained on them"):
         Labelled(inputs={}, top_k=3, keep_own_document=False).check_inputs(stages)
-    with pytest.raises(BadInput, match="nothing may learn from them"):
+    with pytest.raises(BadInput, match="nothing may be trained on them"):
         acquiring(Failures(threshold=None)).check_inputs(stages)
     Labelled(inputs={}, top_k=3, keep_own_document=False).check_inputs(stages | {"labels": training})
 

@@ -168,7 +168,7 @@ def test_what_a_score_means_from_labels_or_else_from_judges(tmp_path: Path, monk
     del result.tables["evaluate"]
     words = score_scale.section(train, result, "CrossEncoder", tmp_path)
     assert (
-        f"what the judges say of 1 dev queries: 60 documents that it scored, {(score > 1).sum()} of them relevant"
+        f"against judge ratings of 1 dev queries: 60 documents that it scored, {(score > 1).sum()} of them relevant"
         in words
     )
     assert "rated above one half by the judges" in words
