@@ -22,8 +22,8 @@ from hydra import compose, initialize_config_dir
 
 from calibration import auc
 from zelo.likelihood.randomness import content_seed
-from zelo.main import config_folder
 from zelo.pipeline import instantiate
+from zelo.places import config_folder
 from zelo.pools import Pools
 from zelo.records import Answers, Comparisons, Questions, Rated, starts
 

@@ -80,7 +80,8 @@ def measured(folder: Path, steps: int) -> dict[str, Any]:
     from zelo.training.lists import Lists
 
     model = Pointwise(temperature=1.0, max_length=160, tokens=2048)
-    model.load(minilm(), None)
+    backbone: Any = minilm()
+    model.load(backbone, None)
     model.train()
     before = memory()
     start = time.perf_counter()

@@ -21,9 +21,9 @@ from hydra.utils import instantiate
 from safetensors.numpy import load_file, save_file
 
 from zelo.known_items import Items
-from zelo.main import config_folder
 from zelo.metrics.agreement import judged_gains, ndcg
 from zelo.metrics.significance import bootstrap
+from zelo.places import config_folder
 from zelo.ranking import rows_of, top_candidates
 from zelo.records import DEV, DOCUMENT, EXAMPLE, QUERY, TRAIN
 from zelo.stages.score import standardised

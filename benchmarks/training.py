@@ -214,6 +214,7 @@ def peer(
         return DefaultBatchSampler(sampler, batch_size=batch_size, drop_last=drop_last)
 
     found: dict[str, Any] = {}
+    by_batches: dict[str, Any] = {"batch_sampler": grouped} if by_length else {}
     with tempfile.TemporaryDirectory() as out:
         arguments = CrossEncoderTrainingArguments(
             output_dir=out,
@@ -227,7 +228,7 @@ def peer(
             report_to="none",
             disable_tqdm=True,
             logging_strategy="no",
-            **({"batch_sampler": grouped} if by_length else {}),
+            **by_batches,
         )
         loss = MSELoss(encoder, activation_fn=torch.nn.Sigmoid())
         trainer = CrossEncoderTrainer(model=encoder, args=arguments, train_dataset=dataset, loss=loss)

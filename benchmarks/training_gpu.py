@@ -51,11 +51,11 @@ def matrix_rate() -> float:
 
     one = torch.randn(8192, 8192, device="cuda", dtype=torch.bfloat16)
     for _ in range(3):
-        one @ one
+        torch.matmul(one, one)
     torch.cuda.synchronize()
     start = time.perf_counter()
     for _ in range(20):
-        one @ one
+        torch.matmul(one, one)
     torch.cuda.synchronize()
     return 20 * 2 * 8192**3 / (time.perf_counter() - start)
 
@@ -67,9 +67,11 @@ def trained(shape: dict[str, int]) -> tuple[float, float]:
     from transformers import Qwen3Config, Qwen3ForSequenceClassification
 
     torch.cuda.reset_peak_memory_stats()
-    config = Qwen3Config(**shape, vocab_size=151_936, num_labels=1, pad_token_id=0, max_position_embeddings=LENGTH)
+    options: dict[str, Any] = {**shape, "num_labels": 1}
+    config = Qwen3Config(**options, vocab_size=151_936, pad_token_id=0, max_position_embeddings=LENGTH)
     with torch.device("cuda"):
-        network: Any = Qwen3ForSequenceClassification(config).to(torch.bfloat16)
+        network: Any = Qwen3ForSequenceClassification(config)
+        network = network.to(torch.bfloat16)
     network = get_peft_model(network, LoraConfig(r=32, lora_alpha=64, target_modules="all-linear", task_type="SEQ_CLS"))
     learning = [weight for weight in network.parameters() if weight.requires_grad]
     optimizer = torch.optim.AdamW(learning, lr=1e-4, fused=True)

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is loaded: models are tiny, and each worker has one core
+
 import components
 import pytest
 from hydra._internal.hydra import Hydra

@@ -7,8 +7,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
-from zelo.main import config_folder
 from zelo.pipeline.run import Result, assemble, run_stages
+from zelo.places import config_folder
 from zelo.stages import retrieve
 from zelo.store import Store
 

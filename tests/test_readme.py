@@ -20,10 +20,11 @@ import zelo.main
 import zelo.store
 from zelo.ledger import transfer
 from zelo.ledger.ledger import FILE, Ledger
+from zelo.places import config_folder
 
 TOP = Path(__file__).parents[1]
 PAGES = {path.relative_to(TOP).as_posix(): path.read_text() for path in (TOP / "README.md", *TOP.glob("docs/*.md"))}
-CONF = zelo.main.config_folder()
+CONF = config_folder()
 COMPONENTS, PIPELINES = PAGES["docs/components.md"], PAGES["docs/pipelines.md"]
 
 

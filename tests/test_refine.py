@@ -14,8 +14,8 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from zelo.errors import BadInput
-from zelo.main import config_folder
 from zelo.pipeline.run import Result, Step, assemble, run_stages
+from zelo.places import config_folder
 from zelo.reporting import acquired, ladders, model_card, rating_facts
 from zelo.stages import retrieve
 from zelo.store import Store

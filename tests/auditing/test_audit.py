@@ -112,7 +112,7 @@ def test_advice_on_all_follows_from_advice_on_each() -> None:
 
 
 def test_how_questions_ended_comes_before_what_was_mended_on_the_way() -> None:
-    nothing = dict.fromkeys(
+    nothing: dict[str, Measure] = dict.fromkeys(
         ("flips", "position_bias", "same_again", "circles", "sway", "labels", "human"), Measure.none("")
     )
     nothing |= dict.fromkeys(("longer_beyond_labels", "longer_beyond_judges"), Measure.none(""))
@@ -253,7 +253,7 @@ def test_the_pipeline_audits(tiny_beir: Path, tmp_path: Path, capsys: pytest.Cap
         config = compose("config", ["pipeline=audit", "dataset=beir", "retriever=bm25", "judge=embedded", *mounted])
     ensemble = config.stages.judge.judge
     config.judge.members = {name: config.judge.members[name] for name in ("lexical", "one", "two")}
-    config.judge.members.two.name = "two"
+    config.judge.members["two"].name = "two"
     config.dataset.path = str(tiny_beir)
     assert ensemble is not None
     steps = assemble(config)

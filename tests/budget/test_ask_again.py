@@ -16,10 +16,11 @@ from zelo.budget.session import TooManyFailures
 from zelo.errors import BadInput
 from zelo.judges import answer
 from zelo.ledger.codec import reply_of
-from zelo.ledger.ledger import FILE, Entry, Ledger
+from zelo.ledger.ledger import FILE, Ledger
+from zelo.ledger.operations import Entry
 from zelo.ledger.transfer import export_entries, import_entries
-from zelo.main import config_folder
 from zelo.pipeline.run import Result, assemble, run_stages
+from zelo.places import config_folder
 from zelo.providers.anthropic import Messages
 from zelo.providers.openai import ChatCompletions
 from zelo.providers.request import Provider, Request

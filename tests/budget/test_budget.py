@@ -19,7 +19,8 @@ from paid_judge import Judge, ask, budget, endpoint, new_command, questions
 from zelo.budget.plan import lines
 from zelo.errors import BadInput, LimitReached, ZeloError
 from zelo.ledger.group_commit import GroupCommit
-from zelo.ledger.ledger import FILE, LIFETIME, Caps, Entry, Ledger, Reserve, Settle
+from zelo.ledger.ledger import FILE, LIFETIME, Ledger
+from zelo.ledger.operations import Caps, Entry, Reserve, Settle
 from zelo.providers.request import Request
 from zelo.records import ANSWERED
 
@@ -360,7 +361,7 @@ def test_nothing_that_was_answered_is_asked_again_after_twenty_kills(home: Path)
                 lost += len(ledger.abandoned())
             by_key = {request.key: request.user for request in Judge(endpoint(server)).requests(questions(2000))}
             answered = {by_key[entry.key] for entry in entries}
-        assert process.returncode == 0, said
+            assert kill < 20 or process.returncode == 0, said
     assert len(answered) == 2000
     # A reservation may be on disk before its call is sent: it counts as lost all the same.
     assert len(server.seen) - 2000 <= lost <= 20 * 50, "every call that left no answer is counted and named"

@@ -2,9 +2,11 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from certain import certain
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import minimize
@@ -27,7 +29,7 @@ GHOST = -4.0  # relevance of a document of another query, in logits
 
 
 def offset(**changes) -> Offset:
-    fields = {"rounds": 2, "ridge": 0.05, "slope": 1.0, "graph": CrossQuery(degree=2)}
+    fields: dict[str, Any] = {"rounds": 2, "ridge": 0.05, "slope": 1.0, "graph": CrossQuery(degree=2)}
     return Offset(**(fields | changes))
 
 
@@ -84,7 +86,7 @@ def test_contract(option, component):
 def test_the_order_of_queries_does_not_matter(option, component):
     calibrator, world = component(f"calibrator/{option}"), World()
     first, order = starts(world.rated.sizes), np.random.default_rng(1).permutation(60)
-    rows = np.concatenate([np.arange(first[q], first[q + 1]) for q in order])
+    rows = np.concatenate([np.arange(int(first[q]), int(first[q + 1])) for q in order])
     other = World()
     other.truth, other.query = world.truth[rows], np.repeat(np.arange(60), world.rated.sizes[order])
     rated = world.rated
@@ -111,7 +113,7 @@ def test_the_order_of_queries_does_not_matter(option, component):
 )
 def test_a_constant_added_to_the_ratings_of_a_query_is_taken_out_again(calibrator):
     world = World()
-    answers = world.answers(calibrator)
+    answers = certain(world.answers(calibrator))
     shift = np.random.default_rng(2).normal(0, 1, 60)
     moved = replace(world.rated, rating=world.rated.rating + shift[world.query])
     before, after = calibrator.fit(world.rated, answers).offset, calibrator.fit(moved, answers).offset
@@ -139,7 +141,7 @@ def test_two_queries_differ_by_what_the_answer_says_beyond_the_ratings():
 def test_offset_is_the_mode_of_the_posterior(link, log_link, slope):
     world = World(queries=25, seed=3, link=link)
     calibrator = offset(ridge=0.3, slope=slope)
-    answers = world.answers(calibrator, votes=2)
+    answers = certain(world.answers(calibrator, votes=2))
     asks, weight, p = answers.asks, answers.weight, answers.p
     handicap = world.rated.rating[asks.a] - world.rated.rating[asks.b]
     first, second = world.query[asks.a], world.query[asks.b]
@@ -166,7 +168,7 @@ def test_standard_errors_of_offsets_hold_for_votes():
 
 def test_what_failed_is_left_out_and_asked_no_more():
     world, calibrator = World(), offset()
-    answers = world.answers(calibrator)
+    answers = certain(world.answers(calibrator))
     lost = np.arange(len(answers.p)) % 7 == 3
     failed = replace(answers, p=np.where(lost, np.nan, answers.p), weight=np.where(lost, np.nan, answers.weight))
     asks = Asks(answers.asks.a[~lost], answers.asks.b[~lost], True)
@@ -179,12 +181,12 @@ def test_what_failed_is_left_out_and_asked_no_more():
 
 def test_the_second_round_asks_for_what_is_predicted_to_be_equal():
     world, calibrator = World(), offset()
-    first = calibrator.asks(world.rated, None)
+    first = certain(calibrator.asks(world.rated, None))
     answers = Answers(first, world.probability(first), np.ones(len(first.a)))
-    second = calibrator.asks(world.rated, answers)
+    second = certain(calibrator.asks(world.rated, answers))
     gap = np.abs(world.truth[second.a] - world.truth[second.b])
     assert np.median(gap) < 0.25 * np.median(np.abs(world.truth[first.a] - world.truth[first.b]))
-    again = calibrator.asks(world.rated, answers)
+    again = certain(calibrator.asks(world.rated, answers))
     np.testing.assert_array_equal(again.a, second.a)
     np.testing.assert_array_equal(again.b, second.b)
 
@@ -229,7 +231,7 @@ def test_documents_are_spread_over_the_ratings(lists, count):
 def test_rubric_is_the_mode_of_its_posterior():
     world = World(queries=12, seed=5)
     calibrator = Rubric(criteria=5, documents=6)
-    answers = world.answers(calibrator, votes=1)
+    answers = certain(world.answers(calibrator, votes=1))
     theta, query = world.rated.rating[answers.asks.a], world.query[answers.asks.a]
     criterion, met = answers.asks.criterion, answers.p
 
@@ -257,7 +259,7 @@ def test_rubric_is_the_mode_of_its_posterior():
 def test_the_rubric_says_the_same_in_any_unit_of_the_ratings():
     """A link that is twice as steep has ratings half as large; their standing in logits is the same."""
     world, calibrator = World(queries=12, seed=5), Rubric(criteria=5, documents=6)
-    answers = world.answers(calibrator, votes=1)
+    answers = certain(world.answers(calibrator, votes=1))
 
     class Steep(Logit):
         slope = 0.5
@@ -278,7 +280,7 @@ def test_rubric_criteria_are_found():
 
 def test_a_document_without_all_its_grades_counts_for_nothing_and_is_counted():
     world, calibrator = World(), Anchor(by="grades", documents=5, criteria=5, ridge=1.0)
-    answers = world.answers(calibrator)
+    answers = certain(world.answers(calibrator))
     p = answers.p.copy()
     p[3] = np.nan
     found = calibrator.fit(world.rated, replace(answers, p=p))
@@ -289,7 +291,7 @@ def test_a_document_without_all_its_grades_counts_for_nothing_and_is_counted():
 def spoilt(change):
     """Answers to the first round of offsets, spoilt."""
     world = World()
-    asks = offset().asks(world.rated, None)
+    asks = certain(offset().asks(world.rated, None))
     answers = Answers(asks, np.full(len(asks.a), 0.5), np.ones(len(asks.a)))
     return world.rated, change(answers)
 
@@ -329,7 +331,7 @@ def test_offset_refuses(change, message):
 def test_answers_that_contradict_the_ratings_are_refused():
     world = World(queries=40)
     calibrator = offset(slope=None)
-    answers = world.answers(calibrator)
+    answers = certain(world.answers(calibrator))
     handicap = world.rated.rating[answers.asks.a] - world.rated.rating[answers.asks.b]
     with pytest.raises(BadInput, match="against the ratings"):
         calibrator.fit(world.rated, replace(answers, p=expit(-3 * handicap)))
@@ -346,7 +348,7 @@ def test_answers_that_contradict_the_ratings_are_refused():
 )
 def test_a_query_without_answers_is_named(calibrator):
     world = World()
-    answers = world.answers(calibrator)
+    answers = certain(world.answers(calibrator))
     gone = np.isin(world.query[answers.asks.a], [3, 40])
     with pytest.raises(BadInput, match=r"2 of 60 queries have no .* \(query numbers 3, 40\)"):
         calibrator.fit(world.rated, replace(answers, p=np.where(gone, np.nan, answers.p)))
@@ -356,7 +358,7 @@ def test_a_query_without_answers_is_named(calibrator):
 
 def test_answers_on_other_criteria_are_refused():
     world = World()
-    answers = world.answers(Rubric(criteria=5, documents=3))
+    answers = certain(world.answers(Rubric(criteria=5, documents=3)))
     for calibrator in (Rubric(criteria=3, documents=3), Anchor(by="grades", documents=3, criteria=3, ridge=1.0)):
         with pytest.raises(BadInput, match="criterion 3 of 3"):
             calibrator.fit(world.rated, answers)

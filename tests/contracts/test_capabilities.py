@@ -68,6 +68,7 @@ OWN = {
     "judge Human": {"known"},
     "model Embedding": {"encode"},
     "model LateInteraction": {"encode"},
+    "stage Evaluate": {"systems"},  # main asks this very class
     "stage Train": {"processes", "train_part"},
 }
 TORCH = {"loss": {"forward"}, "model": {"forward", "state_dict", "to", "scale", "temperature", "backbone"}}

@@ -22,5 +22,5 @@ DOCUMENTS = pa.table(
 
 
 def ask(*rows: tuple[int, int, int], repeat: int = 0) -> Questions:
-    columns = [np.array(column, np.int32) for column in zip(*rows, strict=True)]
-    return Questions(QUERIES, DOCUMENTS, *columns, np.full(len(rows), repeat, np.int16))
+    query, a, b = (np.array(column, np.int32) for column in zip(*rows, strict=True))
+    return Questions(QUERIES, DOCUMENTS, query, a, b, np.full(len(rows), repeat, np.int16))

@@ -16,7 +16,7 @@ from zelo.metrics.predicted_answers import PAIRS
 from zelo.metrics.spectrum import spectra
 from zelo.records import ANSWERED, DOCUMENT, OUTCOME, QREL, QUERY, RATING
 from zelo.reporting import rating_facts
-from zelo.reporting.budgets import Budget
+from zelo.reporting.budgets import BudgetCurve
 from zelo.reporting.gains import pick
 from zelo.reporting.ladders import ladders
 from zelo.reporting.query_offsets import QueryOffsets
@@ -180,7 +180,7 @@ def stage_rows() -> list[dict[str, Any]]:
 def facts_of(made: dict[str, pa.Table], texts: dict[str, str]) -> RatingFacts:
     """What a run with an adaptive graph and offsets tells about the ratings in `tables`."""
     random = np.random.default_rng(2)
-    spent = Budget(np.arange(100, 300, 20), 0.1 / np.arange(1, 11) ** 2, 0.002, 290)
+    spent = BudgetCurve(np.arange(100, 300, 20), 0.1 / np.arange(1, 11) ** 2, 0.002, 290)
     answer, ratings, outcomes = random.random(500), made["ratings"], made["outcomes"]
     fit = {"queries": 64, "steps": 5, "gradient": 1e-7, "log_loss": 0.6, "held_out_log_loss": 0.61, "dispersion": 0.1}
     fit |= {"disconnected_queries": 2, "disconnected": list(texts)[:2], "separable_documents": 9, "curl": 0.03}

@@ -77,7 +77,12 @@ def _qwen3(folder: Path) -> None:
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=plain, eos_token="<|im_end|>", pad_token="<|endoftext|>")
     tokenizer.chat_template = CHATML
     tokenizer.save_pretrained(folder)
-    more = {"vocab_size": len(tokenizer), "num_key_value_heads": 2, "head_dim": 8, "tie_word_embeddings": True}
+    more: dict[str, Any] = {
+        "vocab_size": len(tokenizer),
+        "num_key_value_heads": 2,
+        "head_dim": 8,
+        "tie_word_embeddings": True,
+    }
     Qwen3ForCausalLM(Qwen3Config(**_SHAPE, **more, max_position_embeddings=CONTEXT)).save_pretrained(folder)
 
 
@@ -90,7 +95,7 @@ def _llama(folder: Path) -> None:
     )
     tokenizer.chat_template = HEADERS
     tokenizer.save_pretrained(folder)
-    more = {"vocab_size": len(tokenizer), "num_key_value_heads": 2, "tie_word_embeddings": False}
+    more: dict[str, Any] = {"vocab_size": len(tokenizer), "num_key_value_heads": 2, "tie_word_embeddings": False}
     model = LlamaForCausalLM(LlamaConfig(**_SHAPE, **more, max_position_embeddings=CONTEXT))
     model.save_pretrained(folder, max_shard_size="60KB")
 
@@ -117,7 +122,13 @@ def _bert(folder: Path) -> None:
 
 def _modernbert(folder: Path) -> None:
     tokenizer = _bert_tokenizer(folder, "$B [SEP]")
-    numbers = {"pad_token_id": 0, "cls_token_id": 1, "sep_token_id": 2, "bos_token_id": 1, "eos_token_id": 2}
+    numbers: dict[str, Any] = {
+        "pad_token_id": 0,
+        "cls_token_id": 1,
+        "sep_token_id": 2,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+    }
     config = ModernBertConfig(
         **_SHAPE, **numbers, vocab_size=len(tokenizer), max_position_embeddings=CONTEXT, local_attention=16
     )
@@ -138,6 +149,6 @@ def _xlm_r(folder: Path) -> None:
         model_input_names=["input_ids", "attention_mask"],
     )
     tokenizer.save_pretrained(folder)
-    numbers = {"pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2, "type_vocab_size": 1}
+    numbers: dict[str, Any] = {"pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2, "type_vocab_size": 1}
     config = XLMRobertaConfig(**_SHAPE, **numbers, vocab_size=len(tokenizer), max_position_embeddings=CONTEXT + 2)
     XLMRobertaForMaskedLM(config).save_pretrained(folder)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 import toy_training as toys
@@ -18,7 +19,7 @@ from zelo.training import ranks
 from zelo.training.hardware import Hardware
 from zelo.training.together import Together
 
-TWO = toys.ONE | {"devices": 2}
+TWO: dict[str, Any] = toys.ONE | {"devices": 2}
 
 
 @dataclass(frozen=True, kw_only=True)

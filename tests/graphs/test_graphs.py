@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from certain import certain
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import coo_array
@@ -102,7 +103,7 @@ def test_contract(path):
     graph, name, own_seeds = made(path), path.stem, seeds(len(SIZES))
     if name in OVER_QUERIES:
         with pytest.raises(BadInput, match=r"calibrator\.graph"):
-            graph.propose(SIZES, own_seeds, None)
+            certain(graph.propose(SIZES, own_seeds, None))
         return
     found = driven(graph, SIZES, own_seeds)
     assert (len(found) > 1) == (name in ADAPTIVE)
@@ -119,8 +120,8 @@ def test_contract(path):
         if n < 5 and name not in UNCONNECTED:
             assert len(own) == n * (n - 1) // 2, "more is wanted than there is: all pairs"
     if name != "complete":
-        other = graph.propose(SIZES, seeds(len(SIZES), 1), None)
-        assert not np.array_equal(graph.propose(SIZES, own_seeds, None), other)
+        other = certain(graph.propose(SIZES, seeds(len(SIZES), 1), None))
+        assert not np.array_equal(certain(graph.propose(SIZES, own_seeds, None)), other)
 
 
 @pytest.mark.parametrize("path", sorted(CONF.glob("*.yaml")), ids=lambda p: p.stem)
@@ -156,7 +157,7 @@ def test_a_killed_run_goes_on_with_the_same_pairs(name):
 @given(n=st.integers(1, 40), half=st.integers(1, 6), seed=st.integers(0, 2**64 - 1))
 def test_cycles_are_regular_or_complete(n, half, seed):
     degree = 2 * half
-    edges = Cycles(degree=degree).propose(np.array([n]), np.array([seed], np.uint64), None)
+    edges = certain(Cycles(degree=degree).propose(np.array([n]), np.array([seed], np.uint64), None))
     check_simple(edges)
     if n > 1:
         check_connected(edges, n)
@@ -164,7 +165,7 @@ def test_cycles_are_regular_or_complete(n, half, seed):
 
 
 def test_each_cycle_visits_every_document_once_and_closes():
-    edges = Cycles(degree=6).propose(np.array([23]), seeds(1), None)
+    edges = certain(Cycles(degree=6).propose(np.array([23]), seeds(1), None))
     for cycle in edges.reshape(3, 23, 2):
         assert sorted(cycle[:, 0]) == list(range(23))
         np.testing.assert_array_equal(np.roll(cycle[:, 0], -1), cycle[:, 1])
@@ -172,7 +173,7 @@ def test_each_cycle_visits_every_document_once_and_closes():
 
 def test_golden():
     """Edges are part of the identity of paid judgements: the same seed must give the same pairs for ever."""
-    edges = Cycles(degree=4).propose(np.array([7]), np.array([42], np.uint64), None)
+    edges = certain(Cycles(degree=4).propose(np.array([7]), np.array([42], np.uint64), None))
     first = [[3, 1], [1, 2], [2, 5], [5, 6], [6, 0], [0, 4], [4, 3]]
     second = [[5, 4], [4, 2], [2, 3], [3, 6], [6, 1], [1, 0], [0, 5]]
     assert edges.tolist() == first + second
@@ -184,7 +185,7 @@ def test_golden():
 def test_pairs_are_spread_evenly(graph, pairs):
     """Over many queries each pair is drawn equally often: 24 of 66 pairs hold a pair with probability 24 / 66."""
     sizes = np.full(5000, 12)
-    edges = np.sort(graph.propose(sizes, seeds(5000), None) % 12, 1)
+    edges = np.sort(certain(graph.propose(sizes, seeds(5000), None)) % 12, 1)
     share = np.bincount(edges[:, 0] * 12 + edges[:, 1], minlength=144).reshape(12, 12)[np.triu_indices(12, 1)] / 5000
     expected = pairs / 66
     np.testing.assert_allclose(share, expected, atol=5 * np.sqrt(expected * (1 - expected) / 5000))
@@ -192,21 +193,24 @@ def test_pairs_are_spread_evenly(graph, pairs):
 
 def test_random_cycles_lose_the_pairs_that_cycles_share():
     """A cycle holds a pair with probability 2 / (n - 1), so four of 100 documents hold 4,950 (1 - (97 / 99)^4) = 388 pairs."""
-    found = [len(own) for own in cut(RandomCycles(degree=8).propose(np.full(500, 100), seeds(500), None), [100] * 500)]
+    found = [
+        len(own)
+        for own in cut(certain(RandomCycles(degree=8).propose(np.full(500, 100), seeds(500), None)), [100] * 500)
+    ]
     assert abs(np.mean(found) - 4950 * (1 - (97 / 99) ** 4)) < 5 * np.std(found) / np.sqrt(500)
 
 
 def test_random_pairs_are_repaired_by_as_few_pairs_as_can_be():
     """At a degree of 2, n pairs are hardly ever connected by chance; then all but the pairs of one loop are bridges."""
     sizes = np.full(300, 20)
-    for own in cut(RandomPairs(degree=2).propose(sizes, seeds(300), None), sizes):
+    for own in cut(certain(RandomPairs(degree=2).propose(sizes, seeds(300), None)), sizes):
         assert len(own) == 20
         check_simple(own)
         check_connected(own, 20)
 
 
 def test_bipartite_joins_each_hub_with_every_other_document():
-    edges = Bipartite(degree=6).propose(np.array([20]), seeds(1), None)
+    edges = certain(Bipartite(degree=6).propose(np.array([20]), seeds(1), None))
     hubs = np.unique(edges[:, 0])
     assert len(hubs) == 3
     np.testing.assert_array_equal(np.bincount(edges.ravel(), minlength=20)[hubs], 17)
@@ -219,7 +223,7 @@ def test_gold_depth_is_drawn_with_weight_one_over_k():
     """P(both of the first 10) = sum over k of (1 / k) / (sum of 1 / k) * C(10, 2) / C(k, 2)."""
     k = np.arange(10, 41)
     expected = np.sum((1 / k) * 90 / (k * (k - 1))) / np.sum(1 / k)
-    edges = Gold(depth=10).propose(np.full(20000, 40), seeds(20000), None) % 40
+    edges = certain(Gold(depth=10).propose(np.full(20000, 40), seeds(20000), None)) % 40
     assert len(edges) == 20000
     share = np.mean(edges.max(1) < 10)
     assert abs(share - expected) < 5 * np.sqrt(expected * (1 - expected) / 20000)
@@ -250,7 +254,7 @@ def test_information_asks_what_tells_most():
     """A greedy matching by p (1 - p) Var(e_i - e_j), with Var from the pseudo-inverse of the centred Hessian."""
     n, own_seeds = 15, seeds(1, 8)
     graph = Information(degree=6, batch=1, per_document=1, solver=SOLVER, stop_at=None)
-    edges = graph.propose(np.array([n]), own_seeds, None)
+    edges = certain(graph.propose(np.array([n]), own_seeds, None))
     fit = rated(np.array([n]), own_seeds, edges)
     hessian = fit.ridge * np.eye(n)
     for (i, j), c in zip(fit.edges, fit.curvature, strict=True):
@@ -267,16 +271,16 @@ def test_information_asks_what_tells_most():
         i, j = sorted(int(k) for k in np.unravel_index(worth.argmax(), worth.shape))
         expected.append([i, j])
         worth[[i, j]] = worth[:, [i, j]] = 0
-    assert graph.propose(np.array([n]), own_seeds, fit).tolist() == expected
+    assert certain(graph.propose(np.array([n]), own_seeds, fit)).tolist() == expected
 
 
 def test_smallest_gap_asks_about_neighbours():
     own_seeds, graph = seeds(1, 9), SmallestGap(degree=6, batch=1, per_document=1, solver=SOLVER, stop_at=None)
-    edges = graph.propose(np.array([20]), own_seeds, None)
+    edges = certain(graph.propose(np.array([20]), own_seeds, None))
     fit = rated(np.array([20]), own_seeds, edges)
     gap = np.abs(fit.rating[:, None] - fit.rating) + np.diag(np.full(20, np.inf))
     gap[edges[:, 0], edges[:, 1]] = gap[edges[:, 1], edges[:, 0]] = np.inf
-    new = graph.propose(np.array([20]), own_seeds, fit)
+    new = certain(graph.propose(np.array([20]), own_seeds, fit))
     assert sorted(new[0]) == sorted(np.unravel_index(gap.argmin(), gap.shape))
     assert (np.diff(np.abs(np.diff(fit.rating[new], axis=1)[:, 0])) >= 0).all()
 
@@ -284,10 +288,10 @@ def test_smallest_gap_asks_about_neighbours():
 def test_staged_compares_the_leaders():
     graph = Staged(cycles=1, stages=[[12, 2], [6, 1]], solver=SOLVER, stop_at=None)
     sizes, own_seeds = np.array([40]), seeds(1, 2)
-    edges = graph.propose(sizes, own_seeds, None)
+    edges = certain(graph.propose(sizes, own_seeds, None))
     for leaders, pairs in ((12, 24), (6, 6)):
         fit = rated(sizes, own_seeds, edges)
-        new = graph.propose(sizes, own_seeds, fit)
+        new = certain(graph.propose(sizes, own_seeds, fit))
         assert len(new) == pairs
         assert set(new.ravel()) == set(np.argsort(-fit.rating)[:leaders])
         edges = np.concatenate([edges, new])
@@ -300,12 +304,12 @@ def test_staged_takes_pairs_from_elsewhere_into_account():
         np.array([40]),
         seeds(1, 2),
     )
-    edges = graph.propose(sizes, own_seeds, None)
+    edges = certain(graph.propose(sizes, own_seeds, None))
     last = np.argsort(rated(sizes, own_seeds, edges).rating)[:6]
     more = np.stack([last[:5], last[1:]], 1)
     foreign = more[~np.isin(np.sort(more, 1) @ [40, 1], np.sort(edges, 1) @ [40, 1])]
     assert len(foreign) > 0
-    new = graph.propose(sizes, own_seeds, rated(sizes, own_seeds, np.concatenate([edges, foreign])))
+    new = certain(graph.propose(sizes, own_seeds, rated(sizes, own_seeds, np.concatenate([edges, foreign]))))
     assert len(new) == 24 - len(foreign)
 
 
@@ -316,9 +320,9 @@ def test_staged_finds_other_pairs_where_leaders_have_none_left():
         np.array([30]),
         seeds(1, 4),
     )
-    edges = graph.propose(sizes, own_seeds, None)
+    edges = certain(graph.propose(sizes, own_seeds, None))
     fit = rated(sizes, own_seeds, edges)
-    new = graph.propose(sizes, own_seeds, fit)
+    new = certain(graph.propose(sizes, own_seeds, fit))
     assert len(new) == 20
     rank = np.argsort(np.argsort(-fit.rating))
     assert rank[new].max() < 9
@@ -332,7 +336,7 @@ def test_staged_finds_other_pairs_where_leaders_have_none_left():
 def test_pairs_that_are_missing_or_were_not_asked_for_do_no_harm(name):
     """A pair without an answer may be absent, one may come twice and one from elsewhere: no repeat, no end before the budget."""
     graph, sizes, own_seeds = made(CONF / f"{name}.yaml"), np.array([40, 22]), seeds(2, 6)
-    edges = graph.propose(sizes, own_seeds, None)
+    edges = certain(graph.propose(sizes, own_seeds, None))
     strange = np.stack([np.zeros(9, np.int64), np.arange(1, 10)], 1)
     edges = np.concatenate([edges[3:], edges[5:9], strange[~np.isin(strange @ [99, 1], np.sort(edges, 1) @ [99, 1])]])
     while (new := graph.propose(sizes, own_seeds, rated(sizes, own_seeds, edges))) is not None:
@@ -376,7 +380,7 @@ def test_soft_labels_stop_sooner_as_their_errors_are_smaller():
     """The stopping rule believes the solver's standard errors, which know that a soft label is no single vote."""
     graph = SmallestGap(degree=8, batch=1, per_document=1, solver=SOLVER, stop_at=0.02)
     sizes, own_seeds = np.full(5, 40), seeds(5, 1)
-    fit = rated(sizes, own_seeds, graph.propose(sizes, own_seeds, None))
+    fit = rated(sizes, own_seeds, certain(graph.propose(sizes, own_seeds, None)))
     assert graph.propose(sizes, own_seeds, fit) is not None
     assert graph.propose(sizes, own_seeds, replace(fit, stderr=fit.stderr / 20)) is None
 
@@ -463,6 +467,6 @@ def test_bad_fields_are_named(make, says):
 
 
 def test_complete_is_complete():
-    edges = Complete().propose(np.array([5, 2]), seeds(2), None)
+    edges = certain(Complete().propose(np.array([5, 2]), seeds(2), None))
     assert len(edges) == 11
     check_simple(edges)

@@ -41,8 +41,8 @@ DOCUMENTS = pa.table(
 
 
 def ask(*rows: tuple[int, int, int]) -> Questions:
-    columns = [np.array(column, np.int32) for column in zip(*rows, strict=True)]
-    return Questions(QUERIES, DOCUMENTS, *columns, np.zeros(len(rows), np.int16))
+    query, a, b = (np.array(column, np.int32) for column in zip(*rows, strict=True))
+    return Questions(QUERIES, DOCUMENTS, query, a, b, np.zeros(len(rows), np.int16))
 
 
 EVERY = ask(*((q, a, b) for q in range(2) for a, b in [(0, 1), (1, 0), (0, 2), (1, 3), (3, 4)]))
@@ -168,14 +168,14 @@ def test_documents_are_cut_by_tokens_and_counted(judge: Build, capsys: pytest.Ca
 def test_a_document_cannot_write_special_tokens(judge: Build) -> None:
     made = judge()
     (ids,) = made._ids(ask((0, 3, 0)), slice(None))
-    start = made._tokenizer.convert_tokens_to_ids("<|im_start|>")
+    start: Any = made._tokenizer.convert_tokens_to_ids("<|im_start|>")
     assert ids.count(start) == 3  # system, user and assistant
     assert "<|im_end|>\n<|im_start|>assistant\nA" in made._tokenizer.decode(ids)
 
 
 def test_templates_without_a_system_role_and_without_any(judge: Build, tiny: Path, tmp_path: Path) -> None:
     merged = judge(model=altered(tiny, tmp_path, NO_SYSTEM))
-    text = merged._tokenizer.decode(merged._ids(ask((0, 0, 1)), slice(None))[0])
+    text: Any = merged._tokenizer.decode(merged._ids(ask((0, 0, 1)), slice(None))[0])
     assert text.startswith("<|im_start|>user\nYou judge search results.")
     assert text.count("<|im_start|>") == 2
     shutil.rmtree(tmp_path / "altered")

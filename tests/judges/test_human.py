@@ -52,7 +52,8 @@ def person(tmp_path: Path) -> Callable[..., Human]:
     return build
 
 
-Press, Person = Callable[[str], int], Callable[..., Human]
+Press = Callable[[str], int]
+Person = Callable[..., Human]
 
 
 def test_keys_are_preferences_and_are_asked_once(press: Press, person: Person) -> None:

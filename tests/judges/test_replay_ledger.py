@@ -16,8 +16,8 @@ from hydra.core.global_hydra import GlobalHydra
 
 from zelo.errors import BadInput
 from zelo.ledger.ledger import FILE, Ledger
-from zelo.main import config_folder
 from zelo.pipeline.run import Step, assemble, run_stages
+from zelo.places import config_folder
 from zelo.store import Store, Table
 
 ANSWER = ["query_id", "doc_a", "doc_b", "judge", "repeat", "p", "weight", "swapped", "status"]
@@ -40,7 +40,7 @@ def assembled(tiny_beir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.delenv("ZELO_COMMAND", raising=False)
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
 
-    def steps(*overrides: str) -> list[Step]:
+    def build(*overrides: str) -> list[Step]:
         GlobalHydra.instance().clear()
         small = [
             "pipeline=annotate",
@@ -54,7 +54,7 @@ def assembled(tiny_beir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         with initialize_config_dir(str(config_folder()), version_base="1.3"):
             return assemble(compose("config", [*small, f"dataset.path={tiny_beir}", *overrides]))
 
-    return steps
+    return build
 
 
 def judged(steps: list[Step]) -> Table:

@@ -23,9 +23,9 @@ DOCUMENTS = pa.table(
 
 
 def ask(query: Any, a: Any, b: Any, repeat: int = 0, query_b: Any = None) -> Questions:
-    columns = [np.asarray(column, np.int32) for column in (query, a, b)]
+    of, first, second = (np.asarray(column, np.int32) for column in (query, a, b))
     other = None if query_b is None else np.asarray(query_b, np.int32)
-    return Questions(QUERIES, DOCUMENTS, *columns, np.full(len(columns[0]), repeat, np.int16), other)
+    return Questions(QUERIES, DOCUMENTS, of, first, second, np.full(len(of), repeat, np.int16), other)
 
 
 def swapped(questions: Questions) -> Questions:

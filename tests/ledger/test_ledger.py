@@ -24,23 +24,8 @@ from older_ledger import make_older
 from zelo.errors import BadInput, LimitReached
 from zelo.ledger import database, process_liveness, transfer
 from zelo.ledger.database import Database
-from zelo.ledger.ledger import (
-    FILE,
-    KILLED,
-    LIFETIME,
-    Busy,
-    Caps,
-    Entry,
-    Granted,
-    Ledger,
-    Lose,
-    NoRoom,
-    Release,
-    Reserve,
-    Result,
-    Settle,
-    Totals,
-)
+from zelo.ledger.ledger import FILE, KILLED, LIFETIME, Ledger
+from zelo.ledger.operations import Busy, Caps, Entry, Granted, Lose, NoRoom, Release, Reserve, Result, Settle, Totals
 from zelo.ledger.transfer import ENTRY, export_entries, import_entries
 
 FREE = Caps("command")

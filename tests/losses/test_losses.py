@@ -24,8 +24,8 @@ from zelo.losses.margin_mse import MarginMSE
 from zelo.losses.matryoshka import Matryoshka
 from zelo.losses.mse import MSE
 from zelo.losses.ranknet import RankNet
-from zelo.main import config_folder
 from zelo.pipeline import instantiate
+from zelo.places import config_folder
 from zelo.stages.target import TargetStage
 from zelo.stages.train import Train
 from zelo.store import Table

@@ -435,8 +435,8 @@ def test_vectors_of_a_closed_api_go_through_the_whole_film(
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
-    from zelo.main import config_folder
     from zelo.pipeline.run import assemble, run_stages
+    from zelo.places import config_folder
     from zelo.store import Store
     from zelo.tracking.run_folder import RunFolder
 

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pytest
 import tiny_models
 import torch
+from certain import certain
 from safetensors.torch import load_file, save_file
 from tiny_models import CONTEXT, DECODERS, ENCODERS
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -268,7 +269,7 @@ def test_the_order_bias_is_found_and_taken_off() -> None:
 def test_an_epoch_shows_half_of_the_pairs_the_other_way_round_with_the_target_turned() -> None:
     some, rng = pairs([0.9, 0.1, 0.4, 1.0] * 100), np.random.default_rng(0)
     loader, rows = QueryBatches(queries=400, documents=None), np.arange(400)
-    drawn = some.draw(rows, loader, rng)
+    drawn = certain(some.draw(rows, loader, rng))
     assert 160 < drawn.sum() < 240
     assert (some.draw(rows, loader, rng) != drawn).sum() > 100, "again in each epoch"
     batch = some.batch(rows, drawn, Fixed(0).collate)
@@ -469,10 +470,9 @@ QUESTIONS = pa.table({"query_id": ["q0", "q1", "q2"], "text": QUERIES, "split": 
 
 
 def asked(rows: np.ndarray = ROWS, queries: np.ndarray | None = None) -> Questions:
-    columns = [np.arange(len(rows)) if queries is None else queries, rows[:, 0], rows[:, 1]]
-    return Questions(
-        QUESTIONS, DOCUMENTS, *(column.astype(np.int32) for column in columns), np.zeros(len(rows), np.int16)
-    )
+    query = (np.arange(len(rows)) if queries is None else queries).astype(np.int32)
+    a, b = rows.astype(np.int32).T
+    return Questions(QUESTIONS, DOCUMENTS, query, a, b, np.zeros(len(rows), np.int16))
 
 
 @pytest.mark.parametrize("family", ["qwen3", "xlm_r"])

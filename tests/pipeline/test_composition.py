@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import pytest
 import tiny_models
@@ -20,9 +20,10 @@ from omegaconf import DictConfig, OmegaConf
 from zelo import annotations
 from zelo.errors import BadInput
 from zelo.fingerprint.code_hash import ALLOW_VARIABLE
-from zelo.main import _check_settings, config_folder
+from zelo.main import _check_settings
 from zelo.pipeline import instantiate
 from zelo.pipeline.run import assemble, run_stages
+from zelo.places import config_folder
 from zelo.protocols import Retriever
 from zelo.store import Store
 
@@ -248,7 +249,8 @@ def test_hardware_is_outside_identity(option: str) -> None:
     """It sets nothing but itself and Hydra's launcher, and each of its fields may change with no other name of a table."""
     plain, other = composed("hardware=cpu"), composed(f"hardware={option}")
     ours, theirs = (
-        OmegaConf.to_container(OmegaConf.masked_copy(c, [k for k in c if k != "hydra"])) for c in (plain, other)
+        cast(dict[str, Any], OmegaConf.to_container(OmegaConf.masked_copy(c, [str(k) for k in c if k != "hydra"])))
+        for c in (plain, other)
     )
     assert ours | {"hardware": None} == theirs | {"hardware": None}
     names = [(step.name, step.identity) for step in assemble(plain)]

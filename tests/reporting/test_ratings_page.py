@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from certain import certain
 from fake_comparisons import made_of
 from html_page import Page
 from report_data import FEW, facts_of, library, report, tables
@@ -167,11 +168,10 @@ def test_offsets_are_held_against_their_answers(criterion: bool, tmp_path: Path)
 
 def test_worries_are_marked_and_missing_parts_named() -> None:
     data = report()
-    assert data.ratings is not None
-    fit = data.ratings.fit
+    ratings = certain(data.ratings)
 
     def worries(**changed: Any) -> set[str]:
-        view = ratings_page.view(replace(data.ratings, fit=fit | changed))
+        view = ratings_page.view(replace(ratings, fit={**ratings.fit, **changed}))
         return {row["name"] for row in view["fit"] if row["worry"]}
 
     assert worries() == {"disconnected queries"}

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from zelo.errors import BadInput
-from zelo.main import config_folder
+from zelo.places import config_folder
 from zelo.ranking import best, top_candidates
 from zelo.records import CANDIDATE, DOCUMENT, QUERY
 from zelo.retrievers.fusion import Fusion

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from certain import certain
 from fake_comparisons import made_of, simulated, solver
 from scipy.special import ndtr
 
@@ -66,7 +67,7 @@ def test_one_judge_of_pure_noise_costs_almost_nothing(hard):
     weighted, plain, said = fitted([good, good, (0, 0, 0) if hard else PURE_NOISE], hard)
     assert weighted < (0.85 if hard else 0.35) * plain
     truth, rows, _ = asked([good, good, (0, 0, 0) if hard else PURE_NOISE], hard)
-    two = rows.judge < 2
+    two = certain(rows.judge) < 2
     alone = replace(rows, edges=rows.edges[two], p=rows.p[two], weight=rows.weight[two], judge=None, swapped=None)
     rating = solver(Thurstone, 1.0 if hard else 1e-3, tolerance=1e-6).fit(alone).rating.reshape(QUERIES, DOCUMENTS)
     truth = truth.reshape(QUERIES, DOCUMENTS)

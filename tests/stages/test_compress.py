@@ -11,8 +11,8 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
 from zelo.errors import BadInput
-from zelo.main import config_folder
 from zelo.pipeline.run import assemble, run_stages
+from zelo.places import config_folder
 from zelo.reporting.terminal import print_results
 from zelo.stages.compress import Compress
 from zelo.stages.search import Search

@@ -253,7 +253,14 @@ def test_a_judge_that_fails_tells_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("field", "value"), [("items", -1), ("documents", 1)])
 def test_bad_numbers_are_refused(field: str, value: int) -> None:
-    settings = {"inputs": {}, "judge": panel(a=0), "retriever": None, "items": 1, "documents": 2, "seed": 0}
+    settings: dict[str, Any] = {
+        "inputs": {},
+        "judge": panel(a=0),
+        "retriever": None,
+        "items": 1,
+        "documents": 2,
+        "seed": 0,
+    }
     with pytest.raises(BadInput, match=f"{field}={value}"):
         KnownItems(**(settings | {field: value}))
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from zelo.main import config_folder
+from zelo.places import config_folder
 from zelo.ranking import own_documents, without_own
 from zelo.records import CANDIDATE, DOCUMENT, QREL, QUERY, SCORED
 from zelo.reporting.notes import notes
@@ -105,9 +105,11 @@ def test_a_student_neither_finds_nor_reranks_it(reranks: bool, data: Table, tmp_
         schema=SCORED,
     )
     given = {"candidates": table(tmp_path / "given", scored=(SCORED, candidates))} if reranks else {}
-    parts: Any = dict.fromkeys(("backbone", "loss", "optimizer", "scheduler", "loader", "trainer"))
+    parts: Any = {"model": ByPlace()} | dict.fromkeys(
+        ("backbone", "loss", "optimizer", "scheduler", "loader", "trainer")
+    )
     fields: Any = {
-        "student": Student(model=ByPlace(), **parts),
+        "student": Student(**parts),
         "hardware": SimpleNamespace(device="cpu"),
         "splits": ["train", "dev"],
     }

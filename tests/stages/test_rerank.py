@@ -127,7 +127,9 @@ def test_shares_and_threshold_by_hand() -> None:
     score = np.array([0.1, 0.8, 0.9, 0.8, 0.5, 0.3, 0.2])
     relevant = np.array([True, False, True, True, True, False, False])
     # F1 from the top, equal scores together: .9 2/5, .8 4/7, .5 6/8, .3 6/9, .2 6/10, .1 8/11
-    assert score_scale.threshold(score, relevant) == score_scale.Threshold(pytest.approx(0.4), 0.75, 0.75)
+    best = score_scale.threshold(score, relevant)
+    assert best == score_scale.Threshold(best.score, 0.75, 0.75)
+    assert best.score == pytest.approx(0.4)
     assert score_scale.threshold(np.ones(3), np.array([True, False, False])).score == 1
     found = score_scale.parts(np.arange(20.0), np.arange(20) % 4 > 1)
     assert found[0] == score_scale.Part(18.0, 19.0, 2, 2)

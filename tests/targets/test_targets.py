@@ -28,7 +28,7 @@ def probability(difference: np.ndarray) -> np.ndarray:
     return 0.5 * (1 + erf(difference))
 
 
-def rated(rating, stderr, sizes, seeds, link, criteria=CRITERIA) -> Rated:
+def rated(rating, stderr, sizes, seeds, link, criteria: np.ndarray | None = CRITERIA) -> Rated:
     return Rated(sizes, rating, stderr, seeds, np.zeros(len(sizes), np.int32), link, criteria)
 
 

@@ -29,6 +29,7 @@ from zelo.errors import BadInput
 from zelo.metrics.spectrum import GRAPH, spectrum
 from zelo.pipeline import instantiate
 from zelo.pipeline.run import Result, Step
+from zelo.places import config_folder
 from zelo.records import EXAMPLE, METRIC, OUTCOME, QREL, QUERY_FIT, RATING, SCORED, WEIGHT
 from zelo.reporting import model_card, terminal
 from zelo.reporting.evaluation import Evaluation
@@ -412,7 +413,8 @@ def test_references_to_the_environment_stay_references(monkeypatch: pytest.Monke
     assert found["copy"] == {"key": "${oc.env:MY_KEY}", "url": "${host}/${oc.env:MY_KEY,none}"}
     assert found["n"] == "h"
     assert SECRET not in OmegaConf.to_yaml(found)
-    assert OmegaConf.create(OmegaConf.to_yaml(found))["copy"]["key"] == SECRET, "whoever has the key can run it again"
+    again: Any = OmegaConf.create(OmegaConf.to_yaml(found))
+    assert again["copy"]["key"] == SECRET, "whoever has the key can run it again"
 
 
 def test_secrets_are_known_by_name_by_shape_and_by_field(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -517,10 +519,8 @@ def test_wandb_offline_has_config_metrics_and_table_and_no_secret(
 @pytest.mark.long
 @pytest.mark.parametrize("student", ["embedding", "late_interaction"])
 def test_the_example_of_a_card_runs(student: str, result: Result, tmp_path: Path) -> None:
-    node = yaml.safe_load((main.config_folder() / "model" / f"{student}.yaml").read_text())
-    backbone = instantiate.build(
-        yaml.safe_load((main.config_folder() / "backbone/minilm.yaml").read_text()), "backbone"
-    )
+    node = yaml.safe_load((config_folder() / "model" / f"{student}.yaml").read_text())
+    backbone = instantiate.build(yaml.safe_load((config_folder() / "backbone/minilm.yaml").read_text()), "backbone")
     model = instantiate.build(node, "model")
     model.load(backbone, None)
     model.export(tmp_path / "student")
@@ -545,7 +545,7 @@ def zelo(*arguments: str, monkeypatch: pytest.MonkeyPatch) -> int:
 def test_help_teaches(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     assert zelo("--help", monkeypatch=monkeypatch) == 0
     text = capsys.readouterr().out
-    for path in main.config_folder().glob("*/*.yaml"):
+    for path in config_folder().glob("*/*.yaml"):
         assert path.stem in text
     assert text.count("\n  zelo") == 5, "five example commands"
     assert "Exit status" in text

@@ -19,8 +19,8 @@ from omegaconf import DictConfig, OmegaConf
 
 import zelo.main
 from zelo.errors import BadInput
-from zelo.main import config_folder
 from zelo.pipeline.run import assemble, run_stages
+from zelo.places import config_folder
 from zelo.store import Store
 from zelo.training.trainer import Trainer
 

@@ -21,7 +21,7 @@ LARGE = 400  # candidates from which on a query has no curve: each point takes t
 
 
 @dataclass(frozen=True)
-class Budget:
+class BudgetCurve:
     """A query's curve; the last point is where the graph stopped."""
 
     pairs: np.ndarray  # [P] asked so far
@@ -30,7 +30,7 @@ class Budget:
     most: int  # pairs that the graph would have asked at most
 
 
-def of_queries(stage: Any, outcomes: pa.Table, shown: list[str]) -> Mapping[str, Budget]:
+def of_queries(stage: Any, outcomes: pa.Table, shown: list[str]) -> Mapping[str, BudgetCurve]:
     """Query -> its curve, of a judge stage whose graph is adaptive; {} for others. outcomes: OUTCOME in the order asked.
 
     The answers so far are fitted again with the graph's own solver. A prefix that ends within one of the graph's rounds is
@@ -46,7 +46,7 @@ def of_queries(stage: Any, outcomes: pa.Table, shown: list[str]) -> Mapping[str,
     np.minimum.at(asked, found.pair, np.arange(len(outcomes)))  # row in which each pair was asked first
     first = starts(found.sizes)
     query = np.searchsorted(first, found.edges[:, 0], side="right") - 1
-    curves: dict[str, Budget] = {}
+    curves: dict[str, BudgetCurve] = {}
     for number, (name, n) in enumerate(zip(found.query_id.to_pylist(), found.sizes.tolist(), strict=True)):
         rows = np.flatnonzero(query == number)
         rows = rows[np.argsort(asked[rows])]
@@ -61,7 +61,7 @@ def of_queries(stage: Any, outcomes: pa.Table, shown: list[str]) -> Mapping[str,
             continue
         optimism = stage.graph.OPTIMISM
         most = int(stage.graph.most(np.array([n]))[0])
-        curves[name] = Budget(counts, optimism * loss, stage.graph.stop_at, most)
+        curves[name] = BudgetCurve(counts, optimism * loss, stage.graph.stop_at, most)
     return curves
 
 

@@ -21,19 +21,19 @@ _MANY_POINTS = 400
 
 
 @dataclass(frozen=True)
-class Scale:
+class AxisScale:
     """A horizontal axis: places values in percent of its width, so that strips stretch with their column."""
 
     low: float
     high: float
 
     @staticmethod
-    def around(values: list[float], margin: float = 0.06) -> "Scale":
+    def around(values: list[float], margin: float = 0.06) -> "AxisScale":
         """The axis that shows all finite values, with a margin (a share of their range) on both sides."""
         finite = [value for value in values if math.isfinite(value)] or [0.0, 1.0]
         low, high = min(finite), max(finite)
         room = (high - low) * margin or 0.5
-        return Scale(low - room, high + room)
+        return AxisScale(low - room, high + room)
 
     def at(self, value: float) -> str:
         """The value's place as an SVG or CSS length; what lies outside is put on the edge."""

@@ -13,7 +13,7 @@ from zelo.metrics.spectrum import Spectrum
 from zelo.outcomes import Graphs, weighted
 from zelo.records import starts
 from zelo.reporting import budgets, lineage, query_offsets
-from zelo.reporting.budgets import Budget
+from zelo.reporting.budgets import BudgetCurve
 from zelo.reporting.query_offsets import QueryOffsets
 from zelo.stages.rate import weights_of
 from zelo.store import Table
@@ -37,7 +37,7 @@ class Matrix:
     stderr: np.ndarray  # [N]
     shown: np.ndarray  # [K] places of the documents in the matrix, 0 is the best
     p: np.ndarray  # [K, K] mean preference for the row's document over the column's; nan where nobody was asked
-    budget: Budget | None = None  # of an adaptive graph
+    budget: BudgetCurve | None = None  # of an adaptive graph
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def matrices(
     texts: Mapping[str, str],
     ratings: pa.Table,
     outcomes: pa.Table,
-    spent: Mapping[str, Budget],
+    spent: Mapping[str, BudgetCurve],
 ) -> list[Matrix]:
     """One for each of these queries that was rated, in this order. ratings: RATING; outcomes: OUTCOME, of any queries."""
     answered = outcomes.filter(

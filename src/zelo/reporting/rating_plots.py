@@ -6,7 +6,7 @@ import numpy as np
 from scipy.special import expit
 
 from zelo.metrics.predicted_answers import PAIRS
-from zelo.reporting.budgets import Budget
+from zelo.reporting.budgets import BudgetCurve
 from zelo.reporting.plots import ACCENT, INK, LOSS, MUTED, WIDTH, canvas, inline_svg
 from zelo.reporting.query_offsets import QueryOffsets, bins
 
@@ -63,7 +63,7 @@ def ladder(rating: np.ndarray, stderr: np.ndarray, name: str) -> str:
     return inline_svg(figure, name, "Ratings of all candidates with their 95 % intervals", {})
 
 
-def budget(curve: Budget, name: str) -> str:
+def budget(curve: BudgetCurve, name: str) -> str:
     """Expected loss over pairs, on a logarithmic scale; a dot where the graph stopped, a broken line at `stop_at`."""
     figure, (axes,) = canvas(1, height=300, top=20, bottom=30)
     loss = np.maximum(curve.loss, 1e-5)

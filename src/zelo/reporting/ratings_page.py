@@ -9,7 +9,7 @@ from markupsafe import Markup
 from zelo.metrics.predicted_answers import CRITERIA, GHOSTS, PAIRS
 from zelo.metrics.spectrum import Spectrum, random_regular_diameter, random_regular_lambda_2
 from zelo.reporting import rating_plots
-from zelo.reporting.budgets import Budget
+from zelo.reporting.budgets import BudgetCurve
 from zelo.reporting.query_offsets import QueryOffsets, bins
 from zelo.reporting.rating_facts import Matrix, RatingFacts
 
@@ -56,7 +56,7 @@ def _query(matrix: Matrix, number: int) -> dict[str, Any]:
     }
 
 
-def _stopped(spent: Budget) -> str:
+def _stopped(spent: BudgetCurve) -> str:
     pairs, loss = int(spent.pairs[-1]), f"{spent.loss[-1]:.4f}"
     if spent.stop_at is not None and pairs < spent.most:
         return f"stopped after {pairs} of at most {spent.most} pairs, at an expected loss of {loss}"

@@ -15,7 +15,7 @@ from zelo.reporting import audit_page, judge_costs, plots, ratings_page
 from zelo.reporting.evaluation import FIRST_STAGES, GROUPS, NO_LABELS
 from zelo.reporting.gains import Gain, gain_of
 from zelo.reporting.ladders import Ladder, Rung, cut
-from zelo.reporting.plots import Scale
+from zelo.reporting.plots import AxisScale
 from zelo.reporting.report_data import ReportData
 
 MAIN_METRIC = "nDCG@10"
@@ -114,9 +114,9 @@ def _main_metric(data: ReportData) -> str:
     return MAIN_METRIC if MAIN_METRIC in names or not names else names[0]
 
 
-def _difference_scale(verdicts: list[dict[str, Any]]) -> Scale:
+def _difference_scale(verdicts: list[dict[str, Any]]) -> AxisScale:
     values = [value for verdict in verdicts for value in (verdict["ci_low"], verdict["ci_high"], verdict["difference"])]
-    return Scale.around([0.0, *(value for value in values if value is not None)])
+    return AxisScale.around([0.0, *(value for value in values if value is not None)])
 
 
 def _boards(metrics: list[dict[str, Any]], main: str, groups: dict[str, str]) -> list[dict[str, Any]]:
@@ -139,7 +139,7 @@ def _boards(metrics: list[dict[str, Any]], main: str, groups: dict[str, str]) ->
                 "others": [name for name in names if name != first],
                 "sized": len({system["bytes"] for system in systems} - {None}) > 1,
                 "queries": max([row["queries"] or 0 for row in rows], default=0),
-                "scale": Scale.around(ends),
+                "scale": AxisScale.around(ends),
                 "groups": [
                     (group.capitalize(), list(members))
                     for group, members in groupby(systems, key=lambda row: row["group"])
@@ -197,7 +197,7 @@ def _ladder(ladder: Ladder, differences: list[Gain]) -> dict[str, Any]:
     ranks = [0, *(rung.rank for rung in ladder.rungs)]
     return {
         "ladder": ladder,
-        "scale": Scale.around([*ladder.ratings, *(end for span in spans for end in span)]),
+        "scale": AxisScale.around([*ladder.ratings, *(end for span in spans for end in span)]),
         "rungs": [
             {"rung": rung, "low": low, "high": high, "skipped": rung.rank - before - 1}
             for rung, (low, high), before in zip(ladder.rungs, spans, ranks, strict=False)
