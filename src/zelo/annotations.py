@@ -80,4 +80,4 @@ def expected(hint: Any) -> str:
         return f"a list, each item {expected(parts[0])}" if parts else "a list"
     if kind in MAPPINGS:
         return f"a mapping, each value {expected(parts[1])}" if parts else "a mapping"
-    return f"a component ({kind.__name__ if isinstance(kind, type) else kind})"
+    return f"a component ({kind.__name__ if isinstance(kind, type) else kind}), named by _target_"

@@ -318,8 +318,8 @@ def without_query(answers: Answers) -> Answers:
         (lambda a: replace(a, asks=replace(a.asks, b=put(a.asks.b, 6, 10**6))), "question number 6 is 1000000"),
         (lambda a: replace(a, asks=replace(a.asks, b=a.asks.a)), "pair number 0 .* within one query"),
         (lambda a: replace(a, asks=replace(a.asks, across=False)), "within one query"),
-        (without_query, r"60 queries in 2 parts .* 1 are outside the largest \(query numbers 17\)"),
-        (lambda a: None, r"60 queries in 60 parts .* 59 are outside"),
+        (without_query, r"60 queries in 2 disconnected parts: 1 are outside the largest \(query numbers 17\)"),
+        (lambda a: None, r"60 queries in 60 disconnected parts: 59 are outside"),
     ],
 )
 def test_offset_refuses(change, message):

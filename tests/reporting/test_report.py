@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import time
 from dataclasses import replace
+from html import escape
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ import pytest
 from html_page import HOSTILE, Page
 from report_data import FEW, QUERIES, SYSTEMS, library, report, tables
 
-from zelo.reporting import plots
+from zelo.reporting import plots, sweep_page
 from zelo.reporting.gains import pick
 from zelo.reporting.ladders import BOUTS, RUNGS, ladders
 from zelo.reporting.report import render
@@ -288,3 +289,43 @@ def test_a_browser_shows_it(tmp_path: Path) -> None:
         assert data.verdicts[0]["text"].removeprefix(data.verdicts[0]["system"]).partition(" (")[0].strip() in words
         assert "CONSOLE" not in done.stderr, done.stderr
         assert Page(done.stdout).tags <= Page(render(report())).tags | {"tbody"}
+
+
+def beyond(page: str, width: int, folder: Path) -> int:
+    """Pixels by which a page is wider than a window of this width. A frame has any width; a browser's window has not."""
+    page = re.sub("<meta http-equiv=.*?>", "", page)
+    root = "frame.contentDocument.documentElement"
+    measure = f"document.title = {root}.scrollWidth - {root}.clientWidth"
+    style = f"width:{width}px;height:900px;border:0"
+    frame = f'<iframe id="frame" style="{style}" srcdoc="{escape(page)}" onload="{measure}"></iframe>'
+    return int(re.findall(r"<title>(-?\d+)</title>", browse(f"<title></title>{frame}", folder).stdout)[0])
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("width", [1280, 390])
+def test_pages_fit_a_screen_and_a_phone(width: int, html: str, data: ReportData, tmp_path: Path) -> None:
+    early = replace(data, verdicts=[], metrics=[], per_query=None, curves={})  # until=rate
+    columns = (
+        "job",
+        "solver",
+        "graph.degree",
+        "status",
+        "system",
+        "selected_by",
+        "value",
+        "test",
+        "test_value",
+        "seconds",
+    )
+    row = dict.fromkeys((*columns, "error", "folder"), "0.5") | {"status": "finished", "solver": "thurstone" * 9}
+    failed = row | {"status": "failed", "error": "graph.degree=5 must be even. " * 9, "job": "1", "graph.degree": "7"}
+    for page in (html, render(early), sweep_page.page(tmp_path, [row | {"job": "0"}, failed])):
+        assert beyond(page, width, tmp_path) == 0
+    assert beyond(f'<div style="width:{width + 50}px">x</div>', width, tmp_path) > 0, "the measure can fail"
+
+
+def test_disagreements_name_the_stage_whose_judges_differ(data: ReportData) -> None:
+    judges = [row | {"stage": "judge_gold"} for row in data.judges]
+    page = render(replace(data, disagreements=[], judged_by="judge_gold", judges=judges))
+    assert "These judges are those of the stage judge_gold." in " ".join(Page(page).words.split())
+    assert "stage judge_gold" not in render(replace(data, disagreements=[]))

@@ -56,15 +56,15 @@ class ReplayLedger:
 
     def compare(self, questions: Questions) -> Outcomes:
         """One outcome per question."""
-        desk, found = RequestBatch.of(self.name, self.of, questions), np.zeros(len(questions), bool)
+        batch, found = RequestBatch.of(self.name, self.of, questions), np.zeros(len(questions), bool)
         endpoint = self.of.endpoint
         with self._ledger() as ledger:
             for request, entry in looked_up(ledger, self.of, questions):
                 if entry is not None:
-                    desk.put(request, self.of.read(request, reply_of(endpoint, request, entry)), 0, 0.0)
+                    batch.put(request, self.of.read(request, reply_of(endpoint, request, entry)), 0, 0.0)
                     found[list(request.rows)] = True
         self._missing.add(questions, found)
-        return desk.outcomes()
+        return batch.outcomes()
 
     def report(self) -> None:
         """Whether anything was missing, and what, in one line on stderr."""

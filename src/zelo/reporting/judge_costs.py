@@ -32,6 +32,7 @@ def view(row: Mapping[str, Any]) -> dict[str, Any]:
     others = {status: count for status, count in row["status"].items() if status != ANSWERED}
     return {
         "name": row["name"],
+        "stage": row.get("stage", ""),
         "asked": row["asked"],
         "answered": "–" if share is None else f"{100 * share:.1f} %" if share < 1 else "100 %",
         "low": share is not None and share < MIN_ANSWERED,
