@@ -8,7 +8,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from zelo.fingerprint.code_hash import code_hash, module_of
+from zelo.fingerprint.code_hash import code_hash
+from zelo.fingerprint.modules import module_of
 from zelo.pipeline.instantiate import FOREIGN, OWN
 from zelo.store import hash_json
 
@@ -34,7 +35,7 @@ def recipe_of(node: Any, built: Any) -> Any:
     recipe = {key: recipe_of(item, getattr(built, key)) for key, item in node.items() if key not in outside}
     if hasattr(built, "content"):
         recipe |= built.content()
-    recipe |= {"_target_": target, "_code_": code_hash(type(built).__module__)}
+    recipe |= {"_target_": target, "_code_": code_hash(type(built).__module__, type(built).__name__)}
     # What a user allows may be a function, or a name that its package passes on.
     if not OWN.fullmatch(target) and (named := module_of(target)) != type(built).__module__:
         recipe["_named_code_"] = code_hash(named)
