@@ -221,7 +221,7 @@ def test_letters_that_carry_nearly_nothing_are_no_verdict(judge: Build, capsys: 
     assert np.array(answers.status.to_pylist())[low].tolist() == ["unparseable"]
     assert np.array_equal(np.isnan(answers.p), low)
     assert np.allclose(answers.p[~low], judge().compare(pairs).p[~low], atol=1e-6)
-    made.tell()
+    made.report()
     (row,) = np.flatnonzero(low)
     said = capsys.readouterr().err
     assert f"1 pairs are unparseable, for A and B carry less than verdict_mass={np.median(mass):g}" in said

@@ -264,6 +264,15 @@ def test_labels_that_cannot_be_used(line: str, message: str, labels: Path, compo
         component("judge/qrels", path=str(labels)).compare(ask([0], [0], [1]))
 
 
+def test_labels_are_read_as_a_dataset_reads_them(labels: Path, component: Build) -> None:
+    """Headers in other words, grades with a decimal point; a hidden file and one of no split are left alone."""
+    (labels / "qrels" / "test.tsv").write_text("query\tdocument\tgrade\nx0\tx1\t2.0\nx1\tx0\t1\n")
+    (labels / "qrels" / ".test.tsv").write_text("x0\tx5\t3\n")
+    (labels / "qrels" / "other.tsv").write_text("x0\tx5\t3\n")
+    exact = component("judge/qrels", path=str(labels), sd=0.0, slip=0.0)
+    assert exact.compare(ask([0, 1], [1, 0], [5, 1])).p == pytest.approx(expit([4.0, 2.0]), abs=1e-6)
+
+
 def test_labels_of_another_dataset_are_refused(labels: Path, component: Build) -> None:
     (labels / "other.tsv").write_text("y0\tx1\t1\n")
     with pytest.raises(BadInput, match="none of the 40 queries"):
@@ -301,7 +310,7 @@ def test_outcomes_made_elsewhere_are_found_again(
     assert set(answers.judge.to_pylist()) == {"replay"}
     judge.compare(asked)
     assert capsys.readouterr().err == ""  # it is told once, when all was asked
-    judge.tell()
+    judge.report()
     said = capsys.readouterr().err
     assert said.startswith(
         f"judge replay: 10 of 12 answers are in {path}, first missing: query x2, documents x1 and x2;"

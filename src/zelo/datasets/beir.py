@@ -12,14 +12,12 @@ from zelo.datasets.judgements import (
     drop_unknown,
     hash_named,
     hash_qrels,
-    qrels_files,
-    read_qrels,
     refuse_lost_row,
-    train_qrels_files,
 )
 from zelo.datasets.layout import assemble, hash_large, read_documents, read_queries
 from zelo.datasets.unread import unread_labels
 from zelo.errors import BadInput
+from zelo.qrels import qrels_files, read_qrels, train_qrels_files
 from zelo.records import DEV, TRAIN, Corpus
 from zelo.store import hash_json
 

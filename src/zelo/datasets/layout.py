@@ -14,9 +14,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from zelo.datasets.judgements import SPLIT_NAMES
-from zelo.datasets.lines import read_lines
 from zelo.errors import BadInput
+from zelo.lines import read_lines
+from zelo.qrels import SPLIT_NAMES
 from zelo.records import DEV, DOCUMENT, QUERY, SPLITS, TEST, TRAIN, Corpus
 from zelo.store import hash_file
 from zelo.texts import folded

@@ -13,10 +13,11 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from zelo.datasets.judgements import at_home, hash_named, hash_qrels, qrels_files, read_named, read_qrels
+from zelo.datasets.judgements import at_home, hash_named, hash_qrels, read_named
 from zelo.datasets.layout import assemble, read_documents, read_queries
 from zelo.datasets.pydocs_reader.source import SKIPPED
 from zelo.errors import ZeloError
+from zelo.qrels import qrels_files, read_qrels
 from zelo.records import Corpus
 
 DATA = Path(__file__).parents[1] / "data" / "pydocs"

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
-from zelo.datasets.judgements import header_cells, kind_of_column, named_split
 from zelo.errors import BadInput
+from zelo.qrels import header_cells, kind_of_column, named_split
 
 HEAD = 4096  # bytes that are looked at
 MOST = 100  # a grade; above it the last column holds ids or ranks, as in triples and in runs
