@@ -41,6 +41,7 @@ Link = Callable[[np.ndarray], np.ndarray]
 
 
 @runtime_checkable
+@runtime_checkable
 class Content(Protocol):
     """A component whose fields name files, corpora or models: their content, not their path, is part of its identity."""
 
@@ -49,6 +50,7 @@ class Content(Protocol):
         ...
 
 
+@runtime_checkable
 @runtime_checkable
 class FieldsOutsideIdentity(Protocol):
     """A component or stage with fields that cannot change what it computes: they are no part of its identity."""

@@ -12,6 +12,8 @@ from zelo.fingerprint.modules import LIBRARIES, find, first_party
 from zelo.fingerprint.source import ANYTHING, EFFECTS, WHOLE, Source, read
 from zelo.store import hash_json
 
+AFFECTS_RESULTS = False  # A hash is part of a name; no table holds it.
+
 Reached = dict[tuple[str, str], list[str]]  # (module, definition) -> its text, and what its names stand for
 
 

@@ -39,16 +39,22 @@ def find(name: str) -> ModuleSpec | None:
 
 
 def _found(name: str) -> ModuleSpec | None:
-    top, *rest = name.split(".")
+    name, *rest = name.split(".")
     try:
-        spec = importlib.util.find_spec(top)
+        spec = importlib.util.find_spec(name)
     except ValueError:  # __main__ has none
         return None
+    folders = list(spec.submodule_search_locations or []) if spec else []
     for part in rest:
-        if spec is None or spec.submodule_search_locations is None:
+        name = f"{name}.{part}"
+        try:
+            spec = PathFinder.find_spec(name, folders) if folders else None
+        except KeyError:  # a folder without __init__.py, in a package that is not imported
+            spec = ModuleSpec(name, None, is_package=True)
+            spec.submodule_search_locations = [str(Path(folder) / part) for folder in folders]
+        if spec is None:
             return None
-        name = f"{spec.name}.{part}"
-        spec = PathFinder.find_spec(name, list(spec.submodule_search_locations))
+        folders = list(spec.submodule_search_locations or [])
     return spec
 
 

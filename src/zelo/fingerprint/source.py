@@ -15,7 +15,7 @@ from zelo.store import hash_file
 WHOLE = "*"  # a module as an object: what is reached in it is written behind its name
 ANYTHING = "**"  # a module of which no more is known
 EFFECTS = ""  # statements of a module that are neither definitions nor imports: they run wherever it is imported
-DECLARATION = re.compile(r"^AFFECTS_RESULTS = False$", re.MULTILINE)
+DECLARATION = re.compile(r"^AFFECTS_RESULTS = False\b", re.MULTILINE)
 
 
 @dataclass
@@ -54,12 +54,16 @@ def read(module: str) -> Source:
     if not spec.origin.endswith(".py"):  # compiled
         hashed = ast.Expr(ast.Constant(hash_file(Path(spec.origin))))
         return Source(module, {EFFECTS: Chunk([hashed])}, {})
-    content = Path(spec.origin).read_bytes()
+    package = module if spec.submodule_search_locations is not None else module.rpartition(".")[0]
     try:
-        tree = ast.parse(content)
+        return parse(Path(spec.origin).read_bytes(), module, package)
     except SyntaxError as error:
         raise BadInput(f"{spec.origin}:{error.lineno}: {error.msg}. {module} is imported by a component.") from error
-    package = module if spec.submodule_search_locations is not None else module.rpartition(".")[0]
+
+
+def parse(content: str | bytes, module: str, package: str) -> Source:
+    """A module from what its file holds. package: the one that it lies in, or that it is. Raises SyntaxError."""
+    tree = ast.parse(content)
     bindings: dict[str, set[tuple[str, str]]] = {}
     for item in ast.walk(tree):
         if isinstance(item, (ast.Import, ast.ImportFrom)):

@@ -8,6 +8,8 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow.compute as pc
 
+from zelo.calls import wire
+from zelo.calls.desk import Desk
 from zelo.calls.price import Prices
 from zelo.calls.request import TOP_LOGPROBS, Endpoint, Reading, Reply, Request, form_of, key_of
 from zelo.errors import BadInput
@@ -54,6 +56,8 @@ class Chat:
     from ids, whichever is a row's first; a pair that is asked in both orders is in two windows, the second one backwards.
     """
 
+    # What a reply passes through before `read` sees it: an answer is what these make of it.
+    READ_BY: ClassVar[tuple[Any, ...]] = (wire.read, Desk)
     OUTSIDE_IDENTITY: ClassVar[frozenset[str]] = frozenset(
         {
             "base_url",

@@ -11,13 +11,15 @@ import pyarrow as pa
 from zelo.fingerprint.code_hash import code_hash
 from zelo.fingerprint.modules import module_of
 from zelo.pipeline.instantiate import FOREIGN, OWN
-from zelo.store import hash_json
+from zelo.protocols import Content, FieldsOutsideIdentity
+from zelo.store import Table, hash_json
 
 
 def identity(node: dict[str, Any], stage: Any, inputs: dict[str, str]) -> str:
     """Hash of everything that could change the table of a stage. node: its resolved config; inputs: role -> identity."""
     recipe = recipe_of({key: value for key, value in node.items() if key != "inputs"}, stage)
-    return hash_json({"recipe": recipe, "inputs": inputs})
+    # A stage is handed tables, and so runs their code without naming it.
+    return hash_json({"recipe": recipe, "inputs": inputs, "tables": code_hash(Table.__module__, Table.__name__)})
 
 
 def recipe_of(node: Any, built: Any) -> Any:
@@ -31,9 +33,9 @@ def recipe_of(node: Any, built: Any) -> Any:
     target = node["_target_"]
     if node.get("_partial_"):
         return node if target in FOREIGN else node | {"_code_": code_hash(module_of(target))}
-    outside = {"_target_", *getattr(type(built), "OUTSIDE_IDENTITY", ())}  # fields that cannot change the result
+    outside = {"_target_", *(built.OUTSIDE_IDENTITY if isinstance(built, FieldsOutsideIdentity) else ())}
     recipe = {key: recipe_of(item, getattr(built, key)) for key, item in node.items() if key not in outside}
-    if hasattr(built, "content"):
+    if isinstance(built, Content):
         recipe |= built.content()
     recipe |= {"_target_": target, "_code_": code_hash(type(built).__module__, type(built).__name__)}
     # What a user allows may be a function, or a name that its package passes on.
