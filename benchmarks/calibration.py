@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.special import erf, expit, logit
+from scipy.special import expit, logit
 from scipy.stats import rankdata
 
 from zelo.calibrators.anchor import Anchor
@@ -23,18 +23,15 @@ from zelo.calibrators.none import NoCalibration
 from zelo.calibrators.offset import Offset
 from zelo.calibrators.rubric import Rubric
 from zelo.graphs.cross_query import CrossQuery
+from zelo.likelihood.links import Probit
 from zelo.protocols import Calibrator
 from zelo.records import Answers, Asks, Rated, Scale, starts
 
 UNIT = np.sqrt(np.pi) / 4  # of the Thurstone link per logit
 DOCUMENTS, DOMAINS, ERROR = 100, 3, 0.12
 DISCRIMINATION, DIFFICULTY = np.array([0.8, 1.2, 1.0, 1.1, 0.9]), np.array([-1.5, -0.6, 0.0, 0.7, 1.4])
+link = Probit()
 SOFT, VOTES, VOTE = "soft", "three votes", "one vote"
-
-
-def link(difference: np.ndarray) -> np.ndarray:
-    """Thurstone's, as the solver has it."""
-    return (1 + erf(difference)) / 2
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Calls a second through the till, ledger on, against the same calls sent with nothing but the HTTP library.
+"""Calls a second through the budget, ledger on, against the same calls sent with nothing but the HTTP library.
 
 10,000 calls at 200 at once to a loopback server that answers in 200 ms: ideally 10 s. Usage: python benchmarks/calls.py [CALLS]
 """
@@ -19,7 +19,7 @@ import aiohttp
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "fakes"))
 
 from fake_server import FakeServer
-from paid_judge import Judge, ask, endpoint, questions, till
+from paid_judge import Judge, ask, budget, endpoint, questions
 
 PARALLEL, LATENCY = 200, 0.2
 
@@ -62,7 +62,7 @@ def main() -> None:
     ideal = calls / PARALLEL * LATENCY
     with tempfile.TemporaryDirectory() as home, served() as server:
         os.environ["ZELO_HOME"] = home
-        from zelo.calls import wire
+        from zelo.providers import wire
 
         judge = Judge(endpoint(server, concurrency=PARALLEL, timeout=30.0))
         asked = questions(calls, size=500)
@@ -71,13 +71,13 @@ def main() -> None:
         asyncio.run(bare(server.base_url + "/chat/completions", bodies))
         peer = time.perf_counter() - start
         start = time.perf_counter()
-        till().plans({"chat": (judge, [asked])})
+        budget().plans({"chat": (judge, [asked])})
         planned = time.perf_counter() - start
         start = time.perf_counter()
-        ask(till(usd=1e6), judge, asked)
+        ask(budget(usd=1e6), judge, asked)
         ours = time.perf_counter() - start
         start = time.perf_counter()
-        ask(till(usd=1e6), judge, asked)
+        ask(budget(usd=1e6), judge, asked)
         again = time.perf_counter() - start
     print(f"{calls:,} calls, {PARALLEL} at once, {LATENCY * 1000:.0f} ms each: ideally {ideal:.1f} s")
     print(

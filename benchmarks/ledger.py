@@ -17,7 +17,7 @@ from functools import cache
 from pathlib import Path
 from statistics import median
 
-from zelo.calls.ledger import FILE, Caps, Entry, Granted, Ledger, Reserve, Settle
+from zelo.ledger.ledger import FILE, Caps, Entry, Granted, Ledger, Reserve, Settle
 
 COLUMNS = "key, provider, model, kind, repeat, answer, tokens_in, tokens_out, usd, made, seconds, prompt_bytes"
 BATCH = 2000  # keys that the caller holds at a time

@@ -107,8 +107,8 @@ class Student:
             folder = self.folder / "mixed"
             folder.mkdir(exist_ok=True)
             save_file(weights, folder / "weights.safetensors")
-        model, dev = self.stage.model, self.recipes.judged.filter(pc.equal(self.recipes.judged["split"], DEV))
-        model.load(self.stage.backbone, folder)
+        model, dev = self.stage.student.model, self.recipes.judged.filter(pc.equal(self.recipes.judged["split"], DEV))
+        self.stage.student.load(folder)
         model.prepare(self.recipes.documents)
         lists, found = Lists.of(dev, self.recipes.queries, self.recipes.documents), []
         for low in range(0, len(lists), 32):
@@ -122,8 +122,8 @@ class Student:
 
     def search(self, queries: pa.Table, documents: pa.Table, top_k: int) -> pa.Table:
         """CANDIDATE rows, as a retriever gives them."""
-        model = self.stage.model
-        model.load(self.stage.backbone, self.folder)
+        model = self.stage.student.model
+        self.stage.student.load(self.folder)
         model.prepare(documents)
         rows, scores = model.search(queries["text"].to_pylist(), top_k)
         query = np.repeat(np.arange(len(queries)), rows.shape[1])

@@ -69,10 +69,10 @@ def lbfgs(kind: type[Solver], votes: int) -> Peer:
         a, b = edges.T
 
         def loss(e: np.ndarray) -> tuple[float, np.ndarray]:
-            ahead, behind = link.log_link(e[a] - e[b])
+            losses = weight * link.loss(e[a] - e[b], p)
             slope = weight * link.derivatives(e[a] - e[b], p)[0]
             gradient = np.bincount(a, slope, DOCUMENTS) - np.bincount(b, slope, DOCUMENTS) + prior * e
-            return float(prior / 2 * e @ e - weight * (p @ ahead + (1 - p) @ behind)), gradient
+            return float(prior / 2 * e @ e + losses.sum()), gradient
 
         options = {"gtol": TOLERANCE, "ftol": 1e-15, "maxiter": 1000}
         return minimize(loss, np.zeros(DOCUMENTS), jac=True, method="L-BFGS-B", options=options).x
@@ -173,8 +173,8 @@ def errors(queries: int, rounds: int) -> None:
         for first in range(0, queries, 256):
             group = np.arange(first, min(first + 256, queries))
             block = blocks.block(group)
-            curvature = link.derivatives(block.down @ rating[blocks.documents(group)], block.p)[1]
-            for name, variances in (("exact", covariance.exact), ("two_walk", covariance.two_walk)):
+            _, curvature = block.derivatives(link, rating[blocks.documents(group)])
+            for name, variances in (("exact", covariance.variances), ("two_walk", covariance.two_walk)):
                 took, variance = cpu(lambda v=variances, b=block, c=curvature: v(b, c, link.ridge))
                 seconds[name] += took
                 if turn == 0:

@@ -139,7 +139,7 @@ def ours(folder: Path, tables: tuple[pa.Table, pa.Table, pa.Table], options: arg
     from zelo.training.hardware import Hardware
     from zelo.training.linear import Linear
     from zelo.training.lists import Lists
-    from zelo.training.module import Student
+    from zelo.training.module import StudentModule
     from zelo.training.trainer import Trainer
 
     queries, documents, examples = tables
@@ -157,7 +157,7 @@ def ours(folder: Path, tables: tuple[pa.Table, pa.Table, pa.Table], options: arg
     )  # type: ignore[arg-type]
     one = Lists(one.texts, np.array([0, 1]), one.doc_rows, one.targets, one.weights)
     loader = QueryBatches(queries=options.batch, documents=None)
-    module = Student(
+    module = StudentModule(
         model=model,
         loss=MSE(),
         optimizer=partial(torch.optim.AdamW, lr=LR, weight_decay=0.0, fused=True),

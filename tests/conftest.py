@@ -8,6 +8,15 @@ from typing import Any
 
 import components
 import pytest
+from hydra._internal.hydra import Hydra
+
+
+@pytest.fixture(scope="session", autouse=True)
+def composed_once() -> Iterator[None]:
+    """Hydra composes a config twice, the first time for `hydra.mode` alone, which conf/ leaves open: here, once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Hydra, "get_mode", lambda *_, **__: None)
+        yield
 
 
 @pytest.fixture(scope="session")

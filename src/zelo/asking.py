@@ -13,7 +13,7 @@ from zelo.likelihood.randomness import content_seed, id_hashes, mixed
 from zelo.records import ANSWERED, FINAL, OUTCOME, STATUSES, Outcomes, Questions
 
 if TYPE_CHECKING:
-    from zelo.calls.session import Session
+    from zelo.budget.session import Session
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Panel:
 
     @property
     def paid(self) -> dict[str, protocols.PaidJudge]:
-        """Those of the members that are asked through the till."""
+        """Those of the members that are asked through the budget."""
         return {name: member for name, member in self.members.items() if isinstance(member, protocols.PaidJudge)}
 
     def swapped(self, questions: Questions) -> dict[str, np.ndarray]:

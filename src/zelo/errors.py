@@ -1,6 +1,11 @@
 """Errors that a user can act on: each message names the value, the place and the fix."""
 
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+
+NAMED = 5  # queries that a message names
 
 
 class ZeloError(Exception):
@@ -24,9 +29,14 @@ class LimitReached(ZeloError):
 class OfQueries(BadInput):
     """What is wrong with some queries, whose numbers the one who raises it knows and whose ids a stage can tell."""
 
-    def __init__(self, message: str, numbers: Sequence[int]) -> None:
+    def __init__(self, message: str, numbers: "np.ndarray") -> None:
         super().__init__(message)
-        self.numbers = numbers  # of the first few, in the order in which the queries were given
+        self.numbers = [int(number) for number in numbers[:NAMED]]  # in the order in which the queries were given
+
+
+def first_few(numbers: "np.ndarray") -> str:
+    """The first of these query numbers, for a message."""
+    return ", ".join(map(str, numbers[:NAMED])) + (" ..." if len(numbers) > NAMED else "")
 
 
 class ModelNotFound(BadInput):

@@ -26,7 +26,7 @@ from zelo.places import config_folder
 from zelo.tracking import sweep
 
 if TYPE_CHECKING:
-    from zelo.calls.plan import Plan
+    from zelo.budget.plan import Plan
     from zelo.pipeline.run import Step
     from zelo.store import Store
 
@@ -146,9 +146,10 @@ def _cheaper(
 ) -> list[tuple[str, str, float]]:
     """(override, what it changes, US dollars) of each simple change with which a stage's judges would cost less."""
     from zelo.pipeline import instantiate
+    from zelo.protocols import PredictsCost
 
     costs = [plan.usd for plan in plans if plan.usd is not None and plan.calls]
-    if not costs or not hasattr(step.stage, "expected_usd"):
+    if not costs or not isinstance(step.stage, PredictsCost):
         return []
     known = {one.name: store.find(one.kind, one.identity) for one in steps}
     tables = {role: table for role, source in step.inputs.items() if (table := known[source]) is not None}
@@ -257,10 +258,10 @@ def main() -> int:
         # Without composing anything, as Hydra would: it must be quick.
         print(help_text(OmegaConf.load(config_folder() / "config.yaml").hydra.help.template, config_folder()), end="")
         return 0
-    from zelo.calls import till
+    from zelo.budget import budget as budget
 
     sys.argv[1:] = arguments.prepared(sys.argv[1:])
-    till.command()  # named here, so that every process of this command knows it
+    budget.command()  # named here, so that every process of this command knows it
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us, not to Hydra's own printer
     sweep.register_resolver()
     try:

@@ -86,7 +86,7 @@ class Graphs:
 
 
 def weighted(outcomes: pa.Table, weights: pa.Table | None) -> pa.Table:
-    """The outcomes with each weight multiplied by its judge's. weights: WEIGHT, None: all judges count alike."""
+    """The outcomes with each weight multiplied by its judge's. weights: WEIGHT, None: equal weights."""
     if weights is None:
         return outcomes
     place = pc.index_in(outcomes["judge"].cast(pa.string()), weights["judge"].combine_chunks())

@@ -8,7 +8,7 @@ What only some components of a family can do is a protocol of its own, and who n
 A public name of a component is a field or a member of a protocol of its family: `tests/contracts` refuses any other.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
@@ -33,11 +33,9 @@ from zelo.records import (
 if TYPE_CHECKING:  # annotating needs no torch; a paid call is a message, its types are known here by name only
     import torch
 
-    from zelo.calls.request import Endpoint, Reading, Reply, Request
+    from zelo.likelihood.links import LinkFunction
+    from zelo.providers.request import Endpoint, Reading, Reply, Request
     from zelo.store import Table
-
-Link = Callable[[np.ndarray], np.ndarray]
-"""Difference of two ratings -> probability that the first document is preferred."""
 
 
 @runtime_checkable
@@ -294,6 +292,13 @@ class WholeListJudge(Protocol):
 
 
 @runtime_checkable
+class WindowJudge(WholeListJudge, Protocol):
+    """A judge that then shows several documents at once."""
+
+    window: int  # documents, at most
+
+
+@runtime_checkable
 class LedgerJudge(Judge, Protocol):
     """A judge whose answers come from a ledger: a later run may find more of them there."""
 
@@ -327,7 +332,7 @@ class SamplingJudge(Protocol):
 
 @runtime_checkable
 class PaidJudge(Protocol):
-    """A judge whose answers cost money: it forms the requests and reads the replies; the till does the asking."""
+    """A judge whose answers cost money: it forms the requests and reads the replies; the budget does the asking."""
 
     name: str
 
@@ -346,7 +351,7 @@ class PaidJudge(Protocol):
 
 
 class Acquisition(Protocol):
-    """Which pairs the dear judges are asked about once there are students: after a first pass, for a second one."""
+    """Which pairs the expensive judges are asked about once there are students: after a first pass, for a second one."""
 
     reads: ClassVar[str]  # what it looks at besides the scores: the role `labels` or `outcomes` of the stage
 
@@ -355,15 +360,16 @@ class Acquisition(Protocol):
         ...
 
     def bar(self, urgency: np.ndarray) -> float:
-        """The urgency above which a pair is worth asking. urgency: [K] of all queries together."""
+        """The urgency above which a pair is asked. urgency: [K] of all queries together."""
         ...
 
 
 class Solver(Protocol):
     """Preferences -> ratings."""
 
-    def link(self, difference: np.ndarray) -> np.ndarray:
-        """Probability that the first document is preferred, from the difference of two ratings."""
+    @property
+    def link(self) -> "LinkFunction":
+        """Difference of two ratings -> probability that the first document is preferred, and its derivatives."""
         ...
 
     def fit(self, comparisons: Comparisons) -> Fit:
@@ -476,6 +482,21 @@ class TokenVectorSource(VectorSource, Protocol):
     """One whose `documents` also have `vectors` [T, dim] of all tokens and `offsets` [N + 1]."""
 
     token_vectors: ClassVar[Literal[True]]
+    storage: str  # numpy's name of the type of these vectors
+
+
+@runtime_checkable
+class NamedModel(Protocol):
+    """A backbone that is a published model."""
+
+    model: str  # its name on the hub, or a folder
+
+
+@runtime_checkable
+class Precision(Protocol):
+    """A backbone that can compute with other numbers than float32."""
+
+    precision: str  # torch's name of their type
 
 
 @runtime_checkable
@@ -513,6 +534,7 @@ class Model(Protocol):
 
     temperature: float | None  # None: half of the untuned scores' deviation within a query
     scale: "torch.Tensor"  # what scores are multiplied by, 1 / temperature
+    backbone: "Backbone"  # that `load` got
 
     def load(self, backbone: Backbone, checkpoint: Path | None) -> None:
         """Makes the modules from the pretrained backbone, then takes trained weights from `checkpoint` if given."""
@@ -561,14 +583,14 @@ class QueryPreparer(Protocol):
 
 
 @runtime_checkable
-class PairwiseModel(Model, Protocol):
+class PairwiseModel(Protocol):
     """A student that learns preferences: it reads a query and two documents."""
 
     learns_pairs: ClassVar[Literal[True]]
 
 
 @runtime_checkable
-class WidthModel(Model, Protocol):
+class WidthModel(Protocol):
     """A student whose vectors can be cut."""
 
     def at_widths(self, batch: "Mapping[str, torch.Tensor]", widths: list[int]) -> "torch.Tensor":
@@ -586,7 +608,7 @@ class ExportedScores(Protocol):
 
 
 @runtime_checkable
-class Searcher(Model, Protocol):
+class Searcher(Protocol):
     """A student that can search a whole corpus, as a bi-encoder can."""
 
     def search(self, queries: list[str], top_k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -597,8 +619,6 @@ class Searcher(Model, Protocol):
 @runtime_checkable
 class Embedder(Searcher, Protocol):
     """A student that gives one vector of length 1 a text."""
-
-    width: int  # numbers in a vector
 
     def query_vectors(self, queries: list[str]) -> np.ndarray:
         """[Q, width] float32."""
@@ -620,7 +640,7 @@ class Loss(Protocol):
 
 
 @runtime_checkable
-class ListLoss(Loss, Protocol):
+class ListLoss(Protocol):
     """A loss that can say whether it only compares the documents of a query with each other."""
 
     @property
@@ -630,7 +650,7 @@ class ListLoss(Loss, Protocol):
 
 
 @runtime_checkable
-class WidthLoss(Loss, Protocol):
+class WidthLoss(Protocol):
     """A loss over scores [B, D, 1 + W], as a WidthModel gives them."""
 
     widths: list[int]

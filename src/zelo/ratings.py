@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from zelo import protocols
 from zelo.errors import BadInput
+from zelo.likelihood.links import LinkFunction
 from zelo.likelihood.randomness import content_seed
 from zelo.pools import Pools
 from zelo.records import Asks, Questions, Rated
@@ -24,7 +24,7 @@ class Ratings:
     Raises BadInput for ratings of another dataset.
     """
 
-    def __init__(self, tables: Mapping[str, Table], link: protocols.Link, seed: int) -> None:
+    def __init__(self, tables: Mapping[str, Table], link: LinkFunction, seed: int) -> None:
         self.table = tables["ratings"]
         self.queries = tables["data"].read("queries")
         self._data = tables["data"]
@@ -90,6 +90,6 @@ class Ratings:
 
 
 def _criteria(fit: Mapping[str, Any]) -> np.ndarray | None:
-    """What a rubric's calibration said about its criteria."""
+    """What a rubric's calibration found about its criteria."""
     names = ("discrimination", "difficulty")
     return np.stack([np.array(fit[name]) for name in names], 1) if all(name in fit for name in names) else None

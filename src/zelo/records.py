@@ -4,15 +4,17 @@ A constant in capitals is the schema of a table on disk. Ids are strings at the 
 No object is ever made per row: the paper's size is 112,000 queries, 11.2 M candidates and 45 M comparisons.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
 from zelo.pools import Pools
 from zelo.texts import document_texts
+
+if TYPE_CHECKING:
+    from zelo.likelihood.links import LinkFunction
 
 TRAIN, DEV, TEST = "train", "dev", "test"
 SPLITS = (TRAIN, DEV, TEST)
@@ -294,7 +296,7 @@ class Fit:
 
     rating: np.ndarray  # [N] float64
     stderr: np.ndarray  # [N] float64
-    link: Callable[[np.ndarray], np.ndarray]  # the solver's: difference of two ratings -> probability of preference
+    link: "LinkFunction"  # the solver's: difference of two ratings -> probability of preference
     sizes: np.ndarray  # [Q] documents per query
     edges: np.ndarray  # [E, 2] the comparisons that were fitted, global document numbers
     curvature: np.ndarray  # [E] of each comparison's loss in the difference of its ratings, weight included
@@ -312,7 +314,7 @@ class Rated:
     stderr: np.ndarray  # [N] float64
     seeds: np.ndarray  # [Q] uint64, made from the queries' ids
     domain: np.ndarray  # [Q] int32, the collection or subject that a query is from; 0 everywhere if there is but one
-    link: Callable[[np.ndarray], np.ndarray]  # the solver's
+    link: "LinkFunction"  # the solver's
     criteria: np.ndarray | None = None  # [C, 2] discrimination and difficulty, where a rubric calibrated the ratings
 
 
@@ -378,7 +380,7 @@ class FirstPass:
 
 @dataclass(frozen=True)
 class Chosen:
-    """The pair of each of K queries that the dear judges might be asked about, in global document numbers."""
+    """The pair of each of K queries that the expensive judges might be asked about, in global document numbers."""
 
     a: np.ndarray  # [K] int64
     b: np.ndarray  # [K] int64, -1 where there is nothing to hold `a` against

@@ -159,8 +159,8 @@ def test_how_far_a_document_that_gives_orders_sways_a_judge(tables: dict[str, Ta
     mine = np.array([name == "obedient" for name in ordered["judge"].to_pylist()])
     assert measures["obedient"]["value"] == pytest.approx(0.3 * first[mine].mean())
     text = {one["about"]: one["text"] for one in told["advice"]}
-    assert "gains 20 points: do not show it texts by strangers" in text["obedient"]
-    assert "strangers" not in text["right"]
+    assert "gains 20 points: do not show it texts from untrusted authors" in text["obedient"]
+    assert "untrusted" not in text["right"]
 
 
 def test_it_is_the_same_in_any_order_of_rows(tables: dict[str, Table], tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from planted_judges import QUERIES, position, right, table
 from scipy.stats import spearmanr
 
-from zelo.auditing.answers import Answers
+from zelo.auditing.answers import JudgedPairs
 from zelo.metrics import judging
 from zelo.metrics.length_bias import longer_wins
 from zelo.metrics.measure import Measure, Resampling
@@ -56,7 +56,7 @@ def test_agreement_does_not_depend_on_which_document_is_named_first() -> None:
 
 
 def columns(outcomes: pa.Table, name: str) -> tuple[Any, ...]:
-    found = Answers.of(outcomes)
+    found = JudgedPairs.of(outcomes)
     mine = found.judge == found.judges.index(name)
     return found.pair[mine], found.order[mine], found.p[mine], found.query, DRAWS
 
@@ -146,7 +146,7 @@ def test_intervals_are_of_queries() -> None:
     once, often = DRAWS.mean(few, query, ""), DRAWS.mean(np.tile(few, 9), np.tile(query, 9), "")
     assert (often.value, often.low, often.high) == pytest.approx((once.value, once.low, once.high))
     assert often.count == 180
-    assert DRAWS.mean(np.empty(0), np.empty(0, int), "why").told() == {"not_measured": "why"}
+    assert DRAWS.mean(np.empty(0), np.empty(0, int), "why").facts() == {"not_measured": "why"}
     assert DRAWS.share(np.ones(60), np.arange(60) // 3, "").low == pytest.approx(0.832, abs=1e-3)
 
 
@@ -162,7 +162,10 @@ def test_answers_undo_naming_and_order() -> None:
         },
         schema=OUTCOME,
     )
-    one, other = Answers.of(outcomes), Answers.of(turned.take(np.random.default_rng(0).permutation(len(turned))))
+    one, other = (
+        JudgedPairs.of(outcomes),
+        JudgedPairs.of(turned.take(np.random.default_rng(0).permutation(len(turned)))),
+    )
     assert one.doc_id.equals(other.doc_id)
     assert one.averaged() == pytest.approx(other.averaged())
     assert one.disagreements(9, 1).equals(one.disagreements(9, 1))

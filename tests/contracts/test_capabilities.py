@@ -16,7 +16,7 @@ from zelo.targets.selection import Selection
 ANY = (p.Content, p.FieldsOutsideIdentity)
 FAMILIES: dict[str, tuple[type, ...]] = {  # group -> protocols; the first is what each component of it must offer
     "acquisition": (p.Acquisition,),
-    "backbone": (p.VectorSource, p.TokenVectorSource, p.VectorsById, p.Backbone),
+    "backbone": (p.VectorSource, p.TokenVectorSource, p.VectorsById, p.NamedModel, p.Precision, p.Backbone),
     "calibrator": (p.Calibrator, p.AskingCalibrator),
     "dataset": (p.Dataset, p.TrainJudged),
     "graph": (p.Graph, p.AdaptiveGraph, p.DegreeGraph, p.ExpectedLossGraph, p.CrossQueryGraph),
@@ -49,7 +49,7 @@ FAMILIES: dict[str, tuple[type, ...]] = {  # group -> protocols; the first is wh
     ),
     "target": (p.Target, p.CrossQueryTarget),
 }
-# Public names that only the class's own package uses, and what torch calls.
+# Public names that only the class's own package uses; TORCH: what torch calls or what an instance sets.
 OWN = {
     "solver BradleyTerry": {"derivatives", "information", "log_link", "start"},  # a link of the floor likelihood
     "solver FixedPoint": {"derivatives", "information", "log_link", "start"},
@@ -60,7 +60,7 @@ OWN = {
     "model LateInteraction": {"encode"},
     "stage Train": {"processes", "train_part"},
 }
-TORCH = {"loss": {"forward"}, "model": {"forward", "state_dict", "to", "scale", "temperature"}}
+TORCH = {"loss": {"forward"}, "model": {"forward", "state_dict", "to", "scale", "temperature", "backbone"}}
 
 
 def components() -> list[tuple[str, type]]:

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from zelo.calls.price import Prices
+from zelo.budget.price import Prices
 from zelo.records import DOCUMENT, QUERY, Questions
 
 PRICES = Prices(date="2026-11-25", source="a page", models={"known": {"input": 2.0, "output": 8.0}})

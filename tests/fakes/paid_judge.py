@@ -9,8 +9,8 @@ import pyarrow as pa
 import pytest
 from fake_server import TOKENS_OUT, FakeServer
 
-from zelo.calls.request import Endpoint, Reading, Reply, Request, key_of
-from zelo.calls.till import Till
+from zelo.budget.budget import Budget
+from zelo.providers.request import Endpoint, Reading, Reply, Request, key_of
 from zelo.records import ANSWERED, DOCUMENT, QUERY, UNPARSEABLE, Outcomes, Questions
 
 
@@ -51,13 +51,13 @@ def questions(n: int, start: int = 0, size: int = 10) -> Questions:
     return Questions(queries, documents, np.zeros(n, np.int32), rows, rows + 1, np.zeros(n, np.int16))
 
 
-def till(**changes: Any) -> Till:
+def budget(**changes: Any) -> Budget:
     fields: dict[str, Any] = {"usd": 100.0, "tokens": None, "calls": None, "lifetime_usd": None}
-    return Till(**fields | {"on_limit": "stop", "max_failure_rate": 1.0, "ask_again": []} | changes)
+    return Budget(**fields | {"on_limit": "stop", "max_failure_rate": 1.0, "ask_again": []} | changes)
 
 
-def ask(till: Till, judge: Judge, asked: Questions) -> tuple[Outcomes, dict[str, Any]]:
-    with till.open(till.plans({judge.name: (judge, [asked])})) as session:
+def ask(budget: Budget, judge: Judge, asked: Questions) -> tuple[Outcomes, dict[str, Any]]:
+    with budget.open(budget.plans({judge.name: (judge, [asked])})) as session:
         return session.ask({judge.name: (judge, asked)})[judge.name], session.figures[judge.name]
 
 

@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from zelo.calls.client import Client
-from zelo.calls.request import Endpoint, Request
+from zelo.providers.client import Client
+from zelo.providers.request import Endpoint, Request
 
 KEY = "sk-marker-0123456789-abcdefghij-KLMNOP"
 VARIABLE = "ZELO_TEST_API_KEY"

@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import (
+    BertConfig,
+    BertModel,
     LlamaConfig,
     LlamaForCausalLM,
     ModernBertConfig,
@@ -48,7 +50,7 @@ _SHAPE: dict[str, Any] = {
 def save(family: str, folder: Path) -> Path:
     """The folder, with a model of the family in it, the same at each call."""
     torch.manual_seed(0)
-    {"qwen3": _qwen3, "llama": _llama, "modernbert": _modernbert, "xlm_r": _xlm_r}[family](folder)
+    {"qwen3": _qwen3, "llama": _llama, "modernbert": _modernbert, "xlm_r": _xlm_r, "bert": _bert}[family](folder)
     return folder
 
 
@@ -93,15 +95,28 @@ def _llama(folder: Path) -> None:
     model.save_pretrained(folder, max_shard_size="60KB")
 
 
-def _modernbert(folder: Path) -> None:
+def _bert_tokenizer(folder: Path, second: str) -> PreTrainedTokenizerFast:
+    """second: how the template writes the second text of a pair."""
     plain = _trained(["[PAD]", "[CLS]", "[SEP]", "[MASK]"])
     plain.post_processor = processors.TemplateProcessing(
-        "[CLS] $A [SEP]", "[CLS] $A [SEP] $B [SEP]", [("[CLS]", 1), ("[SEP]", 2)]
+        "[CLS] $A [SEP]", f"[CLS] $A [SEP] {second}", [("[CLS]", 1), ("[SEP]", 2)]
     )
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=plain, pad_token="[PAD]", cls_token="[CLS]", sep_token="[SEP]", mask_token="[MASK]"
     )
     tokenizer.save_pretrained(folder)
+    return tokenizer
+
+
+def _bert(folder: Path) -> None:
+    """As MiniLM: the texts of a pair have types."""
+    tokenizer = _bert_tokenizer(folder, "$B:1 [SEP]:1")
+    config = BertConfig(**_SHAPE, vocab_size=len(tokenizer), max_position_embeddings=CONTEXT, pad_token_id=0)
+    BertModel(config).save_pretrained(folder)
+
+
+def _modernbert(folder: Path) -> None:
+    tokenizer = _bert_tokenizer(folder, "$B [SEP]")
     numbers = {"pad_token_id": 0, "cls_token_id": 1, "sep_token_id": 2, "bos_token_id": 1, "eos_token_id": 2}
     config = ModernBertConfig(
         **_SHAPE, **numbers, vocab_size=len(tokenizer), max_position_embeddings=CONTEXT, local_attention=16

@@ -18,7 +18,7 @@ from zelo.training.datamodule import DataModule
 from zelo.training.hardware import Hardware
 from zelo.training.linear import Linear
 from zelo.training.lists import Lists
-from zelo.training.module import Student
+from zelo.training.module import StudentModule
 from zelo.training.together import ALONE, Together
 from zelo.training.trainer import Trainer
 
@@ -97,7 +97,7 @@ def train(
         together=together,
     )
     together.own_randomness(seed)
-    module = Student(
+    module = StudentModule(
         model=model,
         loss=loss or ListwiseKL(sharpness=2.0, temperature=None),
         optimizer=partial(torch.optim.AdamW, lr=lr),

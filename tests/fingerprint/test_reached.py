@@ -35,7 +35,7 @@ def targets(node: object) -> Iterator[tuple[str, str]]:
 def component_classes() -> list[tuple[str, str]]:
     """(module, class) of each yaml, and of each stage of the pipelines."""
     found = {root for path in config_folder().glob("*/*.yaml") for root in targets(yaml.safe_load(path.read_text()))}
-    return sorted(root for root in found if root[0].split(".")[1] not in ("tracking", "calls"))
+    return sorted(root for root in found if root[0].split(".")[1] not in ("tracking", "budget"))
 
 
 ROOTS = component_classes()
@@ -143,16 +143,18 @@ def test_closures_hold_what_changes_results_and_no_more() -> None:
         assert not found & {
             "zelo.progress",
             "zelo.backbones.device",
-            "zelo.training.hardware",
             "zelo.training.parity",
         }, root
     judge, train = modules("zelo.stages.judge", "Judge"), modules("zelo.stages.train", "Train")
-    assert not judge & {"zelo.calls.session", "zelo.calls.client", "zelo.calls.ledger", "zelo.judges.chat"}
+    assert not judge & {"zelo.budget.session", "zelo.providers.client", "zelo.ledger.ledger", "zelo.judges.chat"}
     assert {"zelo.asking", "zelo.pools", "zelo.likelihood.randomness", "zelo.records"} <= judge
     assert {"zelo.training.module", "zelo.backbones.pretrained"} <= train
-    assert {"zelo.calls.wire", "zelo.calls.desk", "zelo.calls.request", "zelo.judges.answer"} <= modules(
-        "zelo.judges.chat", "Chat"
-    )
+    assert {
+        "zelo.providers.wire",
+        "zelo.budget.request_batch",
+        "zelo.providers.request",
+        "zelo.judges.answer",
+    } <= modules("zelo.judges.chat", "Chat")
     assert "zelo.likelihood.newton" in modules("zelo.solvers.thurstone", "Thurstone")
 
 
@@ -182,7 +184,12 @@ class Ran:
             self.seen.add((frame.f_globals["__name__"], code.co_qualname.partition(".")[0]))
 
 
-OUTSIDE = ("zelo.pipeline.", "zelo.fingerprint.", "zelo.training.nodes", "zelo.calls.till")  # they run around a stage
+OUTSIDE = (
+    "zelo.pipeline.",
+    "zelo.fingerprint.",
+    "zelo.training.nodes",
+    "zelo.budget.budget",
+)  # they run around a stage
 
 
 @pytest.mark.parametrize("choices", [("judge=lexical",), ("judge=lexical", "graph=staged", "calibrator=offset")])

@@ -353,7 +353,8 @@ def test_expected_loss_of_two_documents():
     expected = np.sum(density * (1 - ratio)) / np.sum(density)
     many = 4000
     covariance = np.tile(v * np.array([[1.0, -1.0], [-1.0, 1.0]]), (many, 1, 1))
-    found = expected_loss(np.tile([m / 2, -m / 2], (many, 1)), covariance, seeds(many), lambda x: ndtr(np.sqrt(2) * x))
+    rating, stderr = np.tile([m / 2, -m / 2], (many, 1)), np.full((many, 2), np.sqrt(v))
+    found = expected_loss(rating, stderr, 7 * covariance, seeds(many), lambda x: ndtr(np.sqrt(2) * x))
     assert abs(found.mean() - expected) < 5 * found.std() / np.sqrt(many)
     assert found.std() < 0.35 * expected, "one query's estimate is worth something"
 

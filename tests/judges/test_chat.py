@@ -13,12 +13,12 @@ import pyarrow as pa
 import pytest
 from chat_questions import COUNT, DOCUMENTS, FIELDS, MESSAGES, QUERIES, asked
 
-from zelo.calls import wire
-from zelo.calls.price import Prices
-from zelo.calls.request import Endpoint, Reply, Request
+from zelo.budget.price import Prices
 from zelo.errors import BadInput
 from zelo.judges.chat import Asked, Chat
 from zelo.judges.windows import windows
+from zelo.providers import wire
+from zelo.providers.request import Endpoint, Reply, Request
 from zelo.records import CRITERIA, Questions
 
 

@@ -8,9 +8,9 @@ import pytest
 from chat_questions import FIELDS, MESSAGES, asked
 from fake_server import KINDS, USAGES, FakeServer
 
-from zelo.calls.client import Client
-from zelo.calls.request import Reply
 from zelo.judges.chat import Chat
+from zelo.providers.client import Client
+from zelo.providers.request import Reply
 from zelo.records import ANSWERED
 
 HONEST = {"ok", *USAGES, "stale"}

@@ -14,8 +14,8 @@ from fake_server import FakeServer, Seen, score_text
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
-from zelo.calls.ledger import FILE, Ledger
 from zelo.errors import BadInput
+from zelo.ledger.ledger import FILE, Ledger
 from zelo.main import config_folder
 from zelo.pipeline.run import Step, run_stages
 from zelo.store import Store, Table

@@ -26,10 +26,11 @@ from zelo.losses.mse import MSE
 from zelo.losses.ranknet import RankNet
 from zelo.main import config_folder
 from zelo.pipeline import instantiate
-from zelo.stages.target import Target
+from zelo.stages.target import TargetStage
 from zelo.stages.train import Train
 from zelo.store import Table
 from zelo.training.comparable import check_comparable
+from zelo.training.student import Student
 
 YAMLS = sorted((Path(__file__).parents[2] / "conf" / "loss").glob("*.yaml"))
 TARGETS = torch.tensor([[0.9, 0.6, 0.5, 0.2], [0.7, 0.4, 0.3, 0.0]])
@@ -364,7 +365,7 @@ def test_targets_that_no_loss_takes_are_refused(
             return np.array([0.5, target]), np.array([1.0, weight])
 
     monkeypatch.setattr("zelo.stages.target.Ratings", lambda *_: SimpleNamespace(rated=None))
-    stage: Any = Target(inputs={}, target=Mine(), solver=SimpleNamespace(link=None), seed=0)  # pyright: ignore
+    stage: Any = TargetStage(inputs={}, target=Mine(), solver=SimpleNamespace(link=None), seed=0)  # pyright: ignore
     with pytest.raises(BadInput, match=f"target Mine: {message}"):
         stage.run({}, tmp_path)
 
@@ -387,7 +388,9 @@ def test_lists_of_one_document_are_refused_before_any_model_is_loaded(tmp_path: 
     for name, found in rows.items():
         pq.write_table(found, tmp_path / f"{name}.parquet")
     table = Table("load", "", tmp_path, {})
-    parts = dict.fromkeys(("model", "backbone", "optimizer", "scheduler", "loader", "trainer", "hardware", "logger"))
-    stage: Any = Train(**(parts | {"inputs": {}, "loss": RankNet(sharpness=None), "name": "embedding", "seed": 0}))  # pyright: ignore
+    parts: Any = dict.fromkeys(("model", "backbone", "optimizer", "scheduler", "loader", "trainer"))
+    student = Student(**(parts | {"loss": RankNet(sharpness=None)}))
+    rest: Any = {"hardware": None, "logger": None}
+    stage = Train(inputs={}, student=student, name="embedding", seed=0, **rest)
     with pytest.raises(BadInput, match=r"embedding\.loss=RankNet compares the documents of a query"):
         stage.run({"data": table, "examples": table}, tmp_path)

@@ -31,6 +31,7 @@ from zelo.training.batches import QueryBatches
 from zelo.training.judging import both_orders, fit_order_bias, worth
 from zelo.training.linear import Linear
 from zelo.training.pairs import Pairs
+from zelo.training.student import Student
 from zelo.training.trainer import Trainer
 
 Component = Callable[..., Any]
@@ -384,8 +385,7 @@ def preferences(path: Path, splits: dict[str, str], seed: int = 0) -> Table:
 @pytest.fixture
 def train(component: Component, folders: dict[str, Path]) -> Callable[..., Train]:
     def build(**changes: Any) -> Train:
-        settings = {
-            "inputs": {"data": "load", "preferences": "preferences"},
+        parts = {
             "model": component("model/pairwise", max_length=40, tokens=4096),
             "backbone": component("backbone/xlm_r", model=str(folders["xlm_r"])),
             "loss": BCE(),
@@ -396,11 +396,15 @@ def train(component: Component, folders: dict[str, Path]) -> Callable[..., Train
                 epochs=14, precision="32-true", gradient_clip=1.0, validations_per_epoch=1, patience=None, mixtures=[],
                 checkpoint_minutes=0.0,
             ),
+        }  # fmt: skip
+        settings = {
+            "inputs": {"data": "load", "preferences": "preferences"},
+            "student": Student(**{name: changes.pop(name, part) for name, part in parts.items()}),
             "hardware": component("hardware/cpu"),
             "logger": Local(folder=None),
             "name": "pairwise",
             "seed": 0,
-        }  # fmt: skip
+        }
         return Train(**(settings | changes))
 
     return build
@@ -455,10 +459,10 @@ def test_what_a_pairwise_student_cannot_be_trained_on_is_refused_first(
         train().check_inputs({"examples": None})
     with pytest.raises(BadInput, match="Pointwise learns from examples; name a target stage"):
         train(model=component("model/pointwise")).check_inputs({"preferences": None})
-    options: Any = {"backbone": None, "hardware": None, "splits": [], "top_k": 1, "batch_queries": 1, "seed": 0}
+    options: Any = {"hardware": None, "splits": [], "top_k": 1, "batch_queries": 1, "seed": 0}
     options["keep_own_document"] = False
     with pytest.raises(BadInput, match="Pairwise compares two documents and has no score for one"):
-        Score(inputs={"candidates": "x"}, model=component("model/pairwise"), **options)
+        Score(inputs={"candidates": "x"}, student=train().student, **options)
 
 
 QUESTIONS = pa.table({"query_id": ["q0", "q1", "q2"], "text": QUERIES, "split": ["train"] * 3}, schema=QUERY)

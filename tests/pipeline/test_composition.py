@@ -6,7 +6,7 @@ import re
 import shutil
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -35,16 +35,17 @@ ROOMS = {
     "scheduler": "zelo.training",
     "loader": "zelo.training",
     "trainer": "zelo.training",
+    "student": "zelo.training",
     "hardware": "zelo.training",
     "logger": "zelo.tracking",
-    "price": "zelo.calls",
+    "price": "zelo.budget",
     "selection": "zelo.targets",
 }
 PLURALS = {"loss": "losses"}
 UNLIKE_THEIR_FILE = {
     "zelo.calibrators.none.NoCalibration",
     "zelo.training.batches.QueryBatches",
-    "zelo.calls.price.Prices",
+    "zelo.budget.price.Prices",
 }
 
 OPTIONS = sorted(path.relative_to(CONF).with_suffix("").as_posix() for path in CONF.glob("*/*.yaml"))
@@ -57,19 +58,29 @@ def hydra_session() -> Iterator[None]:
         yield
 
 
+@cache
+def _composed(*overrides: str) -> DictConfig:
+    return compose("config", list(overrides), return_hydra_config=True)
+
+
 def composed(*overrides: str) -> DictConfig:
     """The whole config, as the command would see it."""
-    config = compose("config", list(overrides), return_hydra_config=True)
+    config = deepcopy(_composed(*overrides))
     HydraConfig.instance().set_config(config)
     return config
 
 
+@cache
+def _component(option: str) -> Any:
+    group = option.partition("/")[0]
+    chosen = ["+backbone=minilm"] * (group == "student")  # which a student's backbone is
+    config = compose(None, [f"+{group}={option.partition('/')[2]}", *chosen])
+    return OmegaConf.to_container(config[group], resolve=True)
+
+
 def component(option: str) -> dict[str, Any]:
     """One option of one group alone, the groups that it mounts filled in."""
-    group = option.partition("/")[0]
-    config = compose(None, [f"+{group}={option.partition('/')[2]}"])
-    node: Any = OmegaConf.to_container(config[group])
-    return node
+    return deepcopy(_component(option))
 
 
 def changed(config: DictConfig, **values: Any) -> DictConfig:
@@ -226,6 +237,9 @@ def test_interpolation_lives_in_wiring_diagrams_only() -> None:
         content = yaml.safe_load(path.read_text())
         if path == CONF / "config.yaml":
             content.pop("hydra")
+        if path.parent == CONF / "student":  # it puts components together, and is its own wiring
+            assert content.pop("defaults")[1] == {"/backbone@backbone": "${backbone}"}
+            assert content.pop("optimizer") == {"lr": "${..backbone.lr}"}
         assert "${" not in yaml.safe_dump(content), f"{path} interpolates"
 
 
@@ -383,3 +397,17 @@ def test_only_the_environment_widens_the_list(tmp_path: Path, monkeypatch: pytes
     instantiate.check_targets(node, "solver")
     with pytest.raises(BadInput):
         instantiate.check_targets({"_target_": "my_zelo_parts_too.Mine"}, "solver")
+
+
+def test_scores_of_the_untuned_model_do_not_depend_on_its_training() -> None:
+    """A stage that only uses a model leaves the parts of its training out of its identity; the train stage has them."""
+    plain, other = (
+        {step.name: step.identity for step in assemble(composed(f"embedding.trainer.epochs={epochs}"))}
+        for epochs in (1, 2)
+    )
+    assert {name for name in plain if plain[name] != other[name]} == {
+        "train_embedding",
+        "embedding",
+        "both",
+        "evaluate",
+    }

@@ -8,9 +8,9 @@ import pytest
 import tiny_models
 from commands import DISTILLED, command
 
-from zelo.calls.plan import ASSUMED_OUT
+from zelo.budget.plan import ASSUMED_OUT
 from zelo.stages.acquire import Acquire
-from zelo.stages.judge import Judge
+from zelo.stages.judge import JudgeStage
 from zelo.stages.known_items import KnownItems
 from zelo.stages.preferences import Preferences
 from zelo.stages.rate import Rate
@@ -48,7 +48,7 @@ def test_no_stage_that_judges_or_trains_runs(
     def run(stage: Any, *_: object) -> None:
         raise AssertionError(f"{stage} ran")
 
-    for stage in (Acquire, Judge, KnownItems, Preferences, Rate, Score, Train):
+    for stage in (Acquire, JudgeStage, KnownItems, Preferences, Rate, Score, Train):
         monkeypatch.setattr(stage, "run", run)
     small = [part for part in DISTILLED if not part.startswith(("pipeline=", "judge="))]
     assert command(f"pipeline={name}", *small, *PRICED, "calibrator=offset", "plan=true") == 0

@@ -24,7 +24,7 @@ from planted_judges import (
 )
 from rich.console import Console
 
-from zelo.auditing.answers import Answers
+from zelo.auditing.answers import JudgedPairs
 from zelo.metrics.tally import Tally, tally
 from zelo.reporting import disagreements, judge_costs
 from zelo.reporting.audit_table import print_audit
@@ -184,7 +184,7 @@ def test_the_widest_disagreements_come_first_and_reasons_know_their_order(
         p = {opinion.judge: opinion.p for opinion in pair.opinions}
         assert pair.spread == pytest.approx(abs(p["right"] - p["contrary"]))
         assert p["tie"] == pytest.approx(0.5)
-    whole = Answers.of(outcomes).disagreements(60, 3)
+    whole = JudgedPairs.of(outcomes).disagreements(60, 3)
     pairs = disagreements.disagreements(
         whole, tables["data"].read("queries"), tables["data"].read("documents"), judged.read("reasons"), outcomes
     )

@@ -14,7 +14,8 @@ from fake_comparisons import made_of
 from html_page import Page
 from report_data import FEW, facts_of, library, report, tables
 
-from zelo.graphs.rounds import _loss, rounds
+from zelo.graphs.expected_loss import expected_loss
+from zelo.graphs.rounds import rounds
 from zelo.graphs.staged import Staged
 from zelo.likelihood.randomness import content_seed
 from zelo.records import ANSWERED, OUTCOME, QUERY_SCALE, RATING, Comparisons
@@ -74,7 +75,8 @@ def asked(stop_at: float | None) -> tuple[SimpleNamespace, pa.Table, list[float]
         edges, p = np.concatenate([edges, new]), np.concatenate([p, random.binomial(3, votes) / 3])
         fit = solver.fit(Comparisons(sizes, edges, p, np.full(len(p), 3.0)))
         (group,) = rounds(sizes, seeds, fit, np.array([10**6]), None, optimism=1.0, covariance=True)
-        losses.append(graph.OPTIMISM * float(_loss(group, fit, np.arange(n)[None])[0]))
+        loss = expected_loss(group.rating, fit.stderr[None], group.covariance, group.seeds, fit.link)
+        losses.append(graph.OPTIMISM * float(loss[0]))
         counts.append(len(edges))
     ids = np.array([f"d{number:02}" for number in range(n)])
     columns: dict[str, Any] = dict.fromkeys(OUTCOME.names)

@@ -15,7 +15,7 @@ from scipy.special import log_ndtr
 
 from zelo.errors import BadInput
 from zelo.likelihood.blocks import hidden
-from zelo.posterior import covariances
+from zelo.likelihood.covariance import covariances
 from zelo.records import Comparisons
 from zelo.solvers.bradley_terry import BradleyTerry
 from zelo.solvers.thurstone import Thurstone
@@ -107,12 +107,14 @@ def test_contract(path):
     # what adaptive graphs need: the comparisons as given, and the curvature of each, from which the errors follow
     np.testing.assert_array_equal(fit.edges, case.edges)
     assert (len(fit.curvature), fit.ridge, fit.sizes.tolist()) == (len(case.p), made_solver.ridge, case.sizes.tolist())
-    for queries, covariance in covariances(fit.sizes, fit.edges, fit.curvature, fit.ridge):
-        for query, matrix in zip(queries.tolist(), covariance, strict=True):
-            if case.sizes[query] > 1 and fit.queries["components"][query] < case.sizes[query]:
-                docs = slice(*fit_range(fit.sizes, query))
-                scale = fit.queries["dispersion"][query]
-                np.testing.assert_allclose(fit.stderr[docs] ** 2, scale * np.diag(matrix), rtol=1e-5)
+    filled, place = np.flatnonzero(fit.sizes), np.cumsum(fit.sizes > 0) - 1
+    query = place[np.searchsorted(first, fit.edges[:, 0], side="right") - 1]
+    found = covariances(fit.sizes[filled], query, fit.edges, fit.curvature, fit.ridge)
+    for number, matrix in zip(filled.tolist(), found, strict=True):
+        if case.sizes[number] > 1 and fit.queries["components"][number] < case.sizes[number]:
+            scale = fit.queries["dispersion"][number]
+            docs = slice(*fit_range(fit.sizes, number))
+            np.testing.assert_allclose(fit.stderr[docs] ** 2, scale * np.diag(matrix), rtol=1e-5)
     assert (said["disconnected_queries"], said["disconnected"]) == (2, [3, 4])
     assert (said["separable_documents"], said["uncompared_documents"]) == (2, 4)
     empty = made_solver.fit(comparisons([], [], []))
@@ -230,8 +232,7 @@ def test_the_link_and_its_derivatives_agree_far_into_the_tails(kind):
     step = 1e-5
 
     def loss(d):
-        ahead, behind = link.log_link(d)
-        return -p * ahead - (1 - p) * behind
+        return link.loss(d, p)
 
     slope, curvature = link.derivatives(gap, p)
     np.testing.assert_allclose(slope, (loss(gap + step) - loss(gap - step)) / (2 * step), rtol=1e-6, atol=1e-6)
@@ -239,7 +240,7 @@ def test_the_link_and_its_derivatives_agree_far_into_the_tails(kind):
     np.testing.assert_allclose(curvature, (further - nearer) / (2 * step), rtol=1e-5, atol=1e-8)
     assert (curvature > 0).all()
     near = np.abs(gap) < 3
-    np.testing.assert_allclose(np.exp(link.log_link(gap)[0][near]), link.link(gap)[near])
+    np.testing.assert_allclose(np.exp(link.log(gap)[near]), link.link(gap)[near])
     rate = (link.link(gap + step) - link.link(gap - step)) / (2 * step)
     expected = rate[near] ** 2 / (link.link(gap) * link.link(-gap))[near]
     np.testing.assert_allclose(link.information(gap)[near], expected, rtol=1e-5)
@@ -322,8 +323,8 @@ def test_held_out_pairs_are_foretold_by_a_fit_that_never_saw_them(kind):
     assert 0.1 < out.mean() < 0.3
     np.testing.assert_array_equal(out, hidden(case.edges[:, ::-1] % 30, 0.2))  # all rows of a pair, either way round
     seen = solver(kind).fit(comparisons(case.sizes, case.edges[~out], case.p[~out]))
-    ahead, behind = solver(kind).log_link(seen.rating[case.edges[out, 0]] - seen.rating[case.edges[out, 1]])
-    loss = -(case.p[out] * ahead + (1 - case.p[out]) * behind)
+    gap = seen.rating[case.edges[out, 0]] - seen.rating[case.edges[out, 1]]
+    loss = solver(kind).loss(gap, case.p[out])
     said = fit.diagnosis
     np.testing.assert_allclose(said["held_out_log_loss"], loss.mean(), rtol=1e-8)
     assert said["held_out_log_loss_at_best"] < said["held_out_log_loss"] < 0.9 * said["held_out_log_loss_of_a_half"]

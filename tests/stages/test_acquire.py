@@ -12,7 +12,7 @@ import pytest
 
 from zelo.acquisitions.disagreement import Disagreement
 from zelo.acquisitions.failures import Failures
-from zelo.calls.till import Till
+from zelo.budget.budget import Budget
 from zelo.datasets.beir import Beir
 from zelo.datasets.synthetic import Synthetic
 from zelo.errors import BadInput
@@ -22,7 +22,7 @@ from zelo.records import CANDIDATE, DOCUMENT, OUTCOME, QREL, QUERY, SCORED, Firs
 from zelo.reporting import acquired
 from zelo.stages import acquire
 from zelo.stages.acquire import Acquire
-from zelo.stages.judge import Judge
+from zelo.stages.judge import JudgeStage
 from zelo.stages.labelled import LABELLED, Labelled
 from zelo.stages.train_labels import TrainLabels
 from zelo.store import Store, Table, write_parquet, write_shard
@@ -313,11 +313,11 @@ def test_the_dear_judges_are_asked_about_each_pair_once(
 ) -> None:
     stage = acquiring(Failures(threshold=threshold))
     facts, chosen = made(stage, without(first_pass, "outcomes"), tmp_path / "chosen")
-    till = Till(
+    budget = Budget(
         usd=None, tokens=None, calls=None, lifetime_usd=None, on_limit="stop", max_failure_rate=0.2, ask_again=[]
     )
     fields = {"top_k": 2, "presentation": "random", "design": None, "seed": 0}
-    judge = Judge(inputs={}, graph=Complete(), judge=Dear(), till=till, **fields)  # pyright: ignore
+    judge = JudgeStage(inputs={}, graph=Complete(), judge=Dear(), budget=budget, **fields)  # pyright: ignore
     figures, judged = made(judge, {"data": first_pass["data"], "candidates": chosen}, tmp_path / "judged")
     assert figures["pairs"] == count
     asked = [frozenset(row[1:3]) for row in rows(judged, "outcomes")]

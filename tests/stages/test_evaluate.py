@@ -15,7 +15,7 @@ import pytest
 from zelo.errors import BadInput
 from zelo.metrics.ir_measure import IrMeasure
 from zelo.records import CANDIDATE, DOCUMENT, EXAMPLE, METRIC, QREL, QUERY, RATING, SCORED
-from zelo.stages.evaluate import Evaluate, Measured, _verdict
+from zelo.stages.evaluate import Evaluate, MeasuredSplit, _verdict
 from zelo.store import Table, write_parquet
 
 DOCUMENTS = [f"d{i:03}" for i in range(60)]
@@ -283,7 +283,7 @@ def test_fewer_than_thirty_queries_cannot_tell(
     assert found["p_value"] < 0.05
     assert found["verdict"] == verdict
     assert ("is better" in found["text"]) == (verdict == "better")
-    few = "zelo against bm25: 29 test queries are too few to tell (at least 30 are needed; nDCG@10 "
+    few = "zelo against bm25: 29 test queries are too few for a verdict (at least 30 are needed; nDCG@10 "
     assert found["text"].startswith(few) == (verdict == "too few")
 
 
@@ -321,7 +321,7 @@ def test_verdict_interval_and_p_value_never_contradict_each_other():
         students = [f"s{place}" for place in range(4)]
         pairs = [(student, "base") for student in students]
         ids = [f"q{n:02}" for n in range(queries)]
-        one = Measured("test", "natural", ["base", *students], ["nDCG@10"], 0, ids, values)
+        one = MeasuredSplit("test", "natural", ["base", *students], ["nDCG@10"], 0, ids, values)
         p, differences = stage([], resamples=500)._test(one, pairs)
         assert np.abs(differences).max() <= 1, "an end without bound is that of the metric"
         for place, pair in enumerate(pairs):

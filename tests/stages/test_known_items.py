@@ -141,9 +141,9 @@ def test_a_judge_that_guesses_is_found_out(tmp_path: Path) -> None:
     assert facts["used"]
     assert facts["p"] < 0.05
     assert facts["weighted"] > facts["equal"] + 0.1
-    assert facts["worth"]["good"]["ndcg"] > facts["worth"]["guesses"]["ndcg"] + 0.3
+    assert facts["weights"]["good"]["ndcg"] > facts["weights"]["guesses"]["ndcg"] + 0.3
     (note,) = facts["notes"]
-    assert note.startswith("judges weigh good ")
+    assert note.startswith("judge weights: good ")
 
 
 def test_judges_that_are_alike_count_alike(tmp_path: Path) -> None:
@@ -151,7 +151,7 @@ def test_judges_that_are_alike_count_alike(tmp_path: Path) -> None:
     assert weights["weight"].to_pylist() == [1, 1]
     assert not facts["used"]
     (note,) = facts["notes"]
-    assert note.startswith("judges count alike, alone one 0.")
+    assert note.startswith("judge weights: equal (weights learned from ")
 
 
 @dataclass(frozen=True)
@@ -170,7 +170,7 @@ def test_a_liking_for_what_is_shown_first_is_no_knowledge(tmp_path: Path) -> Non
     facts, weights = weighed(
         Ensemble(name="p", members={"good": good, "first": ShownFirst("first")}), corpus(300), tmp_path
     )
-    assert facts["worth"]["first"]["ndcg"] < 0.1
+    assert facts["weights"]["first"]["ndcg"] < 0.1
     assert dict(zip(*(weights[name].to_pylist() for name in ("judge", "weight")), strict=True))["first"] < 0.3
 
 
@@ -224,14 +224,14 @@ def test_nobody_is_asked_who_cannot_be_or_need_not_be(judge: Any, items: int, tm
     assert weights["ndcg"].null_count == len(weights)
     assert facts["items"] == 0
     mixed = len(weights) == 2 and items > 0
-    assert facts["notes"] == (["judges count alike: known items cannot be asked of a"] if mixed else [])
+    assert facts["notes"] == (["judge weights: equal, as known items cannot be asked of a"] if mixed else [])
 
 
 def test_too_few_sentences_leave_all_alike_and_it_is_said(tmp_path: Path) -> None:
     facts, weights = weighed(panel(good=0.3, guesses=1000.0), corpus(40), tmp_path)
     assert weights["weight"].to_pylist() == [1, 1]
     assert facts["notes"] == [
-        "judges count alike: of 40 known items in 40 documents 40 are found, too few to learn from"
+        "judge weights: equal, as of 40 known items in 40 documents 40 are found, too few to learn from"
     ]
 
 
@@ -247,8 +247,8 @@ def test_a_judge_that_fails_tells_nothing(tmp_path: Path) -> None:
         name="panel", members={"good": FromScores(name="good", scorer=Overlap(0.3), tau=2.0), "mute": Mute("mute")}
     )
     facts, _ = weighed(judge, corpus(300), tmp_path)
-    assert facts["worth"]["mute"]["ndcg"] < 0.1
-    assert facts["worth"]["good"]["ndcg"] > 0.4
+    assert facts["weights"]["mute"]["ndcg"] < 0.1
+    assert facts["weights"]["good"]["ndcg"] > 0.4
 
 
 @pytest.mark.parametrize(("field", "value"), [("items", -1), ("documents", 1)])

@@ -20,6 +20,7 @@ from zelo.stages.retrieve import Retrieve
 from zelo.stages.score import Score
 from zelo.stages.search import Search
 from zelo.store import Table, write_parquet, write_shard
+from zelo.training.student import Student
 from zelo.training.vector_files import DOCUMENTS as DOCUMENT_VECTORS
 from zelo.training.vector_files import QUERIES as QUERY_VECTORS
 
@@ -73,7 +74,7 @@ def test_every_first_stage_leaves_it_out_and_still_finds_top_k(
             assert "own_documents" not in facts
 
 
-class Student:
+class ByPlace:
     """Prefers documents in their order; searches as it reranks."""
 
     def load(self, *_: Any) -> None: ...
@@ -104,8 +105,13 @@ def test_a_student_neither_finds_nor_reranks_it(reranks: bool, data: Table, tmp_
         schema=SCORED,
     )
     given = {"candidates": table(tmp_path / "given", scored=(SCORED, candidates))} if reranks else {}
-    fields: Any = {"backbone": None, "hardware": SimpleNamespace(device="cpu"), "splits": ["train", "dev"]}
-    fields |= {"inputs": dict.fromkeys(given, ""), "top_k": 3, "batch_queries": 2, "seed": 0, "model": Student()}
+    parts: Any = dict.fromkeys(("backbone", "loss", "optimizer", "scheduler", "loader", "trainer"))
+    fields: Any = {
+        "student": Student(model=ByPlace(), **parts),
+        "hardware": SimpleNamespace(device="cpu"),
+        "splits": ["train", "dev"],
+    }
+    fields |= {"inputs": dict.fromkeys(given, ""), "top_k": 3, "batch_queries": 2, "seed": 0}
     for keep in (False, True):
         out = tmp_path / str(keep)
         out.mkdir()

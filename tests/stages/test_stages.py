@@ -13,7 +13,7 @@ import pytest
 from zelo.asking import presentation_order
 from zelo.auditing.design import AuditDesign
 from zelo.auditing.reasons import KEPT, REASON, Widest
-from zelo.calls.till import Till
+from zelo.budget.budget import Budget
 from zelo.errors import BadInput
 from zelo.graphs.cycles import Cycles
 from zelo.outcomes import Graphs
@@ -22,9 +22,9 @@ from zelo.records import ANSWERED, CANDIDATE, DOCUMENT, EXAMPLE, OUTCOME, QUERY,
 from zelo.solvers.judge_weighted import JudgeWeighted
 from zelo.solvers.thurstone import Thurstone
 from zelo.stages.calibrate import Calibrate
-from zelo.stages.judge import Judge
+from zelo.stages.judge import JudgeStage
 from zelo.stages.rate import Rate
-from zelo.stages.target import Target
+from zelo.stages.target import TargetStage
 from zelo.store import Store, Table, write_parquet, write_shard
 
 QUERIES, DOCUMENTS = 6, 9
@@ -98,16 +98,16 @@ def data(store: Store) -> dict[str, Table]:
     return {"data": store.obtain("load", "l", load)[0], "candidates": store.obtain("retrieve", "r", retrieve)[0]}
 
 
-FREE = Till(usd=None, tokens=None, calls=None, lifetime_usd=None, on_limit="stop", max_failure_rate=0.2, ask_again=[])
+FREE = Budget(usd=None, tokens=None, calls=None, lifetime_usd=None, on_limit="stop", max_failure_rate=0.2, ask_again=[])
 
 
 def design(sample_queries: int | None = None, repeats: int = 1, injection: str | None = None) -> AuditDesign:
     return AuditDesign(sample_queries=sample_queries, repeats=repeats, injection=injection)
 
 
-def judging(judge: object, degree: int = 4, **changes: Any) -> Judge:
-    fields = {"top_k": 9, "presentation": "random", "design": None, "seed": 0, "till": FREE} | changes
-    return Judge(inputs={}, graph=Cycles(degree=degree), judge=judge, **fields)  # pyright: ignore
+def judging(judge: object, degree: int = 4, **changes: Any) -> JudgeStage:
+    fields = {"top_k": 9, "presentation": "random", "design": None, "seed": 0, "budget": FREE} | changes
+    return JudgeStage(inputs={}, graph=Cycles(degree=degree), judge=judge, **fields)  # pyright: ignore
 
 
 def judged(store: Store, data: dict[str, Table], judge: object, identity: str = "j", **changes: Any) -> Table:
@@ -363,9 +363,9 @@ def test_targets_carry_the_split_of_their_query(store: Store, data: dict[str, Ta
     outcomes = judged(store, data, First("one"))
     solver = Thurstone(ridge=0.1, tolerance=1e-8, max_steps=50, stderr="laplace", lapse=0.0, held_out=0.0)
     rate = Rate(inputs={}, solver=solver, quorum=1)
-    asked = {"judge": First("one"), "quorum": 1, "seed": 0, "till": FREE}
+    asked = {"judge": First("one"), "quorum": 1, "seed": 0, "budget": FREE}
     calibrate = Calibrate(inputs={}, calibrator=NoCalibration(), solver=solver, **asked)
-    target = Target(inputs={}, target=Link(temperature=1.0, selection=All(var0=None)), solver=solver, seed=0)
+    target = TargetStage(inputs={}, target=Link(temperature=1.0, selection=All(var0=None)), solver=solver, seed=0)
     rated, _ = store.obtain("rate", "x", lambda out, _: rate.run({"outcomes": outcomes}, out))
     calibrated, _ = store.obtain("calibrate", "x", lambda out, _: calibrate.run(data | {"ratings": rated}, out))
     assert calibrated.read("ratings").equals(rated.read("ratings"))

@@ -18,9 +18,9 @@ AVERAGE, ONE_IS_ENOUGH, DO_NOT_AVERAGE = "average them", "one is enough", "do no
 ENOUGH = 15
 """Pairs, or triads, below which a figure is shown but moves no advice: a share of 15 has an interval of some +-25 points."""
 MIN_ANSWERED = 0.8
-"""The run would stop below it: max_failure_rate is 0.2 unless told otherwise."""
+"""The run would stop below it: max_failure_rate is 0.2 unless it is set."""
 MANY_CUT = 0.05
-"""Share of answers cut by max_tokens that is worth a word: each was paid for in full."""
+"""Share of answers cut by max_tokens that is named: each was paid for in full."""
 MANY_FLIPS, TOO_MANY_FLIPS = 0.15, 1 / 3
 """Verdicts in two orders correlate by 1 - 2 * flips: 0.7, asked of tests since Nunnally (1978), and 1/3, mostly noise."""
 ONE_PLACE, FEW_PLACES = 0.95, 20
@@ -30,9 +30,9 @@ MIN_SAME_AGAIN = 1 - MANY_FLIPS
 MANY_CIRCLES = CHANCE_OF_A_CIRCLE / 2
 """Half of what coins give."""
 LEAN = 0.05
-"""Preferences that move by 5 points with the order are noise that costs nothing extra to see, and worth naming."""
+"""Preferences that move by 5 points with the order are noise that costs nothing extra to see: they are named."""
 SWAY = 0.1
-"""A tenth of the range for a sentence: with texts by strangers it would be worth their while."""
+"""A tenth of the range for a sentence: authors of texts could exploit it."""
 LENGTH = 0.3
 """A correlation of medium size (Cohen 1988)."""
 CROWDED = 0.5
@@ -58,7 +58,7 @@ class Advice:
     verdict: str
     text: str
 
-    def told(self) -> dict[str, str]:
+    def facts(self) -> dict[str, str]:
         """For a JSON file."""
         return {"about": self.about, "verdict": self.verdict, "text": self.text}
 
@@ -77,7 +77,7 @@ def on_judge(
     """
     if not tally.asked:
         return Advice(name, UNKNOWN, "It was not asked.")
-    place = [(CARE, f"It {said}.")] if (said := one_place(tally)) else []
+    place = [(CARE, f"It {words}.")] if (words := one_place(tally)) else []
     checks = (_unanswered(tally, faults), place, _order(measures), _repeats(measures, temperature), _circles(measures))
     findings = [*chain(*checks), *_known(measures), *_sway(measures), *_length(measures), *_spread(*scores)]
     stops, cares = ([text for verdict, text in findings if verdict == kind] for kind in (STOP, CARE))
@@ -103,7 +103,7 @@ def on_all(
     if len(left_out) == len(advice):
         verdict = STOP if any(one.verdict == STOP for one in advice) else LEAVE
         return Advice(
-            about, verdict, "Nobody here deserves trust: mend a prompt or try another model, then audit again."
+            about, verdict, "None of these judges deserves trust: fix a prompt or try another model, then audit again."
         )
     if len(advice) < 2:
         return Advice(
@@ -121,15 +121,15 @@ def on_all(
     if alpha.count < ENOUGH:
         few = f"Fewer than {ENOUGH} pairs were answered by two judges: too few to say whether they agree."
         return Advice(about, UNKNOWN, " ".join([few, *without]))
-    said = f"alpha {alpha.value:.2f}{_bracket(alpha, 1, 2)}"
+    value = f"alpha {alpha.value:.2f}{_bracket(alpha, 1, 2)}"
     low = alpha.value if alpha.low is None else alpha.low
     if low <= 0:
-        verdict, text = DO_NOT_AVERAGE, f"Their preferences agree no better than chance would have it ({said})."
+        verdict, text = DO_NOT_AVERAGE, f"Their preferences agree no better than chance would have it ({value})."
     elif alpha.value >= RELIABLE:
         verdict = ONE_IS_ENOUGH
-        text = f"They say nearly the same ({said}): {cheapest} alone gives almost what all give."
+        text = f"They answer nearly the same ({value}): {cheapest} alone gives almost what all give."
     else:
-        verdict, text = AVERAGE, f"They agree beyond chance ({said}), and differ enough for errors to cancel."
+        verdict, text = AVERAGE, f"They agree beyond chance ({value}), and differ enough for errors to cancel."
         if alpha.value < TENTATIVE:
             text += f" Below {TENTATIVE} no single one of them should be trusted alone."
     return Advice(about, verdict, " ".join([text, *_best(measures["labels"], single), *without]))
@@ -146,8 +146,8 @@ def _unanswered(tally: Tally, faults: Mapping[str, int]) -> Iterator[Finding]:
         worst = max(sorted(ended), key=lambda name: ended[name])
         class_of = max(sorted(faults), key=lambda name: faults[name], default="")
         named = f"mostly {worst}" + f": {class_of}" * bool(worst == FAILED and class_of)
-        said = f"Only {percent(tally.answered)} of what it was asked was answered ({named}): a run would stop."
-        yield STOP, said + f" Answers were cut off: {more}." * (cut > MANY_CUT)
+        words = f"Only {percent(tally.answered)} of what it was asked was answered ({named}): a run would stop."
+        yield STOP, words + f" Answers were cut off: {more}." * (cut > MANY_CUT)
     elif cut > MANY_CUT:
         yield CARE, f"{percent(cut)} of its answers were cut off before they came to a result, and paid for: {more}."
 
@@ -160,9 +160,9 @@ def _order(measures: Mapping[str, Measure]) -> Iterator[Finding]:
         good = _better_than_a_coin(measures) if flips.value > TOO_MANY_FLIPS else []
         stop = flips.value > TOO_MANY_FLIPS and not good
         coin = "; a coin's does in 50 %" if stop else ""
-        said = f"Its verdict turns with the order of the two documents in {percent(flips.value)} of pairs{coin}."
+        words = f"Its verdict turns with the order of the two documents in {percent(flips.value)} of pairs{coin}."
         averaged = f" Averaged over both orders it sides with {_listed(good)}." if good else ""
-        yield STOP if stop else CARE, said + averaged
+        yield STOP if stop else CARE, words + averaged
     if bias.value is not None and abs(bias.value) > LEAN and _beyond(bias, 0):
         side = "first" if bias.value > 0 else "second"
         remedy = f"asked in both orders ({BOTH_ORDERS}, at twice the calls) this cancels"
@@ -223,7 +223,10 @@ def _sway(measures: Mapping[str, Measure]) -> Iterator[Finding]:
     sway = measures["sway"]
     if sway.value is not None and sway.count >= ENOUGH and sway.value > SWAY and _beyond(sway, 0):
         gain = f"gains {100 * sway.value:.0f} points"
-        yield CARE, f"A document that tells it to prefer that document {gain}: do not show it texts by strangers."
+        yield (
+            CARE,
+            f"A document that tells it to prefer that document {gain}: do not show it texts from untrusted authors.",
+        )
 
 
 def _length(measures: Mapping[str, Measure]) -> Iterator[Finding]:
@@ -241,7 +244,7 @@ def _spread(values: int, fullest: float) -> Iterator[Finding]:
     if values > VOTES and fullest > CROWDED:
         yield (
             CARE,
-            f"{percent(fullest)} of its scores lie in one tenth of the range: a prompt that spreads them tells more.",
+            f"{percent(fullest)} of its scores lie in one tenth of the range: a prompt that spreads them is more informative.",
         )
 
 

@@ -25,7 +25,7 @@ DISAGREEMENT = pa.schema(
 
 
 @dataclass(frozen=True)
-class Answers:
+class JudgedPairs:
     """The A answers about E pairs of documents of one query each, by J judges; pairs in order of their ids.
 
     Comparisons across queries are left out. `p` is for the pair's first document, whatever was shown first.
@@ -43,7 +43,7 @@ class Answers:
     turned: np.ndarray  # [A] bool: the pair's first document is the row's doc_b
 
     @staticmethod
-    def of(outcomes: pa.Table) -> "Answers":
+    def of(outcomes: pa.Table) -> "JudgedPairs":
         """outcomes: OUTCOME rows, at least the COLUMNS. A pair that nobody answered is still a pair."""
         outcomes = outcomes.filter(pc.is_null(outcomes["query_id_b"]))
         graphs = Graphs.of(outcomes)
@@ -53,7 +53,7 @@ class Answers:
         got = np.flatnonzero(~np.isnan(p))
         flipped = graphs.flipped[got]
         home = np.repeat(np.arange(len(graphs.sizes)), graphs.sizes)
-        return Answers(
+        return JudgedPairs(
             judges=judges,
             query_id=graphs.query_id,
             doc_id=graphs.doc_id,

@@ -53,7 +53,7 @@ class AuditDesign:
 def triads(edges: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     """[3 T, 2]: the three pairs of three documents for each query that has so many, two of them from its graph.
 
-    Whether three preferences agree can be told of three documents only, and answers about the graph's own pairs serve twice.
+    Whether three preferences agree shows in three documents only, and answers about the graph's own pairs serve twice.
     """
     low, found = starts(sizes), []
     for start, end in pairwise(low):

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from zelo.auditing.answers import Answers
+from zelo.auditing.answers import JudgedPairs
 from zelo.errors import BadInput
 from zelo.judges.human import Human
 from zelo.records import TEST, Questions
@@ -19,20 +19,20 @@ PREFERENCE = ("query_id", "doc_a", "doc_b", "p")  # columns of a file of human p
 
 
 @dataclass(frozen=True)
-class Known:
+class Reference:
     """Preferences known from elsewhere: [E] above 0 where a pair's first document is better, below 0 the second, else 0."""
 
     truth: np.ndarray
     missing: str  # why there is none, where there is none
     unjudged: int = 0  # pairs in which one document has no label and counts as not relevant
 
-    def told(self) -> dict[str, Any]:
+    def facts(self) -> dict[str, Any]:
         """For a JSON file."""
         pairs = int((self.truth != 0).sum())
         return {"pairs": pairs, "unjudged": self.unjudged} if pairs else {"not_measured": self.missing}
 
 
-def grades_apart(found: Answers, labels: Table | None, queries: pa.Table) -> Known:
+def grades_apart(found: JudgedPairs, labels: Table | None, queries: pa.Table) -> Reference:
     """Differences of grades.
 
     Beside a relevant document one without a label counts as grade 0, as evaluation counts it; beside one that is not relevant
@@ -40,7 +40,7 @@ def grades_apart(found: Answers, labels: Table | None, queries: pa.Table) -> Kno
     """
     pairs = len(found.edges)
     if labels is None:
-        return Known(np.zeros(pairs), "no labels are given")
+        return Reference(np.zeros(pairs), "no labels are given")
     qrels = labels.read("qrels")
     hidden = queries.filter(pc.equal(queries["split"], TEST))["query_id"].combine_chunks()
     qrels = qrels.filter(pc.invert(pc.is_in(qrels["query_id"], value_set=hidden)))
@@ -52,21 +52,21 @@ def grades_apart(found: Answers, labels: Table | None, queries: pa.Table) -> Kno
     beside = without & (np.where(np.isnan(a), b, a) > 0)
     truth = np.where(beside, np.nan_to_num(a) - np.nan_to_num(b), np.where(without, 0.0, a - b))
     unseen = pc.any(pc.is_in(found.query_id, value_set=hidden)).as_py()
-    missing = "labels tell the documents of no pair apart" + "; those of test queries are not looked at" * unseen
-    return Known(np.nan_to_num(truth), missing, int(beside.sum()))
+    missing = "labels differ in no pair" + "; those of test queries are not looked at" * unseen
+    return Reference(np.nan_to_num(truth), missing, int(beside.sum()))
 
 
-def people(found: Answers, human: str | None, queries: pa.Table, documents: pa.Table) -> Known:
+def people(found: JudgedPairs, human: str | None, queries: pa.Table, documents: pa.Table) -> Reference:
     """Mean preferences of people, as far as a file has the pairs. Raises BadInput naming the file."""
     pairs = len(found.edges)
     if human is None:
-        return Known(np.zeros(pairs), "no human preferences are given (stages.audit.human=FILE)")
+        return Reference(np.zeros(pairs), "no human preferences are given (stages.audit.human=FILE)")
     path = Path(human).expanduser()
     mean = _from_parquet(found, path) if path.suffix == ".parquet" else _from_lines(found, path, queries, documents)
-    return Known(np.nan_to_num(mean - 0.5), f"{human} prefers a document in none of these pairs")
+    return Reference(np.nan_to_num(mean - 0.5), f"{human} prefers a document in none of these pairs")
 
 
-def _from_parquet(found: Answers, path: Path) -> np.ndarray:
+def _from_parquet(found: JudgedPairs, path: Path) -> np.ndarray:
     """[E] mean p of the rows about each pair, nan where there is none."""
     try:
         rows = pq.read_table(path, columns=list(PREFERENCE))
@@ -83,7 +83,7 @@ def _from_parquet(found: Answers, path: Path) -> np.ndarray:
     return np.divide(total, count, out=np.full(len(count), np.nan), where=count > 0)
 
 
-def _from_lines(found: Answers, path: Path, queries: pa.Table, documents: pa.Table) -> np.ndarray:
+def _from_lines(found: JudgedPairs, path: Path, queries: pa.Table, documents: pa.Table) -> np.ndarray:
     """[E] what judge=human has written down about each pair, nan where nothing."""
     doc = pc.index_in(found.doc_id, documents["doc_id"].combine_chunks()).to_numpy()
     questions = Questions(

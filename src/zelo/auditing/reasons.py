@@ -1,4 +1,4 @@
-"""What judges said about the pairs that they differ about most."""
+"""What judges wrote about the pairs that they differ about most."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -58,12 +58,12 @@ class Widest:
         """OUTCOME rows of all judges about these questions."""
         return pa.concat_tables([OUTCOME.empty_table(), *(table for tables in self.outcomes for table in tables)])
 
-    def reasons(self, said: Mapping[str, Callable[[Questions], Iterator[tuple[int, str]]]]) -> pa.Table:
-        """REASON rows. said: judge -> (row, text) of what it answered to questions as it saw them."""
+    def reasons(self, texts: Mapping[str, Callable[[Questions], Iterator[tuple[int, str]]]]) -> pa.Table:
+        """REASON rows. texts: judge -> (row, text) of what it answered to questions as it saw them."""
         parts = [REASON.empty_table()]
         for questions, swapped in self.questions:
-            for name, texts in said.items():
-                found = list(texts(questions.flipped(swapped[name])))
+            for name, answers in texts.items():
+                found = list(answers(questions.flipped(swapped[name])))
                 rows = np.array([row for row, _ in found], np.int64)
                 columns = [column.take(rows) for column in (questions.query_id, questions.doc_a, questions.doc_b)]
                 columns += [pa.array([name] * len(rows), pa.string()), pa.array(swapped[name][rows])]

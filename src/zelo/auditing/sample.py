@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from zelo.auditing.answers import Answers
-from zelo.auditing.known import Known
+from zelo.auditing.answers import JudgedPairs
+from zelo.auditing.known import Reference
 from zelo.metrics import judging
 from zelo.metrics.length_bias import longer_wins
 from zelo.metrics.measure import Measure, Resampling
@@ -17,14 +17,14 @@ from zelo.metrics.reliability import INTERVAL, NOMINAL, agreement_of_preferences
 
 
 @dataclass(frozen=True)
-class Sample:
+class AuditSample:
     """The answers, what is known about their pairs, and how intervals are drawn."""
 
-    answers: Answers
+    answers: JudgedPairs
     interval: Resampling
-    known: Mapping[str, Known]  # labels, human
+    known: Mapping[str, Reference]  # labels, human
     log_ratio: np.ndarray  # [E] log of the first document's length over the second's
-    swayed: Answers | None  # about the same pairs, doc_b ending in words that tell the judge to prefer it
+    swayed: JudgedPairs | None  # about the same pairs, doc_b ending in words that tell the judge to prefer it
 
     @cached_property
     def p(self) -> np.ndarray:
@@ -131,7 +131,7 @@ class Sample:
         even = {"fullest": judging.fullest(counts), "evenness": judging.evenness(counts)}
         return {"counts": counts.tolist(), "values": self.scores(name)[0], **even}
 
-    def told(self) -> dict[str, Any]:
+    def facts(self) -> dict[str, Any]:
         """How much was asked."""
         found = self.answers
         cells = np.unique((found.judge * len(found.edges) + found.pair) * 2 + found.order, return_counts=True)[1]

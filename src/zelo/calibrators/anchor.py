@@ -7,11 +7,12 @@ import numpy as np
 
 from zelo.calibrators.answered import answered, query_of, refuse_without
 from zelo.calibrators.documents import random_of, spread
-from zelo.calibrators.likelihood import derivatives, inverse
 from zelo.calibrators.rubric_answers import ask_criteria, refuse_other
 from zelo.errors import BadInput
+from zelo.likelihood.blocks import Blocks
+from zelo.likelihood.newton import minimise
 from zelo.likelihood.randomness import mixed
-from zelo.records import Answers, Asks, Rated, Scale
+from zelo.records import Answers, Asks, Comparisons, Rated, Scale
 
 _NAME = "anchor"
 GRADES, GHOST = "grades", "ghost"
@@ -66,7 +67,7 @@ class Anchor:
         query, queries = query_of(rated)[document], len(rated.sizes)
         count = np.bincount(query, minlength=queries)
         _refuse_unanswered(count, "have no document with an answer on every criterion")
-        value = inverse(rated.link, grade) - rated.rating[document]
+        value = rated.link.inverse(grade) - rated.rating[document]
         mean = np.bincount(query, value, queries) / count
         variance = np.sum((value - mean[query]) ** 2) / max(len(value) - queries, 1)
         return mean, np.sqrt(variance / count), {"graded": len(document), "incomplete": incomplete}
@@ -114,22 +115,20 @@ def _grades(usable: Answers, criteria: int, criterion: np.ndarray) -> tuple[np.n
 
 
 def _ghost_ratings(rated: Rated, usable: Answers, query: np.ndarray, ridge: float) -> tuple[np.ndarray, np.ndarray]:
-    """(rating of each query's ghost [Q], standard error [Q]): safe Newton steps, all queries at once."""
+    """(rating of each query's ghost [Q], standard error [Q]).
+
+    D = known - ghost: two documents per query, of which the second stands for the ghost and the first for the known one's
+    zero. Their ratings are equal but for the sign, so that twice the ridge on each is the prior on their difference.
+    """
     queries = len(rated.sizes)
+    edges = 2 * query[:, None] + np.arange(2)
+    comparisons = Comparisons(np.full(queries, 2), edges, usable.p, usable.weight)
     known = rated.rating[usable.asks.a]
-    ghost, before = np.zeros(queries), np.zeros(queries)
-    reach = np.full(queries, 4.0)  # the longest step; halved where one went too far
-    for _ in range(_STEPS):
-        slope, curvature, information = (
-            usable.weight * part for part in derivatives(rated.link, known - ghost[query], usable.p)
+    pair, _, gradient = minimise(Blocks(comparisons, shift=known), rated.link, 2 * ridge, _TOLERANCE, _STEPS)
+    if not gradient.max(initial=0.0) <= _TOLERANCE:
+        raise BadInput(
+            f"calibrator=anchor: the ratings of ghosts did not converge in {_STEPS} steps; raise calibrator.ridge={ridge}"
         )
-        gradient = ridge * ghost - np.bincount(query, slope, queries)
-        variance = 1 / (ridge + np.bincount(query, information, queries))
-        if np.abs(gradient).max(initial=0.0) < _TOLERANCE:
-            return ghost, np.sqrt(variance)
-        reach = np.where(gradient * before < 0, reach / 2, reach)
-        step = gradient / (ridge + np.bincount(query, curvature, queries))
-        ghost, before = ghost - np.clip(step, -reach, reach), gradient
-    raise BadInput(
-        f"calibrator=anchor: the ratings of ghosts did not converge in {_STEPS} steps; raise calibrator.ridge={ridge}"
-    )
+    ghost = pair[1::2] - pair[::2]
+    information = usable.weight * rated.link.information(known - ghost[query])
+    return ghost, 1 / np.sqrt(ridge + np.bincount(query, information, queries))

@@ -2,10 +2,8 @@
 
 import numpy as np
 
-from zelo.errors import BadInput, OfQueries
+from zelo.errors import BadInput, OfQueries, first_few
 from zelo.records import Answers, Asks, Rated
-
-_NAMED = 5  # numbers in a message
 
 
 def answered(calibrator: str, rated: Rated, answers: Answers | None) -> Answers:
@@ -39,14 +37,9 @@ def refuse_without(calibrator: str, what: str, queries: np.ndarray, total: int, 
     """Raises BadInput if there are any of these queries, of `total` in all. queries: [B] numbers."""
     if len(queries):
         raise OfQueries(
-            f"calibrator={calibrator}: {len(queries):,} of {total:,} queries {what} ({named(queries)}); {fix}",
-            queries[:_NAMED].tolist(),
+            f"calibrator={calibrator}: {len(queries):,} of {total:,} queries {what} (query numbers {first_few(queries)}); {fix}",
+            queries,
         )
-
-
-def named(queries: np.ndarray) -> str:
-    """The first of these query numbers, for a message."""
-    return f"query numbers {', '.join(map(str, queries[:_NAMED]))}{' ...' if len(queries) > _NAMED else ''}"
 
 
 def _refuse(calibrator: str, what: str, bad: np.ndarray, values: np.ndarray, fix: str) -> None:

@@ -69,11 +69,12 @@ def fit(responses: Responses) -> Curves:
             break
         x, state = _descend(responses, x, state, step)
         steps += 1
-    tau, alpha, gamma, beta, _ = _unpacked(x, queries, criteria)
+    tau, alpha, gamma, beta, softplus = _unpacked(x, queries, criteria)
+    own, _, _ = _information(responses, gamma, softplus, state)
     return Curves(
         scale=tau,
         offset=alpha,
-        stderr=_stderr(responses, gamma, state.p),
+        stderr=np.sqrt(np.linalg.inv(own)[:, 1, 1]),
         discrimination=gamma,
         difficulty=beta,
         steps=steps,
@@ -188,13 +189,3 @@ def _cross_entropy(responses: Responses, p: np.ndarray) -> float:
     tiny = np.finfo(float).tiny
     lost = responses.met * np.log(np.maximum(p, tiny)) + (1 - responses.met) * np.log(np.maximum(1 - p, tiny))
     return -float(responses.weight @ lost)
-
-
-def _stderr(responses: Responses, gamma: np.ndarray, p: np.ndarray) -> np.ndarray:
-    """[Q] of alpha, from the 2 x 2 information of (tau, alpha) of each query with its prior (Laplace)."""
-    information = responses.weight * gamma[responses.criterion] ** 2 * p * (1 - p)
-    tt, ta, aa = (
-        np.bincount(responses.query, information * responses.theta**power, responses.queries) for power in (2, 1, 0)
-    )
-    tt, aa = tt + 1 / _SD_SCALE**2, aa + 1 / _SD_OFFSET**2
-    return np.sqrt(tt / (tt * aa - ta**2))

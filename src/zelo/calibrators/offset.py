@@ -1,16 +1,15 @@
 """One offset per query, found from comparisons of documents of different queries."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from zelo.calibrators.answered import answered, named, query_of
+from zelo.calibrators.answered import answered, query_of
 from zelo.calibrators.documents import nearest, random_of
-from zelo.calibrators.query_graph import Offsets, QueryGraph, fit
-from zelo.errors import BadInput, OfQueries
+from zelo.calibrators.query_graph import QueryGraph, fit
+from zelo.errors import BadInput, OfQueries, first_few
 from zelo.likelihood.randomness import mixed
 from zelo.protocols import CrossQueryGraph
 from zelo.records import Answers, Asks, Rated, Scale
@@ -68,10 +67,7 @@ class Offset:
         _refuse_unconnected(graph)
         if not len(graph.p):
             return Scale(np.zeros(graph.queries), np.ones(graph.queries), np.full(graph.queries, np.nan))
-        found = fit(graph, rated.link, self.ridge, self.slope)
-        offset = found.offset / found.slope
-        diagnosis: dict[str, Any] = {"queries": graph.queries, "offset_sd": float(offset.std()), **found.diagnosis}
-        return Scale(offset, np.ones(graph.queries), found.stderr / found.slope, diagnosis)
+        return fit(graph, rated.link, self.ridge, self.slope)
 
     def _pairs(self, rated: Rated, answers: Answers | None, edges: np.ndarray, seeds: np.ndarray) -> Asks:
         first, second = edges.T
@@ -81,8 +77,7 @@ class Offset:
         if not len(usable.p):
             return Asks(a, random_of(rated, second, mixed(state, _SECOND)), True)
         # Not yet connected is no error here: this round may connect what the last one did not.
-        found: Offsets = fit(_graph(rated, usable), rated.link, self.ridge, self.slope)
-        offset = found.offset / found.slope
+        offset = fit(_graph(rated, usable), rated.link, self.ridge, self.slope).offset
         return Asks(a, nearest(rated, second, rated.rating[a] + offset[first] - offset[second]), True)
 
 
@@ -97,7 +92,8 @@ def _graph(rated: Rated, usable: Answers) -> QueryGraph:
             f"calibrator=offset: pair number {row} of those answered is within one query (documents {a[row]} and {b[row]});"
             " offsets follow from pairs of two queries: give it the answers to its own questions"
         )
-    return QueryGraph(len(rated.sizes), first, second, rated.rating[a] - rated.rating[b], usable.p, usable.weight)
+    ends = np.stack([first, second], 1)
+    return QueryGraph(len(rated.sizes), ends, rated.rating[a] - rated.rating[b], usable.p, usable.weight)
 
 
 def _refuse_unconnected(graph: QueryGraph) -> None:
@@ -110,7 +106,7 @@ def _refuse_unconnected(graph: QueryGraph) -> None:
         outside = np.flatnonzero(label != np.bincount(label).argmax())
         raise OfQueries(
             f"calibrator=offset: the answers across queries leave {graph.queries:,} queries in {parts:,} parts that nothing"
-            f" connects: {len(outside):,} are outside the largest ({named(outside)}). Ask again what failed, or raise"
-            " calibrator.rounds; calibrator=none needs no answers",
-            outside[:5].tolist(),
+            f" connects: {len(outside):,} are outside the largest (query numbers {first_few(outside)})."
+            " Ask again what failed, or raise calibrator.rounds; calibrator=none needs no answers",
+            outside,
         )

@@ -8,7 +8,6 @@ from zelo.calibrators import item_response
 from zelo.calibrators.answered import answered, query_of, refuse_without
 from zelo.calibrators.documents import spread
 from zelo.calibrators.item_response import Responses
-from zelo.calibrators.likelihood import logit_unit
 from zelo.calibrators.rubric_answers import ask_criteria, refuse_other
 from zelo.errors import BadInput
 from zelo.records import Answers, Asks, Rated, Scale
@@ -47,7 +46,7 @@ class Rubric:
         queries = len(rated.sizes)
         without = np.flatnonzero(np.bincount(query, minlength=queries) == 0)
         refuse_without(_NAME, "have no answer on any criterion", without, queries, "ask again what failed")
-        unit = logit_unit(rated.link)
+        unit = 4 * rated.link.slope  # logits per unit of the ratings, where the slopes at 0 agree
         theta = unit * rated.rating[usable.asks.a]
         curves = item_response.fit(Responses(query, criterion, theta, usable.p, usable.weight, queries, self.criteria))
         if not curves.converged:

@@ -76,8 +76,8 @@ def write_documents(path: Path, python: str = sys.executable) -> None:
     except (OSError, subprocess.TimeoutExpired) as error:
         raise ZeloError(f"the documentation of {python!r} cannot be read: {error}") from None
     if done.returncode:
-        said = done.stderr.decode(errors="replace").strip().split("\n")[-1]
-        raise ZeloError(f"reading the documentation of {python} ended with status {done.returncode}: {said}")
+        message = done.stderr.decode(errors="replace").strip().split("\n")[-1]
+        raise ZeloError(f"reading the documentation of {python} ended with status {done.returncode}: {message}")
 
 
 def drop_undocumented(qrels: pa.Table, documents: pa.Table) -> tuple[pa.Table, tuple[str, ...]]:

@@ -5,14 +5,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from zelo.graphs.degrees import check_even
-from zelo.graphs.groups import alike, all_pairs, every, gather
+from zelo.graphs.groups import every, whole
 from zelo.graphs.round_trips import shuffled
-from zelo.likelihood.randomness import mix
-from zelo.records import Fit
+from zelo.graphs.static import StaticGraph
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bipartite:
+class Bipartite(StaticGraph):
     """Complete bipartite graph K(l, n - l) with l = degree / 2 hubs, drawn at random (zELO 2025, figure 9).
 
     Any two documents are at most two comparisons apart; a hub gets n - l comparisons and any other document only l, so
@@ -24,26 +23,16 @@ class Bipartite:
     def __post_init__(self) -> None:
         check_even("bipartite", self.degree, "there are degree / 2 hubs")
 
-    def propose(self, sizes: np.ndarray, seeds: np.ndarray, fit: Fit | None) -> np.ndarray | None:
-        """[E, 2] int64 global document numbers, hub first, query by query; None once there is a fit: the graph is static.
-
-        sizes: [Q] candidates; seeds: [Q] uint64. A query's pairs depend on its size and seed only.
-        """
-        if fit is not None:
-            return None
-        sizes, seeds = np.asarray(sizes, np.int64), np.asarray(seeds, np.uint64)
-        hubs = self.degree // 2
-        parts = []
-        for n, queries in alike(sizes):
-            if n - 1 <= self.degree:
-                parts.append(every(queries, all_pairs(n)[None]))
-                continue
-            order = shuffled(mix(seeds[queries]), 0, n)
-            hub = np.repeat(order[:, :hubs], n - hubs, axis=1)
-            parts.append(every(queries, np.stack([hub, np.tile(order[:, hubs:], hubs)], 2)))
-        return gather(sizes, parts)
-
     def most(self, sizes: np.ndarray) -> np.ndarray:
         """[Q] pairs."""
         sizes, hubs = np.asarray(sizes, np.int64), self.degree // 2
         return np.where(sizes - 1 <= self.degree, sizes * (sizes - 1) // 2, hubs * (sizes - hubs))
+
+    def draw(self, n: int, queries: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """A part of the pairs of queries of n candidates; see `StaticGraph`."""
+        if n - 1 <= self.degree:
+            return whole(n, queries)
+        hubs = self.degree // 2
+        order = shuffled(state, 0, n)
+        hub = np.repeat(order[:, :hubs], n - hubs, axis=1)
+        return every(queries, np.stack([hub, np.tile(order[:, hubs:], hubs)], 2))

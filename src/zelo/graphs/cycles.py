@@ -6,11 +6,11 @@ import numpy as np
 
 from zelo.graphs.degrees import budget, check_even
 from zelo.graphs.round_trips import cycles
-from zelo.records import Fit
+from zelo.graphs.static import StaticGraph
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cycles:
+class Cycles(StaticGraph):
     """Union of degree / 2 random Hamiltonian cycles on each query's candidates, without a repeated pair (zELO 2025, 5.4).
 
     Every candidate gets exactly `degree` comparisons, n * degree / 2 in all, and the graph is degree-edge-connected. Queries
@@ -22,12 +22,9 @@ class Cycles:
     def __post_init__(self) -> None:
         check_even("cycles", self.degree, "a cycle gives each document two comparisons")
 
-    def propose(self, sizes: np.ndarray, seeds: np.ndarray, fit: Fit | None) -> np.ndarray | None:
-        """[E, 2] int64 global document numbers, query by query; None once there is a fit: the graph is static.
-
-        sizes: [Q] candidates; seeds: [Q] uint64. A query's pairs depend on its size and seed only.
-        """
-        return cycles(sizes, seeds, self.degree) if fit is None else None
+    def draw(self, n: int, queries: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """A part of the pairs of queries of n candidates; see `StaticGraph`."""
+        return cycles(n, queries, state, self.degree // 2)
 
     def most(self, sizes: np.ndarray) -> np.ndarray:
         """[Q] pairs."""

@@ -5,13 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from zelo.errors import BadInput
-from zelo.graphs.groups import alike, gather
-from zelo.likelihood.randomness import mix, random, uniform
-from zelo.records import Fit
+from zelo.graphs.static import StaticGraph
+from zelo.likelihood.randomness import random, uniform
 
 
 @dataclass(frozen=True, kw_only=True)
-class Gold:
+class Gold(StaticGraph):
     """Two random candidates out of the first k, with k drawn from `depth` to n with weight 1 / k (zELO 2025, 5.2).
 
     Candidates come in the order of the first stage, so that good ones are drawn more often. One pair connects nothing: this
@@ -26,25 +25,16 @@ class Gold:
                 f"graph=gold: depth={self.depth} must be at least 2 for there to be a pair; try graph.depth=10"
             )
 
-    def propose(self, sizes: np.ndarray, seeds: np.ndarray, fit: Fit | None) -> np.ndarray | None:
-        """[E, 2] int64 global document numbers, query by query; None once there is a fit: the graph is static.
-
-        sizes: [Q] candidates; seeds: [Q] uint64. A query's pair depends on its size and seed only.
-        """
-        if fit is not None:
-            return None
-        sizes, seeds = np.asarray(sizes, np.int64), np.asarray(seeds, np.uint64)
-        parts = []
-        for n, queries in alike(sizes):
-            depths = np.arange(min(self.depth, n), n + 1)
-            share = np.cumsum(1 / depths)
-            drawn = uniform(random(mix(seeds[queries]), 0, np.arange(3)))
-            k = depths[np.searchsorted(share, drawn[:, 0] * share[-1])]
-            a = (drawn[:, 1] * k).astype(np.int64)
-            b = (drawn[:, 2] * (k - 1)).astype(np.int64)
-            parts.append((queries, np.stack([a, b + (b >= a)], 1)))
-        return gather(sizes, parts)
-
     def most(self, sizes: np.ndarray) -> np.ndarray:
         """[Q] pairs."""
         return (np.asarray(sizes) > 1).astype(np.int64)
+
+    def draw(self, n: int, queries: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """A part of the pairs of queries of n candidates; see `StaticGraph`."""
+        depths = np.arange(min(self.depth, n), n + 1)
+        share = np.cumsum(1 / depths)
+        chance = uniform(random(state, 0, np.arange(3)))
+        k = depths[np.searchsorted(share, chance[:, 0] * share[-1])]
+        a = (chance[:, 1] * k).astype(np.int64)
+        b = (chance[:, 2] * (k - 1)).astype(np.int64)
+        return queries, np.stack([a, b + (b >= a)], 1)

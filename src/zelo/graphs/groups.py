@@ -45,6 +45,11 @@ def some(queries: np.ndarray, pairs: np.ndarray, which: np.ndarray) -> tuple[np.
     return np.repeat(queries, which.sum(1)), pairs[which]
 
 
+def whole(n: int, queries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A part of all pairs of queries [B] of n documents."""
+    return every(queries, all_pairs(n)[None])
+
+
 def all_pairs(n: int) -> np.ndarray:
     """[n (n - 1) / 2, 2] the pairs of n documents."""
     return np.stack(np.triu_indices(n, 1), 1)

@@ -5,14 +5,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from zelo.graphs.degrees import budget, check_even
-from zelo.graphs.groups import alike, all_pairs, every, gather, some
+from zelo.graphs.groups import some, whole
 from zelo.graphs.round_trips import shuffled, steps
-from zelo.likelihood.randomness import mix
-from zelo.records import Fit
+from zelo.graphs.static import StaticGraph
 
 
 @dataclass(frozen=True, kw_only=True)
-class RandomCycles:
+class RandomCycles(StaticGraph):
     """Union of degree / 2 independent random Hamiltonian cycles on each query's candidates (zELO 2025, 5.4).
 
     Two cycles may share a pair: it is proposed once, for a judge that answers the same again would only be counted twice.
@@ -25,27 +24,16 @@ class RandomCycles:
     def __post_init__(self) -> None:
         check_even("random_cycles", self.degree, "a cycle gives each document two comparisons")
 
-    def propose(self, sizes: np.ndarray, seeds: np.ndarray, fit: Fit | None) -> np.ndarray | None:
-        """[E, 2] int64 global document numbers, query by query; None once there is a fit: the graph is static.
-
-        sizes: [Q] candidates; seeds: [Q] uint64. A query's pairs depend on its size and seed only.
-        """
-        if fit is not None:
-            return None
-        sizes, seeds = np.asarray(sizes, np.int64), np.asarray(seeds, np.uint64)
-        parts = []
-        for n, queries in alike(sizes):
-            if n - 1 <= self.degree:
-                parts.append(every(queries, all_pairs(n)[None]))
-                continue
-            state = mix(seeds[queries])
-            pairs = np.concatenate([steps(shuffled(state, c, n)) for c in range(self.degree // 2)], axis=1)
-            parts.append(some(queries, pairs, _new(pairs, n)))
-        return gather(sizes, parts)
-
     def most(self, sizes: np.ndarray) -> np.ndarray:
         """[Q] pairs, if none is drawn twice."""
         return budget(sizes, self.degree)
+
+    def draw(self, n: int, queries: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """A part of the pairs of queries of n candidates; see `StaticGraph`."""
+        if n - 1 <= self.degree:
+            return whole(n, queries)
+        pairs = np.concatenate([steps(shuffled(state, c, n)) for c in range(self.degree // 2)], axis=1)
+        return some(queries, pairs, _new(pairs, n))
 
 
 def _new(pairs: np.ndarray, n: int) -> np.ndarray:

@@ -7,13 +7,13 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
 
 from zelo.graphs.degrees import budget, check_mean
-from zelo.graphs.groups import alike, all_pairs, every, gather
-from zelo.likelihood.randomness import mix, random, uniform
-from zelo.records import Fit
+from zelo.graphs.groups import all_pairs, every, whole
+from zelo.graphs.static import StaticGraph
+from zelo.likelihood.randomness import random, uniform
 
 
 @dataclass(frozen=True, kw_only=True)
-class RandomPairs:
+class RandomPairs(StaticGraph):
     """n * degree / 2 pairs of each query's candidates, uniformly without replacement (zELO 2025, figure 9), and connected.
 
     `degree` is a mean: one document may get one comparison and another twice as many as most. Where the pairs leave k parts
@@ -26,32 +26,20 @@ class RandomPairs:
     def __post_init__(self) -> None:
         check_mean("random_pairs", self.degree)
 
-    def propose(self, sizes: np.ndarray, seeds: np.ndarray, fit: Fit | None) -> np.ndarray | None:
-        """[E, 2] int64 global document numbers, query by query; None once there is a fit: the graph is static.
-
-        sizes: [Q] candidates; seeds: [Q] uint64. A query's pairs depend on its size and seed only.
-        """
-        if fit is not None:
-            return None
-        sizes, seeds = np.asarray(sizes, np.int64), np.asarray(seeds, np.uint64)
-        parts = []
-        for n, queries in alike(sizes):
-            pairs = all_pairs(n)
-            if n - 1 <= self.degree:
-                parts.append(every(queries, pairs[None]))
-                continue
-            state = mix(seeds[queries])
-            wanted = n * self.degree // 2
-            # The pair's number in the low bits of its key: one partial sort of numbers, and no two keys are equal.
-            low = np.uint64((1 << len(pairs).bit_length()) - 1)
-            keys = (random(state, 0, np.arange(len(pairs))) & ~low) | np.arange(len(pairs), dtype=np.uint64)
-            keys = np.sort(np.partition(keys, wanted, axis=1)[:, :wanted], axis=1)
-            parts.append(every(queries, _tied(pairs[(keys & low).astype(np.int64)], n, state)))
-        return gather(sizes, parts)
-
     def most(self, sizes: np.ndarray) -> np.ndarray:
         """[Q] pairs."""
         return budget(sizes, self.degree)
+
+    def draw(self, n: int, queries: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """A part of the pairs of queries of n candidates; see `StaticGraph`."""
+        if n - 1 <= self.degree:
+            return whole(n, queries)
+        pairs, wanted = all_pairs(n), n * self.degree // 2
+        # The pair's number in the low bits of its key: one partial sort of numbers, and no two keys are equal.
+        low = np.uint64((1 << len(pairs).bit_length()) - 1)
+        keys = (random(state, 0, np.arange(len(pairs))) & ~low) | np.arange(len(pairs), dtype=np.uint64)
+        keys = np.sort(np.partition(keys, wanted, axis=1)[:, :wanted], axis=1)
+        return every(queries, _tied(pairs[(keys & low).astype(np.int64)], n, state))
 
 
 def _tied(pairs: np.ndarray, n: int, state: np.ndarray) -> np.ndarray:

@@ -2,25 +2,16 @@
 
 import numpy as np
 
-from zelo.graphs.groups import alike, all_pairs, every, gather
+from zelo.graphs.groups import alike, every, gather, whole
 from zelo.likelihood.randomness import mix, random
 
 _TRIES_PER_DOCUMENT = 4  # exchanges before a cycle is given up; 8 of 100 documents take about 10 in all
 
 
-def cycles(sizes: np.ndarray, seeds: np.ndarray, degree: int) -> np.ndarray:
-    """[E, 2] int64 global document numbers of degree / 2 random cycles per query without a repeated pair.
-
-    Queries with at most degree + 1 candidates get all their pairs. sizes: [Q]; seeds: [Q] uint64.
-    """
+def first_cycles(sizes: np.ndarray, seeds: np.ndarray, count: int) -> np.ndarray:
+    """[E, 2] int64 global document numbers of `cycles`, query by query. sizes: [Q]; seeds: [Q] uint64."""
     sizes, seeds = np.asarray(sizes, np.int64), np.asarray(seeds, np.uint64)
-    parts = []
-    for n, queries in alike(sizes):
-        if n - 1 <= degree:
-            parts.append(every(queries, all_pairs(n)[None]))
-        else:
-            parts.append(every(queries, steps(_cycles(n, degree // 2, seeds[queries])).reshape(len(queries), -1, 2)))
-    return gather(sizes, parts)
+    return gather(sizes, [cycles(n, queries, mix(seeds[queries]), count) for n, queries in alike(sizes)])
 
 
 def steps(order: np.ndarray) -> np.ndarray:
@@ -33,26 +24,29 @@ def shuffled(state: np.ndarray, stream: int, n: int) -> np.ndarray:
     return np.argsort(random(state, stream, np.arange(n)), axis=1, kind="stable")
 
 
-def _cycles(n: int, count: int, seeds: np.ndarray) -> np.ndarray:
-    """[B, count, n] random cycles with no pair twice, for B queries of n > 2 * count + 1 documents.
+def cycles(n: int, queries: np.ndarray, state: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """A part of the pairs of `count` random cycles each, none twice, for queries [B] of n documents.
+
+    All pairs of up to 2 * count + 1 documents.
 
     Each cycle is a random permutation in which pairs that are taken are exchanged away. Where that fails, as it must when
     almost all pairs are wanted and no cycle is left, the query gets a known decomposition under a random relabelling.
     """
-    state = mix(seeds)
-    found = np.empty((len(seeds), count, n), np.int64)
-    taken = np.zeros((len(seeds), n, n), bool)
-    fine = np.arange(len(seeds))  # queries whose cycles all worked so far
+    if n - 1 <= 2 * count:
+        return whole(n, queries)
+    found = np.empty((len(state), count, n), np.int64)
+    taken = np.zeros((len(state), n, n), bool)
+    fine = np.arange(len(state))  # queries whose cycles all worked so far
     for c in range(count):
         order = shuffled(state[fine], c, n)
         worked = exchange(order, taken, fine, state[fine], count + c)
         fine, order = fine[worked], order[worked]
         found[fine, c] = order
         take(order, taken, fine)
-    failed = np.setdiff1d(np.arange(len(seeds)), fine)
+    failed = np.setdiff1d(np.arange(len(state)), fine)
     if len(failed):
         found[failed] = shuffled(state[failed], 2 * count, n)[:, walecki(n)[:count]]
-    return found
+    return every(queries, steps(found).reshape(len(state), -1, 2))
 
 
 def take(order: np.ndarray, taken: np.ndarray, query: np.ndarray) -> None:

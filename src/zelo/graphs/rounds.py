@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from zelo.errors import BadInput
-from zelo.graphs.degrees import check_mean
 from zelo.graphs.expected_loss import expected_loss
 from zelo.graphs.groups import FEW_CELLS, alike
-from zelo.posterior import covariances
+from zelo.likelihood.blocks import ranges
+from zelo.likelihood.covariance import covariances
 from zelo.records import Fit, starts
 
 
@@ -31,26 +31,8 @@ class Round:
 
     def only(self, which: np.ndarray) -> "Round":
         """Some of the queries. which: [B] bool."""
-        return Round(
-            queries=self.queries[which],
-            seeds=self.seeds[which],
-            rating=self.rating[which],
-            judged=self.judged[which],
-            pairs=self.pairs[which],
-            covariance=None if self.covariance is None else self.covariance[which],
-        )
-
-
-def check_rounds(graph: str, degree: int, batch: int, per_document: int, stop_at: float | None) -> None:
-    """Raises BadInput if a field of a graph that adds pairs in batches cannot be used."""
-    check_mean(graph, degree)
-    if batch < 1:
-        raise BadInput(f"graph={graph}: batch={batch} must be at least 1 comparison per document; try graph.batch=1")
-    if per_document < batch:
-        raise BadInput(
-            f"graph={graph}: per_document={per_document} is below batch={batch}, the mean; try graph.per_document={batch}"
-        )
-    check_stop(graph, stop_at)
+        columns = {name: column[which] for name, column in vars(self).items() if column is not None}
+        return replace(self, **columns)
 
 
 def check_stop(graph: str, stop_at: float | None) -> None:
@@ -84,34 +66,26 @@ def rounds(
     first_edge = np.searchsorted(query[order], np.arange(len(sizes) + 1))
     for n, queries in alike(sizes, FEW_CELLS):
         counts = np.diff(first_edge)[queries]
-        rows = order[np.arange(counts.sum()) + np.repeat(first_edge[queries] - starts(counts)[:-1], counts)]
+        rows = order[ranges(first_edge[queries], counts)]
         place = np.repeat(np.arange(len(queries)), counts)
-        a, b = (fit.edges[rows] - first[queries][place][:, None]).T
+        edges = fit.edges[rows] - first[queries][place][:, None]
         judged = np.zeros((len(queries), n, n), bool)
-        judged[place, a, b] = judged[place, b, a] = True
+        judged[place, edges[:, 0], edges[:, 1]] = judged[place, edges[:, 1], edges[:, 0]] = True
         pairs = judged.sum((1, 2)) // 2
         judged[:, np.arange(n), np.arange(n)] = True
-        docs = first[queries][:, None] + np.arange(n)
-        group = Round(queries, seeds[queries], fit.rating[docs], judged, pairs, None)
-        wanting = pairs < most[queries]
-        group, kept = group.only(wanting), wanting[place]
-        if len(group.queries) and (covariance or stop_at is not None):
-            number = np.cumsum(wanting) - 1
-            edges = np.stack([a, b], 1)[kept] + (number[place[kept]] * n)[:, None]
-            group = _with_covariance(group, edges, fit.curvature[rows[kept]], fit.ridge)
-        if len(group.queries) and stop_at is not None:
-            group = group.only(optimism * _loss(group, fit, docs[wanting]) > stop_at)
+        docs, wanting = first[queries][:, None] + np.arange(n), pairs < most[queries]
+        group = Round(queries, seeds[queries], fit.rating[docs], judged, pairs, None).only(wanting)
+        if not len(group.queries):
+            continue
+        if covariance or stop_at is not None:
+            kept = wanting[place]
+            own = (np.cumsum(wanting) - 1)[place[kept]]
+            edges = edges[kept] + n * own[:, None]
+            found = covariances(np.full(len(group.queries), n), own, edges, fit.curvature[rows[kept]], fit.ridge)
+            group = replace(group, covariance=np.stack(list(found)))
+        if stop_at is not None:
+            assert group.covariance is not None, "it was computed above"
+            loss = expected_loss(group.rating, fit.stderr[docs[wanting]], group.covariance, group.seeds, fit.link)
+            group = group.only(optimism * loss > stop_at)
         if len(group.queries):
             yield group
-
-
-def _with_covariance(group: Round, edges: np.ndarray, curvature: np.ndarray, ridge: float) -> Round:
-    found = covariances(np.full(len(group.queries), group.n), edges, curvature, ridge)
-    return replace(group, covariance=np.concatenate([part for _, part in found]))
-
-
-def _loss(group: Round, fit: Fit, docs: np.ndarray) -> np.ndarray:
-    """[B] with the covariance on the scale of the solver's standard errors: soft labels are no Bernoulli draws."""
-    assert group.covariance is not None, "a stopping rule asks for it"
-    scale = (fit.stderr[docs] ** 2).sum(1) / np.einsum("bii->b", group.covariance)
-    return expected_loss(group.rating, group.covariance * scale[:, None, None], group.seeds, fit.link)

@@ -8,7 +8,7 @@ import numpy as np
 from zelo.errors import BadInput
 from zelo.graphs.degrees import budget
 from zelo.graphs.groups import all_pairs, gather, some
-from zelo.graphs.round_trips import cycles, exchange, shuffled, steps, take
+from zelo.graphs.round_trips import exchange, first_cycles, shuffled, steps, take
 from zelo.graphs.rounds import Round, check_stop, rounds
 from zelo.likelihood.randomness import mix, random, uniform
 from zelo.protocols import Solver
@@ -54,7 +54,7 @@ class Staged:
         its stage on how many there are: some that are missing are made up for before the next stage.
         """
         if fit is None:
-            return cycles(sizes, seeds, 2 * self.cycles)
+            return first_cycles(sizes, seeds, self.cycles)
         parts = []
         for group in rounds(
             sizes, seeds, fit, self.most(sizes), self.stop_at, optimism=self.OPTIMISM, covariance=False

@@ -8,15 +8,15 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow.compute as pc
 
-from zelo.calls import wire
-from zelo.calls.desk import Desk
-from zelo.calls.price import Prices
-from zelo.calls.request import TOP_LOGPROBS, Endpoint, Reading, Reply, Request, form_of, key_of
+from zelo.budget.price import Prices
+from zelo.budget.request_batch import RequestBatch
 from zelo.errors import BadInput
 from zelo.judges import answer
 from zelo.judges.prompt import ALONE, CROSS, PAIR, STRUCTURED, TAGGED, WINDOW, Filled, Prompt
 from zelo.judges.windows import windows
 from zelo.likelihood.randomness import content_seed
+from zelo.providers import wire
+from zelo.providers.request import TOP_LOGPROBS, Endpoint, Reading, Reply, Request, form_of, key_of
 from zelo.records import ANSWERED, CRITERIA, REFUSED, UNPARSEABLE, Questions
 from zelo.texts import document_texts
 
@@ -57,7 +57,7 @@ class Chat:
     """
 
     # What a reply passes through before `read` sees it: an answer is what these make of it.
-    READ_BY: ClassVar[tuple[Any, ...]] = (wire.read, Desk)
+    READ_BY: ClassVar[tuple[Any, ...]] = (wire.read, RequestBatch)
     OUTSIDE_IDENTITY: ClassVar[frozenset[str]] = frozenset(
         {
             "base_url",

@@ -27,8 +27,8 @@ class FromScores:
     sd is the standard deviation of the scorer's scores over all of the query's candidates (`Questions.candidates`), so that a
     pair has the same p whatever else is asked; of a query whose candidates are not given, over the documents asked about in
     the call. Where all scores agree (sd 0) the answer is 1/2. Across queries scores are compared as they are, and sd is that
-    over the candidates of all queries: worth what a score means by itself, which a cosine does and BM25, higher for longer
-    queries, does not.
+    over the candidates of all queries: sensible where a score means something by itself, as a cosine does; BM25, higher for
+    longer queries, does not.
     """
 
     name: str

@@ -122,7 +122,7 @@ class Replay:
             (_same(table), "compares a document with itself"),
         ):
             if bad.any():
-                raise BadInput(f"{self.path}: row {int(bad.argmax())} {complaint}. Mend the file or name another.")
+                raise BadInput(f"{self.path}: row {int(bad.argmax())} {complaint}. Fix the file or name another.")
         return p, weight, status
 
     def _read(self) -> pa.Table:

@@ -6,11 +6,11 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from zelo.calls.desk import Desk
-from zelo.calls.kept import looked_up, reply_of
-from zelo.calls.ledger import FILE, Ledger
+from zelo.budget.request_batch import RequestBatch
 from zelo.errors import BadInput
 from zelo.judges.missing import Missing
+from zelo.ledger.codec import looked_up, reply_of
+from zelo.ledger.ledger import FILE, Ledger
 from zelo.protocols import PaidJudge, WholeListJudge
 from zelo.records import Outcomes, Questions
 from zelo.store import Store
@@ -56,7 +56,7 @@ class ReplayLedger:
 
     def compare(self, questions: Questions) -> Outcomes:
         """One outcome per question."""
-        desk, found = Desk.of(self.name, self.of, questions), np.zeros(len(questions), bool)
+        desk, found = RequestBatch.of(self.name, self.of, questions), np.zeros(len(questions), bool)
         endpoint = self.of.endpoint
         with self._ledger() as ledger:
             for request, entry in looked_up(ledger, self.of, questions):

@@ -1,4 +1,4 @@
-"""A trained student as judge: what a costly judge said of few pairs, said of many."""
+"""A trained student as judge: the answers of an expensive judge about few pairs, extended to many."""
 
 from dataclasses import dataclass, replace
 from functools import cached_property

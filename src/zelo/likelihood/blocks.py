@@ -11,9 +11,11 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from zelo.errors import BadInput
+from zelo.likelihood.links import LinkFunction
 from zelo.likelihood.randomness import mixed, uniform
 from zelo.records import Comparisons, starts
 
+_EDGES_AT_ONCE = 1 << 14  # of the link: what stays in the second-level cache
 _CHECKED_AT_ONCE = 1 << 20  # comparisons: checking 45 M of them must not copy them all
 
 
@@ -23,18 +25,19 @@ class Judges:
 
     gain: np.ndarray  # [M] positive; 1 is a judge who decides as the link says
     order: np.ndarray  # [M] liking for the document shown first
-    weight: np.ndarray  # [M] what a comparison's weight is multiplied by
+    weight: np.ndarray  # [M] that a comparison's weight is multiplied by
 
 
 class Block:
     """B queries with E >= B comparisons among N documents, numbered within the block; no query is without comparisons.
 
-    `down @ rating` is the [E] differences; `up @ slope` adds up, for each document, what its comparisons say. The link is
-    asked at `gain` * difference + `shift`, where these are given.
+    Comparison k of documents i and j is about D_k = gain_k (e_i - e_j) + shift_k + e_N covariate_k, of which what is not given
+    is left out. A block with a covariate is of one query; its unknowns e are the N ratings and the covariate's coefficient.
     """
 
     gain: np.ndarray | None = None  # [E]
     shift: np.ndarray | None = None  # [E]
+    covariate: np.ndarray | None = None  # [E]
 
     def __init__(self, sizes: np.ndarray, edges: np.ndarray, counts: np.ndarray, p: np.ndarray, weight: np.ndarray):
         """sizes: [B] documents and counts: [B] comparisons per query; edges: [E, 2] in block numbers; p, weight: [E]."""
@@ -47,37 +50,93 @@ class Block:
         # An incidence matrix whose rows need no sorting: a conversion from coordinates would cost 5 times more.
         signs = np.tile(np.array([1.0, -1.0]), e)
         pointers = np.arange(0, 2 * e + 1, 2, dtype=np.int32)
-        self.down = csr_array((signs, self.edges.reshape(-1), pointers), shape=(e, n))
-        self.up = csr_array(self.down.tocsc().T)
-        self.degree = np.diff(self.up.indptr)
-        self._entries = self.up.indices.astype(np.int64)  # comparison behind each neighbour; take is faster on int64
+        self._down = csr_array((signs, self.edges.reshape(-1), pointers), shape=(e, n))
+        self._up = csr_array(self._down.tocsc().T)
+        self.degree = np.diff(self._up.indptr)
+        self._entries = self._up.indices.astype(np.int64)  # comparison behind each neighbour; take is faster on int64
         ends = self.edges.sum(1, dtype=np.int32)
         neighbours = ends.take(self._entries) - np.repeat(np.arange(n, dtype=np.int32), self.degree)
-        self._adjacency = csr_array((np.empty(2 * e), neighbours, self.up.indptr), shape=(n, n))
+        self._adjacency = csr_array((np.empty(2 * e), neighbours, self._up.indptr), shape=(n, n))
         self._repeats = int(sizes[0]) if (sizes == sizes[0]).all() else sizes
+
+    def gap(self, e: np.ndarray) -> np.ndarray:
+        """[E] e_i - e_j."""
+        return self._down @ e[: len(self.degree)]
+
+    def difference(self, e: np.ndarray) -> np.ndarray:
+        """[E] D at the unknowns `e`: where the link is asked."""
+        difference = self.gap(e)
+        if self.gain is not None:
+            difference *= self.gain
+        if self.covariate is not None:
+            difference += self.covariate * e[-1]
+        if self.shift is not None:
+            difference += self.shift
+        return difference
+
+    def derivatives(self, link: LinkFunction, e: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """([E] slopes, [E] curvatures) of the comparisons' weighted losses by e_i - e_j."""
+        difference = self.difference(e)
+        slope, curvature = np.empty_like(difference), np.empty_like(difference)
+        for begin in range(0, len(difference), _EDGES_AT_ONCE):
+            part = slice(begin, begin + _EDGES_AT_ONCE)
+            first, second = link.derivatives(difference[part], self.p[part])
+            np.multiply(first, self.weight[part], out=slope[part])
+            np.multiply(second, self.weight[part], out=curvature[part])
+        if self.gain is not None:
+            slope *= self.gain
+            curvature *= self.gain**2
+        return slope, curvature
+
+    def information(self, link: LinkFunction, e: np.ndarray) -> np.ndarray:
+        """[E] what is expected of the curvatures."""
+        information = self.weight * link.information(self.difference(e))
+        return information if self.gain is None else information * self.gain**2
+
+    def losses(self, link: LinkFunction, e: np.ndarray) -> np.ndarray:
+        """[E] weighted losses."""
+        return self.weight * link.loss(self.difference(e), self.p)
+
+    def gradient(self, slope: np.ndarray) -> np.ndarray:
+        """Gradient by the unknowns of the sum of losses with these slopes [E]."""
+        gradient = self._up @ slope
+        return gradient if self.covariate is None else np.append(gradient, self.covariate @ slope)
 
     def adjacency(self, weights: np.ndarray) -> csr_array:
         """[N, N] symmetric matrix of the comparisons' `weights` [E]; the next call overwrites it."""
         np.take(weights, self._entries, out=self._adjacency.data)
         return self._adjacency
 
-    def asked(self, difference: np.ndarray) -> np.ndarray:
-        """[E] where the link is asked, from the ratings' `difference` [E]."""
-        if self.gain is not None:
-            difference = self.gain * difference
-        return difference if self.shift is None else difference + self.shift
+    def hessian(self, curvature: np.ndarray, ridge: float) -> tuple[np.ndarray, Callable[..., None]]:
+        """(diagonal, product with a vector, written to `out`) of the Laplacian of the curvatures [E] + ridge."""
+        adjacency = self.adjacency(curvature)
+        diagonal = adjacency @ np.ones(len(self.degree)) + ridge
+        border = None
+        if self.covariate is not None:
+            weighted = curvature * self.covariate
+            border, diagonal = self._up @ weighted, np.append(diagonal, weighted @ self.covariate + ridge)
 
-    def flow(self, inverse: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
-        """(weight, difference that each comparison taken alone would give), [E] each. inverse: the link's `start`."""
-        # The only place where certainty is cut: its inverse has no bound.
-        difference, information = inverse(np.clip(self.p, 0.02, 0.98))
-        weight = information * self.weight
+        def times(x: np.ndarray, out: np.ndarray) -> None:
+            np.multiply(diagonal, x, out=out)
+            if border is None:
+                out -= adjacency @ x
+            else:
+                out[:-1] += border * x[-1] - adjacency @ x[:-1]
+                out[-1] += border @ x[:-1]
+
+        return diagonal, times
+
+    def flow(self, link: LinkFunction) -> tuple[np.ndarray, np.ndarray]:
+        """(weight, difference e_i - e_j that each comparison taken alone would give), [E] each."""
+        p = np.clip(self.p, 0.02, 0.98)  # the only place where certainty is cut: its inverse has no bound
+        difference = link.inverse(p)
+        weight = link.information(difference) * self.weight
         if self.shift is not None:
             difference = difference - self.shift
         return (weight, difference) if self.gain is None else (weight * self.gain**2, difference / self.gain)
 
     def sum(self, values: np.ndarray) -> np.ndarray:
-        """[B] sums per query of `values` [N]."""
+        """[B] sums per query of `values` of the unknowns."""
         return np.add.reduceat(values, self.first)
 
     def sum_edges(self, values: np.ndarray) -> np.ndarray:
@@ -85,26 +144,38 @@ class Block:
         return np.add.reduceat(values, self.first_edge)
 
     def worst(self, values: np.ndarray) -> np.ndarray:
-        """[B] largest absolute value per query of `values` [N]."""
+        """[B] largest absolute value per query of `values` of the unknowns."""
         return np.maximum.reduceat(np.abs(values), self.first)
 
     def spread(self, values: np.ndarray) -> np.ndarray:
-        """[N] each document's query's value, from `values` [B]."""
-        return np.repeat(values, self._repeats)
+        """Each unknown's query's value, from `values` [B]."""
+        return np.repeat(values, self._repeats if self.covariate is None else self._repeats + 1)
+
+    def centre(self, values: np.ndarray) -> None:
+        """Takes each query's mean off the `values` of its documents, in place."""
+        if self.covariate is None:
+            values -= self.spread(self.sum(values) / self.sizes)
+        else:
+            values[:-1] -= values[:-1].mean()
 
 
 class Blocks:
     """Checked comparisons, from which blocks of queries are cut; holds pointers and, if rows are mixed, their order.
 
-    lapse: share of each preference that is uniform noise; p becomes (p - lapse / 2) / (1 - lapse), within [0, 1]. hidden:
-    share of the pairs whose weight becomes 0. judges: whose answers differ, by the comparisons' `judge`.
+    lapse: share of each preference that is uniform noise; p becomes (p - lapse / 2) / (1 - lapse), within [0, 1]. judges: whose
+    answers differ, by the comparisons' `judge`. shift: [E] what is added to the difference of each comparison's ratings.
     """
 
     def __init__(
-        self, comparisons: Comparisons, *, lapse: float = 0.0, hidden: float = 0.0, judges: Judges | None = None
+        self,
+        comparisons: Comparisons,
+        *,
+        lapse: float = 0.0,
+        judges: Judges | None = None,
+        shift: np.ndarray | None = None,
     ):
         """Raises BadInput naming the first row or query that cannot be used."""
-        self._lapse, self._hidden, self._judges = lapse, hidden, judges
+        self._lapse, self._judges, self._shift, self._hidden = lapse, judges, shift, 0.0
         self.sizes = np.asarray(comparisons.sizes, np.int64)
         if (self.sizes < 0).any():
             q = int(np.flatnonzero(self.sizes < 0)[0])
@@ -120,6 +191,11 @@ class Blocks:
 
     def __len__(self) -> int:
         return len(self._rows.edges)
+
+    @property
+    def edges(self) -> np.ndarray:
+        """[E, 2] as they were given."""
+        return self._rows.edges
 
     def hiding(self, share: float) -> "Blocks":
         """The same comparisons, of which `share` have weight 0; nothing is checked or copied again."""
@@ -151,6 +227,7 @@ class Blocks:
         if self._hidden:
             weight = np.where(hidden(edges - np.repeat(starts(sizes)[:-1], counts)[:, None], self._hidden), 0.0, weight)
         block = Block(sizes, edges, counts, p, weight)
+        block.shift = None if self._shift is None else self._shift[rows]
         if self._judges is not None and self._rows.judge is not None:
             judge = self._rows.judge[rows]
             block.gain, block.weight = self._judges.gain[judge], weight * self._judges.weight[judge]

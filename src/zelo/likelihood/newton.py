@@ -1,125 +1,31 @@
-"""Ratings that minimise a penalised preference loss, for many queries at once: Newton steps by conjugate gradient.
+"""Posterior modes of many queries at once, by truncated Newton steps with a conjugate gradient inside.
 
-Per query: minimise L(e) = -sum_k w_k [p_k log F(D_k) + (1 - p_k) log F(-D_k)] + (ridge / 2) sum_i e_i^2, with D_k = e_i - e_j
-and a link F; this is the mode of the posterior under a Gaussian prior of precision `ridge`. L is strictly convex, its
-Hessian is a weighted graph Laplacian plus ridge on the diagonal. Truncated Newton: Dembo, Eisenstat and Steihaug,
-"Inexact Newton methods" (1982).
+Per query: minimise L(e) = sum_k w_k [-p_k log F(D_k) - (1 - p_k) log F(-D_k)] + (ridge / 2) sum_i e_i^2 with a link F and the
+differences D of a `Block`: the prior is Gaussian, of precision `ridge`. L is strictly convex, its Hessian a weighted graph
+Laplacian plus ridge on the diagonal (Dembo, Eisenstat and Steihaug, "Inexact Newton methods", 1982).
 
 What happens to a query depends on its own comparisons only, to the last bit: each has its own step lengths and its own
 end, and what is left of a block is finished in pools by the same rules.
 """
 
-from typing import Literal, get_args
-
 import numpy as np
 
-from zelo.errors import BadInput, OfQueries
-from zelo.likelihood.blocks import Block, Blocks, Judges
-from zelo.likelihood.conjugate_gradient import solve
-from zelo.likelihood.describe import describe, foretell
-from zelo.likelihood.links import LinkFunctions
-from zelo.records import Comparisons, Fit
+from zelo.likelihood.blocks import Block, Blocks
+from zelo.likelihood.links import LinkFunction
 
 EDGES_PER_BLOCK = 1 << 17  # some 330 queries of 400 comparisons; half and twice as many take 5 to 10 % longer
-_EDGES_AT_ONCE = 1 << 14  # of the link: what stays in the second-level cache
 _LEFT_OVER = 0.05  # share of a block's queries that is left to a pool
 _EARLY_STEPS, _EARLY_CAP = 6, 40  # Newton steps with at most so many conjugate-gradient steps; later ones may be long
 _CUTS = 30  # of one Newton step; a convex loss needs none or few
 
-LEAST_TOLERANCE = 1e-12
-
-Stderr = Literal["laplace", "two_walk"]
-
-
-def check_settings(
-    solver: str, *, ridge: float, tolerance: float, max_steps: int, stderr: str, lapse: float, held_out: float
-) -> None:
-    """Raises BadInput if a setting of the fit cannot be used."""
-    if not 0 < ridge < np.inf:
-        raise BadInput(
-            f"solver={solver}: ridge={ridge} must be positive: without a prior, documents that win all have no rating; try 0.001"
-        )
-    if not 0 < tolerance < np.inf:
-        raise BadInput(f"solver={solver}: tolerance={tolerance} must be a positive gradient; try 1e-6")
-    if tolerance < LEAST_TOLERANCE:
-        raise BadInput(f"solver={solver}: tolerance={tolerance} is below what float64 can reach; try 1e-9")
-    if max_steps < 1:
-        raise BadInput(f"solver={solver}: max_steps={max_steps} must be at least 1; try 50")
-    if stderr not in get_args(Stderr):
-        raise BadInput(f"solver={solver}: stderr={stderr} must be one of {', '.join(get_args(Stderr))}")
-    for name, value in (("lapse", lapse), ("held_out", held_out)):
-        if not 0 <= value < 1:
-            raise BadInput(f"solver={solver}: {name}={value} must be a share in [0, 1); 0 turns it off")
-
-
-def fit(
-    comparisons: Comparisons,
-    link: LinkFunctions,
-    *,
-    ridge: float,
-    tolerance: float,
-    max_steps: int,
-    stderr: Stderr,
-    lapse: float,
-    held_out: float,
-    judges: Judges | None = None,
-) -> Fit:
-    """Posterior mode of every query's ratings, mean 0 per query, with standard errors and a diagnosis.
-
-    tolerance: largest absolute gradient at which a query is done. max_steps: Newton steps per query. A query without
-    comparisons has ratings 0 and the prior's standard deviation. held_out: share of the pairs that a second fit goes
-    without, to say how well it foretells them; the ratings are those of all pairs. Raises BadInput naming unusable rows, or
-    the queries that did not converge.
-    """
-    blocks = Blocks(comparisons, lapse=lapse, judges=judges)
-
-    def converged(part: Blocks) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        rating, steps, gradient = minimise(part, link, ridge, tolerance, max_steps)
-        _refuse_unfinished(gradient, steps, tolerance)
-        return rating, steps, gradient
-
-    rating, steps, gradient = converged(blocks)
-    described = describe(blocks, rating, link, ridge, stderr)
-    queries, foretold = described.queries | {"steps": steps, "gradient": gradient}, {}
-    if held_out:
-        queries["held_out_log_loss"], foretold = foretell(blocks, converged(blocks.hiding(held_out))[0], link, held_out)
-    diagnosis = {
-        "queries": len(blocks.sizes),
-        "comparisons": len(comparisons.edges),
-        "newton_steps": int(steps.max(initial=0)),
-        "gradient_norm": float(gradient.max(initial=0.0)),
-        **described.figures,
-        **foretold,
-    }
-    return Fit(
-        rating=rating,
-        stderr=described.stderr,
-        link=link.link,
-        sizes=blocks.sizes,
-        edges=comparisons.edges,
-        curvature=described.curvature,
-        ridge=ridge,
-        diagnosis=diagnosis,
-        queries=queries,
-    )
-
-
-def _refuse_unfinished(gradient: np.ndarray, steps: np.ndarray, tolerance: float) -> None:
-    bad = np.flatnonzero(~(gradient <= tolerance))
-    if len(bad):
-        names = ", ".join(map(str, bad[:5])) + (" ..." if len(bad) > 5 else "")
-        raise OfQueries(
-            f"the ratings of {len(bad):,} of {len(gradient):,} queries did not converge (query numbers {names}): gradient "
-            f"{gradient[bad].max():.1e} after {steps[bad].max()} Newton steps, wanted {tolerance:.1e}; "
-            "raise solver.max_steps, solver.tolerance or solver.ridge",
-            bad[:5].tolist(),
-        )
-
 
 def minimise(
-    blocks: Blocks, link: LinkFunctions, ridge: float, tolerance: float, max_steps: int
+    blocks: Blocks, link: LinkFunction, ridge: float, tolerance: float, max_steps: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(rating [N], Newton steps [Q], largest absolute gradient [Q])."""
+    """(rating [N], mean 0 per query, Newton steps [Q], largest absolute gradient [Q]).
+
+    tolerance: largest absolute gradient at which a query is done; one that isn't after max_steps is left as it is.
+    """
     rating = np.zeros(blocks.starts[-1])
     steps = np.zeros(len(blocks.sizes), np.int64)
     gradient = np.zeros(len(blocks.sizes))
@@ -127,8 +33,8 @@ def minimise(
     def advance(queries: np.ndarray, fresh: bool) -> np.ndarray:
         """Works on one block until few of its queries are left; returns these."""
         block, docs = blocks.block(queries), blocks.documents(queries)
-        e = _start(block, link, ridge) if fresh else rating[docs]
-        e, taken, worst = _newton(block, e, steps[queries], link, ridge, tolerance, max_steps)
+        e = start(block, link, ridge) if fresh else rating[docs]
+        e, taken, worst = newton(block, e, steps[queries], link, ridge, tolerance, max_steps)
         rating[docs], steps[queries], gradient[queries] = e, taken, worst
         return queries[~(worst <= tolerance) & (taken < max_steps)]
 
@@ -139,24 +45,25 @@ def minimise(
             pool = advance(pool, fresh=False)
     while len(pool):
         pool = advance(pool, fresh=False)
-    compared = np.flatnonzero(blocks.sizes)
-    if len(compared):
-        means = np.add.reduceat(rating, blocks.starts[compared]) / blocks.sizes[compared]
-        rating -= np.repeat(means, blocks.sizes[compared])
+    filled = np.flatnonzero(blocks.sizes)
+    if len(filled):
+        means = np.add.reduceat(rating, blocks.starts[filled]) / blocks.sizes[filled]
+        rating -= np.repeat(means, blocks.sizes[filled])
     return rating, steps, gradient
 
 
-def _newton(
-    block: Block,
-    e: np.ndarray,
-    steps: np.ndarray,
-    link: LinkFunctions,
-    ridge: float,
-    tolerance: float,
-    max_steps: int,
+def start(block: Block, link: LinkFunction, ridge: float) -> np.ndarray:
+    """Unknowns from one weighted least-squares step on the link's inverse; saves about two Newton steps."""
+    weight, flow = block.flow(link)
+    eta, cap = np.full(len(block.sizes), 0.1), np.full(len(block.sizes), _EARLY_CAP)
+    return solve(block, weight, ridge, block.gradient(weight * flow), eta, cap)
+
+
+def newton(
+    block: Block, e: np.ndarray, steps: np.ndarray, link: LinkFunction, ridge: float, tolerance: float, max_steps: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Newton steps from `e` [N] until at most _LEFT_OVER of the queries go on; returns (e, steps [B], worst gradient [B])."""
-    gradient, curvature = _gradient(block, e, link, ridge)
+    """Newton steps from `e` until at most _LEFT_OVER of the queries go on; (e, steps [B], largest absolute gradient [B])."""
+    gradient, curvature = _derivatives(block, e, link, ridge)
     worst = block.worst(gradient)
     while True:
         active = ~(worst <= tolerance) & (steps < max_steps)
@@ -172,32 +79,16 @@ def _newton(
         steps = steps + active
 
 
-def _gradient(block: Block, e: np.ndarray, link: LinkFunctions, ridge: float) -> tuple[np.ndarray, np.ndarray]:
-    """(gradient [N], curvature of each comparison [E]) at the ratings `e` [N]."""
-    difference = block.asked(block.down @ e)
-    slope, curvature = np.empty_like(difference), np.empty_like(difference)
-    for begin in range(0, len(difference), _EDGES_AT_ONCE):
-        part = slice(begin, begin + _EDGES_AT_ONCE)
-        first, second = link.derivatives(difference[part], block.p[part])
-        np.multiply(first, block.weight[part], out=slope[part])
-        np.multiply(second, block.weight[part], out=curvature[part])
-    if block.gain is not None:
-        slope *= block.gain
-        curvature *= block.gain**2
-    return block.up @ slope + ridge * e, curvature
-
-
-def _start(block: Block, link: LinkFunctions, ridge: float) -> np.ndarray:
-    """[N] ratings from one weighted least-squares step on the links' inverse; saves about two Newton steps."""
-    weight, flow = block.flow(link.start)
-    eta, cap = np.full(len(block.sizes), 0.1), np.full(len(block.sizes), _EARLY_CAP)
-    return solve(block, weight, ridge, block.up @ (weight * flow), eta, cap)
+def _derivatives(block: Block, e: np.ndarray, link: LinkFunction, ridge: float) -> tuple[np.ndarray, np.ndarray]:
+    """(gradient of L, curvature of each comparison [E]) at `e`."""
+    slope, curvature = block.derivatives(link, e)
+    return block.gradient(slope) + ridge * e, curvature
 
 
 def _safe_step(
-    block: Block, e: np.ndarray, gradient: np.ndarray, x: np.ndarray, link: LinkFunctions, ridge: float
+    block: Block, e: np.ndarray, gradient: np.ndarray, x: np.ndarray, link: LinkFunction, ridge: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(e, gradient, curvature) after the step `x` [N], cut per query until the slope along it is no steep ascent.
+    """(e, gradient, curvature) after the step `x`, cut per query until the slope along it is no steep ascent.
 
     The loss itself is not needed: it is convex, so a slope at the end that is not positive proves descent.
     """
@@ -205,7 +96,7 @@ def _safe_step(
     cuts = 0
     while True:
         moved = e + x
-        gradient, curvature = _gradient(block, moved, link, ridge)
+        gradient, curvature = _derivatives(block, moved, link, ridge)
         after = block.sum(gradient * x)
         ascent = after > 0.5 * np.abs(before)
         if cuts == _CUTS or not ascent.any():
@@ -214,3 +105,43 @@ def _safe_step(
         factor = np.where(ascent, np.clip(shorter, 0.1, 0.7), 1.0)
         x, before = x * block.spread(factor), before * factor
         cuts += 1
+
+
+def solve(
+    block: Block, curvature: np.ndarray, ridge: float, right: np.ndarray, eta: np.ndarray, cap: np.ndarray
+) -> np.ndarray:
+    """x with (Laplacian of `curvature` [E] + ridge) x = right, for right whose documents sum to 0 in each query.
+
+    Conjugate gradient with Jacobi scaling, each query with its own coefficients, to a relative residual of eta [B] or for
+    at most cap [B] steps. The scaled residual is centred: the constant vector has the eigenvalue ridge, far below all
+    others, and would cost some 20 steps more though it is known to be absent.
+    """
+    diagonal, times = block.hessian(curvature, ridge)
+    inverse = 1 / diagonal
+    x, r = np.zeros_like(right), right.copy()
+    z, image = r * inverse, np.empty_like(right)  # written again and again: fresh memory costs more than sums
+    size = block.sum(r * r)
+    enough = size * eta**2
+    live = size > 0
+    block.centre(z)
+    direction, rz = z.copy(), block.sum(r * z)
+    for step in range(int(cap.max())):
+        live = live & (step < cap)
+        if not live.any():
+            break
+        times(direction, image)
+        np.multiply(direction, image, out=z)
+        alpha = block.spread(np.divide(rz, block.sum(z), out=np.zeros_like(rz), where=live))
+        np.multiply(alpha, direction, out=z)
+        x += z
+        image *= alpha
+        r -= image
+        np.multiply(r, r, out=z)
+        live = live & (block.sum(z) > enough)
+        np.multiply(r, inverse, out=z)
+        block.centre(z)
+        np.multiply(r, z, out=image)
+        before, rz = rz, block.sum(image)
+        direction *= block.spread(np.divide(rz, before, out=np.zeros_like(rz), where=live))
+        direction += z
+    return x

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from zelo.errors import BadInput
-from zelo.protocols import Loss
+from zelo.protocols import ListLoss, Loss
 
 
 class Matryoshka(nn.Module):
@@ -24,7 +24,7 @@ class Matryoshka(nn.Module):
     @property
     def compares(self) -> bool:
         """Whether the loss that it holds compares the documents of a query."""
-        return getattr(self.loss, "compares", False)
+        return isinstance(self.loss, ListLoss) and self.loss.compares
 
     def forward(self, scores: Tensor, targets: Tensor, weights: Tensor, mask: Tensor) -> Tensor:
         """Scalar. scores: [B, D] or, at W widths, [B, D, W]; the others [B, D]."""

@@ -17,11 +17,11 @@ _EDGE = 1e-4  # targets nearer than this to 0 or 1 count as at this distance, as
 
 
 def judged_gains(target: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """[Q, D] gains from targets [Q, D] in [0, 1]: the chance that a document is the relevant one, 0 in a list that tells nothing.
+    """[Q, D] gains from targets [Q, D] in [0, 1]: the chance that a document is the relevant one, 0 where all targets agree.
 
     A softmax over each list of the targets' log odds, which standardising makes the rating whatever its size. So nDCG is what
     a query with one right answer may expect, and the top of the judges' ranking counts: gains linear in the target, which half
-    of all candidates have, hardly see what a training is worth where few documents are relevant (docs/results.md).
+    of all candidates have, hardly see what a training gains where few documents are relevant (docs/results.md).
     """
     there = mask.astype(np.float64)
     count = np.maximum(there.sum(1, keepdims=True), 1)
@@ -29,10 +29,10 @@ def judged_gains(target: np.ndarray, mask: np.ndarray) -> np.ndarray:
     odds = np.log(odds / (1 - odds)) * there
     centred = (odds - odds.sum(1, keepdims=True) / count) * there
     deviation = np.sqrt((centred**2).sum(1, keepdims=True) / count)
-    tells = deviation > 1e-6
-    wanted = np.where(mask, SHARPNESS * centred / np.where(tells, deviation, 1), -np.inf)
+    informative = deviation > 1e-6
+    wanted = np.where(mask, SHARPNESS * centred / np.where(informative, deviation, 1), -np.inf)
     share = np.exp(wanted - np.max(wanted, axis=1, keepdims=True, initial=-np.finfo(float).max))
-    return share / np.maximum(share.sum(1, keepdims=True), np.finfo(float).tiny) * tells
+    return share / np.maximum(share.sum(1, keepdims=True), np.finfo(float).tiny) * informative
 
 
 def ndcg(scores: np.ndarray, gains: np.ndarray, mask: np.ndarray, k: int) -> np.ndarray:

@@ -31,7 +31,7 @@ class IrMeasure:
         run = ranked(run.filter(pc.is_in(run["query_id"], pc.unique(qrels["query_id"]))))
         cutoff = measure.params.get("cutoff")
         if cutoff is not None and not measure.params.get("judged_only"):
-            run = run.filter(positions(run) < cutoff)  # what lies below cannot count, and Python objects are dear
+            run = run.filter(positions(run) < cutoff)  # what lies below cannot count, and Python objects are expensive
         judgements = _nested(qrels, "relevance")
         found = dict.fromkeys(judgements, 0.0)
         for result in ir_measures.iter_calc([measure], judgements, _nested(run, "score")):

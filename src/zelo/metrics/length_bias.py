@@ -8,7 +8,7 @@ from zelo.metrics.measure import Measure, Resampling
 from zelo.metrics.significance import CELLS
 
 MIN_PAIRS = 10
-"""Pairs below which a correlation is not worth a figure."""
+"""Pairs below which a correlation is not reported."""
 DIGITS = 6
 """Means of float32 answers are no more exact: what is left of a tie has a sign, and ranks would believe it."""
 MOST_PAIRS = 10_000

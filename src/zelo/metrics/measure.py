@@ -32,7 +32,7 @@ class Measure:
         """Nothing to measure, because of `missing`."""
         return Measure(None, missing=missing)
 
-    def told(self) -> dict[str, Any]:
+    def facts(self) -> dict[str, Any]:
         """For a JSON file."""
         if self.value is None:
             return {"not_measured": self.missing}

@@ -59,7 +59,7 @@ class Tally:
         """What a usable preference cost, failures that were paid for included; None where that is not known."""
         return None if self.usd_per_question(free) is None or not self.usable else self.usd / self.usable
 
-    def told(self) -> dict[str, Any]:
+    def facts(self) -> dict[str, Any]:
         """For a JSON file."""
         return {
             "status": {status: count for status, count in self.status.items() if count},
@@ -118,7 +118,7 @@ def why_nothing(tallies: Mapping[str, Tally], quorum: int) -> str:
     counts = ", ".join(f"{count:,} {status}" for status, count in ended.items() if count) or "nothing was asked"
     if not ended[UNSENT] + ended[FAILED]:
         return f"no judge answered ({counts}); pipeline=audit shows what they say. Mend them or choose others."
-    fix = "see above what went wrong, mend it and run again: only what failed or was not sent is asked then"
+    fix = "see above what went wrong, fix it and run again: only what failed or was not sent is asked then"
     if ended[UNSENT] > ended[FAILED]:
         fix = "raise the budget that stopped them, or, where answers are replayed, name the judge and the file that they are of"
     return f"no judge answered ({counts}), so there is no preference; {fix}."

@@ -18,7 +18,7 @@ from zelo.backbones.nearest import chunks, nearest
 from zelo.backbones.restored import restore
 from zelo.backbones.vectors import check_lengths, padded, pool, vectors_of
 from zelo.errors import BadInput
-from zelo.protocols import Backbone
+from zelo.protocols import Backbone, NamedModel, VectorSource
 from zelo.texts import document_texts
 
 QUERY, BOTH, MATRIX = "query", "both", "matrix"
@@ -70,11 +70,11 @@ class Embedding(nn.Module):
     def check(self, backbone: Any) -> None:
         """Raises BadInput for a backbone that gives no vectors, or whose vectors cannot learn."""
         name = type(backbone).__name__
-        if not hasattr(backbone, "queries"):
+        if not isinstance(backbone, VectorSource):
             raise BadInput(
                 f"model=embedding needs a backbone that gives vectors, and {name} gives none; use backbone=minilm."
             )
-        if self.trains != MATRIX and not hasattr(backbone, "network"):
+        if self.trains != MATRIX and not isinstance(backbone, Backbone):
             raise BadInput(
                 f"model.trains={self.trains} needs a backbone that can learn, and {name} holds vectors alone. Set"
                 " model.trains=matrix and model.document_matrix=true."
@@ -99,7 +99,7 @@ class Embedding(nn.Module):
                 self._read([""], prompt, length)  # a template that leaves no room is said here
         self.matrix = nn.Parameter(torch.zeros(self.width, self.width)) if self.document_matrix else None
         if checkpoint:
-            restore(self, checkpoint, getattr(backbone, "model", type(backbone).__name__))
+            restore(self, checkpoint, backbone.model if isinstance(backbone, NamedModel) else type(backbone).__name__)
 
     def parameter_groups(self, lr: float) -> list[dict[str, Any]]:
         """What the backbone has frozen does not learn; the matrix starts at zero and learns ten times as fast."""

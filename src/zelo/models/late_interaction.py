@@ -14,7 +14,7 @@ from zelo.backbones import sentence_folder
 from zelo.backbones.restored import restore
 from zelo.backbones.vectors import check_lengths, padded
 from zelo.errors import BadInput
-from zelo.protocols import Backbone
+from zelo.protocols import Backbone, TokenVectorSource
 
 
 class LateInteraction(nn.Module):
@@ -35,7 +35,7 @@ class LateInteraction(nn.Module):
 
     def check(self, backbone: Any) -> None:
         """Raises BadInput for a backbone that gives no vector of each token, such as a decoder."""
-        if not getattr(backbone, "token_vectors", False):
+        if not isinstance(backbone, TokenVectorSource):
             raise BadInput(
                 f"model=late_interaction compares token vectors, and {type(backbone).__name__} gives none that have read the"
                 " whole text; use an encoder: backbone=minilm, modernbert or xlm_r."

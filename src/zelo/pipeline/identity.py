@@ -22,8 +22,11 @@ def identity(node: dict[str, Any], stage: Any, inputs: dict[str, str]) -> str:
     return hash_json({"recipe": recipe, "inputs": inputs, "tables": code_hash(Table.__module__, Table.__name__)})
 
 
-def recipe_of(node: Any, built: Any) -> Any:
-    """The part of a config that can change a result, with contents for paths and the code of each component."""
+def recipe_of(node: Any, built: Any, without: frozenset[str] = frozenset()) -> Any:
+    """The part of a config that can change a result, with contents for paths and the code of each component.
+
+    without: fields that the component's holder leaves out, beside its own OUTSIDE_IDENTITY.
+    """
     if isinstance(node, list):
         return [recipe_of(item, part) for item, part in zip(node, built, strict=True)]
     if not isinstance(node, dict):
@@ -33,8 +36,13 @@ def recipe_of(node: Any, built: Any) -> Any:
     target = node["_target_"]
     if node.get("_partial_"):
         return node if target in FOREIGN else node | {"_code_": code_hash(module_of(target))}
-    outside = {"_target_", *(built.OUTSIDE_IDENTITY if isinstance(built, FieldsOutsideIdentity) else ())}
-    recipe = {key: recipe_of(item, getattr(built, key)) for key, item in node.items() if key not in outside}
+    own = built.OUTSIDE_IDENTITY if isinstance(built, FieldsOutsideIdentity) else frozenset[str]()
+    outside = without | own | {"_target_"}  # fields that cannot change the result
+    recipe = {
+        key: recipe_of(item, getattr(built, key), _below(outside, key))
+        for key, item in node.items()
+        if key not in outside
+    }
     if isinstance(built, Content):
         recipe |= built.content()
     recipe |= {"_target_": target, "_code_": code_hash(type(built).__module__, type(built).__name__)}
@@ -42,6 +50,11 @@ def recipe_of(node: Any, built: Any) -> Any:
     if not OWN.fullmatch(target) and (named := module_of(target)) != type(built).__module__:
         recipe["_named_code_"] = code_hash(named)
     return recipe
+
+
+def _below(places: frozenset[str], key: str) -> frozenset[str]:
+    """`loss` of `student.loss`, for the key `student`."""
+    return frozenset(place.removeprefix(f"{key}.") for place in places if place.startswith(f"{key}."))
 
 
 def versions() -> dict[str, str]:

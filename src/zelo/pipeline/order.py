@@ -58,8 +58,9 @@ def key_of(config: DictConfig, place: str) -> str:
     path: list[str] = []
     for part in re.findall(r"[^.\[\]]+", place):
         path.append(part)
-        while reference := re.fullmatch(r"\$\{(\w[\w.]*)\}", str(functools.reduce(_item, path, raw))):
-            path = reference[1].split(".")
+        while reference := re.fullmatch(r"\$\{(\.*)(\w[\w.]*)\}", str(functools.reduce(_item, path, raw))):
+            above = path[: -len(reference[1])] if reference[1] else []  # one dot: beside it
+            path = [*above, *reference[2].split(".")]
     return ".".join(path)
 
 

@@ -37,7 +37,7 @@ class Step:
     @property
     def kind(self) -> str:
         """The folder of the store that its tables live in."""
-        return type(self.stage).__name__.lower()
+        return type(self.stage).__name__.removesuffix("Stage").lower()
 
 
 @dataclass

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 
 from zelo.auditing.advice import AVERAGE, DO_NOT_AVERAGE, KEEP, LEAVE, STOP
-from zelo.calls.desk import faults_in_words, reasons_in_words
+from zelo.budget.request_batch import faults_in_words, reasons_in_words
 from zelo.reporting import plots
 from zelo.reporting.judge_costs import listed, money
 

@@ -10,9 +10,9 @@ import pyarrow.compute as pc
 
 from zelo.errors import ZeloError
 from zelo.graphs.expected_loss import expected_loss
+from zelo.likelihood.covariance import covariances
 from zelo.likelihood.randomness import content_seed
 from zelo.outcomes import Graphs
-from zelo.posterior import covariances
 from zelo.protocols import ExpectedLossGraph
 from zelo.records import Comparisons, starts
 
@@ -75,12 +75,7 @@ def _together(edges: np.ndarray, p: np.ndarray, weight: np.ndarray, prefixes: li
 
 def _losses(solver: Any, comparisons: Comparisons, seed: int) -> np.ndarray:
     """[P] expected loss of each query of `comparisons`, all of one size, as a graph's stopping rule computes it."""
-    fit = solver.fit(comparisons)
-    n = int(comparisons.sizes[0])
-    loss = np.empty(len(comparisons.sizes))
+    fit, n = solver.fit(comparisons), int(comparisons.sizes[0])
     rating, error = (values.reshape(-1, n) for values in (fit.rating, fit.stderr))
-    for group, covariance in covariances(fit.sizes, fit.edges, fit.curvature, fit.ridge):
-        scale = (error[group] ** 2).sum(1) / np.einsum("bii->b", covariance)  # soft labels are no Bernoulli draws
-        seeds = np.full(len(group), seed, np.uint64)
-        loss[group] = expected_loss(rating[group], covariance * scale[:, None, None], seeds, fit.link)
-    return loss
+    found = covariances(fit.sizes, fit.edges[:, 0] // n, fit.edges, fit.curvature, fit.ridge)
+    return expected_loss(rating, error, np.stack(list(found)), np.full(len(rating), seed, np.uint64), fit.link)

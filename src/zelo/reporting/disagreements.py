@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from zelo.auditing.answers import COLUMNS, Answers
+from zelo.auditing.answers import COLUMNS, JudgedPairs
 from zelo.reporting.ladders import cut
 from zelo.store import Table
 
@@ -47,7 +47,7 @@ class Disagreement:
 def of_run(judged: Table, rows: pa.Table | None, queries: pa.Table, documents: pa.Table) -> list[Disagreement] | None:
     """Of a judge stage's table; None where a single judge answered. rows: DISAGREEMENT, if they were chosen before."""
     widest = judged.read("widest", COLUMNS)
-    found = Answers.of(widest)
+    found = JudgedPairs.of(widest)
     if len(found.judges) < 2:
         return None
     if rows is None:

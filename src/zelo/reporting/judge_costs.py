@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from zelo.auditing.advice import MIN_ANSWERED, dollars
-from zelo.calls.desk import faults_in_words, reasons_in_words
+from zelo.budget.request_batch import faults_in_words, reasons_in_words
 from zelo.metrics import tally
 from zelo.records import ANSWERED
 from zelo.store import Table
@@ -22,7 +22,7 @@ def rows(judged: Table, worth: Mapping[str, Mapping[str, Any]] = {}) -> list[dic
         calls = {key: value for key, value in noted.get(name, {}).items() if key != "status"}
         price = one.usd_per_preference(calls.get("price") == tally.FREE)
         known = {key: worth.get(name, {}).get(key) for key in ("ndcg", "weight")}
-        found.append({"name": name, **one.told(), "usd_per_preference": price, "calls": calls, **known})
+        found.append({"name": name, **one.facts(), "usd_per_preference": price, "calls": calls, **known})
     return found
 
 

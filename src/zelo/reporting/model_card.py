@@ -9,6 +9,7 @@ from string import Template
 from typing import TYPE_CHECKING, Any
 
 from zelo.backbones.exported import MATRIX, SETTINGS
+from zelo.protocols import NamedModel
 from zelo.reporting import score_scale, serving
 from zelo.reporting.figures import NO_LABELS, Figures
 from zelo.training.judging import told as judging_told
@@ -109,14 +110,14 @@ $scores""")
 def write(step: "Step", result: "Result", figures: Figures | None, folder: Path) -> str:
     """The text of README.md for the model that a train stage exported into `folder`, which gets a picture beside it."""
     loader = _loader(folder)
-    licence = _licence(step.stage.backbone)
+    licence = _licence(step.stage.student.backbone)
     task, tags, kind, example = LOADERS[loader]
     library, learned = "sentence-transformers", "the comparisons became ratings, and the model learned the ratings"
     if loader == PAIRWISE:
         library, learned = "transformers", "and the model learned to say what they say"
     elif loader == OF_VECTORS:
         library = "safetensors"
-    origin = _origin(step.stage.backbone)
+    origin = _origin(step.stage.student.backbone)
     return _CARD.substitute(
         task=task,
         library=library,
@@ -159,7 +160,7 @@ def _has_config(folder: Path) -> bool:
 
 def _origin(backbone: Any) -> str | None:
     """The name on the Hugging Face hub of what the model started from; None for a folder of the user's own."""
-    model = str(getattr(backbone, "model", ""))
+    model = backbone.model if isinstance(backbone, NamedModel) else ""
     if model.startswith("package:"):
         return PUBLISHED.get(model.removeprefix("package:").partition("/")[0])
     return (
@@ -217,14 +218,14 @@ def _recipe(step: "Step", result: "Result") -> list[tuple[str, str]]:
             judges = ", ".join(describe(judge) for judge in other.stage.members.values())
             lines += [("pairs", describe(other.stage.graph)), ("judges", judges)]
         if other.kind == "knownitems" and result.tables[other.name].manifest.get("used"):
-            worth = result.tables[other.name].manifest["worth"]
-            lines.append(("weights of judges", ", ".join(f"{name} {row['weight']:g}" for name, row in worth.items())))
+            weights = result.tables[other.name].manifest["weights"]
+            lines.append(("weights of judges", ", ".join(f"{name} {row['weight']:g}" for name, row in weights.items())))
         for kind, role in (("rate", "solver"), ("calibrate", "calibrator"), ("target", "target")):
             if other.kind == kind:
                 lines.append((role, describe(getattr(other.stage, role))))
     lines = list(dict.fromkeys(lines))  # two passes have their solver in common
     lines += [
-        (role, describe(getattr(stage, role)))
+        (role, describe(getattr(stage.student, role)))
         for role in ("model", "loss", "optimizer", "scheduler", "loader", "trainer")
     ]
     lines.append(("seed", str(stage.seed)))
@@ -255,7 +256,7 @@ def describe(part: Any) -> str:
     """A component in one line: its class and its plain fields; parts that it holds are named by class alone."""
     if isinstance(part, partial):
         fields = {key: value for key, value in part.keywords.items() if _plain(value)}
-        return f"{getattr(part.func, '__name__', part.func)} ({_listed(fields)})"
+        return f"{part.func.__name__} ({_listed(fields)})"
     names = inspect.signature(type(part)).parameters
     fields = {name: getattr(part, name, None) for name in names}
     inner = [type(value).__name__ for value in fields.values() if type(value).__module__.startswith("zelo.")]

@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
-from zelo.calls.desk import faults_in_words, reasons_in_words
-from zelo.calls.plan import money
+from zelo.budget.plan import money
+from zelo.budget.request_batch import faults_in_words, reasons_in_words
 from zelo.records import ANSWERED, FAILED, TRUNCATED, UNSENT
 from zelo.reporting.figures import NO_LABELS
 from zelo.training.judging import told as judging_told

@@ -5,8 +5,8 @@ from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
-from zelo.calls.plan import lines as plan_lines
-from zelo.calls.plan import money, together
+from zelo.budget.plan import lines as plan_lines
+from zelo.budget.plan import money, together
 from zelo.errors import BadInput
 from zelo.records import DEV
 from zelo.reporting import acquired, audit_page
@@ -18,7 +18,7 @@ from zelo.store import Store
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from zelo.calls.plan import Plan
+    from zelo.budget.plan import Plan
     from zelo.pipeline.run import Result, Step
 
 PLAIN_WIDTH = 100  # columns where the output is no terminal

@@ -1,29 +1,19 @@
 """Bradley-Terry ratings: the odds that one document is preferred to another are the ratio of their strengths."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
-from zelo.likelihood import newton
 from zelo.likelihood.links import Logit
-from zelo.records import Comparisons, Fit
+from zelo.solvers.posterior_mode import PosteriorMode
 
 
 @dataclass(frozen=True, kw_only=True)
-class BradleyTerry(Logit):
-    """P(i preferred to j) = 1 / (1 + exp(e_j - e_i)) with a Gaussian prior on the ratings e (Bradley and Terry 1952).
+class BradleyTerry(Logit, PosteriorMode):
+    """P(i preferred to j) = F(D) = 1 / (1 + exp(-D)) with D = e_i - e_j (Bradley and Terry 1952; zELO 2025, section 4.2.1).
 
-    Ratings are log-odds (natural logarithm).
+    The ratings e of a query minimise sum_k w_k loss(D_k, p_k) + (ridge / 2) sum_i e_i^2 over its comparisons k, of weight w
+    and preference p: the mode of the posterior under a Gaussian prior. The loss -p D - log F(-D) has the slope F(D) - p and the
+    curvature F(D) F(-D). Ratings are log-odds (natural logarithm).
     """
 
-    ridge: float  # precision of the prior
-    tolerance: float  # largest absolute gradient of a query that counts as converged
-    max_steps: int  # Newton steps per query
-    stderr: newton.Stderr
-    lapse: float  # share of a soft preference that is no answer but uniform noise, taken out before the fit
-    held_out: float  # share of the pairs that a second fit leaves out and foretells
-
-    def __post_init__(self) -> None:
-        newton.check_settings("bradley_terry", **vars(self))
-
-    def fit(self, comparisons: Comparisons) -> Fit:
-        """Ratings of all queries at once, mean 0 each. Raises BadInput naming unusable rows or unconverged queries."""
-        return newton.fit(comparisons, self, **vars(self))
+    NAME: ClassVar[str] = "bradley_terry"

@@ -1,19 +1,21 @@
 """The fixed-point iteration of the public reference implementation, for comparison."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
-from zelo.errors import BadInput, OfQueries
-from zelo.likelihood import newton
+from zelo.errors import BadInput, OfQueries, first_few
 from zelo.likelihood.blocks import Block, Blocks
-from zelo.likelihood.describe import centred, describe
 from zelo.likelihood.links import Logit
+from zelo.likelihood.newton import EDGES_PER_BLOCK
 from zelo.records import Comparisons, Fit
+from zelo.solvers.diagnosis import centred, diagnosed
+from zelo.solvers.posterior_mode import Iterative
 
 
 @dataclass(frozen=True, kw_only=True)
-class FixedPoint(Logit):
+class FixedPoint(Logit, Iterative):
     """Bradley-Terry ratings by e_i <- e_i + (log won_i - log lost_i) (1 + t)^-damping, from 0, all documents at once.
 
     won_i = sum_j w_ij S_ij and lost_i = sum_j w_ji S_ji with S_ij = 1 / (1 + exp(e_i - e_j)), w_ij = weight times P(i preferred
@@ -23,26 +25,16 @@ class FixedPoint(Logit):
     within `max_steps` is refused, where the reference prints a line and goes on. In a query of several parts each part has
     the mean 0.
 
-    Standard errors are those of Laplace at the result, as if there were a prior of precision `ridge`.
+    `tolerance` is in nats. Standard errors are those of Laplace at the result, as if there were a prior of precision `ridge`.
     """
+
+    NAME: ClassVar[str] = "fixed_point"
 
     damping: float  # exponent of the step length
     diagonal: float  # weight of a document against itself
-    tolerance: float  # change of a query's loss, in nats, at which it stops
-    max_steps: int
-    ridge: float  # of the standard errors only
-    stderr: newton.Stderr
 
     def __post_init__(self) -> None:
-        newton.check_settings(
-            "fixed_point",
-            ridge=self.ridge,
-            tolerance=self.tolerance,
-            max_steps=self.max_steps,
-            stderr=self.stderr,
-            lapse=0.0,
-            held_out=0.0,
-        )
+        super().__post_init__()
         for name, value in (("damping", self.damping), ("diagonal", self.diagonal)):
             if not 0 <= value < np.inf:
                 raise BadInput(f"solver=fixed_point: {name}={value} must not be negative")
@@ -54,26 +46,9 @@ class FixedPoint(Logit):
         blocks = Blocks(comparisons)
         rating = np.zeros(blocks.starts[-1])
         steps, gradient = np.zeros(len(blocks.sizes), np.int64), np.zeros(len(blocks.sizes))
-        for queries in blocks.cut(blocks.compared, blocks.counts, newton.EDGES_PER_BLOCK):
+        for queries in blocks.cut(blocks.compared, blocks.counts, EDGES_PER_BLOCK):
             self._iterate(blocks, queries, rating, steps, gradient)
-        described = describe(blocks, rating, self, self.ridge, self.stderr)
-        return Fit(
-            rating=rating,
-            stderr=described.stderr,
-            link=self.link,
-            sizes=blocks.sizes,
-            edges=comparisons.edges,
-            curvature=described.curvature,
-            ridge=self.ridge,
-            diagnosis={
-                "queries": len(blocks.sizes),
-                "comparisons": len(comparisons.edges),
-                "steps": int(steps.max(initial=0)),
-                "gradient_norm": float(gradient.max(initial=0.0)),  # of the loss, which has no prior
-                **described.figures,
-            },
-            queries=described.queries | {"steps": steps, "gradient": gradient},
-        )
+        return diagnosed(blocks, rating, steps, gradient, self, self.ridge, self.stderr)
 
     def _iterate(
         self, blocks: Blocks, queries: np.ndarray, rating: np.ndarray, steps: np.ndarray, gradient: np.ndarray
@@ -88,7 +63,7 @@ class FixedPoint(Logit):
                     raise _unfinished(queries[active], t)
                 e = np.where(block.spread(active), self._step(block, e, t), e)
                 t += 1
-                loss = self._loss(block, e)
+                loss = block.sum_edges(block.losses(self, e))  # but for the constant that the diagonal adds
                 stopped = active & (np.abs(loss - before) < self.tolerance)
                 before = loss
                 steps[queries[stopped]] = t
@@ -97,14 +72,13 @@ class FixedPoint(Logit):
                     break
             docs, done = blocks.documents(queries), ~active
             rating[docs] = centred(block, e)
-            predicted = self.link(block.down @ e)
-            gradient[queries[done]] = block.worst(block.up @ (block.weight * (predicted - block.p)))[done]
+            gradient[queries[done]] = block.worst(block.gradient(block.derivatives(self, e)[0]))[done]
             queries, before, e = queries[active], before[active], e[block.spread(active)]
 
     def _step(self, block: Block, e: np.ndarray, t: int) -> np.ndarray:
         """[N] the ratings after `e` [N]."""
         first, second = block.edges.T
-        ahead = self.link(block.down @ e)
+        ahead = self(block.difference(e))
         n = len(e)
         for_first, for_second = block.weight * block.p, block.weight * (1 - block.p)
         won_first, won_second = for_first * (1 - ahead), for_second * ahead
@@ -114,16 +88,10 @@ class FixedPoint(Logit):
         moved = e + (np.log(won) - np.log(lost)) * (1 + t) ** -self.damping
         return moved - block.spread(block.sum(moved) / block.sizes)
 
-    def _loss(self, block: Block, e: np.ndarray) -> np.ndarray:
-        """[B] loss of each query, but for the constant that the diagonal adds."""
-        for_first, for_second = self.log_link(block.down @ e)
-        return -block.sum_edges(block.weight * (block.p * for_first + (1 - block.p) * for_second))
-
 
 def _unfinished(queries: np.ndarray, steps: int) -> BadInput:
-    names = ", ".join(map(str, queries[:5])) + (" ..." if len(queries) > 5 else "")
     return OfQueries(
-        f"solver=fixed_point: {len(queries):,} queries (numbers {names}) have not stopped after {steps} steps; "
+        f"solver=fixed_point: {len(queries):,} queries (numbers {first_few(queries)}) have not stopped after {steps} steps; "
         "raise solver.max_steps or solver.tolerance",
-        queries[:5].tolist(),
+        queries,
     )

@@ -1,22 +1,28 @@
 """Ratings from judges who differ: how sharply each tells documents apart, how much it likes the first, how noisy it is."""
 
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 import numpy as np
 
 from zelo.errors import BadInput
-from zelo.likelihood import newton
-from zelo.likelihood.links import LinkFunctions, Logit, Probit
+from zelo.likelihood.blocks import Blocks, Judges
+from zelo.likelihood.covariance import counted, overdispersion
+from zelo.likelihood.links import LinkFunction, Logit, Probit
+from zelo.likelihood.newton import minimise
 from zelo.records import Comparisons, Fit
-from zelo.solvers.judges import learn
+from zelo.solvers.posterior_mode import PosteriorMode
 
 Model = Literal["thurstone", "bradley_terry"]
-_LINKS: dict[str, LinkFunctions] = {"thurstone": Probit(), "bradley_terry": Logit()}
+_LINKS: dict[str, LinkFunction] = {"thurstone": Probit(), "bradley_terry": Logit()}
+_QUERIES = 1000  # from which judges are learned: more do not move the three numbers of a judge
+_ROUNDS, _SETTLED = 200, 1e-4  # of ratings and judges in turn; change of a judge's numbers at which they end
+_STEPS, _SOLVED = 50, 1e-9  # Newton steps of the judges in a round, and the step at which they end
+_LEAST = 1e-3  # gain of a judge that does not follow the documents; one below 0 is a contrarian and not followed either
 
 
 @dataclass(frozen=True, kw_only=True)
-class JudgeWeighted:
+class JudgeWeighted(PosteriorMode):
     """P(i preferred to j by judge m) = F(a_m (e_i - e_j) + c_m o), o = 1 if i was shown first and -1 otherwise.
 
     A judge's discrimination a_m and its liking for the first document c_m hold for all queries. The ratings are the posterior
@@ -34,50 +40,116 @@ class JudgeWeighted:
     Comparisons without `judge` are one judge's; without `swapped`, c = 0.
     """
 
+    NAME: ClassVar[str] = "judge_weighted"
     per_judge: ClassVar[Literal[True]] = True  # comparisons come one row per judge, not averaged
 
     model: Model
-    ridge: float  # precision of the prior of ratings
     judge_ridge: float  # precision of the prior of judges
-    tolerance: float  # largest absolute gradient of a query that counts as converged
-    max_steps: int  # Newton steps per query
-    stderr: newton.Stderr
-    lapse: float  # share of a soft preference that is no answer but uniform noise, taken out before the fit
-    held_out: float  # share of the pairs that a second fit leaves out and foretells; judges are learned without them
 
     def __post_init__(self) -> None:
-        newton.check_settings("judge_weighted", **self._settings())
+        super().__post_init__()
         if self.model not in get_args(Model):
             raise BadInput(f"solver=judge_weighted: model={self.model} must be one of {', '.join(get_args(Model))}")
         if not 0 < self.judge_ridge < np.inf:
             raise BadInput(f"solver=judge_weighted: judge_ridge={self.judge_ridge} must be positive and finite; try 10")
 
-    def link(self, difference: np.ndarray) -> np.ndarray:
-        """Probability that the first document is preferred by the mean judge, whatever the order."""
-        return _LINKS[self.model].link(difference)
+    @property
+    def link(self) -> LinkFunction:
+        """Of the mean judge, whatever the order."""
+        return _LINKS[self.model]
 
     def fit(self, comparisons: Comparisons) -> Fit:
         """Ratings of all queries at once, mean 0 each. Raises BadInput naming unusable rows or unconverged queries."""
-        link = _LINKS[self.model]
         if comparisons.judge is None and comparisons.swapped is not None:
             comparisons = replace(comparisons, judge=np.zeros(len(comparisons.edges), np.int32))
         if comparisons.judge is None or not len(comparisons.edges):
-            return newton.fit(comparisons, link, **self._settings())
-        judges, rounds = learn(
-            comparisons,
-            link,
-            ridge=self.ridge,
-            judge_ridge=self.judge_ridge,
-            tolerance=self.tolerance,
-            max_steps=self.max_steps,
-            lapse=self.lapse,
-            held_out=self.held_out,
-        )
-        fit = newton.fit(comparisons, link, **self._settings(), judges=judges)
+            return super().fit(comparisons)
+        judges, rounds = self._learn(comparisons, int(np.max(comparisons.judge)) + 1)
+        fit = self._fit(Blocks(comparisons, lapse=self.lapse, judges=judges))
         named = {"gain": judges.gain, "order": judges.order, "weight": judges.weight}
         said = {name: [round(float(value), 4) for value in column] for name, column in named.items()}
         return replace(fit, diagnosis=fit.diagnosis | {"judges": said, "judge_rounds": rounds})
 
-    def _settings(self) -> dict[str, Any]:
-        names = ("ridge", "tolerance", "max_steps", "stderr", "lapse", "held_out")
-        return {name: getattr(self, name) for name in names}
+    def _learn(self, comparisons: Comparisons, count: int) -> tuple[Judges, int]:
+        """(judges, rounds) from at most _QUERIES queries, evenly spread over the numbers, without the held-out pairs.
+
+        At the true judges the equations for a are unbiased though the ratings are estimated from the same answers: an error of
+        e_i - e_j draws a down by as much as its correlation with the answer's own error lifts it. The noise is divided by the
+        answers that are left after the ratings, which each judge has paid for by its share of the information.
+        """
+        rows = _sample(comparisons, self.held_out)
+        judges = Judges(np.ones(count), np.zeros(count), np.ones(count))
+        task = _Task(rows, self.link, self.lapse, self.judge_ridge)
+        for turn in range(1, _ROUNDS + 1):
+            blocks = Blocks(rows, lapse=self.lapse, judges=judges)
+            rating, _, _ = minimise(blocks, self.link, self.ridge, self.tolerance, self.max_steps)
+            learned = task.judges(rating, judges)
+            moved = (learned.gain - judges.gain, learned.order - judges.order, np.log(learned.weight / judges.weight))
+            judges = learned
+            if np.abs(moved).max() < _SETTLED:
+                return judges, turn
+        raise BadInput(
+            f"solver=judge_weighted: the judges did not settle in {_ROUNDS} rounds; raise solver.judge_ridge"
+        )
+
+
+def _sample(comparisons: Comparisons, held_out: float) -> Comparisons:
+    blocks = Blocks(comparisons).hiding(held_out)
+    queries = blocks.compared[np.unique(np.linspace(0, len(blocks.compared) - 1, _QUERIES).astype(np.int64))]
+    block, rows = blocks.block(queries), blocks.rows(queries)
+    shown = np.flatnonzero(block.weight)
+    judge, swapped = (None if part is None else part[rows][shown] for part in (comparisons.judge, comparisons.swapped))
+    return Comparisons(block.sizes, block.edges[shown], block.p[shown], block.weight[shown], judge, swapped)
+
+
+class _Task:
+    """The judges' side of the alternation: E answers of M judges, about differences that are given."""
+
+    def __init__(self, rows: Comparisons, link: LinkFunction, lapse: float, prior: float):
+        assert rows.judge is not None
+        self.rows, self.link, self.judge, self.prior = rows, link, rows.judge, prior
+        self.p = np.clip((np.asarray(rows.p, np.float64) - lapse / 2) / (1 - lapse), 0, 1)
+        self.order = np.zeros(len(rows.p)) if rows.swapped is None else np.where(rows.swapped, -1.0, 1.0)
+        self.parameters = int(np.maximum(rows.sizes - 1, 0).sum())
+        self.soft = ~counted(rows.p, rows.weight)
+
+    def judges(self, rating: np.ndarray, before: Judges) -> Judges:
+        """The judges that these ratings [N] make most probable; `before` says which of them the ratings were made of."""
+        difference = rating[self.rows.edges[:, 0]] - rating[self.rows.edges[:, 1]]
+        gain, order = self._mode(difference, before)
+        count = len(gain)
+        asked = gain[self.judge] * difference + order[self.judge] * self.order
+        slope = self.rows.weight * self.link.derivatives(asked, self.p)[0]
+        told = self._per_judge(self.rows.weight * self.link.information(asked), count)
+        share = gain**2 * told * before.weight
+        answers = self._per_judge(np.ones(len(slope)), count)
+        freedom = np.maximum(answers - self.parameters * share / share.sum(), 0)
+        noise = overdispersion(answers, self._per_judge(slope**2, count), told, freedom)
+        weight = np.where(self._per_judge(self.soft, count) == 0, 1.0, 1 / noise)
+        weight *= (gain**2 * told).sum() / (gain**2 * told * weight).sum()  # what all know together stays as it is
+        share = gain**2 * told * weight
+        return Judges(np.maximum(gain * share.sum() / (share * gain).sum(), _LEAST), order, weight)
+
+    def _mode(self, difference: np.ndarray, before: Judges) -> tuple[np.ndarray, np.ndarray]:
+        """(gain [M], order bias [M]) by Newton's method: the loss is convex in both."""
+        gain, order = before.gain.copy(), before.order.copy()
+        count, weight = len(gain), self.rows.weight
+        prior = self.prior / before.weight  # the answers count `weight` times as much as their own sums say
+        for _ in range(_STEPS):
+            asked = gain[self.judge] * difference + order[self.judge] * self.order
+            slope, bend = (weight * part for part in self.link.derivatives(asked, self.p))
+            by_gain = self._per_judge(slope * difference, count) + prior * (gain - 1)
+            by_order = self._per_judge(slope * self.order, count) + prior * order
+            gains = self._per_judge(bend * difference**2, count) + prior
+            orders = self._per_judge(bend * self.order**2, count) + prior
+            both = self._per_judge(bend * difference * self.order, count)
+            determinant = gains * orders - both**2
+            moved = np.maximum(gain - (orders * by_gain - both * by_order) / determinant, _LEAST) - gain
+            turned = (both * by_gain - gains * by_order) / determinant
+            gain, order = gain + moved, order + turned
+            if max(np.abs(moved).max(), np.abs(turned).max()) < _SOLVED:
+                break
+        return gain, order
+
+    def _per_judge(self, values: np.ndarray, count: int) -> np.ndarray:
+        return np.bincount(self.judge, values, count)

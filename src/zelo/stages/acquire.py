@@ -1,4 +1,4 @@
-"""Chooses the pairs that a second pass asks the dear judges about, from what the first one's students made of the candidates."""
+"""Chooses the pairs that a second pass asks the expensive judges about, from the scores of the first pass's students."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass

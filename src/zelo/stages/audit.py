@@ -14,10 +14,10 @@ from zelo import protocols
 from zelo.asking import Panel
 from zelo.auditing import answers
 from zelo.auditing.advice import CARE, KEEP, Advice, on_all, on_judge
-from zelo.auditing.answers import DISAGREEMENT, Answers
+from zelo.auditing.answers import DISAGREEMENT, JudgedPairs
 from zelo.auditing.design import AuditDesign
 from zelo.auditing.known import grades_apart, people
-from zelo.auditing.sample import Sample
+from zelo.auditing.sample import AuditSample
 from zelo.errors import BadInput
 from zelo.metrics import tally
 from zelo.metrics.measure import Measure, Resampling
@@ -61,7 +61,7 @@ class Audit:
     def run(self, tables: dict[str, Table], out: Path) -> dict[str, Any]:
         """Raises BadInput when nothing was asked, and for a file of human preferences that cannot be read."""
         outcomes = tables["outcomes"]
-        found = Answers.of(outcomes.read("outcomes", answers.COLUMNS))
+        found = JudgedPairs.of(outcomes.read("outcomes", answers.COLUMNS))
         if not len(found.edges):
             raise BadInput(
                 "audit: no pair was judged; raise stages.judge.design.sample_queries, or look at the candidates of the retriever."
@@ -72,12 +72,12 @@ class Audit:
             "human": people(found, self.human, queries, documents),
         }
         injected = tables.get("injected")
-        swayed = None if injected is None else Answers.of(injected.read("outcomes", answers.COLUMNS))
+        swayed = None if injected is None else JudgedPairs.of(injected.read("outcomes", answers.COLUMNS))
         draws = Resampling(self.resamples, self.seed)
-        sample = Sample(found, draws, known, _log_ratio(found, documents), swayed)
+        sample = AuditSample(found, draws, known, _log_ratio(found, documents), swayed)
         asked = self._wanted(queries, len(found.query_id))
-        told = self._told(sample, asked, outcomes, len(queries), len(documents))
-        text = json.dumps(told, indent=1, ensure_ascii=False, allow_nan=False)
+        facts = self._facts(sample, asked, outcomes, len(queries), len(documents))
+        text = json.dumps(facts, indent=1, ensure_ascii=False, allow_nan=False)
         (out / "audit.json").write_text(text + "\n", encoding="utf-8")
         write_parquet(found.disagreements(DISAGREEMENTS, PER_QUERY), DISAGREEMENT, out, "disagreements")
         return {"rows": len(found.p), "pairs": len(found.edges)}
@@ -89,8 +89,8 @@ class Audit:
             return {}
         return {"wanted": wanted, "there": int((np.array(queries["split"]) != TEST).sum())}
 
-    def _told(
-        self, sample: Sample, wanted: Mapping[str, int], outcomes: Table, queries: int, documents: int
+    def _facts(
+        self, sample: AuditSample, wanted: Mapping[str, int], outcomes: Table, queries: int, documents: int
     ) -> dict[str, Any]:
         tallies = tally.of_files(outcomes.shards("outcomes"))
         calls = outcomes.manifest.get("judges", {})
@@ -121,21 +121,21 @@ class Audit:
         labels = {name: one["labels"] for name, one in measures.items()}
         advice.append(on_all(together, labels, advice, _alone(advice, cost)))
         return {
-            "sample": {**sample.told(), **wanted},
+            "sample": {**sample.facts(), **wanted},
             "judges": {
                 name: {
-                    **tallies[name].told(),
+                    **tallies[name].facts(),
                     "usd_per_preference": tallies[name].usd_per_preference(free[name]),
                     "calls": {key: value for key, value in calls.get(name, {}).items() if key != "status"},
                     "scores": sample.spread(name),
-                    "measures": _all_told(measures[name]),
+                    "measures": _all_facts(measures[name]),
                 }
                 for name in measures
             },
-            "together": _all_told(together),
-            "known": {name: one.told() for name, one in sample.known.items()},
+            "together": _all_facts(together),
+            "known": {name: one.facts() for name, one in sample.known.items()},
             "cost": cost,
-            "advice": [one.told() for one in advice],
+            "advice": [one.facts() for one in advice],
         }
 
     def _pairs_per_query(self, documents: int) -> int:
@@ -172,11 +172,11 @@ def _alone(advice: list[Advice], cost: Mapping[str, Any]) -> str:
     return next((name for name in order if name in kept), order[0])
 
 
-def _all_told(measures: Mapping[str, Measure]) -> dict[str, Any]:
-    return {key: measure.told() for key, measure in measures.items()}
+def _all_facts(measures: Mapping[str, Measure]) -> dict[str, Any]:
+    return {key: measure.facts() for key, measure in measures.items()}
 
 
-def _log_ratio(found: Answers, documents: pa.Table) -> np.ndarray:
+def _log_ratio(found: JudgedPairs, documents: pa.Table) -> np.ndarray:
     """[E] log of the first document's length over the second's, in characters of title and text."""
     size = pc.add(pc.utf8_length(documents["title"]), pc.utf8_length(documents["text"]))
     row = pc.index_in(found.doc_id, documents["doc_id"].combine_chunks())

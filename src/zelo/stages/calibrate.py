@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 
 from zelo import protocols
 from zelo.asking import Panel, average
-from zelo.calls.plan import Plan
-from zelo.calls.till import Till
+from zelo.budget.budget import Budget
+from zelo.budget.plan import Plan
 from zelo.errors import BadInput, OfQueries
 from zelo.metrics import tally
 from zelo.progress import progress, silent
@@ -39,11 +39,11 @@ class Calibrate:
     """Writes ratings (RATING) with rating * scale + offset, standard errors on the same scale, and a QUERY_SCALE per query.
 
     An AskingCalibrator is asked what it wants to know, round by round; the stage's judges answer (OUTCOME, table
-    `answers`), those that cost money through the till. A standard error is that of the rating within its query: the offset's
+    `answers`), those that cost money through the budget. A standard error is that of the rating within its query: the offset's
     own is in QUERY_SCALE.
     """
 
-    OUTSIDE_IDENTITY: ClassVar[frozenset[str]] = frozenset({"till"})
+    OUTSIDE_IDENTITY: ClassVar[frozenset[str]] = frozenset({"budget"})
 
     inputs: dict[str, str]  # data: the load stage; ratings: the rate stage
     calibrator: protocols.Calibrator
@@ -51,11 +51,11 @@ class Calibrate:
     judge: protocols.Judge | protocols.PaidJudge
     quorum: int
     seed: int
-    till: Till
+    budget: Budget
 
     @property
     def paid(self) -> dict[str, protocols.PaidJudge]:
-        """The judges that are asked through the till."""
+        """The judges that are asked through the budget."""
         return self._panel.paid if isinstance(self.calibrator, protocols.AskingCalibrator) else {}
 
     @property
@@ -70,7 +70,7 @@ class Calibrate:
         """
         self._check_judges()
         for member in self.paid.values():
-            self.till.check(member.endpoint)
+            self.budget.check(member.endpoint)
 
     def plan(self, tables: dict[str, Table]) -> list[Plan]:
         """What each judge that costs money would be asked in the first round. Sends nothing."""
@@ -79,7 +79,7 @@ class Calibrate:
         return [] if asks is None else self._plans(ratings, asks)
 
     def run(self, tables: dict[str, Table], out: Path) -> dict[str, Any]:
-        """Raises BadInput where a judge cannot answer the calibrator's questions, and what the till and the calibrator raise."""
+        """Raises BadInput where a judge cannot answer the calibrator's questions, and what budget and calibrator raise."""
         ratings = Ratings(tables, self.solver.link, self.seed)
         answers, outcomes, calls = self._asked(ratings, tables.get("partial"))
         try:
@@ -113,15 +113,15 @@ class Calibrate:
         calls: dict[str, dict[str, Any]] = {}
         while (asks := self._asks(ratings.rated, answers)) is not None:
             plans = self._plans(ratings, asks)
-            # The till tells itself how far it is.
+            # The budget shows its own progress.
             bar = nullcontext(silent) if plans else progress("calibrate", len(asks.a), "questions")
-            with self.till.open(plans) as session, bar as advance:
+            with self.budget.open(plans) as session, bar as advance:
                 p, weight = [np.empty(0)], [np.empty(0)]
                 for questions in ratings.questions(asks):
-                    told = self._panel.ask(questions, self._panel.swapped(questions), known, session)
-                    tables += told.values()
-                    mean, counts = average(told)
-                    judges = sum(table["p"].is_valid().to_numpy() for table in told.values())
+                    answered = self._panel.ask(questions, self._panel.swapped(questions), known, session)
+                    tables += answered.values()
+                    mean, counts = average(answered)
+                    judges = sum(table["p"].is_valid().to_numpy() for table in answered.values())
                     p.append(np.where(judges >= self.quorum, mean, np.nan))
                     weight.append(counts)
                     advance(len(questions))
@@ -147,7 +147,7 @@ class Calibrate:
             list(member.requests(_specimen(asks)))
 
     def _plans(self, ratings: Ratings, asks: Asks) -> list[Plan]:
-        plans = self.till.plans(
+        plans = self.budget.plans(
             {
                 name: (member, (part.flipped(self._panel.swapped(part)[name]) for part in ratings.questions(asks)))
                 for name, member in self.paid.items()

@@ -9,9 +9,10 @@ import numpy as np
 from zelo.backbones.nearest import chunks
 from zelo.errors import BadInput
 from zelo.progress import progress
-from zelo.protocols import Embedder, VectorSource
+from zelo.protocols import Embedder
 from zelo.store import Table
 from zelo.training.hardware import Hardware
+from zelo.training.student import OF_TRAINING, Student
 from zelo.training.vector_files import DOCUMENTS, QUERIES
 
 
@@ -19,16 +20,17 @@ from zelo.training.vector_files import DOCUMENTS, QUERIES
 class Embed:
     """Writes queries.npy [Q, dim] and documents.npy [N, dim], float32 of length 1, in the order of the load stage's tables."""
 
-    OUTSIDE_IDENTITY: ClassVar[frozenset[str]] = frozenset({"hardware"})
+    OUTSIDE_IDENTITY: ClassVar[frozenset[str]] = OF_TRAINING | {"hardware"}
 
     inputs: dict[str, str]  # data: load; checkpoint: a train stage
-    model: Embedder
-    backbone: VectorSource
+    student: Student  # its model is an Embedder
     hardware: Hardware
 
     def __post_init__(self) -> None:
-        if not hasattr(self.model, "document_vectors"):
-            raise BadInput(f"embed: {type(self.model).__name__} gives no vector of a document; use model=embedding.")
+        if not isinstance(self.student.model, Embedder):
+            raise BadInput(
+                f"embed: {type(self.student.model).__name__} gives no vector of a document; use model=embedding."
+            )
 
     def check(self) -> None:
         """Raises BadInput where the hardware is not there."""
@@ -37,11 +39,9 @@ class Embed:
     def run(self, tables: dict[str, Table], out: Path) -> dict[str, Any]:
         """Some thousand texts at a time."""
         queries, documents = tables["data"].read("queries"), tables["data"].read("documents")
-        model: Any = self.model
-        model.load(self.backbone, tables["checkpoint"].path)
-        model.prepare(documents)
-        if prepare := getattr(model, "prepare_queries", None):
-            prepare(queries)
+        model: Any = self.student.model
+        self.student.load(tables["checkpoint"].path)
+        self.student.prepare(queries, documents)
         model.to(self.hardware.device)
 
         def asked(rows: slice) -> np.ndarray:

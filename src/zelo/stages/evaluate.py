@@ -27,7 +27,7 @@ NATURAL, JUDGE = (
 )  # protocols: labels as they are, nothing forced into the candidates; the judge's targets
 DEPTH = 1000  # rows of a run that are measured and kept, per query, as is usual for TREC runs
 ALPHA = 0.05
-FEWEST = 30  # evaluated queries below which a verdict says that so few cannot tell
+FEWEST = 30  # evaluated queries below which the verdict is "too few"
 CATEGORY = pa.dictionary(pa.int32(), pa.string())
 PER_QUERY = pa.schema(
     [
@@ -106,7 +106,7 @@ class Evaluate:
     def _named(self, role: str) -> str:
         return self.candidates_as if role == CANDIDATES else role
 
-    def _choose(self, dev: "Measured | None", runs: dict[str, pa.Table]) -> dict[str, Any]:
+    def _choose(self, dev: "MeasuredSplit | None", runs: dict[str, pa.Table]) -> dict[str, Any]:
         """The first stage that is best on dev by the primary metric; a tie goes to the one named first."""
         present = [system for system in dict.fromkeys(map(self._named, self.first_stages)) if system in runs]
         if dev is None:
@@ -130,7 +130,7 @@ class Evaluate:
                     pairs.append((student, str(baseline)))
         return pairs
 
-    def _test(self, one: "Measured", pairs: list[tuple[str, str]]) -> tuple[np.ndarray, np.ndarray]:
+    def _test(self, one: "MeasuredSplit", pairs: list[tuple[str, str]]) -> tuple[np.ndarray, np.ndarray]:
         """([M, P] p-values, corrected over the P tests of a metric; [P, 3] primary difference and the interval of its p)."""
         if not pairs:
             return np.empty((len(one.metrics), 0)), np.empty((0, 3))
@@ -146,7 +146,7 @@ class Evaluate:
         return np.stack([holm(test.p()) for test in tests]), primary
 
     def _rows(
-        self, one: "Measured", pairs: list[tuple[str, str]], p: np.ndarray, tables: dict[str, Table]
+        self, one: "MeasuredSplit", pairs: list[tuple[str, str]], p: np.ndarray, tables: dict[str, Table]
     ) -> list[dict[str, Any]]:
         """METRIC rows of one split: a student has one per baseline, any other system one, without baseline or p-value."""
         systems, metrics, queries = one.values.shape
@@ -177,7 +177,11 @@ class Evaluate:
         return rows
 
     def _figures(
-        self, measured: list["Measured"], rows: list[dict[str, Any]], choice: dict[str, Any], runs: dict[str, pa.Table]
+        self,
+        measured: list["MeasuredSplit"],
+        rows: list[dict[str, Any]],
+        choice: dict[str, Any],
+        runs: dict[str, pa.Table],
     ) -> dict[str, Any]:
         """What the manifest says: the primary metric of the main student on the last split, and what was left out."""
         last = measured[-1]
@@ -198,7 +202,7 @@ class Evaluate:
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredSplit:
     """One split, measured: `values` [systems, metrics, queries]."""
 
     split: str
@@ -261,7 +265,7 @@ def _run(role: str, table: Table, evaluated: pa.Array) -> pa.Table:
 
 def _by_labels(
     runs: dict[str, pa.Table], split: str, qrels: pa.Table, metrics: dict[str, Metric], primary: str
-) -> Measured:
+) -> MeasuredSplit:
     def per_query(metric: Metric) -> Callable[[pa.Table], dict[str, float]]:
         return lambda run: metric.values(run, qrels)
 
@@ -270,7 +274,7 @@ def _by_labels(
     return _measure(runs, split, NATURAL, named, decides, pc.unique(qrels["query_id"]))
 
 
-def _by_judge(runs: dict[str, pa.Table], examples: pa.Table) -> Measured:
+def _by_judge(runs: dict[str, pa.Table], examples: pa.Table) -> MeasuredSplit:
     """Agreement of every system with judge ratings on dev; the teacher, being these ratings, agrees fully."""
     named = {f"{PREFIX}/nDCG@{CUTOFF}": lambda run: agreement(run, examples, CUTOFF)}
     return _measure(runs, DEV, JUDGE, named, 0, pc.unique(examples["query_id"]))
@@ -283,17 +287,17 @@ def _measure(
     metrics: dict[str, Callable[[pa.Table], dict[str, float]]],
     primary: int,
     query_ids: pa.Array,
-) -> Measured:
+) -> MeasuredSplit:
     queries = sorted(query_ids.to_pylist())
     values = np.empty((len(runs), len(metrics), len(queries)))
     for s, run in enumerate(runs.values()):
         for m, metric in enumerate(metrics.values()):
             found = metric(run)
             values[s, m] = [found[query] for query in queries]
-    return Measured(split, protocol, list(runs), list(metrics), primary, queries, values)
+    return MeasuredSplit(split, protocol, list(runs), list(metrics), primary, queries, values)
 
 
-def _verdict(one: Measured, pair: tuple[str, str], p: float, difference: np.ndarray, tests: int) -> dict[str, Any]:
+def _verdict(one: MeasuredSplit, pair: tuple[str, str], p: float, difference: np.ndarray, tests: int) -> dict[str, Any]:
     """One test in numbers and in a sentence. difference: [3] mean and 95 % interval; tests: what both are corrected for."""
     student, baseline = pair
     value, base = (float(one.of(system)[one.primary].mean()) for system in pair)
@@ -306,8 +310,8 @@ def _verdict(one: Measured, pair: tuple[str, str], p: float, difference: np.ndar
         f"{base:.3f} -> {value:.3f}, {queries}, 95 % interval of the difference [{low:+.3f}, {high:+.3f}], p = {p:.2g}"
         f"{', both' * (tests > 1)} Holm-corrected{f' for {tests} comparisons' * (tests > 1)}"
     )
-    said = {
-        "too few": f"against {baseline}: {queries} are too few to tell (at least {FEWEST} are needed;"
+    words = {
+        "too few": f"against {baseline}: {queries} are too few for a verdict (at least {FEWEST} are needed;"
         f" {one.title} difference {mean:+.3f}, {facts})",
         "not better": f"is not better than {baseline} in {one.title} (difference {mean:+.3f}, {facts})",
     }.get(verdict, f"is {verdict} than {baseline} by {abs(mean):.3f} {one.title} ({facts})")
@@ -324,7 +328,7 @@ def _verdict(one: Measured, pair: tuple[str, str], p: float, difference: np.ndar
         "ci_high": high,
         "p_value": float(p),
         "verdict": verdict,
-        "text": f"{student} {said}",
+        "text": f"{student} {words}",
     }
 
 
@@ -333,7 +337,7 @@ def _write(
     rows: list[dict[str, Any]],
     verdicts: list[dict[str, Any]],
     choice: dict[str, Any],
-    measured: list[Measured],
+    measured: list[MeasuredSplit],
     runs: dict[str, pa.Table],
 ) -> None:
     ordered = [{name: row[name] for name in METRIC.names} for row in rows]
@@ -346,7 +350,7 @@ def _write(
         write_trec(run, system, out / "runs" / f"{system}.trec")
 
 
-def _per_query(one: Measured) -> pa.Table:
+def _per_query(one: MeasuredSplit) -> pa.Table:
     s, m, q = (axis.ravel() for axis in np.indices(one.values.shape, np.int32))
     return pa.table(
         {

@@ -18,8 +18,8 @@ from zelo.asking import Panel, average
 from zelo.auditing.advice import one_place
 from zelo.auditing.design import AuditDesign, triads
 from zelo.auditing.reasons import REASON, Widest
-from zelo.calls.plan import Plan
-from zelo.calls.till import Till
+from zelo.budget.budget import Budget
+from zelo.budget.plan import Plan
 from zelo.errors import BadInput
 from zelo.likelihood.randomness import content_seed
 from zelo.metrics import tally
@@ -29,7 +29,7 @@ from zelo.records import OUTCOME, STATUSES, Comparisons, Fit, Questions
 from zelo.store import Table, shard, shard_writer, write_shard
 
 if TYPE_CHECKING:
-    from zelo.calls.session import Session
+    from zelo.budget.session import Session
 
 QUERIES_PER_BATCH = 512
 SOME = 200  # questions that a price is reckoned by
@@ -38,15 +38,15 @@ EVERYTHING = AuditDesign(sample_queries=None, repeats=1, injection=None)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Judge:
+class JudgeStage:
     """Writes outcomes (OUTCOME): a row per pair, judge, order and repeat.
 
     An AdaptiveGraph is asked again with the fit of all pairs so far, until it wants no more. What failed
     or was not asked for, and a paid reply that is no answer, make the table partial: the next run keeps the rest, asks for the
-    former and reads the latter again. Judges that cost money are asked through the till.
+    former and reads the latter again. Judges that cost money are asked through the budget.
     """
 
-    OUTSIDE_IDENTITY: ClassVar[frozenset[str]] = frozenset({"till"})
+    OUTSIDE_IDENTITY: ClassVar[frozenset[str]] = frozenset({"budget"})
 
     # data: the load stage; candidates: a retrieve stage; perhaps student: a train stage, and lists: a retrieve stage, where
     # `candidates` has but some of each query's
@@ -57,7 +57,7 @@ class Judge:
     presentation: str  # random: one order per judge and pair; both: each pair is asked twice
     design: AuditDesign | None  # which of the questions an audit asks; None: all, once
     seed: int
-    till: Till
+    budget: Budget
 
     def __post_init__(self) -> None:
         if (degree := self._degree) > self.top_k - 1:
@@ -72,7 +72,7 @@ class Judge:
                 f" {fix}, or use graph=complete."
             )
         if not all(str(name or "").strip() for name in self.members):
-            raise BadInput("judge.name is empty; every judge needs a name, by which its answers are told from others'.")
+            raise BadInput("judge.name is empty; every judge needs a name, which sets its answers apart from others'.")
         if self.presentation not in (RANDOM, BOTH):
             raise BadInput(f"judge: presentation={self.presentation!r} is unknown; use {RANDOM} or {BOTH}.")
 
@@ -83,7 +83,7 @@ class Judge:
 
     @property
     def paid(self) -> dict[str, protocols.PaidJudge]:
-        """Those that are asked through the till."""
+        """Those that are asked through the budget."""
         return self._panel.paid
 
     @property
@@ -129,7 +129,7 @@ class Judge:
     def check(self) -> None:
         """Raises BadInput for a key that is missing and would be needed, before the stages above spend any time."""
         for member in self.paid.values():
-            self.till.check(member.endpoint)
+            self.budget.check(member.endpoint)
 
     def plan(self, tables: dict[str, Table]) -> list[Plan]:
         """What each judge that costs money would be asked, and for how much. Sends nothing.
@@ -137,7 +137,7 @@ class Judge:
         Of an adaptive graph the first round is known; the others are taken to be like it, up to the most that it may want.
         """
         pools = self._pools(tables)
-        plans = self.till.plans({name: (member, self._first(name, pools)) for name, member in self.paid.items()})
+        plans = self.budget.plans({name: (member, self._first(name, pools)) for name, member in self.paid.items()})
         plans = [replace(plan, key=self._panel.key(plan.judge)) for plan in plans]
         if not isinstance(self.graph, protocols.AdaptiveGraph) or self._samples:
             return plans
@@ -151,7 +151,7 @@ class Judge:
         pairs = self._times * sum(int(self.graph.most(part).sum()) for part in sizes)
         for name, member in self.paid.items():
             some = (part.take(np.arange(min(len(part), SOME))) for part in islice(self._first(name, pools), 1))
-            (plan,) = self.till.plans({name: (member, some)})
+            (plan,) = self.budget.plans({name: (member, some)})
             if plan.usd is None or plan.known == plan.pairs:
                 return None
             usd += plan.usd / (plan.pairs - plan.known) * pairs
@@ -177,9 +177,9 @@ class Judge:
             )
         plans = self.plan(tables) if self.paid else []
         pools, earlier = self._pools(tables), tables.get("partial")
-        # The till tells itself how far it is.
+        # The budget shows its own progress.
         queries_left = nullcontext(silent) if plans else progress("judge", pools.queries_with_candidates, "queries")
-        with self.till.open(plans) as session, queries_left as advance:
+        with self.budget.open(plans) as session, queries_left as advance:
             for number in range(pools.shards):
                 known = None if earlier is None else pq.read_table(shard(earlier.path, "outcomes", number))
                 if (done := shard(out, "outcomes", number)).exists():
@@ -212,12 +212,12 @@ class Judge:
                 advance(len(batch.query_row))
             write_shard(widest.table(), OUTCOME, out, "widest", number)
             if self.paid:
-                said = {name: partial(session.texts, member) for name, member in self.paid.items()}
-                write_shard(widest.reasons(said), REASON, out, "reasons", number)
+                texts = {name: partial(session.texts, member) for name, member in self.paid.items()}
+                write_shard(widest.reasons(texts), REASON, out, "reasons", number)
 
     def _rounds(
         self, batch: Pools, pools: "CandidatePools", earlier: pa.Table | None, session: "Session"
-    ) -> Iterator[tuple["Asked", dict[str, pa.Table]]]:
+    ) -> Iterator[tuple["QuestionBatch", dict[str, pa.Table]]]:
         """What was asked about a batch of queries, and the OUTCOME rows per judge, round by round."""
         seeds, fit, lists = self._seeds(batch, pools), None, pools.lists_of(batch)
         solver = self.graph.solver if isinstance(self.graph, protocols.AdaptiveGraph) else None
@@ -235,7 +235,9 @@ class Judge:
         names = pools.queries["query_id"].take(batch.query_row).to_pylist()
         return np.array([content_seed(name, self.seed) for name in names], np.uint64)
 
-    def _asked(self, batch: Pools, pools: "CandidatePools", seeds: np.ndarray, fit: Fit | None) -> "Asked | None":
+    def _asked(
+        self, batch: Pools, pools: "CandidatePools", seeds: np.ndarray, fit: Fit | None
+    ) -> "QuestionBatch | None":
         """What is asked about a batch of queries next, in the direction of the graph's edges; None: nothing more."""
         edges = self.graph.propose(batch.sizes, seeds, fit)
         if edges is None or not len(edges):
@@ -252,9 +254,9 @@ class Judge:
             repeat=np.repeat(np.arange(times) // (2 if both else 1), len(edges)).astype(np.int16),
         )
         shown = np.repeat(np.arange(times) % 2 == 1, len(edges))
-        return Asked(edges, questions, dict.fromkeys(self.members, shown) if both else None)
+        return QuestionBatch(edges, questions, dict.fromkeys(self.members, shown) if both else None)
 
-    def _swapped(self, asked: "Asked") -> dict[str, np.ndarray]:
+    def _swapped(self, asked: "QuestionBatch") -> dict[str, np.ndarray]:
         return self._panel.swapped(asked.questions) if asked.swapped is None else asked.swapped
 
     def _lacks(self, tallies: Mapping[str, tally.Tally]) -> bool:
@@ -284,10 +286,10 @@ class Judge:
             }
             for name, member in self.members.items()
         }
-        said = {name: one_place(tallies[name]) for name in self.members if name in tallies}
+        places = {name: one_place(tallies[name]) for name in self.members if name in tallies}
         for name, one in tallies.items():
             figures["judges"].get(name, {})["shown_first"] = one.shown_first
-        figures["notes"] = [f"judge {name} {words}" for name, words in said.items() if words]
+        figures["notes"] = [f"judge {name} {words}" for name, words in places.items() if words]
         return figures | ({"partial": True} if any(missing.values()) else {})
 
     def _pools(self, tables: dict[str, Table]) -> "CandidatePools":
@@ -350,7 +352,7 @@ class CandidatePools:
             yield from self.batches(number)
 
     def cut(self, judge: Any) -> dict[str, int]:
-        """How many of the candidates were longer than the judge reads, where it can tell."""
+        """How many of the candidates were longer than the judge reads, where it knows."""
         if not isinstance(judge, protocols.TruncatingJudge):
             return {}
         rows = np.unique(np.concatenate([np.zeros(0, np.int32), *(batch.doc_row for batch in self.every())]))
@@ -359,7 +361,7 @@ class CandidatePools:
 
 
 @dataclass(frozen=True)
-class Asked:
+class QuestionBatch:
     """The questions about a batch of queries. swapped: the order in which each is shown, None: drawn per judge."""
 
     edges: np.ndarray  # [E, 2] documents of the batch; the questions are these, as often as each is asked

@@ -34,22 +34,22 @@ class KnownItems:
     A sentence of a document is the query, the document without it the one answer, and the judges compare it with the others that
     the retriever finds. The weights make the answer most probable: P = softmax over documents of the weighted sum of the
     judges' log odds, none below 0. They are learned from all items, and used if weights that are learned from half of them rank
-    the other half better than equal ones do (paired permutation test, p < 0.05); else all judges count alike. So do they where
-    fewer than two judge, and where one knows given queries only or costs money.
+    the other half better than equal ones do (paired permutation test, p < 0.05); else weights are equal. So are they where
+    there are fewer than two judges, and where one knows given queries only or costs money.
     """
 
     inputs: dict[str, str]  # data: the load stage
     judge: protocols.Judge | protocols.PaidJudge
     retriever: Retriever
-    items: int  # sentences; 0: all judges count alike
+    items: int  # sentences; 0: equal weights
     documents: int  # that they are taken from, and searched among
     seed: int
 
     def __post_init__(self) -> None:
         if self.items < 0 or self.documents < 2:
             raise BadInput(
-                f"known_items: items={self.items}, documents={self.documents}; items must be at least 0 (all judges count"
-                " alike), documents at least 2."
+                f"known_items: items={self.items}, documents={self.documents}; items must be at least 0 (equal weights),"
+                " documents at least 2."
             )
 
     def run(self, tables: dict[str, Table], out: Path) -> dict[str, Any]:
@@ -57,27 +57,27 @@ class KnownItems:
         panel = Panel(self.judge, self.seed)
         names = list(panel.members)
         weights, alone, facts = np.ones(len(names)), np.full(len(names), np.nan), {"items": 0, "notes": []}
-        strangers = [
+        unable = [
             name
             for name, member in panel.members.items()
             if not (isinstance(member, protocols.TextJudge) and member.any_text)
         ]
-        if 0 < len(strangers) < len(names) and self.items:
-            facts["notes"] = [f"judges count alike: known items cannot be asked of {', '.join(strangers)}"]
-        elif self.items and len(names) > 1 and not strangers:
+        if 0 < len(unable) < len(names) and self.items:
+            facts["notes"] = [f"judge weights: equal, as known items cannot be asked of {', '.join(unable)}"]
+        elif self.items and len(names) > 1 and not unable:
             made = known_items.Items.of(tables["data"].read("documents"), self.items, self.documents, self.seed)
             found, odds = self._asked(made, panel)
             if found.sum() < FEWEST:
                 few = f"of {len(made.wanted)} known items in {len(made.documents)} documents {found.sum()} are found"
-                facts["notes"] = [f"judges count alike: {few}, too few to learn from"]
+                facts["notes"] = [f"judge weights: equal, as {few}, too few to learn from"]
             else:
                 alone = np.array([_ndcg(odds[..., m : m + 1], np.ones(1), found).mean() for m in range(len(names))])
                 weights, learned = _weights(odds, found, self.seed)
                 facts |= learned | {"documents": len(made.documents), "found": float(found.mean())}
-                facts["notes"] = [_said(facts, names, weights, alone)]
+                facts["notes"] = [_note(facts, names, weights, alone)]
         table = pa.table([names, weights, pa.array(alone, from_pandas=True)], schema=WEIGHT)
         write_parquet(table, WEIGHT, out, "weights")
-        return facts | {"worth": {row.pop("judge"): row for row in table.to_pylist()}}
+        return facts | {"weights": {row.pop("judge"): row for row in table.to_pylist()}}
 
     def _asked(self, made: known_items.Items, panel: Panel) -> tuple[np.ndarray, np.ndarray]:
         """([I] whether the document is among the candidates, [I, K, M] log odds for it against each other one, inf beyond)."""
@@ -103,7 +103,7 @@ class KnownItems:
             answers = member.compare(questions.flipped(swapped[name]))
             p = answers.p[np.argsort(answers.question, kind="stable")].astype(np.float64)
             p = np.where(swapped[name], 1 - p, p)
-            # No answer tells nothing.
+            # No answer is no information.
             odds[query[asked], place, number] = np.nan_to_num(logit(np.clip(p, EDGE, 1 - EDGE)))
         return found, odds
 
@@ -147,11 +147,10 @@ def _ndcg(odds: np.ndarray, weights: np.ndarray, found: np.ndarray) -> np.ndarra
     return np.where(found & (rank < CUTOFF), 1 / np.log2(rank + 2), 0.0)
 
 
-def _said(facts: dict[str, Any], names: list[str], weights: np.ndarray, alone: np.ndarray) -> str:
-    test = "weights learned from half of them rank the other half" + (" better" if facts["used"] else " no better")
+def _note(facts: dict[str, Any], names: list[str], weights: np.ndarray, alone: np.ndarray) -> str:
     change = f"nDCG@{CUTOFF} {facts['equal']:.3f} -> {facts['weighted']:.3f}, p = {facts['p']:.2g}"
-    if facts["used"]:
-        each = ", ".join(f"{name} {w:.2f} (alone {v:.3f})" for name, w, v in zip(names, weights, alone, strict=True))
-        return f"judges weigh {each}: learned from {facts['items']} known items; {test} ({change})"
-    each = ", ".join(f"{name} {v:.3f}" for name, v in zip(names, alone, strict=True))
-    return f"judges count alike, alone {each} on {facts['items']} known items: {test} ({change})"
+    learned = f"learned from {facts['items']} known items"
+    if not facts["used"]:
+        return f"judge weights: equal (weights {learned} are not significantly better: {change})"
+    each = ", ".join(f"{name} {w:.2f} (alone {v:.3f})" for name, w, v in zip(names, weights, alone, strict=True))
+    return f"judge weights: {each}; {learned} ({change})"

@@ -63,7 +63,7 @@ class Rate:
                     self._shard(weighted(pq.read_table(file, columns=COLUMNS), weights), out, number)
                 advance(rows[number])
         made = Table("rate", "", out, {})
-        fits, said = made.read("fits"), made.read("diagnosis")["json"].to_pylist()
+        fits, diagnoses = made.read("fits"), made.read("diagnosis")["json"].to_pylist()
         if not pc.sum(fits["pairs"]).as_py():
             raise BadInput(f"rate: {tally.why_nothing(tally.of_files(files), self.quorum)}")
         rows = sum(pq.read_metadata(file).num_rows for file in made.shards("ratings"))
@@ -73,7 +73,7 @@ class Rate:
             "unrated": documents - rows,
             "pairs": pairs,
             "pairs_below_quorum": below,
-            "fit": summary(fits) | {"shards": [json.loads(one) for one in said]},
+            "fit": summary(fits) | {"shards": [json.loads(one) for one in diagnoses]},
         }
 
     def _shard(self, outcomes: pa.Table, out: Path, number: int) -> None:
@@ -91,9 +91,9 @@ class Rate:
         except OfQueries as error:
             names = ", ".join(graphs.query_id.take(error.numbers).to_pylist())
             raise BadInput(f"{error}. Their ids: {names}.") from error
-        said = dict(fit.diagnosis)
-        if "judges" in said:
-            said["judges"] = said["judges"] | {
+        diagnosis = dict(fit.diagnosis)
+        if "judges" in diagnosis:
+            diagnosis["judges"] = diagnosis["judges"] | {
                 "names": sorted(pc.unique(outcomes["judge"].cast(pa.string())).to_pylist())
             }
         degree = np.bincount(graphs.edges[enough].ravel(), minlength=len(fit.rating))
@@ -117,12 +117,12 @@ class Rate:
             "pairs": np.bincount(query[enough], minlength=len(graphs.sizes)),
             "pairs_below_quorum": np.bincount(query[~enough], minlength=len(graphs.sizes)),
         }
-        write_shard(pa.table({"json": [json.dumps(said)]}), DIAGNOSIS, out, "diagnosis", number)
+        write_shard(pa.table({"json": [json.dumps(diagnosis)]}), DIAGNOSIS, out, "diagnosis", number)
         write_shard(fits_of(graphs.query_id, fit, counts), QUERY_FIT, out, "fits", number)
 
 
 def weights_of(solver: Solver, table: Table | None) -> pa.Table | None:
-    """WEIGHT rows of a known_items stage's table; None where judges count alike, as for a solver that weighs them itself."""
+    """WEIGHT rows of a known_items stage's table; None for equal weights, and for a solver that weighs judges itself."""
     return None if table is None or isinstance(solver, PerJudgeSolver) else table.read("weights")
 
 
@@ -144,7 +144,7 @@ def largest_part(sizes: np.ndarray, edges: np.ndarray) -> np.ndarray:
 
 
 def fits_of(query_id: pa.Array, fit: Fit, counts: Mapping[str, np.ndarray]) -> pa.Table:
-    """QUERY_FIT rows; what the solver does not tell is null."""
+    """QUERY_FIT rows; what the solver does not report is null."""
     known = {"query_id": query_id, **counts, **fit.queries}
     columns = []
     for item in QUERY_FIT:
@@ -154,7 +154,7 @@ def fits_of(query_id: pa.Array, fit: Fit, counts: Mapping[str, np.ndarray]) -> p
 
 
 def summary(fits: pa.Table) -> dict[str, Any]:
-    """The fit of all queries in a few figures, and the queries that are worth a look. fits: QUERY_FIT."""
+    """The fit of all queries in a few figures, and the queries to look at. fits: QUERY_FIT."""
 
     def ids(rows: np.ndarray) -> list[str]:
         return fits["query_id"].take(rows[:NAMED]).to_pylist()

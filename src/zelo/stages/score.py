@@ -11,11 +11,12 @@ import pyarrow.compute as pc
 from zelo.errors import BadInput
 from zelo.metrics.agreement import CUTOFF, agreement
 from zelo.progress import progress
-from zelo.protocols import Backbone, Model, Searcher
+from zelo.protocols import BackboneCheck, Embedder, Model, PairwiseModel, Searcher
 from zelo.ranking import own_documents, without_own
 from zelo.records import DEV, SCORED, starts
 from zelo.store import Table, write_parquet
 from zelo.training.hardware import Hardware
+from zelo.training.student import OF_TRAINING, Student
 
 WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)  # of the candidates' own scores: from the student alone to the plain sum
 
@@ -30,13 +31,12 @@ class Score:
     ratings, no human labels. A document with the query's own id is left out unless `keep_own_document`.
     """
 
-    OUTSIDE_IDENTITY: ClassVar[frozenset[str]] = frozenset({"hardware"})
+    OUTSIDE_IDENTITY: ClassVar[frozenset[str]] = OF_TRAINING | {"hardware"}
 
     inputs: dict[
         str, str
     ]  # data; optional: checkpoint (a train stage), candidates (retrieve or score), examples (target)
-    model: Model  # a Searcher where there are no candidates
-    backbone: Backbone
+    student: Student  # its model is a Searcher where there are no candidates
     hardware: Hardware
     splits: list[str]
     top_k: int
@@ -45,22 +45,22 @@ class Score:
     seed: int  # of a head that the backbone lacks: the untuned model is where training with this seed begins
 
     def __post_init__(self) -> None:
-        if getattr(self.model, "learns_pairs", False):
+        if isinstance(self.student.model, PairwiseModel):
             raise BadInput(
-                f"score: {type(self.model).__name__} compares two documents and has no score for one. Let it judge"
+                f"score: {type(self.student.model).__name__} compares two documents and has no score for one. Let it judge"
                 " (judge=student), and take model=pointwise here."
             )
-        if "candidates" not in self.inputs and not hasattr(self.model, "search"):
+        if "candidates" not in self.inputs and not isinstance(self.student.model, Searcher):
             raise BadInput(
-                f"score: {type(self.model).__name__} cannot search a corpus, only rerank candidates. Use model=embedding here,"
-                " or name the candidates among the stage's inputs."
+                f"score: {type(self.student.model).__name__} cannot search a corpus, only rerank candidates. Use"
+                " model=embedding here, or name the candidates among the stage's inputs."
             )
 
     def check(self) -> None:
         """Raises BadInput where the hardware is not there, and for a backbone that the model cannot be made of."""
         self.hardware.check()
-        if check := getattr(self.model, "check", None):  # training tries more, and not every pipeline trains
-            check(self.backbone)
+        if isinstance(self.student.model, BackboneCheck):  # training tries more, and not every pipeline trains
+            self.student.model.check(self.student.backbone)
 
     def run(self, tables: dict[str, Table], out: Path) -> dict[str, Any]:
         """Reranks in batches of `batch_queries`; a search goes through the corpus in chunks."""
@@ -69,11 +69,9 @@ class Score:
         queries, documents = tables["data"].read("queries"), tables["data"].read("documents")
         queries = queries.filter(pc.is_in(queries["split"], pc.cast(pa.array(self.splits), pa.string())))
         torch.manual_seed(self.seed)
-        model = self.model
-        model.load(self.backbone, tables["checkpoint"].path if "checkpoint" in tables else None)
-        model.prepare(documents)
-        if prepare := getattr(model, "prepare_queries", None):
-            prepare(queries)
+        model = self.student.model
+        self.student.load(tables["checkpoint"].path if "checkpoint" in tables else None)
+        self.student.prepare(queries, documents)
         model.to(self.hardware.device)
         with torch.no_grad():
             if "candidates" in tables:
@@ -82,8 +80,8 @@ class Score:
             else:
                 first, (scored, own) = None, self._search(cast(Searcher, model), queries, documents)
         figures: dict[str, Any] = {"rows": len(scored), **own}
-        if "candidates" not in tables and (width := getattr(model, "width", None)):
-            figures["bytes_per_document"] = 4 * width
+        if "candidates" not in tables and isinstance(model, Embedder):
+            figures["bytes_per_document"] = 4 * self.student.backbone.width()
         if "examples" in tables and first is not None:
             scored, choice = blend(scored, first, tables["examples"].read("examples"))
             figures |= choice

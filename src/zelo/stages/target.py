@@ -16,7 +16,7 @@ from zelo.store import Table, write_shard
 
 
 @dataclass(frozen=True, kw_only=True)
-class Target:
+class TargetStage:
     """Writes examples (EXAMPLE): a target for each document that is to be trained on, with its query's split."""
 
     inputs: dict[str, str]  # data: the load stage; ratings: the calibrate stage

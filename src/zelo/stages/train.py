@@ -5,7 +5,6 @@ import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -15,17 +14,16 @@ import pyarrow.compute as pc
 from zelo.backbones.exported import quiet
 from zelo.backbones.pretrained import without_weights
 from zelo.errors import BadInput
-from zelo.protocols import Backbone, Loss, Model
+from zelo.protocols import ListLoss, PairwiseModel
 from zelo.records import DEV, SPLITS, TRAIN
 from zelo.store import CHECKPOINT, Table
 from zelo.training import ranks
-from zelo.training.batches import QueryBatches
 from zelo.training.comparable import check_comparable
 from zelo.training.hardware import Hardware
-from zelo.training.linear import Linear
 from zelo.training.lists import Lists
+from zelo.training.student import Student
 from zelo.training.together import ALONE, Together
-from zelo.training.trainer import Trained, Trainer
+from zelo.training.trainer import Trained
 from zelo.training.widths import check_widths
 
 if TYPE_CHECKING:
@@ -47,13 +45,7 @@ class Train:
     OUTSIDE_IDENTITY: ClassVar[frozenset[str]] = frozenset({"hardware", "logger"})
 
     inputs: dict[str, str]  # data: the load stage; examples: the target stage, or preferences: a preferences stage
-    model: Model
-    backbone: Backbone
-    loss: Loss
-    optimizer: partial[Any]
-    scheduler: Linear
-    loader: QueryBatches
-    trainer: Trainer
+    student: Student
     hardware: Hardware
     logger: Any
     name: str  # of the student, for the log
@@ -61,16 +53,16 @@ class Train:
 
     def check_inputs(self, stages: Mapping[str, Any]) -> None:
         """Raises BadInput for a model or a loss that cannot learn from what the stage reads."""
-        pairs, wanted = "preferences" in stages, getattr(self.model, "learns_pairs", False)
+        pairs, wanted = "preferences" in stages, isinstance(self.student.model, PairwiseModel)
         if pairs != wanted:
-            kind = type(self.model).__name__
+            kind = type(self.student.model).__name__
             raise BadInput(
                 f"train {self.name}: {kind} learns from {'preferences' if wanted else 'examples'}; name a"
                 f" {'preferences' if wanted else 'target'} stage among its inputs, or choose another model."
             )
-        if pairs and getattr(self.loss, "compares", False):
+        if pairs and isinstance(self.student.loss, ListLoss) and self.student.loss.compares:
             raise BadInput(
-                f"{self.name}.loss={type(self.loss).__name__} compares the scores of a query's documents, and a pair has"
+                f"{self.name}.loss={type(self.student.loss).__name__} compares the scores of a query's documents, and a pair has"
                 " one score: use loss=bce, or mse."
             )
 
@@ -78,8 +70,8 @@ class Train:
         """Raises BadInput where the hardware is not there, and for a backbone that the model cannot be made of."""
         self.hardware.check()
         with without_weights():
-            copy.deepcopy(self.model).load(self.backbone, None)
-        check_widths(self.name, self.loss, self.model, self.backbone)
+            copy.deepcopy(self.student).load(None)
+        check_widths(self.name, self.student)
 
     def run(self, tables: dict[str, Table], out: Path) -> dict[str, Any]:
         """Raises BadInput without train or dev examples or any to compare, ZeloError when untuned scores are not finite."""
@@ -87,7 +79,7 @@ class Train:
         from zelo.training.parity import measure
 
         queries, documents, examples = self._examples(tables, out)
-        model, device = self.model, self.hardware.device
+        model, device = self.student.model, self.hardware.device
         trained, mixture = self._learned(examples, queries, documents, out)
         judging = {"judging": as_judge(model, examples, device)} if "preferences" in tables else {}
         _save(model.state_dict(), out)
@@ -137,13 +129,13 @@ class Train:
         """Trains, here or in processes of their own, and puts what dev likes best into the model."""
         from zelo.training.mixing import learning, mix
 
-        model = self.model
+        model = self.student.model
         if self.processes > 1:
             trained = self._together(out)
             self._start()  # without a device until now: the processes had them
             start = learning(model)
-            model.load(self.backbone, out)
-            self._prepare(queries, documents)
+            self.student.load(out)
+            self.student.prepare(queries, documents)
         else:
             self._start()
             start = learning(model)
@@ -152,10 +144,10 @@ class Train:
             model,
             start,
             trained.dev,
-            self.trainer.mixtures,
+            self.student.trainer.mixtures,
             self._data(examples, ALONE),
             self.hardware,
-            self.trainer.precision,
+            self.student.trainer.precision,
             f"train {self.name}",
         )
         return trained, mixture
@@ -192,7 +184,7 @@ class Train:
                 what = "pair of documents with a preference" if pairs else "rated document"
                 raise BadInput(f"train: no {what} belongs to a {split} query, so {self.name} cannot be trained.")
         if not pairs:
-            check_comparable(self.name, self.loss, found[TRAIN].sizes)
+            check_comparable(self.name, self.student.loss, found[TRAIN].sizes)
         return queries, documents, {split: examples for split, examples in found.items() if len(examples)}
 
     def _start(self) -> None:
@@ -200,7 +192,7 @@ class Train:
         import pytorch_lightning as lightning
 
         lightning.seed_everything(self.seed, verbose=False)
-        self.model.load(self.backbone, None)
+        self.student.load(None)
 
     def _data(self, examples: "dict[str, Examples]", together: Together) -> Any:
         from zelo.training.datamodule import DataModule
@@ -208,16 +200,11 @@ class Train:
         return DataModule(
             train=examples[TRAIN],
             dev=examples[DEV],
-            loader=self.loader,
+            loader=self.student.loader,
             seed=self.seed,
-            collate=self.model.collate,
+            collate=self.student.model.collate,
             together=together,
         )
-
-    def _prepare(self, queries: pa.Table, documents: pa.Table) -> None:
-        self.model.prepare(documents)
-        if prepare := getattr(self.model, "prepare_queries", None):
-            prepare(queries)
 
     def _fit(
         self,
@@ -229,24 +216,24 @@ class Train:
         together: Together,
     ) -> Trained:
         """Trains the untuned model that `_start` made, and puts the best trained weights into it."""
-        from zelo.training.module import Student
+        from zelo.training.module import StudentModule
         from zelo.training.ranking import scale_to_targets
 
-        model = self.model
-        self._prepare(queries, documents)
+        student, model = self.student, self.student.model
+        student.prepare(queries, documents)
         data = self._data(examples, together)
         if model.temperature is None:
             model.scale.fill_(1 / scale_to_targets(model, data.val_dataloader(), together))
         together.own_randomness(self.seed)
-        module = Student(
+        module = StudentModule(
             model=model,
-            loss=self.loss,
-            optimizer=self.optimizer,
-            scheduler=self.scheduler,
+            loss=student.loss,
+            optimizer=student.optimizer,
+            scheduler=student.scheduler,
             together=together,
             micro_batch=self.hardware.micro_batch,
         )
-        return self.trainer.fit(
+        return student.trainer.fit(
             module,
             data,
             hardware=self.hardware,

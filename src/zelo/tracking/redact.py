@@ -4,7 +4,7 @@ import os
 import re
 from typing import Any
 
-from zelo.calls.request import names_variable
+from zelo.providers.request import names_variable
 
 # Environment variables whose value is a secret, by their name; TOKENIZERS_PARALLELISM and the like are not meant.
 _VARIABLE = re.compile(r"(API_?KEY|ACCESS_?KEY|_KEY$|^KEY$|TOKEN(S?$|_)|SECRET|PASSW(OR)?D|CREDENTIAL)", re.IGNORECASE)

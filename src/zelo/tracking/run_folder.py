@@ -125,7 +125,7 @@ class RunFolder:
         audited = audit_page.Audited.of(result)
         judges = [result.tables[name] for name in result.of_kind("judge") if name in result.tables]
         judged = audited.judged if audited else max(judges, key=lambda table: len(table.manifest.get("judges", {})))
-        worth = tables["knownitems"].manifest["worth"] if "knownitems" in tables else {}
+        worth = tables["knownitems"].manifest["weights"] if "knownitems" in tables else {}
         widest = audited.table.read("disagreements") if audited else None
         per_query = figures.table.read("per_query") if figures else None
         ladders, ratings = [], None

@@ -23,7 +23,7 @@ class Diverged(ZeloError):
         )
 
 
-class Student(lightning.LightningModule):
+class StudentModule(lightning.LightningModule):
     """Trains a model (protocols.Model) with a loss (protocols.Loss), in this process or in several together."""
 
     def __init__(

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from zelo.backbones.exported import CROSS_ENCODER, Exported, opened
 from zelo.backbones.exported_pairs import ExportedPairs, settings
 from zelo.errors import ZeloError
-from zelo.protocols import Model
+from zelo.protocols import ExportedScores, Model, PairwiseModel, Precision, TokenVectorSource
 from zelo.texts import document_texts
 
 AFFECTS_RESULTS = False  # What is measured is a fact of the manifest; no table holds it.
@@ -70,9 +70,9 @@ def measure(model: Model, folder: Path, queries: pa.Table, documents: pa.Table, 
     for a cross-encoder of the scores after its sigmoid, which hides a difference where it is flat, and of the logits. Raises
     ZeloError naming the pair where one is above the tolerance or no number.
     """
-    sample, tolerance = Sample.of(queries, documents), _tolerance(getattr(model, "backbone", None))
+    sample, tolerance = Sample.of(queries, documents), _tolerance(model.backbone)
     facts, setting, places = {"pairs": PAIRS, "tolerance": tolerance}, f"the export {folder}", np.arange(PAIRS)
-    if getattr(model, "learns_pairs", False):
+    if isinstance(model, PairwiseModel):
         return facts | _of_triples(model, folder, sample, documents, tolerance, device)
     ours = _ours(model, sample.queries, sample.doc_rows[:, None], device)
     if (by_file := _by_file(model, folder, sample)) is not None:
@@ -171,7 +171,7 @@ def _predicted(encoder: Any, sample: Sample) -> tuple[np.ndarray, np.ndarray]:
 
 def _by_file(model: Any, folder: Path, sample: Sample) -> np.ndarray | None:
     """[N] scores by an export that is no model of a library's, such as a matrix alone; None where it is one."""
-    if not hasattr(model, "exported_scores"):
+    if not isinstance(model, ExportedScores):
         return None
     return model.exported_scores(folder, sample.queries, sample.doc_rows)
 
@@ -197,5 +197,7 @@ def _classified(folder: Path, read: Callable[[Any], dict[str, Any]], device: str
 
 
 def _tolerance(backbone: Any) -> float:
-    formats = ("float32", getattr(backbone, "precision", ""), getattr(backbone, "storage", ""))
+    formats = ["float32"]
+    formats += [backbone.precision] if isinstance(backbone, Precision) else []
+    formats += [backbone.storage] if isinstance(backbone, TokenVectorSource) else []
     return max(TOLERANCE.get(name, 0.0) for name in formats)

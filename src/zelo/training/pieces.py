@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from zelo.errors import ZeloError
+from zelo.protocols import WidthLoss
 from zelo.training.together import ALONE, Together
 
 Batch = Mapping[str, Tensor]
@@ -34,7 +35,7 @@ class Pieces:
 
     def __init__(self, model: Any, loss: Any, together: Together = ALONE, micro_batch: int | None = None) -> None:
         self.model, self.of, self.together, self.micro_batch = model, loss, together, micro_batch
-        widths = getattr(loss, "widths", None)
+        widths = loss.widths if isinstance(loss, WidthLoss) else None
         self.scorer = partial(model.at_widths, widths=widths) if widths else model  # of W widths, the whole one first
         self.too_large = sys.maxsize  # numbers in a batch, from which on it is not tried whole
         self.split = 0  # batches

@@ -1,6 +1,7 @@
 """Validation on dev, and the best weights."""
 
 from collections.abc import Iterable
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
@@ -85,12 +86,12 @@ class Bar(lightning.Callback):
     """The progress of training in steps."""
 
     def __init__(self, *, label: str) -> None:
-        self.label = label
+        self.label, self.shown = label, ExitStack()
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Opens the bar."""
-        self.open = progress(self.label, int(trainer.estimated_stepping_batches), "steps")
-        self.advance = self.open.__enter__()
+        bar = progress(self.label, int(trainer.estimated_stepping_batches), "steps")
+        self.advance = self.shown.enter_context(bar)
         self.seen = 0
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
@@ -100,12 +101,11 @@ class Bar(lightning.Callback):
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
         """Closes the bar."""
-        self.open.__exit__(None, None, None)
+        self.shown.close()
 
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
         """Closes the bar, so that what is said next stands below it."""
-        if hasattr(self, "open"):
-            self.open.__exit__(None, None, None)
+        self.shown.close()
 
 
 def scale_to_targets(model: Any, batches: Iterable[dict[str, Tensor]], together: Together = ALONE) -> float:

@@ -1,0 +1,260 @@
+"""What is going to be asked and what it will cost, before anything is sent."""
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from textwrap import wrap
+
+from zelo.ledger.codec import LOOKED_UP, settled
+from zelo.ledger.ledger import Ledger
+from zelo.ledger.operations import Measured
+from zelo.protocols import PaidJudge, WindowJudge
+from zelo.records import Questions
+
+WIDTH = 100  # columns of what is said
+TOKENS_PER_BYTE = 0.25  # English through a common tokenizer; replaced by what the ledger has measured
+ASSUMED_OUT = 256  # tokens of an answer that may be longer; replaced by what the ledger has measured
+SECONDS_PER_CALL = 5.0  # until the ledger has measured
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """One judge's share of a run that has not begun."""
+
+    judge: str
+    provider: str
+    model: str
+    pairs: int  # comparisons asked for
+    known: int  # of these, how many the ledger answers
+    calls: int  # to be sent; pairs with the same texts share one
+    tokens_in: int  # expected, of all calls
+    tokens_out: int  # expected
+    most_out: int  # tokens that may come back
+    error: float | None  # relative error of tokens_in, measured on earlier calls; None: not measured
+    measured_out: bool  # tokens_out is measured, else assumed
+    usd: float | None  # expected; None: the price is unknown
+    most_usd: float | None  # if every answer is as long as it may be
+    worst_call: float  # US dollars that one call can cost at most
+    seconds: float  # at the set limits
+    free: bool  # its calls cost nothing
+    window: int | None  # documents that one call can show at most; None: always two
+    key: str = "judge"  # of the config, where the judge's fields can be set
+
+    def scaled(self, factor: float) -> "Plan":
+        """The plan of so many times the questions, none of the others being known."""
+        if self.pairs == 0 or factor <= 1:
+            return self
+        more = round(self.pairs * factor) - self.pairs  # questions of which nothing is known yet
+        grown = 1 + more / (self.pairs - self.known) if self.calls else 1.0
+        return replace(
+            self,
+            pairs=self.pairs + more,
+            calls=round(self.calls * grown),
+            tokens_in=round(self.tokens_in * grown),
+            tokens_out=round(self.tokens_out * grown),
+            most_out=round(self.most_out * grown),
+            usd=None if self.usd is None else self.usd * grown,
+            most_usd=None if self.most_usd is None else self.most_usd * grown,
+            seconds=self.seconds * grown,
+        )
+
+    @property
+    def price(self) -> str:
+        """Whether the price is free, known or unknown."""
+        return "free" if self.free else "unknown" if self.usd is None else "known"
+
+    @property
+    def costs(self) -> bool:
+        """Whether calls remain to be sent that cost money, or may."""
+        return self.calls > 0 and not self.free
+
+
+def lines(plans: Sequence[Plan]) -> list[str]:
+    """A table in plain text, and what it rests on."""
+    head = ("judge", "pairs", "in ledger", "calls", "tokens in", "tokens out", "expected", "at most", "time")
+    rows: list[tuple[str, ...]] = [head]
+    for plan in plans:
+        rows.append((plan.judge, *_cells([plan])))
+    if len(plans) > 1:
+        rows.append(("all", *_cells(plans)))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
+    table = [
+        "  ".join(
+            cell.ljust(width) if n == 0 else cell.rjust(width)
+            for n, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
+    ]
+    notes = [line for plan in plans for note in _notes(plan) for line in wrap(note, WIDTH, subsequent_indent="  ")]
+    return [line.rstrip() for line in table] + notes
+
+
+def together(plans: Sequence[Plan]) -> str:
+    """Calls and dollars of several plans, in words."""
+    expected, most = _dollars(plans)
+    calls = f"{sum(plan.calls for plan in plans):,} calls, "
+    return calls + (expected if expected == most else f"{expected} expected, at most {most}")
+
+
+def _cells(plans: Sequence[Plan]) -> list[str]:
+    """Everything about some plans but their names."""
+    pairs, known, calls, inward, outward = (
+        f"{sum(getattr(plan, name) for plan in plans):,}"
+        for name in ("pairs", "known", "calls", "tokens_in", "tokens_out")
+    )
+    return [pairs, known, calls, inward, outward, *_dollars(plans), clock(max(plan.seconds for plan in plans))]
+
+
+def _dollars(plans: Sequence[Plan]) -> tuple[str, str]:
+    """(expected, at most)."""
+    prices = {plan.price for plan in plans}
+    if "known" not in prices:
+        both = money("unknown" if "unknown" in prices else "free", None)
+        return both, both
+    priced = [plan for plan in plans if plan.price == "known"]
+    more = " and more" * ("unknown" in prices)
+    expected, most = (sum(getattr(plan, name) or 0.0 for plan in priced) for name in ("usd", "most_usd"))
+    return money("known", expected) + more, money("known", most) + more
+
+
+def _notes(plan: Plan) -> list[str]:
+    if not plan.calls:
+        return []
+    found = []
+    if plan.usd is None:
+        found.append(
+            f"{plan.judge}: no price is known for {plan.model} of {plan.provider}; set {plan.key}.input_price and"
+            f" {plan.key}.output_price, in dollars per million tokens."
+        )
+    if plan.free:
+        found.append(
+            f"{plan.judge}: free; the endpoint is on this machine and no price of the model is known, or its prices are 0."
+        )
+    inward = (
+        f"{TOKENS_PER_BYTE:g} tokens a byte (not measured yet)"
+        if plan.error is None
+        else f"what earlier calls measured (+-{plan.error:.0%})"
+    )
+    each_out = round(plan.tokens_out / plan.calls)
+    outward = "as earlier calls like these had" if plan.measured_out else "assumed; pipeline=audit measures it"
+    found.append(
+        f"{plan.judge}: {plan.model} of {plan.provider}; tokens in by {inward}; {each_out:,} tokens out a call,"
+        f" {outward}. At most: every answer has the {round(plan.most_out / plan.calls):,} tokens that it may have."
+    )
+    each, full = (
+        (plan.pairs - plan.known) / plan.calls,
+        0 if plan.window is None else plan.window * (plan.window - 1) // 2,
+    )
+    if each < full / 2:
+        found.append(
+            f"{plan.judge}: a call answers {each:.1f} pairs, and a full window of {plan.window} documents has {full}. A window"
+            " shows only documents all of whose pairs the graph proposes, so listwise saves little here; it saves most with"
+            f" graph=complete and top_k={plan.window} or less."
+        )
+    return found
+
+
+def money(price: str, usd: float | None) -> str:
+    """US dollars, where there is a price: free, known or unknown. Nothing known is not nothing paid."""
+    return {"free": "free", "unknown": "price unknown"}.get(price) or f"${usd:,.2f}"
+
+
+def clock(seconds: float) -> str:
+    """A span of time for people."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+@dataclass
+class _Alike:
+    """Requests of one form that are to be sent."""
+
+    calls: int = 0
+    size: int = 0  # bytes of the prompts
+    out: int = 0  # tokens that may come back
+
+
+@dataclass(frozen=True)
+class _Expected:
+    """What all requests of a plan are expected to take."""
+
+    tokens_in: float = 0.0
+    tokens_out: float = 0.0
+    seconds: float = 0.0  # one after the other
+    error: float | None = 0.0
+    measured_out: bool = True
+
+    def and_of(self, alike: _Alike, every: Measured | None, own: Measured | None) -> "_Expected":
+        """With requests of one more form. What comes back is measured on their form alone, `own`; what a prompt takes is the
+        tokenizer's doing, so that `every` call to the model serves where none was of this form."""
+        inward = own if own and own.tokens_per_byte else every
+        ratio = inward.tokens_per_byte if inward else None
+        error = inward.error if inward and ratio else None
+        return _Expected(
+            self.tokens_in + alike.size * (ratio or TOKENS_PER_BYTE),
+            self.tokens_out + min(alike.calls * (own.tokens_out if own else ASSUMED_OUT), alike.out),
+            self.seconds + alike.calls * (own.seconds if own else SECONDS_PER_CALL),
+            None if error is None or self.error is None else max(error, self.error),
+            self.measured_out and own is not None,
+        )
+
+
+def estimate(
+    name: str,
+    judge: PaidJudge,
+    batches: Iterable[Questions],
+    ledger: Ledger,
+    ask_again: Collection[str] = (),
+    command: str = "",
+) -> Plan:
+    """What a judge would be asked about these questions, the ledger's answers left out. Sends nothing.
+
+    ask_again: statuses of replies that are asked for anew, unless this command has paid for them.
+    """
+    endpoint = judge.endpoint
+    pairs = known = 0
+    worst = 0.0
+    forms: dict[str, _Alike] = {}
+    new: set[bytes] = set()
+    for questions in batches:
+        requests = judge.requests(questions)
+        while chunk := list(islice(requests, LOOKED_UP)):
+            found = settled(ledger, judge, chunk, ask_again, command)
+            for request in chunk:
+                pairs += len(request.rows)
+                if request.key in found:
+                    known += len(request.rows)
+                elif request.key not in new:
+                    new.add(request.key)
+                    alike = forms.setdefault(request.form, _Alike())
+                    alike.calls, alike.size = alike.calls + 1, alike.size + request.tokens_in
+                    alike.out += request.tokens_out
+                    worst = max(worst, endpoint.usd(request.tokens_in, request.tokens_out))
+    every, expected = ledger.measured(endpoint.provider, endpoint.model, None), _Expected()
+    for form, alike in forms.items():
+        expected = expected.and_of(alike, every, ledger.measured(endpoint.provider, endpoint.model, form))
+    calls, tokens_in, tokens_out = len(new), round(expected.tokens_in), round(expected.tokens_out)
+    most_out = sum(alike.out for alike in forms.values())
+    limits = [expected.seconds / endpoint.concurrency]
+    limits += [60 * calls / endpoint.requests_per_minute] if endpoint.requests_per_minute else []
+    limits += [60 * (tokens_in + tokens_out) / endpoint.tokens_per_minute] if endpoint.tokens_per_minute else []
+    return Plan(
+        judge=name,
+        provider=endpoint.provider,
+        model=endpoint.model,
+        pairs=pairs,
+        known=known,
+        calls=calls,
+        tokens_in=tokens_in,
+        tokens_out=tokens_out,
+        most_out=most_out,
+        error=expected.error,
+        measured_out=expected.measured_out,
+        usd=None if endpoint.price is None else endpoint.usd(tokens_in, tokens_out),
+        most_usd=None if endpoint.price is None else endpoint.usd(tokens_in, most_out),
+        worst_call=worst,
+        seconds=max(limits),
+        free=endpoint.price == (0.0, 0.0),
+        window=judge.window if isinstance(judge, WindowJudge) and judge.asked_whole else None,
+    )

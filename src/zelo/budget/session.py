@@ -1,0 +1,418 @@
+"""Asks the judges of one stage over the network, each answer on disk before the next thing happens."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import AsyncIterator, Iterator, Mapping
+from itertools import islice
+from typing import Any
+
+from zelo.budget.plan import Plan, money
+from zelo.budget.request_batch import WINDOW, Figures, RequestBatch, reasons_in_words
+from zelo.errors import LimitReached, ZeloError
+from zelo.ledger.codec import KIND, LOOKED_UP, entry_of, is_to_ask_again, looked_up, reply_of
+from zelo.ledger.group_commit import GroupCommit
+from zelo.ledger.ledger import Ledger
+from zelo.ledger.operations import Busy, Caps, Entry, Granted, Lose, Lost, NoRoom, Release, Reserve, Settle
+from zelo.progress import Advance
+from zelo.protocols import PaidJudge
+from zelo.providers.client import Client
+from zelo.providers.request import Reading, Reply, Request
+from zelo.providers.wire import Fault
+from zelo.records import ANSWERED, FAILED, Outcomes, Questions
+
+NAMED = 20  # lost calls that are listed
+STOPS = (signal.SIGINT, signal.SIGTERM)
+POLL = 0.25  # seconds between looks at what other processes do
+
+
+class TooManyFailures(ZeloError):
+    """A judge fails too often to go on; everything so far is kept."""
+
+    exit_status = 3
+
+
+class Session:
+    """Asks the judges of one stage, one round of questions after the other."""
+
+    def __init__(
+        self,
+        ledger: Ledger | None,
+        plans: Mapping[str, Plan],
+        caps: Mapping[str, Caps],
+        patient: bool,
+        max_failure_rate: float,
+        ask_again: frozenset[str],
+        advance: Advance,
+    ) -> None:
+        """caps: of each judge. patient: at a cap, go on with what there is. max_failure_rate, ask_again: as of the budget."""
+        self.ledger = ledger
+        self.plans = plans
+        self.caps = caps
+        self.patient = patient
+        self.max_failure_rate = max_failure_rate
+        self.ask_again = ask_again
+        self.advance = advance
+        self.counts = {name: Figures(plan.price) for name, plan in plans.items()}
+        self.stopped: ZeloError | None = None  # nobody is asked any more
+        self.spent: dict[str, LimitReached] = {}  # these judges are not, and the ledger answers what it can
+        self.bought: set[bytes] = set()  # keys of what was answered in this session
+        self.former: dict[bytes, Entry] = {}  # what the ledger has of those that are asked again
+        self.flying: dict[bytes, list[tuple[RequestBatch, Request]]] = {}
+        self.signalled: signal.Signals | None = None  # what asked the process to end
+
+    @property
+    def figures(self) -> dict[str, dict[str, Any]]:
+        """Per judge: what was sent, spent and went wrong."""
+        return {name: figures.told() for name, figures in self.counts.items()}
+
+    def ask(self, asked: Mapping[str, tuple[PaidJudge, Questions]]) -> dict[str, Outcomes]:
+        """One outcome per question of each judge, from the ledger or the endpoint.
+
+        Raises LimitReached at a cap (unless on_limit is continue) or when too much fails, BadInput where no call could succeed;
+        everything that was answered is in the ledger by then.
+        """
+        desks = [RequestBatch.of(name, judge, questions) for name, (judge, questions) in asked.items()]
+        if desks:
+            before = {number: signal.getsignal(number) for number in STOPS}
+            try:
+                asyncio.run(self._ask(desks))
+            except BaseExceptionGroup as group:
+                raise _first(group) from group
+            except asyncio.CancelledError:
+                if self.signalled is None:
+                    raise KeyboardInterrupt from None
+            finally:
+                if threading.current_thread() is threading.main_thread():
+                    for number, handler in before.items():
+                        signal.signal(number, handler)
+            if self.signalled is not None:
+                signal.raise_signal(self.signalled)  # now that the tasks have ended, for whoever answers it
+                raise KeyboardInterrupt
+        if self.stopped:
+            raise self.stopped
+        return {desk.name: desk.outcomes() for desk in desks}
+
+    def kept(self, name: str, pairs: int) -> None:
+        """So many pairs need not be asked about: an earlier, partial table has the judge's answers."""
+        self.counts[name].from_ledger += pairs
+        self.counts[name].before[ANSWERED] += pairs
+        self.advance(pairs, self._note())
+
+    def _over(self, desk: RequestBatch) -> bool:
+        """Whether nothing more is sent to this judge."""
+        return self.stopped is not None or desk.name in self.spent
+
+    def texts(self, judge: PaidJudge, questions: Questions) -> Iterator[tuple[int, str]]:
+        """(row, text) of what the ledger holds of this judge's answers to these questions. Sends nothing."""
+        assert self.ledger is not None, "a judge that was not planned for"
+        endpoint = judge.endpoint
+        for request, entry in looked_up(self.ledger, judge, questions):
+            if entry is not None:
+                text = reply_of(endpoint, request, entry).text
+                yield from ((row, text) for row in request.rows)
+
+    def tell(self) -> None:
+        """What each judge came to so far, one line each: for a run that ends early."""
+        for name, counts in self.counts.items():
+            if counts.statuses or counts.calls or counts.open:
+                print(f"judge {name}: {counts.so_far(self.plans[name].pairs)}", file=sys.stderr)
+                if not isinstance(self.stopped, TooManyFailures):  # whose own message has them
+                    for reason in reasons_in_words(counts.told()):
+                        print(f"judge {name}: {reason}", file=sys.stderr)
+
+    async def _ask(self, desks: list[RequestBatch]) -> None:
+        assert self.ledger is not None, "a judge that was not planned for"
+        self.tight, self.room = asyncio.Lock(), asyncio.Event()
+        self.halted = {desk.name: asyncio.Event() for desk in desks}
+        self.clients: dict[str, Client] = {}
+        task = asyncio.current_task()
+        assert task is not None
+
+        def stop(number: signal.Signals) -> None:
+            self.signalled = number
+            task.cancel()
+
+        for number in STOPS:
+            if threading.current_thread() is threading.main_thread() and signal.getsignal(number) != signal.SIG_IGN:
+                # As asyncio.run does itself where nobody else minds the signal: the tasks end in order, the journal last.
+                asyncio.get_running_loop().add_signal_handler(number, stop, number)
+        async with GroupCommit(self.ledger) as self.journal:
+            async with asyncio.TaskGroup() as group:
+                for desk in desks:
+                    group.create_task(self._serve(desk))
+
+    async def _serve(self, desk: RequestBatch) -> None:
+        """Hands what the ledger does not answer to workers; the client lets as many send as the endpoint bears at once."""
+        source = self._unanswered(desk)
+        first = await anext(source, None)
+        if first is None:
+            return
+        workers = 2 * desk.judge.endpoint.concurrency  # as many send as it bears, the others write down what came
+        queue: asyncio.Queue[Request | None] = asyncio.Queue(workers)
+        async with Client(desk.judge.endpoint) as client, asyncio.TaskGroup() as group:
+            self.clients[desk.name] = client
+
+            async def work() -> None:
+                while (request := await queue.get()) is not None:
+                    await self._call(desk, client, request)
+
+            for _ in range(workers):
+                group.create_task(work())
+            await queue.put(first)
+            async for request in source:
+                await queue.put(request)
+            for _ in range(workers):
+                await queue.put(None)
+
+    async def _unanswered(self, desk: RequestBatch) -> AsyncIterator[Request]:
+        requests = desk.judge.requests(desk.questions)
+        while chunk := list(islice(requests, LOOKED_UP)):
+            if self.stopped:
+                return
+            known = await self.journal.find([request.key for request in chunk])
+            self._set_aside(desk, chunk, known)
+            recalled = [request for request in chunk if request.key in known]
+            for request in recalled:
+                new = request.key in self.bought  # by a pair with the same texts, a moment ago
+                self._count(desk, request, self._put(desk, request, known[request.key], bought=not new).status, new)
+            if recalled:
+                self.advance(sum(len(request.rows) for request in recalled), self._note())
+            for request in chunk:
+                if request.key in known:
+                    continue
+                if self._over(desk):
+                    self._read_former(desk, request)
+                    continue
+                if request.key in self.flying:  # two pairs with the same texts: one call
+                    self.flying[request.key].append((desk, request))
+                else:
+                    self.flying[request.key] = [(desk, request)]
+                    yield request
+
+    def _set_aside(self, desk: RequestBatch, chunk: list[Request], known: dict[bytes, Entry]) -> None:
+        """Takes out of `known` what is to be asked again."""
+        if not self.ask_again or self._over(desk):
+            return
+        endpoint, command = desk.judge.endpoint, self.caps[desk.name].command
+        for request in chunk:
+            entry = known.get(request.key)
+            if entry and is_to_ask_again(endpoint, desk.judge, request, entry, self.ask_again, command):
+                self.former[request.key] = known.pop(request.key)
+
+    def _read_former(self, desk: RequestBatch, request: Request) -> None:
+        """What was to be asked again and is not: the reply in the ledger stands."""
+        if former := self.former.get(request.key):
+            self._count(desk, request, self._put(desk, request, former, bought=True).status, new=False)
+            self.advance(len(request.rows), self._note())
+
+    async def _call(self, desk: RequestBatch, client: Client, request: Request) -> None:
+        """Attempts until there is an outcome. Room is reserved for each attempt, and in its turn, so that none lies idle."""
+        tries, waited = 0, 0.0
+        while not self._over(desk):
+            async with client.turn(request) as send:
+                grant = await self._grant(desk, request)
+                if not isinstance(grant, Granted):
+                    return self._land(request, grant, new=False)
+                self.counts[desk.name].open += 1
+                result = await send()
+                if not isinstance(result, Reply):
+                    await self._give_up(desk, request, grant, result)
+            if isinstance(result, Reply):  # its turn is another's by now: writing takes time, too
+                return self._land(request, await self._settle(desk, request, grant, result))
+            pause = client.pause(result, tries, waited)
+            if pause is None:
+                return self._land(request, None if result.stop else FAILED)
+            tries, waited = tries + 1, waited + pause
+            self.counts[desk.name].retries += 1
+            await self._sleep(desk, pause)
+        return self._land(request, None)
+
+    async def _sleep(self, desk: RequestBatch, seconds: float) -> None:
+        """Unless nothing more is sent to this judge meanwhile."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.halted[desk.name].wait(), seconds)
+
+    async def _give_up(self, desk: RequestBatch, request: Request, grant: Granted, fault: Fault) -> None:
+        counts = self.counts[desk.name]
+        counts.fault(fault.kind, fault.words)
+        counts.calls += fault.sent
+        if fault.billed:
+            counts.billed, counts.usd = counts.billed + 1, counts.usd + self._worst(desk, request)
+        await self.journal.do(Lose(grant.call, fault.kind) if fault.billed else Release(grant.call, fault.sent))
+        counts.open -= 1
+        self.room.set()
+        if fault.stop is not None:
+            self._stop(desk, fault.stop)
+
+    async def _grant(self, desk: RequestBatch, request: Request) -> "Granted | Entry | None":
+        """Leave to send, or the answer that another process has got meanwhile, or None: no room, and none will come."""
+        endpoint = desk.judge.endpoint
+        reserve = Reserve(
+            request.key,
+            endpoint.provider,
+            endpoint.model,
+            KIND,
+            request.repeat,
+            request.tokens_in + request.tokens_out,
+            self._worst(desk, request),
+            self.caps[desk.name],
+            again=request.key in self.former,
+        )
+        while not self._over(desk):
+            result = await self.journal.do(reserve)
+            if isinstance(result, NoRoom):
+                async with self.tight:  # one at a time waits for room, or all would ask again at every answer
+                    result = await self._room(desk, reserve)
+            if not isinstance(result, Busy):
+                return result
+            await self._sleep(desk, POLL)
+        return None
+
+    async def _room(self, desk: RequestBatch, reserve: Reserve) -> "Granted | Entry | Busy | None":
+        while not self._over(desk):
+            self.room.clear()
+            result = await self.journal.do(reserve)
+            if not isinstance(result, NoRoom):
+                return result
+            if not result.open:
+                none = self.caps[desk.name].calls == 0  # which no user can set
+                self.counts[desk.name].limit = "no budget was set" if none else f"budget.{result.cap}: {result}"
+                advice = (
+                    f"raise budget.{result.cap} and run again, or set on_limit=continue to go on with what there is"
+                )
+                self._stop(desk, LimitReached(f"budget.{result.cap}: {result}. Every answer is kept: {advice}."))
+                return None
+            try:
+                await asyncio.wait_for(self.room.wait(), POLL)
+            except TimeoutError:  # whoever else holds room may have been killed
+                assert self.ledger is not None
+                tell_lost(await self.journal.run(self.ledger.abandoned))
+        return None
+
+    async def _settle(self, desk: RequestBatch, request: Request, grant: Granted, reply: Reply) -> Entry:
+        endpoint, counts = desk.judge.endpoint, self.counts[desk.name]
+        counts.calls, counts.billed = counts.calls + 1, counts.billed + 1
+        paid = entry_of(endpoint, request, reply)
+        ended = Settle(grant.call, paid, keep=reply.status != FAILED, again=request.key in self.former)
+        stands = await self.journal.do(ended)  # an earlier answer, if another process got one first
+        counts.open -= 1
+        counts.usd, counts.tokens = counts.usd + paid.usd, counts.tokens + paid.tokens_in + paid.tokens_out
+        if reply.error:
+            counts.fault(reply.error, reply.words)
+        self.room.set()
+        return stands
+
+    def _worst(self, desk: RequestBatch, request: Request) -> float:
+        return desk.judge.endpoint.usd(request.tokens_in, request.tokens_out)
+
+    def _land(self, request: Request, outcome: Entry | str | None, new: bool = True) -> None:
+        """Gives an outcome, or FAILED, or None (unsent), to every question that this request was for.
+
+        new: it is what came of a call of this session, not what another process has got meanwhile.
+        """
+        if isinstance(outcome, Entry) and new:
+            self.bought.add(request.key)
+        if not isinstance(outcome, Entry) and request.key in self.former:
+            if outcome == FAILED:
+                self._judge_failures(self.flying[request.key][0][0], FAILED)
+            outcome, new = self.former[request.key], False
+        for place, (desk, twin) in enumerate(self.flying.pop(request.key)):
+            if isinstance(outcome, Entry):
+                reading = self._put(desk, twin, outcome, bought=place == 0)
+                self._count(desk, twin, reading.status, new)
+                if new:
+                    self._judge_failures(desk, reading.status)
+            elif outcome == FAILED:
+                desk.put(twin, Reading(FAILED), 0, 0.0)
+                self._count(desk, twin, FAILED, new)
+                self._judge_failures(desk, FAILED)
+            if outcome is not None:
+                self.advance(len(twin.rows), self._note())
+
+    def _put(self, desk: RequestBatch, request: Request, entry: Entry, bought: bool) -> Reading:
+        """bought: this request, not a twin with the same texts, is what the answer was paid for."""
+        reading = desk.judge.read(request, reply_of(desk.judge.endpoint, request, entry))
+        self.counts[desk.name].read(request, reading, os.environ.get(desk.judge.endpoint.api_key_env or ""))
+        desk.put(request, reading, bought * (entry.tokens_in + entry.tokens_out), bought * entry.usd)
+        return reading
+
+    def _count(self, desk: RequestBatch, request: Request, status: str, new: bool) -> None:
+        """In pairs: so many are from the ledger, or have ended so in this session."""
+        counts = self.counts[desk.name]
+        if new:
+            counts.statuses[status] += len(request.rows)
+        else:
+            counts.from_ledger += len(request.rows)
+            counts.before[status] += len(request.rows)
+            self._judge_before(desk)
+
+    def _judge_before(self, desk: RequestBatch) -> None:
+        """Stops where too much of what the ledger has of this judge is no answer."""
+        if words := self.counts[desk.name].too_little_before(self.max_failure_rate, self.plans[desk.name].pairs):
+            self._stop(desk, TooManyFailures(f"judge {desk.name}: {words}"))
+
+    def _judge_failures(self, desk: RequestBatch, status: str) -> None:
+        counts = self.counts[desk.name]
+        counts.recent.append(status != ANSWERED)
+        most = self.max_failure_rate * min(WINDOW, self.plans[desk.name].pairs)
+        if sum(counts.recent) > most:
+            error = TooManyFailures(
+                f"judge {desk.name}: {sum(counts.recent)} of its last {len(counts.recent)} outcomes were no answers"
+                f" ({counts.ended()}), above max_failure_rate={self.max_failure_rate}. Every answer is kept."
+                f" {counts.fix(desk.judge.endpoint.base_url)}"
+            )
+            self._stop(desk, error)
+
+    def _stop(self, desk: RequestBatch, error: ZeloError) -> None:
+        """Sends nothing more: to anybody, or at a cap with on_limit=continue to this judge."""
+        if self.patient and isinstance(error, LimitReached):
+            self.spent.setdefault(desk.name, error)
+            self.counts[desk.name].limit = self.counts[desk.name].limit or str(error)
+        else:
+            self.stopped = self.stopped or error
+        for name, halted in self.halted.items():
+            if self.stopped or name in self.spent:
+                halted.set()
+                if name in self.clients:
+                    self.clients[name].let_go()
+        self.room.set()
+
+    def _note(self) -> str:
+        """What failed, what is spent and what is expected at the end, of the judges with a price: the end of the live line."""
+        failed = sum(figures.statuses.total() - figures.statuses[ANSWERED] for figures in self.counts.values())
+        parts = [f"{failed:,} failed"]
+        known = [name for name, figures in self.counts.items() if figures.price == "known"]
+        if known:
+            spent = sum(self.counts[name].usd for name in known)
+            expected = sum(self.counts[name].expected(self.plans[name].calls) for name in known)
+            parts.append(f"{money('known', spent)} spent, {money('known', expected)} expected")
+        return ", ".join(
+            parts + ["price unknown"] * any(figures.price == "unknown" for figures in self.counts.values())
+        )
+
+
+def tell_lost(calls: list[Lost]) -> None:
+    """Names the calls that were in flight when a run was killed: they may have been billed, and nobody got the answer."""
+    if not calls:
+        return
+    usd = sum(call.usd for call in calls)
+    models = ", ".join(sorted({f"{call.model} of {call.provider}" for call in calls}))
+    keys = ", ".join(call.key.hex() for call in calls[:NAMED]) + f" and {len(calls) - NAMED} more" * (
+        len(calls) > NAMED
+    )
+    print(
+        f"ledger: {len(calls)} calls to {models} were in flight when a run was killed. They may have been billed, at most"
+        f" ${usd:,.4f} by the prices known then, which counts as spent; they are asked again: {keys}",
+        file=sys.stderr,
+    )
+
+
+def _first(group: BaseException) -> BaseException:
+    """The first error of nested groups, a user's before a bug's."""
+    while isinstance(group, BaseExceptionGroup):
+        group = next((one for one in group.exceptions if isinstance(one, ZeloError)), group.exceptions[0])
+    return group

@@ -1,0 +1,111 @@
+"""A paid reply as an entry of the ledger, and back. It needs no network, so an answer can be read without aiohttp."""
+
+import json
+import time
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
+from itertools import islice
+from typing import Any
+
+from zelo.ledger.ledger import Ledger
+from zelo.ledger.operations import Entry
+from zelo.protocols import PaidJudge
+from zelo.providers import wire
+from zelo.providers.request import Endpoint, Reply, Request
+from zelo.records import REFUSED, UNPARSEABLE, Questions
+
+KIND = "judge"
+LOOKED_UP = 256  # keys at a time
+
+
+def looked_up(ledger: Ledger, judge: PaidJudge, questions: Questions) -> Iterator[tuple[Request, Entry | None]]:
+    """What a judge would ask about these questions, and what the ledger has of it. Sends nothing."""
+    requests = judge.requests(questions)
+    while chunk := list(islice(requests, LOOKED_UP)):
+        found = ledger.find([request.key for request in chunk])
+        yield from ((request, found.get(request.key)) for request in chunk)
+
+
+def settled(
+    ledger: Ledger, judge: PaidJudge, requests: Sequence[Request], ask_again: Collection[str], command: str
+) -> set[bytes]:
+    """The keys of those requests that need not be sent: the ledger has a reply, and it is not one to ask for again."""
+    keys = [request.key for request in requests]
+    if not ask_again:
+        return ledger.known(keys)
+    endpoint, found = judge.endpoint, ledger.find(keys)
+    return {
+        request.key
+        for request in requests
+        if (entry := found.get(request.key))
+        and not is_to_ask_again(endpoint, judge, request, entry, ask_again, command)
+    }
+
+
+def is_to_ask_again(
+    endpoint: Endpoint, judge: PaidJudge, request: Request, entry: Entry, ask_again: Collection[str], command: str
+) -> bool:
+    """Whether the judge reads this as one of these statuses today, and this command has not paid for it."""
+    if not ask_again or entry.command == command:
+        return False
+    return judge.read(request, reply_of(endpoint, request, entry)).status in ask_again
+
+
+def reply_of(endpoint: Endpoint, request: Request, entry: Entry) -> Reply:
+    """What came back when this was paid for, as it is read today; unparseable where it is nothing that can be read."""
+    status, body = _raw(endpoint, entry)
+    read = wire.read(endpoint, request, status, {}, body.encode(errors="replace"), None)
+    if isinstance(read, wire.Fault):
+        read = Reply(status=UNPARSEABLE, error=read.kind)
+    paid = {name: getattr(entry, name) for name in ("tokens_in", "tokens_out", "usd", "seconds")}
+    return replace(read, http=status, body=body, **paid)
+
+
+def _raw(endpoint: Endpoint, entry: Entry) -> tuple[int, str]:
+    """HTTP status and body. Of an entry of an earlier version, which kept what it had read, a body that says the same."""
+    kept = json.loads(entry.answer)
+    if not isinstance(kept, dict):
+        return 200, ""
+    if isinstance(kept.get("body"), str) and isinstance(kept.get("http"), int):
+        return kept["http"], kept["body"]
+    make = _as_message if endpoint.api == wire.MESSAGES else _as_chat
+    return 200, json.dumps(make(kept), ensure_ascii=False)
+
+
+def _as_chat(kept: dict[str, Any]) -> dict[str, Any]:
+    likely = [{"token": token, "logprob": value} for token, value in kept.get("logprobs") or ()]
+    message = {"content": kept.get("text", ""), "refusal": kept.get("error") if _declined(kept) else None}
+    choice: dict[str, Any] = {"message": message, "finish_reason": kept.get("finish")}
+    if likely:
+        first = max(likely, key=lambda one: one["logprob"])  # which of them was chosen, was not kept
+        choice["logprobs"] = {"content": [first | {"top_logprobs": likely}]}
+    return {"choices": [choice]}
+
+
+def _as_message(kept: dict[str, Any]) -> dict[str, Any]:
+    finish = "refusal" if _declined(kept) else kept.get("finish")
+    return {"content": [{"type": "text", "text": kept.get("text", "")}], "stop_reason": finish}
+
+
+def _declined(kept: dict[str, Any]) -> bool:
+    """The provider's filter, or the model in a field of its own."""
+    return kept.get("status") == REFUSED
+
+
+def entry_of(endpoint: Endpoint, request: Request, reply: Reply) -> Entry:
+    """What is kept of a reply: all of it."""
+    return Entry(
+        key=request.key,
+        provider=endpoint.provider,
+        model=endpoint.model,
+        kind=KIND,
+        repeat=request.repeat,
+        answer=json.dumps({"http": reply.http, "body": reply.body}, ensure_ascii=False),
+        tokens_in=reply.tokens_in,
+        tokens_out=reply.tokens_out,
+        usd=endpoint.usd(reply.tokens_in, reply.tokens_out),
+        made=time.time(),
+        seconds=reply.seconds,
+        prompt_bytes=0 if reply.error == "no_usage" else request.tokens_in,
+        form=request.form,
+    )

@@ -1,0 +1,85 @@
+"""Group commit: what many calls want to write at the same moment goes to disk in one transaction."""
+
+import asyncio
+import sys
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from zelo.errors import ZeloError
+from zelo.ledger.ledger import Ledger
+from zelo.ledger.operations import Entry, Granted, Operation, Release, Reserve
+
+ATTEMPTS, PAUSE = 4, 2.0  # of a write that holds answers, and seconds between them: they were paid for
+
+
+class GroupCommit:
+    """The ledger for one event loop: one thread writes, and whoever asked goes on when it is on disk.
+
+    However the loop ends, what has come by then is written first; only leave to send, which nobody waits for any more, is not.
+    """
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.ledger = ledger
+        self.waiting: list[tuple[Operation, asyncio.Future[Any]]] = []
+        self.wake = asyncio.Event()
+        self.closing = False
+
+    async def __aenter__(self) -> "GroupCommit":
+        self.thread = ThreadPoolExecutor(1, "ledger")
+        self.keeper = asyncio.create_task(self._keep())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.closing = True
+        self.wake.set()
+        await self.keeper
+        self.thread.shutdown(wait=True)
+
+    async def find(self, keys: Sequence[bytes]) -> dict[bytes, Entry]:
+        """The entries of these keys."""
+        return await self.run(self.ledger.find, keys)
+
+    async def run(self, what: Callable[..., Any], *arguments: Any) -> Any:
+        """Something else that the ledger's thread is to do."""
+        return await asyncio.get_running_loop().run_in_executor(self.thread, what, *arguments)
+
+    async def do(self, operation: Operation) -> Any:
+        """Its result, once it is on disk. Raises what the ledger raises."""
+        future = asyncio.get_running_loop().create_future()
+        self.waiting.append((operation, future))
+        self.wake.set()
+        return await future
+
+    async def _keep(self) -> None:
+        while not self.closing or self.waiting:
+            await self.wake.wait()
+            self.wake.clear()
+            batch, self.waiting = self.waiting, []
+            batch = [one for one in batch if not (isinstance(one[0], Reserve) and one[1].cancelled())]
+            try:
+                results = await self.run(self._write, [operation for operation, _ in batch])
+            except Exception as error:
+                for _, future in batch:
+                    if not future.done():
+                        future.set_exception(error)
+                continue
+            for (_, future), result in zip(batch, results, strict=True):
+                if not future.done():
+                    future.set_result(result)
+                elif isinstance(result, Granted):  # nobody is left to send it
+                    self.waiting.append((Release(result.call), future))
+                    self.wake.set()
+
+    def _write(self, operations: list[Operation]) -> list[Any]:
+        precious = any(not isinstance(operation, Reserve) for operation in operations)
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                return self.ledger.write(operations)
+            except ZeloError as error:
+                if not precious or attempt == ATTEMPTS:
+                    raise
+                print(f"ledger: {error} Trying again: answers wait to be written.", file=sys.stderr, flush=True)
+                time.sleep(PAUSE)
+        return []

@@ -1,0 +1,199 @@
+"""What a provider says in place of an answer: its codes, its own words, and the judge's field that they are about."""
+
+import html
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from zelo.providers.request import Endpoint
+
+READ = 4096  # characters of a body that are looked at
+_UNSUPPORTED = re.compile(
+    r"unsupported|not (?:be )?(?:supported|permitted|allowed|available|enabled)|unknown|unrecogni[sz]ed|unexpected|extra"
+    r"|does not (?:support|exist)|doesn't support|no longer|instead|deprecated",
+    re.IGNORECASE,
+)
+_NO_MODEL = re.compile(
+    r"(?:invalid|unknown|no such) model|model\b.{0,80}(?:not found|not exist|not available|not valid)", re.IGNORECASE
+)
+_AT_MOST = re.compile(
+    r"(?:at most|up to|maximum(?: \w+){0,3}|max(?: \w+)?|less than or equal to|<=|between 0 and|exceeds?(?: \w+){0,3})"
+    r"[ :=]*(\d+)",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Complaint:
+    """An error's body: codes in small letters, the parameter that it names ("" for none), and its words."""
+
+    codes: frozenset[str]
+    param: str
+    words: str
+
+
+def of(raw: bytes) -> Complaint:
+    """What a body says, whichever of the usual shapes it has: JSON, a stream of events, a web page, plain text."""
+    text = raw[:READ].decode(errors="replace").strip()
+    try:
+        body = json.loads(raw)
+    except (ValueError, RecursionError):
+        if text.startswith("<"):
+            return Complaint(frozenset(), "", _of_page(text))
+        return _of_events(text) if is_stream(raw) else Complaint(frozenset(), "", text)
+    body = body[0] if isinstance(body, list) and body else body
+    if not isinstance(body, dict):
+        return Complaint(frozenset(), "", text)
+    error = body.get("error")
+    parts = [part for part in (error, body) if isinstance(part, dict)]
+    codes = {str(part[name]).casefold() for part in parts for name in ("code", "type", "status") if part.get(name)}
+    for part in parts:
+        codes |= {str(name) for name in part["metadata"]} if isinstance(part.get("metadata"), dict) else set()
+        inner = part.get("innererror")
+        codes |= {str(inner.get("code")).casefold()} if isinstance(inner, dict) else set()
+    found = [part.get(name) for part in parts for name in ("message", "detail")]
+    words = next((one for one in [error, *found] if isinstance(one, str) and one), None)
+    words = words or next((json.dumps(one) for one in found if one), text)
+    return Complaint(frozenset(codes), _param(parts), words + _behind(parts))
+
+
+def _param(parts: Iterable[Mapping[str, Any]]) -> str:
+    """The parameter that is at fault: OpenAI's `param`, or the place in FastAPI's list of details."""
+    for part in parts:
+        if isinstance(part.get("param"), str) and part["param"]:
+            return part["param"]
+        detail = part.get("detail")
+        first = detail[0] if isinstance(detail, list) and detail else None
+        place = first.get("loc") if isinstance(first, dict) else None
+        if isinstance(place, list) and place:
+            return ".".join(str(one) for one in place if one != "body")
+    return ""
+
+
+def _behind(parts: Iterable[Mapping[str, Any]]) -> str:
+    """What a router passes on of the provider behind it."""
+    for part in parts:
+        more = part.get("metadata")
+        said = more.get("raw") if isinstance(more, dict) else None
+        if isinstance(said, str) and said.strip():
+            return f": {said.strip()}"
+    return ""
+
+
+def is_stream(raw: bytes) -> bool:
+    """Whether a body is a stream of events."""
+    return raw.lstrip().startswith((b"data:", b"event:", b": "))
+
+
+def _of_events(text: str) -> Complaint:
+    events = [line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("data:")]
+    broken = next((event for event in events if '"error"' in event), None)
+    if broken is not None:
+        return of(broken.encode())
+    return Complaint(frozenset(), "", events[0] if events else text)
+
+
+def _of_page(text: str) -> str:
+    """The title of a web page, or its first words."""
+    title = re.search(r"<title[^>]*>(.*?)</title>", text, re.IGNORECASE | re.DOTALL)
+    plain = re.sub(r"<(script|style|head)\b.*?</\1>|<[^>]*>", " ", text, flags=re.IGNORECASE | re.DOTALL)
+    return html.unescape(title[1] if title and title[1].strip() else plain).strip()
+
+
+def advice(endpoint: Endpoint, complaint: Complaint) -> str:
+    """Which field of the judge governs what a 400 or 422 is about, and what to set it to."""
+    extra = endpoint.parameters.get("extra_body", {})
+    for text in filter(
+        None, (complaint.param, complaint.words)
+    ):  # what is named is more certain than what is mentioned
+        for name in _names(extra):
+            if _mentions(text, name) and ("_" in name or name in extra or text == complaint.param):
+                return f"That is judge.extra_body: change or leave out {name}."
+        for names, fix in _FIXES:
+            if any(_mentions(text, name) for name in names):
+                return fix(endpoint, complaint.words)
+    if complaint.param == "model" or "model_not_found" in complaint.codes or _NO_MODEL.search(complaint.words):
+        return "Set judge.model to a name that this endpoint serves."
+    return (
+        "No call like this one can succeed; what is sent follows from judge.model, judge.mode, judge.structured, judge.prompt,"
+        " judge.temperature, judge.max_tokens, judge.token_limit_key, judge.reasoning_effort, judge.seed and judge.extra_body."
+    )
+
+
+def _names(tree: Any) -> list[str]:
+    """Keys of a tree, the inner ones first: they are more particular."""
+    if not isinstance(tree, Mapping):
+        return []
+    return [*(name for value in tree.values() for name in _names(value)), *map(str, tree)]
+
+
+def _mentions(text: str, name: str) -> bool:
+    return re.search(rf"(?<![a-z0-9_]){re.escape(name)}(?![a-z0-9_])", text, re.IGNORECASE) is not None
+
+
+def _logprobs(_: Endpoint, words: str) -> str:
+    if most := _AT_MOST.search(words):
+        return f"Set judge.top_logprobs={most[1]}: this endpoint lists no more tokens."
+    if _mentions(words, "top_logprobs") and not _UNSUPPORTED.search(words):
+        return "Set judge.top_logprobs to a smaller number, such as 5."
+    return "Set judge.mode=score: this endpoint gives no log-probabilities, which mode=verdict needs."
+
+
+def _limit(endpoint: Endpoint, words: str) -> str:
+    sent = limit_key(endpoint)
+    other = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}[sent]
+    if _mentions(words, other) or _UNSUPPORTED.search(words):
+        return f"Set judge.token_limit_key={other}: this endpoint does not take {sent}."
+    if endpoint.parameters.get("max_tokens") == 1:
+        return "Set judge.mode=score: mode=verdict asks for one token, which is too few for this model."
+    most = _AT_MOST.search(words)
+    return f"Set judge.max_tokens={most[1]}." if most else "Set judge.max_tokens to a number that this endpoint takes."
+
+
+def _always(fix: str) -> Callable[[Endpoint, str], str]:
+    return lambda endpoint, words: fix
+
+
+# Names in a provider's words, the most certain first -> the fix.
+_FIXES: tuple[tuple[tuple[str, ...], Callable[[Endpoint, str], str]], ...] = (
+    (("top_logprobs", "logprobs", "logprob", "log probabilities", "log-probabilities"), _logprobs),
+    (("max_tokens", "max_completion_tokens"), _limit),
+    (("temperature",), _always("Set judge.temperature=null, or to a value that this model takes.")),
+    (
+        ("response_format", "json_schema", "response_schema", "guided_json", "structured output", "structured outputs"),
+        _always("Set judge.structured=false: this endpoint cannot hold its answer to a JSON schema."),
+    ),
+    (
+        ("reasoning_effort", "reasoning.effort", "reasoning effort"),
+        _always("Set judge.reasoning_effort=null, or to a value that this model takes."),
+    ),
+    (("enable_thinking",), _always("Set judge.extra_body.enable_thinking=false.")),
+    (("seed",), _always("Set judge.seed=null: this endpoint takes none.")),
+    (
+        ("system role", "system message", "system messages", "system prompt"),
+        _always(
+            "Set judge.prompt (also cross_prompt, rubric_prompt) to a file without [system]: this model takes none."
+        ),
+    ),
+)
+
+
+def limit_key(endpoint: Endpoint) -> str:
+    """The request key that carries the most tokens that may come back."""
+    # OpenAI's reasoning models refuse max_tokens, and many other servers know nothing else.
+    reasons = endpoint.parameters.get("reasoning_effort") is not None
+    return endpoint.token_limit_key or ("max_completion_tokens" if reasons else "max_tokens")
+
+
+def not_there(endpoint: Endpoint) -> str:
+    """What may be wrong where an address answers 404 or 405."""
+    path = urlsplit(endpoint.base_url).path.rstrip("/")
+    said = f"Check model={endpoint.model} and base_url={endpoint.base_url}: one of them is not there."
+    if path.endswith(("/completions", "/messages")):
+        return f"{said} base_url must end before /chat/completions or /messages."
+    if not re.search(r"/v\d", path):
+        return f"{said} Most endpoints need /v1 at the end of the path."
+    return said
