@@ -62,11 +62,12 @@ def main() -> None:
     ideal = calls / PARALLEL * LATENCY
     with tempfile.TemporaryDirectory() as home, served() as server:
         os.environ["ZELO_HOME"] = home
-        from zelo.providers import wire
+
+        from zelo.providers.replies import body
 
         judge = Judge(endpoint(server, concurrency=PARALLEL, timeout=30.0))
         asked = questions(calls, size=500)
-        bodies = [wire.body(judge.endpoint, request) for request in judge.requests(asked)]
+        bodies = [body(judge.endpoint, request) for request in judge.requests(asked)]
         start = time.perf_counter()
         asyncio.run(bare(server.base_url + "/chat/completions", bodies))
         peer = time.perf_counter() - start

@@ -51,7 +51,7 @@ def test_the_whole_film(tiny_beir: Path, tmp_path: Path, monkeypatch: pytest.Mon
     for student in ("train_embedding", "train_reranker"):
         assert (result.tables[student].path / "export" / "modules.json").is_file()
     again = run()
-    assert {facts["status"] for facts in again.facts.values()} == {"reused"}
+    assert {facts["status"] for facts in again.facts.values()} == {"cached"}
     other = run("seed=1", "until=judge")
-    assert other.facts["judge"]["status"] == "made"
-    assert other.facts["retrieve"]["status"] == "reused"
+    assert other.facts["judge"]["status"] == "computed"
+    assert other.facts["retrieve"]["status"] == "cached"

@@ -71,7 +71,7 @@ def test_the_installed_program_runs_from_another_folder(programs: Path, tiny_bei
     home = str(tmp_path / "home")
     first = call(programs / "zelo", *run, folder=tmp_path, ZELO_HOME=home)
     assert "rate" in first
-    assert "reused" in call(programs / "zelo", *run, folder=tmp_path, ZELO_HOME=home)
+    assert "cached" in call(programs / "zelo", *run, folder=tmp_path, ZELO_HOME=home)
     assert "rate " in call(programs / "python", "-m", "zelo.store", "list", folder=tmp_path, ZELO_HOME=home)
     manifests = list(tmp_path.glob("multirun/zelo/*/manifest.json"))
     assert len(manifests) == 2

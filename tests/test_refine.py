@@ -89,7 +89,7 @@ def test_labels_of_train_queries_reach_the_second_pass_and_others_the_measure_al
     assert {"labelled", "acquire", "train_pairwise_2", "target_2", "train_reranker_2", "evaluate"} <= second
     assert {name for name in plain if name.endswith("_2")} < second
     differs = {name for name in first if first[name] != plain[name]}
-    assert differs == {"evaluate"}, "the first pass is that of the pipeline without a second, and is reused"
+    assert differs == {"evaluate"}, "the first pass is that of the pipeline without a second, and is cached"
 
     def changed_by(file: str, old: str, new: str) -> set[str]:
         path = corpus / "qrels" / file
@@ -171,9 +171,9 @@ def test_the_whole_second_pass(
         step = next(step for step in result.steps if step.name == student)
         card = model_card.write(step, result, None, result.tables[student].path / "export")
         assert (said in card) == (name == "refine" or student == "train_reranker")
-    [line] = acquired.told(result)
+    [line] = acquired.lines(result)
     assert f"{len(added)} pairs were added to 20, and the judges prefer " in line
     assert f" of {len(added)} (" in line
     reports_join_what_belongs_together(result, tmp_path, monkeypatch)
     *_, (again, _) = run_stages(assemble(config), Store.default())
-    assert {facts["status"] for facts in again.facts.values()} == {"reused"}
+    assert {facts["status"] for facts in again.facts.values()} == {"cached"}

@@ -55,7 +55,7 @@ def _end() -> None:
 
 def _tell() -> None:
     what = STOPS[Stop.number]
-    print(f"\n{what}. Finished stages are kept: the same command goes on from there.", file=sys.stderr, flush=True)
+    print(f"\n{what}. Finished stages are cached: the same command resumes.", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -217,7 +217,7 @@ def _matches(questions: Questions, swapped: np.ndarray, rows: pa.Table) -> tuple
     key = np.zeros(len(questions) + len(rows), np.int64)
     for one, other in zip(asked, known, strict=True):
         column = np.concatenate([one, other]).astype(np.int64) + 1  # -1 where there is none
-        # Numbered anew after each column, so that the product stays small.
+        # Numbered again after each column, so that the product stays small.
         key = np.unique(key * (column.max(initial=0) + 1) + column, return_inverse=True)[1]
     _, found, place = np.intersect1d(key[: len(questions)], key[len(questions) :], return_indices=True)
     return found, place

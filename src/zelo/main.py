@@ -10,6 +10,7 @@ import os
 import re
 import sys
 import traceback
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +47,7 @@ TOGETHER = {  # group -> how several of its options are used at once
     " another is written.",
     "retriever": "First stages that are put together are a fusion: retriever=fusion is one, and conf/retriever/fusion.yaml"
     " shows how another is written.",
-    "logger": "With logger=wandb the run folder has config, figures and report as with logger=local.",
+    "logger": "With logger=wandb the run directory has config, metrics and report as with logger=local.",
     "metric": "+metric@metrics.NAME=OPTION adds one.",
 }
 BUDGET = ("usd", "tokens", "calls", "lifetime_usd")
@@ -79,14 +80,16 @@ def app(config: DictConfig) -> float | None:
 
 
 def job(config: DictConfig, folder: Path) -> float | None:
-    """Checks everything, then runs; from then on the run folder says how far it came, even where it fails.
+    """Checks everything, then runs; from then on the run directory says how far it came, even where it fails.
 
     A run that is refused for its data, such as one of a corpus or of labels that cannot be read, leaves no folder.
     """
     from zelo.pipeline import identity, instantiate, plan
     from zelo.pipeline.run import assemble, run_stages
     from zelo.reporting import terminal
-    from zelo.reporting.figures import Figures
+    from zelo.reporting.evaluation import Evaluation
+    from zelo.stages.evaluate import Evaluate
+    from zelo.stages.load import Load
     from zelo.store import Store
     from zelo.tracking import redact, run_folder
     from zelo.training import nodes
@@ -97,8 +100,9 @@ def job(config: DictConfig, folder: Path) -> float | None:
     _refuse_merged(config)
     _refuse_unread(config)
     steps = assemble(config)
-    terminal.check_optimize(steps, config.optimize)
-    _check_sweeper(config, [step.kind for step in steps])
+    systems = [name for step in steps if isinstance(step.stage, Evaluate) for name in step.stage.systems]
+    _check_optimize(config.optimize, systems)
+    _check_sweeper(config, bool(systems))
     logger = instantiate.build(redact.tree(OmegaConf.to_container(config.logger, resolve=True)), "logger")
     store = Store.default()
     hardware = instantiate.build(OmegaConf.to_container(config.hardware, resolve=True), "hardware")
@@ -127,10 +131,11 @@ def job(config: DictConfig, folder: Path) -> float | None:
             run.write_manifest(result, identity.versions())
         assert result is not None
         run.publish(result, config.optimize)
-        logger.finish(Figures.of(result))
+        logger.finish(Evaluation.of(result))
     except BaseException as error:
-        finished = {step.kind for step in result.steps if step.name in result.tables} if result else set()
-        refused = isinstance(error, BadInput) and finished <= {"load"} and run.began_empty
+        finished = [step for step in result.steps if step.name in result.tables] if result else []
+        only_read = all(isinstance(step.stage, Load) for step in finished)
+        refused = isinstance(error, BadInput) and only_read and run.began_empty
         if not refused:
             run.fail(error)
         logger.fail()
@@ -180,7 +185,7 @@ def _check_settings(config: DictConfig) -> None:
             raise BadInput(f"{where}{fault}")
     if not isinstance(config.budget, DictConfig):
         raise BadInput(
-            f"budget={config.budget}: say of what: budget.usd={config.budget} (dollars), budget.calls=... or budget.tokens=...."
+            f"budget={config.budget}: name the unit: budget.usd={config.budget} (dollars), budget.calls=... or budget.tokens=...."
         )
     for key in config.budget:
         if key not in BUDGET:
@@ -209,7 +214,7 @@ def _refuse_merged(config: DictConfig) -> None:
 def _one_option(found: str, group: str) -> str:
     advice = f"{TOGETHER[group]} " if group in TOGETHER else ""
     return (
-        f"{found}: a group takes one option, and several would be merged, the last one's class winning. {advice}To compare"
+        f"{found}: a group takes one option; several would be merged into the class of the last one. {advice}To compare"
         f" options, -m {group}=ONE,OTHER runs one after the other."
     )
 
@@ -221,16 +226,25 @@ def _refuse_run_of_launcher() -> None:
         raise BadInput("hardware=slurm sends the jobs of a sweep to SLURM, and this is a single run: write zelo -m ...")
 
 
-def _check_sweeper(config: DictConfig, kinds: list[str]) -> None:
+def _check_optimize(optimize: str | None, systems: list[str]) -> None:
+    """Raises BadInput, before anything runs, where `optimize` is none of the systems that are measured, if any are."""
+    if optimize is not None and systems and optimize not in systems:
+        near = get_close_matches(optimize, systems, 1, 0.0)[0]
+        raise BadInput(
+            f"optimize={optimize}: no system has that name. Did you mean {near!r}? There are: {', '.join(systems)}."
+        )
+
+
+def _check_sweeper(config: DictConfig, measures: bool) -> None:
     """Raises BadInput where a sweeper that optimizes would get no figure, before it runs a trial."""
     hydra = HydraConfig.get()
     name = hydra.runtime.choices.get("hydra/sweeper", "basic")
     if hydra.mode != RunMode.MULTIRUN or name == "basic":
         return
-    if "evaluate" not in kinds or config.optimize is None:
+    if not measures or config.optimize is None:
         cause = f"optimize={config.optimize}" if config.optimize is None else f"until={config.until}"
         raise BadInput(
-            f"{cause}: hydra/sweeper={name} optimizes a figure of the stage evaluate, and these jobs have none. Leave until out"
+            f"{cause}: hydra/sweeper={name} optimizes a metric of the stage evaluate, and these jobs have none. Leave until out"
             " and name a system with optimize=zelo, or sweep without an optimizer (hydra/sweeper=basic)."
         )
 
@@ -272,7 +286,7 @@ def main() -> int:
             if isinstance(error, HydraException):  # an option that is not there
                 raise
             raise BadInput(
-                f"{error.filename} cannot be made or written ({error.strerror}). Choose another place for the run folder with"
+                f"{error.filename} cannot be made or written ({error.strerror}). Choose another place for the run directory with"
                 " hydra.run.dir=FOLDER (for a sweep: hydra.sweep.dir=FOLDER)."
             ) from error
         finally:

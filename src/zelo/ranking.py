@@ -103,7 +103,7 @@ def without_own(
 ) -> tuple[pa.Table, dict[str, Any]]:
     """(ranking without the document that has its query's own id, at most `top_k` rows of each query; what was left out).
 
-    ranking: `query_id` and `doc_id`, grouped by query, best first; a `rank` is counted anew. BEIR ranks so: there, such a
+    ranking: `query_id` and `doc_id`, grouped by query, best first; a `rank` is counted again. BEIR ranks so: there, such a
     document is the query itself. The facts also count those whose texts are unlike, where the two ids meet by chance.
     """
     own = pc.equal(ranking["query_id"], ranking["doc_id"])

@@ -231,7 +231,7 @@ class Store:
                 if not self._full(error):
                     raise
                 raise BadInput(
-                    f"No space left in the store {self.root} while making {kind} {identity}; what was finished is kept."
+                    f"No space left in the store {self.root} while computing {kind} {identity}; what was finished is kept."
                     " Free some space (python -m zelo.store prune) or set ZELO_HOME to a larger disk, and run again."
                 ) from error
             finally:
@@ -297,7 +297,7 @@ class Store:
             except BlockingIOError:
                 if not wait:
                     raise
-                print(f"{kind} {identity}: another run is making it; waiting", file=sys.stderr, flush=True)
+                print(f"{kind} {identity}: another run is computing it; waiting", file=sys.stderr, flush=True)
                 fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
@@ -310,7 +310,7 @@ class Store:
                     yield table
 
     def register_run(self, folder: Path, identities: Iterable[str]) -> None:
-        """Remembers a run folder: nothing that its manifest names is pruned, nor, until it has ended well, these tables."""
+        """Remembers a run directory: nothing that its manifest names is pruned, nor, until it has ended well, these tables."""
         note = "\n".join([str(folder.resolve()), *identities])
         self._note(folder).write_text(note, encoding="utf-8")
 
@@ -322,7 +322,7 @@ class Store:
         return self.root / "runs" / hash_json(str(folder.resolve()))
 
     def named_by_runs(self) -> set[str]:
-        """Identities that remembered run folders name, and what was used to make them; a run folder that is gone names nothing.
+        """Identities that remembered run directories name, and what was used to make them; deleted run directories name nothing.
 
         Raises BadInput when the manifest of one cannot be read: what it names would be lost.
         """
@@ -339,7 +339,7 @@ class Store:
                 continue
             except (OSError, ValueError) as error:
                 raise BadInput(
-                    f"{path} cannot be read ({error}), so nothing is pruned. Delete that run folder."
+                    f"{path} cannot be read ({error}), so nothing is pruned. Delete that run directory."
                 ) from error
             names.update(stage["identity"] for stage in manifest["stages"].values())
             names.update(() if manifest["status"] == FINISHED else planned)  # the same command goes on from them
@@ -362,7 +362,7 @@ class Store:
         return faults
 
     def prune(self) -> list[Table]:
-        """Deletes every table that no remembered run folder names, and returns them; also what killed runs have left.
+        """Deletes every table that no remembered run directory names, and returns them; also what killed runs have left.
 
         A table being made is left alone, and so is what a run names that begins meanwhile.
         """

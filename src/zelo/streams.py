@@ -6,7 +6,7 @@ import sys
 
 
 def read_names_as_utf8() -> None:
-    """Starts this process anew in Python's UTF-8 mode, unless it reads arguments and names of files so already.
+    """Starts this process again in Python's UTF-8 mode, unless it reads arguments and names of files so already.
 
     In another locale a name with any other character holds half surrogates, which neither JSON nor parquet can keep.
     """

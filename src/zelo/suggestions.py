@@ -32,7 +32,9 @@ def unknown_key(key: str, root: DictConfig) -> str:
     chosen = root.get(parts[0]) if parts[0] in root else None
     if len(parts) > 1 and isinstance(chosen, DictConfig) and parts[1] not in chosen and (fits := _fields(*parts[:2])):
         options = " or ".join(f"{parts[0]}={option}" for option in fits[:NAMED])
-        return f"{plain}: the chosen {parts[0]} has no such field. It is one of {options}: choose that, too."
+        keys = [f"{place}.{parts[1]}" for _, place in _mounts(parts[0]) if place != parts[0]]
+        too = f"choose that, and set {' or '.join(keys)}" if keys else "choose that, too"
+        return f"{plain}: the chosen {parts[0]} has no such field. It is one of {options}: {too}."
     leaves = sorted(_leaves(root), key=lambda leaf: leaf.count("."))
     meant = [leaf for leaf in leaves if leaf.split(".")[-len(parts) :] == parts]
     meant = meant or [leaf for leaf in leaves if leaf.split(".")[-1] == parts[-1]]
@@ -69,7 +71,8 @@ def unknown_option(group: str, option: str, options: Sequence[str]) -> str:
         return f"{written}: an option is a name, and this looks like a path. Write {fix}. {there}"
     if models and not alike and _name_like(option) and not _path_like(option):
         named = "anthropic" if "claude" in option else "chat"
-        fix = f"Write {group}={named} {group}.model={option}" if named in models else f"Set its field {group}.model"
+        keys = " and ".join(f"{place}.model" for _, place in _mounts(group))
+        fix = f"Write {group}={named} {group}.model={option}" if named in models else f"Set {keys}"
         return f"{written}: an option is a name, and this looks like a model. {fix}. {there}"
     return f"{written}: no such option. Did you mean {group}={near[0]}? {there}"
 
@@ -144,4 +147,28 @@ def _fields(group: str, field: str) -> list[str]:
 def _groups_with(field: str) -> list[str]:
     """`group=option group.field=...` of each option that has this field, in any group."""
     groups = sorted(path.name for path in config_folder().iterdir() if path.is_dir() and path.name != "hydra")
-    return [f"{group}={option} {group}.{field}=..." for group in groups for option in _fields(group, field)]
+    return [
+        f"{choice}={option} {place}.{field}=..."
+        for group in groups
+        for option in _fields(group, field)
+        for choice, place in _mounts(group)
+    ]
+
+
+def _mounts(group: str) -> list[tuple[str, str]]:
+    """(what an override chooses, where its fields are) of a group: itself, or a part of each student of the default pipeline."""
+    found = []
+    for name, student in _defaults("pipeline/default"):
+        if name.startswith("/student@"):
+            top = name.partition("@")[2]
+            for part, option in _defaults(f"student/{student}"):
+                if part.startswith(f"/{group}@"):
+                    place = f"{top}.{part.partition('@')[2]}"
+                    found.append((group if option == f"${{{group}}}" else f"{group}@{place}", place))
+    return found or [(group, group)]
+
+
+def _defaults(name: str) -> list[tuple[str, str]]:
+    """(group, option) of each choice in the defaults list of a yaml of conf/."""
+    listed: Any = OmegaConf.to_container(OmegaConf.load(config_folder() / f"{name}.yaml"))
+    return [choice for entry in listed["defaults"] if isinstance(entry, dict) for choice in entry.items()]

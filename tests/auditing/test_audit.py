@@ -74,7 +74,7 @@ def test_the_audit_says_what_was_planted(tables: dict[str, Table], tmp_path: Pat
     assert "(mostly failed: timeout)" in words["failing"]
     assert "lower its temperature, or ask it more than once" in words["coin"]
     assert "temperature" not in words["failing"]
-    assert words["together"] == "Only right deserves trust: the others would add noise to it."
+    assert words["together"] == "Only right is reliable: the others would add noise."
     assert told["cost"]["alone"] == dict.fromkeys(sorted(judges), pytest.approx(0.002 * 3 * QUERIES))
     steps = told["cost"]["steps"]
     assert told["cost"]["pairs"] == 3 * QUERIES
@@ -99,7 +99,7 @@ def test_advice_on_all_follows_from_advice_on_each() -> None:
     assert "Leave out j2." in on_all(0.5, keep, keep, stop)[1]
     assert on_all(0.5, keep, stop) == (
         advice.ONE_IS_ENOUGH,
-        "Only j0 deserves trust: the others would add noise to it.",
+        "Only j0 is reliable: the others would add noise.",
     )
     assert on_all(0.5, stop, stop)[0] == on_all(0.5, stop)[0] == stop
     assert on_all(0.5, advice.LEAVE)[0] == advice.LEAVE
@@ -122,13 +122,13 @@ def test_how_questions_ended_comes_before_what_was_mended_on_the_way() -> None:
         return advice.on_judge("j", Tally(counts), {"html": 60, "timeout": 2}, nothing, (0, 0.0), 0.0).text
 
     mixed = on_judge(answered=148, unparseable=51, refused=34, failed=7)
-    assert "Only 62 % of what it was asked was answered (mostly unparseable): a run would stop." in mixed
+    assert "It answered only 62 % of its questions (mostly unparseable): a run would stop." in mixed
     assert "(mostly failed: html)" in on_judge(answered=1, failed=9)
     assert "max_tokens" not in mixed
-    assert "(mostly truncated): a run would stop. Answers were cut off: raise its max_tokens." in on_judge(
+    assert "(mostly truncated): a run would stop. Answers were truncated: raise its max_tokens." in on_judge(
         answered=1, truncated=9, unsent=50
     )
-    assert "10 % of its answers were cut off" in on_judge(answered=90, truncated=10)
+    assert "10 % of its answers were truncated" in on_judge(answered=90, truncated=10)
 
 
 def test_a_lean_that_both_orders_cancel_is_no_reason_to_leave_a_good_judge(
@@ -141,10 +141,10 @@ def test_a_lean_that_both_orders_cancel_is_no_reason_to_leave_a_good_judge(
     text = {one["about"]: one["text"] for one in told["advice"]}
     assert told["judges"]["leaning"]["measures"]["flips"]["value"] > advice.TOO_MANY_FLIPS
     assert verdict(told, "leaning") == advice.CARE
-    assert "Averaged over both orders it sides with the labels in " in text["leaning"]
+    assert "Averaged over both orders it agrees with the labels in " in text["leaning"]
     assert "asked in both orders (stages.judge.presentation=both, at twice the calls) this cancels." in text["leaning"]
     assert verdict(told, "position") == advice.STOP
-    assert "this cancels, but that anything is left is not shown here." in text["position"]
+    assert "this cancels, but this sample does not show that a preference is left." in text["position"]
 
 
 def test_how_far_a_document_that_gives_orders_sways_a_judge(tables: dict[str, Table], tmp_path: Path) -> None:
@@ -315,8 +315,10 @@ def test_a_judge_that_goes_by_the_place_is_named_without_labels(tables: dict[str
     told = audited(tables, table({"always": always, "right": right}, price=(9, 0.01)), tmp_path)
     text = {one["about"]: one["text"] for one in told["advice"]}
     assert told["judges"]["always"]["shown_first"] == 1.0
-    assert "It chooses the document shown first in 100 % of 240 pairs: it reads the position, not the" in text["always"]
-    assert "reads the position" not in text["right"]
+    assert (
+        "It chooses the document shown first in 100 % of 240 pairs: it follows the position, not the" in text["always"]
+    )
+    assert "follows the position" not in text["right"]
     few, second = Tally(decided=19, first=19), Tally(decided=400, first=4)
     assert advice.one_place(few) == ""
     assert advice.one_place(second).startswith("chooses the document shown second in 99 % of 400 pairs")

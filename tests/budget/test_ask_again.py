@@ -1,4 +1,4 @@
-"""A reply is kept as it came: what it means is decided at each reading, and what stays without an answer can be asked anew."""
+"""A reply is kept as it came: what it means is decided at each reading, and what stays without an answer can be asked again."""
 
 import json
 from collections.abc import Callable
@@ -20,9 +20,10 @@ from zelo.ledger.ledger import FILE, Entry, Ledger
 from zelo.ledger.transfer import export_entries, import_entries
 from zelo.main import config_folder
 from zelo.pipeline.run import Result, assemble, run_stages
-from zelo.providers.client import redacted
-from zelo.providers.request import Request
-from zelo.providers.wire import HIDDEN
+from zelo.providers.anthropic import Messages
+from zelo.providers.openai import ChatCompletions
+from zelo.providers.request import Provider, Request
+from zelo.providers.secrets import HIDDEN, redacted
 from zelo.records import ANSWERED, FAILED, REFUSED, TRUNCATED, UNPARSEABLE
 from zelo.reporting.notes import notes
 from zelo.store import Store
@@ -68,7 +69,7 @@ def test_an_endpoint_that_was_mended_is_asked_again_only_where_told(run: Run, tm
         second = run(server, *verdict, "max_failure_rate=1")
         assert second.tables["judge"].partial
         assert second.tables["judge"].content == first.content
-        assert "ask_again=[unparseable] asks for them anew" in "\n".join(notes(second))
+        assert "ask_again=[unparseable] sends them again" in "\n".join(notes(second))
         folder = RunFolder(tmp_path / "run", "", 0)
         folder.write_manifest(second, {})
         assert folder.manifest["stages"]["judge"]["missing"] == {"chat": {UNPARSEABLE: pairs}}
@@ -82,7 +83,7 @@ def test_an_endpoint_that_was_mended_is_asked_again_only_where_told(run: Run, tm
         assert not whole.partial
         assert whole.manifest["status"][ANSWERED] == pairs
         assert len(server.seen) == 2 * pairs
-        assert run(server, *verdict, "ask_again=[unparseable]").facts["judge"]["status"] == "reused"
+        assert run(server, *verdict, "ask_again=[unparseable]").facts["judge"]["status"] == "cached"
 
 
 def test_a_better_reader_profits_from_what_was_paid_for(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,10 +109,10 @@ def test_what_follows_a_partial_table_is_reused_until_that_changes(run: Run) -> 
         sent = len(server.seen)
         again = run(server, "until=target")
         assert len(server.seen) == sent
-        assert [again.facts[name]["status"] for name in ("judge", "rate", "target")] == ["partial", "reused", "reused"]
+        assert [again.facts[name]["status"] for name in ("judge", "rate", "target")] == ["partial", "cached", "cached"]
         plan["kind"] = "ok"
         whole = run(server, "until=target", "ask_again=[refused]")
-        assert [whole.facts[name]["status"] for name in ("judge", "rate", "target")] == ["made"] * 3
+        assert [whole.facts[name]["status"] for name in ("judge", "rate", "target")] == ["computed"] * 3
         assert 0 < len(server.seen) - sent < sent / 10
 
 
@@ -133,7 +134,7 @@ def test_once_in_a_command_under_the_cap_and_what_is_not_asked_stays_read(monkey
         assert sorted(outcomes.status.to_pylist()) == [ANSWERED] * 4 + [UNPARSEABLE] * 6
         kind = "http_500"
         new_command(monkeypatch)
-        monkeypatch.setattr("zelo.providers.client.BACKOFF", 0.001)
+        monkeypatch.setattr("zelo.providers.retry.BACKOFF", 0.001)
         outcomes, _ = ask(budget(ask_again=[UNPARSEABLE]), judge, questions(10))
         assert sorted(outcomes.status.to_pylist()) == [ANSWERED] * 4 + [UNPARSEABLE] * 6, "the former reply stands"
         with pytest.raises(BadInput, match="no budget"):
@@ -153,9 +154,9 @@ OLDER: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
-@pytest.mark.parametrize("api", ["chat_completions", "messages"])
+@pytest.mark.parametrize("api", [ChatCompletions(), Messages()], ids=["openai", "anthropic"])
 @pytest.mark.parametrize("case", OLDER)
-def test_what_an_earlier_version_kept_is_read_by_todays_reader(api: str, case: str) -> None:
+def test_what_an_earlier_version_kept_is_read_by_todays_reader(api: Provider, case: str) -> None:
     kept, status = OLDER[case]
     kept = kept | {"logprobs": [["B", -1.6], ["A", -0.2]]}
     with FakeServer() as server:
@@ -163,7 +164,7 @@ def test_what_an_earlier_version_kept_is_read_by_todays_reader(api: str, case: s
     entry = Entry(b"k" * 16, "fake", "m", "judge", 0, json.dumps(kept), 120, 30, 0.5, 1.0, 2.0)
     reply = reply_of(at, Request(b"k" * 16, "", "?", None, False, 0, (0,), 30, ""), entry)
     assert (reply.status, reply.text) == (status, kept["text"])
-    assert reply.logprobs == ((("B", -1.6), ("A", -0.2)) if api == "chat_completions" else ())
+    assert reply.logprobs == ((("B", -1.6), ("A", -0.2)) if api == ChatCompletions() else ())
     assert (reply.tokens_in, reply.tokens_out, reply.usd, reply.seconds) == (120, 30, 0.5, 2.0)
 
 

@@ -150,7 +150,7 @@ def test_a_plan_says_what_is_not_known_and_sends_nothing(capsys: pytest.CaptureF
             ask(budget(), far, questions(10))
         with budget(usd=None, calls=9).open([plan]) as session:
             session.counts["chat"].calls = 3
-            session.tell()
+            session.report()
             assert "$" not in session._note(), "an unknown price is not 0"
         told = capsys.readouterr().err
         assert "3 calls, price unknown" in told
@@ -182,7 +182,7 @@ def test_nobody_sleeps_through_the_end_of_a_budget() -> None:
         judge = Judge(endpoint(server, concurrency=2))
         start = time.monotonic()
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("zelo.providers.client.random.uniform", lambda low, high: 60.0)
+            patch.setattr("zelo.providers.retry.random.uniform", lambda low, high: 60.0)
             outcomes, _ = ask(budget(usd=None, calls=3, on_limit="continue"), judge, questions(20))
         assert outcomes.status.to_pylist().count(ANSWERED) == 2  # and the call that failed
         assert time.monotonic() - start < 20
@@ -190,7 +190,7 @@ def test_nobody_sleeps_through_the_end_of_a_budget() -> None:
 
 def test_a_cap_of_calls_counts_every_request_that_was_sent(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One in ten fails, 200 at once, retried: the server, the ledger, the figures and the message say the same number."""
-    monkeypatch.setattr("zelo.providers.client.BACKOFF", 0.001)
+    monkeypatch.setattr("zelo.providers.retry.BACKOFF", 0.001)
     with FakeServer(plan=lambda seen: "http_503_html" if seen.number % 10 == 0 else "ok") as server:
         judge = Judge(endpoint(server, concurrency=200, retries=5))
         caps = budget(calls=200, on_limit="continue")
@@ -298,7 +298,7 @@ def test_no_cap_is_passed_in_a_hundred_runs(home: Path, monkeypatch: pytest.Monk
             judge = Judge(endpoint(server, concurrency=draw.choice([1, 7, 50, 200]), retries=2))
             worst = max(judge.endpoint.usd(one.tokens_in, one.tokens_out) for one in judge.requests(asked))
             cap = worst * draw.uniform(1, len(asked))
-            monkeypatch.setattr("zelo.providers.client.BACKOFF", 0.001)
+            monkeypatch.setattr("zelo.providers.retry.BACKOFF", 0.001)
             stopped = None
             try:
                 ask(budget(usd=cap), judge, asked)

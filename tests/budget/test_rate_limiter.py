@@ -3,48 +3,68 @@
 import asyncio
 import random
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 from fake_server import FakeServer
-from paid_request import REQUEST, WORST, endpoint, run
+from paid_request import REQUEST, WORST, endpoint
 
-from zelo.budget.rate_limiter import Bucket
+from zelo.budget.rate_limiter import Bucket, RateLimiter
 from zelo.errors import BadInput
-from zelo.providers.client import LONGEST_ASKED, PATIENCE, Client
-from zelo.providers.request import Reply
-from zelo.providers.wire import Fault
+from zelo.providers.client import Client
+from zelo.providers.request import Endpoint, Fault, Reply, Request
+from zelo.providers.retry import LONGEST_ASKED, PATIENCE, pause
 
 
-async def many(client: Client, count: int) -> list[Reply | Fault]:
-    return await asyncio.gather(*(client.attempt(REQUEST) for _ in range(count)))
+class Paced:
+    """A client that sends when the rate limiter lets it."""
+
+    def __init__(self, client: Client, limiter: RateLimiter) -> None:
+        self.client, self.limiter = client, limiter
+
+    async def send(self, request: Request) -> Reply | Fault:
+        async with self.limiter.turn(request) as turn:
+            return await turn.send(self.client)
+
+
+def run(endpoint: Endpoint, work: Callable[[Paced], Awaitable[Any]]) -> Any:
+    async def inside() -> Any:
+        async with Client(endpoint) as client, RateLimiter(endpoint) as limiter:
+            return await work(Paced(client, limiter))
+
+    return asyncio.run(inside())
+
+
+async def many(client: Paced, count: int) -> list[Reply | Fault]:
+    return await asyncio.gather(*(client.send(REQUEST) for _ in range(count)))
 
 
 def test_pauses_are_jittered_and_bounded() -> None:
-    client = Client(endpoint("http://localhost:1/v1", retries=8))
+    at = endpoint("http://localhost:1/v1", retries=8)
     fault = Fault("http_500", "", billed=False)
     for tries, most in ((0, 0.5), (1, 1.0), (5, 16.0), (7, 30.0)):
-        pauses = [client.pause(fault, tries, 0.0) or 0.0 for _ in range(200)]
+        pauses = [pause(at, fault, tries, 0.0) or 0.0 for _ in range(200)]
         assert 0 <= min(pauses) < 0.1 * most
         assert 0.9 * most < max(pauses) <= most
-    assert client.pause(fault, 8, 0.0) is None
-    assert client.pause(replace(fault, stop=BadInput("")), 0, 0.0) is None
-    assert client.pause(replace(fault, retry_after=LONGEST_ASKED + 1), 0, 0.0) is None
-    asked = client.pause(replace(fault, retry_after=20.0), 0, 0.0)
+    assert pause(at, fault, 8, 0.0) is None
+    assert pause(at, replace(fault, stop=BadInput("")), 0, 0.0) is None
+    assert pause(at, replace(fault, retry_after=LONGEST_ASKED + 1), 0, 0.0) is None
+    asked = pause(at, replace(fault, retry_after=20.0), 0, 0.0)
     assert asked is not None
     assert 20 <= asked <= 20.5
-    assert client.pause(replace(fault, retry_after=20.0), 0, PATIENCE - 10) is None
+    assert pause(at, replace(fault, retry_after=20.0), 0, PATIENCE - 10) is None
 
 
 def test_retry_after_holds_everybody_back() -> None:
     with FakeServer(plan=lambda seen: "ok" if seen.number else "http_429_retry_after", retry_after="0.3") as server:
 
-        async def work(client: Client) -> None:
-            fault = await client.attempt(REQUEST)
+        async def work(client: Paced) -> None:
+            fault = await client.send(REQUEST)
             assert isinstance(fault, Fault)
             assert fault.retry_after == pytest.approx(0.3)
-            await asyncio.gather(*(client.attempt(REQUEST) for _ in range(4)))
+            await asyncio.gather(*(client.send(REQUEST) for _ in range(4)))
 
         run(endpoint(server.base_url), work)
         times = [seen.at for seen in server.seen]
@@ -57,20 +77,20 @@ def test_concurrency_falls_on_429_and_rises_again() -> None:
     with FakeServer(latency=0.02) as server:
         server.plan = lambda seen: "http_429" if server.flying > 4 else "ok"
 
-        async def work(client: Client) -> list[int]:
-            limits = [client.limit]
-            results = await asyncio.gather(*(client.attempt(REQUEST) for _ in range(16)))
+        async def work(client: Paced) -> list[int]:
+            limits = [int(client.limiter.limit)]
+            results = await asyncio.gather(*(client.send(REQUEST) for _ in range(16)))
             assert sum(isinstance(result, Fault) for result in results) >= 8
-            limits.append(client.limit)
+            limits.append(int(client.limiter.limit))
             server.plan = lambda seen: "http_429"
             for _ in range(4):
-                await client.attempt(REQUEST)
-            limits.append(client.limit)
+                await client.send(REQUEST)
+            limits.append(int(client.limiter.limit))
             server.plan, server.most = (lambda seen: "ok"), 0
-            await asyncio.gather(*(client.attempt(REQUEST) for _ in range(4)))
+            await asyncio.gather(*(client.send(REQUEST) for _ in range(4)))
             assert server.most <= 2
-            await asyncio.gather(*(client.attempt(REQUEST) for _ in range(200)))
-            return [*limits, client.limit]
+            await asyncio.gather(*(client.send(REQUEST) for _ in range(200)))
+            return [*limits, int(client.limiter.limit)]
 
         first, after_one_wave, after_many, after_successes = run(endpoint(server.base_url, concurrency=16), work)
         assert (first, after_one_wave, after_many, after_successes) == (16, 8, 1, 16)
@@ -105,9 +125,9 @@ def test_tokens_per_minute_are_kept_by_what_calls_really_use() -> None:
         asked = endpoint(server.base_url, tokens_per_minute=60_000, concurrency=2)
         start = time.perf_counter()
 
-        async def work(client: Client) -> None:
-            client._pace._share = 150 / 4000  # as after many calls
-            await asyncio.gather(*(client.attempt(long) for _ in range(13)))
+        async def work(client: Paced) -> None:
+            client.limiter._share = 150 / 4000  # as after many calls
+            await asyncio.gather(*(client.send(long) for _ in range(13)))
 
         run(asked, work)
         seconds = time.perf_counter() - start
@@ -129,9 +149,9 @@ def test_no_minute_holds_more_than_its_share(per_minute: int) -> None:
 
 
 def test_a_cancelled_wait_gives_its_place_back() -> None:
-    async def work(client: Client) -> Any:
-        async with client.turn(REQUEST):
-            waiting = [asyncio.create_task(client.attempt(REQUEST)) for _ in range(3)]
+    async def work(client: Paced) -> Any:
+        async with client.limiter.turn(REQUEST):
+            waiting = [asyncio.create_task(client.send(REQUEST)) for _ in range(3)]
             await asyncio.sleep(0.01)
             waiting[0].cancel()
         waiting[1].cancel()

@@ -19,7 +19,7 @@ from zelo.errors import BadInput, LimitReached
 from zelo.ledger.ledger import FILE, Entry, Ledger, Settle
 from zelo.main import config_folder
 from zelo.pipeline import plan
-from zelo.pipeline.run import Result, Step, run_stages
+from zelo.pipeline.run import Result, Step, assemble, run_stages
 from zelo.reporting import terminal
 from zelo.reporting.notes import notes
 from zelo.store import Store
@@ -114,7 +114,7 @@ def test_the_cap_that_one_call_may_pass_is_named() -> None:
 def test_where_nothing_listens_it_asks_for_the_server_and_soon() -> None:
     with closed_port() as base_url:
         judge = Judge(replace(endpoint(FakeServer(), retries=50), base_url=base_url))
-        with pytest.raises(TooManyFailures, match=f"Nothing listens at {base_url}: does a server run there"):
+        with pytest.raises(TooManyFailures, match=f"Nothing listens at {base_url}: is a server running"):
             ask(budget(max_failure_rate=0.2), judge, questions(30))
 
 
@@ -155,12 +155,12 @@ def assembled(tiny_beir: Path) -> Assemble:
     small = ["pipeline=annotate", "dataset=beir", f"dataset.path={tiny_beir}", "retriever=bm25", "graph.degree=4"]
     small += ["top_k=6", "until=judge"]
 
-    def assemble(*overrides: str) -> list[Step]:
+    def steps(*overrides: str) -> list[Step]:
         GlobalHydra.instance().clear()
         with initialize_config_dir(str(config_folder()), version_base="1.3"):
             return assemble(compose("config", [*small, *overrides]))
 
-    return assemble
+    return steps
 
 
 def run(steps: list[Step]) -> Result:
@@ -187,7 +187,7 @@ def test_a_cap_is_named_wherever_it_matters_and_the_next_run_counts_on(
         replayed = assembled("judge=replay_ledger", "judge.of.model=other")
         assert f"judge: chat {pairs} unsent" in notes(run(replayed))
         none = run(assembled(*at, "on_limit=continue"))
-        assert "the rest was not asked: no budget was set" in "\n".join(notes(none))
+        assert "the rest was not sent: no budget was set" in "\n".join(notes(none))
 
         monkeypatch.delenv("ZELO_COMMAND", raising=False)
         capsys.readouterr()

@@ -10,16 +10,29 @@ import yaml
 
 from zelo import protocols as p
 from zelo import stages
+from zelo.graphs.matching import GreedyRounds
+from zelo.graphs.static import StaticGraph
+from zelo.likelihood.links import LinkFunction
 from zelo.places import config_folder
+from zelo.solvers.posterior_mode import Iterative
 from zelo.targets.selection import Selection
 
 ANY = (p.Content, p.FieldsOutsideIdentity)
-FAMILIES: dict[str, tuple[type, ...]] = {  # group -> protocols; the first is what each component of it must offer
+# Group -> protocols, and classes that its components share; the first is what each component of it must offer.
+FAMILIES: dict[str, tuple[type, ...]] = {
     "acquisition": (p.Acquisition,),
     "backbone": (p.VectorSource, p.TokenVectorSource, p.VectorsById, p.NamedModel, p.Precision, p.Backbone),
     "calibrator": (p.Calibrator, p.AskingCalibrator),
     "dataset": (p.Dataset, p.TrainJudged),
-    "graph": (p.Graph, p.AdaptiveGraph, p.DegreeGraph, p.ExpectedLossGraph, p.CrossQueryGraph),
+    "graph": (
+        p.Graph,
+        p.AdaptiveGraph,
+        p.DegreeGraph,
+        p.ExpectedLossGraph,
+        p.CrossQueryGraph,
+        StaticGraph,
+        GreedyRounds,
+    ),
     "judge": (
         p.Judge,
         p.JudgeEnsemble,
@@ -37,7 +50,7 @@ FAMILIES: dict[str, tuple[type, ...]] = {  # group -> protocols; the first is wh
     "model": (p.Model, p.BackboneCheck, p.QueryPreparer, p.PairwiseModel, p.WidthModel, p.ExportedScores, p.Embedder),
     "retriever": (p.Retriever, p.FileRetriever, p.Scorer, p.BackboneScorer),
     "selection": (Selection,),
-    "solver": (p.Solver, p.PerJudgeSolver),
+    "solver": (p.Solver, p.PerJudgeSolver, LinkFunction, Iterative),
     "stage": (
         p.Stage,
         p.CheapStage,
@@ -51,9 +64,6 @@ FAMILIES: dict[str, tuple[type, ...]] = {  # group -> protocols; the first is wh
 }
 # Public names that only the class's own package uses; TORCH: what torch calls or what an instance sets.
 OWN = {
-    "solver BradleyTerry": {"derivatives", "information", "log_link", "start"},  # a link of the floor likelihood
-    "solver FixedPoint": {"derivatives", "information", "log_link", "start"},
-    "solver Thurstone": {"derivatives", "information", "log_link", "start"},
     "judge Chat": {"tokens_out"},
     "judge Human": {"known"},
     "model Embedding": {"encode"},

@@ -6,12 +6,14 @@ import numpy as np
 import pyarrow as pa
 
 from zelo.budget.price import Prices
+from zelo.providers.anthropic import Messages
+from zelo.providers.openai import ChatCompletions
 from zelo.records import DOCUMENT, QUERY, Questions
 
 PRICES = Prices(date="2026-11-25", source="a page", models={"known": {"input": 2.0, "output": 8.0}})
 FIELDS: dict[str, Any] = {
     "name": "chat",
-    "api": "chat_completions",
+    "api": ChatCompletions(),
     "provider": "openai",
     "model": "known",
     "base_url": "https://api.example.org/v1",
@@ -43,7 +45,7 @@ FIELDS: dict[str, Any] = {
     "timeout": 60.0,
     "retries": 2,
 }
-MESSAGES = {"api": "messages", "structured": False}
+MESSAGES = {"api": Messages(), "structured": False}
 COUNT = 9  # documents
 QUERIES = pa.table(
     {"query_id": ["q1", "q2"], "text": ["the first query", "the second query"], "split": ["train"] * 2}, schema=QUERY

@@ -112,7 +112,7 @@ def score_text(seen: Seen, score: str = "0.50") -> str:
 
 @dataclass
 class FakeServer:
-    """A context manager; plan, latency and text are asked anew for each request, in the server's thread."""
+    """A context manager; plan, latency and text are asked again for each request, in the server's thread."""
 
     plan: Callable[[Seen], str] = by_model
     latency: float | Callable[[Seen], float] = 0.0  # seconds

@@ -10,6 +10,7 @@ import pytest
 from fake_server import TOKENS_OUT, FakeServer
 
 from zelo.budget.budget import Budget
+from zelo.providers.openai import ChatCompletions
 from zelo.providers.request import Endpoint, Reading, Reply, Request, key_of
 from zelo.records import ANSWERED, DOCUMENT, QUERY, UNPARSEABLE, Outcomes, Questions
 
@@ -35,7 +36,7 @@ class Judge:
 
 
 def endpoint(server: FakeServer, **changes: Any) -> Endpoint:
-    fields: dict[str, Any] = {"name": "chat", "api": "chat_completions", "provider": "fake", "model": "m"}
+    fields: dict[str, Any] = {"name": "chat", "api": ChatCompletions(), "provider": "fake", "model": "m"}
     fields |= {"base_url": server.base_url, "api_key_env": None, "input_price": 10.0, "output_price": 100.0}
     fields |= {"concurrency": 20, "requests_per_minute": None, "tokens_per_minute": None, "timeout": 1.0, "retries": 3}
     return Endpoint(**fields | changes)

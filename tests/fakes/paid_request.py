@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from zelo.providers.client import Client
+from zelo.providers.openai import ChatCompletions
 from zelo.providers.request import Endpoint, Request
 
 KEY = "sk-marker-0123456789-abcdefghij-KLMNOP"
@@ -16,7 +17,7 @@ REQUEST = Request(b"0" * 16, "You judge.", "A or B?", None, False, repeat=0, row
 def endpoint(base_url: str, **changes: Any) -> Endpoint:
     fields: dict[str, Any] = {
         "name": "careful",
-        "api": "chat_completions",
+        "api": ChatCompletions(),
         "provider": "fake",
         "model": "ok",
         "base_url": base_url,

@@ -12,13 +12,16 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from zelo.metrics.predicted_answers import PAIRS
+from zelo.metrics.spectrum import spectra
 from zelo.records import ANSWERED, DOCUMENT, OUTCOME, QREL, QUERY, RATING
 from zelo.reporting import rating_facts
 from zelo.reporting.budgets import Budget
+from zelo.reporting.gains import pick
 from zelo.reporting.ladders import ladders
-from zelo.reporting.offsets import PAIRS, Offsets
+from zelo.reporting.query_offsets import QueryOffsets
 from zelo.reporting.rating_facts import RatingFacts
-from zelo.reporting.report import ReportData, pick
+from zelo.reporting.report_data import ReportData
 
 QUERIES = [
     "5 biggest values without sorting the whole thing",
@@ -163,7 +166,7 @@ def stage_rows() -> list[dict[str, Any]]:
     seconds |= {"train_embedding": 88.0, "train_reranker": 143.0, "both": 12.0, "evaluate": 3.3}
     return [
         {
-            **{"name": name, "status": "reused" if name == "load" else "made", "made_in": took},
+            **{"name": name, "status": "cached" if name == "load" else "computed", "computed_in": took},
             **{"seconds": 0.0 if name == "load" else took, "megabytes": took / 7, "peak_memory_mb": 400 + 9 * took},
             **{
                 "identity": f"{number + 160:02x}5c" * 6,
@@ -183,12 +186,12 @@ def facts_of(made: dict[str, pa.Table], texts: dict[str, str]) -> RatingFacts:
     fit |= {"disconnected_queries": 2, "disconnected": list(texts)[:2], "separable_documents": 9, "curl": 0.03}
     return RatingFacts(
         matrices=rating_facts.matrices(list(texts), texts, ratings, outcomes, dict.fromkeys(texts, spent)),
-        graphs=rating_facts.graphs(outcomes),
+        graphs=[one for _, one in spectra(outcomes)],
         fit=fit | {"intransitive_triads": None},
         shape=(100.0, 290.0),
         limits={"tolerance": 1e-6, "max_steps": 50},
         curl=[(query, text, 0.05) for query, text in texts.items()],
-        offsets=Offsets(random.normal(size=64), np.full(64, 0.1), PAIRS, answer**2, answer, answer),
+        offsets=QueryOffsets(random.normal(size=64), np.full(64, 0.1), PAIRS, answer**2, answer, answer),
     )
 
 

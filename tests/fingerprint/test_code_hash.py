@@ -133,6 +133,6 @@ def test_a_users_component_runs_and_its_helper_is_part_of_the_key(tiny_beir: Pat
         assert done.returncode == 0, done.stderr
         return next(line for line in done.stdout.splitlines() if line.strip().startswith("rate"))
 
-    assert "made" in rated("SCALE = 1.0")
-    assert "reused" in rated("SCALE = 1.0  # the same")
-    assert "made" in rated("SCALE = 2.00")
+    assert "computed" in rated("SCALE = 1.0")
+    assert "cached" in rated("SCALE = 1.0  # the same")
+    assert "computed" in rated("SCALE = 2.00")

@@ -17,7 +17,8 @@ from zelo.budget.price import Prices
 from zelo.errors import BadInput
 from zelo.judges.chat import Asked, Chat
 from zelo.judges.windows import windows
-from zelo.providers import wire
+from zelo.providers.anthropic import Messages
+from zelo.providers.replies import body, read
 from zelo.providers.request import Endpoint, Reply, Request
 from zelo.records import CRITERIA, Questions
 
@@ -103,14 +104,14 @@ def test_further_keys_of_a_request() -> None:
     thinking = {"chat_template_kwargs": {"enable_thinking": False}, "top_k": 1}
     for mode in ("score", "verdict", "listwise"):
         judge = chat(mode=mode, extra_body=thinking, top_logprobs=5, token_limit_key="max_completion_tokens")
-        sent = json.loads(wire.body(judge.endpoint, next(judge.requests(asked([(0, 1, 2)])))))
+        sent = json.loads(body(judge.endpoint, next(judge.requests(asked([(0, 1, 2)])))))
         assert thinking.items() <= sent.items()
         assert sent["max_completion_tokens"] == (1 if mode == "verdict" else 512)
         assert "max_tokens" not in sent
         assert sent.get("top_logprobs") == (5 if mode == "verdict" else None)
         assert "extra_body" not in sent
     judge = chat(**MESSAGES, extra_body={"thinking": {"type": "disabled"}})
-    sent = json.loads(wire.body(judge.endpoint, next(judge.requests(asked([(0, 1, 2)])))))
+    sent = json.loads(body(judge.endpoint, next(judge.requests(asked([(0, 1, 2)])))))
     assert sent["thinking"] == {"type": "disabled"}
 
 
@@ -201,13 +202,13 @@ def test_over_the_wire(changes: dict[str, Any], content: str, finish: str, p: tu
     judge = chat(**changes)
     request = next(judge.requests(asked([(0, 1, 2)])))
     assert isinstance(request, Asked)
-    sent = json.loads(wire.body(judge.endpoint, request))
+    sent = json.loads(body(judge.endpoint, request))
     assert sent["max_tokens"] == (1 if judge.mode == "verdict" else 512)
     assert ("response_format" in sent) == (judge.structured and judge.mode == "score")
     text = content.replace("TAG", request.tag)
-    if judge.api == "messages":
+    if judge.api == Messages():
         usage = {"input_tokens": 9, "output_tokens": 9}
-        body = {"content": [{"type": "text", "text": text}], "stop_reason": finish, "usage": usage}
+        raw = {"content": [{"type": "text", "text": text}], "stop_reason": finish, "usage": usage}
     else:
         top = [{"token": token, "logprob": math.log(value)} for token, value in (("A", 0.6), ("B", 0.2))]
         choice = {
@@ -215,8 +216,8 @@ def test_over_the_wire(changes: dict[str, Any], content: str, finish: str, p: tu
             "finish_reason": finish,
             "logprobs": {"content": [top[0] | {"top_logprobs": top}]},
         }
-        body = {"choices": [choice], "usage": {"prompt_tokens": 9, "completion_tokens": 9}}
-    reply = wire.read(judge.endpoint, request, 200, {}, json.dumps(body).encode(), "secret")
+        raw = {"choices": [choice], "usage": {"prompt_tokens": 9, "completion_tokens": 9}}
+    reply = read(judge.endpoint, request, 200, {}, json.dumps(raw).encode(), "secret")
     assert isinstance(reply, Reply)
     reading = judge.read(request, reply)
     assert reading.p == pytest.approx(p)
@@ -477,7 +478,7 @@ def test_prices_come_from_the_fields_then_the_table_and_are_never_guessed() -> N
         ({"rubric_prompt": "listwise"}, r"has the field \{documents\}"),
         ({"rubric_prompt": "rubric"}, "no prompt 'rubric'"),
         ({**MESSAGES, "mode": "verdict"}, "log-probabilities"),
-        ({"api": "messages"}, "structured=true"),
+        ({"api": Messages()}, "structured=true"),
         ({**MESSAGES, "seed": 1}, "seed=1"),
         ({**MESSAGES, "reasoning_effort": "low"}, "reasoning_effort=low"),
     ],

@@ -39,7 +39,7 @@ def test_no_fault_becomes_a_preference(server: FakeServer, mode: str, monkeypatc
         judge = Chat(**FIELDS | MODES[mode] | {"base_url": server.base_url, "model": kind, "timeout": timeout})
         request = next(judge.requests(asked([(0, 1, 2), (0, 2, 3), (0, 1, 3)])))
         async with Client(judge.endpoint) as client:
-            result = await client.attempt(request)
+            result = await client.send(request)
         if not isinstance(result, Reply):
             assert kind not in HONEST, (kind, result)
             return

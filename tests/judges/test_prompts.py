@@ -344,7 +344,7 @@ def test_a_quoted_end_of_thoughts_in_the_json_cuts_nothing() -> None:
         ('{"score": 7}', None, "'score' in the JSON is not a number from -1 to 1"),
         ('{"score": 0.', None, "cut"),
         ("<think>and so", None, "does not end: raise judge.max_tokens"),
-        ("<think>so</think>", None, "nothing stands behind the think block"),
+        ("<think>so</think>", None, "nothing follows the think block"),
         ("A is better.", TAG, "the line with the tag.*is missing: set judge.structured=true"),
         (f"{TAG}: 0.4\n{TAG}: 0.5", TAG, "twice with different values"),
     ],

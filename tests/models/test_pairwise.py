@@ -252,8 +252,8 @@ def test_the_order_bias_is_found_and_taken_off() -> None:
     swayed = worth(model, dev, "cpu")
     assert fit_order_bias(model, dev, "cpu") == pytest.approx(0.7, abs=1e-6)
     np.testing.assert_allclose(both_orders(model, dev, "cpu"), both_orders(straight, dev, "cpu"), atol=1e-6)
-    mended, exact = worth(model, dev, "cpu"), worth(straight, dev, "cpu")
-    assert mended == pytest.approx(exact, abs=1e-6)
+    fixed, exact = worth(model, dev, "cpu"), worth(straight, dev, "cpu")
+    assert fixed == pytest.approx(exact, abs=1e-6)
     assert swayed["order_gap"] > 0.2
     assert exact["order_gap"] == pytest.approx(0, abs=1e-9)
     f = 1 / (1 + np.exp(-((dev.doc_rows[:, 0] - dev.doc_rows[:, 1]) / 2 + 0.7)))
@@ -270,7 +270,7 @@ def test_an_epoch_shows_half_of_the_pairs_the_other_way_round_with_the_target_tu
     loader, rows = QueryBatches(queries=400, documents=None), np.arange(400)
     drawn = some.draw(rows, loader, rng)
     assert 160 < drawn.sum() < 240
-    assert (some.draw(rows, loader, rng) != drawn).sum() > 100, "anew in each epoch"
+    assert (some.draw(rows, loader, rng) != drawn).sum() > 100, "again in each epoch"
     batch = some.batch(rows, drawn, Fixed(0).collate)
     np.testing.assert_array_equal(batch["rows"][drawn].numpy(), some.doc_rows[drawn][:, ::-1])
     np.testing.assert_allclose(batch["targets"][:, 0].numpy(), np.where(drawn, 1 - some.p, some.p))

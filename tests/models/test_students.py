@@ -85,7 +85,7 @@ def test_saved_and_loaded_it_gives_the_same_scores(model, backbone: Encoder, tmp
     save_file(
         {name: weight.contiguous() for name, weight in model.state_dict().items()}, tmp_path / "weights.safetensors"
     )
-    again = copy.deepcopy(model)  # load() makes its modules anew
+    again = copy.deepcopy(model)  # load() makes its modules again
     again.load(model.backbone, tmp_path)
     again.prepare(DOCUMENTS)
     np.testing.assert_array_equal(scores(again, QUERIES, ROWS), scores(model, QUERIES, ROWS))

@@ -24,8 +24,8 @@ def test_stages_run_once_and_see_their_inputs(tmp_path) -> None:
     steps = [step("a", ran, {}), step("b", ran, {"from": "a"})]
     first = [(name, result.facts[name]["status"]) for result, name in run_stages(steps, Store(tmp_path))]
     again = [(name, result.facts[name]["status"]) for result, name in run_stages(steps, Store(tmp_path))]
-    assert first == [("a", "made"), ("b", "made")]
-    assert again == [("a", "reused"), ("b", "reused")]
+    assert first == [("a", "computed"), ("b", "computed")]
+    assert again == [("a", "cached"), ("b", "cached")]
     assert ran == ["a()", "b(from)"]
 
 
@@ -39,8 +39,8 @@ def test_what_is_made_of_a_part_is_made_again_of_the_whole(tmp_path) -> None:
         return [result.facts[name]["status"] for result, name in run_stages(steps, Store(tmp_path))]
 
     assert states() == ["partial"] * 3
-    assert states() == ["made"] * 3
-    assert states() == ["reused"] * 3
+    assert states() == ["computed"] * 3
+    assert states() == ["cached"] * 3
     assert ran == ["rate(outcomes)", "target(ratings)", "rate(outcomes, partial)", "target(ratings, partial)"]
 
 

@@ -12,9 +12,11 @@ from fake_server import KINDS, TOKENS_IN, TOKENS_OUT, VERDICT, FakeServer, close
 from paid_request import KEY, REQUEST, VARIABLE, WORST, endpoint, run, shows_key
 
 from zelo.errors import BadInput, LimitReached
+from zelo.providers.anthropic import Messages
 from zelo.providers.client import Client
-from zelo.providers.request import APIS, Reply
-from zelo.providers.wire import Fault
+from zelo.providers.openai import ChatCompletions
+from zelo.providers.request import Fault, Provider, Reply
+from zelo.providers.retry import pause
 
 FAKES = str(Path(__file__).parents[1] / "fakes")  # of modules that a test's own process imports
 
@@ -72,20 +74,20 @@ def everything_of(result: Reply | Fault) -> str:
     return f"{result!r} {stop!r} {stop} {stop.__cause__ if stop else ''} {stop.__context__ if stop else ''}"
 
 
-@pytest.mark.parametrize("api", APIS)
+@pytest.mark.parametrize("api", [ChatCompletions(), Messages()], ids=["openai", "anthropic"])
 @pytest.mark.parametrize("kind", sorted(set(KINDS) - {"stale"}))
-def test_every_fault_has_its_outcome(server: FakeServer, api: str, kind: str) -> None:
+def test_every_fault_has_its_outcome(server: FakeServer, api: Provider, kind: str) -> None:
     before = len(server.seen)
     timeout = 0.2 if BILLED.get(kind) == "timeout" else 5.0
     asked = endpoint(server.base_url, model=kind, api=api, timeout=timeout)
-    result = run(asked, lambda client: client.attempt(REQUEST))
+    result = run(asked, lambda client: client.send(REQUEST))
     seen = server.seen[before:]
     assert [one.kind for one in seen] == [kind]
     assert not shows_key(everything_of(result))
     if kind in FINAL:
         assert isinstance(result, Reply)
         status, error = FINAL[kind]
-        if kind == "content_filter" and api == "messages":
+        if kind == "content_filter" and api == Messages():
             error = "refusal"  # that API has one word for both
         assert (result.status, result.error) == (status, error)
         told = kind not in ("no_usage", "usage_nan", "usage_negative")
@@ -123,7 +125,7 @@ def test_a_stop_names_the_judge_the_host_the_status_and_the_fix(server: FakeServ
         ("http_400", "temperature"),
         ("quota", VARIABLE),
     ):
-        result = run(endpoint(server.base_url, model=kind), lambda client: client.attempt(REQUEST))
+        result = run(endpoint(server.base_url, model=kind), lambda client: client.send(REQUEST))
         status = {"redirect": "307", "quota": "429"}.get(kind, kind[-3:])
         for part in ("careful", host, status, fix):
             assert part in result.what, (kind, result.what)
@@ -132,30 +134,30 @@ def test_a_stop_names_the_judge_the_host_the_status_and_the_fix(server: FakeServ
 
 def test_nobody_listens() -> None:
     with closed_port() as base_url:
-        result = run(endpoint(base_url), lambda client: client.attempt(REQUEST))
+        result = run(endpoint(base_url), lambda client: client.send(REQUEST))
     assert (result.kind, result.billed, result.stop) == ("refused_connection", False, None)
 
 
 def test_a_server_on_this_machine_that_is_not_there_is_tried_less_often() -> None:
     refused, crowded = (Fault(kind, "", billed=False) for kind in ("refused_connection", "http_503"))
-    here, far = (Client(endpoint(url, retries=5)) for url in ("http://127.0.0.1:9/v1", "https://example.com/v1"))
-    pauses = [client.pause(fault, 2, 0.0) for client, fault in ((here, refused), (far, refused), (here, crowded))]
-    assert [pause is None for pause in pauses] == [True, False, False]
-    assert here.pause(refused, 1, 0.0) is not None
+    here, far = (endpoint(url, retries=5) for url in ("http://127.0.0.1:9/v1", "https://example.com/v1"))
+    pauses = [pause(*case, 2, 0.0) for case in ((here, refused), (far, refused), (here, crowded))]
+    assert [seconds is None for seconds in pauses] == [True, False, False]
+    assert pause(here, refused, 1, 0.0) is not None
 
 
 def test_no_proxy_of_the_shell_sees_a_call(server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
     with closed_port() as base_url:
         for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
             monkeypatch.setenv(name, base_url)
-        assert run(endpoint(server.base_url), lambda client: client.attempt(REQUEST)).status == "answered"
+        assert run(endpoint(server.base_url), lambda client: client.send(REQUEST)).status == "answered"
 
 
 def test_an_answer_that_nobody_asked_for_is_not_given_to_the_next(server: FakeServer) -> None:
     async def work(client: Client) -> list[str]:
         texts = []
         for _ in range(4):
-            reply = await client.attempt(REQUEST)
+            reply = await client.send(REQUEST)
             assert isinstance(reply, Reply)
             texts.append(reply.text)
             await asyncio.sleep(0.06)
@@ -166,7 +168,7 @@ def test_an_answer_that_nobody_asked_for_is_not_given_to_the_next(server: FakeSe
 
 def test_a_redirect_is_never_followed() -> None:
     with FakeServer() as second, FakeServer(plan=lambda seen: "redirect", location=second.base_url) as first:
-        result = run(endpoint(first.base_url), lambda client: client.attempt(REQUEST))
+        result = run(endpoint(first.base_url), lambda client: client.send(REQUEST))
         assert isinstance(result.stop, BadInput)
         assert (len(first.seen), len(second.seen)) == (1, 0)
 
@@ -178,10 +180,10 @@ def test_the_two_apis_in_their_own_words(server: FakeServer) -> None:
     structured = replace(REQUEST, schema=SCHEMA)
     parameters = {"temperature": 0.5, "seed": None, "reasoning_effort": None, "max_tokens": 50}
     before = len(server.seen)
-    run(endpoint(server.base_url, parameters=parameters), lambda client: client.attempt(structured))
+    run(endpoint(server.base_url, parameters=parameters), lambda client: client.send(structured))
     thinking = parameters | {"reasoning_effort": "low", "seed": 7}
-    run(endpoint(server.base_url, parameters=thinking), lambda client: client.attempt(REQUEST))
-    run(endpoint(server.base_url, parameters=parameters, api="messages"), lambda client: client.attempt(structured))
+    run(endpoint(server.base_url, parameters=thinking), lambda client: client.send(REQUEST))
+    run(endpoint(server.base_url, parameters=parameters, api=Messages()), lambda client: client.send(structured))
     chat, thoughtful, messages = server.seen[before:]
     user = {"role": "user", "content": "A or B?"}
     schema = {"type": "json_schema", "json_schema": {"name": "answer", "strict": True, "schema": SCHEMA}}
@@ -200,7 +202,7 @@ def test_the_two_apis_in_their_own_words(server: FakeServer) -> None:
 
 
 def test_a_verdict_is_one_token_with_its_probabilities(server: FakeServer) -> None:
-    reply = run(endpoint(server.base_url), lambda client: client.attempt(replace(REQUEST, logprobs=True)))
+    reply = run(endpoint(server.base_url), lambda client: client.send(replace(REQUEST, logprobs=True)))
     assert (reply.status, reply.text, reply.finish) == ("answered", "A", "length")
     assert [token for token, _ in reply.logprobs] == list(VERDICT)
     assert (server.seen[-1].body["logprobs"], server.seen[-1].body["top_logprobs"]) == (True, 20)
@@ -211,7 +213,7 @@ def test_a_verdict_is_one_token_with_its_probabilities(server: FakeServer) -> No
 
 def test_a_query_string_is_carried(server: FakeServer) -> None:
     asked = endpoint(f"{server.base_url}/?api-version=2024-10-21&x=a%20b")
-    assert run(asked, lambda client: client.attempt(REQUEST)).status == "answered"
+    assert run(asked, lambda client: client.send(REQUEST)).status == "answered"
     assert server.seen[-1].path == "/v1/chat/completions?api-version=2024-10-21&x=a%20b"
 
 
@@ -238,17 +240,17 @@ def test_a_key_that_cannot_be_sent_safely(
 
 def test_a_local_endpoint_needs_no_key(server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(VARIABLE)
-    assert run(endpoint(server.base_url), lambda client: client.attempt(REQUEST)).status == "answered"
+    assert run(endpoint(server.base_url), lambda client: client.send(REQUEST)).status == "answered"
     assert not server.seen[-1].key
     Client(endpoint("http://gpu-box:8000/v1", api_key_env=None))
 
 
 def test_a_key_in_an_answer_is_hidden_and_a_placeholder_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
     with FakeServer(text=lambda seen: f"You sent {seen.key}: A") as server:
-        reply = run(endpoint(server.base_url), lambda client: client.attempt(REQUEST))
+        reply = run(endpoint(server.base_url), lambda client: client.send(REQUEST))
         assert reply.text == "You sent (hidden): A"
         monkeypatch.setenv(VARIABLE, "A")  # what people set where a server wants any key
-        assert run(endpoint(server.base_url), lambda client: client.attempt(REQUEST)).text == "You sent A: A"
+        assert run(endpoint(server.base_url), lambda client: client.send(REQUEST)).text == "You sent A: A"
 
 
 # Interrupted
@@ -261,7 +263,7 @@ from paid_request import REQUEST, Client, endpoint
 
 async def work():
     async with Client(endpoint(sys.argv[2], model="stall", api_key_env=None)) as client:
-        await asyncio.gather(*(client.attempt(REQUEST) for _ in range(20)))
+        await asyncio.gather(*(client.send(REQUEST) for _ in range(20)))
 
 async def main():
     task = asyncio.create_task(work())

@@ -28,7 +28,8 @@ from zelo.auditing.answers import JudgedPairs
 from zelo.metrics.tally import Tally, tally
 from zelo.reporting import disagreements, judge_costs
 from zelo.reporting.audit_table import print_audit
-from zelo.reporting.report import ReportData, render
+from zelo.reporting.report import render
+from zelo.reporting.report_data import ReportData
 from zelo.store import Table
 
 
@@ -73,7 +74,7 @@ def test_the_terminal_is_wide_enough(
         "right: keep.",
         "do not spend on it",
         "Krippendorff",
-        "A whole run asks 60 pairs",
+        "A whole run compares 60 pairs",
         "$ per",
         "all 4",
         "$ per 1,000: dollars for a thousand usable preferences",

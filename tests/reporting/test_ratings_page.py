@@ -18,10 +18,12 @@ from zelo.graphs.expected_loss import expected_loss
 from zelo.graphs.rounds import rounds
 from zelo.graphs.staged import Staged
 from zelo.likelihood.randomness import content_seed
+from zelo.metrics.predicted_answers import CRITERIA, PAIRS, PREDICTED, predicted_answers
+from zelo.metrics.spectrum import spectra
 from zelo.records import ANSWERED, OUTCOME, QUERY_SCALE, RATING, Comparisons
-from zelo.reporting import budgets, offsets, rating_facts, rating_plots, ratings_page
+from zelo.reporting import budgets, query_offsets, rating_facts, rating_plots, ratings_page
 from zelo.reporting.report import render
-from zelo.store import Table
+from zelo.store import Table, write_parquet
 
 
 def test_a_matrix_says_who_was_preferred() -> None:
@@ -141,9 +143,13 @@ def calibrated(folder: Path, criterion: bool) -> tuple[Table, np.ndarray]:
 @pytest.mark.parametrize("criterion", [False, True])
 def test_offsets_are_held_against_their_answers(criterion: bool, tmp_path: Path) -> None:
     table, before = calibrated(tmp_path / "made", criterion)
-    found = offsets.of_table(SimpleNamespace(solver=made_of("thurstone")), table)
+    link = made_of("thurstone").link
+    about, rows = predicted_answers(table, table.read("answers"), link, 1.0)
+    write_parquet(rows, PREDICTED, table.path, "predicted")
+    table.manifest["answers_about"] = about
+    found = query_offsets.of_table(table)
     assert found is not None
-    assert found.kind == (offsets.CRITERIA if criterion else offsets.PAIRS)
+    assert found.kind == (CRITERIA if criterion else PAIRS)
     assert len(found.answer) == 900, "a document without a rating is left out"
     np.testing.assert_allclose(found.before, before, atol=1e-9)
     foretold = made_of("thurstone").link(found.after) if criterion else found.after
@@ -155,9 +161,8 @@ def test_offsets_are_held_against_their_answers(criterion: bool, tmp_path: Path)
     else:
         assert calibrated_ones < raw - 0.05, "log loss"
         assert view["gaps"][1] == "0.000"
-    still = pa.table({name: [0.0] for name in ("offset", "stderr")})
-    pq.write_table(still, table.path / "scales.parquet")
-    assert offsets.of_table(SimpleNamespace(solver=made_of("thurstone")), table) is None
+    (table.path / "predicted.parquet").unlink()
+    assert query_offsets.of_table(table) is None, "calibration writes nothing where no offset differs from 0"
 
 
 def test_worries_are_marked_and_missing_parts_named() -> None:
@@ -195,12 +200,12 @@ def test_worries_are_marked_and_missing_parts_named() -> None:
 
 def test_a_graph_in_parts_is_named_the_worst() -> None:
     made = tables({"q0": "", "q1": ""}, dict(list(library().items())[:20]))
-    assert [one.parts for one in rating_facts.graphs(made["outcomes"])] == [1, 1]
+    assert [one.parts for _, one in spectra(made["outcomes"])] == [1, 1]
     two = pa.table(
         {"query_id": ["q0"] * 2, "doc_a": ["a", "c"], "doc_b": ["b", "d"], "judge": ["x"] * 2, "p": [0.2, 0.9]}
     )
     two = two.append_column("weight", pa.array([1.0, 1.0]))
-    (parts,) = rating_facts.graphs(two)
+    ((_, parts),) = spectra(two)
     assert (parts.parts, parts.lambda_2) == (2, 0.0)
     facts = facts_of(made, {"q0": "", "q1": ""})
     rows = {row["name"]: row for row in ratings_page.view(replace(facts, graphs=[*facts.graphs, parts]))["graphs"]}

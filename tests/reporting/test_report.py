@@ -15,8 +15,10 @@ from html_page import HOSTILE, Page
 from report_data import FEW, QUERIES, SYSTEMS, library, report, tables
 
 from zelo.reporting import plots
+from zelo.reporting.gains import pick
 from zelo.reporting.ladders import BOUTS, RUNGS, ladders
-from zelo.reporting.report import ReportData, pick, render
+from zelo.reporting.report import render
+from zelo.reporting.report_data import ReportData
 
 
 @pytest.fixture(scope="module")
@@ -171,7 +173,7 @@ def test_missing_figures_are_dashes(data: ReportData) -> None:
         row | dict.fromkeys(("ci_low", "ci_high", "p_value", "baseline", "domain")) for row in data.metrics[:1]
     ]
     one = {"embedding": [{"step": 0, "epoch": 0, "train_loss": None, "dev": 0.7, "metric": "nDCG@10"}], "reranker": []}
-    stage = dict.fromkeys(data.stages[0]) | {"name": "rate", "status": "made", "identity": ""}
+    stage = dict.fromkeys(data.stages[0]) | {"name": "rate", "status": "computed", "identity": ""}
     partial = replace(
         data, verdicts=[one_verdict], metrics=unlabelled, per_query=None, curves=one, stages=[stage], ladders=[]
     )

@@ -166,9 +166,9 @@ def test_labels_that_measure_cannot_be_learnt_from(data: Table) -> None:
         TrainLabels(inputs={}, dataset=Synthetic(queries=20, documents=9)),
     )
     stages = {"labels": measuring, "candidates": None}
-    with pytest.raises(BadInput, match="nothing may learn from them"):
+    with pytest.raises(BadInput, match="nothing may be trained on them"):
         Labelled(inputs={}, top_k=3, keep_own_document=False).check_inputs(stages)
-    with pytest.raises(BadInput, match="nothing may learn from them"):
+    with pytest.raises(BadInput, match="nothing may be trained on them"):
         acquiring(Failures(threshold=None)).check_inputs(stages)
     Labelled(inputs={}, top_k=3, keep_own_document=False).check_inputs(stages | {"labels": training})
 
@@ -328,9 +328,9 @@ def test_the_dear_judges_are_asked_about_each_pair_once(
     rank = f"the student ranks the labelled document below rank {threshold}"
     said = f"acquire: {rank} in 3 of 10 train queries; 1 of these were judged before; 2 pairs were added to 10, and the"
     said += " judges prefer the labelled document to the one that the student ranked just above it in 2 of 2 (100 %)"
-    nothing = f"acquire: {rank} in 0 of 10 train queries, so no pair was added, and the second pass repeats the first"
-    assert acquired.told(Result(steps, tables)) == [said if count else nothing]
-    assert acquired.told(Result(steps, {"acquire": chosen})) == []
+    nothing = f"acquire: {rank} in 0 of 10 train queries, so no pair was added and the second pass equals the first"
+    assert acquired.lines(Result(steps, tables)) == [said if count else nothing]
+    assert acquired.lines(Result(steps, {"acquire": chosen})) == []
 
 
 def test_bad_settings_are_refused() -> None:

@@ -174,12 +174,12 @@ def test_ids_that_meet_by_chance_are_said_to() -> None:
     assert (kept["doc_id"].to_pylist(), kept["rank"].to_pylist()) == (["d2"], [0])
     manifest = facts | {"rows": 1, "queries_below_two": 2, "queries": 2}
     result: Any = SimpleNamespace(
-        tables={"retrieve": Table("retrieve", "", Path(), manifest)}, facts={"retrieve": {"status": "made"}}
+        tables={"retrieve": Table("retrieve", "", Path(), manifest)}, facts={"retrieve": {"status": "computed"}}
     )
     assert notes(result) == [
         "retrieve: 2 of 2 queries have fewer than two candidates",
         "retrieve: 2 documents with their query's own id are left out of the candidates; most of their texts are unlike the"
-        " query's: if ids meet by chance, set keep_own_document=true",
+        " query's: if equal ids are a coincidence, set keep_own_document=true",
     ]
 
 

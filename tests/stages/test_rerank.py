@@ -22,7 +22,7 @@ QUERIES = ["what is red", "green"]
 
 
 def latest(folder: Path, stage: str) -> tuple[Path, Table]:
-    """The run folder that began last, and the table of one of its stages."""
+    """The run directory that began last, and the table of one of its stages."""
     run = max(folder.glob("multirun/zelo/*"), key=lambda path: path.name)
     facts = json.loads((run / "manifest.json").read_text())["stages"][stage]
     table = Store.default().find(facts["kind"], facts["identity"])

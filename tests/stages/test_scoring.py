@@ -4,7 +4,7 @@ import copy
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pytest
@@ -139,8 +139,11 @@ def test_a_licence_is_read_and_never_guessed(tmp_path: Path) -> None:
 
 def test_what_a_score_means_from_labels_or_else_from_judges(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
+    from zelo.pipeline.run import Result, Step
     from zelo.reporting import score_scale
+    from zelo.store import Table
 
     ids = {"query_id": ["q1"] * 60, "doc_id": [f"d{n}" for n in range(60)]}
     score = np.linspace(-3, 3, 60)
@@ -148,36 +151,27 @@ def test_what_a_score_means_from_labels_or_else_from_judges(tmp_path: Path, monk
     examples = pa.table({**ids, "split": ["dev"] * 60, "target": np.where(score > 1, 0.9, 0.1)})
     qrels = pa.table({"query_id": ["q1"] * 8, "doc_id": ids["doc_id"][-8:], "split": ["dev"] * 8, "relevance": [1] * 8})
 
-    class Fake:
-        """A table, a stage and a result in one."""
+    def table(kind: str, name: str, rows: pa.Table) -> Table:
+        (tmp_path / kind).mkdir()
+        pq.write_table(rows, tmp_path / kind / f"{name}.parquet")
+        return Table(kind, "", tmp_path / kind, {})
 
-        name, kind = "train", "train"
-        inputs: ClassVar = {"examples": "target"}
-        tables: ClassVar = {"target": SimpleTable(examples), "labels": SimpleTable(qrels)}
-
-        def of_kind(self, kind: str) -> list[str]:
-            return [kind] if kind in self.tables else []
-
+    train = Step("train", None, "", {"examples": "target"})
+    steps = [train, Step("evaluate", None, "", {"labels": "labels"})]
+    tables = {"target": table("target", "examples", examples), "labels": table("labels", "qrels", qrels)}
+    result = Result(steps, tables | {"evaluate": table("evaluate", "per_query", qrels)})
     monkeypatch.setattr(score_scale, "_scored", lambda *_: scored)
-    result: Any = Fake()
-    words = score_scale.section(result, result, "CrossEncoder", tmp_path)
+    words = score_scale.section(train, result, "CrossEncoder", tmp_path)
     assert "From the labels of 1 dev queries" in words
     assert "60 documents that it scored, 8 of them relevant" in words
     assert (tmp_path / score_scale.PICTURE).read_bytes().startswith(b"\x89PNG")
-    del Fake.tables["labels"]
-    words = score_scale.section(result, result, "CrossEncoder", tmp_path)
+    del result.tables["evaluate"]
+    words = score_scale.section(train, result, "CrossEncoder", tmp_path)
     assert (
-        f"what the judges say of 1 dev queries: 60 documents that it scored, {(score > 1).sum()} of them relevant"
+        f"against judge ratings of 1 dev queries: 60 documents that it scored, {(score > 1).sum()} of them relevant"
         in words
     )
     assert "rated above one half by the judges" in words
-
-
-class SimpleTable:
-    """What is read of a table, whatever it is called."""
-
-    def __init__(self, table: Any) -> None:
-        self.read = lambda _name: table
 
 
 @pytest.mark.parametrize(("ours", "theirs"), [(np.nan, 0.5), (0.5, np.nan), (np.nan, np.nan), (0.5, 0.6)])

@@ -67,11 +67,11 @@ def test_a_sweep_goes_on_after_a_failure_and_shares_work(
     }
     stages = json.loads((folder / rows[3]["folder"] / "manifest.json").read_text())["stages"]
     assert {name: stage["status"] for name, stage in stages.items()} == {
-        "load": "reused",
-        "retrieve": "reused",
-        "judge": "reused",
-        "known_items": "reused",
-        "rate": "made",
+        "load": "cached",
+        "retrieve": "cached",
+        "judge": "cached",
+        "known_items": "cached",
+        "rate": "computed",
     }
     assert "must be even" in (folder / "sweep.html").read_text()
     index = read(tmp_path / "multirun/index.csv")

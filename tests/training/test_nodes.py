@@ -144,7 +144,7 @@ def test_its_part_of_a_training_that_breaks_off_is_one_line(
     folder = Store(tmp_path).unfinished("simplenamespace", "identity-of-one") / ranks.FOLDER
     folder.mkdir(parents=True)
     (folder / ranks.JOB).write_text("a job")
-    with pytest.raises(ZeloError, match=r"one: this node's part broke off \(in process 1 of 2.*The output of node 0"):
+    with pytest.raises(ZeloError, match=r"one: this node's part failed \(in process 1 of 2.*The output of node 0"):
         follow(iter(range(100)))
 
 

@@ -281,7 +281,7 @@ def test_a_good_training_is_not_remarked_on() -> None:
     assert Trained([point(0, 0.5), point(5, 0.7), point(9, 0.6)], None, 0, None).notes("toy", 1.0) == []
     worse = Trained([point(0, 0.5), point(5, 0.7), point(9, 0.4)], None, 0, None)
     (note,) = worse.notes("toy", 0.25)
-    assert note == "toy: 25% of the trained weights and 75% of the untuned ones rank dev best."
+    assert note == "toy: 25% of the trained weights and 75% of the untuned weights are best on dev."
     (note,) = worse.notes("toy", 1.0)
     assert "the weights of step 5 are kept" in note
     assert "judge_agreement/dev/nDCG@10 0.500 untuned, 0.700 best, 0.400 at its end, step 9" in note

@@ -1,4 +1,4 @@
-"""What the figures of an audit mean for somebody who is about to spend money, in plain words."""
+"""Advice from the measurements of an audit, in words, for a user about to spend money."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -76,7 +76,7 @@ def on_judge(
     temperature: None where the judge has none that could be lowered.
     """
     if not tally.asked:
-        return Advice(name, UNKNOWN, "It was not asked.")
+        return Advice(name, UNKNOWN, "It was asked nothing.")
     place = [(CARE, f"It {words}.")] if (words := one_place(tally)) else []
     checks = (_unanswered(tally, faults), place, _order(measures), _repeats(measures, temperature), _circles(measures))
     findings = [*chain(*checks), *_known(measures), *_sway(measures), *_length(measures), *_spread(*scores)]
@@ -88,7 +88,7 @@ def on_judge(
         few = f"Fewer than {ENOUGH} pairs were answered in both orders or have a known answer."
         return Advice(name, UNKNOWN, " ".join([few, *facts, *cares]))
     shown = any(measures[key].count >= ENOUGH for key in KNOWN)
-    doubt = [] if shown else ["Whether it is also right, this sample cannot show: it has too few known answers."]
+    doubt = [] if shown else ["This sample has too few known answers to show whether it is right."]
     money = [f"A usable preference costs {dollars(tally.usd / tally.usable)}."] if tally.usd and tally.usable else []
     return Advice(name, CARE if cares else KEEP, " ".join([*facts, *cares, *doubt, *money]))
 
@@ -103,18 +103,18 @@ def on_all(
     if len(left_out) == len(advice):
         verdict = STOP if any(one.verdict == STOP for one in advice) else LEAVE
         return Advice(
-            about, verdict, "None of these judges deserves trust: fix a prompt or try another model, then audit again."
+            about, verdict, "None of these judges is reliable: fix a prompt or try another model, then audit again."
         )
     if len(advice) < 2:
         return Advice(
-            about, UNKNOWN, "There is one judge: what it gets wrong, nobody contradicts. A second would show it."
+            about, UNKNOWN, "There is one judge: nothing contradicts its errors. A second judge would show them."
         )
     trusted = [one.about for one in advice if one.verdict in (KEEP, CARE)]
     if not trusted:
-        text = "Too little was measured of any judge to say whether one, or several, should be kept."
+        text = "Too little was measured to say whether one judge, or several, should be kept."
         return Advice(about, UNKNOWN, " ".join([text, *without]))
     if len(left_out) == len(advice) - 1:
-        return Advice(about, ONE_IS_ENOUGH, f"Only {cheapest} deserves trust: the others would add noise to it.")
+        return Advice(about, ONE_IS_ENOUGH, f"Only {cheapest} is reliable: the others would add noise.")
     alpha = measures["alpha_interval"]
     if alpha.value is None:
         return Advice(about, UNKNOWN, " ".join([f"Agreement was not measured: {alpha.missing}.", *without]))
@@ -131,12 +131,12 @@ def on_all(
     else:
         verdict, text = AVERAGE, f"They agree beyond chance ({value}), and differ enough for errors to cancel."
         if alpha.value < TENTATIVE:
-            text += f" Below {TENTATIVE} no single one of them should be trusted alone."
+            text += f" Below {TENTATIVE} none of them should judge alone."
     return Advice(about, verdict, " ".join([text, *_best(measures["labels"], single), *without]))
 
 
 def _unanswered(tally: Tally, faults: Mapping[str, int]) -> Iterator[Finding]:
-    """How its questions ended, before what went wrong on the way: faults count attempts, also those that a later one mended."""
+    """How its questions ended, before what went wrong on the way: faults count attempts, also those that a later one fixed."""
     if not tally.asked:
         return
     cut = tally.status[TRUNCATED] / tally.asked
@@ -146,10 +146,10 @@ def _unanswered(tally: Tally, faults: Mapping[str, int]) -> Iterator[Finding]:
         worst = max(sorted(ended), key=lambda name: ended[name])
         class_of = max(sorted(faults), key=lambda name: faults[name], default="")
         named = f"mostly {worst}" + f": {class_of}" * bool(worst == FAILED and class_of)
-        words = f"Only {percent(tally.answered)} of what it was asked was answered ({named}): a run would stop."
-        yield STOP, words + f" Answers were cut off: {more}." * (cut > MANY_CUT)
+        words = f"It answered only {percent(tally.answered)} of its questions ({named}): a run would stop."
+        yield STOP, words + f" Answers were truncated: {more}." * (cut > MANY_CUT)
     elif cut > MANY_CUT:
-        yield CARE, f"{percent(cut)} of its answers were cut off before they came to a result, and paid for: {more}."
+        yield CARE, f"{percent(cut)} of its answers were truncated before a result, and paid for: {more}."
 
 
 def _order(measures: Mapping[str, Measure]) -> Iterator[Finding]:
@@ -159,15 +159,15 @@ def _order(measures: Mapping[str, Measure]) -> Iterator[Finding]:
     if flips.value is not None and flips.count >= ENOUGH and flips.value > MANY_FLIPS:
         good = _better_than_a_coin(measures) if flips.value > TOO_MANY_FLIPS else []
         stop = flips.value > TOO_MANY_FLIPS and not good
-        coin = "; a coin's does in 50 %" if stop else ""
-        words = f"Its verdict turns with the order of the two documents in {percent(flips.value)} of pairs{coin}."
-        averaged = f" Averaged over both orders it sides with {_listed(good)}." if good else ""
+        coin = "; by chance in 50 %" if stop else ""
+        words = f"Its verdict changes with the presentation order in {percent(flips.value)} of pairs{coin}."
+        averaged = f" Averaged over both orders it agrees with {_listed(good)}." if good else ""
         yield STOP if stop else CARE, words + averaged
     if bias.value is not None and abs(bias.value) > LEAN and _beyond(bias, 0):
         side = "first" if bias.value > 0 else "second"
         remedy = f"asked in both orders ({BOTH_ORDERS}, at twice the calls) this cancels"
-        remedy += ", but that anything is left is not shown here" * stop
-        yield CARE, f"It leans to whatever is shown {side}, by {100 * abs(bias.value):.0f} points: {remedy}."
+        remedy += ", but this sample does not show that a preference is left" * stop
+        yield CARE, f"It prefers the document shown {side}, by {100 * abs(bias.value):.0f} points: {remedy}."
 
 
 def one_place(tally: Tally) -> str:
@@ -177,9 +177,9 @@ def one_place(tally: Tally) -> str:
         return ""
     place, most = ("first", share) if share > 0.5 else ("second", 1 - share)
     return (
-        f"chooses the document shown {place} in {percent(most)} of {tally.decided:,} pairs: it reads the position, not the"
-        f" documents. Take a stronger model or another mode or prompt; {BOTH_ORDERS} cancels the position, and pipeline=audit"
-        " shows what is left"
+        f"chooses the document shown {place} in {percent(most)} of {tally.decided:,} pairs: it follows the position, not the"
+        f" documents. Use a stronger model or another mode or prompt; {BOTH_ORDERS} cancels the position, and pipeline=audit"
+        " shows whether a preference is left"
     )
 
 
@@ -196,13 +196,16 @@ def _repeats(measures: Mapping[str, Measure], temperature: float | None) -> Iter
     again = measures["same_again"]
     if again.value is not None and again.count >= ENOUGH and again.value < MIN_SAME_AGAIN:
         lower = "lower its temperature, or " if temperature else ""
-        yield CARE, f"It often changes its mind when asked again: {lower}ask it more than once (stages.judge.repeats)."
+        yield (
+            CARE,
+            f"It often changes its answer when asked again: {lower}ask it more than once (stages.judge.design.repeats).",
+        )
 
 
 def _circles(measures: Mapping[str, Measure]) -> Iterator[Finding]:
     circles = measures["circles"]
     if circles.value is not None and circles.count >= ENOUGH and circles.value > MANY_CIRCLES:
-        coins = f"coins have {percent(CHANCE_OF_A_CIRCLE)}"
+        coins = f"by chance in {percent(CHANCE_OF_A_CIRCLE)}"
         verdict = STOP if circles.value >= CHANCE_OF_A_CIRCLE else CARE
         yield verdict, f"In {percent(circles.value)} of triads a beats b, b beats c and c beats a; {coins}."
 
@@ -214,9 +217,9 @@ def _known(measures: Mapping[str, Measure]) -> Iterator[Finding]:
         if one.value is None or one.count < ENOUGH or one.low is None or one.high is None:
             continue
         if one.high < 0.5:
-            yield STOP, f"It sides with {words} less often than a coin."
+            yield STOP, f"It agrees with {words} less often than chance."
         elif one.low <= 0.5:
-            yield CARE, f"That it sides with {words} more often than a coin is not shown."
+            yield CARE, f"It does not agree with {words} significantly more often than chance."
 
 
 def _sway(measures: Mapping[str, Measure]) -> Iterator[Finding]:
@@ -258,7 +261,7 @@ def _facts(measures: Mapping[str, Measure]) -> list[str]:
     for key, words in KNOWN.items():
         one = measures[key]
         if one.value is not None:
-            parts.append(f"sides with {words} in {percent(one.value)}{_bracket(one, 100, 0)} of {one.count} pairs")
+            parts.append(f"agrees with {words} in {percent(one.value)}{_bracket(one, 100, 0)} of {one.count} pairs")
     return [f"It {_listed(parts)}."] if parts else []
 
 
@@ -268,7 +271,7 @@ def _best(mean: Measure, single: Mapping[str, Measure]) -> list[str]:
         return []
     best = max(sorted(known), key=lambda name: known[name])
     return [
-        f"Their mean sides with the labels in {percent(mean.value)}, the best single one ({best}) in {percent(known[best])}."
+        f"Their mean agrees with the labels in {percent(mean.value)}, the best single one ({best}) in {percent(known[best])}."
     ]
 
 

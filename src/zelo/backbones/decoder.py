@@ -102,8 +102,8 @@ class Decoder:
         tokenizer = self._reader(answers=True)
         if self.pairs(tokenizer, [""], [""], 1 << 20)["input_ids"][0][-1] == tokenizer.pad_token_id:
             raise BadInput(
-                f"backbone.model={self.model}: the prompt ends with the token that pads ({tokenizer.pad_token}), so its end is"
-                " not to be seen. Give the tokenizer another pad_token."
+                f"backbone.model={self.model}: the prompt ends with the token that pads ({tokenizer.pad_token}), so its end"
+                " cannot be found. Give the tokenizer another pad_token."
             )
         return tokenizer
 

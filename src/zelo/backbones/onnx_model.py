@@ -27,7 +27,7 @@ class OnnxModel:
     """Scores pairs of texts with ONNX files and the tokenizers of the exported folder that they were made from."""
 
     def __init__(self, folder: Path, files: Path, precision: str, setting: str) -> None:
-        """folder: the export; files: the folder with its ONNX, `folder`/onnx in a run folder; precision: of the weights,
+        """folder: the export; files: the folder with its ONNX, `folder`/onnx in a run directory; precision: of the weights,
 
         float32 or int8; setting: what names the folder, for errors.
 

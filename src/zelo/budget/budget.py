@@ -38,14 +38,14 @@ class Budget:
     lifetime_usd: float | None  # over everything that the ledger has ever recorded
     on_limit: str  # stop: end there, all kept; continue: go on with what there is
     max_failure_rate: float  # of a judge's last 200 outcomes, and of all replies that the ledger has for it
-    ask_again: list[str]  # statuses: replies in the ledger that are read so are asked for anew, once in a command
+    ask_again: list[str]  # statuses: replies in the ledger that are read so are asked for again, once in a command
 
     def __post_init__(self) -> None:
         for name in ("usd", "tokens", "calls", "lifetime_usd"):
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
-                what = "lets nothing be asked" if value <= 0 else "is no cap"
-                raise BadInput(f"budget.{name}={value} {what}; set it to a number above 0, or to null for no such cap.")
+                what = "allows no call" if value <= 0 else "is no cap"
+                raise BadInput(f"budget.{name}={value} {what}; set it to a number above 0, or to null for no cap.")
         if self.on_limit not in (STOP, CONTINUE):
             raise BadInput(f"on_limit={self.on_limit!r} is unknown; use {STOP} or {CONTINUE}.")
         if not 0 <= self.max_failure_rate <= 1:
@@ -80,14 +80,14 @@ class Budget:
     @contextmanager
     def open(self, plans: list[Plan]) -> Iterator["Session"]:
         """A session that may ask what was planned. Raises BadInput, before anything is sent, where no budget allows it."""
-        from zelo.budget.session import tell_lost
+        from zelo.budget.session import report_lost
 
         if not plans:
             yield self._session(None, {}, lambda n, note="": None)
             return
         self._admit(plans)
         with _ledger() as ledger:
-            tell_lost(ledger.abandoned())
+            report_lost(ledger.abandoned())
             for plan in plans:
                 left = f"{plan.calls:,} calls to make" if plan.calls else "none to ask"
                 print(
@@ -99,7 +99,7 @@ class Budget:
                 try:
                     yield session
                 except BaseException:
-                    session.tell()
+                    session.report()
                     raise
 
     def _session(self, ledger: Ledger | None, plans: dict[str, Plan], advance: Advance) -> "Session":
@@ -123,8 +123,8 @@ class Budget:
             if plan.costs and not self._capped and self.on_limit == STOP:
                 raise BadInput(
                     f"judge {plan.judge} costs money and there is no budget, so nothing was sent. Set budget.usd=DOLLARS"
-                    " (or budget.calls, budget.tokens, budget.lifetime_usd) to go on, or on_limit=continue to take what the"
-                    f" ledger holds.{told}"
+                    " (or budget.calls, budget.tokens, budget.lifetime_usd) to go on, or on_limit=continue to use the"
+                    f" answers in the ledger.{told}"
                 )
             if plan.costs and plan.usd is None and (self.usd is not None or self.lifetime_usd is not None):
                 raise BadInput(

@@ -210,7 +210,7 @@ def estimate(
 ) -> Plan:
     """What a judge would be asked about these questions, the ledger's answers left out. Sends nothing.
 
-    ask_again: statuses of replies that are asked for anew, unless this command has paid for them.
+    ask_again: statuses of replies that are asked for again, unless this command has paid for them.
     """
     endpoint = judge.endpoint
     pairs = known = 0

@@ -3,6 +3,12 @@
 import asyncio
 import math
 from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from zelo.providers import retry
+from zelo.providers.client import Client
+from zelo.providers.request import Endpoint, Fault, Reply, Request
 
 MINUTE = 60.0  # seconds
 NO_LIMIT = 1 << 30
@@ -38,10 +44,10 @@ class Bucket:
 class RateLimiter:
     """Lets calls of one event loop start, first come first served. Additive increase, multiplicative decrease (AIMD)."""
 
-    def __init__(self, concurrency: int, requests_per_minute: int | None, tokens_per_minute: int | None) -> None:
-        self.most = concurrency
-        self.limit = float(concurrency)  # calls at once, at this moment
-        self._per_minute = requests_per_minute, tokens_per_minute
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.most = endpoint.concurrency
+        self.limit = float(endpoint.concurrency)  # calls at once, at this moment
+        self._per_minute = endpoint.requests_per_minute, endpoint.tokens_per_minute
         self._requests: Bucket | None = None
         self._tokens: Bucket | None = None
         self._busy = 0
@@ -50,13 +56,27 @@ class RateLimiter:
         self._halved = self._closed_until = -math.inf  # on the loop's clock
         self._timer: asyncio.TimerHandle | None = None
 
-    def open(self) -> None:
-        """Starts the clocks; to be called inside the event loop."""
+    async def __aenter__(self) -> "RateLimiter":
+        """Starts the clocks."""
         now = asyncio.get_running_loop().time()
         self._requests, self._tokens = (Bucket(most, now) if most else None for most in self._per_minute)
+        return self
 
-    def close(self) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """Leaves no timer behind."""
+        self._stop_timer()
+
+    @asynccontextmanager
+    async def turn(self, request: Request) -> AsyncIterator["Turn"]:
+        """Waits until the request may be sent. Cancelled before that, nothing was sent."""
+        turn = Turn(self, request)
+        counted = await self.enter(turn.worst)
+        try:
+            yield turn
+        finally:
+            self.leave(turn.worst, counted, turn.used)
+
+    def _stop_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
 
@@ -113,7 +133,7 @@ class RateLimiter:
             counted = worst * self._share
             wait = self._wait(counted, now)
             if wait > 0:
-                self.close()
+                self._stop_timer()
                 self._timer = asyncio.get_running_loop().call_later(wait, self._admit)
                 return
             self._queue.popleft()
@@ -128,3 +148,23 @@ class RateLimiter:
         waits += [self._requests.wait(1.0, now)] if self._requests else []
         waits += [self._tokens.wait(counted, now)] if self._tokens else []
         return max(waits)
+
+
+class Turn:
+    """A request that may be sent now, once."""
+
+    def __init__(self, limiter: RateLimiter, request: Request) -> None:
+        self.limiter, self.request = limiter, request
+        self.worst = request.tokens_in + request.tokens_out
+        self.used: int | None = None  # tokens; None: nobody knows
+
+    async def send(self, client: Client) -> Reply | Fault:
+        """Sends it, and goes faster or slower by what comes back."""
+        sent = asyncio.get_running_loop().time()
+        result = await client.send(self.request)
+        if isinstance(result, Reply):
+            self.limiter.faster()
+            self.used = result.tokens_in + result.tokens_out if result.tokens_in else None
+        elif retry.is_crowded(result):
+            self.limiter.slower(sent, retry.everybody_waits(result))
+        return result

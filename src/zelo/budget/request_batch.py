@@ -9,8 +9,8 @@ import numpy as np
 
 from zelo.budget.plan import money
 from zelo.protocols import PaidJudge
-from zelo.providers.request import Reading, Request
-from zelo.providers.wire import REFUSED_CONNECTION, example
+from zelo.providers.request import REFUSED_CONNECTION, Reading, Request
+from zelo.providers.secrets import example
 from zelo.records import ANSWERED, FAILED, STATUSES, TRUNCATED, UNSENT, Outcomes, Questions
 
 WINDOW = 200  # outcomes over which failures are counted
@@ -98,7 +98,7 @@ class Figures:
             if reading.shown.strip():
                 self.examples.setdefault(reading.why, example(reading.shown, key))
 
-    def told(self) -> dict[str, Any]:
+    def as_facts(self) -> dict[str, Any]:
         """For a manifest."""
         names = ("price", "from_ledger", "calls", "retries", "usd", "tokens")
         found = {name: getattr(self, name) for name in names} | {"faults": dict(self.faults)}
@@ -114,12 +114,10 @@ class Figures:
         worst = next((status for status, _ in self.statuses.most_common() if status != ANSWERED), FAILED)
         fault = next((kind for kind, _ in self.faults.most_common(1)), "")
         if worst == FAILED and fault == REFUSED_CONNECTION:
-            return (
-                f"Nothing listens at {base_url}: does a server run there? Start it, or set base_url to where it runs."
-            )
+            return f"Nothing listens at {base_url}: is a server running? Start it, or set base_url to its address."
         if worst == TRUNCATED:
-            return "Its answers were cut: raise max_tokens, or choose a model that says less."
-        reasons = reasons_in_words(self.told()) if worst != FAILED else []
+            return "Its answers were truncated: raise max_tokens, or choose a model that writes less."
+        reasons = reasons_in_words(self.as_facts()) if worst != FAILED else []
         return " ".join([*(f"{one}." for one in reasons[:1]), "Look at pipeline=audit, or raise max_failure_rate."])
 
     def too_little_before(self, max_failure_rate: float, pairs: int) -> str:
@@ -132,7 +130,7 @@ class Figures:
             f"{sum(failed.values())} of {total} replies from the ledger are no answers"
             f" ({', '.join(f'{count:,} {status}' for status, count in failed.items())}), above"
             f" max_failure_rate={max_failure_rate}. Fix the judge and set ask_again=[{','.join(failed)}], which asks for them"
-            " anew within the budget, or raise max_failure_rate."
+            " again within the budget, or raise max_failure_rate."
         )
 
     def so_far(self, pairs: int) -> str:
@@ -150,21 +148,21 @@ class Figures:
     def ended(self) -> str:
         """How the pairs ended and what went wrong on the way, in words."""
         parts = [", ".join(f"{count:,} {status}" for status, count in self.statuses.most_common())]
-        parts += [f"on the way: {faults_in_words(self.told())}"] * bool(self.faults)
+        parts += [f"on the way: {faults_in_words(self.as_facts())}"] * bool(self.faults)
         return "; ".join(filter(None, parts))
 
 
-def faults_in_words(told: Mapping[str, Any]) -> str:
-    """What went wrong on the way, of Figures.told(): classes with counts, the largest first, and the provider's last words."""
-    faults, words = told.get("faults") or {}, told.get("words") or {}
+def faults_in_words(facts: Mapping[str, Any]) -> str:
+    """What went wrong on the way, of as_facts(): classes with counts, the largest first, and the provider's last words."""
+    faults, words = facts.get("faults") or {}, facts.get("words") or {}
     order = sorted(faults, key=lambda kind: (-faults[kind], kind))
     return ", ".join(f"{kind} {faults[kind]:,}" + (f" ({words[kind]})" if kind in words else "") for kind in order)
 
 
-def reasons_in_words(told: Mapping[str, Any]) -> list[str]:
-    """Why answers gave no value, of Figures.told(): one line a reason, the most frequent first, with the first such answer."""
+def reasons_in_words(facts: Mapping[str, Any]) -> list[str]:
+    """Why answers gave no value, of as_facts(): one line a reason, the most frequent first, with the first such answer."""
     return [
         f"{one['pairs']:,} without a value: {one['why']}"
         + f"; the first such answer: {one['first']}" * bool(one["first"])
-        for one in told.get("unread") or []
+        for one in facts.get("unread") or []
     ]

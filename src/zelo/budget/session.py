@@ -11,6 +11,7 @@ from itertools import islice
 from typing import Any
 
 from zelo.budget.plan import Plan, money
+from zelo.budget.rate_limiter import RateLimiter
 from zelo.budget.request_batch import WINDOW, Figures, RequestBatch, reasons_in_words
 from zelo.errors import LimitReached, ZeloError
 from zelo.ledger.codec import KIND, LOOKED_UP, entry_of, is_to_ask_again, looked_up, reply_of
@@ -19,9 +20,9 @@ from zelo.ledger.ledger import Ledger
 from zelo.ledger.operations import Busy, Caps, Entry, Granted, Lose, Lost, NoRoom, Release, Reserve, Settle
 from zelo.progress import Advance
 from zelo.protocols import PaidJudge
+from zelo.providers import retry
 from zelo.providers.client import Client
-from zelo.providers.request import Reading, Reply, Request
-from zelo.providers.wire import Fault
+from zelo.providers.request import Fault, Reading, Reply, Request
 from zelo.records import ANSWERED, FAILED, Outcomes, Questions
 
 NAMED = 20  # lost calls that are listed
@@ -48,7 +49,7 @@ class Session:
         ask_again: frozenset[str],
         advance: Advance,
     ) -> None:
-        """caps: of each judge. patient: at a cap, go on with what there is. max_failure_rate, ask_again: as of the budget."""
+        """caps: of each judge. patient: at a cap, go on with what there is. max_failure_rate, ask_again: as of the Budget."""
         self.ledger = ledger
         self.plans = plans
         self.caps = caps
@@ -67,7 +68,7 @@ class Session:
     @property
     def figures(self) -> dict[str, dict[str, Any]]:
         """Per judge: what was sent, spent and went wrong."""
-        return {name: figures.told() for name, figures in self.counts.items()}
+        return {name: figures.as_facts() for name, figures in self.counts.items()}
 
     def ask(self, asked: Mapping[str, tuple[PaidJudge, Questions]]) -> dict[str, Outcomes]:
         """One outcome per question of each judge, from the ledger or the endpoint.
@@ -75,11 +76,11 @@ class Session:
         Raises LimitReached at a cap (unless on_limit is continue) or when too much fails, BadInput where no call could succeed;
         everything that was answered is in the ledger by then.
         """
-        desks = [RequestBatch.of(name, judge, questions) for name, (judge, questions) in asked.items()]
-        if desks:
+        batches = [RequestBatch.of(name, judge, questions) for name, (judge, questions) in asked.items()]
+        if batches:
             before = {number: signal.getsignal(number) for number in STOPS}
             try:
-                asyncio.run(self._ask(desks))
+                asyncio.run(self._ask(batches))
             except BaseExceptionGroup as group:
                 raise _first(group) from group
             except asyncio.CancelledError:
@@ -90,11 +91,11 @@ class Session:
                     for number, handler in before.items():
                         signal.signal(number, handler)
             if self.signalled is not None:
-                signal.raise_signal(self.signalled)  # now that the tasks have ended, for whoever answers it
+                signal.raise_signal(self.signalled)  # now that the tasks have ended, for whatever handles it
                 raise KeyboardInterrupt
         if self.stopped:
             raise self.stopped
-        return {desk.name: desk.outcomes() for desk in desks}
+        return {batch.name: batch.outcomes() for batch in batches}
 
     def kept(self, name: str, pairs: int) -> None:
         """So many pairs need not be asked about: an earlier, partial table has the judge's answers."""
@@ -102,33 +103,33 @@ class Session:
         self.counts[name].before[ANSWERED] += pairs
         self.advance(pairs, self._note())
 
-    def _over(self, desk: RequestBatch) -> bool:
+    def _over(self, batch: RequestBatch) -> bool:
         """Whether nothing more is sent to this judge."""
-        return self.stopped is not None or desk.name in self.spent
+        return self.stopped is not None or batch.name in self.spent
 
     def texts(self, judge: PaidJudge, questions: Questions) -> Iterator[tuple[int, str]]:
         """(row, text) of what the ledger holds of this judge's answers to these questions. Sends nothing."""
-        assert self.ledger is not None, "a judge that was not planned for"
+        assert self.ledger is not None, "a judge without a plan"
         endpoint = judge.endpoint
         for request, entry in looked_up(self.ledger, judge, questions):
             if entry is not None:
                 text = reply_of(endpoint, request, entry).text
                 yield from ((row, text) for row in request.rows)
 
-    def tell(self) -> None:
+    def report(self) -> None:
         """What each judge came to so far, one line each: for a run that ends early."""
         for name, counts in self.counts.items():
             if counts.statuses or counts.calls or counts.open:
                 print(f"judge {name}: {counts.so_far(self.plans[name].pairs)}", file=sys.stderr)
                 if not isinstance(self.stopped, TooManyFailures):  # whose own message has them
-                    for reason in reasons_in_words(counts.told()):
+                    for reason in reasons_in_words(counts.as_facts()):
                         print(f"judge {name}: {reason}", file=sys.stderr)
 
-    async def _ask(self, desks: list[RequestBatch]) -> None:
-        assert self.ledger is not None, "a judge that was not planned for"
+    async def _ask(self, batches: list[RequestBatch]) -> None:
+        assert self.ledger is not None, "a judge without a plan"
         self.tight, self.room = asyncio.Lock(), asyncio.Event()
-        self.halted = {desk.name: asyncio.Event() for desk in desks}
-        self.clients: dict[str, Client] = {}
+        self.halted = {batch.name: asyncio.Event() for batch in batches}
+        self.limiters: dict[str, RateLimiter] = {}
         task = asyncio.current_task()
         assert task is not None
 
@@ -138,27 +139,28 @@ class Session:
 
         for number in STOPS:
             if threading.current_thread() is threading.main_thread() and signal.getsignal(number) != signal.SIG_IGN:
-                # As asyncio.run does itself where nobody else minds the signal: the tasks end in order, the journal last.
+                # As asyncio.run does itself where nobody else minds the signal: the tasks end in order, the group commit last.
                 asyncio.get_running_loop().add_signal_handler(number, stop, number)
-        async with GroupCommit(self.ledger) as self.journal:
+        async with GroupCommit(self.ledger) as self.commits:
             async with asyncio.TaskGroup() as group:
-                for desk in desks:
-                    group.create_task(self._serve(desk))
+                for batch in batches:
+                    group.create_task(self._serve(batch))
 
-    async def _serve(self, desk: RequestBatch) -> None:
+    async def _serve(self, batch: RequestBatch) -> None:
         """Hands what the ledger does not answer to workers; the client lets as many send as the endpoint bears at once."""
-        source = self._unanswered(desk)
+        source = self._unanswered(batch)
         first = await anext(source, None)
         if first is None:
             return
-        workers = 2 * desk.judge.endpoint.concurrency  # as many send as it bears, the others write down what came
+        workers = 2 * batch.judge.endpoint.concurrency  # as many send as it bears, the others write down what came
         queue: asyncio.Queue[Request | None] = asyncio.Queue(workers)
-        async with Client(desk.judge.endpoint) as client, asyncio.TaskGroup() as group:
-            self.clients[desk.name] = client
+        endpoint = batch.judge.endpoint
+        async with Client(endpoint) as client, RateLimiter(endpoint) as limiter, asyncio.TaskGroup() as group:
+            self.limiters[batch.name] = limiter
 
             async def work() -> None:
                 while (request := await queue.get()) is not None:
-                    await self._call(desk, client, request)
+                    await self._call(batch, client, request)
 
             for _ in range(workers):
                 group.create_task(work())
@@ -168,89 +170,89 @@ class Session:
             for _ in range(workers):
                 await queue.put(None)
 
-    async def _unanswered(self, desk: RequestBatch) -> AsyncIterator[Request]:
-        requests = desk.judge.requests(desk.questions)
+    async def _unanswered(self, batch: RequestBatch) -> AsyncIterator[Request]:
+        requests = batch.judge.requests(batch.questions)
         while chunk := list(islice(requests, LOOKED_UP)):
             if self.stopped:
                 return
-            known = await self.journal.find([request.key for request in chunk])
-            self._set_aside(desk, chunk, known)
+            known = await self.commits.find([request.key for request in chunk])
+            self._set_aside(batch, chunk, known)
             recalled = [request for request in chunk if request.key in known]
             for request in recalled:
                 new = request.key in self.bought  # by a pair with the same texts, a moment ago
-                self._count(desk, request, self._put(desk, request, known[request.key], bought=not new).status, new)
+                self._count(batch, request, self._put(batch, request, known[request.key], bought=not new).status, new)
             if recalled:
                 self.advance(sum(len(request.rows) for request in recalled), self._note())
             for request in chunk:
                 if request.key in known:
                     continue
-                if self._over(desk):
-                    self._read_former(desk, request)
+                if self._over(batch):
+                    self._read_former(batch, request)
                     continue
                 if request.key in self.flying:  # two pairs with the same texts: one call
-                    self.flying[request.key].append((desk, request))
+                    self.flying[request.key].append((batch, request))
                 else:
-                    self.flying[request.key] = [(desk, request)]
+                    self.flying[request.key] = [(batch, request)]
                     yield request
 
-    def _set_aside(self, desk: RequestBatch, chunk: list[Request], known: dict[bytes, Entry]) -> None:
+    def _set_aside(self, batch: RequestBatch, chunk: list[Request], known: dict[bytes, Entry]) -> None:
         """Takes out of `known` what is to be asked again."""
-        if not self.ask_again or self._over(desk):
+        if not self.ask_again or self._over(batch):
             return
-        endpoint, command = desk.judge.endpoint, self.caps[desk.name].command
+        endpoint, command = batch.judge.endpoint, self.caps[batch.name].command
         for request in chunk:
             entry = known.get(request.key)
-            if entry and is_to_ask_again(endpoint, desk.judge, request, entry, self.ask_again, command):
+            if entry and is_to_ask_again(endpoint, batch.judge, request, entry, self.ask_again, command):
                 self.former[request.key] = known.pop(request.key)
 
-    def _read_former(self, desk: RequestBatch, request: Request) -> None:
+    def _read_former(self, batch: RequestBatch, request: Request) -> None:
         """What was to be asked again and is not: the reply in the ledger stands."""
         if former := self.former.get(request.key):
-            self._count(desk, request, self._put(desk, request, former, bought=True).status, new=False)
+            self._count(batch, request, self._put(batch, request, former, bought=True).status, new=False)
             self.advance(len(request.rows), self._note())
 
-    async def _call(self, desk: RequestBatch, client: Client, request: Request) -> None:
+    async def _call(self, batch: RequestBatch, client: Client, request: Request) -> None:
         """Attempts until there is an outcome. Room is reserved for each attempt, and in its turn, so that none lies idle."""
         tries, waited = 0, 0.0
-        while not self._over(desk):
-            async with client.turn(request) as send:
-                grant = await self._grant(desk, request)
+        while not self._over(batch):
+            async with self.limiters[batch.name].turn(request) as turn:
+                grant = await self._grant(batch, request)
                 if not isinstance(grant, Granted):
                     return self._land(request, grant, new=False)
-                self.counts[desk.name].open += 1
-                result = await send()
+                self.counts[batch.name].open += 1
+                result = await turn.send(client)
                 if not isinstance(result, Reply):
-                    await self._give_up(desk, request, grant, result)
+                    await self._give_up(batch, request, grant, result)
             if isinstance(result, Reply):  # its turn is another's by now: writing takes time, too
-                return self._land(request, await self._settle(desk, request, grant, result))
-            pause = client.pause(result, tries, waited)
+                return self._land(request, await self._settle(batch, request, grant, result))
+            pause = retry.pause(client.endpoint, result, tries, waited)
             if pause is None:
                 return self._land(request, None if result.stop else FAILED)
             tries, waited = tries + 1, waited + pause
-            self.counts[desk.name].retries += 1
-            await self._sleep(desk, pause)
+            self.counts[batch.name].retries += 1
+            await self._sleep(batch, pause)
         return self._land(request, None)
 
-    async def _sleep(self, desk: RequestBatch, seconds: float) -> None:
+    async def _sleep(self, batch: RequestBatch, seconds: float) -> None:
         """Unless nothing more is sent to this judge meanwhile."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self.halted[desk.name].wait(), seconds)
+            await asyncio.wait_for(self.halted[batch.name].wait(), seconds)
 
-    async def _give_up(self, desk: RequestBatch, request: Request, grant: Granted, fault: Fault) -> None:
-        counts = self.counts[desk.name]
+    async def _give_up(self, batch: RequestBatch, request: Request, grant: Granted, fault: Fault) -> None:
+        counts = self.counts[batch.name]
         counts.fault(fault.kind, fault.words)
         counts.calls += fault.sent
         if fault.billed:
-            counts.billed, counts.usd = counts.billed + 1, counts.usd + self._worst(desk, request)
-        await self.journal.do(Lose(grant.call, fault.kind) if fault.billed else Release(grant.call, fault.sent))
+            counts.billed, counts.usd = counts.billed + 1, counts.usd + self._worst(batch, request)
+        await self.commits.do(Lose(grant.call, fault.kind) if fault.billed else Release(grant.call, fault.sent))
         counts.open -= 1
         self.room.set()
         if fault.stop is not None:
-            self._stop(desk, fault.stop)
+            self._stop(batch, fault.stop)
 
-    async def _grant(self, desk: RequestBatch, request: Request) -> "Granted | Entry | None":
+    async def _grant(self, batch: RequestBatch, request: Request) -> "Granted | Entry | None":
         """Leave to send, or the answer that another process has got meanwhile, or None: no room, and none will come."""
-        endpoint = desk.judge.endpoint
+        endpoint = batch.judge.endpoint
         reserve = Reserve(
             request.key,
             endpoint.provider,
@@ -258,47 +260,45 @@ class Session:
             KIND,
             request.repeat,
             request.tokens_in + request.tokens_out,
-            self._worst(desk, request),
-            self.caps[desk.name],
+            self._worst(batch, request),
+            self.caps[batch.name],
             again=request.key in self.former,
         )
-        while not self._over(desk):
-            result = await self.journal.do(reserve)
+        while not self._over(batch):
+            result = await self.commits.do(reserve)
             if isinstance(result, NoRoom):
                 async with self.tight:  # one at a time waits for room, or all would ask again at every answer
-                    result = await self._room(desk, reserve)
+                    result = await self._room(batch, reserve)
             if not isinstance(result, Busy):
                 return result
-            await self._sleep(desk, POLL)
+            await self._sleep(batch, POLL)
         return None
 
-    async def _room(self, desk: RequestBatch, reserve: Reserve) -> "Granted | Entry | Busy | None":
-        while not self._over(desk):
+    async def _room(self, batch: RequestBatch, reserve: Reserve) -> "Granted | Entry | Busy | None":
+        while not self._over(batch):
             self.room.clear()
-            result = await self.journal.do(reserve)
+            result = await self.commits.do(reserve)
             if not isinstance(result, NoRoom):
                 return result
             if not result.open:
-                none = self.caps[desk.name].calls == 0  # which no user can set
-                self.counts[desk.name].limit = "no budget was set" if none else f"budget.{result.cap}: {result}"
-                advice = (
-                    f"raise budget.{result.cap} and run again, or set on_limit=continue to go on with what there is"
-                )
-                self._stop(desk, LimitReached(f"budget.{result.cap}: {result}. Every answer is kept: {advice}."))
+                none = self.caps[batch.name].calls == 0  # which no user can set
+                self.counts[batch.name].limit = "no budget was set" if none else f"budget.{result.cap}: {result}"
+                advice = f"raise budget.{result.cap} and run again, or set on_limit=continue to go on with the answers so far"
+                self._stop(batch, LimitReached(f"budget.{result.cap}: {result}. Every answer is kept: {advice}."))
                 return None
             try:
                 await asyncio.wait_for(self.room.wait(), POLL)
             except TimeoutError:  # whoever else holds room may have been killed
                 assert self.ledger is not None
-                tell_lost(await self.journal.run(self.ledger.abandoned))
+                report_lost(await self.commits.run(self.ledger.abandoned))
         return None
 
-    async def _settle(self, desk: RequestBatch, request: Request, grant: Granted, reply: Reply) -> Entry:
-        endpoint, counts = desk.judge.endpoint, self.counts[desk.name]
+    async def _settle(self, batch: RequestBatch, request: Request, grant: Granted, reply: Reply) -> Entry:
+        endpoint, counts = batch.judge.endpoint, self.counts[batch.name]
         counts.calls, counts.billed = counts.calls + 1, counts.billed + 1
         paid = entry_of(endpoint, request, reply)
         ended = Settle(grant.call, paid, keep=reply.status != FAILED, again=request.key in self.former)
-        stands = await self.journal.do(ended)  # an earlier answer, if another process got one first
+        stands = await self.commits.do(ended)  # an earlier answer, if another process got one first
         counts.open -= 1
         counts.usd, counts.tokens = counts.usd + paid.usd, counts.tokens + paid.tokens_in + paid.tokens_out
         if reply.error:
@@ -306,8 +306,8 @@ class Session:
         self.room.set()
         return stands
 
-    def _worst(self, desk: RequestBatch, request: Request) -> float:
-        return desk.judge.endpoint.usd(request.tokens_in, request.tokens_out)
+    def _worst(self, batch: RequestBatch, request: Request) -> float:
+        return batch.judge.endpoint.usd(request.tokens_in, request.tokens_out)
 
     def _land(self, request: Request, outcome: Entry | str | None, new: bool = True) -> None:
         """Gives an outcome, or FAILED, or None (unsent), to every question that this request was for.
@@ -320,65 +320,65 @@ class Session:
             if outcome == FAILED:
                 self._judge_failures(self.flying[request.key][0][0], FAILED)
             outcome, new = self.former[request.key], False
-        for place, (desk, twin) in enumerate(self.flying.pop(request.key)):
+        for place, (batch, twin) in enumerate(self.flying.pop(request.key)):
             if isinstance(outcome, Entry):
-                reading = self._put(desk, twin, outcome, bought=place == 0)
-                self._count(desk, twin, reading.status, new)
+                reading = self._put(batch, twin, outcome, bought=place == 0)
+                self._count(batch, twin, reading.status, new)
                 if new:
-                    self._judge_failures(desk, reading.status)
+                    self._judge_failures(batch, reading.status)
             elif outcome == FAILED:
-                desk.put(twin, Reading(FAILED), 0, 0.0)
-                self._count(desk, twin, FAILED, new)
-                self._judge_failures(desk, FAILED)
+                batch.put(twin, Reading(FAILED), 0, 0.0)
+                self._count(batch, twin, FAILED, new)
+                self._judge_failures(batch, FAILED)
             if outcome is not None:
                 self.advance(len(twin.rows), self._note())
 
-    def _put(self, desk: RequestBatch, request: Request, entry: Entry, bought: bool) -> Reading:
+    def _put(self, batch: RequestBatch, request: Request, entry: Entry, bought: bool) -> Reading:
         """bought: this request, not a twin with the same texts, is what the answer was paid for."""
-        reading = desk.judge.read(request, reply_of(desk.judge.endpoint, request, entry))
-        self.counts[desk.name].read(request, reading, os.environ.get(desk.judge.endpoint.api_key_env or ""))
-        desk.put(request, reading, bought * (entry.tokens_in + entry.tokens_out), bought * entry.usd)
+        reading = batch.judge.read(request, reply_of(batch.judge.endpoint, request, entry))
+        self.counts[batch.name].read(request, reading, os.environ.get(batch.judge.endpoint.api_key_env or ""))
+        batch.put(request, reading, bought * (entry.tokens_in + entry.tokens_out), bought * entry.usd)
         return reading
 
-    def _count(self, desk: RequestBatch, request: Request, status: str, new: bool) -> None:
+    def _count(self, batch: RequestBatch, request: Request, status: str, new: bool) -> None:
         """In pairs: so many are from the ledger, or have ended so in this session."""
-        counts = self.counts[desk.name]
+        counts = self.counts[batch.name]
         if new:
             counts.statuses[status] += len(request.rows)
         else:
             counts.from_ledger += len(request.rows)
             counts.before[status] += len(request.rows)
-            self._judge_before(desk)
+            self._judge_before(batch)
 
-    def _judge_before(self, desk: RequestBatch) -> None:
+    def _judge_before(self, batch: RequestBatch) -> None:
         """Stops where too much of what the ledger has of this judge is no answer."""
-        if words := self.counts[desk.name].too_little_before(self.max_failure_rate, self.plans[desk.name].pairs):
-            self._stop(desk, TooManyFailures(f"judge {desk.name}: {words}"))
+        if words := self.counts[batch.name].too_little_before(self.max_failure_rate, self.plans[batch.name].pairs):
+            self._stop(batch, TooManyFailures(f"judge {batch.name}: {words}"))
 
-    def _judge_failures(self, desk: RequestBatch, status: str) -> None:
-        counts = self.counts[desk.name]
+    def _judge_failures(self, batch: RequestBatch, status: str) -> None:
+        counts = self.counts[batch.name]
         counts.recent.append(status != ANSWERED)
-        most = self.max_failure_rate * min(WINDOW, self.plans[desk.name].pairs)
+        most = self.max_failure_rate * min(WINDOW, self.plans[batch.name].pairs)
         if sum(counts.recent) > most:
             error = TooManyFailures(
-                f"judge {desk.name}: {sum(counts.recent)} of its last {len(counts.recent)} outcomes were no answers"
+                f"judge {batch.name}: {sum(counts.recent)} of its last {len(counts.recent)} outcomes were no answers"
                 f" ({counts.ended()}), above max_failure_rate={self.max_failure_rate}. Every answer is kept."
-                f" {counts.fix(desk.judge.endpoint.base_url)}"
+                f" {counts.fix(batch.judge.endpoint.base_url)}"
             )
-            self._stop(desk, error)
+            self._stop(batch, error)
 
-    def _stop(self, desk: RequestBatch, error: ZeloError) -> None:
+    def _stop(self, batch: RequestBatch, error: ZeloError) -> None:
         """Sends nothing more: to anybody, or at a cap with on_limit=continue to this judge."""
         if self.patient and isinstance(error, LimitReached):
-            self.spent.setdefault(desk.name, error)
-            self.counts[desk.name].limit = self.counts[desk.name].limit or str(error)
+            self.spent.setdefault(batch.name, error)
+            self.counts[batch.name].limit = self.counts[batch.name].limit or str(error)
         else:
             self.stopped = self.stopped or error
         for name, halted in self.halted.items():
             if self.stopped or name in self.spent:
                 halted.set()
-                if name in self.clients:
-                    self.clients[name].let_go()
+                if name in self.limiters:
+                    self.limiters[name].let_go()
         self.room.set()
 
     def _note(self) -> str:
@@ -395,7 +395,7 @@ class Session:
         )
 
 
-def tell_lost(calls: list[Lost]) -> None:
+def report_lost(calls: list[Lost]) -> None:
     """Names the calls that were in flight when a run was killed: they may have been billed, and nobody got the answer."""
     if not calls:
         return

@@ -67,7 +67,7 @@ class Anchor:
         query, queries = query_of(rated)[document], len(rated.sizes)
         count = np.bincount(query, minlength=queries)
         _refuse_unanswered(count, "have no document with an answer on every criterion")
-        value = rated.link.inverse(grade) - rated.rating[document]
+        value = rated.link.inverse(grade)[0] - rated.rating[document]
         mean = np.bincount(query, value, queries) / count
         variance = np.sum((value - mean[query]) ** 2) / max(len(value) - queries, 1)
         return mean, np.sqrt(variance / count), {"graded": len(document), "incomplete": incomplete}
@@ -85,7 +85,7 @@ class Anchor:
 
 
 def _refuse_unanswered(count: np.ndarray, what: str) -> None:
-    refuse_without(_NAME, what, np.flatnonzero(count == 0), len(count), "ask again what failed")
+    refuse_without(_NAME, what, np.flatnonzero(count == 0), len(count), "run again to retry failed calls")
 
 
 def _ghosts(rated: Rated) -> np.ndarray:

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from zelo.calibrators.answered import answered, query_of
@@ -97,16 +96,12 @@ def _graph(rated: Rated, usable: Answers) -> QueryGraph:
 
 
 def _refuse_unconnected(graph: QueryGraph) -> None:
-    shape = (graph.queries, graph.queries)
-    first, second = graph.ends.T
-    parts, label = connected_components(
-        coo_matrix((np.ones(len(first), np.int8), (first, second)), shape), directed=False
-    )
+    parts, label = connected_components(graph.block(1.0).adjacency(graph.weight), directed=False)
     if parts > 1:
         outside = np.flatnonzero(label != np.bincount(label).argmax())
         raise OfQueries(
-            f"calibrator=offset: the answers across queries leave {graph.queries:,} queries in {parts:,} parts that nothing"
-            f" connects: {len(outside):,} are outside the largest (query numbers {first_few(outside)})."
-            " Ask again what failed, or raise calibrator.rounds; calibrator=none needs no answers",
+            f"calibrator=offset: the answers across queries leave {graph.queries:,} queries in {parts:,} disconnected"
+            f" parts: {len(outside):,} are outside the largest (query numbers {first_few(outside)})."
+            " Run again to retry failed calls, or raise calibrator.rounds; calibrator=none needs no answers",
             outside,
         )

@@ -45,15 +45,15 @@ class Rubric:
         query = query_of(rated)[usable.asks.a]
         queries = len(rated.sizes)
         without = np.flatnonzero(np.bincount(query, minlength=queries) == 0)
-        refuse_without(_NAME, "have no answer on any criterion", without, queries, "ask again what failed")
+        refuse_without(_NAME, "have no answer on any criterion", without, queries, "run again to retry failed calls")
         unit = 4 * rated.link.slope  # logits per unit of the ratings, where the slopes at 0 agree
         theta = unit * rated.rating[usable.asks.a]
         curves = item_response.fit(Responses(query, criterion, theta, usable.p, usable.weight, queries, self.criteria))
         if not curves.converged:
             raise BadInput(
-                f"calibrator=rubric: the fit did not converge: a step still promises {curves.promised:.1e} nats after "
+                f"calibrator=rubric: the fit did not converge: a step still gains {curves.promised:.1e} nats after "
                 f"{curves.steps} steps; "
-                "the answers say too little: raise calibrator.documents"
+                "there are too few answers: raise calibrator.documents"
             )
         diagnosis = {
             "queries": queries,

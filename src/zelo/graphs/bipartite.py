@@ -29,7 +29,6 @@ class Bipartite(StaticGraph):
         return np.where(sizes - 1 <= self.degree, sizes * (sizes - 1) // 2, hubs * (sizes - hubs))
 
     def draw(self, n: int, queries: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """A part of the pairs of queries of n candidates; see `StaticGraph`."""
         if n - 1 <= self.degree:
             return whole(n, queries)
         hubs = self.degree // 2

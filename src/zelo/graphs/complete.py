@@ -13,7 +13,6 @@ class Complete(StaticGraph):
     """All n (n - 1) / 2 pairs of each query's candidates; nothing is drawn."""
 
     def draw(self, n: int, queries: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """A part of the pairs of queries of n candidates; see `StaticGraph`."""
         return whole(n, queries)
 
     def most(self, sizes: np.ndarray) -> np.ndarray:

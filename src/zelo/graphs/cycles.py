@@ -23,7 +23,6 @@ class Cycles(StaticGraph):
         check_even("cycles", self.degree, "a cycle gives each document two comparisons")
 
     def draw(self, n: int, queries: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """A part of the pairs of queries of n candidates; see `StaticGraph`."""
         return cycles(n, queries, state, self.degree // 2)
 
     def most(self, sizes: np.ndarray) -> np.ndarray:

@@ -30,7 +30,6 @@ class Gold(StaticGraph):
         return (np.asarray(sizes) > 1).astype(np.int64)
 
     def draw(self, n: int, queries: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """A part of the pairs of queries of n candidates; see `StaticGraph`."""
         depths = np.arange(min(self.depth, n), n + 1)
         share = np.cumsum(1 / depths)
         chance = uniform(random(state, 0, np.arange(3)))

@@ -16,7 +16,6 @@ class Information(GreedyRounds):
 
     This is the order of the expected information log(1 + m p (1 - p) Var(e_i - e_j)) whatever the votes m per pair (compare
     Chouliaras and Chatzopoulos 2025), with p the predicted preference and Var from the posterior of all answers so far.
-    n * degree / 2 pairs in all; with `stop_at` a query is done as soon as its expected loss in nDCG@10 is no more than that.
     """
 
     NAME: ClassVar[str] = "information"

@@ -29,7 +29,6 @@ class RandomCycles(StaticGraph):
         return budget(sizes, self.degree)
 
     def draw(self, n: int, queries: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """A part of the pairs of queries of n candidates; see `StaticGraph`."""
         if n - 1 <= self.degree:
             return whole(n, queries)
         pairs = np.concatenate([steps(shuffled(state, c, n)) for c in range(self.degree // 2)], axis=1)

@@ -31,7 +31,6 @@ class RandomPairs(StaticGraph):
         return budget(sizes, self.degree)
 
     def draw(self, n: int, queries: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """A part of the pairs of queries of n candidates; see `StaticGraph`."""
         if n - 1 <= self.degree:
             return whole(n, queries)
         pairs, wanted = all_pairs(n), n * self.degree // 2

@@ -12,10 +12,7 @@ from zelo.records import Fit
 
 @dataclass(frozen=True, kw_only=True)
 class SmallestGap(GreedyRounds):
-    """A random cycle, then in rounds the pairs of the smallest |e_i - e_j|, none twice (zELO 2025, figure 9).
-
-    n * degree / 2 pairs in all; with `stop_at` a query is done as soon as its expected loss in nDCG@10 is no more than that.
-    """
+    """A random cycle, then in rounds the pairs of the smallest |e_i - e_j|, none twice (zELO 2025, figure 9)."""
 
     NAME: ClassVar[str] = "smallest_gap"
     OPTIMISM: ClassVar[float] = 1.65  # three hard votes simulated, expected loss 0.004 to 0.012; soft labels 0.8

@@ -43,8 +43,8 @@ REFUSALS = (
 # Class of what is wrong with a reply, before anything is read -> the reason and the fix.
 WHY = {
     "empty": "the answer is empty: raise judge.max_tokens if the model thinks, or set judge.structured=false",
-    "length": "the answer is cut: raise judge.max_tokens, or turn thinking off with judge.extra_body",
-    "unknown_finish": "the answer ends for a reason that texts do not have: leave tools and the like out of the request",
+    "length": "the answer is truncated: raise judge.max_tokens, or turn thinking off with judge.extra_body",
+    "unknown_finish": "the answer ended with a finish reason of another kind: leave tools out of the request",
     "context_too_long": "the prompt is longer than the model reads: lower judge.document_tokens or judge.window",
     "refusal": "the model declines to answer",
     "content_filter": "the provider's filter withholds the answer",
@@ -172,7 +172,7 @@ def why_unread(text: str, tag: str | None, wanted: str) -> str:
     """Why an answer has no `wanted` (score or scores), and what to do: the same words for the same reason."""
     text = _bare(text)
     if not text.strip():
-        return "nothing stands behind the think block: raise judge.max_tokens"
+        return "nothing follows the think block: raise judge.max_tokens"
     if _THOUGHT_OPENS.match(text):
         return "the think block does not end: raise judge.max_tokens, or turn thinking off with judge.extra_body"
     value = "a number from -1 to 1" if wanted == "score" else "a number from 0 to 1 for each label"
@@ -184,12 +184,12 @@ def why_unread(text: str, tag: str | None, wanted: str) -> str:
                 "the line with the tag, which the prompt asks for, is missing: set judge.structured=true where the endpoint can"
                 " hold its answer to a JSON schema, or name a judge.model that follows instructions"
             )
-        return f"the tagged line is not the last one, has no {value}, or stands there twice with different values"
+        return f"the tagged line is not the last one, has no {value}, or occurs twice with different values"
     if not isinstance(answer := _json(text), dict):
         if len(_FENCED.findall(text)) > 1:
             return "several JSON blocks came back where one was asked for"
         if text.lstrip().startswith("{"):
-            return "the JSON cannot be read: it is cut, has a key twice, or something stands behind it"
+            return "the JSON cannot be read: it is cut, has a key twice, or something follows it"
         return "the answer is no JSON: this endpoint does not hold it to a JSON schema; set judge.structured=false"
     if wanted not in answer:
         return f"the JSON has no key {wanted!r}: this endpoint does not hold it to a JSON schema; set judge.structured=false"
@@ -264,7 +264,7 @@ def _parts(text: str) -> Iterator[str]:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise ValueError("a key stands twice")
+        raise ValueError("a key occurs twice")
     return found
 
 

@@ -15,15 +15,13 @@ from zelo.judges import answer
 from zelo.judges.prompt import ALONE, CROSS, PAIR, STRUCTURED, TAGGED, WINDOW, Filled, Prompt
 from zelo.judges.windows import windows
 from zelo.likelihood.randomness import content_seed
-from zelo.providers import wire
-from zelo.providers.request import TOP_LOGPROBS, Endpoint, Reading, Reply, Request, form_of, key_of
+from zelo.providers.request import TOP_LOGPROBS, Endpoint, Provider, Reading, Reply, Request, form_of, key_of
 from zelo.records import ANSWERED, CRITERIA, REFUSED, UNPARSEABLE, Questions
 from zelo.texts import document_texts
 
 SCORE, VERDICT, LISTWISE = "score", "verdict", "listwise"
 OWN_PROMPT = {SCORE: "pairwise_thinking", VERDICT: "pairwise_verdict", LISTWISE: "listwise"}
 
-HOTTEST = {"chat_completions": 2.0, "messages": 1.0}  # the highest temperature that each API documents
 BYTES_PER_TOKEN = 4  # English in a common tokenizer; the endpoint's own is not known
 SHORTEST_CUT = 16  # tokens; less says nothing about a document
 ROWS = 256  # questions whose texts are joined at a time
@@ -57,7 +55,7 @@ class Chat:
     """
 
     # What a reply passes through before `read` sees it: an answer is what these make of it.
-    READ_BY: ClassVar[tuple[Any, ...]] = (wire.read, RequestBatch)
+    READ_BY: ClassVar[tuple[Any, ...]] = (RequestBatch,)
     OUTSIDE_IDENTITY: ClassVar[frozenset[str]] = frozenset(
         {
             "base_url",
@@ -75,7 +73,7 @@ class Chat:
     )
 
     name: str
-    api: str  # chat_completions or messages
+    api: Provider
     provider: str  # a label; answers in the ledger are found by it, not by the address
     model: str
     base_url: str
@@ -109,6 +107,11 @@ class Chat:
 
     def __post_init__(self) -> None:
         where = f"judge {self.name}"
+        if not isinstance(self.api, Provider):
+            raise BadInput(
+                f"{where}: api={self.api!r} is no class of zelo.providers; choose judge=chat or judge=anthropic, or set"
+                " judge.api._target_=zelo.providers.openai.ChatCompletions or zelo.providers.anthropic.Messages."
+            )
         for name in ("provider", "model", "base_url"):
             value = getattr(self, name)
             if not str(value or "").strip() or value == "???":
@@ -122,7 +125,7 @@ class Chat:
                 raise BadInput(f"{where}: {name}={getattr(self, name)!r} is unknown; use one of {', '.join(values)}.")
         if not 0 <= self.threshold < 1:
             raise BadInput(f"{where}: threshold={self.threshold} must be in [0, 1); scores go from -1 to 1, try 0.1.")
-        hottest = HOTTEST.get(self.api, 2.0)  # another api is refused by the endpoint
+        hottest = self.api.max_temperature
         if self.temperature is not None and not 0 <= self.temperature <= hottest:
             raise BadInput(
                 f"{where}: temperature={self.temperature} is not from 0 to {hottest:g}; use 0, or null to leave it out."
@@ -136,7 +139,7 @@ class Chat:
         for name, least in (("max_tokens", 1), ("window", 2), ("document_tokens", SHORTEST_CUT)):
             if getattr(self, name) < least:
                 raise BadInput(f"{where}: {name}={getattr(self, name)} is too small; set it to {least} or more.")
-        self._check_messages(where)
+        self._check_provider(where)
         _ = self.endpoint  # checks its own fields
         needs = WINDOW if self.mode == LISTWISE else PAIR
         self._prompt.check(needs, self._form, self.instruction, where)
@@ -144,19 +147,16 @@ class Chat:
             self._cross_prompt.check(CROSS, self._form, self.instruction, where)
             self._rubric_prompt.check(ALONE, self._form, self.instruction, where)
 
-    def _check_messages(self, where: str) -> None:
-        """What the Messages API does not have is refused here, not at the first call."""
-        if self.api != "messages":
-            return
-        if self.mode == VERDICT:
-            raise BadInput(
-                f"{where}: mode=verdict needs log-probabilities, and api=messages gives none; use mode=score."
-            )
-        if self.structured:
-            raise BadInput(f"{where}: structured=true is for api=chat_completions; with api=messages set it to false.")
-        for name in ("seed", "reasoning_effort"):
-            if getattr(self, name) is not None:
-                raise BadInput(f"{where}: {name}={getattr(self, name)} is unknown to api=messages; set it to null.")
+    def _check_provider(self, where: str) -> None:
+        """What the API does not have is refused here, not at the first call."""
+        api = type(self.api).__name__
+        if self.mode == VERDICT and not self.api.logprobs:
+            raise BadInput(f"{where}: mode=verdict needs log-probabilities, and {api} gives none; use mode=score.")
+        if self.structured and not self.api.schemas:
+            raise BadInput(f"{where}: structured=true needs JSON schemas, and {api} takes none; set it to false.")
+        for name, value in (("seed", self.seed), ("reasoning_effort", self.reasoning_effort)):
+            if value is not None and name not in self.api.parameters:
+                raise BadInput(f"{where}: {name}={value} is unknown to {api}; set it to null.")
 
     @cached_property
     def _prompt(self) -> Prompt:

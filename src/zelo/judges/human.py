@@ -172,7 +172,7 @@ def _read(path: Path) -> dict[int, str]:
                 raise ValueError(answer)
         except (ValueError, KeyError, TypeError):
             raise BadInput(
-                f"{path}:{number}: {line[:80]!r} is no answer of a person; mend the line or name another file."
+                f"{path}:{number}: {line[:80]!r} is no answer of a person; fix the line or name another file."
             ) from None
         known.pop(key, None)
         if answer is not None:

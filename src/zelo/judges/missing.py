@@ -31,7 +31,7 @@ class Missing:
         line = f"all {self.asked:,} answers are in {place}"
         if self.first:
             line = (
-                f"{self.there:,} of {self.asked:,} answers are in {place}, first missing: {self.first}; all that are missing have"
-                " the status unsent in the stage's outcomes, and the run goes on without them"
+                f"{self.there:,} of {self.asked:,} answers are in {place}, first missing: {self.first}; missing answers have the"
+                " status unsent in the outcomes, and the run goes on without them"
             )
         print(f"judge {judge}: {line}", file=sys.stderr, flush=True)

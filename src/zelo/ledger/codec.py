@@ -5,13 +5,12 @@ import time
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
-from typing import Any
 
 from zelo.ledger.ledger import Ledger
 from zelo.ledger.operations import Entry
 from zelo.protocols import PaidJudge
-from zelo.providers import wire
-from zelo.providers.request import Endpoint, Reply, Request
+from zelo.providers.replies import read
+from zelo.providers.request import Endpoint, Fault, Reply, Request
 from zelo.records import REFUSED, UNPARSEABLE, Questions
 
 KIND = "judge"
@@ -54,11 +53,11 @@ def is_to_ask_again(
 def reply_of(endpoint: Endpoint, request: Request, entry: Entry) -> Reply:
     """What came back when this was paid for, as it is read today; unparseable where it is nothing that can be read."""
     status, body = _raw(endpoint, entry)
-    read = wire.read(endpoint, request, status, {}, body.encode(errors="replace"), None)
-    if isinstance(read, wire.Fault):
-        read = Reply(status=UNPARSEABLE, error=read.kind)
+    found = read(endpoint, request, status, {}, body.encode(errors="replace"), None)
+    if isinstance(found, Fault):
+        found = Reply(status=UNPARSEABLE, error=found.kind)
     paid = {name: getattr(entry, name) for name in ("tokens_in", "tokens_out", "usd", "seconds")}
-    return replace(read, http=status, body=body, **paid)
+    return replace(found, http=status, body=body, **paid)
 
 
 def _raw(endpoint: Endpoint, entry: Entry) -> tuple[int, str]:
@@ -68,28 +67,9 @@ def _raw(endpoint: Endpoint, entry: Entry) -> tuple[int, str]:
         return 200, ""
     if isinstance(kept.get("body"), str) and isinstance(kept.get("http"), int):
         return kept["http"], kept["body"]
-    make = _as_message if endpoint.api == wire.MESSAGES else _as_chat
-    return 200, json.dumps(make(kept), ensure_ascii=False)
-
-
-def _as_chat(kept: dict[str, Any]) -> dict[str, Any]:
-    likely = [{"token": token, "logprob": value} for token, value in kept.get("logprobs") or ()]
-    message = {"content": kept.get("text", ""), "refusal": kept.get("error") if _declined(kept) else None}
-    choice: dict[str, Any] = {"message": message, "finish_reason": kept.get("finish")}
-    if likely:
-        first = max(likely, key=lambda one: one["logprob"])  # which of them was chosen, was not kept
-        choice["logprobs"] = {"content": [first | {"top_logprobs": likely}]}
-    return {"choices": [choice]}
-
-
-def _as_message(kept: dict[str, Any]) -> dict[str, Any]:
-    finish = "refusal" if _declined(kept) else kept.get("finish")
-    return {"content": [{"type": "text", "text": kept.get("text", "")}], "stop_reason": finish}
-
-
-def _declined(kept: dict[str, Any]) -> bool:
-    """The provider's filter, or the model in a field of its own."""
-    return kept.get("status") == REFUSED
+    # The provider's filter, or the model in a field of its own.
+    refused = kept.get("status") == REFUSED
+    return 200, json.dumps(endpoint.api.body_of(kept, refused), ensure_ascii=False)
 
 
 def entry_of(endpoint: Endpoint, request: Request, reply: Reply) -> Entry:

@@ -197,7 +197,7 @@ def refuse(path: Path, patience: float, error: OSError | sqlite3.Error) -> NoRet
     if _is_full(path, error, code):
         raise LimitReached(
             f"No space left for the ledger {path}; everything that was written is kept. Free some space, or move the ledger"
-            " and set ZELO_HOME to a larger disk, and run again: what is answered is not asked again."
+            " and set ZELO_HOME to a larger disk, and run again: answered requests are not sent again."
         ) from error
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         raise BadInput(

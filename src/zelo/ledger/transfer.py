@@ -110,7 +110,7 @@ def _entries(path: Path, first: int, rows: pa.Table) -> list[Entry]:
     entries = [Entry(**row) for row in rows.to_pylist()]
     for row, entry in enumerate(entries, first):
         if fault := _fault(entry):
-            raise BadInput(f"{path}: row {row} {fault}. Nothing was imported; mend the file.")
+            raise BadInput(f"{path}: row {row} {fault}. Nothing was imported; fix the file.")
     return entries
 
 

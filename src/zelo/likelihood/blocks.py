@@ -129,8 +129,8 @@ class Block:
     def flow(self, link: LinkFunction) -> tuple[np.ndarray, np.ndarray]:
         """(weight, difference e_i - e_j that each comparison taken alone would give), [E] each."""
         p = np.clip(self.p, 0.02, 0.98)  # the only place where certainty is cut: its inverse has no bound
-        difference = link.inverse(p)
-        weight = link.information(difference) * self.weight
+        difference, information = link.inverse(p)
+        weight = information * self.weight
         if self.shift is not None:
             difference = difference - self.shift
         return (weight, difference) if self.gain is None else (weight * self.gain**2, difference / self.gain)
@@ -303,5 +303,5 @@ def _refuse(bad: np.ndarray, begin: int, values: np.ndarray, what: str) -> None:
     if bad.any():
         k = int(np.flatnonzero(bad)[0])
         raise BadInput(
-            f"comparison {begin + k} (row of edges) {what} {np.asarray(values[k]).tolist()}; mend the comparisons"
+            f"comparison {begin + k} (row of edges) {what} {np.asarray(values[k]).tolist()}; fix the comparisons"
         )

@@ -34,11 +34,11 @@ class LinkFunction:
         raise NotImplementedError
 
     def bends(self, difference: np.ndarray, rise: np.ndarray, fall: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """-h'(D) and -h'(-D), minus the second derivative of log F, both positive. rise, fall: the hazards at D."""
+        """-h'(D) / h(D) and -h'(-D) / h(-D), both positive; -h' is minus the second derivative of log F. rise, fall: hazards."""
         raise NotImplementedError
 
-    def inverse(self, p: np.ndarray) -> np.ndarray:
-        """The D at which F(D) = p, for p inside (0, 1)."""
+    def inverse(self, p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(the D at which F(D) = p, the information there), for p inside (0, 1)."""
         raise NotImplementedError
 
     def loss(self, difference: np.ndarray, p: np.ndarray) -> np.ndarray:
@@ -49,7 +49,8 @@ class LinkFunction:
         """Slope and curvature of the loss by D; the curvature is positive."""
         rise, fall = self.hazards(difference)
         rise_bend, fall_bend = self.bends(difference, rise, fall)
-        return (1 - p) * fall - p * rise, p * rise_bend + (1 - p) * fall_bend
+        rise, fall = p * rise, (1 - p) * fall
+        return fall - rise, rise * rise_bend + fall * fall_bend
 
     def information(self, difference: np.ndarray) -> np.ndarray:
         """F'^2 / (F(D) F(-D)) = h(D) h(-D): what one Bernoulli comparison tells about D, the expected curvature."""
@@ -85,12 +86,13 @@ class Probit(LinkFunction):
         return rise, fall
 
     def bends(self, difference: np.ndarray, rise: np.ndarray, fall: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """-h' = h (h + 2 D)."""
+        """-h' / h = h + 2 D."""
         twice = 2 * difference
-        return rise * (rise + twice), fall * (fall - twice)
+        return rise + twice, fall - twice
 
-    def inverse(self, p: np.ndarray) -> np.ndarray:
-        return erfinv(2 * p - 1)
+    def inverse(self, p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        difference = erfinv(2 * p - 1)
+        return difference, np.exp(-2 * difference**2) / (np.pi * p * (1 - p))
 
 
 class Logit(LinkFunction):
@@ -118,5 +120,5 @@ class Logit(LinkFunction):
         unlikely = odds / (1 + odds)
         return np.where(difference >= 0, 1 - unlikely, unlikely) - p, unlikely / (1 + odds)
 
-    def inverse(self, p: np.ndarray) -> np.ndarray:
-        return logit(p)
+    def inverse(self, p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return logit(p), p * (1 - p)

@@ -1,11 +1,32 @@
 """How well a graph of comparisons holds together: degrees, diameter and the second smallest eigenvalue of its Laplacian."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
+import pyarrow as pa
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components, shortest_path
+
+from zelo.outcomes import Graphs
+from zelo.records import starts
+
+LARGE = 2000  # documents above which a graph is left out: it takes their square of memory
+GRAPH = pa.schema(
+    [
+        ("query_id", pa.string()),
+        ("nodes", pa.int64()),
+        ("edges", pa.int64()),
+        ("degree_min", pa.int64()),
+        ("degree_mean", pa.float64()),
+        ("degree_max", pa.int64()),
+        ("parts", pa.int64()),
+        ("diameter", pa.float64()),
+        ("lambda_2", pa.float64()),
+    ]
+)
 
 
 @dataclass(frozen=True)
@@ -14,7 +35,9 @@ class Spectrum:
 
     nodes: int
     edges: int
-    degree: tuple[int, float, int]  # lowest, mean and highest
+    degree_min: int
+    degree_mean: float
+    degree_max: int
     parts: int  # connected components
     diameter: float  # longest of the shortest paths, in edges; infinite where there are several parts
     lambda_2: float  # 0 where there are several parts; ratings vary most, as 1 / lambda_2, in its direction
@@ -38,11 +61,27 @@ def spectrum(nodes: int, edges: np.ndarray) -> Spectrum:
     return Spectrum(
         nodes=nodes,
         edges=len(pairs),
-        degree=(int(degree.min()), float(degree.mean()), int(degree.max())),
+        degree_min=int(degree.min()),
+        degree_mean=float(degree.mean()),
+        degree_max=int(degree.max()),
         parts=parts,
         diameter=float(paths.max()),
         lambda_2=float(values[1]) if parts == 1 else 0.0,
     )
+
+
+def spectra(outcomes: pa.Table) -> Iterator[tuple[str, Spectrum]]:
+    """(query_id, the graph of its answered pairs) of each query of at most LARGE documents.
+
+    outcomes: OUTCOME, or its columns query_id, doc_a, doc_b, judge, p and weight.
+    """
+    found = Graphs.of(outcomes)
+    answered = ~np.isnan(found.average(outcomes)[0])
+    edges, first = found.edges[answered], starts(found.sizes)
+    bounds = np.searchsorted(edges[:, 0], first)  # edges come in order of their first end
+    for number, (low, high) in enumerate(pairwise(bounds.tolist())):
+        if found.sizes[number] <= LARGE:
+            yield found.query_id[number].as_py(), spectrum(int(found.sizes[number]), edges[low:high] - first[number])
 
 
 def random_regular_diameter(nodes: int, degree: float) -> float | None:

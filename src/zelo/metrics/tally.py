@@ -117,7 +117,7 @@ def why_nothing(tallies: Mapping[str, Tally], quorum: int) -> str:
         return f"no pair has the quorum of {quorum} judges; lower quorum or add judges."
     counts = ", ".join(f"{count:,} {status}" for status, count in ended.items() if count) or "nothing was asked"
     if not ended[UNSENT] + ended[FAILED]:
-        return f"no judge answered ({counts}); pipeline=audit shows what they say. Mend them or choose others."
+        return f"no judge answered ({counts}); pipeline=audit shows what they say. Fix them or choose others."
     fix = "see above what went wrong, fix it and run again: only what failed or was not sent is asked then"
     if ended[UNSENT] > ended[FAILED]:
         fix = "raise the budget that stopped them, or, where answers are replayed, name the judge and the file that they are of"

@@ -71,7 +71,7 @@ def check_targets(node: Any, place: str) -> None:
     elif isinstance(node, dict):
         if "_target_" in node and not allowed(node["_target_"]):
             raise BadInput(
-                f"{place}: _target_ {node['_target_']!r} may not be made: it is neither a component of zelo nor one of"
+                f"{place}: _target_ {node['_target_']!r} is not allowed: it is neither a component of zelo nor one of"
                 f" {', '.join(sorted(FOREIGN))}. For a class of your own set {ALLOW_VARIABLE}=your_package."
             )
         for key, item in node.items():

@@ -24,7 +24,7 @@ def ordered(stages: Mapping[str, Any], until: str | None) -> list[str]:
     try:
         order = list(graphlib.TopologicalSorter(graph).static_order())
     except graphlib.CycleError as error:
-        raise BadInput(f"The stages {' -> '.join(error.args[1])} read each other in a circle.") from error
+        raise BadInput(f"The stages {' -> '.join(error.args[1])} depend on each other in a cycle.") from error
     position = {name: number for number, name in enumerate(graph)}
     order.sort(key=lambda name: (_depth(graph, name), position[name]))
     if until is None:

@@ -1,4 +1,4 @@
-"""Runs the stages of a composed config: one after the other, each made or reused."""
+"""Runs the stages of a composed config: one after the other, each computed or cached."""
 
 import contextlib
 import copy
@@ -42,15 +42,11 @@ class Step:
 
 @dataclass
 class Result:
-    """What a run made or reused, in order."""
+    """What a run computed or found cached, in order."""
 
     steps: list[Step] = field(default_factory=list)
     tables: dict[str, Table] = field(default_factory=dict)
     facts: dict[str, dict[str, Any]] = field(default_factory=dict)  # per stage: status, seconds, peak_memory_mb
-
-    def of_kind(self, kind: str) -> list[str]:
-        """Names of the stages of this class, in order."""
-        return [step.name for step in self.steps if step.kind == kind]
 
     def upstream(self, name: str, *roles: str) -> str | None:
         """The stage that this one leads to along its inputs of these roles; None where one has no such input."""
@@ -100,10 +96,10 @@ def run_stages(steps: list[Step], store: Store) -> Iterator[tuple[Result, str]]:
             unchanged = (
                 None if step.node else store.unchanged(step.kind, step.identity, inputs)
             )  # other nodes wait for it
-            table, reused = (unchanged, True) if unchanged else store.obtain(step.kind, step.identity, make)
+            table, cached = (unchanged, True) if unchanged else store.obtain(step.kind, step.identity, make)
             result.tables[step.name] = table
             result.facts[step.name] = {
-                "status": "reused" if reused else "partial" if table.partial else "made",
+                "status": "cached" if cached else "partial" if table.partial else "computed",
                 "seconds": time.monotonic() - start,
                 "peak_memory_mb": table.manifest.get("peak_memory_mb"),
             }

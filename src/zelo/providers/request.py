@@ -3,21 +3,16 @@
 import hashlib
 import ipaddress
 import json
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar, Protocol, runtime_checkable
 from urllib.parse import parse_qsl, urlsplit
 
-from zelo.errors import BadInput
+from zelo.errors import BadInput, ZeloError
+from zelo.providers.secrets import looks_secret, names_variable
 
-APIS = ("chat_completions", "messages")
 PER_MILLION = 1e-6
 TOP_LOGPROBS = 20  # the most that OpenAI's API allows
-# What a variable may be called, and what is rather a key that was pasted in its place: one of a provider's shapes, or letters
-# and digits without a break.
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_PASTED = re.compile(r"(?:sk|rk|gsk|hf|xai|gh[pousr])_\w{12,}|AIza\w{12,}|(?=[A-Za-z]*[0-9])[A-Za-z0-9]{16,}")
 # Keys of a request that a field of the judge decides, or that would change what comes back beyond reading.
 GOVERNED = {
     "model": "model",
@@ -35,15 +30,51 @@ GOVERNED = {
     "stream_options": None,
     "n": None,
 }
-_SECRET_NAME = re.compile(
-    r"key|(?:.*[-_.])?(?:api|access|secret|subscription|private)[-_]?key|(?:.*[-_.])?(?:secret|passw(?:or)?d|passwd|authorization"
-    r"|credentials?|bearer)|(?:.*[-_.])?(?:access|auth|refresh|session|id|api|bearer)[-_]?token|token|sig(?:nature)?|code",
-    re.IGNORECASE,
-)
-_SECRET_SHAPE = re.compile(
-    r"\b(?:(?:sk|rk|gsk|xai|hf)[-_][\w-]{6,}|gh[pousr]_\w{12,}|AIza[\w-]{10,}|AKIA[0-9A-Z]{12,})|Bearer \S"
-)
+REFUSED_CONNECTION = "refused_connection"  # the class of a fault: nothing listens at that address
 _canonical = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """An answer of any API. Counts are None where the endpoint gave none that can be."""
+
+    text: str
+    finish: str
+    refusal: bool
+    logprobs: tuple[tuple[str, float], ...]
+    tokens_in: int | None
+    tokens_out: int | None
+
+
+@runtime_checkable
+class Provider(Protocol):
+    """The wire format of a hosted API: how a request is written and an answer is read. No network."""
+
+    path: ClassVar[str]  # behind base_url
+    max_temperature: ClassVar[float]
+    logprobs: ClassVar[bool]  # whether it gives log-probabilities
+    schemas: ClassVar[bool]  # whether an answer can be held to a JSON schema
+    parameters: ClassVar[tuple[str, ...]]  # of temperature, seed and reasoning_effort, what it takes
+
+    def headers(self, key: str | None) -> dict[str, str]:
+        """HTTP headers of this API alone, with the key where one is to be sent."""
+        ...
+
+    def token_limit_key(self, endpoint: "Endpoint") -> str:
+        """The request key that carries the most tokens that may come back."""
+        ...
+
+    def body(self, endpoint: "Endpoint", request: "Request") -> dict[str, Any]:
+        """The JSON to post, but for `parameters` and `extra_body`."""
+        ...
+
+    def parse(self, answer: Mapping[str, Any]) -> Parsed | str:
+        """The answer in a JSON body, or the class of what is wrong with it. Raises KeyError and the like for other shapes."""
+        ...
+
+    def body_of(self, kept: Mapping[str, Any], refused: bool) -> dict[str, Any]:
+        """A body that says what an entry of an early ledger kept of one."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +82,7 @@ class Endpoint:
     """A model behind an address, and how hard it may be pressed. Prices are US dollars per million tokens, None: unknown."""
 
     name: str  # of whoever asks: the judge
-    api: str  # one of APIS
+    api: Provider
     provider: str  # a label that stays when the address changes; part of an answer's key
     model: str
     base_url: str
@@ -70,34 +101,12 @@ class Endpoint:
 
     def __post_init__(self) -> None:
         where = f"judge {self.name}"
-        if self.api not in APIS:
-            raise BadInput(f"{where}: api={self.api!r} is unknown; use one of {', '.join(APIS)}.")
         if self.api_key_env is not None and not names_variable(self.api_key_env):
             raise BadInput(
                 f"{where}: api_key_env is not the name of an environment variable (letters, digits and _; what was given is not"
                 " shown, for it may be a key). Put the key into a variable, as in export OPENAI_API_KEY=..., and give its name."
             )
-        url = urlsplit(self.base_url)
-        if url.scheme not in ("http", "https") or not url.hostname:
-            raise BadInput(
-                f"{where}: base_url={self.base_url!r} is no address; write one like https://api.openai.com/v1."
-            )
-        if url.username is not None or url.password is not None:
-            shown = url._replace(netloc=url.netloc.rpartition("@")[2]).geturl()
-            raise BadInput(
-                f"{where}: base_url holds a user or password; write {shown} and put the key into an environment variable"
-                " that api_key_env names."
-            )
-        if url.fragment:
-            shown = url._replace(query="..." if url.query else "", fragment="").geturl()
-            raise BadInput(f"{where}: base_url={shown} must end before the #.")
-        for name, value in parse_qsl(url.query, keep_blank_values=True):
-            if looks_secret(name, value):
-                shown = url._replace(query="").geturl()
-                raise BadInput(
-                    f"{where}: base_url holds a key in its query string ({name}=...); write {shown} and put the key into an"
-                    " environment variable that api_key_env names."
-                )
+        check_address(where, self.base_url)
         check_extra_body(where, self.parameters.get("extra_body", {}))
         for name in ("input_price", "output_price"):
             price = getattr(self, name)
@@ -176,6 +185,19 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True)
+class Fault:
+    """An attempt that brought nothing to read. With `stop` no further call could succeed; else it may be tried again."""
+
+    kind: str  # its class: http_500, timeout, no_choices ...
+    what: str  # one line for the user, never with a key
+    billed: bool  # the provider may have billed it
+    stop: ZeloError | None = None  # what the run ends with
+    retry_after: float | None = None  # seconds that the endpoint asks for
+    sent: bool = True  # the request reached the provider, or may have
+    words: str = ""  # the provider's own, in one line without the key
+
+
+@dataclass(frozen=True, slots=True)
 class Reading:
     """A reply as a judge understands it: for each of the request's rows P(first document preferred), if answered."""
 
@@ -186,14 +208,27 @@ class Reading:
     shown: str = ""  # not answered: what this answer says, for an example
 
 
-def names_variable(name: str) -> bool:
-    """Whether this can be the name of an environment variable, and does not look like a key."""
-    return bool(_VARIABLE.fullmatch(name)) and not _PASTED.fullmatch(name)
-
-
-def looks_secret(name: str, value: object) -> bool:
-    """Whether a field of this name and value is rather a key: by its name, or by the shape of its text."""
-    return isinstance(value, str) and bool(_SECRET_NAME.fullmatch(name) or _SECRET_SHAPE.search(value))
+def check_address(where: str, base_url: str) -> None:
+    """Raises BadInput for what is no address, or one that holds a key or a password."""
+    url = urlsplit(base_url)
+    if url.scheme not in ("http", "https") or not url.hostname:
+        raise BadInput(f"{where}: base_url={base_url!r} is no address; write one like https://api.openai.com/v1.")
+    if url.username is not None or url.password is not None:
+        shown = url._replace(netloc=url.netloc.rpartition("@")[2]).geturl()
+        raise BadInput(
+            f"{where}: base_url holds a user or password; write {shown} and put the key into an environment variable"
+            " that api_key_env names."
+        )
+    if url.fragment:
+        shown = url._replace(query="..." if url.query else "", fragment="").geturl()
+        raise BadInput(f"{where}: base_url={shown} must end before the #.")
+    for name, value in parse_qsl(url.query, keep_blank_values=True):
+        if looks_secret(name, value):
+            shown = url._replace(query="").geturl()
+            raise BadInput(
+                f"{where}: base_url holds a key in its query string ({name}=...); write {shown} and put the key into an"
+                " environment variable that api_key_env names."
+            )
 
 
 def check_extra_body(where: str, extra: Mapping[str, Any]) -> None:

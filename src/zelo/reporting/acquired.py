@@ -6,6 +6,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from zelo.outcomes import Graphs
+from zelo.reporting import lineage
 from zelo.store import Table
 
 if TYPE_CHECKING:
@@ -18,20 +19,16 @@ FIRST = {  # of the two documents of a pair, in words
 }
 
 
-def told(result: "Result") -> list[str]:
-    """One line for each stage of this run that acquired pairs, once they are judged."""
-    lines, acquiring = [], result.of_kind("acquire")
-    for step in result.steps:
-        source = step.inputs.get("candidates")
-        if step.kind == "judge" and step.name in result.tables and source in acquiring:
-            lines.append(f"{source}: {_line(result.tables[source], result.tables[step.name])}")
-    return lines
+def lines(result: "Result") -> list[str]:
+    """One for each stage of this run that acquired pairs, once they are judged."""
+    judged = {name: result.downstream(name, "candidates") for name in lineage.holding(result, "acquired")}
+    return [f"{name}: {_line(result.tables[name], result.tables[by])}" for name, by in judged.items() if by]
 
 
 def _line(acquired: Table, judged: Table) -> str:
     facts = acquired.manifest
     if not facts["rows"]:
-        return f"{_options(facts)}, so no pair was added, and the second pass repeats the first"
+        return f"{_options(facts)}, so no pair was added and the second pass equals the first"
     prefer, answered = preferred(acquired.read("acquired"), judged.read("outcomes"))
     line = f"{_options(facts)}; {facts['rows']} pairs were added to {facts['gold_pairs']}"
     if not answered:
@@ -47,7 +44,7 @@ def _options(facts: dict[str, Any]) -> str:
             f"the student ranks the labelled document below rank {facts['bar']:g} in {above} of {count} train queries"
         )
     else:
-        said = f"{above} of {count} train queries have a pair to ask about"
+        said = f"{above} of {count} train queries have a pair to compare"
     if facts["missing"]:
         said += f" ({facts['missing']} of those added were not among the candidates)"
     return said + f"; {facts['known']} of these were judged before" * bool(facts["known"])

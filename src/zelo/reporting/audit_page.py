@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from zelo.auditing.advice import AVERAGE, DO_NOT_AVERAGE, KEEP, LEAVE, STOP
 from zelo.budget.request_batch import faults_in_words, reasons_in_words
-from zelo.reporting import plots
+from zelo.reporting import lineage, plots
 from zelo.reporting.judge_costs import listed, money
 
 if TYPE_CHECKING:
@@ -65,16 +65,16 @@ def _minus(text: str) -> str:
     return text.replace("-", "\N{MINUS SIGN}")
 
 
-_FLIPS = "same verdict when the two documents change places; a coin: 50 %"
+_FLIPS = "same verdict in both presentation orders; chance: 50 %"
 COLUMNS = (
     Column("flips", "both\norders", _FLIPS, _percent, True),
     Column("same_again", "asked\nagain", "same verdict when asked again in the same order", _percent),
     Column("position_bias", "first\ngains", "points of preference that the document shown first gains", _points),
     Column("sway", "orders\ngain", "points that a document gains by telling the judge to prefer it", _points),
-    Column("circles", "cir-\ncles", "triads in which a beats b, b beats c and c beats a; coins: 25 %", _percent),
+    Column("circles", "cir-\ncles", "triads in which a beats b, b beats c and c beats a; chance: 25 %", _percent),
     Column("longer", "longer\nwins", "rank correlation of the preference with the ratio of lengths", _correlation),
-    Column("labels", "with\nlabels", "prefers the document with the higher label; a coin: 50 %", _percent),
-    Column("human", "with\npeople", "prefers the document that people prefer; a coin: 50 %", _percent),
+    Column("labels", "with\nlabels", "prefers the document with the higher label; chance: 50 %", _percent),
+    Column("human", "with\npeople", "prefers the document that people prefer; chance: 50 %", _percent),
 )
 _AGAIN = "points that a preference moves, on average, when asked again"
 _BEYOND = "rank correlation with lengths beyond what"
@@ -90,20 +90,22 @@ MORE_COLUMNS = {
 
 @dataclass(frozen=True)
 class Audited:
-    """What the last audit stage that ran has written, and the table of the judge stage that it looked at."""
+    """An audit of a run, and the stage whose judges it looked at."""
 
+    stage: str
+    judged: str
     table: "Table"
-    judged: "Table"
-    told: dict[str, Any]  # audit.json
+    found: dict[str, Any]  # audit.json
 
     @staticmethod
     def of(result: "Result") -> "Audited | None":
-        """None where no audit stage ran."""
-        steps = [step for step in result.steps if step.kind == "audit" and step.name in result.tables]
-        if not steps:
+        """None where no audit ran."""
+        stage = lineage.deepest(result, "disagreements")
+        if stage is None:
             return None
-        table, judged = result.tables[steps[-1].name], result.tables[steps[-1].inputs["outcomes"]]
-        return Audited(table, judged, json.loads((table.path / "audit.json").read_text(encoding="utf-8")))
+        table = result.tables[stage]
+        found = json.loads((table.path / "audit.json").read_text(encoding="utf-8"))
+        return Audited(stage, str(result.upstream(stage, "outcomes")), table, found)
 
 
 def columns(audit: Mapping[str, Any], every: bool = False) -> list[Column]:
@@ -200,8 +202,8 @@ def whole_run(audit: Mapping[str, Any]) -> str:
     """What the whole run asks, and what the estimate rests on."""
     cost = audit["cost"]
     return (
-        f"A whole run asks {cost['pairs']:,} pairs ({cost['queries']:,} queries, {cost['pairs_per_query']:,} pairs each)."
-        " What it would cost, estimated from the mean cost of a question in this sample:"
+        f"A whole run compares {cost['pairs']:,} pairs ({cost['queries']:,} queries, {cost['pairs_per_query']:,} pairs each)."
+        " Estimated cost, from the mean cost of a question in this sample:"
     )
 
 

@@ -34,7 +34,7 @@ class Opinion:
 
 
 @dataclass(frozen=True)
-class Disagreement:
+class DisputedPair:
     """A pair and its judges, who are `spread` apart at most."""
 
     query_id: str
@@ -44,7 +44,7 @@ class Disagreement:
     opinions: list[Opinion]
 
 
-def of_run(judged: Table, rows: pa.Table | None, queries: pa.Table, documents: pa.Table) -> list[Disagreement] | None:
+def of_run(judged: Table, rows: pa.Table | None, queries: pa.Table, documents: pa.Table) -> list[DisputedPair] | None:
     """Of a judge stage's table; None where a single judge answered. rows: DISAGREEMENT, if they were chosen before."""
     widest = judged.read("widest", COLUMNS)
     found = JudgedPairs.of(widest)
@@ -58,7 +58,7 @@ def of_run(judged: Table, rows: pa.Table | None, queries: pa.Table, documents: p
 
 def disagreements(
     rows: pa.Table, queries: pa.Table, documents: pa.Table, reasons: pa.Table | None, outcomes: pa.Table
-) -> list[Disagreement]:
+) -> list[DisputedPair]:
     """With texts, the widest first. rows: DISAGREEMENT; reasons: REASON or None; outcomes: OUTCOME, the answers given."""
     listed = rows.to_pylist()
     opinions: dict[tuple[str, str, str], list[Opinion]] = {}
@@ -76,7 +76,7 @@ def disagreements(
         sides = [(doc, *texts.get(doc, ("", ""))) for doc in pair[1:]]
         shown = [(doc, cut(title, TEXT), cut(text, TEXT)) for doc, title, text in sides]
         query = words.get(pair[0], ("",))[0]
-        found.append(Disagreement(pair[0], query, shown, spread[pair], opinions[pair]))
+        found.append(DisputedPair(pair[0], query, shown, spread[pair], opinions[pair]))
     return found
 
 

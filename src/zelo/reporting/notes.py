@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from zelo.budget.plan import money
 from zelo.budget.request_batch import faults_in_words, reasons_in_words
 from zelo.records import ANSWERED, FAILED, TRUNCATED, UNSENT
-from zelo.reporting.figures import NO_LABELS
+from zelo.reporting.evaluation import NO_LABELS
 from zelo.training.judging import told as judging_told
 from zelo.training.parity import told
 
@@ -25,13 +25,13 @@ def notes(result: "Result") -> list[str]:
             lines.append(
                 f"{name}: {count} queries have too few candidates for this degree; all their pairs were judged"
             )
-        when = " (when this was made; nothing was sent now)" if result.facts[name]["status"] == "reused" else ""
+        when = " (when this was computed; nothing was sent now)" if result.facts[name]["status"] == "cached" else ""
         lines += [f"{name}: {line}{when}" for line in _judged(figures)]
         if apart := figures.get("fit", {}).get("disconnected_queries"):
             named = ", ".join(figures["fit"]["disconnected"]) + " ..." * (apart > 5)
             lines.append(
-                f"{name}: the comparisons of {apart} queries fall into parts that nothing connects ({named}); only the largest"
-                " part of each is rated"
+                f"{name}: the comparisons of {apart} queries are not connected ({named}); only the largest"
+                " connected part of each is rated"
             )
         lines += [f"{name}: {line}" for line in _later(figures)]
         if parity := figures.get("parity"):
@@ -41,16 +41,16 @@ def notes(result: "Result") -> list[str]:
         if "first_stage_weight" in figures:
             weight = figures["first_stage_weight"]
             lines.append(
-                f"{name}: the student's scores weigh {1 - weight:.1f} and the first stage's own {weight:.1f},"
+                f"{name}: weight of the student's scores {1 - weight:.1f}, of the first stage's scores {weight:.1f},"
                 f" the best of these on dev {NO_LABELS}"
             )
         if figures.get("protocol") == "judge":
             lines.append(
-                f"{name}: test has no labels, so all figures are judge agreement ({NO_LABELS}) on the dev queries, which"
-                " also chose the checkpoints: trust differences less than with labels"
+                f"{name}: test has no labels, so all metrics are judge agreement ({NO_LABELS}) on the dev queries, which"
+                " also selected the checkpoints: differences are less reliable than with labels"
             )
         if figures.get("absent"):
-            lines.append(f"{name}: not in this pipeline and so not measured: {', '.join(figures['absent'])}")
+            lines.append(f"{name}: not in this pipeline, so not evaluated: {', '.join(figures['absent'])}")
     return lines
 
 
@@ -63,7 +63,7 @@ def _retrieved(figures: dict[str, Any]) -> list[str]:
         counted = f"{own:,} documents" if own > 1 else "1 document"
         line = f"{counted} with their query's own id {'are' if own > 1 else 'is'} left out of the candidates"
         if figures["own_documents_unlike"]:
-            line += "; most of their texts are unlike the query's: if ids meet by chance, set keep_own_document=true"
+            line += "; most of their texts are unlike the query's: if equal ids are a coincidence, set keep_own_document=true"
         lines.append(line)
     return lines
 
@@ -76,13 +76,13 @@ def _later(figures: dict[str, Any]) -> list[str]:
         without = set(counts) - {"limit"}
         unasked |= bool(without & {FAILED, UNSENT})
         unread["price" in figures["judges"][judge]] |= without - {FAILED, UNSENT}
-    lines = ["what failed or was not sent is missing; the next run asks for that only"] * unasked
+    lines = ["failed and unsent calls are missing; the next run sends only these"] * unasked
     for paid, statuses in unread.items():
         if statuses:
-            again = f", and ask_again=[{','.join(sorted(statuses))}] asks for them anew" * paid
+            again = f", and ask_again=[{','.join(sorted(statuses))}] sends them again" * paid
             lines.append(
                 f"what is {' or '.join(sorted(statuses))} is missing, so this is partial; the ledger keeps these replies, and the"
-                f" next run reads them again without a call{again}"
+                f" next run parses them again without a call{again}"
             )
     return lines
 
@@ -106,13 +106,13 @@ def _judged(figures: dict[str, Any]) -> list[str]:
             cost = money(facts["price"], facts["usd"])
             line += f"; {facts['from_ledger']:,} pairs from the ledger, {facts['calls']:,} calls, {cost}"
         if facts.get("limit"):
-            line += f"; the rest was not asked: {facts['limit']}"
+            line += f"; the rest was not sent: {facts['limit']}"
         if facts.get("faults"):
-            line += f"; on the way: {faults_in_words(facts)}"
+            line += f"; faults on the way: {faults_in_words(facts)}"
         if facts["status"].get(TRUNCATED):
-            line += "; what was truncated needs a higher max_tokens"
+            line += "; truncated answers need a higher max_tokens"
         if facts.get("cut"):
-            line += f"; {facts['cut']:,} documents were cut"
+            line += f"; {facts['cut']:,} documents were truncated"
         if set(ended) - {ANSWERED} or ";" in line:
             lines.append(f"{judge} {line}")
         lines += [f"{judge} {reason}" for reason in reasons_in_words(facts)]

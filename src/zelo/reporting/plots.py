@@ -1,6 +1,6 @@
 """Pictures as inline SVG: strips inside table rows, and figures drawn by matplotlib.
 
-Figures carry no colour of their own: after drawing, sentinel colours become the CSS variables of the page, so that one picture
+Evaluation carry no colour of their own: after drawing, sentinel colours become the CSS variables of the page, so that one picture
 serves the light and the dark scheme. Text that comes from data never passes through matplotlib.
 """
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,20 +9,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from zelo.metrics.spectrum import Spectrum, spectrum
+from zelo.metrics.spectrum import Spectrum
 from zelo.outcomes import Graphs, weighted
 from zelo.records import starts
-from zelo.reporting import budgets, offsets
+from zelo.reporting import budgets, lineage, query_offsets
 from zelo.reporting.budgets import Budget
-from zelo.reporting.offsets import Offsets
+from zelo.reporting.query_offsets import QueryOffsets
 from zelo.stages.rate import weights_of
 from zelo.store import Table
 
 if TYPE_CHECKING:
     from zelo.pipeline.run import Result
 
-SAMPLE = 50  # queries whose graphs are looked at
-LARGE = 2000  # documents from which on a graph is not: it takes their square of memory
 LEADERS, OTHERS = 25, 15  # documents of a matrix: so many of the best, and of the others, even over their ranks
 NAMED = 5  # queries named as the least one-dimensional
 
@@ -53,39 +50,31 @@ class RatingFacts:
     shape: tuple[float, float]  # mean documents and pairs of a query
     limits: Mapping[str, Any]  # the solver's: tolerance, max_steps
     curl: list[tuple[str, str, float]] = field(default_factory=list)  # least one-dimensional: query_id, text, curl
-    offsets: Offsets | None = None  # where a calibrator found any
-
-
-def sample(rate: Table) -> list[str]:
-    """Ids of at most SAMPLE rated queries, even over all of them."""
-    ids = rate.read("fits", ["query_id"])["query_id"]
-    return ids.take(np.unique(np.linspace(0, len(ids) - 1, min(SAMPLE, len(ids))).astype(int))).to_pylist()
+    offsets: QueryOffsets | None = None  # where a calibrator found any
 
 
 def of_run(result: "Result", rated: str, shown: list[str], queries: pa.Table, outcomes: pa.Table) -> RatingFacts:
-    """Of one rate stage, and of what it reads and what calibrates its ratings.
+    """Of the stage `rated`, and of what it reads and what calibrates its ratings, as these have written it down.
 
-    rated: the stage's name; shown: queries that get a matrix; outcomes: OUTCOME of these and of `sample`, as they were asked.
+    shown: queries that get a matrix; outcomes: OUTCOME of these, as they were asked.
     """
-    stages = {step.name: step.stage for step in result.steps}
     rate, fits = result.tables[rated], result.tables[rated].read("fits")
     least = fits.filter(pc.greater(fits["curl"], 0)).sort_by([("curl", "descending"), ("query_id", "ascending")])
     least = least.slice(0, NAMED)
     texts = _texts(queries, [*shown, *least["query_id"].to_pylist()])
-    solver, known = stages[rated].solver, result.upstream(rated, "weights") or ""
-    answers = weighted(outcomes.select(_OUTCOME), weights_of(solver, result.tables.get(known)))
-    judge = stages[str(result.upstream(rated, "outcomes"))]
-    spent = budgets.of_queries(judge, outcomes.select(_OUTCOME), shown)  # which asked by plain means
-    calibrated = result.downstream(rated, "ratings") or ""
-    ratings = _rows_of(result.tables.get(calibrated, rate), "ratings", shown)
+    rating, weights = lineage.step_of(result, rated).stage, result.upstream(rated, "weights") or ""
+    answers = weighted(outcomes.select(_OUTCOME), weights_of(rating.solver, result.tables.get(weights)))
+    judging = lineage.step_of(result, str(result.upstream(rated, "outcomes"))).stage
+    spent = budgets.of_queries(judging, outcomes.select(_OUTCOME), shown)  # which asked by plain means
+    calibrated = result.tables.get(result.downstream(rated, "ratings") or "")
     return RatingFacts(
-        matrices=matrices(shown, texts, ratings, answers, spent),
-        graphs=graphs(answers.filter(pc.is_in(answers["query_id"], pa.array(sample(rate), pa.string())))),
+        matrices=matrices(shown, texts, rows_of(calibrated or rate, "ratings", shown), answers, spent),
+        graphs=[Spectrum(**row) for row in rate.read("graphs").drop_columns(["query_id"]).to_pylist()],
         fit=rate.manifest["fit"],
         shape=(pc.mean(fits["documents"]).as_py() or 0.0, pc.mean(fits["pairs"]).as_py() or 0.0),
-        limits={name: getattr(solver, name, None) for name in ("tolerance", "max_steps")},
+        limits=rate.manifest["limits"],
         curl=[(row["query_id"], texts.get(row["query_id"], ""), row["curl"]) for row in least.to_pylist()],
-        offsets=offsets.of_table(stages[calibrated], result.tables[calibrated]) if calibrated else None,
+        offsets=query_offsets.of_table(calibrated) if calibrated else None,
     )
 
 
@@ -139,19 +128,6 @@ def places(documents: int) -> np.ndarray:
     return np.concatenate([np.arange(LEADERS), others])
 
 
-def graphs(outcomes: pa.Table) -> list[Spectrum]:
-    """Of the answered pairs of each query, unless it has more than LARGE documents. outcomes: OUTCOME."""
-    found = Graphs.of(outcomes)
-    answered = ~np.isnan(found.average(outcomes)[0])
-    edges, first = found.edges[answered], starts(found.sizes)
-    bounds = np.searchsorted(edges[:, 0], first)  # edges come in order of their first end
-    spectra = []
-    for (low, high), begin, n in zip(pairwise(bounds.tolist()), first.tolist(), found.sizes.tolist(), strict=False):
-        if n <= LARGE:
-            spectra.append(spectrum(n, edges[low:high] - begin))
-    return spectra
-
-
 def _square(ends: np.ndarray, p: np.ndarray, size: int) -> np.ndarray:
     """[size, size] with p [E] where ends [E, 2] meet and 1 - p across the diagonal; negative ends are not shown."""
     square = np.full((size, size), np.nan)
@@ -166,7 +142,7 @@ def _texts(queries: pa.Table, ids: list[str]) -> dict[str, str]:
     return dict(zip(rows["query_id"].to_pylist(), rows["text"].to_pylist(), strict=True))
 
 
-def _rows_of(table: Table, name: str, queries: list[str]) -> pa.Table:
+def rows_of(table: Table, name: str, queries: list[str]) -> pa.Table:
     """The rows of these queries; the rest of a large table never comes into memory."""
     wanted = pc.field("query_id").isin(queries)
     return pa.concat_tables([pq.read_table(path, filters=wanted) for path in table.shards(name)])

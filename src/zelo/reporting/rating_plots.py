@@ -1,13 +1,14 @@
-"""Figures about ratings, as inline SVG: the matrix is written by hand, the others are drawn by matplotlib."""
+"""Evaluation about ratings, as inline SVG: the matrix is written by hand, the others are drawn by matplotlib."""
 
 from typing import Any
 
 import numpy as np
 from scipy.special import expit
 
+from zelo.metrics.predicted_answers import PAIRS
 from zelo.reporting.budgets import Budget
-from zelo.reporting.offsets import PAIRS, Offsets, bins
 from zelo.reporting.plots import ACCENT, INK, LOSS, MUTED, WIDTH, canvas, inline_svg
+from zelo.reporting.query_offsets import QueryOffsets, bins
 
 LEVELS = 9  # colours of a preference, from the column's document (orange) over grey to the row's (blue)
 _LEFT, _TOP = 34.0, 20.0  # margins of a matrix, as wide as those of the other figures
@@ -87,7 +88,7 @@ def budget(curve: Budget, name: str) -> str:
     return inline_svg(figure, name, "Expected loss in nDCG@10 over the pairs asked", {})
 
 
-def offsets(found: Offsets, name: str) -> str:
+def offsets(found: QueryOffsets, name: str) -> str:
     """How the queries' offsets spread, and above the bars how far one standard error, the median, reaches."""
     figure, (axes,) = canvas(1, height=300, top=20, bottom=30)
     counts, _, _ = axes.hist(found.offset, bins=_BARS, color=ACCENT, rwidth=0.9, linewidth=0)
@@ -104,7 +105,7 @@ def offsets(found: Offsets, name: str) -> str:
     return inline_svg(figure, name, "Histogram of the offsets of the queries", {})
 
 
-def answers(found: Offsets, name: str) -> str:
+def answers(found: QueryOffsets, name: str) -> str:
     """The answers in ten bins by what the ratings say, before (hollow) and after (filled)."""
     figure, (axes,) = canvas(1, height=300, top=20, bottom=30)
     if found.kind == PAIRS:

@@ -1,4 +1,4 @@
-"""The report's section on ratings: figures and, for each number, what it means and when to worry."""
+"""The report's section on ratings: figures and, for each number, what it means and when it is a problem."""
 
 import math
 from typing import Any
@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
+from zelo.metrics.predicted_answers import CRITERIA, GHOSTS, PAIRS
 from zelo.metrics.spectrum import Spectrum, random_regular_diameter, random_regular_lambda_2
 from zelo.reporting import rating_plots
 from zelo.reporting.budgets import Budget
-from zelo.reporting.offsets import CRITERIA, GHOSTS, PAIRS, Offsets, bins
+from zelo.reporting.query_offsets import QueryOffsets, bins
 from zelo.reporting.rating_facts import Matrix, RatingFacts
 
 GUESSING = math.log(2)  # log loss of who always says 1/2
@@ -69,22 +70,22 @@ def _graphs(spectra: list[Spectrum]) -> list[dict[str, Any]]:
     order = sorted(spectra, key=lambda one: (one.lambda_2, -one.diameter, one.nodes))
     typical, worst = order[len(order) // 2], order[0]
     both = (typical, worst)
-    bound = random_regular_diameter(worst.nodes, worst.degree[1])
-    usual = random_regular_lambda_2(worst.degree[1])
+    bound = random_regular_diameter(worst.nodes, worst.degree_mean)
+    usual = random_regular_lambda_2(worst.degree_mean)
     longest = "–" if bound is None else f"{bound:.1f}"
     rows = [
         ("documents", [f"{one.nodes}" for one in both], "", False),
         ("parts", [f"{one.parts}" for one in both], "1: all documents can be compared", worst.parts > 1),
         (
             "lowest degree",
-            [f"{one.degree[0]}" for one in both],
+            [f"{one.degree_min}" for one in both],
             "near the mean: a rating's variance goes as 1 / degree",
-            worst.degree[0] < min(2, worst.nodes - 1),
+            worst.degree_min < min(2, worst.nodes - 1),
         ),
-        ("mean degree", [f"{one.degree[1]:.1f}" for one in both], "pairs of a document", False),
+        ("mean degree", [f"{one.degree_mean:.1f}" for one in both], "pairs of a document", False),
         (
             "highest degree",
-            [f"{one.degree[2]}" for one in both],
+            [f"{one.degree_max}" for one in both],
             "adaptive graphs raise it at the top on purpose",
             False,
         ),
@@ -106,7 +107,7 @@ def _graphs(spectra: list[Spectrum]) -> list[dict[str, Any]]:
 
 
 def _fit(facts: RatingFacts) -> list[dict[str, Any]]:
-    """Rows: what, its value, what it means and when to worry, whether that is so here."""
+    """Rows: what, its value, what it means and when it is a problem, whether it is one here."""
     fit, (documents, pairs) = facts.fit, facts.shape
     tolerance, steps = facts.limits.get("tolerance"), facts.limits.get("max_steps")
     noise = f"{1 - (documents - 1) / pairs:.2f}" if pairs > documents > 1 else "–"
@@ -115,58 +116,58 @@ def _fit(facts: RatingFacts) -> list[dict[str, Any]]:
         (
             "steps",
             "steps",
-            f"The solver's, of the query that took most; worry near its limit, {steps or '–'}.",
+            f"The solver's, of the query that took most; a problem near its limit, {steps or '–'}.",
             _above(steps, 0.9),
         ),
         (
             "gradient",
             "worst gradient",
-            f"How steep the likelihood still is in the worst query; worry above the solver's tolerance{within}.",
+            f"Largest gradient of the likelihood over queries; a problem above the solver's tolerance{within}.",
             _above(tolerance, 1.001),
         ),
         (
             "log_loss",
             "log loss",
-            "Nats per comparison. Guessing costs 0.693, and answers near a half cost about that however well they are"
-            " explained; worry above it.",
+            "Nats per comparison. Guessing has 0.693, and answers near 1/2 have about that in any case; a problem above"
+            " it.",
             _above(GUESSING, 1.0),
         ),
         (
             "held_out_log_loss",
             "held-out log loss",
-            "The same on pairs that a second fit did not see (solver.held_out says how many); worry where it is far above the"
+            "The same on pairs that a second fit did not see (solver.held_out says how many); a problem if it is far above the"
             " log loss: too few pairs for so many documents.",
             lambda value: value > GUESSING or value > 1.25 * (fit.get("log_loss") or math.inf),
         ),
         (
             "dispersion",
             "dispersion",
-            "Noise of the answers around the ratings, in that of votes: soft answers have far less than 1; worry above 1.5,"
-            " where one rating per document does not explain the votes.",
+            "Noise of the answers around the ratings, in that of votes: soft answers have far less than 1; a problem above 1.5:"
+            " one rating per document does not explain the votes.",
             _above(1.5, 1.0),
         ),
         (
             "disconnected_queries",
             "disconnected queries",
-            "Their comparisons fall into parts that nothing connects; worry about any: answers are missing.",
+            "Their comparisons are not connected; any is a problem: answers are missing.",
             _above(0, 1.0),
         ),
         (
             "separable_documents",
             "separable documents",
-            "Won or lost everything, so that the prior alone says how far out they are; worry where there are many.",
+            "Won or lost every comparison, so that only the prior limits their rating; a problem if there are many.",
             lambda value: pairs > 0 and value > 0.1 * documents * (fit.get("queries") or 0),
         ),
         (
             "intransitive_triads",
             "intransitive triads",
-            "Share of the compared triples that go round in a circle; 0.25 is what coins give; worry above half of that.",
+            "Share of compared triples that are cycles; 0.25 by chance; a problem above half of that.",
             _above(COINS / 2, 1.0),
         ),
         (
             "curl",
             "curl",
-            f"Share of the preferences' variance that no rating explains; pure noise would leave {noise} here; worry near it.",
+            f"Share of the preferences' variance that no rating explains; with pure noise {noise} here; a problem near it.",
             lambda value: pairs > documents > 1 and value > 0.7 * (1 - (documents - 1) / pairs),
         ),
     ]
@@ -184,7 +185,7 @@ def _fit(facts: RatingFacts) -> list[dict[str, Any]]:
             }
         )
     least = [(query, words, f"{curl:.3f}") for query, words, curl in facts.curl]
-    meaning = "The queries of the highest curl: read their documents for two ways of being right."
+    meaning = "The queries of the highest curl: their documents may be relevant in two different ways."
     found.append({"name": "least one-dimensional", "value": "", "meaning": meaning, "worry": False, "named": least})
     return found
 
@@ -194,7 +195,7 @@ def _above(limit: float | None, share: float) -> Any:
     return lambda value: limit is not None and value > share * limit
 
 
-def _offsets(found: Offsets) -> dict[str, Any]:
+def _offsets(found: QueryOffsets) -> dict[str, Any]:
     known = found.stderr[np.isfinite(found.stderr)]
     spread = float(found.offset.std())
     error = float(np.median(known)) if len(known) else None

@@ -2,24 +2,21 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import jinja2
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from markupsafe import Markup
 
 from zelo.records import TEST
 from zelo.reporting import audit_page, judge_costs, plots, ratings_page
-from zelo.reporting.disagreements import Disagreement
-from zelo.reporting.figures import FIRST_STAGES, GROUPS, NO_LABELS
+from zelo.reporting.evaluation import FIRST_STAGES, GROUPS, NO_LABELS
+from zelo.reporting.gains import Gain, gain_of
 from zelo.reporting.ladders import Ladder, Rung, cut
 from zelo.reporting.plots import Scale
-from zelo.reporting.rating_facts import RatingFacts
+from zelo.reporting.report_data import ReportData
 
 MAIN_METRIC = "nDCG@10"
 PROTOCOLS = {"natural": "", "judge": NO_LABELS}  # in words; others as they are
@@ -31,47 +28,11 @@ _UNFIT = dict.fromkeys(
 )
 
 
-@dataclass(frozen=True)
-class ReportData:
-    """All that the report shows, free of store and config.
-
-    verdicts: {system, baseline, metric, split, value, baseline_value, difference, ci_low, ci_high, p_value, verdict, text};
-        the interval is that of the difference; verdict is "better", "not better", "worse" or "too few". A student's first one
-        is its main one: the others are shown small, without a picture of gains. `protocol` "judge": agreement, not quality.
-    groups: system -> one of figures.GROUPS.
-    metrics: rows with the keys of records.METRIC; the interval is that of the value.
-    per_query: system, metric, split, query_id, value.
-    curves: student -> {step, epoch, train_loss, dev, metric}, the first point being the untuned model; None where not measured.
-    stages: {name, status: made|reused, seconds, megabytes, peak_memory_mb, identity, rows}, None where not known, and perhaps
-        made_in: the seconds that a reused stage took when it was made.
-    audit: audit.json, of a pipeline that audits instead of training.
-    judges: what judge_costs.rows found, one a judge.
-    disagreements: None where a single judge answered.
-    ratings: None where nothing was rated.
-    """
-
-    title: str
-    verdicts: list[dict[str, Any]]
-    metrics: list[dict[str, Any]]
-    per_query: pa.Table | None
-    ladders: list[Ladder]
-    curves: dict[str, list[dict[str, Any]]]
-    stages: list[dict[str, Any]]
-    config: str
-    notes: list[str]
-    query_texts: dict[str, str] = field(default_factory=dict)
-    audit: dict[str, Any] | None = None
-    judges: list[dict[str, Any]] = field(default_factory=list)
-    disagreements: list[Disagreement] | None = None
-    ratings: RatingFacts | None = None
-    groups: dict[str, str] = field(default_factory=dict)
-
-
 def render(data: ReportData) -> str:
     """The page. Equal data give equal bytes; every text is escaped; nothing is fetched."""
     main = {verdict["system"]: verdict for verdict in reversed(data.verdicts)}  # a student's first verdict
     verdicts = [verdict | {"minor": main[verdict["system"]] is not verdict} for verdict in data.verdicts]
-    found = [_gain(verdict, data.per_query) for verdict in verdicts if not verdict["minor"]]
+    found = [gain_of(verdict, data.per_query) for verdict in verdicts if not verdict["minor"]]
     differences = [gain for gain in found if gain]
     drawn = [(name, plots.curves(points, f"curve{n}")) for n, (name, points) in enumerate(data.curves.items())]
     page = environment().get_template("report.html.jinja")
@@ -84,7 +45,8 @@ def render(data: ReportData) -> str:
         ladders=[_ladder(ladder, differences) for ladder in data.ladders],
         shown={ladder.query_id: n for n, ladder in enumerate(data.ladders, 1)},
         curves=[{"name": name, "svg": Markup(svg)} for name, svg in drawn],
-        longest=max([max(stage["seconds"] or 0, stage.get("made_in") or 0) for stage in data.stages], default=0) or 1,
+        longest=max([max(stage["seconds"] or 0, stage.get("computed_in") or 0) for stage in data.stages], default=0)
+        or 1,
         trained=not data.audit or bool(data.verdicts or data.ladders),  # else there is nothing but the audit to show
         audit=audit_page.view(data.audit) if data.audit else None,
         judges=[judge_costs.view(row) for row in data.judges],
@@ -114,57 +76,6 @@ def environment() -> jinja2.Environment:
         "size": size,
     }
     return templates
-
-
-def pick(per_query: pa.Table | None, verdicts: list[dict[str, Any]], fallback: list[str], count: int = 6) -> list[str]:
-    """Ids of the queries worth a ladder: where the first student gained most, some between, where it lost most.
-
-    Without a comparison per query, the first ones of `fallback`.
-    """
-    for verdict in verdicts:
-        gain = _gain(verdict, per_query)
-        if gain:
-            last = len(gain.queries) - 1
-            ends = min(max(count // 3, 1), count)
-            between = np.linspace(ends, last - ends, count - 2 * ends) if count > 2 * ends else []
-            places = [*range(ends), *(round(float(place)) for place in between), *range(last - ends + 1, last + 1)]
-            return [gain.queries[place] for place in sorted({place for place in places if 0 <= place <= last})][:count]
-    return fallback[:count]
-
-
-@dataclass(frozen=True)
-class Gain:
-    """A student and its baseline on the queries that both have, the largest gain first."""
-
-    verdict: dict[str, Any]
-    queries: list[str]
-    before: np.ndarray  # [Q] float64
-    after: np.ndarray  # [Q] float64
-
-    @property
-    def difference(self) -> np.ndarray:
-        """[Q] after minus before."""
-        return self.after - self.before
-
-
-def _gain(verdict: dict[str, Any], per_query: pa.Table | None) -> Gain | None:
-    if per_query is None:
-        return None
-    kinds = {name: per_query[name].cast(pa.string()) for name in ("system", "metric", "split")}
-    here = pc.and_(pc.equal(kinds["metric"], verdict["metric"]), pc.equal(kinds["split"], verdict["split"]))
-    after, before = (
-        per_query.filter(pc.and_(here, pc.equal(kinds["system"], verdict[role]))).select(["query_id", "value"])
-        for role in ("system", "baseline")
-    )
-    both = after.join(before, "query_id", join_type="inner", right_suffix="_before")
-    if not len(both):
-        return None
-    difference = pc.subtract(both["value"], both["value_before"])
-    both = both.append_column("difference", difference).sort_by(
-        [("difference", "descending"), ("query_id", "ascending")]
-    )
-    values = (both[name].to_numpy() for name in ("value_before", "value"))
-    return Gain(verdict, both["query_id"].to_pylist(), *values)
 
 
 def _gain_figures(differences: list[Gain], texts: dict[str, str]) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from zelo.backbones.exported import CROSS_ENCODER
 from zelo.records import DEV
-from zelo.reporting import reliability_plot
+from zelo.reporting import lineage, reliability_plot
 
 if TYPE_CHECKING:
     from zelo.pipeline.run import Result, Step
@@ -44,7 +44,7 @@ class Threshold:
 
 
 @dataclass(frozen=True)
-class Known:
+class KnownRelevance:
     """Scored dev documents of which it is known whether they are relevant, and in words how."""
 
     score: np.ndarray  # [N] as the export gives them
@@ -105,7 +105,7 @@ def section(step: "Step", result: "Result", loader: str, folder: Path) -> str:
             "",
             f"To tell relevant documents from others, cut at **{cut.score:.3f}** (best F1 on dev: of what is above,"
             f" {cut.precision:.0%} is relevant; of what is relevant, {cut.recall:.0%} is above). It holds for these documents"
-            " and this first stage; measure it anew for others.",
+            " and this first stage; measure it again for others.",
             "",
         ]
     )
@@ -115,16 +115,15 @@ def _scored(step: "Step", result: "Result", loader: str) -> pa.Table | None:
     """SCORED rows by this student alone, as the export gives them."""
     name = next(
         (
-            other.name
-            for other in result.steps
-            if other.kind == "score"
-            and other.inputs.get("checkpoint") == step.name
-            and "examples" not in other.inputs
-            and DEV in other.stage.splits  # not what a second pass looks at
+            name
+            for name in lineage.checkpoint_readers(result, step.name)
+            if result.tables[name].has("scored")
+            and result.upstream(name, "examples") is None  # else a sum with the first stage's scores
+            and DEV in lineage.step_of(result, name).stage.splits  # not what a second pass looks at
         ),
         None,
     )
-    if name not in result.tables:
+    if name is None:
         return None
     scored = result.tables[name].read("scored")
     score = scored["score"].to_numpy().astype(np.float64)
@@ -132,11 +131,12 @@ def _scored(step: "Step", result: "Result", loader: str) -> pa.Table | None:
     return scored.set_column(scored.schema.get_field_index("score"), "score", pa.array(score))
 
 
-def _labelled(scored: pa.Table, result: "Result") -> Known | None:
-    labels = next((result.tables[name] for name in result.of_kind("labels") if name in result.tables), None)
+def _labelled(scored: pa.Table, result: "Result") -> KnownRelevance | None:
+    evaluated = lineage.deepest(result, "per_query")
+    labels = result.upstream(evaluated, "labels") if evaluated else None
     if labels is None:
         return None
-    qrels = labels.read("qrels")
+    qrels = result.tables[labels].read("qrels")
     qrels = qrels.filter(pc.equal(qrels["split"], DEV))
     scored = scored.filter(pc.is_in(scored["query_id"], pc.unique(qrels["query_id"])))
     relevant = pc.is_in(_pairs(scored), pc.unique(_pairs(qrels.filter(pc.greater(qrels["relevance"], 0)))))
@@ -146,26 +146,26 @@ def _labelled(scored: pa.Table, result: "Result") -> Known | None:
     )
 
 
-def _judged(scored: pa.Table, step: "Step", result: "Result") -> Known | None:
+def _judged(scored: pa.Table, step: "Step", result: "Result") -> KnownRelevance | None:
     examples = result.tables[step.inputs["examples"]].read("examples")
     examples = examples.filter(pc.equal(examples["split"], DEV))
     scored = scored.filter(pc.is_in(_pairs(scored), pc.unique(_pairs(examples))))
     relevant = pc.is_in(_pairs(scored), pc.unique(_pairs(examples.filter(pc.greater(examples["target"], 0.5)))))
-    words = "There were no labels, so this is what the judges say of {} dev queries:"
+    words = "Without labels, against judge ratings of {} dev queries:"
     return _enough(
         scored,
         relevant,
         words,
-        " Relevant here means rated above one half by the judges, whose word the model also learned.",
+        " Relevant here means rated above one half by the judges, and the model was trained on these ratings.",
     )
 
 
-def _enough(scored: pa.Table, relevant: pa.ChunkedArray, words: str, caution: str) -> Known | None:
+def _enough(scored: pa.Table, relevant: pa.ChunkedArray, words: str, caution: str) -> KnownRelevance | None:
     flags = relevant.to_numpy().astype(bool)
     if len(scored) < LEAST or flags.sum() < LEAST_RELEVANT:
         return None
     words = words.format(len(pc.unique(scored["query_id"])))
-    return Known(scored["score"].to_numpy(), flags, words, caution)
+    return KnownRelevance(scored["score"].to_numpy(), flags, words, caution)
 
 
 def _pairs(table: pa.Table) -> pa.ChunkedArray:

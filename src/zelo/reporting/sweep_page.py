@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zelo.metrics.agreement import PREFIX
-from zelo.reporting.figures import NO_LABELS
+from zelo.reporting.evaluation import NO_LABELS
 from zelo.reporting.report import environment
 from zelo.reporting.terminal import console
 

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from zelo.budget.plan import lines as plan_lines
 from zelo.budget.plan import money, together
-from zelo.errors import BadInput
 from zelo.records import DEV
-from zelo.reporting import acquired, audit_page
+from zelo.reporting import acquired, audit_page, lineage
 from zelo.reporting.audit_table import print_audit
-from zelo.reporting.figures import GROUPS, NO_LABELS, Figures
+from zelo.reporting.evaluation import GROUPS, NO_LABELS, Evaluation
 from zelo.reporting.notes import notes
 from zelo.store import Store
 
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from zelo.pipeline.run import Result, Step
 
 PLAIN_WIDTH = 100  # columns where the output is no terminal
-NOT_SYSTEMS = ("data", "labels", "examples")  # roles of the evaluate stage that are not ranked
 
 
 def console() -> "Console":
@@ -46,36 +44,18 @@ def help_text(template: str, conf: Path) -> str:
     return template.replace("$APP_CONFIG_GROUPS", lines).replace("$$", "$")
 
 
-def check_optimize(steps: "list[Step]", optimize: str | None) -> None:
-    """Raises BadInput before anything runs when `optimize` names no system of the evaluate stage."""
-    known = [name for step in steps if step.kind == "evaluate" for name in systems(step)]
-    if optimize is not None and known and optimize not in known:
-        from difflib import get_close_matches
-
-        near = get_close_matches(optimize, known, 1, 0.0)[0]
-        raise BadInput(
-            f"optimize={optimize}: no system of that name is measured. Did you mean {near!r}? There are: {', '.join(known)}."
-        )
-
-
-def systems(step: "Step") -> list[str]:
-    """Names under which an evaluate stage reports its inputs."""
-    names = [role for role in step.inputs if role not in NOT_SYSTEMS]
-    return list(dict.fromkeys(step.stage.candidates_as if name == "candidates" else name for name in names))
-
-
 def print_plan(steps: "list[Step]", store: Store) -> set[str]:
-    """What would run and what would be reused; returns the names of the stages that are not made yet."""
+    """What would run and what is cached; returns the names of the stages that are not computed yet."""
     lines = console()
     missing = set()
     for step in steps:
         table = store.find(step.kind, step.identity)
         partial = None if table else store.find_partial(step.kind, step.identity)
         missing |= set() if table else {step.name}
-        state = "reuse" if table else "finish" if partial else "make"
+        state = "cached" if table else "finish" if partial else "compute"
         took = f"took {_seconds(table.manifest['seconds'])}" if table else ""
         lines.print(f"{step.name:<20} {state:<7} {step.kind}/{step.identity}  {took}".rstrip(), soft_wrap=True)
-    lines.print(f"{len(missing)} of {len(steps)} stages to make in {store.root}.", soft_wrap=True)
+    lines.print(f"{len(missing)} of {len(steps)} stages to compute in {store.root}.", soft_wrap=True)
     return missing
 
 
@@ -134,24 +114,24 @@ def print_stage(result: "Result", name: str) -> None:
 
 def print_results(result: "Result", folder: Path, optimize: str | None) -> float | None:
     """The table of results, the verdicts and where everything lies; returns the dev figure of `optimize`, None without one."""
-    figures = Figures.of(result)
+    figures = Evaluation.of(result)
     if figures:
         _print_table(figures, result)
         _print_verdicts(figures)
         if optimize is not None and not figures.dev:
-            words = "dev has neither labels nor judged queries, so a sweep has nothing to select by"
-            console().print(f"optimize={optimize}: {words}; test is never used for it.", soft_wrap=True)
-    for line in acquired.told(result):
+            words = "dev has neither labels nor judged queries, so a sweep cannot select a job"
+            console().print(f"optimize={optimize}: {words}; test is never used for selection.", soft_wrap=True)
+    for line in acquired.lines(result):
         console().print(line + ".", soft_wrap=True)
     audited = audit_page.Audited.of(result)
     if audited:
-        print_audit(audited.told, console())
-    reranked = "rerank" in [step.kind for step in result.steps if step.name in result.tables]
+        print_audit(audited.found, console())
+    reranked = any(folder.glob("reranked.*"))
     _print_places(result, folder, bool(figures or audited or reranked))
     return figures.dev.get(optimize) if figures and optimize is not None else None
 
 
-def _print_table(figures: Figures, result: "Result") -> None:
+def _print_table(figures: Evaluation, result: "Result") -> None:
     from rich.table import Table
     from rich.text import Text
 
@@ -184,13 +164,13 @@ def _print_table(figures: Figures, result: "Result") -> None:
     lines.print(f"\n{figures.title}, {figures.queries[figures.split]} queries", style="bold", soft_wrap=True)
     if beside:
         kind = "" if figures.keys[DEV].startswith(f"{DEV}/") else f" ({NO_LABELS})"
-        lines.print(f"dev, to select by: {figures.keys[DEV]}, {figures.queries[DEV]} queries{kind}", soft_wrap=True)
+        lines.print(f"dev, for selection: {figures.keys[DEV]}, {figures.queries[DEV]} queries{kind}", soft_wrap=True)
     with lines.capture() as captured:
         lines.print(board)
     print("\n".join(line.rstrip() for line in captured.get().splitlines()))
 
 
-def _grouped(figures: Figures) -> dict[str, list[str]]:
+def _grouped(figures: Evaluation) -> dict[str, list[str]]:
     """Group -> systems, from low to high by the deciding metric."""
     values = figures.values
     found: dict[str, list[str]] = {group: [] for group in GROUPS}
@@ -199,7 +179,7 @@ def _grouped(figures: Figures) -> dict[str, list[str]]:
     return {group: members for group, members in found.items() if members}
 
 
-def _print_verdicts(figures: Figures) -> None:
+def _print_verdicts(figures: Evaluation) -> None:
     """One line per student: against its main baseline, the one named first. The others are in the table."""
     lines = console()
     lines.print()
@@ -220,20 +200,19 @@ def _print_places(result: "Result", folder: Path, complete: bool) -> None:
         lines.print(f"Stopped after the stage {last}: {result.tables[last].path}", soft_wrap=True)
     entries = [
         ("report.html", "the report"),
-        ("metrics.json", "figures, one row per system, metric and baseline"),
-        ("audit.json", "what the audit found, in numbers"),
+        ("metrics.json", "metrics, one row per system, metric and baseline"),
+        ("audit.json", "measurements of the audit"),
         ("runs", "a TREC run file of every system"),
         *(
-            (step.stage.name, "the trained model and its card")
-            for step in result.steps
-            if step.kind == "train" and step.name in result.tables
+            (lineage.step_of(result, name).stage.name, "the trained model and its card")
+            for name in lineage.students(result)
         ),
         ("config.yaml", "the composed config"),
         ("manifest.json", "tables, versions, hashes, time and memory of each stage"),
     ]
     for path in sorted(folder.glob("reranked.*")):
         lines.print(f"Reranked: {here / path.name}", soft_wrap=True)
-    lines.print(f"Everything lies in {here}/", soft_wrap=True)
+    lines.print(f"Run directory: {here}/", soft_wrap=True)
     for name, words in entries:
         path = folder / name
         if path.exists():

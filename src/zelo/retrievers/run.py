@@ -164,7 +164,7 @@ def _fault(path: Path, row: int | None, complaint: str) -> BadInput:
         with path.open("rb") as file:
             number, read = next((at for at in enumerate(file, 1) if _unreadable(at[1])), (1, b""))
         line, complaint = read.decode(errors="replace").strip(), _unreadable(read) or complaint
-    return BadInput(f"{path}, line {number}: {line[:120]!r} {complaint}. Mend the run file or name another.")
+    return BadInput(f"{path}, line {number}: {line[:120]!r} {complaint}. Fix the run file or name another.")
 
 
 def _unreadable(line: bytes) -> str | None:

@@ -75,17 +75,7 @@ def diagnosed(
     found["dispersion"] = np.where(found["votes"], 1.0, found["dispersion"])
     names = ("components", "separable", "dispersion", "log_loss", "triads", "curl")
     queries = {name: found[name] for name in names} | {"steps": steps, "gradient": gradient}
-    return Fit(
-        rating=rating,
-        stderr=error,
-        link=link,
-        sizes=blocks.sizes,
-        edges=blocks.edges,
-        curvature=curvature,
-        ridge=ridge,
-        diagnosis=diagnosis,
-        queries=queries,
-    )
+    return Fit(rating, error, link, blocks.sizes, blocks.edges, curvature, ridge, diagnosis, queries)
 
 
 def _figures(found: dict[str, np.ndarray]) -> dict[str, Any]:

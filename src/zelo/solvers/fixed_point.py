@@ -39,7 +39,9 @@ class FixedPoint(Logit, Iterative):
             if not 0 <= value < np.inf:
                 raise BadInput(f"solver=fixed_point: {name}={value} must not be negative")
         if self.diagonal == 0:
-            raise BadInput("solver=fixed_point: diagonal=0: a document that lost all would fall without end; try 0.5")
+            raise BadInput(
+                "solver=fixed_point: diagonal=0: a document that lost all would have rating minus infinity; try 0.5"
+            )
 
     def fit(self, comparisons: Comparisons) -> Fit:
         """Ratings of all queries at once, mean 0 each. Raises BadInput naming unusable rows or unfinished queries."""
@@ -60,7 +62,12 @@ class FixedPoint(Logit, Iterative):
             active = np.ones(len(queries), bool)
             while 2 * active.sum() >= len(queries):
                 if t == self.max_steps:
-                    raise _unfinished(queries[active], t)
+                    late = queries[active]
+                    raise OfQueries(
+                        f"solver=fixed_point: {len(late):,} queries (numbers {first_few(late)}) have not stopped after {t} "
+                        "steps; raise solver.max_steps or solver.tolerance",
+                        late,
+                    )
                 e = np.where(block.spread(active), self._step(block, e, t), e)
                 t += 1
                 loss = block.sum_edges(block.losses(self, e))  # but for the constant that the diagonal adds
@@ -87,11 +94,3 @@ class FixedPoint(Logit, Iterative):
         lost = np.bincount(second, won_first, n) + np.bincount(first, won_second, n) + own
         moved = e + (np.log(won) - np.log(lost)) * (1 + t) ** -self.damping
         return moved - block.spread(block.sum(moved) / block.sizes)
-
-
-def _unfinished(queries: np.ndarray, steps: int) -> BadInput:
-    return OfQueries(
-        f"solver=fixed_point: {len(queries):,} queries (numbers {first_few(queries)}) have not stopped after {steps} steps; "
-        "raise solver.max_steps or solver.tolerance",
-        queries,
-    )

@@ -89,7 +89,7 @@ class JudgeWeighted(PosteriorMode):
             if np.abs(moved).max() < _SETTLED:
                 return judges, turn
         raise BadInput(
-            f"solver=judge_weighted: the judges did not settle in {_ROUNDS} rounds; raise solver.judge_ridge"
+            f"solver=judge_weighted: the judges did not converge in {_ROUNDS} rounds; raise solver.judge_ridge"
         )
 
 

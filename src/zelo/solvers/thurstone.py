@@ -27,6 +27,5 @@ class Thurstone(Probit, PosteriorMode):
     def derivatives(self, difference: np.ndarray, p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Its slope and curvature by D, from the hazards h = F' / F, whose own derivative is -h(D) (h(D) + 2 D)."""
         rise, fall = self.hazards(difference)  # h(D) and h(-D)
-        slope = (1 - p) * fall - p * rise
-        curvature = p * (rise * (rise + 2 * difference)) + (1 - p) * (fall * (fall - 2 * difference))
-        return slope, curvature
+        ahead, behind, twice = p * rise, (1 - p) * fall, 2 * difference
+        return behind - ahead, ahead * (rise + twice) + behind * (fall - twice)

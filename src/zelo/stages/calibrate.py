@@ -16,6 +16,7 @@ from zelo.budget.budget import Budget
 from zelo.budget.plan import Plan
 from zelo.errors import BadInput, OfQueries
 from zelo.metrics import tally
+from zelo.metrics.predicted_answers import PREDICTED, predicted_answers
 from zelo.progress import progress, silent
 from zelo.ratings import Ratings
 from zelo.records import (
@@ -40,7 +41,7 @@ class Calibrate:
 
     An AskingCalibrator is asked what it wants to know, round by round; the stage's judges answer (OUTCOME, table
     `answers`), those that cost money through the budget. A standard error is that of the rating within its query: the offset's
-    own is in QUERY_SCALE.
+    own is in QUERY_SCALE. Where offsets were found, `predicted` (PREDICTED) says how well ratings predict these answers.
     """
 
     OUTSIDE_IDENTITY: ClassVar[frozenset[str]] = frozenset({"budget"})
@@ -89,6 +90,7 @@ class Calibrate:
             raise BadInput(f"{error}. Their ids: {names}.") from error
         _write(ratings, scale, out)
         write_parquet(outcomes, OUTCOME, out, "answers")
+        about = self._predicted(scale, outcomes, out) if scale.offset.any() else {}
         tallies = tally.tally([outcomes])
         missing = {name: self._panel.missing(name, one.status) for name, one in tallies.items()}
         figures = {
@@ -97,12 +99,20 @@ class Calibrate:
             "scale_sd": float(np.std(scale.scale)),
             "asked": len(outcomes),
             "fit": scale.diagnosis,
+            **about,
             "judges": {
                 name: {"status": one.status, "missing": missing[name], **calls.get(name, {})}
                 for name, one in tallies.items()
             },
         }
         return figures | ({"partial": True} if any(missing.values()) else {})
+
+    def _predicted(self, scale: Scale, outcomes: pa.Table, out: Path) -> dict[str, str]:
+        """Writes what the ratings say about the answers, before and after: facts for the report."""
+        made = Table("calibrate", "", out, {})
+        about, rows = predicted_answers(made, outcomes, self.solver.link, scale.diagnosis.get("slope", 1.0))
+        write_parquet(rows, PREDICTED, out, "predicted")
+        return {"answers_about": about}
 
     def _asked(
         self, ratings: Ratings, earlier: Table | None

@@ -103,6 +103,11 @@ class Evaluate:
         _write(out, rows, verdicts, choice, measured, runs)
         return self._figures(measured, rows, choice, runs)
 
+    @property
+    def systems(self) -> list[str]:
+        """Names under which the inputs that rank are reported."""
+        return list(dict.fromkeys(self._named(role) for role in self.inputs if role not in (DATA, LABELS, EXAMPLES)))
+
     def _named(self, role: str) -> str:
         return self.candidates_as if role == CANDIDATES else role
 
@@ -197,6 +202,8 @@ class Evaluate:
             "keys": {one.split: one.key(one.metrics[one.primary]) for one in measured},
             "queries": {one.split: len(one.queries) for one in measured},
             "best_first_stage": choice["best_first_stage"],
+            "students": [student for student in self.students if student in runs],
+            "roles": {self._named(role): role for role in self.inputs if self._named(role) in runs},
             "absent": sorted(set(map(self._named, named)) - set(runs) - {BEST}),
         }
 

@@ -63,8 +63,8 @@ def refuse_other_labels(stage: Any) -> None:
     """Raises BadInput for a stage whose labels are not those of train queries alone."""
     if not isinstance(stage, (TrainLabels, Labelled)):
         raise BadInput(
-            f"labels: the stage {type(stage).__name__} gives labels that are there to measure with, of dev and test; nothing may"
-            " learn from them. Name a stage of train labels, as pipeline=refine does."
+            f"labels: the stage {type(stage).__name__} gives dev and test labels, which only measure; nothing may be trained on"
+            " them. Name a stage of train labels, as pipeline=refine does."
         )
 
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +15,24 @@ from scipy.sparse.csgraph import connected_components
 
 from zelo.errors import BadInput, OfQueries
 from zelo.metrics import tally
+from zelo.metrics.spectrum import GRAPH, spectra
 from zelo.outcomes import Graphs, weighted
 from zelo.progress import progress
 from zelo.protocols import JudgingStage, PerJudgeSolver, Solver
 from zelo.records import DIAGNOSIS, QUERY_FIT, RATING, Comparisons, Fit
-from zelo.store import Table, shard, write_shard
+from zelo.store import Table, shard, write_parquet, write_shard
 
 COLUMNS = ["query_id", "doc_a", "doc_b", "judge", "p", "weight", "swapped"]
 NAMED = 5  # queries that are named in the manifest
+LIMITS = ("tolerance", "max_steps")  # of a solver, where it has them: what its fit is held against
+SAMPLE = 50  # queries whose graphs are looked at, even over all
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rate:
     """Writes ratings (RATING) of every candidate that took part in a comparison, and how each query's fit went (QUERY_FIT).
+
+    Beside them `graphs` (GRAPH) describes the graphs of SAMPLE queries, for the report.
 
     A pair's preference is the mean over the answers, weighted as each and its judge count, and it counts as much as they do on
     average; fewer than `quorum` judges are no preference, and a document that is left without any is not rated. Nor is one
@@ -66,6 +71,7 @@ class Rate:
         fits, diagnoses = made.read("fits"), made.read("diagnosis")["json"].to_pylist()
         if not pc.sum(fits["pairs"]).as_py():
             raise BadInput(f"rate: {tally.why_nothing(tally.of_files(files), self.quorum)}")
+        write_parquet(_sampled_graphs(files, fits["query_id"]), GRAPH, out, "graphs")
         rows = sum(pq.read_metadata(file).num_rows for file in made.shards("ratings"))
         documents, pairs, below = (pc.sum(fits[name]).as_py() for name in ("documents", "pairs", "pairs_below_quorum"))
         return {
@@ -73,6 +79,7 @@ class Rate:
             "unrated": documents - rows,
             "pairs": pairs,
             "pairs_below_quorum": below,
+            "limits": {name: vars(self.solver).get(name) for name in LIMITS},
             "fit": summary(fits) | {"shards": [json.loads(one) for one in diagnoses]},
         }
 
@@ -124,6 +131,16 @@ class Rate:
 def weights_of(solver: Solver, table: Table | None) -> pa.Table | None:
     """WEIGHT rows of a known_items stage's table; None for equal weights, and for a solver that weighs judges itself."""
     return None if table is None or isinstance(solver, PerJudgeSolver) else table.read("weights")
+
+
+def _sampled_graphs(files: list[Path], query_id: pa.ChunkedArray) -> pa.Table:
+    """GRAPH rows of at most SAMPLE of these queries. files: shards of outcomes; the rest of them never comes into memory."""
+    places = np.linspace(0, len(query_id) - 1, min(SAMPLE, len(query_id))).astype(int)
+    wanted = pc.field("query_id").isin(query_id.take(np.unique(places)).combine_chunks())
+    columns = ["query_id", "doc_a", "doc_b", "judge", "p", "weight"]
+    outcomes = pa.concat_tables([pq.read_table(file, columns=columns, filters=wanted) for file in files])
+    rows = [{"query_id": name, **asdict(one)} for name, one in spectra(outcomes.unify_dictionaries())]
+    return pa.Table.from_pylist(rows, GRAPH)
 
 
 def largest_part(sizes: np.ndarray, edges: np.ndarray) -> np.ndarray:

@@ -25,7 +25,7 @@ RERANKED = "reranked"  # the file without its ending: .trec or .jsonl, as what w
 
 @dataclass(frozen=True, kw_only=True)
 class Rerank:
-    """Writes scored documents (SCORED) and the run anew, best first: reranked.trec, or reranked.jsonl where a jsonl was read.
+    """Writes scored documents (SCORED) and the run again, best first: reranked.trec, or reranked.jsonl where a jsonl was read.
 
     A line of the latter has `documents` in the new order, their `scores`, and `order`, the place of each in the old list. A
     score is what the folder's own activation or similarity gives: from 0 to 1 of a CrossEncoder, else a cosine.

@@ -23,7 +23,7 @@ class JsonLines(Logger):
 
     @property
     def version(self) -> str:
-        """None of its own: the run folder tells runs apart."""
+        """None of its own: the run directory tells runs apart."""
         return ""
 
     @rank_zero_only
@@ -35,4 +35,4 @@ class JsonLines(Logger):
 
     @rank_zero_only
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        """Nothing: the run folder has the whole config."""
+        """Nothing: the run directory has the whole config."""

@@ -1,18 +1,18 @@
-"""Writes what students log into the run folder, as JSON lines."""
+"""Writes what students log into the run directory, as JSON lines."""
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from zelo.errors import BadInput
-from zelo.reporting.figures import Figures
+from zelo.reporting.evaluation import Evaluation
 
 
 @dataclass(frozen=True, kw_only=True)
 class Local:
     """Appends to log.jsonl. The run's config and figures need no second home: they lie in files beside it."""
 
-    folder: str | None  # the run folder; filled in by the command
+    folder: str | None  # the run directory; filled in by the command
 
     def lightning(self, name: str) -> list[Any]:
         """Lightning loggers for the student of that name."""
@@ -20,14 +20,14 @@ class Local:
 
         if self.folder is None:
             raise BadInput(
-                "logger.folder is not set; the command sets it to the run folder, a notebook has to name one."
+                "logger.folder is not set; the command sets it to the run directory, a notebook has to name one."
             )
         return [JsonLines(Path(self.folder) / "log.jsonl", name)]
 
     def start(self, config: dict[str, Any]) -> None:
         """The run begins."""
 
-    def finish(self, figures: Figures | None) -> None:
+    def finish(self, figures: Evaluation | None) -> None:
         """The run has ended well."""
 
     def fail(self) -> None:

@@ -1,6 +1,6 @@
 """Sweeps and the list of all runs: a Hydra callback that writes down how each job ended, as it ends.
 
-Everything is read from the run folder that a job left, so that jobs may run in other processes. Files that several processes
+Everything is read from the run directory that a job left, so that jobs may run in other processes. Files that several processes
 write are written under a lock on their folder.
 """
 
@@ -169,7 +169,7 @@ def discard_unused() -> None:
 
 
 def record(folder: Path, row: dict[str, str]) -> None:
-    """Adds a job's row to sweep.csv and writes sweep.html anew."""
+    """Adds a job's row to sweep.csv and writes sweep.html again."""
     folder.mkdir(parents=True, exist_ok=True)  # a job that failed early has left nothing
     with _locked(folder):
         rows = [*(old for old in read(folder) if old["job"] != row["job"]), row]

@@ -7,19 +7,19 @@ from typing import Any
 
 from zelo.errors import BadInput
 from zelo.records import METRIC
-from zelo.reporting.figures import Figures
+from zelo.reporting.evaluation import Evaluation
 
-RUNS: dict[str, Any] = {}  # run folder -> the W&B run that all students of this process share
+RUNS: dict[str, Any] = {}  # run directory -> the W&B run that all students of this process share
 
 
 @dataclass(frozen=True, kw_only=True)
 class Wandb:
-    """One W&B run per zelo run, its files in the run folder: the composed config, the students' metrics, the final table.
+    """One W&B run per zelo run, its files in the run directory: the composed config, the students' metrics, the final table.
 
     No text of a document and no key is sent, nor what W&B would collect by itself about machine, code and command line.
     """
 
-    folder: str | None  # the run folder; filled in by the command
+    folder: str | None  # the run directory; filled in by the command
     project: str
     entity: str | None
     group: str | None
@@ -37,7 +37,7 @@ class Wandb:
         """Opens the run. config: composed, without secrets. Raises BadInput when wandb is not installed."""
         self._run().config.update(config)
 
-    def finish(self, figures: Figures | None) -> None:
+    def finish(self, figures: Evaluation | None) -> None:
         """Logs the final table, the verdicts and each system's deciding metric on dev and test, and closes the run."""
         run = self._run()
         if figures:
@@ -57,7 +57,7 @@ class Wandb:
     def _folder(self) -> str:
         if self.folder is None:
             raise BadInput(
-                "logger.folder is not set; the command sets it to the run folder, a notebook has to name one."
+                "logger.folder is not set; the command sets it to the run directory, a notebook has to name one."
             )
         return self.folder
 

@@ -11,7 +11,7 @@ HEAD = 10  # half of a sample comes from the best HEAD documents of a query
 
 @dataclass(frozen=True, kw_only=True)
 class QueryBatches:
-    """`queries` queries a batch, each with all its documents, or with `documents` of them drawn anew in each epoch."""
+    """`queries` queries a batch, each with all its documents, or with `documents` of them drawn again in each epoch."""
 
     queries: int
     documents: int | None

@@ -53,7 +53,7 @@ class SafeCheckpoints(CheckpointIO):
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
                 return _restored(json.loads(file.metadata()[STATE]), tensors)
         except (SafetensorError, KeyError, TypeError, ValueError) as error:
-            raise BadInput(f"The checkpoint {path} is damaged ({error}). Delete it: training begins anew.") from error
+            raise BadInput(f"The checkpoint {path} is damaged ({error}). Delete it: training begins again.") from error
 
     def remove_checkpoint(self, path: Any) -> None:
         """Deletes the file."""

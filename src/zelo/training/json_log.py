@@ -30,4 +30,4 @@ class JsonLog(Logger):
             file.write(json.dumps({"step": step, "metrics": metrics}) + "\n")
 
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        """Nothing: the run folder has the whole config."""
+        """Nothing: the run directory has the whole config."""

@@ -63,7 +63,7 @@ def follow(steps: Sequence[Training], store: Store) -> None:
             return
         if ended and not store.find(left[-1].kind, left[-1].identity):
             names = ", ".join(step.name for step in left)
-            raise ZeloError(f"Node 0 ended before this was made: {names}. Its own output says why.")
+            raise ZeloError(f"Node 0 ended before this was computed: {names}. Its own output says why.")
         time.sleep(ranks.POLL)
 
 
@@ -72,7 +72,7 @@ def _take_part(step: Training, folder: Path, watch: heartbeat.Watch) -> None:
     try:
         ranks.run(folder, step.stage.hardware, lambda line: None, watch.ended)
     except RuntimeError as error:
-        raise ZeloError(f"{step.name}: this node's part broke off ({error}). The output of node 0 says why.") from error
+        raise ZeloError(f"{step.name}: this node's part failed ({error}). The output of node 0 says why.") from error
 
 
 def pulse(steps: Sequence[Training], store: Store) -> Path:

@@ -90,7 +90,7 @@ def run(
 
     told: called with what the first process logs, line by line. watch: called again and again. Raises what one of them raised, or
     `watch`; then none is left running. On another node than the first it returns as well when the first has taken the job away
-    or begun it anew.
+    or begun it again.
     """
     if not (folder / JOB).is_file():
         raise BadInput(

@@ -51,7 +51,7 @@ class Trained:
         kept = kept if best and share else "the untuned model is kept"
         found = f"{self.curve[0]['metric']} {values[0]:.3f} untuned, {max(values):.3f} best, {values[-1]:.3f}"
         if self.diverged:
-            return [f"{name}: {self.diverged} The best weights so far stand: {kept} ({found} last)."]
+            return [f"{name}: {self.diverged} The best weights so far are kept: {kept} ({found} last)."]
         if values[-1] < values[0] and share in (0, 1):
             step = self.curve[-1]["step"]
             return [
@@ -60,7 +60,7 @@ class Trained:
             ]
         if 0 < share < 1:
             return [
-                f"{name}: {share:.0%} of the trained weights and {1 - share:.0%} of the untuned ones rank dev best."
+                f"{name}: {share:.0%} of the trained weights and {1 - share:.0%} of the untuned weights are best on dev."
             ]
         if not share and len(values) > 1:
             return [f"{name}: training made it no better ({found} at its end); {kept}."]

@@ -1,14 +1,15 @@
-"""What a run came out with, read from the table of its evaluate stage."""
+"""What a run came out with, read from the table of its evaluation."""
 
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from zelo.records import DEV
+from zelo.reporting import lineage
 from zelo.store import Table
 
 if TYPE_CHECKING:
-    from zelo.pipeline.run import Result, Step
+    from zelo.pipeline.run import Result
 
 FIRST_STAGES, UNTUNED, TEACHER, STUDENTS = GROUPS = ("first stages", "untuned models", "teacher", "students")
 LABELS = "natural"  # the protocol of figures that are measured against labels
@@ -16,9 +17,10 @@ NO_LABELS = "against judge ratings, no human labels"  # what the other protocol 
 
 
 @dataclass(frozen=True)
-class Figures:
+class Evaluation:
     """All rows of the split that is reported (test, where it has labels), the verdicts on it, and what dev says to select by."""
 
+    stage: str
     table: Table
     metric: str  # the one that decides, as ir-measures writes it
     split: str
@@ -31,19 +33,20 @@ class Figures:
     groups: dict[str, str]  # system -> one of GROUPS, by what the pipeline makes of it
 
     @staticmethod
-    def of(result: "Result") -> "Figures | None":
-        """The figures of the last evaluate stage that ran, or None where none did."""
-        steps = [step for step in result.steps if step.kind == "evaluate" and step.name in result.tables]
-        if not steps:
+    def of(result: "Result") -> "Evaluation | None":
+        """The evaluation of a run, the deepest where there are several; None where nothing was measured."""
+        stage = lineage.deepest(result, "per_query")
+        if stage is None:
             return None
-        table = result.tables[steps[-1].name]
+        table = result.tables[stage]
         metric, split, keys = (table.manifest[name] for name in ("metric", "split", "keys"))
         rows = json.loads((table.path / "metrics.json").read_text(encoding="utf-8"))
         verdicts = json.loads((table.path / "verdicts.json").read_text(encoding="utf-8"))
         found = {row["key"]: row["value"] for row in rows}
         systems = list(dict.fromkeys(row["system"] for row in rows))
         names = [f"{key}/{system}" for key in keys.values() for system in systems]
-        return Figures(
+        return Evaluation(
+            stage,
             table,
             metric,
             split,
@@ -53,7 +56,7 @@ class Figures:
             keys,
             {name: found[name] for name in names if name in found},
             table.manifest["queries"],
-            {system: _group(system, steps[-1], result) for system in systems},
+            {system: _group(system, stage, result) for system in systems},
         )
 
     @property
@@ -66,6 +69,10 @@ class Figures:
         """System -> value of the metric that decides, on the split that is reported."""
         return {row["system"]: row["value"] for row in self.rows if row["metric"] == self.metric}
 
+    def source(self, result: "Result", system: str) -> str | None:
+        """The stage that a system's ranking comes from."""
+        return result.upstream(self.stage, self.table.manifest["roles"][system])
+
     @property
     def dev(self) -> dict[str, float]:
         """System -> value of the deciding metric on dev, all that a choice may look at; empty where dev is not measured."""
@@ -73,12 +80,14 @@ class Figures:
         return {key.removeprefix(start): value for key, value in self.keyed.items() if start and key.startswith(start)}
 
 
-def _group(system: str, evaluate: "Step", result: "Result") -> str:
-    """A student is what the evaluate stage tests as one; an untuned model is scored without a checkpoint."""
-    role = "candidates" if system == evaluate.stage.candidates_as else system
-    source = next((step for step in result.steps if step.name == evaluate.inputs.get(role)), None)
-    if system in evaluate.stage.students:
+def _group(system: str, evaluated: str, result: "Result") -> str:
+    """A student is what the evaluation tests as one; an untuned model scores without a checkpoint."""
+    table = result.tables[evaluated]
+    if system in table.manifest["students"]:
         return STUDENTS
+    role = table.manifest["roles"][system]
     if role == "teacher":
         return TEACHER
-    return UNTUNED if source and source.kind == "score" and "checkpoint" not in source.inputs else FIRST_STAGES
+    source = result.upstream(evaluated, role)
+    scores = source in lineage.holding(result, "scored")
+    return UNTUNED if scores and not result.upstream(str(source), "checkpoint") else FIRST_STAGES

@@ -9,9 +9,13 @@ from fake_server import Seen, envelope, score_text
 from paid_request import KEY, REQUEST, WORST, endpoint, shows_key
 
 from zelo.budget.request_batch import Figures, faults_in_words, reasons_in_words
-from zelo.errors import BadInput
-from zelo.providers import wire
-from zelo.providers.request import Reading, Reply
+from zelo.errors import BadInput, LimitReached
+from zelo.providers.anthropic import Messages
+from zelo.providers.openai import ChatCompletions
+from zelo.providers.replies import read
+from zelo.providers.request import Fault, Reading, Reply
+from zelo.providers.retry import retry_after
+from zelo.providers.secrets import line
 from zelo.reporting.judge_costs import view
 
 
@@ -24,7 +28,7 @@ def test_pieces_of_keys_are_hidden() -> None:
         "sk-other-9876543210",
         "Bearer abc.def",
     ):
-        shown = wire.line(f"no: {words} .", KEY)
+        shown = line(f"no: {words} .", KEY)
         assert not shows_key(shown)
         assert "9876" not in shown
         assert "abc.def" not in shown
@@ -42,7 +46,7 @@ def test_pieces_of_keys_are_hidden() -> None:
     ],
 )
 def test_retry_after(headers: dict[str, str], seconds: float | None) -> None:
-    assert wire.retry_after(headers) == seconds
+    assert retry_after(headers) == seconds
 
 
 def chat(content: Any = "A", usage: Any = None, **choice: Any) -> dict[str, Any]:
@@ -72,7 +76,7 @@ def chat(content: Any = "A", usage: Any = None, **choice: Any) -> dict[str, Any]
 )
 def test_answers_of_many_servers(body: Any, expected: dict[str, Any]) -> None:
     asked = endpoint("http://localhost:1/v1")
-    result = wire.read(asked, REQUEST, 200, {}, json.dumps(body).encode(), KEY)
+    result = read(asked, REQUEST, 200, {}, json.dumps(body).encode(), KEY)
     assert {name: getattr(result, name) for name in expected} == expected
 
 
@@ -97,7 +101,7 @@ def test_answers_of_many_servers(body: Any, expected: dict[str, Any]) -> None:
     ],
 )
 def test_errors_of_many_servers(status: int, body: Any, expected: str) -> None:
-    result = wire.read(endpoint("http://localhost:1/v1"), REQUEST, status, {}, json.dumps(body).encode(), KEY)
+    result = read(endpoint("http://localhost:1/v1"), REQUEST, status, {}, json.dumps(body).encode(), KEY)
     assert (result.error if isinstance(result, Reply) else result.kind) == expected
 
 
@@ -137,8 +141,8 @@ def test_a_400_names_the_field_that_governs_it(words: str, param: str | None, fi
         (400, {"error": {"message": words, "param": param, "type": "invalid_request_error", "code": None}}),
         (422, {"detail": [{"loc": ["body", param or "x"], "msg": words}]}),
     ):
-        result = wire.read(asked, REQUEST, status, {}, json.dumps(body).encode(), KEY)
-        assert isinstance(result, wire.Fault)
+        result = read(asked, REQUEST, status, {}, json.dumps(body).encode(), KEY)
+        assert isinstance(result, Fault)
         assert fix in result.what.partition(words)[2]
         assert result.words.count(words) == result.what.count(words) == 1
         assert isinstance(result.stop, BadInput)
@@ -153,16 +157,31 @@ def test_a_400_names_the_field_that_governs_it(words: str, param: str | None, fi
     ],
 )
 def test_a_404_says_what_may_be_missing_of_the_address(base_url: str, words: str) -> None:
-    result = wire.read(endpoint(base_url), REQUEST, 404, {}, b"404 page not found", KEY)
-    assert isinstance(result, wire.Fault)
+    result = read(endpoint(base_url), REQUEST, 404, {}, b"404 page not found", KEY)
+    assert isinstance(result, Fault)
     assert words in result.what
     assert ("/v1 at the end" in result.what) == (base_url == "http://localhost:1")
 
 
 @pytest.mark.parametrize(
+    ("words", "stops"),
+    [
+        ("Rate limit reached on requests per day (RPD): Limit 1000, Used 1000", True),
+        ("You exceeded your current quota, quotaId: GenerateRequestsPerDayPerProjectPerModel", True),
+        ("Rate limit reached on requests per min (RPM): Limit 3", False),
+    ],
+)
+def test_a_quota_of_the_day_ends_the_run_and_one_of_the_minute_does_not(words: str, stops: bool) -> None:
+    result = read(endpoint("http://localhost:1/v1"), REQUEST, 429, {}, json.dumps({"error": words}).encode(), KEY)
+    assert isinstance(result, Fault)
+    assert isinstance(result.stop, LimitReached) == stops
+    assert ("daily quota" in result.what) == ("run again when it is renewed" in result.what) == stops
+
+
+@pytest.mark.parametrize(
     ("status", "body", "kind", "words"),
     [
-        (429, b'{"error": {"message": "free requests per day", "code": 429}}', "http_429", "free requests per day"),
+        (429, b'{"error": {"message": "free requests per day", "code": 429}}', "daily_quota", "free requests per day"),
         (
             200,
             b'{"error": {"message": "Provider returned error", "code": 502, "metadata": {"raw": "out of memory"}}}',
@@ -178,8 +197,8 @@ def test_a_404_says_what_may_be_missing_of_the_address(base_url: str, words: str
     ],
 )
 def test_a_failed_call_is_told_in_the_providers_own_words(status: int, body: bytes, kind: str, words: str) -> None:
-    result = wire.read(endpoint("http://localhost:1/v1"), REQUEST, status, {}, body, KEY)
-    assert isinstance(result, wire.Fault)
+    result = read(endpoint("http://localhost:1/v1"), REQUEST, status, {}, body, KEY)
+    assert isinstance(result, Fault)
     assert result.kind == kind
     assert words in result.words
     assert result.what.count(words) == 1
@@ -194,7 +213,7 @@ def test_what_is_counted_carries_words_and_an_example() -> None:
     for shown in (long, "another"):
         figures.read(replace(REQUEST, rows=(0, 1)), Reading("unparseable", why="no JSON: do this", shown=shown), KEY)
     figures.read(REQUEST, Reading("answered", (0.5,)), KEY)
-    told = figures.told()
+    told = figures.as_facts()
     assert faults_in_words(told) == "http_429 2 (per day), timeout 1"
     (reason,) = reasons_in_words(told)
     assert reason.startswith(
@@ -223,7 +242,7 @@ NOTHING = dict.fromkeys(("tokens", "usd", "usable", "usd_per_preference", "ndcg"
 def test_log_probabilities_that_cannot_be_are_none(tokens: Any, expected: Any) -> None:
     first, *top = [{"token": token, "logprob": value} for token, value in [tokens[0], *tokens]]
     body = chat(logprobs={"content": [first | {"top_logprobs": top}]}, finish_reason="length")
-    reply = wire.read(
+    reply = read(
         endpoint("http://localhost:1/v1"), replace(REQUEST, logprobs=True), 200, {}, json.dumps(body).encode(), None
     )
     assert isinstance(reply, Reply)
@@ -236,7 +255,7 @@ def test_no_body_is_beyond_reading() -> None:
     odd = [None, True, -1, 10**30, float("nan"), float("inf"), "", "x", "\ud800", [], [[]], {}, [None], {"a": 1}, [0]]
     for path in ("/v1/chat/completions", "/v1/messages"):
         seen.path = path
-        asked = endpoint("http://localhost:1/v1", api="messages" if seen.messages else "chat_completions")
+        asked = endpoint("http://localhost:1/v1", api=Messages() if seen.messages else ChatCompletions())
         honest = json.dumps(envelope(seen, "ok", score_text(seen)))
         for place in range(len(_places(json.loads(honest)))):
             for value in odd:
@@ -244,15 +263,13 @@ def test_no_body_is_beyond_reading() -> None:
                 holder, name = _places(body)[place]
                 holder[name] = value
                 for wanted in (False, True):
-                    result = wire.read(
-                        asked, replace(REQUEST, logprobs=wanted), 200, {}, json.dumps(body).encode(), KEY
-                    )
+                    result = read(asked, replace(REQUEST, logprobs=wanted), 200, {}, json.dumps(body).encode(), KEY)
                     if isinstance(result, Reply):
                         assert 0 <= result.tokens_in + result.tokens_out < 10**10
                         result.text.encode()
                         assert all(value <= 0 for _, value in result.logprobs)
                 for status in (400, 403, 429, 500):
-                    wire.read(asked, REQUEST, status, {}, json.dumps({"error": value, "message": value}).encode(), KEY)
+                    read(asked, REQUEST, status, {}, json.dumps({"error": value, "message": value}).encode(), KEY)
 
 
 def _places(tree: Any) -> list[tuple[Any, Any]]:

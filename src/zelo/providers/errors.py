@@ -1,4 +1,4 @@
-"""What a provider says in place of an answer: its codes, its own words, and the judge's field that they are about."""
+"""What an answer without a reply means: the provider's codes and words, the judge's field that they are about, and the stop."""
 
 import html
 import json
@@ -8,8 +8,23 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from zelo.providers.request import Endpoint
+from zelo.errors import BadInput, LimitReached
+from zelo.providers.request import Endpoint, Fault, Reply
+from zelo.providers.retry import is_retried, may_be_billed, retry_after
+from zelo.providers.secrets import line
+from zelo.records import FAILED, REFUSED
 
+QUOTA = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "billing_error"})
+NO_CREDIT = re.compile(r"credit balance is too low|insufficient (credits|balance)", re.IGNORECASE)
+TOO_LONG = frozenset({"context_length_exceeded", "string_above_max_length", "request_too_large"})
+TOO_LONG_WORDS = re.compile(
+    r"context (length|window|size|limit)|(prompt|input|string|request) (is )?too (long|large)|too many (input )?tokens"
+    r"|maximum (number of (input )?tokens|(prompt|input|model) length)|longer than the (maximum )?model",
+    re.IGNORECASE,
+)
+# A limit by the day, in the words of OpenAI, Groq, Mistral and OpenRouter, or the name of Gemini's quota.
+DAILY = re.compile(r"\b(?:per|a)[ -]day\b|\bdaily\b|\b[RT]PD\b|PerDay", re.IGNORECASE)
+FILTERED = frozenset({"content_filter", "content_policy_violation", "responsibleaipolicyviolation"})
 READ = 4096  # characters of a body that are looked at
 _UNSUPPORTED = re.compile(
     r"unsupported|not (?:be )?(?:supported|permitted|allowed|available|enabled)|unknown|unrecogni[sz]ed|unexpected|extra"
@@ -27,7 +42,7 @@ _AT_MOST = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class Complaint:
+class ErrorBody:
     """An error's body: codes in small letters, the parameter that it names ("" for none), and its words."""
 
     codes: frozenset[str]
@@ -35,18 +50,74 @@ class Complaint:
     words: str
 
 
-def of(raw: bytes) -> Complaint:
+def read_error(
+    endpoint: Endpoint, status: int, headers: Mapping[str, str], raw: bytes, key: str | None
+) -> Reply | Fault:
+    """What a status outside 200 to 299 means: a reply (refused, prompt too long), a fault to try again, or a stop."""
+    kind, said = f"http_{status}", error_body(raw)
+    words = line(said.words, key)
+    told = f"{where(endpoint)} answered {status}" + f" ({words})" * bool(words)
+    if status == 402 or said.codes & QUOTA or NO_CREDIT.search(said.words):
+        message = (
+            f"{told}: the credit behind {_key_of(endpoint)} is used up. Every answer is kept; add credit and run again."
+        )
+        return Fault("quota", message, billed=False, stop=LimitReached(message), words=words)
+    if status == 429 and DAILY.search(f"{said.words} {raw[:READ].decode(errors='replace')}"):
+        message = (
+            f"{told}: the daily quota of {_key_of(endpoint)} is used up. Every answer is kept; run again when it is renewed, or"
+            " raise it with the provider."
+        )
+        return Fault("daily_quota", message, billed=False, stop=LimitReached(message), words=words)
+    if is_retried(status):
+        return Fault(kind, told, billed=may_be_billed(status), retry_after=retry_after(headers), words=words)
+    if said.codes & FILTERED or (status == 403 and "flagged_input" in said.codes):
+        return Reply(status=REFUSED, error="content_filter", words=words)
+    if status == 413 or (status in (400, 422) and (said.codes & TOO_LONG or TOO_LONG_WORDS.search(said.words))):
+        return Reply(status=FAILED, error="context_too_long", words=words)
+    message = f"{told}. {_fix(endpoint, status, headers, said, key)}"
+    kind = "redirect" if 300 <= status < 400 else kind
+    return Fault(kind, message, billed=False, stop=BadInput(message), words=words)
+
+
+def _fix(endpoint: Endpoint, status: int, headers: Mapping[str, str], said: ErrorBody, key: str | None) -> str:
+    if 300 <= status < 400:
+        to = line(_host(headers.get("location", "")), key) or "elsewhere"
+        return f"That is a redirect to {to}, and none is followed; set base_url to the endpoint's own address."
+    if status in (401, 403):
+        if endpoint.api_key_env is None:
+            return "No key was sent; set api_key_env to the name of the environment variable that holds one."
+        return f"Check the key in {endpoint.api_key_env}, and that it may use {endpoint.model}."
+    return not_there(endpoint) if status in (404, 405) else advice(endpoint, said)
+
+
+def _key_of(endpoint: Endpoint) -> str:
+    return f"the key in {endpoint.api_key_env}" if endpoint.api_key_env else "this endpoint"
+
+
+def where(endpoint: Endpoint) -> str:
+    """The judge and the address: how a message about it begins."""
+    return f"judge {endpoint.name}: {urlsplit(endpoint.base_url).netloc}"
+
+
+def _host(url: str) -> str:
+    try:
+        return urlsplit(url).netloc.rpartition("@")[2]
+    except ValueError:
+        return ""
+
+
+def error_body(raw: bytes) -> ErrorBody:
     """What a body says, whichever of the usual shapes it has: JSON, a stream of events, a web page, plain text."""
     text = raw[:READ].decode(errors="replace").strip()
     try:
         body = json.loads(raw)
     except (ValueError, RecursionError):
         if text.startswith("<"):
-            return Complaint(frozenset(), "", _of_page(text))
-        return _of_events(text) if is_stream(raw) else Complaint(frozenset(), "", text)
+            return ErrorBody(frozenset(), "", _of_page(text))
+        return _of_events(text) if is_stream(raw) else ErrorBody(frozenset(), "", text)
     body = body[0] if isinstance(body, list) and body else body
     if not isinstance(body, dict):
-        return Complaint(frozenset(), "", text)
+        return ErrorBody(frozenset(), "", text)
     error = body.get("error")
     parts = [part for part in (error, body) if isinstance(part, dict)]
     codes = {str(part[name]).casefold() for part in parts for name in ("code", "type", "status") if part.get(name)}
@@ -57,7 +128,7 @@ def of(raw: bytes) -> Complaint:
     found = [part.get(name) for part in parts for name in ("message", "detail")]
     words = next((one for one in [error, *found] if isinstance(one, str) and one), None)
     words = words or next((json.dumps(one) for one in found if one), text)
-    return Complaint(frozenset(codes), _param(parts), words + _behind(parts))
+    return ErrorBody(frozenset(codes), _param(parts), words + _behind(parts))
 
 
 def _param(parts: Iterable[Mapping[str, Any]]) -> str:
@@ -88,12 +159,12 @@ def is_stream(raw: bytes) -> bool:
     return raw.lstrip().startswith((b"data:", b"event:", b": "))
 
 
-def _of_events(text: str) -> Complaint:
+def _of_events(text: str) -> ErrorBody:
     events = [line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("data:")]
     broken = next((event for event in events if '"error"' in event), None)
     if broken is not None:
-        return of(broken.encode())
-    return Complaint(frozenset(), "", events[0] if events else text)
+        return error_body(broken.encode())
+    return ErrorBody(frozenset(), "", events[0] if events else text)
 
 
 def _of_page(text: str) -> str:
@@ -103,19 +174,17 @@ def _of_page(text: str) -> str:
     return html.unescape(title[1] if title and title[1].strip() else plain).strip()
 
 
-def advice(endpoint: Endpoint, complaint: Complaint) -> str:
+def advice(endpoint: Endpoint, body: ErrorBody) -> str:
     """Which field of the judge governs what a 400 or 422 is about, and what to set it to."""
     extra = endpoint.parameters.get("extra_body", {})
-    for text in filter(
-        None, (complaint.param, complaint.words)
-    ):  # what is named is more certain than what is mentioned
+    for text in filter(None, (body.param, body.words)):  # what is named is more certain than what is mentioned
         for name in _names(extra):
-            if _mentions(text, name) and ("_" in name or name in extra or text == complaint.param):
+            if _mentions(text, name) and ("_" in name or name in extra or text == body.param):
                 return f"That is judge.extra_body: change or leave out {name}."
         for names, fix in _FIXES:
             if any(_mentions(text, name) for name in names):
-                return fix(endpoint, complaint.words)
-    if complaint.param == "model" or "model_not_found" in complaint.codes or _NO_MODEL.search(complaint.words):
+                return fix(endpoint, body.words)
+    if body.param == "model" or "model_not_found" in body.codes or _NO_MODEL.search(body.words):
         return "Set judge.model to a name that this endpoint serves."
     return (
         "No call like this one can succeed; what is sent follows from judge.model, judge.mode, judge.structured, judge.prompt,"
@@ -143,7 +212,7 @@ def _logprobs(_: Endpoint, words: str) -> str:
 
 
 def _limit(endpoint: Endpoint, words: str) -> str:
-    sent = limit_key(endpoint)
+    sent = endpoint.api.token_limit_key(endpoint)
     other = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}[sent]
     if _mentions(words, other) or _UNSUPPORTED.search(words):
         return f"Set judge.token_limit_key={other}: this endpoint does not take {sent}."
@@ -179,13 +248,6 @@ _FIXES: tuple[tuple[tuple[str, ...], Callable[[Endpoint, str], str]], ...] = (
         ),
     ),
 )
-
-
-def limit_key(endpoint: Endpoint) -> str:
-    """The request key that carries the most tokens that may come back."""
-    # OpenAI's reasoning models refuse max_tokens, and many other servers know nothing else.
-    reasons = endpoint.parameters.get("reasoning_effort") is not None
-    return endpoint.token_limit_key or ("max_completion_tokens" if reasons else "max_tokens")
 
 
 def not_there(endpoint: Endpoint) -> str:

@@ -1,0 +1,50 @@
+"""Which tables of a run belong together: by what a table holds and by what its stage reads, whatever the stages are called."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from zelo.pipeline.run import Result, Step
+
+
+def step_of(result: "Result", name: str) -> "Step":
+    """The stage of that name."""
+    return next(step for step in result.steps if step.name == name)
+
+
+def holding(result: "Result", table: str) -> list[str]:
+    """Finished stages that hold a table of that name, in the order of the run: each after what it reads."""
+    return [step.name for step in result.steps if step.name in result.tables and result.tables[step.name].has(table)]
+
+
+def deepest(result: "Result", table: str) -> str | None:
+    """The finished stage that holds a table of that name and has most stages above it; None where none does."""
+    return max(holding(result, table), key=lambda name: len(above(result, name)), default=None)
+
+
+def above(result: "Result", start: str) -> list[str]:
+    """The stages that one reads, directly or not; the nearest first."""
+    inputs = {step.name: list(step.inputs.values()) for step in result.steps}
+    found: dict[str, None] = {}
+    level = inputs.get(start, [])
+    while level:
+        found |= dict.fromkeys(level)
+        level = [name for one in level for name in inputs.get(one, []) if name not in found]
+    return list(found)
+
+
+def nearest(result: "Result", start: str, table: str) -> str | None:
+    """The finished stage nearest above one, itself included, that holds a table of that name; None where none does."""
+    holders = holding(result, table)
+    return next((name for name in [start, *above(result, start)] if name in holders), None)
+
+
+def checkpoint_readers(result: "Result", trained: str) -> list[str]:
+    """Finished stages that read what this one has trained."""
+    return [
+        step.name for step in result.steps if step.inputs.get("checkpoint") == trained and step.name in result.tables
+    ]
+
+
+def students(result: "Result") -> list[str]:
+    """Finished stages that trained a model: they keep the curve of the training."""
+    return [name for name, table in result.tables.items() if (table.path / "curve.json").is_file()]

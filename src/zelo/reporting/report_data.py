@@ -1,0 +1,147 @@
+"""What the report of a run shows, gathered from the facts that the stages wrote beside their tables."""
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from zelo.records import DEV
+from zelo.reporting import acquired, disagreements, judge_costs, ladders, lineage, rating_facts
+from zelo.reporting.audit_page import Audited
+from zelo.reporting.disagreements import DisputedPair
+from zelo.reporting.evaluation import Evaluation
+from zelo.reporting.gains import pick
+from zelo.reporting.ladders import Ladder
+from zelo.reporting.notes import notes
+from zelo.reporting.rating_facts import RatingFacts, rows_of
+from zelo.store import Table
+
+if TYPE_CHECKING:
+    from zelo.pipeline.run import Result
+
+LADDERS = 6  # queries whose rating ladder the report shows
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """All that the report shows, free of store and config.
+
+    verdicts: {system, baseline, metric, split, value, baseline_value, difference, ci_low, ci_high, p_value, verdict, text};
+        the interval is that of the difference; verdict is "better", "not better", "worse" or "too few". A student's first one
+        is its main one: the others are shown small, without a picture of gains. `protocol` "judge": agreement, not quality.
+    groups: system -> one of figures.GROUPS.
+    metrics: rows with the keys of records.METRIC; the interval is that of the value.
+    per_query: system, metric, split, query_id, value.
+    curves: student -> {step, epoch, train_loss, dev, metric}, the first point being the untuned model; None where not measured.
+    stages: {name, status: computed|cached|partial, seconds, megabytes, peak_memory_mb, identity, rows}, None where not known, and
+        perhaps computed_in: the seconds that a cached stage took when it was computed.
+    audit: audit.json, of a pipeline that audits instead of training.
+    judges: what judge_costs.rows found, one a judge.
+    disagreements: None where a single judge answered; judged_by: the stage that asked, where several did.
+    ratings: None where nothing was rated.
+    """
+
+    title: str
+    verdicts: list[dict[str, Any]]
+    metrics: list[dict[str, Any]]
+    per_query: pa.Table | None
+    ladders: list[Ladder]
+    curves: dict[str, list[dict[str, Any]]]
+    stages: list[dict[str, Any]]
+    config: str
+    notes: list[str]
+    query_texts: dict[str, str] = field(default_factory=dict)
+    audit: dict[str, Any] | None = None
+    judges: list[dict[str, Any]] = field(default_factory=list)
+    disagreements: list[DisputedPair] | None = None
+    judged_by: str = ""
+    ratings: RatingFacts | None = None
+    groups: dict[str, str] = field(default_factory=dict)
+
+
+def of_run(result: "Result", evaluation: Evaluation | None, stages: dict[str, Any], config: str) -> ReportData:
+    """Of the stages that have ended. stages: those of the run's manifest; config: composed, without secrets."""
+    audited = Audited.of(result)
+    anchor = evaluation.stage if evaluation else audited.stage if audited else list(result.tables)[-1]
+    data = result.tables[str(lineage.nearest(result, anchor, "documents"))]
+    queries, documents = data.read("queries"), data.read("documents")
+    per_query = evaluation.table.read("per_query") if evaluation else None
+    ladders, ratings = _ratings(result, evaluation, queries, documents)
+    asked = [audited.judged] if audited else lineage.holding(result, "outcomes")
+    widest = max(asked, key=lambda name: len(result.tables[name].manifest.get("judges", {})))
+    chosen = audited.table.read("disagreements") if audited else None
+    pairs = disagreements.of_run(result.tables[widest], chosen, queries, documents)
+    return ReportData(
+        title=_title(result, evaluation, audited),
+        verdicts=evaluation.verdicts if evaluation else [],
+        metrics=json.loads((evaluation.table.path / "metrics.json").read_text("utf-8")) if evaluation else [],
+        per_query=per_query,
+        ladders=ladders,
+        curves={
+            lineage.step_of(result, name).stage.name: json.loads(
+                (result.tables[name].path / "curve.json").read_text(encoding="utf-8")
+            )
+            for name in lineage.students(result)
+        },
+        stages=[{"name": name, "megabytes": (stage["bytes"] or 0) / 1e6, **stage} for name, stage in stages.items()],
+        config=config,
+        notes=[*acquired.lines(result), *notes(result)],
+        query_texts=_texts(queries, per_query),
+        audit=audited.found if audited else None,
+        judges=[row for name in asked for row in _asked(result, name, several=len(asked) > 1)],
+        disagreements=pairs,
+        judged_by=widest if len(asked) > 1 else "",
+        ratings=ratings,
+        groups=evaluation.groups if evaluation else {},
+    )
+
+
+def _ratings(
+    result: "Result", evaluation: Evaluation | None, queries: pa.Table, documents: pa.Table
+) -> tuple[list[Ladder], RatingFacts | None]:
+    """Of the ratings that the main student learned from; before an evaluation, of those that came last."""
+    main = evaluation.table.manifest["system"] if evaluation else None
+    source = evaluation.source(result, main) if evaluation and main else evaluation.stage if evaluation else None
+    rated = lineage.nearest(result, source, "fits") if source else lineage.deepest(result, "fits")
+    if rated is None:
+        return [], None
+    rate, calibrated = result.tables[rated], result.tables.get(result.downstream(rated, "ratings") or "")
+    per_query = evaluation.table.read("per_query") if evaluation else None
+    shown = pick(per_query, evaluation.verdicts if evaluation else [], _rated(queries, rate), LADDERS)
+    outcomes = rows_of(result.tables[str(result.upstream(rated, "outcomes"))], "outcomes", shown)
+    # Labels are opened after evaluation only.
+    labels = result.upstream(evaluation.stage, "labels") if evaluation else None
+    qrels = result.tables[labels].read("qrels") if labels else None
+    ratings = rows_of(calibrated or rate, "ratings", shown)
+    found = ladders.ladders(queries, documents, ratings, outcomes, qrels, shown)
+    return found, rating_facts.of_run(result, rated, shown, queries, outcomes)
+
+
+def _asked(result: "Result", name: str, several: bool) -> list[dict[str, Any]]:
+    """Rows of the table of judges for one stage, which is named where several stages asked."""
+    weighing = lineage.holding(result, "weights")
+    weights = result.tables[weighing[0]].manifest["weights"] if weighing else {}
+    return [row | {"stage": name * several} for row in judge_costs.rows(result.tables[name], weights)]
+
+
+def _rated(queries: pa.Table, ratings: Table) -> list[str]:
+    """Ids of rated queries, dev first: examples for the report where nothing was evaluated."""
+    rated = queries.filter(pc.is_in(queries["query_id"], pc.unique(ratings.read("ratings", ["query_id"])["query_id"])))
+    dev = pc.equal(rated["split"], DEV)
+    return pa.concat_tables([rated.filter(dev), rated.filter(pc.invert(dev))])["query_id"].slice(0, LADDERS).to_pylist()
+
+
+def _texts(queries: pa.Table, per_query: pa.Table | None) -> dict[str, str]:
+    if per_query is None:
+        return {}
+    used = queries.filter(pc.is_in(queries["query_id"], pc.unique(per_query["query_id"].combine_chunks())))
+    return dict(zip(used["query_id"].to_pylist(), used["text"].to_pylist(), strict=True))
+
+
+def _title(result: "Result", evaluation: Evaluation | None, audited: Audited | None) -> str:
+    """What was run on what, or how far."""
+    if evaluation and evaluation.rows:
+        return f"zelo on {evaluation.rows[0]['domain']}"
+    return "zelo: an audit of the judges" if audited else f"zelo up to the stage {list(result.tables)[-1]}"
