@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
+AFFECTS_RESULTS = False  # What is shown goes to the terminal only.
+
 SECONDS_BETWEEN_LINES = 10.0
 
 

@@ -3,6 +3,7 @@
 Its place among them comes from the environment, as torchrun would set it.
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -52,6 +53,7 @@ def _work(folder: Path, rank: int, local: int) -> None:
     import torch.distributed as processes
 
     from zelo.pipeline import instantiate
+    from zelo.store import Store
     from zelo.training import ranks
     from zelo.training.together import Together
 
@@ -64,7 +66,9 @@ def _work(folder: Path, rank: int, local: int) -> None:
     processes.init_process_group(
         "cpu:gloo,cuda:nccl" if gpu else "gloo", init_method=job["meeting"], rank=rank, world_size=job["processes"]
     )
-    stage.train_part(tables, folder, Together(rank, job["processes"], stage.hardware.sharded))
+    roots = {table.path.parents[1] for table in tables.values()}
+    with Store(roots.pop()).active() if roots else contextlib.nullcontext():
+        stage.train_part(tables, folder, Together(rank, job["processes"], stage.hardware.sharded))
     processes.barrier()
     processes.destroy_process_group()
 

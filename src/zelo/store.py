@@ -45,6 +45,7 @@ RUNNING, FINISHED = (
     "finished",
 )  # what the manifest of a run says until it has ended, and when it has ended well
 MAKING: list[str] = []  # identities of the tables that this process is making, one inside the other
+ACTIVE: list["Store"] = []  # the stores that this process works in, one inside the other
 LEAST = 1 << 16  # bytes; a disk with less room is full
 
 
@@ -159,6 +160,20 @@ class Store:
         """The store that `$ZELO_HOME` names, else ~/.cache/zelo."""
         return Store(Path(os.environ.get("ZELO_HOME") or Path.home() / ".cache" / "zelo"))
 
+    @staticmethod
+    def current() -> "Store":
+        """The store that this process works in: the innermost one that is active, outside any that of `$ZELO_HOME`."""
+        return ACTIVE[-1] if ACTIVE else Store.default()
+
+    @contextmanager
+    def active(self) -> Iterator[None]:
+        """Whatever asks for the current store in this block gets this one, as each table does while it is made."""
+        ACTIVE.append(self)
+        try:
+            yield
+        finally:
+            ACTIVE.pop()
+
     def find(self, kind: str, identity: str) -> Table | None:
         """The whole table of that name, if there is one."""
         return self._open(kind, identity, self.root / kind / identity)
@@ -229,7 +244,8 @@ class Store:
         start = time.time()
         MAKING.append(identity)
         try:
-            figures = make(folder, earlier)
+            with self.active():
+                figures = make(folder, earlier)
         finally:
             MAKING.pop()
         shutil.rmtree(folder / CHECKPOINT, ignore_errors=True)

@@ -2,7 +2,6 @@
 
 import importlib
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from zelo.errors import BadInput
-from zelo.fingerprint import code_hash as module
-from zelo.fingerprint.code_hash import ALLOW_VARIABLE, code_hash, reach
+from zelo.fingerprint import source
+from zelo.fingerprint.code_hash import code_hash, modules
+from zelo.fingerprint.modules import ALLOW_VARIABLE
 from zelo.pipeline import identity
 
 PARTS = {
@@ -43,7 +43,8 @@ def parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def key(name: str = "parts.mine") -> str:
     """As another process would find it."""
-    module._read.cache_clear()
+    source.read.cache_clear()
+    source._text.cache_clear()
     code_hash.cache_clear()
     importlib.invalidate_caches()
     return code_hash(name)
@@ -71,7 +72,7 @@ def test_an_edit_of_what_it_does_not_import_is_the_same_key(name: str, parts: Pa
 def test_libraries_and_what_stands_beside_results_are_outside(parts: Path) -> None:
     key()
     expected = {"parts", "parts.mine", "parts.near", "parts.late", "parts.deep", "parts.deep.down", "parts.cousin"}
-    assert reach("parts.mine") == expected | {"beside", "zelo.likelihood.links", *reach("zelo.likelihood.links")}
+    assert modules("parts.mine") == expected | {"beside", "zelo.errors", *modules("zelo.likelihood.links")}
 
 
 def test_an_installed_package_is_followed_only_where_it_is_allowed(
@@ -83,16 +84,16 @@ def test_an_installed_package_is_followed_only_where_it_is_allowed(
     monkeypatch.syspath_prepend(site)
     (parts / "parts/near.py").write_text("import bought\n")
     key()
-    assert "bought" not in reach("parts.mine")
+    assert "bought" not in modules("parts.mine")
     monkeypatch.setenv(ALLOW_VARIABLE, "parts, bought")
     key()
-    assert "bought" in reach("parts.mine")
+    assert "bought" in modules("parts.mine")
 
 
 def test_what_zelo_passes_on_is_followed_to_where_it_is_defined(parts: Path) -> None:
     (parts / "parts/near.py").write_text("from zelo import load\n")
     key()
-    assert "zelo.backbones.exported" in reach("parts.mine")
+    assert "zelo.backbones.exported" in modules("parts.mine")
 
 
 def test_source_that_is_no_python_is_told_by_line(parts: Path) -> None:
@@ -135,19 +136,3 @@ def test_a_users_component_runs_and_its_helper_is_part_of_the_key(tiny_beir: Pat
     assert "computed" in rated("SCALE = 1.0")
     assert "cached" in rated("SCALE = 1.0  # the same")
     assert "computed" in rated("SCALE = 2.00")
-
-
-def test_how_an_answer_is_fetched_is_no_part_of_a_result() -> None:
-    """A fixed retry must not make judgements, and all that was trained on them, again."""
-    stage, judge = reach("zelo.stages.judge"), reach("zelo.judges.chat")
-    assert not [name for name in stage | judge if re.match(r"zelo\.(budget|ledger|providers)\.(?!request$)", name)]
-    assert {"zelo.providers.request", "zelo.judges.answer", "zelo.judges.prompt"} <= judge
-    assert "zelo.likelihood.randomness" in stage
-
-
-def test_code_that_a_module_names_by_its_package_is_part_of_a_result() -> None:
-    """`from zelo.likelihood import newton` is as much an import as `from zelo.likelihood.newton import fit`."""
-    assert "zelo.likelihood.newton" in reach("zelo.solvers.thurstone")
-    assert "zelo.likelihood.links" in reach("zelo.solvers.bradley_terry")
-    assert "zelo.metrics.tally" in reach("zelo.stages.audit")
-    assert "zelo.backbones.device" not in reach("zelo.backbones.encoder"), "hardware is outside"

@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from zelo import annotations
 from zelo.errors import BadInput
-from zelo.fingerprint.code_hash import ALLOW_VARIABLE
+from zelo.fingerprint.modules import ALLOW_VARIABLE
 from zelo.main import _check_settings
 from zelo.pipeline import instantiate
 from zelo.pipeline.run import assemble, run_stages

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from toy_processes import TWO
 
 from zelo.errors import BadInput, ZeloError
-from zelo.fingerprint.code_hash import ALLOW_VARIABLE
+from zelo.fingerprint.modules import ALLOW_VARIABLE
 from zelo.pipeline.instantiate import rebuild
 from zelo.training import ranks
 from zelo.training.hardware import Hardware

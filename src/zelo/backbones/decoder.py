@@ -14,12 +14,12 @@ from zelo.backbones.layers import check_frozen, checkpoint_gradients, freeze
 from zelo.backbones.pretrained import WEIGHTS, Pretrained, check_kind, check_rate
 from zelo.backbones.vectors import LAST, Vectors, check_lengths, hash_texts, in_parts, kept, written
 from zelo.errors import BadInput
+from zelo.fingerprint.code_hash import code_hash
 from zelo.texts import document_texts
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-LAYOUT = 1  # raise it when the vectors that are kept change in meaning
 PRECISIONS = ("float32", "bfloat16")
 # Stand in for the texts when the template is taken apart, and are read when it is put together again.
 _QUERY, _DOCUMENT = "QUERY-STANDS-HERE", "DOCUMENT-STANDS-HERE"
@@ -251,7 +251,7 @@ class Decoder:
             parts = (self.texts(tokenizer, read(part), prompt, length) for part in in_parts(table))
             written(folder / "pooled.npy", network.to(device.chosen()), len(table), parts, LAST, label)
 
-        return kept({**self.content(), **recipe, "pooling": LAST, "layout": LAYOUT}, make)
+        return kept({**self.content(), **recipe, "pooling": LAST, "code": code_hash(__name__, "Decoder")}, make)
 
     def _network(self) -> Any:
         from transformers import AutoModel

@@ -2,6 +2,8 @@
 
 from zelo.errors import BadInput
 
+AFFECTS_RESULTS = False  # Hardware is no part of a result: what one machine made, another reuses.
+
 CPU, CUDA = "cpu", "cuda"
 _chosen = CPU
 

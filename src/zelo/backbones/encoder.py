@@ -17,6 +17,7 @@ from zelo.backbones.pretrained import Pretrained, check_kind, check_rate, longes
 from zelo.backbones.token_batches import TOKENS, token_batches
 from zelo.backbones.vectors import hash_texts, padded
 from zelo.errors import BadInput
+from zelo.fingerprint.code_hash import code_hash
 from zelo.progress import progress
 from zelo.records import starts
 from zelo.store import Store, hash_json
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-LAYOUT = 1  # raise it when the vectors written below change in meaning
 STORAGE = ("float32", "float16")
 POOLING = ("mean", "cls")
 PRECISIONS = ("float32", "bfloat16")
@@ -175,14 +175,14 @@ class Encoder:
             "precision": precision,
             "storage": self.storage,
             "pooling": self.pooling,
-            "layout": LAYOUT,
+            "code": code_hash(__name__, "Encoder"),
         }
 
         def make(folder: Path, _partial: object) -> dict[str, Any]:
             self._encode(folder, label, texts, length, precision)
             return {"recipe": recipe}
 
-        table, _reused = Store.default().obtain("vectors", hash_json(recipe), make)
+        table, _reused = Store.current().obtain("vectors", hash_json(recipe), make)
         names = ("vectors", "offsets", "tokens", "pooled")
         return TokenVectors(*(np.load(table.path / f"{n}.npy", mmap_mode="r", allow_pickle=False) for n in names))
 

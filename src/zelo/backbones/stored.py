@@ -13,9 +13,9 @@ import pyarrow.parquet as pq
 from zelo.backbones.pretrained import check_rate
 from zelo.backbones.vectors import PART, Vectors, hash_texts, kept
 from zelo.errors import BadInput
+from zelo.fingerprint.code_hash import code_hash
 from zelo.store import hash_file, hash_json
 
-LAYOUT = 1  # raise it when the vectors that are kept change in meaning
 VECTOR = "vector"
 _FIX = "Ask the API for it again, or leave the row out with its query or document."
 
@@ -145,7 +145,7 @@ def _aligned(name: str, value: str, column: str, wanted: pa.ChunkedArray) -> Vec
     recipe = {
         "file": [hash_file(path) for path in _files(name, value)],
         "ids": hash_texts(text for low in range(0, len(ids), PART) for text in ids.slice(low, PART).to_pylist()),
-        "layout": LAYOUT,
+        "code": code_hash(__name__, "Stored"),
     }
 
     def make(folder: Path) -> None:

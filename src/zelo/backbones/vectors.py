@@ -76,7 +76,7 @@ def kept(recipe: dict[str, Any], make: Callable[[Path], None]) -> Vectors:
         make(folder)
         return {"recipe": recipe}
 
-    table, _reused = Store.default().obtain("vectors", hash_json(recipe), write)
+    table, _reused = Store.current().obtain("vectors", hash_json(recipe), write)
     return Vectors(np.load(table.path / "pooled.npy", mmap_mode="r", allow_pickle=False))
 
 

@@ -147,4 +147,4 @@ def command() -> str:
 
 
 def _ledger() -> Ledger:
-    return Ledger(Store.default().root / FILE)
+    return Ledger(Store.current().root / FILE)

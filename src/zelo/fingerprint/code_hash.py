@@ -1,175 +1,94 @@
-"""The code of a component as a hash: its module, and whatever first-party code that imports, directly or not.
+"""The code of a component as a hash: its definition, and whatever first-party definitions that reaches, directly or not.
 
-First-party is zelo itself, the packages that ZELO_ALLOW names, and every module that lies neither in the standard library nor in
-site-packages, such as a helper beside a component. Nothing is imported to find out.
+A module of zelo counts by the definitions that are reached in it, a user's own module as a whole. A module that cannot change a
+result says so: `AFFECTS_RESULTS = False`. Nothing is imported to find out.
 """
 
-import ast
 import functools
-import importlib.util
-import os
-import re
-import sysconfig
 from collections.abc import Iterator
-from importlib.machinery import ModuleSpec, PathFinder
-from pathlib import Path
+from importlib.metadata import PackageNotFoundError, version
 
-from zelo.errors import BadInput
-from zelo.store import hash_file, hash_json
+from zelo.fingerprint.modules import LIBRARIES, find, first_party
+from zelo.fingerprint.source import ANYTHING, EFFECTS, WHOLE, Source, read
+from zelo.store import hash_json
 
-ALLOW_VARIABLE = "ZELO_ALLOW"  # packages of a user's own components, separated by commas
-# Modules that cannot change what comes out. An answer is known by its request, however it was paid for and fetched.
-BESIDE = re.compile(
-    r"zelo\.(errors|protocols|store|progress|backbones\.device|training\.(hardware|ranks|json_log)|(budget|ledger)\.\w+|providers\.(client|retry|secrets))"
-)
-LIBRARIES = frozenset(
-    {"torch", "transformers", "sentence_transformers"}
-)  # too large to read, even where they are allowed
-INSTALLED = frozenset({"site-packages", "dist-packages"})
+AFFECTS_RESULTS = False  # A hash is part of a name; no table holds it.
+
+Reached = dict[tuple[str, str], list[str]]  # (module, definition) -> its text, and what its names stand for
 
 
-def allowed_packages() -> frozenset[str]:
-    """What ZELO_ALLOW names."""
-    return frozenset(filter(None, os.environ.get(ALLOW_VARIABLE, "").replace(" ", "").split(",")))
-
-
-@functools.cache  # what a process has loaded stays as it was, whatever becomes of the files
-def code_hash(module: str) -> str:
-    """Hash of the syntax trees of a module and of the first-party modules that it imports, docstrings and layout left out.
+@functools.cache
+def code_hash(module: str, name: str = WHOLE) -> str:
+    """Hash of a module, or of one definition in it, and of everything that it reaches.
 
     Raises BadInput where its source cannot be found or read.
     """
-    return hash_json({name: _read(name)[0] for name in sorted(reach(module))})
+    found = reach(module, name)
+    tops = {target.partition(".")[0] for parts in found.values() for part in parts[-1:] for target in part.split()}
+    libraries = {top: _major(LIBRARIES[top]) for top in sorted(tops & LIBRARIES.keys())}
+    return hash_json([[list(key), parts] for key, parts in sorted(found.items())] + [libraries])
 
 
-def module_of(target: str) -> str:
-    """The module part of a dotted name: the longest that is a module, or its first part."""
-    while "." in target and _find(target) is None:
-        target = target.rpartition(".")[0]
-    return target
+def modules(module: str, name: str = WHOLE) -> set[str]:
+    """The modules of which anything is reached."""
+    return {reached for reached, _ in reach(module, name)}
 
 
-def reach(module: str) -> set[str]:
-    """A module and every first-party module that it imports, directly or not, but for those that stand beside the results."""
-    seen, todo = set(), [module]
+def reach(module: str, name: str = WHOLE) -> Reached:
+    """What a module, or one definition in it, reaches: itself too."""
+    found: Reached = {}
+    todo = [(module, name)]
     while todo:
-        name = todo.pop()
-        if name not in seen:
-            seen.add(name)
-            todo.extend(imported for imported in _read(name)[1] if not BESIDE.fullmatch(imported))
-    return seen
+        place, what = todo.pop()
+        source = read(place)
+        whole = what not in source.chunks or not _is_zelo(place)
+        for part in source.chunks if whole else (what, EFFECTS):
+            chunk = source.chunks[part]
+            if (place, part) in found or not (chunk.statements or whole):
+                continue
+            targets = {name: sorted(set(_targets(name, source))) for name in sorted(chunk.names)}
+            bound = [f"{name}={there}:{what}" for name, several in targets.items() for there, what in several]
+            tops = {there.partition(".")[0] for several in targets.values() for there, _ in several}
+            found[place, part] = [*chunk.texts, *bound, " ".join(sorted(tops))]
+            todo += [one for several in targets.values() for target in several for one in _followed(*target, source)]
+            todo += [(place, first) for name in chunk.names if (first := name.partition(".")[0]) in source.chunks]
+        for local, several in source.bindings.items():  # a user's imports may do something, and of `*` no name is known
+            if local == WHOLE or (whole and not _is_zelo(place)):
+                todo += [one for target in several for one in _followed(*target, source)]
+    return found
 
 
-@functools.cache
-def _read(module: str) -> tuple[str, frozenset[str]]:
-    """A module's syntax tree as text, and the first-party modules that it imports."""
-    spec = _find(module)
-    if spec is None or not spec.origin or not Path(spec.origin).is_file():
-        raise BadInput(f"The source of {module} cannot be found; its code is part of the cache key.")
-    if not spec.origin.endswith(".py"):  # compiled
-        return hash_file(Path(spec.origin)), frozenset()
+def _is_zelo(module: str) -> bool:
+    return module.partition(".")[0] == "zelo"
+
+
+def _major(distribution: str) -> str:
+    """The part of a version that says whether it behaves as another: the first number, and the second where that is 0."""
     try:
-        tree = ast.parse(Path(spec.origin).read_bytes())
-    except SyntaxError as error:
-        raise BadInput(f"{spec.origin}:{error.lineno}: {error.msg}. {module} is imported by a component.") from error
-    imports: set[str] = set()
-    package = module if spec.submodule_search_locations is not None else module.rpartition(".")[0]
-    for item in ast.walk(tree):
-        if isinstance(item, (ast.Import, ast.ImportFrom)):
-            imports.update(_imported(item, module, package))
-        if isinstance(item, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)) and ast.get_docstring(
-            item
-        ):
-            item.body = item.body[1:]
-    return ast.dump(tree), frozenset(imports - {module})
+        first, _, rest = version(distribution).partition(".")
+    except PackageNotFoundError:
+        return "absent"
+    return f"0.{rest.partition('.')[0]}" if first == "0" else first
 
 
-def _imported(item: ast.Import | ast.ImportFrom, module: str, package: str) -> Iterator[str]:
-    """The first-party modules that a statement of `module` brings in."""
-    if isinstance(item, ast.Import):
-        for alias in item.names:
-            yield from _with_packages(alias.name, module)
+def _targets(name: str, source: Source) -> Iterator[tuple[str, str]]:
+    """(module, name in it) of what a dotted name of the module may stand for."""
+    first, *rest = name.split(".")
+    for module, part in source.bindings.get(first, ()):
+        yield module, rest[0] if part == WHOLE and rest else part
+
+
+def _followed(module: str, name: str, source: Source) -> Iterator[tuple[str, str]]:
+    """What of a target counts: nothing of libraries and of modules beside the results; of a user's, the packages around, too."""
+    spec = find(module) if first_party(module, source.module) else None
+    if spec is None or not spec.origin or module == source.module:
         return
-    source = item.module or ""
-    if item.level:
-        above = package.split(".")[: len(package.split(".")) - item.level + 1]
-        source = ".".join([*above, source] if source else above)
-    if not _first_party(source, module):
-        return
-    spec = _find(source)
-    if spec is None or spec.submodule_search_locations is None:
-        yield from _with_packages(source, module)
-        return
-    for alias in item.names:
-        if alias.name == "*":  # whatever it is, it is in one of these
-            yield from _with_packages(source, module)
-            yield from (f"{source}.{name}" for name in _submodules(spec))
-        elif _find(f"{source}.{alias.name}"):
-            yield from _with_packages(f"{source}.{alias.name}", module)
-        elif source == "zelo":  # which only passes on what others define
-            yield _passed_on().get(alias.name, source)
-        else:
-            yield from _with_packages(source, module)
-
-
-def _with_packages(name: str, module: str) -> Iterator[str]:
-    """A module and the packages that it lies in, whose code runs before it; zelo's own have none."""
-    if not _first_party(name, module):
-        return
-    parts = name.split(".")
-    for count in range(len(parts), 0, -1):
-        part = ".".join(parts[:count])
-        spec = _find(part)
-        if spec and spec.origin and (count == len(parts) or parts[0] != "zelo"):
-            yield part
-
-
-def _submodules(spec: ModuleSpec) -> set[str]:
-    folders = spec.submodule_search_locations or []
-    return {path.stem for folder in folders for path in Path(folder).glob("*.py")} - {"__init__", "__main__"}
-
-
-@functools.cache
-def _passed_on() -> dict[str, str]:
-    """The names that the package zelo has from a module of its own -> that module."""
-    body = ast.parse((Path(__file__).parents[1] / "__init__.py").read_bytes()).body
-    found = [item for item in body if isinstance(item, ast.ImportFrom) and (item.module or "").startswith("zelo.")]
-    return {alias.asname or alias.name: str(item.module) for item in found for alias in item.names}
-
-
-def _first_party(name: str, module: str) -> bool:
-    """Whether the code of what `module` imports by this name counts; zelo's modules import nothing of a user's."""
-    top = name.partition(".")[0]
-    if not top or top == "zelo" or module.partition(".")[0] == "zelo":
-        return top == "zelo"
-    return _own(top)
-
-
-def _own(top: str) -> bool:
-    spec = _find(top)
-    if spec is None or top in LIBRARIES:
-        return False
-    if top in allowed_packages():
-        return True
-    if spec.origin is not None and not spec.has_location:  # built in
-        return False
-    places = [Path(place).resolve() for place in (spec.submodule_search_locations or [spec.origin or ""])]
-    system = [Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib")]
-    return not any(
-        INSTALLED & set(place.parts) or any(place.is_relative_to(folder) for folder in system) for place in places
-    )
-
-
-def _find(name: str) -> ModuleSpec | None:
-    """Where a module lies, without importing the packages around it."""
-    top, *rest = name.split(".")
-    try:
-        spec = importlib.util.find_spec(top)
-    except ValueError:  # __main__ has none
-        return None
-    for part in rest:
-        if spec is None or spec.submodule_search_locations is None:
-            return None
-        name = f"{spec.name}.{part}"
-        spec = PathFinder.find_spec(name, list(spec.submodule_search_locations))
-    return spec
+    if not _is_zelo(module):
+        parts = module.split(".")
+        around = [".".join(parts[:count]) for count in range(1, len(parts))]
+        yield from ((package, ANYTHING) for package in around if (found := find(package)) and found.origin)
+    there = read(module)
+    if name in there.bindings and name not in there.chunks:  # it only passes on what another defines
+        yield from (one for target in there.bindings[name] for one in _followed(*target, there))
+    elif there.affects_results:
+        yield module, name

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow.compute as pc
 
 from zelo.budget.price import Prices
+from zelo.budget.request_batch import RequestBatch
 from zelo.errors import BadInput
 from zelo.judges import answer
 from zelo.judges.prompt import ALONE, CROSS, PAIR, STRUCTURED, TAGGED, WINDOW, Filled, Prompt
@@ -53,6 +54,8 @@ class Chat:
     from ids, whichever is a row's first; a pair that is asked in both orders is in two windows, the second one backwards.
     """
 
+    # What a reply passes through before `read` sees it: an answer is what these make of it.
+    READ_BY: ClassVar[tuple[Any, ...]] = (RequestBatch,)
     OUTSIDE_IDENTITY: ClassVar[frozenset[str]] = frozenset(
         {
             "base_url",

@@ -72,7 +72,7 @@ class ReplayLedger:
 
     @property
     def _place(self) -> Path:
-        return Store.default().root / FILE if self.path is None else Path(self.path).expanduser()
+        return Store.current().root / FILE if self.path is None else Path(self.path).expanduser()
 
     def _ledger(self) -> Ledger:
         path = self._place

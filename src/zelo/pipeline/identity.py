@@ -8,15 +8,18 @@ from typing import Any
 
 import pyarrow as pa
 
-from zelo.fingerprint.code_hash import code_hash, module_of
+from zelo.fingerprint.code_hash import code_hash
+from zelo.fingerprint.modules import module_of
 from zelo.pipeline.instantiate import FOREIGN, OWN
-from zelo.store import hash_json
+from zelo.protocols import Content, FieldsOutsideIdentity
+from zelo.store import Table, hash_json
 
 
 def identity(node: dict[str, Any], stage: Any, inputs: dict[str, str]) -> str:
     """Hash of everything that could change the table of a stage. node: its resolved config; inputs: role -> identity."""
     recipe = recipe_of({key: value for key, value in node.items() if key != "inputs"}, stage)
-    return hash_json({"recipe": recipe, "inputs": inputs})
+    # A stage is handed tables, and so runs their code without naming it.
+    return hash_json({"recipe": recipe, "inputs": inputs, "tables": code_hash(Table.__module__, Table.__name__)})
 
 
 def recipe_of(node: Any, built: Any, without: frozenset[str] = frozenset()) -> Any:
@@ -33,18 +36,16 @@ def recipe_of(node: Any, built: Any, without: frozenset[str] = frozenset()) -> A
     target = node["_target_"]
     if node.get("_partial_"):
         return node if target in FOREIGN else node | {"_code_": code_hash(module_of(target))}
-    outside = without | {
-        "_target_",
-        *getattr(type(built), "OUTSIDE_IDENTITY", ()),
-    }  # fields that cannot change the result
+    own = built.OUTSIDE_IDENTITY if isinstance(built, FieldsOutsideIdentity) else frozenset[str]()
+    outside = without | own | {"_target_"}  # fields that cannot change the result
     recipe = {
         key: recipe_of(item, getattr(built, key), _below(outside, key))
         for key, item in node.items()
         if key not in outside
     }
-    if hasattr(built, "content"):
+    if isinstance(built, Content):
         recipe |= built.content()
-    recipe |= {"_target_": target, "_code_": code_hash(type(built).__module__)}
+    recipe |= {"_target_": target, "_code_": code_hash(type(built).__module__, type(built).__name__)}
     # What a user allows may be a function, or a name that its package passes on.
     if not OWN.fullmatch(target) and (named := module_of(target)) != type(built).__module__:
         recipe["_named_code_"] = code_hash(named)

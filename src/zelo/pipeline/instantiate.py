@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from zelo import annotations
 from zelo.errors import BadInput, ZeloError
-from zelo.fingerprint.code_hash import ALLOW_VARIABLE, allowed_packages
+from zelo.fingerprint.modules import ALLOW_VARIABLE, allowed_packages
 from zelo.pipeline.order import with_inputs
 
 # A component of zelo is a class that its own module defines, in one of these packages.

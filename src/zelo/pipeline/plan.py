@@ -5,6 +5,7 @@ from typing import Any
 
 from zelo.pipeline.order import ancestors
 from zelo.pipeline.run import Step, run_stages
+from zelo.protocols import CheapStage, PaidStage
 from zelo.store import Store
 
 
@@ -19,14 +20,16 @@ def priced(steps: list[Step], store: Store) -> Iterator[tuple[str, list[Any]]]:
         if step.name not in unknown:
             above = ancestors(graph, step.name)
             made = list(run_stages([other for other in steps if other.name in above], store))[-1][0].tables
-            yield step.name, step.stage.plan({role: made[source] for role, source in step.inputs.items()})
+            with store.active():
+                found = step.stage.plan({role: made[source] for role, source in step.inputs.items()})
+            yield step.name, found
 
 
 def unpriced(steps: list[Step], store: Store) -> dict[str, list[str]]:
     """Each stage that costs money and cannot be counted yet -> the stages that must run first: they judge, train or cost."""
     graph = {step.name: set(step.inputs.values()) for step in steps}
     costly = [
-        step.name for step in steps if not (getattr(step.stage, "CHEAP", False) or store.find(step.kind, step.identity))
+        step.name for step in steps if not (isinstance(step.stage, CheapStage) or store.find(step.kind, step.identity))
     ]
     found: dict[str, list[str]] = {}
     for step in _to_pay(steps, store):
@@ -38,4 +41,8 @@ def unpriced(steps: list[Step], store: Store) -> dict[str, list[str]]:
 
 def _to_pay(steps: list[Step], store: Store) -> list[Step]:
     """Those that ask judges who cost money and are still to be made."""
-    return [step for step in steps if getattr(step.stage, "paid", None) and not store.find(step.kind, step.identity)]
+    return [
+        step
+        for step in steps
+        if isinstance(step.stage, PaidStage) and step.stage.paid and not store.find(step.kind, step.identity)
+    ]

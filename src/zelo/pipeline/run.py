@@ -19,6 +19,7 @@ from zelo import annotations
 from zelo.pipeline.identity import identity
 from zelo.pipeline.instantiate import build, described, refuse
 from zelo.pipeline.order import key_of, ordered, with_inputs
+from zelo.protocols import StageWithCheck, StageWithInputCheck
 from zelo.store import MADE_OF, Store, Table, contents
 from zelo.training import nodes
 
@@ -72,7 +73,7 @@ def assemble(config: DictConfig) -> list[Step]:
     for name in ordered(stages, config.until):
         stage = build(stages[name], f"stages.{name}", lambda place: key_of(config, place))
         inputs = dict(stages[name]["inputs"])
-        if hasattr(stage, "check_inputs"):
+        if isinstance(stage, StageWithInputCheck):
             stage.check_inputs({role: steps[source].stage for role, source in inputs.items()})
         named = identity(stages[name], stage, {role: steps[source].identity for role, source in inputs.items()})
         several = getattr(stage, "processes", 1) > 1  # what each of them is to be made from
@@ -85,8 +86,9 @@ def run_stages(steps: list[Step], store: Store) -> Iterator[tuple[Result, str]]:
     result = Result(steps)
     with nodes.leading(steps, store):
         for step in steps:
-            if hasattr(step.stage, "check") and not store.find(step.kind, step.identity):
-                step.stage.check()  # what is missing is said before the stages above it spend any time
+            if isinstance(step.stage, StageWithCheck) and not store.find(step.kind, step.identity):
+                with store.active():
+                    step.stage.check()  # what is missing is said before the stages above it spend any time
         for step in steps:
             start = time.monotonic()
             inputs = {role: result.tables[source] for role, source in step.inputs.items()}

@@ -17,6 +17,8 @@ from zelo.errors import ZeloError
 from zelo.protocols import ExportedScores, Model, PairwiseModel, Precision, TokenVectorSource
 from zelo.texts import document_texts
 
+AFFECTS_RESULTS = False  # What is measured is a fact of the manifest; no table holds it.
+
 PAIRS = 20
 # Largest difference of two scores in [-1, 1] by the coarsest number format that our own document vectors went through;
 # of a logit above 1 it is relative.
