@@ -110,6 +110,16 @@ class PaidStage(Protocol):
 
 
 @runtime_checkable
+class ProcessesStage(Protocol):
+    """A stage whose work several processes of one machine may share."""
+
+    @property
+    def processes(self) -> int:
+        """How many."""
+        ...
+
+
+@runtime_checkable
 class PredictsCost(Protocol):
     """A paid stage that can predict its cost from a few questions."""
 

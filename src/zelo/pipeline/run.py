@@ -19,7 +19,7 @@ from zelo import annotations
 from zelo.pipeline.identity import identity
 from zelo.pipeline.instantiate import build, described, refuse
 from zelo.pipeline.order import key_of, ordered, with_inputs
-from zelo.protocols import StageWithCheck, StageWithInputCheck
+from zelo.protocols import ProcessesStage, StageWithCheck, StageWithInputCheck
 from zelo.store import MADE_OF, Store, Table, contents
 from zelo.training import nodes
 
@@ -76,7 +76,7 @@ def assemble(config: DictConfig) -> list[Step]:
         if isinstance(stage, StageWithInputCheck):
             stage.check_inputs({role: steps[source].stage for role, source in inputs.items()})
         named = identity(stages[name], stage, {role: steps[source].identity for role, source in inputs.items()})
-        several = getattr(stage, "processes", 1) > 1  # what each of them is to be made from
+        several = isinstance(stage, ProcessesStage) and stage.processes > 1  # what each of them is to be made from
         steps[name] = Step(name, stage, named, inputs, described(config)["stages"][name] if several else {})
     return list(steps.values())
 
