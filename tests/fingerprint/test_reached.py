@@ -150,7 +150,6 @@ def test_closures_hold_what_changes_results_and_no_more() -> None:
     assert {"zelo.asking", "zelo.pools", "zelo.likelihood.randomness", "zelo.records"} <= judge
     assert {"zelo.training.module", "zelo.backbones.pretrained"} <= train
     assert {
-        "zelo.providers.wire",
         "zelo.budget.request_batch",
         "zelo.providers.request",
         "zelo.judges.answer",
