@@ -57,6 +57,7 @@ FAMILIES: dict[str, tuple[type, ...]] = {
         p.JudgingStage,
         p.PaidStage,
         p.PredictsCost,
+        p.ProcessesStage,
         p.StageWithCheck,
         p.StageWithInputCheck,
     ),
@@ -64,12 +65,12 @@ FAMILIES: dict[str, tuple[type, ...]] = {
 }
 # Public names that only the class's own package uses; TORCH: what torch calls or what an instance sets.
 OWN = {
-    "judge Chat": {"tokens_out"},
+    "judge Chat": {"READ_BY", "tokens_out"},
     "judge Human": {"known"},
     "model Embedding": {"encode"},
     "model LateInteraction": {"encode"},
     "stage Evaluate": {"systems"},  # main asks this very class
-    "stage Train": {"processes", "train_part"},
+    "stage Train": {"train_part"},
 }
 TORCH = {"loss": {"forward"}, "model": {"forward", "state_dict", "to", "scale", "temperature", "backbone"}}
 
