@@ -146,9 +146,9 @@ def test_lone_surrogates_do_not_stop_it(data: ReportData) -> None:
 
 
 def test_is_deterministic_small_and_quick(data: ReportData, html: str) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     again = render(data)
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
     assert again == html
     assert data.per_query is not None
     backwards = data.per_query.take(list(range(len(data.per_query)))[::-1])

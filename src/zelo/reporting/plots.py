@@ -4,6 +4,7 @@ Evaluation carry no colour of their own: after drawing, sentinel colours become 
 serves the light and the dark scheme. Text that comes from data never passes through matplotlib.
 """
 
+import functools
 import io
 import math
 import re
@@ -40,17 +41,17 @@ class AxisScale:
         share = (value - self.low) / (self.high - self.low)
         return f"{100 * min(max(share, 0.0), 1.0):.2f}%"
 
-    @property
+    @functools.cached_property
     def ticks(self) -> list[tuple[str, str]]:
-        """(place, label) of 2 to 6 round values; none so near an edge that its label would stick out."""
-        rough = (self.high - self.low) / 4.5
-        power = 10.0 ** math.floor(math.log10(rough))
-        step = power * min((1, 2, 5, 10), key=lambda factor: abs(math.log(factor * power / rough)))
-        digits = max(0, -math.floor(math.log10(step) + 1e-9))
+        """(place, label) of a few round values; none so near an edge that its label would stick out."""
+        from matplotlib.ticker import MaxNLocator, ScalarFormatter
+
         edge = 0.03 * (self.high - self.low)
-        first, last = math.ceil((self.low + edge) / step), math.floor((self.high - edge) / step)
-        values = [number * step for number in range(first, last + 1)]
-        return [(self.at(value), f"{value:.{digits}f}".replace("-", "\N{MINUS SIGN}")) for value in values]
+        places = MaxNLocator(5, steps=[1, 2, 5, 10]).tick_values(self.low + edge, self.high - edge)
+        inside = [value for value in places if self.low + edge <= value <= self.high - edge]
+        formatter = ScalarFormatter(useOffset=False)
+        formatter.create_dummy_axis()
+        return [(self.at(value), label) for value, label in zip(inside, formatter.format_ticks(inside), strict=True)]
 
 
 def gains(differences: np.ndarray, titles: list[str], limit: float, name: str) -> str:

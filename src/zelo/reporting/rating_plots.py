@@ -13,7 +13,6 @@ from zelo.reporting.query_offsets import QueryOffsets, bins
 LEVELS = 9  # colours of a preference, from the column's document (orange) over grey to the row's (blue)
 _LEFT, _TOP = 34.0, 20.0  # margins of a matrix, as wide as those of the other figures
 _BARS = 24  # of a histogram
-_LOSSES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 
 
 def matrix(p: np.ndarray, places: np.ndarray) -> str:
@@ -65,12 +64,14 @@ def ladder(rating: np.ndarray, stderr: np.ndarray, name: str) -> str:
 
 def budget(curve: BudgetCurve, name: str) -> str:
     """Expected loss over pairs, on a logarithmic scale; a dot where the graph stopped, a broken line at `stop_at`."""
+    from matplotlib.ticker import LogLocator
+
     figure, (axes,) = canvas(1, height=300, top=20, bottom=30)
     loss = np.maximum(curve.loss, 1e-5)
     ends = [*loss, *([] if curve.stop_at is None else [curve.stop_at])]
     axes.set_yscale("log")
     axes.set_ylim(min(ends) / 1.5, max(ends) * 1.5)
-    axes.set_yticks([tick for tick in _LOSSES if min(ends) / 1.5 < tick < max(ends) * 1.5], minor=False)
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.minorticks_off()
     if curve.stop_at is not None:
