@@ -10,6 +10,8 @@ from zelo.backbones.exported import CROSS_ENCODER
 from zelo.backbones.onnx_model import FLOAT32, INT8, PRECISIONS, OnnxModel
 from zelo.training.parity import PAIRS, Sample, sigmoid
 
+AFFECTS_RESULTS = False  # What is measured is a fact of the manifest; no table holds it.
+
 
 def measure(
     folder: Path, files: Path, queries: pa.Table, documents: pa.Table, trained: dict[str, Any]
