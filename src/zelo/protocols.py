@@ -81,7 +81,7 @@ class CheapStage(Protocol):
 class StageWithInputCheck(Protocol):
     """A stage that cannot read just any stage."""
 
-    def check_inputs(self, stages: Mapping[str, Any]) -> None:
+    def check_inputs(self, stages: Mapping[str, object]) -> None:
         """Raises BadInput, before anything runs, for inputs that it cannot use. stages: by role."""
         ...
 
