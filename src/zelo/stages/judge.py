@@ -77,7 +77,7 @@ class JudgeStage:
             raise BadInput(f"judge: presentation={self.presentation!r} is unknown; use {RANDOM} or {BOTH}.")
 
     @property
-    def members(self) -> dict[str, Any]:
+    def members(self) -> dict[str, protocols.Judge | protocols.PaidJudge]:
         """The judges by name."""
         return self._panel.members
 
