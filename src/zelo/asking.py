@@ -33,7 +33,7 @@ class Panel:
         return dict(_single(self.judge, "")) or {self.judge.name: self.judge}
 
     def key(self, name: str) -> str:
-        """The key of the config that a judge of this name stands under."""
+        """Where in its stage a judge of this name stands."""
         member = isinstance(self.judge, protocols.JudgeEnsemble)
         return "judge" + f".members.{name.replace('/', '.members.')}" * member
 

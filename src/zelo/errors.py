@@ -39,6 +39,17 @@ def first_few(numbers: "np.ndarray") -> str:
     return ", ".join(map(str, numbers[:NAMED])) + (" ..." if len(numbers) > NAMED else "")
 
 
+class PriceUnknown(BadInput):
+    """A cap in dollars cannot be kept. `place` is that of the judge in its stage, whose full key those with the config know."""
+
+    def __init__(self, place: str, reason: str, plan: str) -> None:
+        super().__init__(
+            f"{reason} Set {place}.input_price and {place}.output_price (dollars per million tokens), or budget.calls"
+            f" instead.{plan}"
+        )
+        self.place, self.reason, self.plan = place, reason, plan
+
+
 class ModelNotFound(BadInput):
     """A pretrained model is not there. `model` is the value of its field, whose full key those with the config know."""
 

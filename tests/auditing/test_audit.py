@@ -72,7 +72,9 @@ def test_the_audit_says_what_was_planted(tables: dict[str, Table], tmp_path: Pat
     assert "same document in both orders in 100 % of 60 pairs" in words["right"]
     assert "A usable preference costs $0.0020." in words["right"]
     assert "(mostly failed: timeout)" in words["failing"]
-    assert "lower its temperature, or ask it more than once" in words["coin"]
+    assert (
+        "lower its temperature, or ask it twice, once in each order (stages.judge.presentation=both)" in words["coin"]
+    )
     assert "temperature" not in words["failing"]
     assert words["together"] == "Only right is reliable: the others would add noise."
     assert told["cost"]["alone"] == dict.fromkeys(sorted(judges), pytest.approx(0.002 * 3 * QUERIES))

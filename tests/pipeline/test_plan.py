@@ -97,3 +97,22 @@ def test_a_judge_without_a_price_names_the_keys_that_give_it_one(
     panel = ["judge=embedded", "+judge@judge.members.far=chat", *(f"judge.members.far.{part}" for part in far)]
     assert command(*small, "graph.degree=4", *panel, "budget.usd=5") == 2
     assert "Set judge.members.far.input_price and judge.members.far.output_price" in capsys.readouterr().err
+
+
+def test_the_key_of_a_price_is_that_of_the_pipeline(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The stage that asks is called `judge` in both, and its judge is set elsewhere."""
+    small = ["until=judge", "dataset=beir", f"dataset.path={here}", "retriever=bm25", "top_k=6", "graph.degree=4"]
+    silver = [part.replace("judge", "silver.judge", 1) for part in CHAT[1:3]]
+    silver += ["judge@silver.judge=chat", "silver.judge.base_url=https://example.com/v1"]
+    silver += ["stages.judge.inputs.student=null"]
+    far = [*CHAT[:3], "judge.base_url=https://example.com/v1"]
+    for arguments, key in (
+        (["pipeline=annotate", *far], "judge"),
+        (["pipeline=distilled", *silver], "silver.judge"),
+    ):
+        assert command(*small, *arguments, "budget.usd=5") == 2
+        said = capsys.readouterr().err
+        assert f"cannot be kept. Set {key}.input_price and {key}.output_price (dollars" in said
+        assert command(*small, *arguments, "plan=true") == 0
+        said = " ".join(capsys.readouterr().out.split())
+        assert f"set {key}.input_price and {key}.output_price, in dollars" in said

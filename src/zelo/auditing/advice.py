@@ -198,7 +198,7 @@ def _repeats(measures: Mapping[str, Measure], temperature: float | None) -> Iter
         lower = "lower its temperature, or " if temperature else ""
         yield (
             CARE,
-            f"It often changes its answer when asked again: {lower}ask it more than once (stages.judge.design.repeats).",
+            f"It often changes its answer when asked again: {lower}ask it twice, once in each order ({BOTH_ORDERS}).",
         )
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from zelo.budget import plan as planning
 from zelo.budget.plan import Plan
-from zelo.errors import BadInput
+from zelo.errors import BadInput, PriceUnknown
 from zelo.ledger.ledger import FILE, Ledger
 from zelo.ledger.operations import Caps
 from zelo.progress import Advance, progress
@@ -127,11 +127,10 @@ class Budget:
                     f" answers in the ledger.{told}"
                 )
             if plan.costs and plan.usd is None and (self.usd is not None or self.lifetime_usd is not None):
-                raise BadInput(
-                    f"judge {plan.judge}: the price of {plan.model} is unknown, so a budget in dollars cannot be kept. Set"
-                    f" {plan.key}.input_price and {plan.key}.output_price (dollars per million tokens), or budget.calls"
-                    f" instead.{told}"
+                reason = (
+                    f"judge {plan.judge}: the price of {plan.model} is unknown, so a budget in dollars cannot be kept."
                 )
+                raise PriceUnknown(plan.key, reason, told)
             for name in ("usd", "lifetime_usd"):
                 cap = getattr(self, name)
                 if plan.calls and cap is not None and plan.worst_call > cap:

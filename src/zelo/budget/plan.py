@@ -38,7 +38,7 @@ class Plan:
     seconds: float  # at the set limits
     free: bool  # its calls cost nothing
     window: int | None  # documents that one call can show at most; None: always two
-    key: str = "judge"  # of the config, where the judge's fields can be set
+    key: str = "judge"  # where the judge's fields stand in its stage; with the config, the key that a user sets
 
     def scaled(self, factor: float) -> "Plan":
         """The plan of so many times the questions, none of the others being known."""

@@ -1,6 +1,7 @@
 """What a run would ask and pay, before it does."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from zelo.pipeline.order import ancestors
@@ -22,7 +23,7 @@ def priced(steps: list[Step], store: Store) -> Iterator[tuple[str, list[Any]]]:
             made = list(run_stages([other for other in steps if other.name in above], store))[-1][0].tables
             with store.active():
                 found = step.stage.plan({role: made[source] for role, source in step.inputs.items()})
-            yield step.name, found
+            yield step.name, [replace(plan, key=step.key_of(plan.key)) for plan in found]
 
 
 def unpriced(steps: list[Step], store: Store) -> dict[str, list[str]]:

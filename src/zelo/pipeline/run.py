@@ -8,7 +8,7 @@ import re
 import resource
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -16,6 +16,7 @@ from typing import Any, cast
 from omegaconf import DictConfig, OmegaConf
 
 from zelo import annotations
+from zelo.errors import PriceUnknown
 from zelo.pipeline.identity import identity
 from zelo.pipeline.instantiate import build, described, refuse
 from zelo.pipeline.order import key_of, ordered, with_inputs
@@ -33,6 +34,9 @@ class Step:
     identity: str
     inputs: dict[str, str]
     node: dict[str, Any] = field(default_factory=dict)  # its config, references to the environment kept
+    key_of: Callable[[str], str] = field(
+        default=str, compare=False, repr=False
+    )  # from a place in the stage to the key that a user sets
 
     @property
     def kind(self) -> str:
@@ -71,14 +75,19 @@ def assemble(config: DictConfig) -> list[Step]:
     stages = {name: with_inputs(node) for name, node in stages.items() if node is not None}
     steps: dict[str, Step] = {}
     for name in ordered(stages, config.until):
+        keys = functools.partial(_key_below, config, name)
         stage = build(stages[name], f"stages.{name}", lambda place: key_of(config, place))
         inputs = dict(stages[name]["inputs"])
         if isinstance(stage, StageWithInputCheck):
             stage.check_inputs({role: steps[source].stage for role, source in inputs.items()})
         named = identity(stages[name], stage, {role: steps[source].identity for role, source in inputs.items()})
         several = isinstance(stage, ProcessesStage) and stage.processes > 1  # what each of them is to be made from
-        steps[name] = Step(name, stage, named, inputs, described(config)["stages"][name] if several else {})
+        steps[name] = Step(name, stage, named, inputs, described(config)["stages"][name] if several else {}, keys)
     return list(steps.values())
+
+
+def _key_below(config: DictConfig, name: str, place: str) -> str:
+    return key_of(config, f"stages.{name}.{place}")
 
 
 def run_stages(steps: list[Step], store: Store) -> Iterator[tuple[Result, str]]:
@@ -110,7 +119,10 @@ def _make(step: Step, inputs: dict[str, Table], out: Path, partial: Table | None
     _forget_peak_memory()
     nodes.prepare(step, inputs, out)
     stage = copy.deepcopy(step.stage)  # what it loads, models above all, goes when it ends
-    figures = stage.run(inputs | ({"partial": partial} if partial else {}), out)
+    try:
+        figures = stage.run(inputs | ({"partial": partial} if partial else {}), out)
+    except PriceUnknown as error:
+        raise PriceUnknown(step.key_of(error.place), error.reason, error.plan) from error
     del stage
     gc.collect()  # Lightning's objects name each other in circles
     if any(table.partial for table in inputs.values()):  # what is made of a part is not what the whole would make
