@@ -75,9 +75,9 @@ def measured(folder: Path, steps: int) -> dict[str, Any]:
 
     from zelo.losses.mse import MSE
     from zelo.models.pointwise import Pointwise
-    from zelo.training.batches import QueryBatches
     from zelo.training.datamodule import DataModule
-    from zelo.training.lists import Lists
+    from zelo.training.listwise_dataset import Lists
+    from zelo.training.sampler import QueryBatches
 
     model = Pointwise(temperature=1.0, max_length=160, tokens=2048)
     backbone: Any = minilm()

@@ -28,7 +28,7 @@ from zelo.ranking import rows_of, top_candidates
 from zelo.records import DEV, DOCUMENT, EXAMPLE, QUERY, TRAIN
 from zelo.stages.score import standardised
 from zelo.store import Table, write_parquet
-from zelo.training.lists import Lists
+from zelo.training.listwise_dataset import Lists
 
 TOP_K, MADE, SEED = 100, 1000, 0
 

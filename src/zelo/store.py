@@ -215,7 +215,7 @@ class Store:
         and what it has left in checkpoint/.
         Raises BadInput when the disk is full.
         """
-        self._note_use(identity)  # before it is there: whoever prunes meanwhile keeps it
+        self._note_use(identity)  # before it is there: a prune meanwhile keeps it
         if table := self.find(kind, identity):
             return table, True
         with self._lock(kind, identity):

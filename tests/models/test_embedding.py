@@ -23,8 +23,8 @@ from zelo.errors import BadInput
 from zelo.losses.listwise_kl import ListwiseKL
 from zelo.losses.matryoshka import Matryoshka
 from zelo.training import parity
-from zelo.training.lists import Lists
-from zelo.training.pieces import Pieces
+from zelo.training.grad_cache import Pieces
+from zelo.training.listwise_dataset import Lists
 from zelo.training.widths import check_widths
 
 Component = Callable[..., Any]
@@ -434,7 +434,7 @@ def test_a_decoder_without_a_chat_template_is_refused(
 
 
 @pytest.mark.long
-def test_vectors_of_a_closed_api_go_through_the_whole_film(
+def test_vectors_of_a_closed_api_go_through_the_full_pipeline(
     component: Component, tiny_beir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The matrix is learned, searched with, measured, and published with its README of three lines."""

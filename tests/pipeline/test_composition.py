@@ -45,7 +45,7 @@ ROOMS = {
 PLURALS = {"loss": "losses"}
 UNLIKE_THEIR_FILE = {
     "zelo.calibrators.none.NoCalibration",
-    "zelo.training.batches.QueryBatches",
+    "zelo.training.sampler.QueryBatches",
     "zelo.budget.price.Prices",
 }
 

@@ -18,8 +18,8 @@ from zelo.stages.compress import Compress
 from zelo.stages.search import Search
 from zelo.store import Store
 from zelo.tracking.run_folder import RunFolder
-from zelo.training.halving import Fitting, fit, halved
-from zelo.training.numbers import Ranges, bytes_of, coarse
+from zelo.training.learned_projection import Fitting, fit, halved
+from zelo.training.quantization import Ranges, bytes_of, coarse
 
 PLAIN = Fitting(steps=0, queries=8, neighbours=8, temperature=0.05, lr=0.01)
 

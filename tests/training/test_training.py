@@ -5,8 +5,8 @@ import pytest
 from toy_training import ONE
 
 from zelo.errors import BadInput
-from zelo.training.batches import QueryBatches
 from zelo.training.hardware import Hardware
+from zelo.training.sampler import QueryBatches
 from zelo.training.trainer import Trainer
 
 

@@ -21,14 +21,14 @@ from zelo.errors import BadInput, ZeloError
 from zelo.losses.listwise_kl import ListwiseKL
 from zelo.losses.mse import MSE
 from zelo.store import Store
-from zelo.training.batches import QueryBatches
 from zelo.training.checkpoints import SafeCheckpoints
 from zelo.training.datamodule import DataModule
+from zelo.training.grad_cache import Pieces
 from zelo.training.hardware import Hardware
-from zelo.training.mixing import Mixture, _put, learning, mix
 from zelo.training.module import StudentModule
-from zelo.training.pieces import Pieces
+from zelo.training.sampler import QueryBatches
 from zelo.training.trainer import Trained
+from zelo.training.weight_interpolation import Mixture, _put, learning, mix
 
 
 def same(one: nn.Module, other: nn.Module) -> bool:
@@ -191,7 +191,7 @@ def test_the_untuned_model_is_kept_where_training_harms_and_it_is_said(tmp_path:
     before = Toy(dropout=0.3)
     with pytest.MonkeyPatch.context() as patch:
         falling = iter(np.linspace(0.9, 0.1, 100))
-        patch.setattr("zelo.training.lists.ndcg", lambda scores, *_: np.full(len(scores), next(falling)))
+        patch.setattr("zelo.training.listwise_dataset.ndcg", lambda scores, *_: np.full(len(scores), next(falling)))
         model, trained = train(tmp_path, patience=3)
         assert len(trained.curve) == 1 + 3, "three points without a gain, then it stops"
         assert trained.best == 1, "the best of the trained weights"
@@ -216,7 +216,7 @@ def test_weights_between_untuned_and_trained_are_kept_where_they_rank_dev_best(t
         return np.full(len(scores), 1 - abs(float(way) - 0.25))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("zelo.training.lists.ndcg", ranking)
+        patch.setattr("zelo.training.listwise_dataset.ndcg", ranking)
         mixture = mixed(model, start, {0.0: 0.75, 1.0: 0.25}, [0.25, 0.75])
     assert mixture.share == 0.25
     assert mixture.dev == pytest.approx({0: 0.75, 0.25: 1, 0.75: 0.5, 1: 0.25})
@@ -233,7 +233,7 @@ def test_the_ends_are_kept_to_the_last_bit_and_measured_once(
     model, _ = train(tmp_path)
     ends = [start, learning(model)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("zelo.training.lists.ndcg", lambda scores, *_: np.zeros(len(scores)))
+        patch.setattr("zelo.training.listwise_dataset.ndcg", lambda scores, *_: np.zeros(len(scores)))
         found = mixed(model, start, dev, [0.5])
     assert found.share == share
     assert found.dev == dev | ({0.5: 0.0} if 1.0 in dev else {})

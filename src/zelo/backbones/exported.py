@@ -1,4 +1,4 @@
-"""A trained and exported model, opened by sentence-transformers, as whoever gets the folder would open it."""
+"""A trained and exported model, opened by sentence-transformers, as a user without zelo opens it."""
 
 import contextlib
 import json

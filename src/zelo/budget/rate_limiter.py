@@ -81,7 +81,7 @@ class RateLimiter:
             self._timer.cancel()
 
     def let_go(self) -> None:
-        """Lets everybody who waits pass at once, and whoever comes."""
+        """Lets all requests that wait pass at once, and all later ones."""
         self.most, self.limit, self._closed_until = NO_LIMIT, float(NO_LIMIT), -math.inf
         self._requests = self._tokens = None
         self._admit()

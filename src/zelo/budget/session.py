@@ -288,7 +288,7 @@ class Session:
                 return None
             try:
                 await asyncio.wait_for(self.room.wait(), POLL)
-            except TimeoutError:  # whoever else holds room may have been killed
+            except TimeoutError:  # another process that holds room may have been killed
                 assert self.ledger is not None
                 report_lost(await self.commits.run(self.ledger.abandoned))
         return None

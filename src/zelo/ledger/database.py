@@ -64,7 +64,7 @@ UPGRADES = {
         f"INSERT INTO measure (provider, model, form, {SUMS}) SELECT provider, model, '', {SUMS} FROM measure_1",
         "DROP TABLE measure_1",
     ),
-    2: (  # which kept of a reply what its reader had made of it, and a status; `kept.reply_of` still knows how
+    2: (  # which kept of a reply what its reader had made of it, and a status; `codec.reply_of` still knows how
         "ALTER TABLE entry RENAME TO entry_2",
         *REPLIES,
         f"INSERT INTO entry (id, {ENTRY}) SELECT id, {ENTRY.replace('command', repr(''))} FROM entry_2",

@@ -18,7 +18,7 @@ ATTEMPTS, PAUSE = 4, 2.0  # of a write that holds answers, and seconds between t
 
 
 class GroupCommit:
-    """The ledger for one event loop: one thread writes, and whoever asked goes on when it is on disk.
+    """The ledger for one event loop: one thread writes, and a caller goes on when its row is on disk.
 
     However the loop ends, what has come by then is written first; only leave to send, which nobody waits for any more, is not.
     """

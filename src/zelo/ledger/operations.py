@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A reply that was paid for, as it came. What it means is decided by whoever reads it, each time (`kept.reply_of`)."""
+    """A reply that was paid for, as it came. What it means is decided at each reading (`codec.reply_of`)."""
 
     key: bytes  # 16 bytes
     provider: str

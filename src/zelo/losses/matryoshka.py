@@ -11,7 +11,7 @@ class Matryoshka(nn.Module):
     """Mean of a loss over the scores of the whole vectors and of their first `widths` numbers.
 
     Matryoshka representation learning (Kusupati et al. 2022, arXiv 2205.13147, equation 1), all widths counting the same, so that
-    a vector may be cut to one of them. Whoever scores offers the widths (model=embedding); to all others it is the loss that it
+    a vector may be cut to one of them. A model that can be cut offers the widths (model=embedding); others get the loss it
     holds.
     """
 

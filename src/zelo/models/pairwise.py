@@ -81,6 +81,6 @@ class Pairwise(nn.Module):
             "both_orders": self.both_orders,
             "max_length": self.max_length,
             "query_length": self.backbone.query_length,
-            "documents": self.backbone.joined(self.tokenizer),  # for whoever reads the folder without zelo
+            "documents": self.backbone.joined(self.tokenizer),  # for readers of the folder without zelo
         }
         (folder / SETTINGS).write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")

@@ -81,7 +81,7 @@ class Provider(Protocol):
 class Endpoint:
     """A model behind an address, and how hard it may be pressed. Prices are US dollars per million tokens, None: unknown."""
 
-    name: str  # of whoever asks: the judge
+    name: str  # of the judge that asks
     api: Provider
     provider: str  # a label that stays when the address changes; part of an answer's key
     model: str

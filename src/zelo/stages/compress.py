@@ -65,7 +65,7 @@ class Compress:
         """Raises BadInput where vectors are too narrow to be halved so often, ZeloError where the export gives others."""
         from safetensors.torch import save_file
 
-        from zelo.training.halving import Fitting, fit
+        from zelo.training.learned_projection import Fitting, fit
 
         vectors, queries = tables["vectors"], tables["data"].read("queries")
         width = vectors.manifest["width"]
@@ -110,7 +110,7 @@ class Compress:
         """The exported model's cosines of some queries and documents against those of the halved vectors."""
         import torch
 
-        from zelo.training.halving import halved
+        from zelo.training.learned_projection import halved
 
         documents = opened(tables["vectors"].path, DOCUMENTS)
         rows = np.linspace(0, len(documents) - 1, len(queries)).astype(np.int64)

@@ -1,4 +1,4 @@
-"""Reranks given candidates with an exported model, as whoever deploys it would."""
+"""Reranks given candidates with an exported model, as it is deployed."""
 
 import json
 from dataclasses import dataclass

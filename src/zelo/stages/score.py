@@ -104,7 +104,7 @@ class Score:
         return best(scored, self.top_k), own if own.get("own_documents") else {}
 
     def _rerank(self, model: Model, pool: pa.Table, queries: pa.Table, documents: pa.Table) -> pa.Table:
-        from zelo.training.lists import Lists
+        from zelo.training.listwise_dataset import Lists
 
         row = pc.index_in(pool["query_id"], queries["query_id"].combine_chunks())
         pool = pool.append_column("row", row).sort_by("row")

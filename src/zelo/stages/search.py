@@ -61,8 +61,8 @@ class Search:
         import torch
         from safetensors.torch import load_file
 
-        from zelo.training.halving import halved
-        from zelo.training.numbers import INT8, Ranges, bytes_of, coarse
+        from zelo.training.learned_projection import halved
+        from zelo.training.quantization import INT8, Ranges, bytes_of, coarse
 
         queries, documents = tables["data"].read("queries"), tables["data"].read("documents")
         device, vectors = self.hardware.device, tables["vectors"].path

@@ -20,7 +20,7 @@ from zelo.store import CHECKPOINT, Table
 from zelo.training import ranks
 from zelo.training.comparable import check_comparable
 from zelo.training.hardware import Hardware
-from zelo.training.lists import Lists
+from zelo.training.listwise_dataset import Lists
 from zelo.training.student import Student
 from zelo.training.together import ALONE, Together
 from zelo.training.trainer import Trained
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import torch
 
     from zelo.training.datamodule import DataModule, Examples
-    from zelo.training.mixing import Mixture
+    from zelo.training.weight_interpolation import Mixture
 
 WEIGHTS = "weights.safetensors"
 
@@ -129,7 +129,7 @@ class Train:
         self, examples: "dict[str, Examples]", queries: pa.Table, documents: pa.Table, out: Path
     ) -> "tuple[Trained, Mixture]":
         """Trains, here or in processes of their own, and puts what dev likes best into the model."""
-        from zelo.training.mixing import learning, mix
+        from zelo.training.weight_interpolation import learning, mix
 
         model = self.student.model
         if self.processes > 1:
@@ -171,7 +171,7 @@ class Train:
 
     def _examples(self, tables: dict[str, Table], out: Path) -> "tuple[pa.Table, pa.Table, dict[str, Any]]":
         """Queries, documents, and by split Lists, or Pairs, of test too. Raises BadInput where train or dev has none."""
-        from zelo.training.pairs import Pairs
+        from zelo.training.pairwise_dataset import Pairs
 
         queries, documents = tables["data"].read("queries"), tables["data"].mapped("documents", out / CHECKPOINT)
         found: dict[str, Any] = {}
@@ -219,7 +219,7 @@ class Train:
     ) -> Trained:
         """Trains the untuned model that `_start` made, and puts the best trained weights into it."""
         from zelo.training.module import StudentModule
-        from zelo.training.ranking import scale_to_targets
+        from zelo.training.validation import scale_to_targets
 
         student, model = self.student, self.student.model
         student.prepare(queries, documents)

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
-from zelo.training.batches import QueryBatches
-from zelo.training.lists import WHOLE, Collate
+from zelo.training.listwise_dataset import WHOLE, Collate
+from zelo.training.sampler import QueryBatches
 from zelo.training.together import ALONE, Together
 
 

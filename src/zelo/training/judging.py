@@ -8,7 +8,7 @@ import numpy as np
 from zelo.records import DEV, TEST
 
 if TYPE_CHECKING:
-    from zelo.training.pairs import Pairs
+    from zelo.training.pairwise_dataset import Pairs
 
 BATCH = 64  # pairs read at a time
 

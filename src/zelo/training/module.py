@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from zelo.errors import ZeloError
-from zelo.training.linear import Linear
-from zelo.training.pieces import Pieces
+from zelo.training.grad_cache import Pieces
+from zelo.training.schedules import Linear
 from zelo.training.together import ALONE, Together
 
 

@@ -127,8 +127,8 @@ class Trainer:
 
             from zelo.training.checkpoints import Checkpoints, SafeCheckpoints
             from zelo.training.module import Diverged
-            from zelo.training.ranking import Bar, RankingValidation
             from zelo.training.sharded import Sharded
+            from zelo.training.validation import Bar, RankingValidation
 
             kept = checkpoints / f"batches-{len(data.train_dataloader())}.safetensors"
             resume, diverged = kept.is_file(), None

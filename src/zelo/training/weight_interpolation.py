@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from zelo.progress import Advance, progress
+from zelo.training.grad_cache import Pieces
 from zelo.training.hardware import Hardware
-from zelo.training.pieces import Pieces
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from zelo.metrics.agreement import CUTOFF, PREFIX, judged_gains, ndcg
 from zelo.records import DEV, starts
 from zelo.store import Table
 from zelo.texts import Texts
-from zelo.training.batches import QueryBatches
+from zelo.training.sampler import QueryBatches
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -12,8 +12,8 @@ from torch import Tensor
 from zelo.metrics.agreement import PREFIX
 from zelo.ranking import rows_of
 from zelo.records import DEV
-from zelo.training.batches import QueryBatches
-from zelo.training.lists import WHOLE, Collate
+from zelo.training.listwise_dataset import WHOLE, Collate
+from zelo.training.sampler import QueryBatches
 
 
 @dataclass(frozen=True)

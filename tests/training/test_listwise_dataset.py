@@ -11,7 +11,7 @@ from zelo.errors import BadInput
 from zelo.records import DOCUMENT, EXAMPLE
 from zelo.store import Table, write_parquet, write_shard
 from zelo.texts import Texts, document_texts
-from zelo.training.lists import Lists
+from zelo.training.listwise_dataset import Lists
 
 QUERIES = pa.table({"query_id": ["q0", "q1", "q2", "q3"], "text": ["a", "b", "c", "d"]})
 DOCUMENTS = pa.table(

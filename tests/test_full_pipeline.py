@@ -1,4 +1,4 @@
-"""The whole film on a small corpus, in several shards: from texts to both students, what they are worth, and the report."""
+"""The full pipeline on a small corpus, in several shards: from texts to both students, what they are worth, and the report."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,7 @@ from zelo.stages import retrieve
 from zelo.store import Store
 
 
-def test_the_whole_film(tiny_beir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_full_pipeline(tiny_beir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retrieve, "SHARD", 3)
     monkeypatch.setenv("ZELO_HOME", str(tmp_path / "home"))
     (tiny_beir / "qrels").mkdir()
