@@ -24,7 +24,7 @@ from zelo.calibrators.offset import Offset
 from zelo.calibrators.rubric import Rubric
 from zelo.graphs.cross_query import CrossQuery
 from zelo.likelihood.links import Probit
-from zelo.protocols import Calibrator
+from zelo.protocols import AskingCalibrator, Calibrator
 from zelo.records import Answers, Asks, Rated, Scale, starts
 
 UNIT = np.sqrt(np.pi) / 4  # of the Thurstone link per logit
@@ -92,7 +92,7 @@ def asked(calibrator: Calibrator, sim: World, judge: str) -> Answers | None:
     """Answers to all that the calibrator asks."""
     rng = np.random.default_rng(sim.seed + 1)
     answers = None
-    while hasattr(calibrator, "asks") and (asks := calibrator.asks(sim.rated, answers)) is not None:
+    while isinstance(calibrator, AskingCalibrator) and (asks := calibrator.asks(sim.rated, answers)) is not None:
         new = judged(sim, asks, judge, rng)
         answers = new if answers is None else answers.and_then(new)
     return answers

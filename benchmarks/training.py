@@ -191,7 +191,7 @@ def peer(
     folder: Path, tables: tuple[pa.Table, pa.Table, pa.Table], options: argparse.Namespace, by_length: bool
 ) -> dict[str, Any]:
     """sentence-transformers, the same pairs a step."""
-    from datasets import Dataset
+    from datasets import Dataset  # type: ignore[reportMissingImports]  # only who compares installs it
     from sentence_transformers import CrossEncoder
     from sentence_transformers.base.sampler import DefaultBatchSampler
     from sentence_transformers.cross_encoder import CrossEncoderTrainer, CrossEncoderTrainingArguments

@@ -54,6 +54,7 @@ def test_the_wheel_carries_the_configs_and_the_data(wheel: Path) -> None:
     package = {path.relative_to(TOP / "src").as_posix() for path in (TOP / "src/zelo").rglob("*.*") if path.is_file()}
     package = {name for name in package if "__pycache__" not in name}
     assert configs | package <= inside
+    assert "zelo/py.typed" in inside, "type checkers read the types of a package that says it has them"
     assert any(name.endswith("/licenses/LICENSE") for name in inside)
     assert {name.partition("/")[0] for name in inside if ".dist-info" not in name} == {"zelo"}
 

@@ -10,6 +10,7 @@ import os
 import re
 import sys
 import traceback
+from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -226,7 +227,7 @@ def _refuse_run_of_launcher() -> None:
         raise BadInput("hardware=slurm sends the jobs of a sweep to SLURM, and this is a single run: write zelo -m ...")
 
 
-def _check_optimize(optimize: str | None, systems: list[str]) -> None:
+def _check_optimize(optimize: str | None, systems: Sequence[str]) -> None:
     """Raises BadInput, before anything runs, where `optimize` is none of the systems that are measured, if any are."""
     if optimize is not None and systems and optimize not in systems:
         near = get_close_matches(optimize, systems, 1, 0.0)[0]

@@ -81,7 +81,7 @@ class CheapStage(Protocol):
 class StageWithInputCheck(Protocol):
     """A stage that cannot read just any stage."""
 
-    def check_inputs(self, stages: Mapping[str, Any]) -> None:
+    def check_inputs(self, stages: Mapping[str, object]) -> None:
         """Raises BadInput, before anything runs, for inputs that it cannot use. stages: by role."""
         ...
 
@@ -256,7 +256,10 @@ class Judge(Protocol):
     Asked whether a document alone meets a criterion, it answers that, or raises BadInput before anything is judged.
     """
 
-    name: str
+    @property
+    def name(self) -> str:
+        """What its answers are recorded under."""
+        ...
 
     def compare(self, questions: Questions) -> Outcomes:
         """One outcome per question (and member). A failure is a status, never a preference."""
@@ -267,7 +270,10 @@ class Judge(Protocol):
 class JudgeEnsemble(Protocol):
     """Several judges; a stage asks them one by one."""
 
-    members: "Mapping[str, Judge | PaidJudge]"
+    @property
+    def members(self) -> "Mapping[str, Judge | PaidJudge]":
+        """The judges by their names."""
+        ...
 
 
 @runtime_checkable
@@ -344,7 +350,10 @@ class SamplingJudge(Protocol):
 class PaidJudge(Protocol):
     """A judge whose answers cost money: it forms the requests and reads the replies; the budget does the asking."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """What its answers are recorded under."""
+        ...
 
     @property
     def endpoint(self) -> "Endpoint":

@@ -392,7 +392,7 @@ def test_other_settings():
     for make in (
         lambda: Rubric(criteria=1, documents=5),
         lambda: Rubric(criteria=5, documents=1),
-        lambda: Anchor(by="stars", documents=5, criteria=5, ridge=1.0),
+        lambda: Anchor(by="stars", documents=5, criteria=5, ridge=1.0),  # type: ignore[reportArgumentType]  # refused
         lambda: Anchor(by="ghost", documents=1, criteria=5, ridge=1.0),
         lambda: Anchor(by="ghost", documents=5, criteria=5, ridge=0.0),
     ):

@@ -47,7 +47,8 @@ def mutated(tree: ast.Module, spot: tuple[int, int, type]) -> str:
         if (getattr(node, "lineno", 0), getattr(node, "col_offset", 0), type(node)) != spot:
             continue
         if isinstance(node, ast.Constant):
-            node.value = f"{node.value}?" if isinstance(node.value, str) else (node.value or 0) + 1
+            assert isinstance(node.value, (int, float, str)), spot
+            node.value = f"{node.value}?" if isinstance(node.value, str) else node.value + 1
         elif isinstance(node, ast.BinOp):
             node.op = ast.Sub() if isinstance(node.op, ast.Add) else ast.Add()
         elif isinstance(node, ast.Compare):
@@ -61,12 +62,10 @@ def spots(chunk: source.Chunk) -> Iterator[tuple[int, int, type]]:
     for statement in chunk.statements:
         inside = {id(part) for node in ast.walk(statement) if isinstance(node, ast.JoinedStr) for part in node.values}
         for node in ast.walk(statement):
-            number = isinstance(node, ast.Constant) and type(node.value) in (int, float, str)
-            if (
-                (number or isinstance(node, (ast.BinOp, ast.Compare)))
-                and id(node) not in inside
-                and hasattr(node, "lineno")
-            ):
+            counts = isinstance(node, (ast.BinOp, ast.Compare)) or (
+                isinstance(node, ast.Constant) and type(node.value) in (int, float, str)
+            )
+            if counts and isinstance(node, ast.expr) and hasattr(node, "lineno") and id(node) not in inside:
                 yield node.lineno, node.col_offset, type(node)
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -41,7 +42,7 @@ SIZES = np.array([100, 1, 2, 3, 37, 100, 9, 10, 11, 0, 60, 4, 12])
 
 def made(path: Path):
     """The component that a yaml describes, without Hydra."""
-    fields = yaml.safe_load(path.read_text())
+    fields: dict[str, Any] = yaml.safe_load(path.read_text())
     if "defaults" in fields:
         fields = {key: value for key, value in fields.items() if key != "defaults"} | {"solver": SOLVER}
     module, name = fields.pop("_target_").rsplit(".", 1)
@@ -195,7 +196,7 @@ def test_random_cycles_lose_the_pairs_that_cycles_share():
     """A cycle holds a pair with probability 2 / (n - 1), so four of 100 documents hold 4,950 (1 - (97 / 99)^4) = 388 pairs."""
     found = [
         len(own)
-        for own in cut(certain(RandomCycles(degree=8).propose(np.full(500, 100), seeds(500), None)), [100] * 500)
+        for own in cut(certain(RandomCycles(degree=8).propose(np.full(500, 100), seeds(500), None)), np.full(500, 100))
     ]
     assert abs(np.mean(found) - 4950 * (1 - (97 / 99) ** 4)) < 5 * np.std(found) / np.sqrt(500)
 

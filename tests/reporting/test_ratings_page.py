@@ -78,6 +78,7 @@ def asked(stop_at: float | None) -> tuple[SimpleNamespace, pa.Table, list[float]
         edges, p = np.concatenate([edges, new]), np.concatenate([p, random.binomial(3, votes) / 3])
         fit = solver.fit(Comparisons(sizes, edges, p, np.full(len(p), 3.0)))
         (group,) = rounds(sizes, seeds, fit, np.array([10**6]), None, optimism=1.0, covariance=True)
+        assert group.covariance is not None
         loss = expected_loss(group.rating, fit.stderr[None], group.covariance, group.seeds, fit.link)
         losses.append(graph.OPTIMISM * float(loss[0]))
         counts.append(len(edges))
@@ -192,7 +193,7 @@ def test_worries_are_marked_and_missing_parts_named() -> None:
     ):
         assert words_of in words
     assert "stopped after 280 of at most 290 pairs, at an expected loss of 0.0010" in words
-    bare = replace(data.ratings, matrices=[], graphs=[], fit={}, curl=[], offsets=None, limits={})
+    bare = replace(certain(data.ratings), matrices=[], graphs=[], fit={}, curl=[], offsets=None, limits={})
     words = Page(render(replace(data, ratings=bare))).words
     assert "No calibrator found any offset" in words
     assert "nan" not in words.partition("Ratings")[2]

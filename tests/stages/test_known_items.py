@@ -1,6 +1,6 @@
 """Judges weighed by sentences taken out of documents."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -253,16 +253,11 @@ def test_a_judge_that_fails_tells_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("field", "value"), [("items", -1), ("documents", 1)])
 def test_bad_numbers_are_refused(field: str, value: int) -> None:
-    settings: dict[str, Any] = {
-        "inputs": {},
-        "judge": panel(a=0),
-        "retriever": None,
-        "items": 1,
-        "documents": 2,
-        "seed": 0,
-    }
+    retriever = Bm25(k1=1.2, b=0.75, stemmer=None, stopwords=None)
+    good = KnownItems(inputs={}, judge=panel(a=0), retriever=retriever, items=1, documents=2, seed=0)
+    changed: dict[str, Any] = {field: value}
     with pytest.raises(BadInput, match=f"{field}={value}"):
-        KnownItems(**(settings | {field: value}))
+        replace(good, **changed)
 
 
 def test_weights_multiply_and_an_unknown_judge_counts_one() -> None:

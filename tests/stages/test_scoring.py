@@ -51,7 +51,11 @@ def test_it_scores_as_sentence_transformers(
     model = Exported(folders[family], "cpu", "the test", batch_size=4)
     assert (model.classifier is not None) == (family != "qwen3"), "a chat template is no plain classifier's"
     told: list[int] = []
-    ours = model.scores(QUERIES, DOCUMENTS, QUERY_ROW, DOC_ROW, told.append)
+
+    def advance(n: int, note: str = "") -> None:
+        told.append(n)
+
+    ours = model.scores(QUERIES, DOCUMENTS, QUERY_ROW, DOC_ROW, advance)
     pairs = [(QUERIES[query], DOCUMENTS[doc]) for query, doc in zip(QUERY_ROW, DOC_ROW, strict=True)]
     theirs = CrossEncoder(str(folders[family]), device="cpu").predict(pairs)
     assert np.abs(ours - theirs).max() < 1e-6 < np.ptp(theirs)

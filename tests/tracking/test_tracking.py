@@ -1,5 +1,6 @@
 """What a run writes and says: the run directory, the terminal, the loggers, the help, and one clear line for bad input."""
 
+import importlib
 import json
 import os
 import re
@@ -461,8 +462,7 @@ def test_wandb_that_is_not_installed_is_one_line(tmp_path: Path, monkeypatch: py
 
 def wandb_records(path: Path) -> Iterator[Any]:
     """The records of a .wandb file: a LevelDB log with a header of 7 bytes."""
-    from wandb.proto.wandb_internal_pb2 import Record
-
+    records = importlib.import_module("wandb.proto.wandb_internal_pb2")  # its names are made as it is imported
     data, place, pending = path.read_bytes(), 7, b""
     while place + 7 <= len(data):
         left = 32768 - place % 32768
@@ -473,7 +473,7 @@ def wandb_records(path: Path) -> Iterator[Any]:
         pending += data[place + 7 : place + 7 + length]
         place += 7 + length
         if kind in (1, 4):  # a whole record, or the last part of one
-            record = Record()
+            record = records.Record()
             record.ParseFromString(pending)
             pending = b""
             yield record

@@ -4,7 +4,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeGuard
+from typing import Any, NoReturn, TypeGuard
 
 SOFT, TERNARY, SIGN = "soft", "ternary", "sign"
 PREFERENCES = (SOFT, TERNARY, SIGN)
@@ -268,14 +268,14 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _no_number(text: str) -> Any:
+def _no_number(text: str) -> NoReturn:
     raise ValueError(f"{text} is no number")
 
 
-def _as_number(value: Any) -> Any:
+def _as_number(value: object) -> Any:
     """A number that was written as a string, as a number; anything else as it is."""
     return _number(value.strip()) if isinstance(value, str) else value
 
 
-def _within(value: Any, low: float, high: float) -> TypeGuard[float]:
+def _within(value: object, low: float, high: float) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high

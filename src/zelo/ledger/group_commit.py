@@ -5,11 +5,14 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar, TypeVarTuple
 
 from zelo.errors import ZeloError
 from zelo.ledger.ledger import Ledger
-from zelo.ledger.operations import Entry, Granted, Operation, Release, Reserve
+from zelo.ledger.operations import Entry, Granted, Operation, Release, Reserve, Result
+
+Done = TypeVar("Done")
+Given = TypeVarTuple("Given")
 
 ATTEMPTS, PAUSE = 4, 2.0  # of a write that holds answers, and seconds between them: they were paid for
 
@@ -22,7 +25,7 @@ class GroupCommit:
 
     def __init__(self, ledger: Ledger) -> None:
         self.ledger = ledger
-        self.waiting: list[tuple[Operation, asyncio.Future[Any]]] = []
+        self.waiting: list[tuple[Operation, asyncio.Future[Result]]] = []
         self.wake = asyncio.Event()
         self.closing = False
 
@@ -41,13 +44,13 @@ class GroupCommit:
         """The entries of these keys."""
         return await self.run(self.ledger.find, keys)
 
-    async def run(self, what: Callable[..., Any], *arguments: Any) -> Any:
+    async def run(self, what: Callable[[*Given], Done], *arguments: *Given) -> Done:
         """Something else that the ledger's thread is to do."""
         return await asyncio.get_running_loop().run_in_executor(self.thread, what, *arguments)
 
     async def do(self, operation: Operation) -> Any:
         """Its result, once it is on disk. Raises what the ledger raises."""
-        future = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self.waiting.append((operation, future))
         self.wake.set()
         return await future
@@ -72,7 +75,7 @@ class GroupCommit:
                     self.waiting.append((Release(result.call), future))
                     self.wake.set()
 
-    def _write(self, operations: list[Operation]) -> list[Any]:
+    def _write(self, operations: list[Operation]) -> list[Result]:
         precious = any(not isinstance(operation, Reserve) for operation in operations)
         for attempt in range(1, ATTEMPTS + 1):
             try:

@@ -13,7 +13,7 @@ from zelo.graphs.expected_loss import expected_loss
 from zelo.likelihood.covariance import covariances
 from zelo.likelihood.randomness import content_seed
 from zelo.outcomes import Graphs
-from zelo.protocols import ExpectedLossGraph
+from zelo.protocols import ExpectedLossGraph, Solver
 from zelo.records import Comparisons, starts
 
 POINTS = 16  # of a curve
@@ -73,7 +73,7 @@ def _together(edges: np.ndarray, p: np.ndarray, weight: np.ndarray, prefixes: li
     return Comparisons(np.full(len(known), n), edges[rows] + place[:, None], p[rows], weight[rows])
 
 
-def _losses(solver: Any, comparisons: Comparisons, seed: int) -> np.ndarray:
+def _losses(solver: Solver, comparisons: Comparisons, seed: int) -> np.ndarray:
     """[P] expected loss of each query of `comparisons`, all of one size, as a graph's stopping rule computes it."""
     fit, n = solver.fit(comparisons), int(comparisons.sizes[0])
     rating, error = (values.reshape(-1, n) for values in (fit.rating, fit.stderr))

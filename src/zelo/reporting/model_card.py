@@ -3,6 +3,7 @@
 import inspect
 import json
 import re
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from string import Template
@@ -160,7 +161,7 @@ def _has_config(folder: Path) -> bool:
     return (folder / "config_sentence_transformers.json").exists()
 
 
-def _origin(backbone: Any) -> str | None:
+def _origin(backbone: object) -> str | None:
     """The name on the Hugging Face hub of what the model started from; None for a folder of the user's own."""
     model = backbone.model if isinstance(backbone, NamedModel) else ""
     if model.startswith("package:"):
@@ -250,7 +251,7 @@ def _mixed(share: float) -> str:
     return f"{share:.0%} of its weights and {1 - share:.0%} of the untuned, " if 0 < share < 1 else ""
 
 
-def describe(part: Any) -> str:
+def describe(part: object) -> str:
     """A component in one line: its class and its plain fields; parts that it holds are named by class alone."""
     if isinstance(part, partial):
         fields = {key: value for key, value in part.keywords.items() if _plain(value)}
@@ -262,15 +263,15 @@ def describe(part: Any) -> str:
     return " of ".join([f"{type(part).__name__} ({shown})" if shown else type(part).__name__, *inner])
 
 
-def _plain(value: Any) -> bool:
+def _plain(value: object) -> bool:
     return value is None or isinstance(value, bool | int | float | str)
 
 
-def _listed(fields: dict[str, Any]) -> str:
+def _listed(fields: Mapping[str, object]) -> str:
     return ", ".join(f"{name} {_public(value)}" for name, value in fields.items())
 
 
-def _public(value: Any) -> Any:
+def _public(value: object) -> object:
     """The value; of a path its last part alone."""
     if isinstance(value, str) and "/" in value and (value[0] in "/.~" or Path(value).exists()):
         return Path(value).name

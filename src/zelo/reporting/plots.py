@@ -9,10 +9,14 @@ import io
 import math
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 INK, MUTED, RULE, GAIN, LOSS, ACCENT = "#010203", "#010204", "#010205", "#010206", "#010207", "#010208"
 _VARIABLES = {INK: "ink", MUTED: "muted", RULE: "rule", GAIN: "gain", LOSS: "loss", ACCENT: "accent"}
@@ -153,7 +157,7 @@ def _series(points: list[dict[str, Any]], key: str) -> tuple[np.ndarray, np.ndar
     return table[:, 0], table[:, 1]
 
 
-def canvas(panels: int, height: float, top: float, bottom: float) -> tuple[Any, list[Any]]:
+def canvas(panels: int, height: float, top: float, bottom: float) -> "tuple[Figure, list[Axes]]":
     """A figure with calm axes, one above the other. Lengths in CSS pixels: 72 dots an inch make them the SVG's units."""
     import matplotlib
     from matplotlib.figure import Figure
@@ -186,7 +190,7 @@ _STYLE: Any = {
 }
 
 
-def inline_svg(figure: Any, name: str, label: str, titles: dict[str, str]) -> str:
+def inline_svg(figure: "Figure", name: str, label: str, titles: dict[str, str]) -> str:
     """The figure as an inline SVG element: no prologue, no style sheet, ids prefixed, colours from the page.
 
     titles: id -> tooltip (plain text, escaped on writing).

@@ -1,6 +1,6 @@
 """Evaluation about ratings, as inline SVG: the matrix is written by hand, the others are drawn by matplotlib."""
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.special import expit
@@ -9,6 +9,9 @@ from zelo.metrics.predicted_answers import PAIRS
 from zelo.reporting.budgets import BudgetCurve
 from zelo.reporting.plots import ACCENT, INK, LOSS, MUTED, WIDTH, canvas, inline_svg
 from zelo.reporting.query_offsets import QueryOffsets, bins
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 LEVELS = 9  # colours of a preference, from the column's document (orange) over grey to the row's (blue)
 _LEFT, _TOP = 34.0, 20.0  # margins of a matrix, as wide as those of the other figures
@@ -128,11 +131,11 @@ def answers(found: QueryOffsets, name: str) -> str:
     return inline_svg(figure, name, "Mean answer over what the ratings say, before and after calibration", {})
 
 
-def _whiskers(axes: Any, x: np.ndarray, low: np.ndarray, high: np.ndarray) -> None:
+def _whiskers(axes: "Axes", x: np.ndarray, low: np.ndarray, high: np.ndarray) -> None:
     """Vertical lines from low to high as one path: nan lifts the pen."""
     gap = np.full(len(x), np.nan)
     axes.plot(np.repeat(x, 3), np.stack([low, high, gap], 1).ravel(), color=MUTED, linewidth=0.8)
 
 
-def _minus(value: float, _: Any) -> str:
+def _minus(value: float, _: object) -> str:
     return f"{value:g}".replace("-", "\N{MINUS SIGN}")

@@ -1,6 +1,7 @@
 """The report's section on ratings: figures and, for each number, what it means and when it is a problem."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -190,7 +191,7 @@ def _fit(facts: RatingFacts) -> list[dict[str, Any]]:
     return found
 
 
-def _above(limit: float | None, share: float) -> Any:
+def _above(limit: float | None, share: float) -> Callable[[float], bool]:
     """Whether a value is above this share of a limit; never where there is none."""
     return lambda value: limit is not None and value > share * limit
 

@@ -5,7 +5,7 @@ From the labels of dev queries, or from the judges' ratings of them where there 
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from zelo.backbones.exported import CROSS_ENCODER
 from zelo.records import DEV
 from zelo.reporting import lineage, reliability_plot
+from zelo.store import Table
 
 if TYPE_CHECKING:
     from zelo.pipeline.run import Result, Step
@@ -172,7 +173,7 @@ def _pairs(table: pa.Table) -> pa.ChunkedArray:
     return pc.binary_join_element_wise(table["query_id"], table["doc_id"], "\n")
 
 
-def _scale(trained: Any) -> float:
+def _scale(trained: Table) -> float:
     from safetensors import safe_open
 
     with safe_open(trained.path / "weights.safetensors", "np") as weights:

@@ -60,7 +60,7 @@ class Acquire:
                 " pipeline=refine is for failures, which need labels, pipeline=refine_without_labels for disagreement."
             )
 
-    def check_inputs(self, stages: Mapping[str, Any]) -> None:
+    def check_inputs(self, stages: Mapping[str, object]) -> None:
         """Raises BadInput for labels of any other than train queries."""
         if LABELS in stages:
             refuse_other_labels(stages[LABELS])

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +16,9 @@ from zelo.store import Table
 from zelo.texts import document_texts
 from zelo.training.hardware import Hardware
 from zelo.training.vector_files import DOCUMENTS, HALVINGS, QUERIES, opened
+
+if TYPE_CHECKING:
+    import torch
 
 PAIRS = 20  # that the exported model is compared on
 TOLERANCE = 1e-3
@@ -86,7 +89,7 @@ class Compress:
             figures |= self._parity(chain[: self.exported], tables, texts.to_pylist(), asked[:PAIRS], out / "export")
         return figures
 
-    def _export(self, chain: list[Any], source: Path, folder: Path) -> None:
+    def _export(self, chain: "list[torch.Tensor]", source: Path, folder: Path) -> None:
         from sentence_transformers import SentenceTransformer
         from sentence_transformers.base.modules import Dense, Normalize
         from torch import nn
@@ -102,7 +105,7 @@ class Compress:
             model.save_pretrained(str(folder), create_model_card=False)
 
     def _parity(
-        self, chain: list[Any], tables: dict[str, Table], queries: list[str], asked: np.ndarray, folder: Path
+        self, chain: "list[torch.Tensor]", tables: dict[str, Table], queries: list[str], asked: np.ndarray, folder: Path
     ) -> dict[str, Any]:
         """The exported model's cosines of some queries and documents against those of the halved vectors."""
         import torch

@@ -77,7 +77,7 @@ class JudgeStage:
             raise BadInput(f"judge: presentation={self.presentation!r} is unknown; use {RANDOM} or {BOTH}.")
 
     @property
-    def members(self) -> dict[str, Any]:
+    def members(self) -> dict[str, protocols.Judge | protocols.PaidJudge]:
         """The judges by name."""
         return self._panel.members
 
@@ -108,7 +108,7 @@ class JudgeStage:
     def _samples(self) -> bool:
         return self._design.sample_queries is not None
 
-    def check_inputs(self, stages: Mapping[str, Any]) -> None:
+    def check_inputs(self, stages: Mapping[str, object]) -> None:
         """Raises BadInput for a student that is to judge and comes from nowhere, or from two places."""
         waits = [
             name
@@ -351,7 +351,7 @@ class CandidatePools:
         for number in range(self.shards):
             yield from self.batches(number)
 
-    def cut(self, judge: Any) -> dict[str, int]:
+    def cut(self, judge: object) -> dict[str, int]:
         """How many of the candidates were longer than the judge reads, where it knows."""
         if not isinstance(judge, protocols.TruncatingJudge):
             return {}

@@ -39,7 +39,7 @@ class Labelled:
     top_k: int  # candidates of a list that is full
     keep_own_document: bool
 
-    def check_inputs(self, stages: Mapping[str, Any]) -> None:
+    def check_inputs(self, stages: Mapping[str, object]) -> None:
         """Raises BadInput for labels of any other than train queries."""
         refuse_other_labels(stages["labels"])
 
@@ -59,7 +59,7 @@ class Labelled:
         return {"rows": len(labelled), "missing": pc.sum(labelled["missing"]).as_py() or 0}
 
 
-def refuse_other_labels(stage: Any) -> None:
+def refuse_other_labels(stage: object) -> None:
     """Raises BadInput for a stage whose labels are not those of train queries alone."""
     if not isinstance(stage, (TrainLabels, Labelled)):
         raise BadInput(

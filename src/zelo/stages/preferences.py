@@ -41,7 +41,7 @@ class Preferences:
         if not self._judged or "data" not in self.inputs:
             raise BadInput("preferences: its inputs are data, the load stage, and one or several judge stages.")
 
-    def check_inputs(self, stages: Mapping[str, Any]) -> None:
+    def check_inputs(self, stages: Mapping[str, object]) -> None:
         """Raises BadInput for a quorum that the judges of a stage above cannot reach."""
         for role in self._judged:
             judged = stages[role]

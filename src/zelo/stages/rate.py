@@ -48,7 +48,7 @@ class Rate:
         if self.quorum < 1:
             raise BadInput(f"rate: quorum={self.quorum}; at least one judge must have answered, set quorum >= 1.")
 
-    def check_inputs(self, stages: Mapping[str, Any]) -> None:
+    def check_inputs(self, stages: Mapping[str, object]) -> None:
         """Raises BadInput for a quorum that the judges of the stage above cannot reach."""
         judged = stages["outcomes"]
         if isinstance(judged, JudgingStage) and self.quorum > len(members := judged.members):

@@ -71,7 +71,7 @@ class Search:
         rows = np.flatnonzero(pc.is_in(queries["split"], pa.array(self.splits, pa.string())).to_numpy())
         array = opened(vectors, DOCUMENTS)
 
-        def parts() -> Iterator[Any]:
+        def parts() -> Iterator[torch.Tensor]:
             for part in chunks(len(array)):
                 yield halved(torch.from_numpy(np.array(array[part])).to(device), chain)
 

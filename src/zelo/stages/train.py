@@ -27,7 +27,9 @@ from zelo.training.trainer import Trained
 from zelo.training.widths import check_widths
 
 if TYPE_CHECKING:
-    from zelo.training.datamodule import Examples
+    import torch
+
+    from zelo.training.datamodule import DataModule, Examples
     from zelo.training.weight_interpolation import Mixture
 
 WEIGHTS = "weights.safetensors"
@@ -51,7 +53,7 @@ class Train:
     name: str  # of the student, for the log
     seed: int
 
-    def check_inputs(self, stages: Mapping[str, Any]) -> None:
+    def check_inputs(self, stages: Mapping[str, object]) -> None:
         """Raises BadInput for a model or a loss that cannot learn from what the stage reads."""
         pairs, wanted = "preferences" in stages, isinstance(self.student.model, PairwiseModel)
         if pairs != wanted:
@@ -194,7 +196,7 @@ class Train:
         lightning.seed_everything(self.seed, verbose=False)
         self.student.load(None)
 
-    def _data(self, examples: "dict[str, Examples]", together: Together) -> Any:
+    def _data(self, examples: "dict[str, Examples]", together: Together) -> "DataModule":
         from zelo.training.datamodule import DataModule
 
         return DataModule(
@@ -244,7 +246,7 @@ class Train:
         )
 
 
-def _save(weights: Mapping[str, Any], folder: Path) -> None:
+def _save(weights: "Mapping[str, torch.Tensor]", folder: Path) -> None:
     from safetensors.torch import save_file
 
     save_file({name: weight.contiguous() for name, weight in weights.items()}, folder / WEIGHTS)
