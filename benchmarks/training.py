@@ -136,10 +136,10 @@ def ours(folder: Path, tables: tuple[pa.Table, pa.Table, pa.Table], options: arg
     from zelo.records import DEV, TRAIN
     from zelo.training.datamodule import DataModule
     from zelo.training.hardware import Hardware
+    from zelo.training.linear import Linear
     from zelo.training.listwise_dataset import Lists
     from zelo.training.module import StudentModule
     from zelo.training.sampler import QueryBatches
-    from zelo.training.schedules import Linear
     from zelo.training.trainer import Trainer
 
     queries, documents, examples = tables

@@ -15,10 +15,10 @@ from zelo.losses.listwise_kl import ListwiseKL
 from zelo.store import CHECKPOINT, Store
 from zelo.training.datamodule import DataModule
 from zelo.training.hardware import Hardware
+from zelo.training.linear import Linear
 from zelo.training.listwise_dataset import Lists
 from zelo.training.module import StudentModule
 from zelo.training.sampler import QueryBatches
-from zelo.training.schedules import Linear
 from zelo.training.together import ALONE, Together
 from zelo.training.trainer import Trainer
 

@@ -29,9 +29,9 @@ from zelo.store import Table, write_parquet, write_shard
 from zelo.tracking.local import Local
 from zelo.training import parity
 from zelo.training.judging import both_orders, fit_order_bias, worth
+from zelo.training.linear import Linear
 from zelo.training.pairwise_dataset import Pairs
 from zelo.training.sampler import QueryBatches
-from zelo.training.schedules import Linear
 from zelo.training.student import Student
 from zelo.training.trainer import Trainer
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from zelo.errors import ZeloError
 from zelo.training.grad_cache import Pieces
-from zelo.training.schedules import Linear
+from zelo.training.linear import Linear
 from zelo.training.together import ALONE, Together
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import pyarrow as pa
 
 from zelo.protocols import Backbone, Loss, Model, QueryPreparer
+from zelo.training.linear import Linear
 from zelo.training.sampler import QueryBatches
-from zelo.training.schedules import Linear
 from zelo.training.trainer import Trainer
 
 # What a stage that only uses the trained model leaves out of its identity.
