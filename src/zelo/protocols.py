@@ -325,8 +325,8 @@ class LedgerJudge(Judge, Protocol):
 class ReportingJudge(Judge, Protocol):
     """A judge with something to say once everything was asked, such as how many answers are missing."""
 
-    def report(self) -> None:
-        """Writes one line to stderr, or nothing."""
+    def notes(self) -> list[str]:
+        """Sentences for the terminal and the report, about all that it was asked so far."""
         ...
 
 

@@ -68,7 +68,7 @@ def outcomes(steps: list[Step]) -> pa.Table:
 
 @pytest.mark.parametrize("mode", ["score", "listwise"])
 def test_a_ledger_answers_as_the_judge_did(
-    mode: str, assembled: Assemble, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    mode: str, assembled: Assemble, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wide = ["top_k=20", "graph.degree=8", "retriever=dense"] * (mode == "listwise")  # windows that share documents
     replay = ["judge=replay_ledger", "judge.of.model=m", f"judge.of.mode={mode}", *wide]
@@ -80,7 +80,6 @@ def test_a_ledger_answers_as_the_judge_did(
         assert {"answered", "refused"} == set(paid["status"].to_pylist())
         assert len(set(paid["p"].to_pylist())) > 4
         sent = len(server.seen)
-        capsys.readouterr()
 
         whole = assembled(*replay, f"judge.of.base_url={server.base_url}")
         again = judged(whole)
@@ -88,7 +87,7 @@ def test_a_ledger_answers_as_the_judge_did(
         assert again.read("outcomes").select(ANSWER) == paid.select(ANSWER)
         assert not again.read("outcomes")["cost"].to_numpy().any()
         assert not again.read("outcomes")["tokens"].to_numpy().any()
-        assert f"judge chat: all {len(paid)} answers are in {tmp_path / 'home' / FILE}" in capsys.readouterr().err
+        assert f"judge chat: all {len(paid)} answers are in {tmp_path / 'home' / FILE}" in again.manifest["notes"]
 
         copy = tmp_path / "elsewhere.sqlite"
         shutil.copyfile(tmp_path / "home" / FILE, copy)
@@ -108,7 +107,7 @@ def test_a_ledger_answers_as_the_judge_did(
         ).select(ANSWER)
         first = lacking.read("outcomes").slice(int(unsent.argmax()), 1).to_pylist()[0]
         documents = [first["doc_a"], first["doc_b"]][:: -1 if first["swapped"] else 1]
-        [said] = [line for line in capsys.readouterr().err.splitlines() if "first missing" in line]
+        [said] = [note for note in lacking.manifest["notes"] if "first missing" in note]
         assert said.startswith(
             f"judge chat: {(~unsent).sum()} of {len(paid)} answers are in {copy}, first missing: query {first['query_id']},"
             f" documents {documents[0]} and {documents[1]};"

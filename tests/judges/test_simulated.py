@@ -310,8 +310,7 @@ def test_outcomes_made_elsewhere_are_found_again(
     assert set(answers.judge.to_pylist()) == {"replay"}
     judge.compare(asked)
     assert capsys.readouterr().err == ""  # it is told once, when all was asked
-    judge.report()
-    said = capsys.readouterr().err
+    (said,) = judge.notes()
     assert said.startswith(
         f"judge replay: 10 of 12 answers are in {path}, first missing: query x2, documents x1 and x2;"
     )

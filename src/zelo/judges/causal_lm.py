@@ -121,16 +121,14 @@ class CausalLm:
         status[below] = STATUSES.index(UNPARSEABLE)
         return Outcomes.of(self.name, p, np.ones(n), status, tokens, np.zeros(n))
 
-    def report(self) -> None:
-        """One line about the questions that have no verdict, and with what the model began there."""
-        for first, count in self._unread.items():
-            print(
-                f"judge {self.name}: {count:,} pairs are unparseable, for A and B carry less than"
-                f" verdict_mass={self.verdict_mass:g} of the probability; the first such answer: {first}. Name another"
-                " judge.model, one that follows instructions, or set judge.prompt.",
-                file=sys.stderr,
-                flush=True,
-            )
+    def notes(self) -> list[str]:
+        """A sentence about the questions that have no verdict, and with what the model began there."""
+        return [
+            f"judge {self.name}: {count:,} pairs are unparseable, for A and B carry less than"
+            f" verdict_mass={self.verdict_mass:g} of the probability; the first such answer: {first}. Name another"
+            " judge.model, one that follows instructions, or set judge.prompt."
+            for first, count in self._unread.items()
+        ]
 
     def _note(self, mass: np.ndarray, begins: list[tuple[int, float]]) -> None:
         """Counts where A and B carry too little, under what the model began with at the first of them."""

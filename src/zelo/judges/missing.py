@@ -1,6 +1,5 @@
 """What a judge that replays could not answer."""
 
-import sys
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,14 +23,14 @@ class Missing:
             query, a, b = (column[row].as_py() for column in (questions.query_id, questions.doc_a, questions.doc_b))
             self.first = f"query {query}, documents {a} and {b}"
 
-    def report(self, judge: str, place: object) -> None:
-        """One line on stderr, if anything was asked."""
+    def notes(self, judge: str, place: object) -> list[str]:
+        """One sentence, if anything was asked."""
         if not self.asked:
-            return
+            return []
         line = f"all {self.asked:,} answers are in {place}"
         if self.first:
             line = (
                 f"{self.there:,} of {self.asked:,} answers are in {place}, first missing: {self.first}; missing answers have the"
                 " status unsent in the outcomes, and the run goes on without them"
             )
-        print(f"judge {judge}: {line}", file=sys.stderr, flush=True)
+        return [f"judge {judge}: {line}"]

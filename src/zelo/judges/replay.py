@@ -72,9 +72,9 @@ class Replay:
         free = np.zeros(n, np.int32)
         return Outcomes.of(self.name, np.where(flipped, 1 - p, p), weight, status.astype(np.int32), free, free)
 
-    def report(self) -> None:
-        """Whether anything was missing, and what, in one line on stderr."""
-        self._missing.report(self.name, self.path)
+    def notes(self) -> list[str]:
+        """Whether anything was missing, and what."""
+        return self._missing.notes(self.name, self.path)
 
     @cached_property
     def _known(self) -> _Known:

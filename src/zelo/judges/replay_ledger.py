@@ -66,9 +66,9 @@ class ReplayLedger:
         self._missing.add(questions, found)
         return batch.outcomes()
 
-    def report(self) -> None:
-        """Whether anything was missing, and what, in one line on stderr."""
-        self._missing.report(self.name, self._place)
+    def notes(self) -> list[str]:
+        """Whether anything was missing, and what."""
+        return self._missing.notes(self.name, self._place)
 
     @property
     def _place(self) -> Path:

@@ -188,9 +188,6 @@ class JudgeStage:
                         continue
                     known = pq.read_table(done)
                 self._shard(pools, number, known, session, out, advance)
-        for member in self.members.values():
-            if isinstance(member, protocols.ReportingJudge):
-                member.report()
         return self._figures(Table("judge", "", out, {}), pools, session)
 
     def _shard(
@@ -290,6 +287,9 @@ class JudgeStage:
         for name, one in tallies.items():
             figures["judges"].get(name, {})["shown_first"] = one.shown_first
         figures["notes"] = [f"judge {name} {words}" for name, words in places.items() if words]
+        for member in self.members.values():
+            if isinstance(member, protocols.ReportingJudge):
+                figures["notes"] += member.notes()
         return figures | ({"partial": True} if any(missing.values()) else {})
 
     def _pools(self, tables: dict[str, Table]) -> "CandidatePools":
