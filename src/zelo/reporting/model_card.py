@@ -228,8 +228,9 @@ def _recipe(step: "Step", result: "Result") -> list[tuple[str, str]]:
             weights = table.manifest["weights"].items()
             lines.append(("weights of judges", ", ".join(f"{name} {row['weight']:g}" for name, row in weights)))
         for holds, role in (("fits", "solver"), ("scales", "calibrator"), ("examples", "target")):
-            if table.has(holds):
-                lines.append((role, describe(getattr(other.stage, role))))
+            part = vars(other.stage).get(role)  # examples may also come from another student's scores
+            if table.has(holds) and part is not None:
+                lines.append((role, describe(part)))
     lines = list(dict.fromkeys(lines))  # two passes have their solver in common
     lines += [
         (role, describe(getattr(stage.student, role)))
