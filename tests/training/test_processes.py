@@ -173,7 +173,7 @@ def test_a_sweep_of_two_jobs_with_two_processes_makes_what_one_process_makes(
     """The tables have the same names, too; and no job is begun again by a process of another."""
     monkeypatch.chdir(tmp_path)
     said, _ = command(tmp_path / "two", "-m", "seed=0,1", "hardware.devices=2").communicate(timeout=600)
-    assert said.count("train_embedding      made") == 2, said
+    assert said.count("train_embedding      computed") == 2, said
     assert said.count("\nJob ") == 2
     assert not list(tmp_path.glob(f"two/train/*/{ranks.FOLDER}"))
     command(tmp_path / "one", "-m", "seed=0,1").communicate(timeout=600)
@@ -193,7 +193,7 @@ def test_a_second_node_takes_part(tiny_beir: Path, tmp_path: Path, monkeypatch: 
     ]
     first, second = [node.communicate(timeout=600)[0] for node in nodes]
     assert [node.returncode for node in nodes] == [0, 0], first + second
-    assert "train_embedding      made" in first
+    assert "train_embedding      computed" in first
     assert "node 1 takes part" in second
     command(tmp_path / "one").communicate(timeout=600)
     assert curves(tmp_path / "two") == curves(tmp_path / "one")
