@@ -279,6 +279,7 @@ def main() -> int:
     budget.command()  # named here, so that every process of this command knows it
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us, not to Hydra's own printer
     sweep.register_resolver()
+    sweep.CURRENT.failures.clear()  # of a command before it in this process; without a job, nothing else does
     try:
         try:
             _refuse_lists(sys.argv[1:])
