@@ -121,7 +121,6 @@ ADAPTERS = {  # files that ask a foreign object what it has -> why
     "backbones/classifier.py": "modules of torch",
     "judges/causal_lm.py": "configs of transformers",
     "datasets/pydocs_reader": "modules of Python's own library",
-    "fingerprint/source.py": "nodes of ast, whose fields differ by kind",
     "ledger/database.py": "errors of sqlite3 and the system, whose codes not all have",
 }
 

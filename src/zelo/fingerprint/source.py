@@ -15,6 +15,7 @@ from zelo.store import hash_file
 WHOLE = "*"  # a module as an object: what is reached in it is written behind its name
 ANYTHING = "**"  # a module of which no more is known
 EFFECTS = ""  # statements of a module that are neither definitions nor imports: they run wherever it is imported
+DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 DECLARATION = re.compile(r"^AFFECTS_RESULTS = False\b", re.MULTILINE)
 
 
@@ -113,7 +114,8 @@ def _chunks(tree: ast.Module, bindings: dict[str, set[tuple[str, str]]]) -> dict
             continue
         defined = _defined(item)
         effect = not defined or any(
-            _registers(decorator, bindings) for decorator in getattr(item, "decorator_list", [])
+            _registers(decorator, bindings)
+            for decorator in (item.decorator_list if isinstance(item, DEFINITIONS) else [])
         )
         for name in defined | ({EFFECTS} if effect else set()):
             found.setdefault(name, Chunk()).statements.append(item)
@@ -124,10 +126,14 @@ def _chunks(tree: ast.Module, bindings: dict[str, set[tuple[str, str]]]) -> dict
 
 def _defined(item: ast.stmt) -> set[str]:
     """Names that a definition or a plain assignment defines; none for a statement that does anything else."""
-    if isinstance(item, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+    if isinstance(item, DEFINITIONS):
         return {item.name}
     if isinstance(item, ast.Assign):
-        parts = [part for target in item.targets for part in getattr(target, "elts", [target])]
+        parts = [
+            part
+            for target in item.targets
+            for part in (target.elts if isinstance(target, ast.Tuple | ast.List) else [target])
+        ]
         return {part.id for part in parts if isinstance(part, ast.Name)} if all(map(_is_name, parts)) else set()
     return set()
 
