@@ -118,25 +118,25 @@ class Budget:
         return Caps(command(), usd, self.tokens, calls, lifetime)
 
     def _admit(self, plans: list[Plan]) -> None:
-        told = "\n".join(["", *planning.lines(plans)])
+        planned = "\n".join(["", *planning.lines(plans)])
         for plan in plans:
             if plan.costs and not self._capped and self.on_limit == STOP:
                 raise BadInput(
                     f"judge {plan.judge} costs money and there is no budget, so nothing was sent. Set budget.usd=DOLLARS"
                     " (or budget.calls, budget.tokens, budget.lifetime_usd) to go on, or on_limit=continue to use the"
-                    f" answers in the ledger.{told}"
+                    f" answers in the ledger.{planned}"
                 )
             if plan.costs and plan.usd is None and (self.usd is not None or self.lifetime_usd is not None):
                 reason = (
                     f"judge {plan.judge}: the price of {plan.model} is unknown, so a budget in dollars cannot be kept."
                 )
-                raise PriceUnknown(plan.key, reason, told)
+                raise PriceUnknown(plan.key, reason, planned)
             for name in ("usd", "lifetime_usd"):
                 cap = getattr(self, name)
                 if plan.calls and cap is not None and plan.worst_call > cap:
                     raise BadInput(
                         f"judge {plan.judge}: one call may cost {plan.worst_call:.4f} dollars, and budget.{name} is {cap}. Raise"
-                        f" it, or lower max_tokens or document_tokens.{told}"
+                        f" it, or lower max_tokens or document_tokens.{planned}"
                     )
 
 

@@ -73,7 +73,7 @@ class Client:
                 raw = await _content(response)
                 status, headers = response.status, response.headers
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            # Told by its class alone: what aiohttp's errors carry includes the headers that were sent.
+            # Named by its class alone: what aiohttp's errors carry includes the headers that were sent.
             return _broken(self.endpoint, error)
         if raw is None:
             what = f"{where(self.endpoint)} answered with more than {LARGEST >> 20} MiB"

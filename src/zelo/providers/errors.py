@@ -56,25 +56,23 @@ def read_error(
     """What a status outside 200 to 299 means: a reply (refused, prompt too long), a fault to try again, or a stop."""
     kind, said = f"http_{status}", error_body(raw)
     words = line(said.words, key)
-    told = f"{where(endpoint)} answered {status}" + f" ({words})" * bool(words)
+    answered = f"{where(endpoint)} answered {status}" + f" ({words})" * bool(words)
     if status == 402 or said.codes & QUOTA or NO_CREDIT.search(said.words):
-        message = (
-            f"{told}: the credit behind {_key_of(endpoint)} is used up. Every answer is kept; add credit and run again."
-        )
+        message = f"{answered}: the credit behind {_key_of(endpoint)} is used up. Every answer is kept; add credit and run again."
         return Fault("quota", message, billed=False, stop=LimitReached(message), words=words)
     if status == 429 and DAILY.search(f"{said.words} {raw[:READ].decode(errors='replace')}"):
         message = (
-            f"{told}: the daily quota of {_key_of(endpoint)} is used up. Every answer is kept; run again when it is renewed, or"
+            f"{answered}: the daily quota of {_key_of(endpoint)} is used up. Every answer is kept; run again when it is renewed, or"
             " raise it with the provider."
         )
         return Fault("daily_quota", message, billed=False, stop=LimitReached(message), words=words)
     if is_retried(status):
-        return Fault(kind, told, billed=may_be_billed(status), retry_after=retry_after(headers), words=words)
+        return Fault(kind, answered, billed=may_be_billed(status), retry_after=retry_after(headers), words=words)
     if said.codes & FILTERED or (status == 403 and "flagged_input" in said.codes):
         return Reply(status=REFUSED, error="content_filter", words=words)
     if status == 413 or (status in (400, 422) and (said.codes & TOO_LONG or TOO_LONG_WORDS.search(said.words))):
         return Reply(status=FAILED, error="context_too_long", words=words)
-    message = f"{told}. {_fix(endpoint, status, headers, said, key)}"
+    message = f"{answered}. {_fix(endpoint, status, headers, said, key)}"
     kind = "redirect" if 300 <= status < 400 else kind
     return Fault(kind, message, billed=False, stop=BadInput(message), words=words)
 
