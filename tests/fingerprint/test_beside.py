@@ -30,8 +30,8 @@ ALLOWED = {
     ("zelo.pipeline.identity", "code_hash(module_of(target))"): "a part of a key",
     ("zelo.pipeline.identity", "code_hash(type(built).__module__, type(built).__name__)"): "a part of a key",
     ("zelo.pipeline.identity", "code_hash(named)"): "a part of a key",
-    ("zelo.reporting.model_card", "told(parity)"): "words of a model card",
-    ("zelo.reporting.notes", "told(parity)"): "words of a report",
+    ("zelo.reporting.model_card", "parity_in_words(parity)"): "words of a model card",
+    ("zelo.reporting.notes", "parity_in_words(parity)"): "words of a report",
 }
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda

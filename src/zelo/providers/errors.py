@@ -62,8 +62,8 @@ def read_error(
         return Fault("quota", message, billed=False, stop=LimitReached(message), words=words)
     if status == 429 and DAILY.search(f"{said.words} {raw[:READ].decode(errors='replace')}"):
         message = (
-            f"{answered}: the daily quota of {_key_of(endpoint)} is used up. Every answer is kept; run again when it is renewed, or"
-            " raise it with the provider."
+            f"{answered}: the daily quota of {_key_of(endpoint)} is used up. Every answer is kept; run again when it is renewed,"
+            " or raise it with the provider."
         )
         return Fault("daily_quota", message, billed=False, stop=LimitReached(message), words=words)
     if is_retried(status):

@@ -117,12 +117,12 @@ def columns(audit: Mapping[str, Any], every: bool = False) -> list[Column]:
 
 def cell(measures: Mapping[str, Any], column: Column) -> Cell:
     """One figure of one judge, or of all together."""
-    told = measures.get(column.key)
-    if told is None:
+    measured = measures.get(column.key)
+    if measured is None:
         return Cell("")
-    if "value" not in told:
-        return Cell("–", missing=told["not_measured"])
-    ends = [told["value"], told["ci_low"], told["ci_high"]]
+    if "value" not in measured:
+        return Cell("–", missing=measured["not_measured"])
+    ends = [measured["value"], measured["ci_low"], measured["ci_high"]]
     if column.turned:
         ends = [None if end is None else 1 - end for end in (ends[0], ends[2], ends[1])]
     value, low, high = ends
@@ -138,10 +138,10 @@ def not_measured(audit: Mapping[str, Any]) -> list[str]:
     """What could not be measured and why, one line for each reason."""
     reasons: dict[str, list[str]] = {}
     for column in COLUMNS:
-        told = {name: judge["measures"][column.key] for name, judge in audit["judges"].items()}
-        missing = {name: one["not_measured"] for name, one in told.items() if "value" not in one}
+        measured = {name: judge["measures"][column.key] for name, judge in audit["judges"].items()}
+        missing = {name: one["not_measured"] for name, one in measured.items() if "value" not in one}
         title = column.title
-        whole = len(missing) == len(told) and len(set(missing.values())) == 1
+        whole = len(missing) == len(measured) and len(set(missing.values())) == 1
         for name, why in missing.items():
             reasons.setdefault(why, []).append(title if whole else f"{title} ({name})")
     return [f"{', '.join(dict.fromkeys(what))}: {why}" for why, what in reasons.items()]
@@ -153,35 +153,35 @@ def agreement(audit: Mapping[str, Any]) -> str:
     if "value" not in alphas[0]:
         return f"Agreement between judges: not measured, {alphas[0]['not_measured']}."
     shown = []
-    for told, of in zip(alphas, ("preferences", "verdicts"), strict=True):
-        if "value" in told:
-            ends = "" if told["ci_low"] is None else f" [{told['ci_low']:.2f}, {told['ci_high']:.2f}]"
-            shown.append(_minus(f"{told['value']:.2f}{ends}") + f" of {of}")
+    for measured, of in zip(alphas, ("preferences", "verdicts"), strict=True):
+        if "value" in measured:
+            ends = "" if measured["ci_low"] is None else f" [{measured['ci_low']:.2f}, {measured['ci_high']:.2f}]"
+            shown.append(_minus(f"{measured['value']:.2f}{ends}") + f" of {of}")
     return f"Agreement between judges, Krippendorff's alpha (1: full, 0: by chance): {', '.join(shown)}."
 
 
 def sample(audit: Mapping[str, Any]) -> str:
     """What was asked, in a sentence."""
-    told = audit["sample"]
-    orders = "both orders" if told["orders"] > 1 else "one order"
-    times = f"{told['repeats']} times each" if told["repeats"] > 1 else "once each"
+    sample = audit["sample"]
+    orders = "both orders" if sample["orders"] > 1 else "one order"
+    times = f"{sample['repeats']} times each" if sample["repeats"] > 1 else "once each"
     judges = len(audit["judges"])
     return (
-        f"{told['pairs']:,} pairs of {told['queries']:,} queries in {orders}, {times};"
-        f" {judges} judge{'s' * (judges > 1)}, {told['answers']:,} answers"
+        f"{sample['pairs']:,} pairs of {sample['queries']:,} queries in {orders}, {times};"
+        f" {judges} judge{'s' * (judges > 1)}, {sample['answers']:,} answers"
     )
 
 
 def too_few(audit: Mapping[str, Any]) -> str:
     """Where fewer queries could be asked about than were to be: why, and what to do; else nothing."""
-    told = audit["sample"]
-    if "wanted" not in told:
+    sample = audit["sample"]
+    if "wanted" not in sample:
         return ""
-    short = told["there"] < told["wanted"]
+    short = sample["there"] < sample["wanted"]
     remedy = "add queries, which need no labels" if short else "raise top_k, or choose a retriever that finds more"
     return (
-        f"{told['pairs']:,} pairs instead of {3 * told['wanted']:,}: of the {told['there']:,} train and dev queries"
-        f" {told['queries']:,} have the three candidates that it takes, and {told['wanted']:,} were wanted. To learn more,"
+        f"{sample['pairs']:,} pairs instead of {3 * sample['wanted']:,}: of the {sample['there']:,} train and dev queries"
+        f" {sample['queries']:,} have the three candidates that it takes, and {sample['wanted']:,} were wanted. To learn more,"
         f" {remedy}."
     )
 
@@ -246,8 +246,8 @@ def view(audit: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _scores(name: str, told: Mapping[str, Any], place: int) -> dict[str, Any]:
-    if "counts" not in told:
-        return {"name": name, "svg": "", "words": f"Not measured: {told['not_measured']}."}
-    words = f"{_percent(told['fullest'])} in the fullest tenth (uniform: 10 %), evenness {told['evenness']:.2f} (uniform: 1)"
-    return {"name": name, "svg": Markup(plots.histogram(told["counts"], f"scores{place}")), "words": words}
+def _scores(name: str, scores: Mapping[str, Any], place: int) -> dict[str, Any]:
+    if "counts" not in scores:
+        return {"name": name, "svg": "", "words": f"Not measured: {scores['not_measured']}."}
+    words = f"{_percent(scores['fullest'])} in the fullest tenth (uniform: 10 %), evenness {scores['evenness']:.2f} (uniform: 1)"
+    return {"name": name, "svg": Markup(plots.histogram(scores["counts"], f"scores{place}")), "words": words}

@@ -93,13 +93,13 @@ def _print_figures(audit: Mapping[str, Any], lines: "Console") -> None:
 
 def _print_scores(audit: Mapping[str, Any], lines: "Console") -> None:
     """A row of bars for each judge: how it uses its range."""
-    told = {name: judge["scores"] for name, judge in audit["judges"].items() if "counts" in judge["scores"]}
+    scores = {name: judge["scores"] for name, judge in audit["judges"].items() if "counts" in judge["scores"]}
     bars = BARS if (lines.encoding or "").lower().startswith("utf") else PLAIN_BARS
-    width = max(map(len, told), default=0)
-    if told:
+    width = max(map(len, scores), default=0)
+    if scores:
         where = "from -1 (the document shown second) to 1 (shown first)"
         _say(lines, "", f"Scores in ten bins {where}, uniform: 10 % in each, evenness 1:")
-    for name, one in told.items():
+    for name, one in scores.items():
         most = max(one["counts"])
         drawn = "".join(bars[math.ceil(8 * count / most)] for count in one["counts"])
         fullest = f"{100 * one['fullest']:.0f} % in the fullest, evenness {one['evenness']:.2f}"

@@ -106,10 +106,10 @@ def _shown_first(answers: Iterator[tuple[Pair, bool, dict[str, Any]]]) -> dict[t
 
 
 def _reasons(
-    told: Iterator[tuple[Pair, bool, dict[str, Any]]], first: dict[tuple[Pair, bool], float]
+    rows: Iterator[tuple[Pair, bool, dict[str, Any]]], first: dict[tuple[Pair, bool], float]
 ) -> dict[Pair, list[tuple[bool, tuple[str, ...]]]]:
     found: dict[Pair, list[tuple[bool, tuple[str, ...]]]] = {}
-    for pair, turned, row in told:
+    for pair, turned, row in rows:
         found.setdefault(pair, []).append((turned, readable(row["text"], first.get((pair, turned)))))
     return {pair: list(dict.fromkeys(said)) for pair, said in found.items()}
 

@@ -13,8 +13,8 @@ from zelo.backbones.exported import MATRIX, SETTINGS
 from zelo.protocols import NamedModel
 from zelo.reporting import lineage, score_scale, serving
 from zelo.reporting.evaluation import NO_LABELS, Evaluation
-from zelo.training.judging import told as judging_told
-from zelo.training.parity import told
+from zelo.training.judging import judging_in_words
+from zelo.training.parity import parity_in_words
 
 if TYPE_CHECKING:
     from zelo.pipeline.run import Result, Step
@@ -188,7 +188,7 @@ def _terms(licence: str | None, origin: str | None) -> str:
 
 def _parity(trained: dict[str, Any]) -> str:
     parity = trained.get("parity")
-    return f"\n\nMeasured when it was exported: {told(parity)}." if parity else ""
+    return f"\n\nMeasured when it was exported: {parity_in_words(parity)}." if parity else ""
 
 
 def _labels(step: "Step", result: "Result") -> str:
@@ -282,7 +282,8 @@ def _public(value: object) -> object:
 def _figures(step: "Step", result: "Result", figures: Evaluation | None) -> str:
     """A table of the systems that score with this model and of what they were tested against, and the verdicts."""
     if judging := result.tables[step.name].manifest.get("judging"):
-        return f"As a judge {judging_told(judging)}. Dev pairs chose the weights and the order bias; test pairs chose nothing."
+        words = judging_in_words(judging)
+        return f"As a judge {words}. Dev pairs chose the weights and the order bias; test pairs chose nothing."
     readers = lineage.checkpoint_readers(result, step.name)
     mine = [name for name in (figures.values if figures else ()) if figures and figures.source(result, name) in readers]
     rows = [row for row in figures.rows if row["metric"] == figures.metric and row["system"] in mine] if figures else []

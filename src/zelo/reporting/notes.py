@@ -6,8 +6,8 @@ from zelo.budget.plan import money
 from zelo.budget.request_batch import faults_in_words, reasons_in_words
 from zelo.records import ANSWERED, FAILED, TRUNCATED, UNSENT
 from zelo.reporting.evaluation import NO_LABELS
-from zelo.training.judging import told as judging_told
-from zelo.training.parity import told
+from zelo.training.judging import judging_in_words
+from zelo.training.parity import parity_in_words
 
 if TYPE_CHECKING:
     from zelo.pipeline.run import Result
@@ -35,9 +35,9 @@ def notes(result: "Result") -> list[str]:
             )
         lines += [f"{name}: {line}" for line in _later(figures)]
         if parity := figures.get("parity"):
-            lines.append(f"{name}: {told(parity)}")
+            lines.append(f"{name}: {parity_in_words(parity)}")
         if judging := figures.get("judging"):
-            lines.append(f"{name}: {judging_told(judging)}")
+            lines.append(f"{name}: {judging_in_words(judging)}")
         if "first_stage_weight" in figures:
             weight = figures["first_stage_weight"]
             lines.append(

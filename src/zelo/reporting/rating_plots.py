@@ -126,7 +126,7 @@ def answers(found: QueryOffsets, name: str) -> str:
     if found.kind == PAIRS:
         axes.set_xlim(-0.03, 1.03)
     axes.set_title("mean answer", loc="left", fontsize=10.5, color=MUTED)
-    axes.set_xlabel("foretold" if found.kind == PAIRS else "rating", color=MUTED)
+    axes.set_xlabel("predicted" if found.kind == PAIRS else "rating", color=MUTED)
     axes.xaxis.set_major_formatter(_minus)
     return inline_svg(figure, name, "Mean answer over what the ratings say, before and after calibration", {})
 

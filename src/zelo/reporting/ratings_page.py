@@ -222,15 +222,15 @@ def _offsets(found: QueryOffsets) -> dict[str, Any]:
     return view
 
 
-def _log_loss(foretold: np.ndarray, answer: np.ndarray) -> str:
+def _log_loss(predicted: np.ndarray, answer: np.ndarray) -> str:
     """Nats per answer: offsets that are left out blur the answers of all bins alike, which the curve hardly shows."""
-    safe = np.clip(foretold, 1e-9, 1 - 1e-9)
+    safe = np.clip(predicted, 1e-9, 1 - 1e-9)
     return f"{-(answer * np.log(safe) + (1 - answer) * np.log1p(-safe)).mean():.3f}"
 
 
-def _gap(foretold: np.ndarray, answer: np.ndarray) -> str:
+def _gap(predicted: np.ndarray, answer: np.ndarray) -> str:
     """Mean distance of the bins from the diagonal."""
-    x, y = bins(foretold, answer)
+    x, y = bins(predicted, answer)
     return f"{np.abs(x - y).mean():.3f}"
 
 

@@ -76,7 +76,7 @@ def as_judge(model: Any, examples: "Mapping[str, Pairs]", device: str) -> dict[s
     }
 
 
-def told(judging: Mapping[str, Any]) -> str:
+def judging_in_words(judging: Mapping[str, Any]) -> str:
     """What `as_judge` found, in words."""
     parts = []
     for split in (DEV, TEST):

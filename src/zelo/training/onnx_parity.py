@@ -19,7 +19,7 @@ def measure(
     """Largest differences from the scores that the trained model gave when it was exported, the same pairs.
 
     folder: the export; files: with its ONNX; queries, documents: as then; trained: what parity.measure returned then. float32
-    has to be within the same tolerance, int8 only has to give numbers: its difference is told. Raises ZeloError as there.
+    has to be within the same tolerance, int8 only has to give numbers: its difference is reported. Raises ZeloError as there.
     """
     sample, places, ours = Sample.of(queries, documents), np.arange(PAIRS), np.array(trained["scores"])
     models = {precision: OnnxModel(folder, files, precision, f"the export {folder}") for precision in PRECISIONS}

@@ -123,7 +123,7 @@ def _of_triples(
     }
 
 
-def told(parity: dict[str, Any]) -> str:
+def parity_in_words(parity: dict[str, Any]) -> str:
     """What `measure` found, in words."""
     found = " and ".join(f"{value:.1g} in {library}" for library, value in parity["largest_difference"].items())
     logits = parity.get("largest_logit_difference", {})
