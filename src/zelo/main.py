@@ -85,7 +85,7 @@ def job(config: DictConfig, folder: Path) -> float | None:
 
     A run that is refused for its data, such as one of a corpus or of labels that cannot be read, leaves no folder.
     """
-    from zelo.pipeline import identity, instantiate, plan
+    from zelo.pipeline import identity, instantiate
     from zelo.pipeline.run import assemble, run_stages
     from zelo.reporting import terminal
     from zelo.reporting.evaluation import Evaluation
@@ -109,15 +109,7 @@ def job(config: DictConfig, folder: Path) -> float | None:
     hardware = instantiate.build(OmegaConf.to_container(config.hardware, resolve=True), "hardware")
     hardware.apply()
     if config.plan:
-        missing = terminal.print_plan(steps, store)
-        priced = dict(plan.priced(steps, store))
-        for name, plans in priced.items():
-            terminal.print_prices(name, plans)
-            terminal.print_cheaper(
-                _cheaper(config, next(step for step in steps if step.name == name), steps, store, plans)
-            )
-        terminal.print_plan_end(steps, store, missing, list(priced.values()), plan.unpriced(steps, store))
-        return None
+        return _print_plan(config, steps, store)
     _refuse_run_of_launcher()
     if hardware.here:
         return nodes.follow(steps, store)
@@ -145,6 +137,20 @@ def job(config: DictConfig, folder: Path) -> float | None:
             store.forget_run(folder)
         raise
     return terminal.print_results(result, folder, config.optimize)
+
+
+def _print_plan(config: DictConfig, steps: "list[Step]", store: "Store") -> None:
+    """What would run, what is cached, and what judges would cost. Runs only what the questions depend on and costs nothing."""
+    from zelo.pipeline import plan
+    from zelo.reporting import terminal
+
+    missing = terminal.print_plan(steps, store)
+    priced = dict(plan.priced(steps, store))
+    for name, plans in priced.items():
+        step = next(step for step in steps if step.name == name)
+        terminal.print_prices(name, plans)
+        terminal.print_cheaper(_cheaper(config, step, steps, store, plans))
+    terminal.print_plan_end(steps, store, missing, list(priced.values()), plan.unpriced(steps, store))
 
 
 def _cheaper(
