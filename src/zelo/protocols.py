@@ -39,7 +39,6 @@ if TYPE_CHECKING:  # annotating needs no torch; a paid call is a message, its ty
 
 
 @runtime_checkable
-@runtime_checkable
 class Content(Protocol):
     """A component whose fields name files, corpora or models: their content, not their path, is part of its identity."""
 
@@ -48,7 +47,6 @@ class Content(Protocol):
         ...
 
 
-@runtime_checkable
 @runtime_checkable
 class FieldsOutsideIdentity(Protocol):
     """A component or stage with fields that cannot change what it computes: they are no part of its identity."""
