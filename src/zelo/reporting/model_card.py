@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from zelo.backbones.exported import MATRIX, SETTINGS
 from zelo.protocols import NamedModel
-from zelo.reporting import lineage, score_scale, serving
+from zelo.reporting import hybrid, lineage, score_scale, serving
 from zelo.reporting.evaluation import NO_LABELS, Evaluation
 from zelo.training.judging import judging_in_words
 from zelo.training.parity import parity_in_words
@@ -90,7 +90,7 @@ $example```
 
 $serving
 
-## Data
+$hybrid## Data
 
 $data
 
@@ -130,6 +130,7 @@ def write(step: "Step", result: "Result", figures: Evaluation | None, folder: Pa
         learned=learned,
         terms=_terms(licence, origin),
         serving=serving.section(folder, loader),
+        hybrid=hybrid.section(result, step.name),
         name=f"zelo {step.stage.name}",
         kind=kind,
         start=origin or "a pretrained encoder",
