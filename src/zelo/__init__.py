@@ -23,7 +23,7 @@ def load(folder: str | Path, device: str = "cpu") -> "Exported | Served":
     """
     from zelo.backbones import device as devices
     from zelo.backbones.exported import Exported
-    from zelo.mixture import FILE
+    from zelo.hybrid_score import FILE
     from zelo.served import Served
 
     devices.check(device)

@@ -1,4 +1,4 @@
-"""The hybrid that a run exported, as a search engine: BM25, the embedding and the reranker of a run's folder, mixed as it says."""
+"""The hybrid that a run exported, as a search engine: BM25, the embedding and the reranker, mixed as hybrid.json says."""
 
 from collections.abc import Callable
 from functools import cached_property
@@ -10,7 +10,7 @@ import pyarrow as pa
 from zelo.backbones.exported import Exported, check_texts
 from zelo.backbones.vectors import hash_texts, kept
 from zelo.errors import BadInput
-from zelo.mixture import EMBEDDING, FILE, RERANKER, Mixture
+from zelo.hybrid_score import EMBEDDING, FILE, RERANKER, HybridScore
 from zelo.progress import progress
 from zelo.records import DOCUMENT
 from zelo.retrievers.bm25 import Bm25, scorer
@@ -29,7 +29,7 @@ class Served:
 
         Raises BadInput where a part is missing or cannot be loaded.
         """
-        self.mixture, said = Mixture.read(folder / FILE)
+        self.hybrid, said = HybridScore.read(folder / FILE)
         self.setting, self.pool, self.said = setting, said.get("pool"), said.get("documents")
         names = [said["parts"][part].get("model") for part in (EMBEDDING, RERANKER)]
         for part, name in zip((EMBEDDING, RERANKER), names, strict=True):
@@ -52,7 +52,7 @@ class Served:
         given = pa.table([nothing, nothing, documents], schema=DOCUMENT)
         words = scorer(self.bm25, pa.concat_tables([self.documents, given]))(query)[len(self.documents) :]
         cosines, reranked = (self._scored(model, query, documents) for model in self.models)
-        score = self.mixture.scores(np.stack([words, cosines, reranked], axis=1))
+        score = self.hybrid.scores(np.stack([words, cosines, reranked], axis=1))
         return [(int(place), float(score[place])) for place in np.argsort(-score, kind="stable")]
 
     def search(self, query: str, top_k: int = 10) -> list[tuple[str, float]]:
@@ -65,7 +65,7 @@ class Served:
         found = [np.lexsort((ids, -score))[: self.pool] for score in (words, cosines)]
         pool = np.unique(np.concatenate([found[0][words[found[0]] > 0], found[1]]))
         reranked = self._scored(self.models[1], query, document_texts(self.documents.take(pa.array(pool))))
-        score = self.mixture.scores(np.stack([words[pool], cosines[pool], reranked], axis=1))
+        score = self.hybrid.scores(np.stack([words[pool], cosines[pool], reranked], axis=1))
         best = np.lexsort((ids[pool], -score))[:top_k]
         return [(str(ids[pool[row]]), float(score[row])) for row in best]
 

@@ -3,7 +3,7 @@
 import json
 from typing import TYPE_CHECKING, Any
 
-from zelo.mixture import BM25, EMBEDDING, FILE, RERANKER
+from zelo.hybrid_score import BM25, EMBEDDING, FILE, RERANKER
 from zelo.reporting import lineage
 
 if TYPE_CHECKING:
@@ -39,9 +39,9 @@ def section(result: "Result", trained: str) -> str:
     lines = [
         "## Hybrid search",
         "",
-        f"A document's score is the sum of factor * score over three parts, for what BM25 or the embedding have among their"
-        f" {found['pool']} best. A factor is the part's weight over its scale, the deviation of its scores within a query. Weights were"
-        f" learned from the judges' ratings of {found['learned_from']['queries']} queries and"
+        "A document's score is the sum of factor * score over three parts, for all that BM25 or the embedding has among its"
+        f" {found['pool']} best. A factor is the part's weight over its scale, the deviation of its scores within a query."
+        f" Weights were learned from the judges' ratings of {found['learned_from']['queries']} queries and"
         f" {found['learned_from']['known_items']} known items, no human labels.",
         "",
         "| part | score | weight | scale | factor |",

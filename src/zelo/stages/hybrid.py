@@ -12,8 +12,8 @@ from zelo import known_items
 from zelo.backbones.exported import CROSS_ENCODER, loader_of
 from zelo.errors import BadInput
 from zelo.facts import Facts
+from zelo.hybrid_score import PARTS, RIDGE, HybridScore, deviations, learned
 from zelo.metrics.agreement import CUTOFF, agreement, judged_gains
-from zelo.mixture import PARTS, RIDGE, Mixture, deviations, learned
 from zelo.protocols import BackboneCheck, PairwiseModel, Searcher, VectorsById
 from zelo.ranking import groups, own_documents, rows_of
 from zelo.records import DEV, SCORED
@@ -92,20 +92,20 @@ class Hybrid:
         ids = queries["query_id"].take(pa.array(query)), documents["doc_id"].take(pa.array(doc))
         place, rated, gain = _rated(pa.table([*ids], names=SCORED.names[:2]), examples)
         lists = np.concatenate([rated, rated.max(initial=-1) + 1 + item])
-        mixture = _mixture(np.concatenate([parts[place], known]), np.concatenate([gain, answer]), lists)
-        scored = pa.table([*ids, mixture.scores(parts).astype(np.float32)], schema=SCORED)
+        hybrid = _hybrid_score(np.concatenate([parts[place], known]), np.concatenate([gain, answer]), lists)
+        scored = pa.table([*ids, hybrid.scores(parts).astype(np.float32)], schema=SCORED)
         facts: Facts = {"queries": len(np.unique(rated)), "known_items": len(np.unique(item))}
-        named = dict(zip(PARTS, parts.T, strict=True)) | {"hybrid": mixture.scores(parts)}
+        named = dict(zip(PARTS, parts.T, strict=True)) | {"hybrid": hybrid.scores(parts)}
         facts["dev_agreement"] = {
             name: _agreement(scored.set_column(2, SCORED.field("score"), pa.array(score.astype(np.float32))), examples)
             for name, score in named.items()
         }
-        mixture.write(out, {"pool": self.top_k, "bm25": asdict(self.bm25), "learned_from": facts})
+        hybrid.write(out, {"pool": self.top_k, "bm25": asdict(self.bm25), "learned_from": facts})
         served = queries.filter(pc.is_in(queries["split"], pa.array(self.splits, pa.string())))["query_id"]
         scored = scored.filter(pc.is_in(scored["query_id"], served.combine_chunks()))
         write_parquet(scored, SCORED, out, "scored")
-        learned_as = {"weights": mixture.weights, "scales": mixture.scales}
-        return {"rows": len(scored), **learned_as, **facts, "notes": [_note(mixture, facts)]}
+        learned_as = {"weights": hybrid.weights, "scales": hybrid.scales}
+        return {"rows": len(scored), **learned_as, **facts, "notes": [_note(hybrid, facts)]}
 
     def _known(self, documents: pa.Table, unit: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(number of the item, whether this is its answer, [N, 3] scores) of the items whose answer is in their pool."""
@@ -143,9 +143,9 @@ class Hybrid:
                 ids = documents["doc_id"].combine_chunks()
                 own = pc.fill_null(pc.index_in(queries["query_id"], ids), -1).to_numpy()
                 query, doc = (rows[own[query] != doc] for rows in (query, doc))
-            model = self.embedding.model
-            cosine = scores(model, query, doc, queries, documents, self.batch_queries) / model.scale.item()
-            reranked = scores(self.reranker.model, query, doc, queries, documents, self.batch_queries) / unit
+            model, how = self.embedding.model, (self.batch_queries, self.hardware.device)
+            cosine = scores(model, query, doc, queries, *how) / model.scale.item()
+            reranked = scores(self.reranker.model, query, doc, queries, *how) / unit
         words = self.bm25.score(queries, documents, query, doc)
         return query, doc, np.stack([words, cosine, reranked], axis=1)
 
@@ -192,14 +192,14 @@ def _rated(table: pa.Table, examples: pa.Table) -> tuple[np.ndarray, np.ndarray,
     return place[told], query[told], gain[told]
 
 
-def _mixture(parts: np.ndarray, gain: np.ndarray, query: np.ndarray) -> Mixture:
+def _hybrid_score(parts: np.ndarray, gain: np.ndarray, query: np.ndarray) -> HybridScore:
     """Learned, and rounded, so that no digit hangs on the machine's sums. parts: [N, 3]; gain, query: [N]."""
     scales = [float(f"{scale:.4g}") for scale in deviations(parts, query)]
     weights = learned(parts / scales, gain, query, RIDGE).round(3)
-    return Mixture(dict(zip(PARTS, weights.tolist(), strict=True)), dict(zip(PARTS, scales, strict=True)))
+    return HybridScore(dict(zip(PARTS, weights.tolist(), strict=True)), dict(zip(PARTS, scales, strict=True)))
 
 
-def _note(mixture: Mixture, facts: Facts) -> str:
-    each = ", ".join(f"{name} {weight:.3f}" for name, weight in mixture.weights.items())
+def _note(hybrid: HybridScore, facts: Facts) -> str:
+    each = ", ".join(f"{name} {weight:.3f}" for name, weight in hybrid.weights.items())
     learned_from = f"judge ratings of {facts['queries']} dev queries and {facts['known_items']} known items"
     return f"hybrid: weights {each}; learned from {learned_from}, no human labels"

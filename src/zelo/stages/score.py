@@ -73,7 +73,7 @@ class Score:
                 row = rows_of(first["query_id"], queries["query_id"])
                 first = first.take(pa.array(np.argsort(row, kind="stable")))
                 doc_row = rows_of(first["doc_id"], documents["doc_id"])
-                found = scores(model, np.sort(row), doc_row, queries, documents, self.batch_queries)
+                found = scores(model, np.sort(row), doc_row, queries, self.batch_queries, self.hardware.device)
                 scored = _table(first["query_id"], first["doc_id"], found)
             else:
                 scored, own = self._search(cast(Searcher, model), queries, documents)
@@ -100,11 +100,11 @@ class Score:
 
 
 def scores(
-    model: Model, query_row: np.ndarray, doc_row: np.ndarray, queries: pa.Table, documents: pa.Table, at_once: int
+    model: Model, query_row: np.ndarray, doc_row: np.ndarray, queries: pa.Table, at_once: int, device: str
 ) -> np.ndarray:
-    """[N] float32 scores of N pairs by a model that has prepared `documents`, where it is.
+    """[N] float32 scores of N pairs of a query and a document that the model has prepared.
 
-    query_row: [N] rows of `queries`, ascending; doc_row: [N] rows of `documents`; at_once: queries.
+    query_row: [N] rows of `queries`, ascending; doc_row: [N]; at_once: queries; device: of torch, where the model is.
     """
     from zelo.training.listwise_dataset import Lists
 
@@ -117,7 +117,7 @@ def scores(
         for low in range(0, len(lists), at_once):
             rows = np.arange(low, min(low + at_once, len(lists)))
             batch = lists.batch(rows, None, model.collate)
-            made = model({key: value.to(model.scale.device) for key, value in batch.items()})
+            made = model({key: value.to(device) for key, value in batch.items()})
             found[lists.offsets[low] : lists.offsets[rows[-1] + 1]] = made.float().cpu()[batch["mask"]].numpy()
             advance(len(rows))
     return found

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from zelo.backbones.exported import MATRIX
 from zelo.errors import BadInput
-from zelo.mixture import FILE
+from zelo.hybrid_score import FILE
 from zelo.reporting import acquired, audit_page, hybrid, lineage
 from zelo.reporting.evaluation import Evaluation
 from zelo.reporting.notes import missing

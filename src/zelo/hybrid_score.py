@@ -16,7 +16,7 @@ RIDGE = 3.0  # queries' worth of belief that all parts count the same
 
 
 @dataclass(frozen=True)
-class Mixture:
+class HybridScore:
     """score = sum over parts of weight / scale * score of the part: each is computed for one document at a time.
 
     A scale is the deviation of the part's scores within a query, in the mean over queries. Weights are at least 0 and sum to 1.
@@ -44,8 +44,8 @@ class Mixture:
         (folder / FILE).write_text(json.dumps(said, indent=1) + "\n", encoding="utf-8")
 
     @staticmethod
-    def read(path: Path) -> tuple["Mixture", dict[str, Any]]:
-        """(the mixture, all that the file says). Raises BadInput for a file that cannot be used."""
+    def read(path: Path) -> tuple["HybridScore", dict[str, Any]]:
+        """(the score, all that the file says). Raises BadInput for a file that cannot be used."""
         try:
             said = json.loads(path.read_text(encoding="utf-8"))
             parts = said["parts"]
@@ -58,7 +58,7 @@ class Mixture:
             ) from error
         if not all(0 <= weights[name] <= 1 and 0 < scales[name] < np.inf for name in PARTS):
             raise BadInput(f"{path}: a weight is in [0, 1] and a scale above 0; found {weights} and {scales}.")
-        return Mixture(weights, scales), said
+        return HybridScore(weights, scales), said
 
 
 def deviations(parts: np.ndarray, query: np.ndarray) -> np.ndarray:
