@@ -18,8 +18,7 @@ from paid_judge import Judge, ask, budget, endpoint, new_command, questions
 
 from zelo.budget.plan import lines
 from zelo.errors import BadInput, LimitReached, ZeloError
-from zelo.ledger.group_commit import GroupCommit
-from zelo.ledger.ledger import FILE, LIFETIME, Ledger
+from zelo.ledger.ledger import FILE, LIFETIME, AsyncLedger, Ledger
 from zelo.ledger.operations import Caps, Entry, Reserve, Settle
 from zelo.providers.request import Request
 from zelo.records import ANSWERED
@@ -193,7 +192,7 @@ def test_a_cap_of_calls_counts_every_request_that_was_sent(home: Path, monkeypat
     """One in ten fails, 200 at once, retried: the server, the ledger, the figures and the message say the same number."""
     monkeypatch.setattr("zelo.providers.retry.BACKOFF", 0.001)
     with FakeServer(plan=lambda seen: "http_503_html" if seen.number % 10 == 0 else "ok") as server:
-        judge = Judge(endpoint(server, concurrency=200, retries=5))
+        judge = Judge(endpoint(server, concurrency=200, retries=5, timeout=60.0))
         caps = budget(calls=200, on_limit="continue")
         outcomes, figures = ask(caps, judge, questions(400))
         with Ledger(home / FILE) as ledger:
@@ -253,7 +252,7 @@ time.sleep(60)
 def test_answers_that_have_come_are_written_when_the_loop_ends(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Cancelled while the ledger is slow, and while another process has it locked."""
     home.mkdir(parents=True)
-    monkeypatch.setattr("zelo.ledger.group_commit.PAUSE", 0.1)
+    monkeypatch.setattr("zelo.ledger.ledger.PAUSE", 0.1)
     with Ledger(home / FILE, patience=0.2) as ledger:
         caps = Caps("c")
         keys = [bytes([n]) * 16 for n in range(3)]
@@ -265,7 +264,7 @@ def test_answers_that_have_come_are_written_when_the_loop_ends(home: Path, monke
             return {}
 
         async def work() -> None:
-            async with GroupCommit(ledger) as journal:
+            async with AsyncLedger(ledger) as journal:
                 looking = asyncio.create_task(journal.run(slow))
                 settling = [
                     asyncio.create_task(journal.do(Settle(call.call, entry)))  # pyright: ignore

@@ -11,8 +11,8 @@ from paid_request import KEY, REQUEST, WORST, endpoint, shows_key
 from zelo.budget.request_batch import Figures, faults_in_words, reasons_in_words
 from zelo.errors import BadInput, LimitReached
 from zelo.providers.anthropic import Messages
+from zelo.providers.client import read
 from zelo.providers.openai import ChatCompletions
-from zelo.providers.replies import read
 from zelo.providers.request import Fault, Reading, Reply
 from zelo.providers.retry import retry_after
 from zelo.providers.secrets import line
