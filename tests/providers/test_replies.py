@@ -196,7 +196,7 @@ def test_a_quota_of_the_day_ends_the_run_and_one_of_the_minute_does_not(words: s
         (200, b'{"choices": [{"message": 7}], "note": "odd"}', "wrong_shape", '"note": "odd"'),
     ],
 )
-def test_a_failed_call_is_told_in_the_providers_own_words(status: int, body: bytes, kind: str, words: str) -> None:
+def test_a_failed_call_is_reported_in_the_providers_own_words(status: int, body: bytes, kind: str, words: str) -> None:
     result = read(endpoint("http://localhost:1/v1"), REQUEST, status, {}, body, KEY)
     assert isinstance(result, Fault)
     assert result.kind == kind
