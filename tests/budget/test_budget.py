@@ -192,7 +192,7 @@ def test_a_cap_of_calls_counts_every_request_that_was_sent(home: Path, monkeypat
     """One in ten fails, 200 at once, retried: the server, the ledger, the figures and the message say the same number."""
     monkeypatch.setattr("zelo.providers.retry.BACKOFF", 0.001)
     with FakeServer(plan=lambda seen: "http_503_html" if seen.number % 10 == 0 else "ok") as server:
-        judge = Judge(endpoint(server, concurrency=200, retries=5, timeout=60.0))
+        judge = Judge(endpoint(server, concurrency=200, retries=5))
         caps = budget(calls=200, on_limit="continue")
         outcomes, figures = ask(caps, judge, questions(400))
         with Ledger(home / FILE) as ledger:
