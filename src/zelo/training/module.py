@@ -5,9 +5,11 @@ from typing import Any
 
 import pytorch_lightning as lightning
 import torch
+from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
 from zelo.errors import ZeloError
+from zelo.protocols import Loss, Model
 from zelo.training.grad_cache import Pieces
 from zelo.training.linear import Linear
 from zelo.training.together import ALONE, Together
@@ -29,9 +31,9 @@ class StudentModule(lightning.LightningModule):
     def __init__(
         self,
         *,
-        model: Any,
-        loss: Any,
-        optimizer: partial[Any],
+        model: Model,
+        loss: Loss,
+        optimizer: partial[torch.optim.Optimizer],
         scheduler: Linear,
         together: Together = ALONE,
         micro_batch: int | None = None,
@@ -49,7 +51,7 @@ class StudentModule(lightning.LightningModule):
         self.log("train/loss", loss.detach(), batch_size=len(batch["targets"]))
         return loss
 
-    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+    def backward(self, loss: Tensor, *args: object, **kwargs: object) -> None:
         """In pieces where the batch does not fit in memory."""
         self.pieces.backward(loss, self.trainer.precision_plugin.train_step_context)
 
@@ -65,7 +67,7 @@ class StudentModule(lightning.LightningModule):
         """What to raise, with the step and the learning rate."""
         return Diverged(what, self.global_step, self.optimizer.keywords["lr"])
 
-    def configure_optimizers(self) -> Any:
+    def configure_optimizers(self) -> OptimizerLRScheduler:
         """The model says which of its parameters learn, and how fast against the optimizer's rate."""
         groups = self.model.parameter_groups(self.optimizer.keywords["lr"])
         optimizer = self.optimizer(groups)

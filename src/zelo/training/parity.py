@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +17,9 @@ from zelo.errors import ZeloError
 from zelo.facts import Facts
 from zelo.protocols import ExportedScores, Model, PairwiseModel, Precision, TokenVectorSource
 from zelo.texts import document_texts
+
+if TYPE_CHECKING:
+    from sentence_transformers import CrossEncoder
 
 AFFECTS_RESULTS = False  # What is measured is a fact of the manifest; no table holds it.
 
@@ -159,7 +162,7 @@ def _ours(model: Model, queries: list[str], doc_rows: np.ndarray, device: str) -
         return model({key: value.to(device) for key, value in batch.items()})[:, 0].float().cpu().numpy()
 
 
-def _predicted(encoder: Any, sample: Sample) -> tuple[np.ndarray, np.ndarray]:
+def _predicted(encoder: "CrossEncoder", sample: Sample) -> tuple[np.ndarray, np.ndarray]:
     """[N] logits and [N] scores with its own activation, by a CrossEncoder."""
     import torch
 
@@ -168,7 +171,7 @@ def _predicted(encoder: Any, sample: Sample) -> tuple[np.ndarray, np.ndarray]:
     return encoder.predict(pairs, activation_fn=torch.nn.Identity(), **options), encoder.predict(pairs, **options)
 
 
-def _by_file(model: Any, folder: Path, sample: Sample) -> np.ndarray | None:
+def _by_file(model: Model, folder: Path, sample: Sample) -> np.ndarray | None:
     """[N] scores by an export that is no model of a library's, such as a matrix alone; None where it is one."""
     if not isinstance(model, ExportedScores):
         return None
@@ -195,7 +198,7 @@ def _classified(folder: Path, read: Callable[[Any], Facts], device: str) -> np.n
         return network(**tokens).logits[:, 0].float().cpu().numpy()
 
 
-def _tolerance(backbone: Any) -> float:
+def _tolerance(backbone: object) -> float:
     formats = ["float32"]
     formats += [backbone.precision] if isinstance(backbone, Precision) else []
     formats += [backbone.storage] if isinstance(backbone, TokenVectorSource) else []

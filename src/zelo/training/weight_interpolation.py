@@ -4,13 +4,13 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from zelo.progress import Advance, progress
+from zelo.training.datamodule import DataModule
 from zelo.training.grad_cache import Pieces
 from zelo.training.hardware import Hardware
 
@@ -23,17 +23,17 @@ class Mixture:
     dev: dict[float, float]
 
 
-def learning(model: Any) -> dict[str, Tensor]:
+def learning(model: nn.Module) -> dict[str, Tensor]:
     """Copies of the weights that learn, on the CPU."""
     return {name: weight.detach().cpu().clone() for name, weight in model.named_parameters() if weight.requires_grad}
 
 
 def mix(
-    model: Any,
+    model: nn.Module,
     start: Mapping[str, Tensor],
     dev: Mapping[float, float],
     shares: Sequence[float],
-    data: Any,
+    data: DataModule,
     hardware: Hardware,
     precision: str,
     label: str,
@@ -55,7 +55,7 @@ def mix(
     return Mixture(best, {share: dev[share] for share in sorted(dev)})
 
 
-def _put(model: Any, start: Mapping[str, Tensor], trained: Mapping[str, Tensor], share: float) -> None:
+def _put(model: nn.Module, start: Mapping[str, Tensor], trained: Mapping[str, Tensor], share: float) -> None:
     with torch.no_grad():
         for name, weight in model.named_parameters():
             if name in trained:
@@ -65,7 +65,7 @@ def _put(model: Any, start: Mapping[str, Tensor], trained: Mapping[str, Tensor],
                 weight.copy_(exact[name] if exact else torch.lerp(start[name].float(), trained[name].float(), share))
 
 
-def _measured(model: Any, data: Any, hardware: Hardware, precision: str, advance: Advance) -> float:
+def _measured(model: nn.Module, data: DataModule, hardware: Hardware, precision: str, advance: Advance) -> float:
     """As in validation: in pieces where memory does not hold a batch, and in the trainer's precision."""
     model.to(hardware.device).eval()
     pieces, values = Pieces(model, None, micro_batch=hardware.micro_batch), []
@@ -78,6 +78,6 @@ def _measured(model: Any, data: Any, hardware: Hardware, precision: str, advance
     return data.dev.measure(np.concatenate(values))
 
 
-def _casting(device: str, precision: str) -> AbstractContextManager[Any]:
+def _casting(device: str, precision: str) -> AbstractContextManager[object]:
     kinds = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
     return torch.autocast(device, kinds[precision]) if precision in kinds else nullcontext()
