@@ -69,7 +69,7 @@ def _write_float(modules: "list[nn.Module]", feature: str, name: str, path: Path
             self.parts = torch.nn.ModuleList(modules)
 
         def forward(self, *tensors: torch.Tensor) -> torch.Tensor:
-            features: dict[str, Any] = dict(zip(keys, tensors, strict=True))
+            features: dict[str, torch.Tensor] = dict(zip(keys, tensors, strict=True))
             for part in self.parts:
                 features = part(features)
             return features[feature]

@@ -1,7 +1,7 @@
 """What a student that learned preferences is worth as a judge, and the bias for what is shown first."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -9,7 +9,6 @@ from zelo.facts import Facts
 from zelo.records import DEV, TEST
 
 if TYPE_CHECKING:
-    from zelo.models.pairwise import Pairwise
     from zelo.training.pairwise_dataset import Pairs
 
 BATCH = 64  # pairs read at a time
@@ -20,7 +19,7 @@ def log_loss(score: np.ndarray, p: np.ndarray) -> np.ndarray:
     return np.logaddexp(0.0, score) - p * score
 
 
-def both_orders(model: "Pairwise", pairs: "Pairs", device: str) -> tuple[np.ndarray, np.ndarray]:
+def both_orders(model: Any, pairs: "Pairs", device: str) -> tuple[np.ndarray, np.ndarray]:
     """([N] log odds of the first document shown first, [N] of the second shown first), each for what is shown first."""
     import torch
 
@@ -35,7 +34,7 @@ def both_orders(model: "Pairwise", pairs: "Pairs", device: str) -> tuple[np.ndar
     return found[0], found[1]
 
 
-def fit_order_bias(model: "Pairwise", dev: "Pairs", device: str) -> float:
+def fit_order_bias(model: Any, dev: "Pairs", device: str) -> float:
     """What the order alone adds to the log odds: half of the mean sum of both orders, which would cancel without it.
 
     The model takes it off from now on.
@@ -48,7 +47,7 @@ def fit_order_bias(model: "Pairwise", dev: "Pairs", device: str) -> float:
     return bias
 
 
-def worth(model: "Pairwise", pairs: "Pairs", device: str) -> Facts:
+def worth(model: Any, pairs: "Pairs", device: str) -> Facts:
     """How the student judges these pairs, in one order or as the mean of both, as the model says.
 
     consensus_accuracy: of the pairs that all judges decided alike; accuracy: of those whose mean is not 1/2; log_loss: in nats;
@@ -70,7 +69,7 @@ def worth(model: "Pairwise", pairs: "Pairs", device: str) -> Facts:
     }
 
 
-def as_judge(model: "Pairwise", examples: "Mapping[str, Pairs]", device: str) -> Facts:
+def as_judge(model: Any, examples: "Mapping[str, Pairs]", device: str) -> Facts:
     """Fits the order bias on the dev pairs; how the student judges these, which chose its weights, and those of test."""
     bias = fit_order_bias(model, examples[DEV], device)
     return {"order_bias": bias} | {

@@ -1,7 +1,7 @@
 """The LightningModule of every student: a batch in, scores, a loss, a log line."""
 
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pytorch_lightning as lightning
 import torch
@@ -13,6 +13,9 @@ from zelo.protocols import Loss, Model
 from zelo.training.grad_cache import Pieces
 from zelo.training.linear import Linear
 from zelo.training.together import ALONE, Together
+
+if TYPE_CHECKING:
+    from zelo.training.datamodule import DataModule
 
 
 class Diverged(ZeloError):
@@ -44,8 +47,7 @@ class StudentModule(lightning.LightningModule):
 
     def training_step(self, batch: dict[str, Tensor], index: int) -> Tensor:
         """The loss of a batch. Raises Diverged when it is not finite."""
-        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
-        loss = self.pieces.loss(batch, partial(data.train.part, collate=data.collate))
+        loss = self.pieces.loss(batch, partial(self._data.train.part, collate=self._data.collate))
         if not torch.isfinite(loss):
             raise self.diverged(f"The training loss became {loss.item()}")
         self.log("train/loss", loss.detach(), batch_size=len(batch["targets"]))
@@ -57,11 +59,14 @@ class StudentModule(lightning.LightningModule):
 
     def validation_step(self, batch: dict[str, Tensor], index: int) -> Tensor:
         """[B, D] scores, for the callback that measures the ranking. Raises Diverged when one is not finite."""
-        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
-        scores = self.pieces.score(batch, partial(data.dev.part, collate=data.collate))
+        scores = self.pieces.score(batch, partial(self._data.dev.part, collate=self._data.collate))
         if not torch.isfinite(scores[batch["mask"]]).all():
             raise self.diverged("A score of a dev query became no finite number")
         return scores
+
+    @property
+    def _data(self) -> "DataModule":
+        return self.trainer.datamodule  # type: ignore[attr-defined]
 
     def diverged(self, what: str) -> Diverged:
         """What to raise, with the step and the learning rate."""

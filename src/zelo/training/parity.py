@@ -19,7 +19,7 @@ from zelo.protocols import ExportedScores, Model, PairwiseModel, Precision, Toke
 from zelo.texts import document_texts
 
 if TYPE_CHECKING:
-    from sentence_transformers import CrossEncoder
+    from transformers import PreTrainedTokenizerFast
 
 AFFECTS_RESULTS = False  # What is measured is a fact of the manifest; no table holds it.
 
@@ -162,7 +162,7 @@ def _ours(model: Model, queries: list[str], doc_rows: np.ndarray, device: str) -
         return model({key: value.to(device) for key, value in batch.items()})[:, 0].float().cpu().numpy()
 
 
-def _predicted(encoder: "CrossEncoder", sample: Sample) -> tuple[np.ndarray, np.ndarray]:
+def _predicted(encoder: Any, sample: Sample) -> tuple[np.ndarray, np.ndarray]:
     """[N] logits and [N] scores with its own activation, by a CrossEncoder."""
     import torch
 
@@ -184,12 +184,14 @@ def _is_classifier(folder: Path) -> bool:
     return any("ForSequenceClassification" in name for name in config.get("architectures") or [])
 
 
-def _classified(folder: Path, read: Callable[[Any], Facts], device: str) -> np.ndarray:
+def _classified(
+    folder: Path, read: "Callable[[PreTrainedTokenizerFast], dict[str, list[list[int]]]]", device: str
+) -> np.ndarray:
     """[N] the one logit, by transformers alone: what TEI and vLLM read, too. read: what a tokenizer makes of the texts."""
     import torch
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-    options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+    options: dict[str, bool] = {"local_files_only": True, "trust_remote_code": False}
     tokenizer = AutoTokenizer.from_pretrained(folder, **options)
     network = AutoModelForSequenceClassification.from_pretrained(folder, use_safetensors=True, **options)
     network = network.eval().to(device)

@@ -5,7 +5,7 @@ import logging
 import signal
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -119,7 +119,7 @@ class Trainer:
         data: "DataModule",
         *,
         hardware: Hardware,
-        loggers: "list[Logger]",
+        loggers: "Sequence[Logger]",
         label: str,
         checkpoints: Path,
         together: Together = ALONE,

@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from zelo.progress import Advance, progress
 from zelo.training.datamodule import DataModule
@@ -23,13 +24,13 @@ class Mixture:
     dev: dict[float, float]
 
 
-def learning(model: nn.Module) -> dict[str, Tensor]:
+def learning(model: Any) -> dict[str, Tensor]:
     """Copies of the weights that learn, on the CPU."""
     return {name: weight.detach().cpu().clone() for name, weight in model.named_parameters() if weight.requires_grad}
 
 
 def mix(
-    model: nn.Module,
+    model: Any,
     start: Mapping[str, Tensor],
     dev: Mapping[float, float],
     shares: Sequence[float],
@@ -55,7 +56,7 @@ def mix(
     return Mixture(best, {share: dev[share] for share in sorted(dev)})
 
 
-def _put(model: nn.Module, start: Mapping[str, Tensor], trained: Mapping[str, Tensor], share: float) -> None:
+def _put(model: Any, start: Mapping[str, Tensor], trained: Mapping[str, Tensor], share: float) -> None:
     with torch.no_grad():
         for name, weight in model.named_parameters():
             if name in trained:
@@ -65,7 +66,7 @@ def _put(model: nn.Module, start: Mapping[str, Tensor], trained: Mapping[str, Te
                 weight.copy_(exact[name] if exact else torch.lerp(start[name].float(), trained[name].float(), share))
 
 
-def _measured(model: nn.Module, data: DataModule, hardware: Hardware, precision: str, advance: Advance) -> float:
+def _measured(model: Any, data: DataModule, hardware: Hardware, precision: str, advance: Advance) -> float:
     """As in validation: in pieces where memory does not hold a batch, and in the trainer's precision."""
     model.to(hardware.device).eval()
     pieces, values = Pieces(model, None, micro_batch=hardware.micro_batch), []
