@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from zelo.errors import BadInput
+from zelo.facts import Facts
 from zelo.lines import read_lines
 from zelo.qrels import SPLIT_NAMES
 from zelo.records import DEV, DOCUMENT, QUERY, SPLITS, TEST, TRAIN, Corpus
@@ -147,7 +148,7 @@ def split_queries(queries: pa.Table, named: pa.Table) -> tuple[list[str], int]:
     return splits, made
 
 
-def _records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def _records(path: Path) -> Iterator[tuple[int, Facts]]:
     """(line number, object) of each line that is not blank."""
     for line, text in enumerate(read_lines(path), 1):
         if text.isspace():
@@ -161,11 +162,11 @@ def _records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         yield line, record
 
 
-def _value(record: dict[str, Any], id_column: str) -> Any:
+def _value(record: Facts, id_column: str) -> Any:
     return record.get(id_column, record.get(ID))
 
 
-def _id(record: dict[str, Any], id_column: str, path: Path, line: int) -> str:
+def _id(record: Facts, id_column: str, path: Path, line: int) -> str:
     value = _value(record, id_column)
     if type(value) is int:
         return str(value)

@@ -6,6 +6,8 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn, TypeGuard
 
+from zelo.facts import Facts
+
 SOFT, TERNARY, SIGN = "soft", "ternary", "sign"
 PREFERENCES = (SOFT, TERNARY, SIGN)
 
@@ -97,7 +99,7 @@ def relevances(text: str, tag: str | None, count: int) -> tuple[float, ...] | No
     return tuple(map(float, numbers)) if all(_within(number, 0, 1) for number in numbers) else None
 
 
-def schema(count: int | None) -> dict[str, Any]:
+def schema(count: int | None) -> Facts:
     """JSON schema of the answer that `score` reads, or, with a count of labels, `relevances`; thoughts come first."""
     thoughts, number = {"type": "array", "items": {"type": "string"}}, {"type": "number"}
     if count is None:
@@ -200,7 +202,7 @@ def _quoted(token: str) -> str:
     return '"' + "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in token) + '"'
 
 
-def _object(properties: dict[str, Any]) -> dict[str, Any]:
+def _object(properties: Facts) -> Facts:
     return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
 
 
@@ -261,7 +263,7 @@ def _parts(text: str) -> Iterator[str]:
         yield blocks[0]
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _unique(pairs: list[tuple[str, Any]]) -> Facts:
     found = dict(pairs)
     if len(found) != len(pairs):
         raise ValueError("a key occurs twice")

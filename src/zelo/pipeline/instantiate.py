@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from zelo import annotations
 from zelo.errors import BadInput, ZeloError
+from zelo.facts import Facts
 from zelo.fingerprint.modules import ALLOW_VARIABLE, allowed_packages
 from zelo.pipeline.order import with_inputs
 
@@ -42,7 +43,7 @@ def build(node: Any, place: str, key_of: Callable[[str], str] = str) -> Any:
         raise BadInput(f"{place} cannot be built: {' '.join(str(error).split())}") from error
 
 
-def rebuild(node: dict[str, Any], place: str) -> Any:
+def rebuild(node: Facts, place: str) -> Any:
     """The stage that a `Step.node` describes, in another process: references to the environment are followed there."""
     return build(with_inputs(cast(Any, OmegaConf.to_container(OmegaConf.create(node), resolve=True))), place)
 
@@ -96,7 +97,7 @@ def refuse(faults: Iterable[tuple[str, str]], key_of: Callable[[str], str] = str
         raise BadInput(f"{key_of(place)}{fault}")
 
 
-def _hints(target: str) -> dict[str, Any]:
+def _hints(target: str) -> Facts:
     try:
         return annotations.of(hydra.utils.get_object(target))
     except (ImportError, ValueError):  # the error comes when it is made

@@ -10,9 +10,10 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from zelo.errors import BadInput
+from zelo.facts import Facts
 
 
-def ordered(stages: Mapping[str, Any], until: str | None) -> list[str]:
+def ordered(stages: Facts, until: str | None) -> list[str]:
     """Names of the stages up to `until`, inputs first. Raises BadInput for an input that is not there and for a circle."""
     graph = {name: set(node["inputs"].values()) for name, node in stages.items()}
     for name, sources in graph.items():
@@ -45,7 +46,7 @@ def _depth(graph: Mapping[str, set[str]], name: str) -> int:
     return 1 + max((_depth(graph, source) for source in graph[name]), default=0)
 
 
-def with_inputs(node: dict[str, Any]) -> dict[str, Any]:
+def with_inputs(node: Facts) -> Facts:
     """A stage without the inputs that an override has set to null."""
     return node | {
         "inputs": {role: source for role, source in (node.get("inputs") or {}).items() if source is not None}

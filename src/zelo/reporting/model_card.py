@@ -10,6 +10,7 @@ from string import Template
 from typing import TYPE_CHECKING, Any
 
 from zelo.backbones.exported import MATRIX, SETTINGS
+from zelo.facts import Facts
 from zelo.protocols import NamedModel
 from zelo.reporting import lineage, score_scale, serving
 from zelo.reporting.evaluation import NO_LABELS, Evaluation
@@ -186,7 +187,7 @@ def _terms(licence: str | None, origin: str | None) -> str:
     return f"The folder of the model that it started from names no licence, so none is given here.{where}"
 
 
-def _parity(trained: dict[str, Any]) -> str:
+def _parity(trained: Facts) -> str:
     parity = trained.get("parity")
     return f"\n\nMeasured when it was exported: {parity_in_words(parity)}." if parity else ""
 

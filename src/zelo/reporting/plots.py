@@ -14,6 +14,8 @@ from xml.etree import ElementTree
 
 import numpy as np
 
+from zelo.facts import Facts
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -112,7 +114,7 @@ def histogram(counts: list[float], name: str) -> str:
     return inline_svg(figure, name, "Share of scores in each tenth of the range", bars)
 
 
-def curves(points: list[dict[str, Any]], name: str) -> str:
+def curves(points: list[Facts], name: str) -> str:
     """Training loss above, the dev metric below, over steps; a broken line at the untuned model, a filled dot at the best.
 
     points: {step, train_loss or None, dev or None, metric}; the first one is the untuned model. Either panel may lack data.
@@ -148,7 +150,7 @@ def curves(points: list[dict[str, Any]], name: str) -> str:
     return inline_svg(figure, name, "Training loss and dev metric over steps", {})
 
 
-def _series(points: list[dict[str, Any]], key: str) -> tuple[np.ndarray, np.ndarray]:
+def _series(points: list[Facts], key: str) -> tuple[np.ndarray, np.ndarray]:
     """Steps and values of the points that have a finite value. Both: [K] float64."""
     known = [
         (point["step"], point[key]) for point in points if point.get(key) is not None and math.isfinite(point[key])

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from zelo.errors import BadInput
+from zelo.facts import Facts
 from zelo.reporting.evaluation import Evaluation
 
 
@@ -24,7 +25,7 @@ class Local:
             )
         return [JsonLines(Path(self.folder) / "log.jsonl", name)]
 
-    def start(self, config: dict[str, Any]) -> None:
+    def start(self, config: Facts) -> None:
         """The run begins."""
 
     def finish(self, figures: Evaluation | None) -> None:

@@ -24,6 +24,7 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from zelo.facts import Facts
 from zelo.records import DEV, TEST
 from zelo.reporting import sweep_page
 from zelo.store import MANIFEST
@@ -147,7 +148,7 @@ class Sweep(Callback):
         if CURRENT.folder and (CURRENT.folder / SWEEP_CSV).exists():
             sweep_page.print_table(CURRENT.folder, read(CURRENT.folder))
 
-    def _list(self, config: DictConfig, manifest: dict[str, Any], folder: Path) -> None:
+    def _list(self, config: DictConfig, manifest: Facts, folder: Path) -> None:
         overrides = " ".join(redact.text(str(part)) for part in config.hydra.overrides.task)
         row = {"time": manifest["started"], "name": config.name, "overrides": overrides, "status": manifest["status"]}
         row |= _main_figures(manifest) | {"seconds": f"{time.time() - self.start:.1f}"}
@@ -191,7 +192,7 @@ def read(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def _row(config: DictConfig, manifest: dict[str, Any], error: Exception | None) -> dict[str, str]:
+def _row(config: DictConfig, manifest: Facts, error: Exception | None) -> dict[str, str]:
     """One job: what was varied, how it ended, the dev figure that selects, and the deciding metric of each split and system."""
     from zelo.tracking.run_folder import FAILED, INTERRUPTED
 
@@ -207,7 +208,7 @@ def _row(config: DictConfig, manifest: dict[str, Any], error: Exception | None) 
     return row | {"error": "" if error is None else redact.text(" ".join(str(error).split())), "folder": folder}
 
 
-def _main_figures(manifest: dict[str, Any]) -> dict[str, str]:
+def _main_figures(manifest: Facts) -> dict[str, str]:
     """System, the full name and value of its dev figure, which selects, and of the test figure beside it."""
     figures = manifest.get("figures", {})
     keys, values = figures.get("keys", {}), figures.get("values", {})
@@ -239,7 +240,7 @@ def _error(job_return: JobReturn) -> Exception | None:
     return None
 
 
-def _manifest(folder: Path) -> dict[str, Any]:
+def _manifest(folder: Path) -> Facts:
     try:
         return json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     except FileNotFoundError:

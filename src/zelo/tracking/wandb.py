@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from zelo.errors import BadInput
+from zelo.facts import Facts
 from zelo.records import METRIC
 from zelo.reporting.evaluation import Evaluation
 
-RUNS: dict[str, Any] = {}  # run directory -> the W&B run that all students of this process share
+RUNS: Facts = {}  # run directory -> the W&B run that all students of this process share
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +34,7 @@ class Wandb:
         logger.LOGGER_JOIN_CHAR = "/"  # type: ignore[assignment]
         return [logger]
 
-    def start(self, config: dict[str, Any]) -> None:
+    def start(self, config: Facts) -> None:
         """Opens the run. config: composed, without secrets. Raises BadInput when wandb is not installed."""
         self._run().config.update(config)
 
