@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_chec
 import numpy as np
 import pyarrow as pa
 
+from zelo.facts import Facts
 from zelo.records import (
     Answers,
     Asks,
@@ -59,7 +60,7 @@ class Stage(Protocol):
 
     inputs: dict[str, str]  # role -> name of the stage whose table it reads
 
-    def run(self, tables: "dict[str, Table]", out: Path) -> dict[str, Any]:
+    def run(self, tables: "dict[str, Table]", out: Path) -> Facts:
         """Writes the table into the folder `out` and returns its figures for the manifest. tables: by role.
 
         A partial table of an earlier attempt comes as the role `partial`. Figures with `partial` True say that a later

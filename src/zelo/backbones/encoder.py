@@ -17,6 +17,7 @@ from zelo.backbones.pretrained import Pretrained, check_kind, check_rate, longes
 from zelo.backbones.token_batches import TOKENS, token_batches
 from zelo.backbones.vectors import hash_texts, padded
 from zelo.errors import BadInput
+from zelo.facts import Facts
 from zelo.fingerprint.code_hash import code_hash
 from zelo.progress import progress
 from zelo.records import starts
@@ -178,7 +179,7 @@ class Encoder:
             "code": code_hash(__name__, "Encoder"),
         }
 
-        def make(folder: Path, _partial: object) -> dict[str, Any]:
+        def make(folder: Path, _partial: object) -> Facts:
             self._encode(folder, label, texts, length, precision)
             return {"recipe": recipe}
 

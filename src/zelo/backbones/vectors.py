@@ -12,6 +12,7 @@ import pyarrow as pa
 from zelo.backbones.pretrained import longest
 from zelo.backbones.token_batches import TOKENS, token_batches
 from zelo.errors import BadInput
+from zelo.facts import Facts
 from zelo.progress import progress
 from zelo.store import Store, hash_json
 
@@ -69,10 +70,10 @@ def vectors_of(
     return found
 
 
-def kept(recipe: dict[str, Any], make: Callable[[Path], None]) -> Vectors:
+def kept(recipe: Facts, make: Callable[[Path], None]) -> Vectors:
     """What `make` writes as pooled.npy into the folder that it is given, or wrote when the recipe was the same."""
 
-    def write(folder: Path, _partial: object) -> dict[str, Any]:
+    def write(folder: Path, _partial: object) -> Facts:
         make(folder)
         return {"recipe": recipe}
 

@@ -9,6 +9,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.special import entr
 
 from zelo.errors import BadInput
+from zelo.facts import Facts
 from zelo.likelihood.blocks import Block, Blocks
 from zelo.likelihood.covariance import dispersion, two_walk, variances
 from zelo.likelihood.links import LinkFunction
@@ -78,7 +79,7 @@ def diagnosed(
     return Fit(rating, error, link, blocks.sizes, blocks.edges, curvature, ridge, diagnosis, queries)
 
 
-def _figures(found: dict[str, np.ndarray]) -> dict[str, Any]:
+def _figures(found: dict[str, np.ndarray]) -> Facts:
     """What is said about all queries together."""
     disconnected = np.flatnonzero(found["components"] > 1)
     odd = _odd(found["dispersion"], found["freedom"], found["votes"])

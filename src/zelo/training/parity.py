@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from zelo.backbones.exported import CROSS_ENCODER, Exported, opened
 from zelo.backbones.exported_pairs import ExportedPairs, settings
 from zelo.errors import ZeloError
+from zelo.facts import Facts
 from zelo.protocols import ExportedScores, Model, PairwiseModel, Precision, TokenVectorSource
 from zelo.texts import document_texts
 
@@ -62,7 +63,7 @@ class Sample:
         return {library: float(np.abs(ours - theirs).max()) for library, theirs in others.items()}
 
 
-def measure(model: Model, folder: Path, queries: pa.Table, documents: pa.Table, device: str) -> dict[str, Any]:
+def measure(model: Model, folder: Path, queries: pa.Table, documents: pa.Table, device: str) -> Facts:
     """Largest differences between the model and what others read from `folder`, the same pairs of different lengths.
 
     queries: QUERY; documents: DOCUMENT rows as `model` has prepared them; device: of torch, for all of them. Returns what
@@ -97,13 +98,11 @@ def measure(model: Model, folder: Path, queries: pa.Table, documents: pa.Table, 
     }
 
 
-def _of_cosines(sample: Sample, ours: np.ndarray, others: dict[str, np.ndarray], tolerance: float) -> dict[str, Any]:
+def _of_cosines(sample: Sample, ours: np.ndarray, others: dict[str, np.ndarray], tolerance: float) -> Facts:
     return {"scores": ours.tolist(), "largest_difference": sample.differences(ours, others, tolerance)}
 
 
-def _of_triples(
-    model: Any, folder: Path, sample: Sample, documents: pa.Table, tolerance: float, device: str
-) -> dict[str, Any]:
+def _of_triples(model: Any, folder: Path, sample: Sample, documents: pa.Table, tolerance: float, device: str) -> Facts:
     """The same of a pairwise model: log odds of each document of the sample against another, and preferences."""
     rows = np.stack([sample.doc_rows, np.roll(sample.doc_rows, PAIRS // 3)], 1)
     second = document_texts(documents.take(pa.array(rows[:, 1])))
@@ -123,7 +122,7 @@ def _of_triples(
     }
 
 
-def parity_in_words(parity: dict[str, Any]) -> str:
+def parity_in_words(parity: Facts) -> str:
     """What `measure` found, in words."""
     found = " and ".join(f"{value:.1g} in {library}" for library, value in parity["largest_difference"].items())
     logits = parity.get("largest_logit_difference", {})
@@ -182,7 +181,7 @@ def _is_classifier(folder: Path) -> bool:
     return any("ForSequenceClassification" in name for name in config.get("architectures") or [])
 
 
-def _classified(folder: Path, read: Callable[[Any], dict[str, Any]], device: str) -> np.ndarray:
+def _classified(folder: Path, read: Callable[[Any], Facts], device: str) -> np.ndarray:
     """[N] the one logit, by transformers alone: what TEI and vLLM read, too. read: what a tokenizer makes of the texts."""
     import torch
     from transformers import AutoModelForSequenceClassification, AutoTokenizer

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from zelo.errors import BadInput, LimitReached, ZeloError
+from zelo.facts import Facts
 from zelo.store import Table
 from zelo.training.hardware import Hardware
 
@@ -84,7 +85,7 @@ def _meeting(folder: Path, hardware: Hardware) -> str:
 
 
 def run(
-    folder: Path, hardware: Hardware, told: Callable[[dict[str, Any]], None], watch: Callable[[], object] = lambda: None
+    folder: Path, hardware: Hardware, told: Callable[[Facts], None], watch: Callable[[], object] = lambda: None
 ) -> None:
     """Starts this node's processes and returns when they have ended well.
 
@@ -151,7 +152,7 @@ def _environment(hardware: Hardware, rank: int, local: int) -> dict[str, str]:
 
 
 @contextmanager
-def _lines(folder: Path, told: Callable[[dict[str, Any]], None]) -> Iterator[Callable[[], None]]:
+def _lines(folder: Path, told: Callable[[Facts], None]) -> Iterator[Callable[[], None]]:
     """Yields what is to be called from time to time: it passes on the whole lines that were added to the log."""
     (folder / LOG).touch()
     with (folder / LOG).open(encoding="utf-8") as file:

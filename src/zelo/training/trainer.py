@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from zelo.errors import BadInput, ZeloError
+from zelo.facts import Facts
 from zelo.training.hardware import Hardware
 from zelo.training.together import ALONE, Together
 
@@ -21,13 +22,11 @@ PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "bf16-true")
 class Trained:
     """What a training came to. The best of the trained weights are in the model; the untuned ones where it came to none."""
 
-    curve: list[dict[str, Any]]  # step, epoch, train_loss, dev, metric; the untuned model first, the last weights last
+    curve: list[Facts]  # step, epoch, train_loss, dev, metric; the untuned model first, the last weights last
     resumed_at: int | None  # the step of the checkpoint that this attempt began with
     split_batches: int  # that did not fit in memory, since then
     diverged: str | None  # what became of the loss, when, and what to try
-    weights: dict[str, Any] = field(
-        default_factory=dict, repr=False
-    )  # the best; of several processes the first has them
+    weights: Facts = field(default_factory=dict, repr=False)  # the best; of several processes the first has them
 
     @property
     def best(self) -> int:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
+from zelo.facts import Facts
 from zelo.progress import progress
 from zelo.training.together import ALONE, Together
 
@@ -23,7 +24,7 @@ class RankingValidation(lightning.Callback):
 
     def __init__(self, *, patience: int | None, together: Together = ALONE) -> None:
         self.patience, self.together = patience, together
-        self.curve: list[dict[str, Any]] = []
+        self.curve: list[Facts] = []
         self.best: dict[str, Tensor] = {}
         self.best_value = -1.0  # below every value
         self.losses: list[float] = []
