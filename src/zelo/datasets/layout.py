@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from functools import cache
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -162,7 +161,7 @@ def _records(path: Path) -> Iterator[tuple[int, Facts]]:
         yield line, record
 
 
-def _value(record: Facts, id_column: str) -> Any:
+def _value(record: Facts, id_column: str) -> object:
     return record.get(id_column, record.get(ID))
 
 
@@ -183,7 +182,7 @@ def _id(record: Facts, id_column: str, path: Path, line: int) -> str:
     return value
 
 
-def _text(value: Any, name: str, path: Path, line: int) -> str:
+def _text(value: object, name: str, path: Path, line: int) -> str:
     if value is None:
         raise BadInput(f"{path}:{line}: no {name}; each line needs _id and text")
     if not isinstance(value, str):

@@ -11,9 +11,9 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from zelo import annotations
 from zelo.errors import PriceUnknown
@@ -21,6 +21,7 @@ from zelo.facts import Facts
 from zelo.pipeline.identity import identity
 from zelo.pipeline.instantiate import build, described, refuse
 from zelo.pipeline.order import key_of, ordered, with_inputs
+from zelo.pipeline.plain import plain
 from zelo.protocols import ProcessesStage, StageWithCheck, StageWithInputCheck
 from zelo.store import MADE_OF, Store, Table, contents
 from zelo.training import nodes
@@ -70,7 +71,7 @@ class Result:
 
 def assemble(config: DictConfig) -> list[Step]:
     """The stages up to `until` in an order that has inputs first. Raises BadInput before anything runs."""
-    stages = cast(Facts, OmegaConf.to_container(config.stages, resolve=True))
+    stages = plain(config.stages, resolve=True)
     for name, node in stages.items():
         refuse(annotations.faults(node and node.get("inputs"), Facts | None, f"stages.{name}.inputs"))
     stages = {name: with_inputs(node) for name, node in stages.items() if node is not None}

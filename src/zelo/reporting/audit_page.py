@@ -221,7 +221,7 @@ def outcomes(judge: Facts) -> str:
     return "; ".join(parts + reasons_in_words(judge["calls"]))
 
 
-def view(audit: Facts) -> Facts:
+def view(audit: Facts) -> dict[str, object]:
     """What the template shows."""
     shown = columns(audit, every=True)
     rows = [(name, judge["measures"]) for name, judge in audit["judges"].items()]
@@ -247,7 +247,7 @@ def view(audit: Facts) -> Facts:
     }
 
 
-def _scores(name: str, scores: Facts, place: int) -> Facts:
+def _scores(name: str, scores: Facts, place: int) -> dict[str, object]:
     if "counts" not in scores:
         return {"name": name, "svg": "", "words": f"Not measured: {scores['not_measured']}."}
     words = f"{_percent(scores['fullest'])} in the fullest tenth (uniform: 10 %), evenness {scores['evenness']:.2f} (uniform: 1)"

@@ -26,7 +26,7 @@ def rows(judged: Table, weights: Mapping[str, Facts] = {}) -> list[Facts]:
     return found
 
 
-def view(row: Facts) -> Facts:
+def view(row: Facts) -> dict[str, object]:
     """One row as the template shows it; empty where there is nothing to say, and a column that all leave empty is not shown."""
     calls, share = row["calls"], row["answered"]
     others = {status: count for status, count in row["status"].items() if status != ANSWERED}

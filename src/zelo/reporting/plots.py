@@ -1,6 +1,6 @@
 """Pictures as inline SVG: strips inside table rows, and figures drawn by matplotlib.
 
-Evaluation carry no colour of their own: after drawing, sentinel colours become the CSS variables of the page, so that one picture
+Figures carry no colour of their own: after drawing, sentinel colours become the CSS variables of the page, so that one picture
 serves the light and the dark scheme. Text that comes from data never passes through matplotlib.
 """
 
@@ -19,6 +19,7 @@ from zelo.facts import Facts
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.typing import RcKeyType
 
 INK, MUTED, RULE, GAIN, LOSS, ACCENT = "#010203", "#010204", "#010205", "#010206", "#010207", "#010208"
 _VARIABLES = {INK: "ink", MUTED: "muted", RULE: "rule", GAIN: "gain", LOSS: "loss", ACCENT: "accent"}
@@ -177,7 +178,7 @@ def canvas(panels: int, height: float, top: float, bottom: float) -> "tuple[Figu
     return figure, list(grid[:, 0])
 
 
-_STYLE: Any = {
+_STYLE: "dict[RcKeyType, Any]" = {
     "svg.fonttype": "none",
     "svg.hashsalt": "zelo",
     "text.parse_math": False,

@@ -36,7 +36,7 @@ def view(facts: RatingFacts) -> Facts:
     }
 
 
-def _query(matrix: Matrix, number: int) -> Facts:
+def _query(matrix: Matrix, number: int) -> dict[str, object]:
     spent = matrix.budget
     drawn = [
         rating_plots.matrix(matrix.p, matrix.shown),
@@ -64,7 +64,7 @@ def _stopped(spent: BudgetCurve) -> str:
     return f"went to the end of its budget, {pairs} pairs, at an expected loss of {loss}"
 
 
-def _graphs(spectra: list[Spectrum]) -> list[Facts]:
+def _graphs(spectra: list[Spectrum]) -> list[dict[str, object]]:
     """Rows: what, of a typical and of the worst query, what the paper asks, whether the worst has it."""
     if not spectra:
         return []
@@ -107,7 +107,7 @@ def _graphs(spectra: list[Spectrum]) -> list[Facts]:
     return [{"name": name, "values": values, "asked": asked, "worry": worry} for name, values, asked, worry in rows]
 
 
-def _fit(facts: RatingFacts) -> list[Facts]:
+def _fit(facts: RatingFacts) -> list[dict[str, object]]:
     """Rows: what, its value, what it means and when it is a problem, whether it is one here."""
     fit, (documents, pairs) = facts.fit, facts.shape
     tolerance, steps = facts.limits.get("tolerance"), facts.limits.get("max_steps")
@@ -196,7 +196,7 @@ def _above(limit: float | None, share: float) -> Callable[[float], bool]:
     return lambda value: limit is not None and value > share * limit
 
 
-def _offsets(found: QueryOffsets) -> Facts:
+def _offsets(found: QueryOffsets) -> dict[str, object]:
     known = found.stderr[np.isfinite(found.stderr)]
     spread = float(found.offset.std())
     error = float(np.median(known)) if len(known) else None

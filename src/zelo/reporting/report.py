@@ -78,7 +78,7 @@ def environment() -> jinja2.Environment:
     return templates
 
 
-def _gain_figures(differences: list[Gain], texts: dict[str, str]) -> list[Facts]:
+def _gain_figures(differences: list[Gain], texts: dict[str, str]) -> list[dict[str, object]]:
     limit = max([float(np.abs(gain.difference).max()) for gain in differences], default=0.0) * 1.08 or 1.0
     figures = []
     for place, gain in enumerate(differences):
@@ -119,7 +119,7 @@ def _difference_scale(verdicts: list[Facts]) -> AxisScale:
     return AxisScale.around([0.0, *(value for value in values if value is not None)])
 
 
-def _boards(metrics: list[Facts], main: str, groups: dict[str, str]) -> list[Facts]:
+def _boards(metrics: list[Facts], main: str, groups: dict[str, str]) -> list[dict[str, object]]:
     """One leaderboard for each split, protocol and domain; those of the test split come first."""
     keys = ("split", "protocol", "domain")
     known = list(dict.fromkeys(tuple(row[key] or "" for key in keys) for row in metrics))
@@ -186,7 +186,7 @@ def _systems(rows: list[Facts], main: str, groups: dict[str, str]) -> list[Facts
     )
 
 
-def _ladder(ladder: Ladder, differences: list[Gain]) -> Facts:
+def _ladder(ladder: Ladder, differences: list[Gain]) -> dict[str, object]:
     """A ladder with its axis, its gaps and what the students made of its query."""
     spans = [_span(rung) for rung in ladder.rungs]
     changes = [

@@ -16,7 +16,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus
@@ -93,11 +92,11 @@ class Sweep(Callback):
         self.index = Path(index).absolute()
         self.start = time.time()
 
-    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+    def on_run_start(self, config: DictConfig, **kwargs: object) -> None:
         """A single run begins."""
         self._begin(None)
 
-    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+    def on_multirun_start(self, config: DictConfig, **kwargs: object) -> None:
         """A sweep begins: finds out what is varied."""
         self._begin(Path(config.hydra.sweep.dir).absolute())
         params = config.hydra.sweeper.get("params") or {}
@@ -112,7 +111,7 @@ class Sweep(Callback):
         CURRENT.failures.clear()
         CURRENT.varied.clear()
 
-    def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
+    def on_job_start(self, config: DictConfig, **kwargs: object) -> None:
         """Announces a job of a sweep."""
         self.start = time.time()
         if config.hydra.mode == RunMode.MULTIRUN:
@@ -121,7 +120,7 @@ class Sweep(Callback):
             what = " ".join(redact.text(part) for part in varied(config.hydra.overrides.task))
             print(f"\nJob {config.hydra.job.num}: {what}", flush=True)
 
-    def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: object) -> None:
         """Writes the rows of a job. A failure is kept for the command: the other jobs go on, and it is told once.
 
         Raises KeyboardInterrupt after an interrupted job: the other jobs do not begin.
@@ -143,7 +142,7 @@ class Sweep(Callback):
             job_return.return_value = None
             job_return.status = JobStatus.COMPLETED
 
-    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+    def on_multirun_end(self, config: DictConfig, **kwargs: object) -> None:
         """Shows the whole sweep."""
         if CURRENT.folder and (CURRENT.folder / SWEEP_CSV).exists():
             sweep_page.print_table(CURRENT.folder, read(CURRENT.folder))
