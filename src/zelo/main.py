@@ -33,15 +33,15 @@ if TYPE_CHECKING:
     from zelo.store import Store
 
 SETTINGS = {  # read without a stage's help
-    "name": Any,
+    "name": object,
     "seed": int,
     "until": str | None,
     "plan": bool,
     "optimize": str | None,
-    "debug": Any,
-    "stages": Any,
-    "logger": Any,
-    "hardware": Any,
+    "debug": object,
+    "stages": object,
+    "logger": object,
+    "hardware": object,
 }
 TOGETHER = {  # group -> how several of its options are used at once
     "judge": "Judges that are asked together are an ensemble: judge=embedded is one, and conf/judge/embedded.yaml shows how"

@@ -1,7 +1,7 @@
 """What is to be said about a fit: standard errors, and per query its connectivity, certainty, noise and contradictions."""
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import SupportsFloat
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -210,7 +210,7 @@ def _ratio(over: np.ndarray, under: np.ndarray) -> float | None:
     return float(np.nansum(over) / np.nansum(under)) if np.nansum(under) > 0 else None
 
 
-def _known(values: np.ndarray, figure: Callable[[np.ndarray], Any]) -> float | None:
+def _known(values: np.ndarray, figure: Callable[[np.ndarray], SupportsFloat]) -> float | None:
     """A figure of those that are no nan; None where there are none."""
     known = values[~np.isnan(values)]
     return float(figure(known)) if len(known) else None

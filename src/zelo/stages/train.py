@@ -3,7 +3,7 @@
 import copy
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -29,6 +29,7 @@ from zelo.training.widths import check_widths
 
 if TYPE_CHECKING:
     import torch
+    from pytorch_lightning.loggers import Logger
 
     from zelo.training.datamodule import DataModule, Examples
     from zelo.training.weight_interpolation import Mixture
@@ -214,7 +215,7 @@ class Train:
         examples: "dict[str, Examples]",
         queries: pa.Table,
         documents: pa.Table,
-        loggers: list[Any],
+        loggers: "Sequence[Logger]",
         out: Path,
         together: Together,
     ) -> Trained:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +17,9 @@ from zelo.errors import ZeloError
 from zelo.facts import Facts
 from zelo.protocols import ExportedScores, Model, PairwiseModel, Precision, TokenVectorSource
 from zelo.texts import document_texts
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 AFFECTS_RESULTS = False  # What is measured is a fact of the manifest; no table holds it.
 
@@ -168,7 +171,7 @@ def _predicted(encoder: Any, sample: Sample) -> tuple[np.ndarray, np.ndarray]:
     return encoder.predict(pairs, activation_fn=torch.nn.Identity(), **options), encoder.predict(pairs, **options)
 
 
-def _by_file(model: Any, folder: Path, sample: Sample) -> np.ndarray | None:
+def _by_file(model: Model, folder: Path, sample: Sample) -> np.ndarray | None:
     """[N] scores by an export that is no model of a library's, such as a matrix alone; None where it is one."""
     if not isinstance(model, ExportedScores):
         return None
@@ -181,12 +184,14 @@ def _is_classifier(folder: Path) -> bool:
     return any("ForSequenceClassification" in name for name in config.get("architectures") or [])
 
 
-def _classified(folder: Path, read: Callable[[Any], Facts], device: str) -> np.ndarray:
+def _classified(
+    folder: Path, read: "Callable[[PreTrainedTokenizerFast], dict[str, list[list[int]]]]", device: str
+) -> np.ndarray:
     """[N] the one logit, by transformers alone: what TEI and vLLM read, too. read: what a tokenizer makes of the texts."""
     import torch
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-    options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+    options: dict[str, bool] = {"local_files_only": True, "trust_remote_code": False}
     tokenizer = AutoTokenizer.from_pretrained(folder, **options)
     network = AutoModelForSequenceClassification.from_pretrained(folder, use_safetensors=True, **options)
     network = network.eval().to(device)
@@ -195,7 +200,7 @@ def _classified(folder: Path, read: Callable[[Any], Facts], device: str) -> np.n
         return network(**tokens).logits[:, 0].float().cpu().numpy()
 
 
-def _tolerance(backbone: Any) -> float:
+def _tolerance(backbone: object) -> float:
     formats = ["float32"]
     formats += [backbone.precision] if isinstance(backbone, Precision) else []
     formats += [backbone.storage] if isinstance(backbone, TokenVectorSource) else []

@@ -5,15 +5,24 @@ import logging
 import signal
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from zelo.errors import BadInput, ZeloError
 from zelo.facts import Facts
 from zelo.training.hardware import Hardware
 from zelo.training.together import ALONE, Together
+
+if TYPE_CHECKING:
+    import pytorch_lightning as lightning
+    from pytorch_lightning.loggers import Logger
+    from torch import Tensor
+
+    from zelo.training.datamodule import DataModule
+    from zelo.training.module import StudentModule
+    from zelo.training.validation import RankingValidation
 
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "bf16-true")
 
@@ -26,7 +35,9 @@ class Trained:
     resumed_at: int | None  # the step of the checkpoint that this attempt began with
     split_batches: int  # that did not fit in memory, since then
     diverged: str | None  # what became of the loss, when, and what to try
-    weights: Facts = field(default_factory=dict, repr=False)  # the best; of several processes the first has them
+    weights: "dict[str, Tensor]" = field(
+        default_factory=dict, repr=False
+    )  # the best; of several processes the first has them
 
     @property
     def best(self) -> int:
@@ -104,11 +115,11 @@ class Trainer:
 
     def fit(
         self,
-        module: Any,
-        data: Any,
+        module: "StudentModule",
+        data: "DataModule",
         *,
         hardware: Hardware,
-        loggers: list[Any],
+        loggers: "Sequence[Logger]",
         label: str,
         checkpoints: Path,
         together: Together = ALONE,
@@ -161,7 +172,14 @@ class Trainer:
             module.model.load_state_dict(ranking.best)
         return Trained(ranking.curve, saving.resumed_at, module.pieces.split, diverged, ranking.best)
 
-    def _run(self, trainer: Any, module: Any, data: Any, ranking: Any, kept: Path | None) -> None:
+    def _run(
+        self,
+        trainer: "lightning.Trainer",
+        module: "StudentModule",
+        data: "DataModule",
+        ranking: "RankingValidation",
+        kept: Path | None,
+    ) -> None:
         """From the untuned model's point of the curve, or from the checkpoint `kept`, to the last step's."""
         with _interruptible():
             if kept is None:
