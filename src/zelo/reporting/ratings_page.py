@@ -2,11 +2,11 @@
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from markupsafe import Markup
 
+from zelo.facts import Facts
 from zelo.metrics.predicted_answers import CRITERIA, GHOSTS, PAIRS
 from zelo.metrics.spectrum import Spectrum, random_regular_diameter, random_regular_lambda_2
 from zelo.reporting import rating_plots
@@ -62,7 +62,7 @@ FIT = {
 }
 
 
-def view(facts: RatingFacts) -> dict[str, Any]:
+def view(facts: RatingFacts) -> Facts:
     """What the template shows."""
     return {
         "queries": [_query(matrix, number) for number, matrix in enumerate(facts.matrices, 1)],
@@ -75,7 +75,7 @@ def view(facts: RatingFacts) -> dict[str, Any]:
     }
 
 
-def _query(matrix: Matrix, number: int) -> dict[str, Any]:
+def _query(matrix: Matrix, number: int) -> dict[str, object]:
     spent = matrix.budget
     drawn = [
         rating_plots.matrix(matrix.p, matrix.shown),
@@ -103,7 +103,7 @@ def _stopped(spent: BudgetCurve) -> str:
     return f"went to the end of its budget, {pairs} pairs, at an expected loss of {loss}"
 
 
-def _graphs(spectra: list[Spectrum]) -> list[dict[str, Any]]:
+def _graphs(spectra: list[Spectrum]) -> list[dict[str, object]]:
     """Rows: what, of a typical and of the worst query, what the paper asks, whether the worst has it."""
     if not spectra:
         return []
@@ -146,7 +146,7 @@ def _graphs(spectra: list[Spectrum]) -> list[dict[str, Any]]:
     return [{"name": name, "values": values, "asked": asked, "worry": worry} for name, values, asked, worry in rows]
 
 
-def _fit(facts: RatingFacts) -> list[dict[str, Any]]:
+def _fit(facts: RatingFacts) -> list[dict[str, object]]:
     """Rows: what, its value, what it means and when it is a problem, whether it is one here."""
     fit, (documents, pairs), alarms = facts.fit, facts.shape, _alarms(facts)
     tolerance, steps = facts.limits.get("tolerance"), facts.limits.get("max_steps")
@@ -195,7 +195,7 @@ def _above(limit: float | None, share: float) -> Callable[[float], bool]:
     return lambda value: limit is not None and value > share * limit
 
 
-def _offsets(found: QueryOffsets) -> dict[str, Any]:
+def _offsets(found: QueryOffsets) -> dict[str, object]:
     known = found.stderr[np.isfinite(found.stderr)]
     spread = float(found.offset.std())
     error = float(np.median(known)) if len(known) else None
