@@ -3,12 +3,12 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from scipy.optimize import minimize
 
 from zelo.errors import BadInput
+from zelo.facts import Facts
 
 FILE = "hybrid.json"
 BM25, EMBEDDING, RERANKER = PARTS = ("bm25", "embedding", "reranker")
@@ -34,7 +34,7 @@ class HybridScore:
         """[N] scores from those of the P parts [N, P]."""
         return parts @ np.array(list(self.factors.values()))
 
-    def write(self, folder: Path, facts: dict[str, Any]) -> None:
+    def write(self, folder: Path, facts: Facts) -> None:
         """Writes hybrid.json. facts: what else a reader must know."""
         parts = {
             name: {"weight": weight, "scale": self.scales[name], "factor": float(f"{self.factors[name]:.6g}")}
@@ -44,7 +44,7 @@ class HybridScore:
         (folder / FILE).write_text(json.dumps(said, indent=1) + "\n", encoding="utf-8")
 
     @staticmethod
-    def read(path: Path) -> tuple["HybridScore", dict[str, Any]]:
+    def read(path: Path) -> tuple["HybridScore", Facts]:
         """(the score, all that the file says). Raises BadInput for a file that cannot be used."""
         try:
             said = json.loads(path.read_text(encoding="utf-8"))

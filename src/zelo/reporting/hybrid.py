@@ -1,8 +1,9 @@
 """How what is served is computed: hybrid.json of a run, and the same as a table for the cards of its models."""
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from zelo.facts import Facts
 from zelo.hybrid_score import BM25, EMBEDDING, FILE, RERANKER
 from zelo.reporting import lineage
 
@@ -16,7 +17,7 @@ _SCORES = {
 }
 
 
-def said(result: "Result", trained: str | None = None) -> dict[str, Any] | None:
+def said(result: "Result", trained: str | None = None) -> Facts | None:
     """What hybrid.json of a run says: of the last pass, or of the last one with the model of the stage `trained`."""
     stages = [step for step in result.steps if step.name in result.tables]
     stages = [step for step in stages if (result.tables[step.name].path / FILE).is_file()]
