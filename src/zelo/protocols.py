@@ -194,6 +194,15 @@ class Scorer(Protocol):
 
 
 @runtime_checkable
+class Checked(Protocol):
+    """A judge or a scorer that may find before any work that it cannot do it."""
+
+    def check(self) -> None:
+        """Raises BadInput for a model, or what else it is made of, that it cannot use."""
+        ...
+
+
+@runtime_checkable
 class BackboneScorer(Scorer, Protocol):
     """A scorer that goes by the vectors of a backbone."""
 
@@ -474,6 +483,29 @@ class PairReader(Content, Protocol):
         self, tokenizer: Any, queries: list[str], first: list[str], second: list[str], max_length: int
     ) -> dict[str, list[Any]]:
         """`input_ids` and the like of N queries, each with two documents in this order, at most `max_length` tokens."""
+        ...
+
+
+@runtime_checkable
+class LanguageModel(Content, Protocol):
+    """A pretrained causal language model, which says how probable a text is."""
+
+    model: str  # its name on the hub, a folder or a file
+
+    def language_model(self) -> Any:
+        """The transformer with its head, in evaluation mode, where the process computes. Raises BadInput where it is none."""
+        ...
+
+    def language_precision(self) -> str:
+        """torch's name of the numbers that it computes with."""
+        ...
+
+    def plain_tokenizer(self) -> Any:
+        """A transformers tokenizer, whatever its chat template."""
+        ...
+
+    def context(self) -> int | None:
+        """Tokens that it reads at once; None: not known. Raises BadInput, without loading it, for what is none."""
         ...
 
 
