@@ -83,9 +83,9 @@ class Together:
         import torch
         import torch.distributed as processes
 
-        told = torch.tensor([number], dtype=torch.float64, device=device)
-        processes.broadcast(told, 0)
-        return told.item()
+        value = torch.tensor([number], dtype=torch.float64, device=device)
+        processes.broadcast(value, 0)
+        return value.item()
 
     def every(self, tensor: "Tensor", device: "torch.device | None" = None) -> "list[Tensor]":
         """One tensor of each process, all of one shape, on the CPU."""

@@ -131,37 +131,16 @@ class Trainer:
         processes do together is done by the module and its callbacks, and the model of the first has the best weights.
         """
         with _quiet():
-            import pytorch_lightning as lightning
-            import torch
-            from lightning_fabric.plugins.environments.lightning import LightningEnvironment
-
-            from zelo.training.checkpoints import Checkpoints, SafeCheckpoints
+            from zelo.training.checkpoints import Checkpoints
             from zelo.training.module import Diverged
-            from zelo.training.sharded import Sharded
             from zelo.training.validation import Bar, RankingValidation
 
             kept = checkpoints / f"batches-{len(data.train_dataloader())}.safetensors"
             resume, diverged = kept.is_file(), None
             ranking = RankingValidation(patience=self.patience, together=together)
             saving = Checkpoints(path=kept, minutes=self.checkpoint_minutes, together=together)
-            trainer = lightning.Trainer(
-                max_epochs=self.epochs,
-                precision=self.precision,  # type: ignore[arg-type]
-                gradient_clip_val=self.gradient_clip,
-                val_check_interval=1 / self.validations_per_epoch,
-                accelerator=hardware.accelerator,
-                devices=[torch.cuda.current_device()] if hardware.accelerator == "gpu" else 1,
-                strategy=Sharded(hardware.device) if together.sharded else "auto",
-                logger=loggers,
-                callbacks=[ranking, saving, *([Bar(label=label)] if together.first else [])],
-                plugins=[SafeCheckpoints(together), LightningEnvironment()],
-                num_sanity_val_steps=0,
-                deterministic="warn",
-                enable_checkpointing=False,
-                enable_progress_bar=False,
-                enable_model_summary=False,
-                log_every_n_steps=1,
-            )
+            callbacks: list[lightning.Callback] = [ranking, saving, *([Bar(label=label)] if together.first else [])]
+            trainer = self._lightning(hardware, loggers, callbacks, together)
             try:
                 self._run(trainer, module, data, ranking, kept if resume else None)
             except Diverged as error:
@@ -171,6 +150,36 @@ class Trainer:
         if together.first and not together.sharded:
             module.model.load_state_dict(ranking.best)
         return Trained(ranking.curve, saving.resumed_at, module.pieces.split, diverged, ranking.best)
+
+    def _lightning(
+        self, hardware: Hardware, loggers: "Sequence[Logger]", callbacks: "list[lightning.Callback]", together: Together
+    ) -> "lightning.Trainer":
+        """Lightning's trainer on this process's one device."""
+        import pytorch_lightning as lightning
+        import torch
+        from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+
+        from zelo.training.checkpoints import SafeCheckpoints
+        from zelo.training.sharded import Sharded
+
+        return lightning.Trainer(
+            max_epochs=self.epochs,
+            precision=self.precision,  # type: ignore[arg-type]
+            gradient_clip_val=self.gradient_clip,
+            val_check_interval=1 / self.validations_per_epoch,
+            accelerator=hardware.accelerator,
+            devices=[torch.cuda.current_device()] if hardware.accelerator == "gpu" else 1,
+            strategy=Sharded(hardware.device) if together.sharded else "auto",
+            logger=loggers,
+            callbacks=callbacks,
+            plugins=[SafeCheckpoints(together), LightningEnvironment()],
+            num_sanity_val_steps=0,
+            deterministic="warn",
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            log_every_n_steps=1,
+        )
 
     def _run(
         self,
