@@ -10,7 +10,7 @@ A public name of a component is a field or a member of a protocol of its family:
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, TypedDict, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypedDict, runtime_checkable
 
 import numpy as np
 import pyarrow as pa
@@ -37,7 +37,6 @@ if TYPE_CHECKING:  # annotating needs no torch; a paid call is a message, its ty
 
     from zelo.backbones.encoder import TokenVectors
     from zelo.backbones.vectors import Vectors
-    from zelo.budget.plan import Plan
     from zelo.likelihood.links import LinkFunction
     from zelo.providers.request import Endpoint, Reading, Reply, Request
     from zelo.store import Table
@@ -107,8 +106,8 @@ class PaidStage(Protocol):
         """These judges by name; empty where none costs money."""
         ...
 
-    def plan(self, tables: "dict[str, Table]") -> "list[Plan]":
-        """What each of them would be asked, and the price. Sends nothing."""
+    def plan(self, tables: "dict[str, Table]") -> list[Any]:
+        """[Plan] what each of them would be asked, and the price. Sends nothing."""
         ...
 
 
