@@ -18,14 +18,15 @@ _SCORES = {
 
 
 def said(result: "Result", trained: str | None = None) -> Facts | None:
-    """What hybrid.json of a run says: of the last pass, or of the last one with the model of the stage `trained`."""
+    """What hybrid.json of a run says: of the last pass, or of that with the model of the stage `trained`; None without one."""
     stages = [step for step in result.steps if step.name in result.tables]
     stages = [step for step in stages if (result.tables[step.name].path / FILE).is_file()]
     stages = [step for step in stages if trained is None or trained in step.inputs.values()]
     if not stages:
         return None
-    inputs = stages[-1].inputs
-    found = json.loads((result.tables[stages[-1].name].path / FILE).read_text(encoding="utf-8"))
+    last = max(stages, key=lambda step: len(lineage.above(result, step.name)))
+    inputs = last.inputs
+    found = json.loads((result.tables[last.name].path / FILE).read_text(encoding="utf-8"))
     for role in (EMBEDDING, RERANKER):
         found["parts"][role]["model"] = lineage.step_of(result, inputs[role]).stage.name
     data = result.tables[inputs["data"]]
