@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from zelo.backbones.exported import MATRIX, SETTINGS
 from zelo.facts import Facts
 from zelo.protocols import NamedModel
-from zelo.reporting import lineage, score_scale, serving
+from zelo.reporting import hybrid, lineage, score_scale, serving
 from zelo.reporting.evaluation import NO_LABELS, Evaluation
 from zelo.training.judging import judging_in_words
 from zelo.training.parity import parity_in_words
@@ -91,7 +91,7 @@ $example```
 
 $serving
 
-## Data
+$hybrid## Data
 
 $data
 
@@ -131,6 +131,7 @@ def write(step: "Step", result: "Result", figures: Evaluation | None, folder: Pa
         learned=learned,
         terms=_terms(licence, origin),
         serving=serving.section(folder, loader),
+        hybrid=hybrid.section(result, step.name),
         name=f"zelo {step.stage.name}",
         kind=kind,
         start=origin or "a pretrained encoder",
