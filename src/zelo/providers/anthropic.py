@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from zelo.providers.replies import count, finish, text_of, usage
-from zelo.providers.request import Endpoint, Parsed, Request
+from zelo.providers.request import CHAT_FIELDS, Endpoint, Parsed, Request
 
 VERSION = "2023-06-01"
 
@@ -19,6 +19,7 @@ class Messages:
     logprobs: ClassVar[bool] = False
     schemas: ClassVar[bool] = False
     parameters: ClassVar[tuple[str, ...]] = ("temperature",)
+    fields: ClassVar[tuple[str, ...]] = CHAT_FIELDS
 
     def headers(self, key: str | None) -> dict[str, str]:
         """What goes before the body of this API alone, with the key where one is to be sent."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from zelo.providers.replies import count, finish, text_of, usage
-from zelo.providers.request import TOP_LOGPROBS, Endpoint, Parsed, Request
+from zelo.providers.request import CHAT_FIELDS, TOP_LOGPROBS, Endpoint, Parsed, Request
 
 
 @dataclass(frozen=True)
@@ -18,6 +18,7 @@ class ChatCompletions:
     logprobs: ClassVar[bool] = True
     schemas: ClassVar[bool] = True
     parameters: ClassVar[tuple[str, ...]] = ("temperature", "seed", "reasoning_effort")
+    fields: ClassVar[tuple[str, ...]] = CHAT_FIELDS
 
     def headers(self, key: str | None) -> dict[str, str]:
         """What goes before the body of this API alone, with the key where one is to be sent."""

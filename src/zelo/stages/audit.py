@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from zelo import protocols
 from zelo.asking import Panel
-from zelo.auditing import answers
+from zelo.auditing import answers, layouts
 from zelo.auditing.advice import CARE, KEEP, Advice, on_all, on_judge
 from zelo.auditing.answers import DISAGREEMENT, JudgedPairs
 from zelo.auditing.design import AuditDesign
@@ -31,8 +31,9 @@ DISAGREEMENTS, PER_QUERY = 100, 2  # pairs kept for the page, and of one query
 class Audit:
     """Writes audit.json and disagreements.parquet (DISAGREEMENT).
 
-    audit.json: sample, judges (name -> figures), together, known, cost, advice. A figure is {value, ci_low, ci_high, count} or
-    {not_measured: why}. Labels of test queries are not looked at: a judge chosen by them would be measured by them again.
+    audit.json: sample, judges (name -> figures), together, known, cost, advice; layouts where a judge was asked in two. A
+    figure is {value, ci_low, ci_high, count} or {not_measured: why}. Labels of test queries are not looked at: a judge chosen by
+    them would be measured by them again.
     """
 
     # data: load; outcomes: a judge stage; if any, labels, and injected: a judge stage whose design has an injection
@@ -105,7 +106,7 @@ class Audit:
         cost = _cost(each, self._pairs_per_query(documents), queries)
         warmth = {
             name: one.temperature if isinstance(one, protocols.SamplingJudge) else None
-            for name, one in Panel(self.judge, self.seed).members.items()
+            for name, one in Panel(self.judge, self.seed, layouts=True).members.items()
         }
         advice = [
             on_judge(
@@ -120,6 +121,8 @@ class Audit:
         ]
         labels = {name: one["labels"] for name, one in measures.items()}
         advice.append(on_all(together, labels, advice, _alone(advice, cost)))
+        compared = layouts.layouts(sample, tallies, each)
+        advice += [layouts.on_layouts(name, one) for name, one in compared.items()]
         return {
             "sample": {**sample.facts(), **wanted},
             "judges": {
@@ -135,6 +138,7 @@ class Audit:
             "together": _all_facts(together),
             "known": {name: one.facts() for name, one in sample.known.items()},
             "cost": cost,
+            **({"layouts": layouts.facts(compared)} if compared else {}),
             "advice": [one.facts() for one in advice],
         }
 
