@@ -60,7 +60,7 @@ def on_layouts(name: str, found: Mapping[str, Any]) -> Advice:
     if same.value >= MIN_SAME_AGAIN:
         return Advice(about, MANY, text)
     return Advice(
-        about, ONE, f"{text} Many pairs in a request change its mind: set judge.pairs_per_state=1, or a lower number."
+        about, ONE, f"{text} Many pairs in a request change its mind: lower its pairs_per_state, to 1 if need be."
     )
 
 

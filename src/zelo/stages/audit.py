@@ -84,11 +84,13 @@ class Audit:
         return {"rows": len(found.p), "pairs": len(found.edges)}
 
     def _wanted(self, queries: pa.Table, found: int) -> dict[str, int]:
-        """Where fewer queries were asked about than were to be: how many, and how many there are that may be asked about."""
+        """Where fewer queries were asked about than were to be: how many, with how many pairs, and how many may be asked about."""
         wanted = self.design.sample_queries
         if wanted is None or found >= wanted:
             return {}
-        return {"wanted": wanted, "there": int((np.array(queries["split"]) != TEST).sum())}
+        documents = self.design.documents_per_query or 0
+        there = int((np.array(queries["split"]) != TEST).sum())
+        return {"wanted": wanted, "wanted_pairs": wanted * documents * (documents - 1) // 2, "there": there}
 
     def _facts(
         self, sample: AuditSample, wanted: Mapping[str, int], outcomes: Table, queries: int, documents: int

@@ -209,7 +209,10 @@ class JudgeStage:
                 advance(len(batch.query_row))
             write_shard(widest.table(), OUTCOME, out, "widest", number)
             if self.paid:
-                texts = {name: partial(session.texts, member) for name, member in self.paid.items()}
+                writing = {
+                    name: member for name, member in self.paid.items() if not isinstance(member, protocols.StateJudge)
+                }
+                texts = {name: partial(session.texts, member) for name, member in writing.items()}
                 write_shard(widest.reasons(texts), REASON, out, "reasons", number)
 
     def _rounds(
