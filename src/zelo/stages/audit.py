@@ -84,7 +84,7 @@ class Audit:
         return {"rows": len(found.p), "pairs": len(found.edges)}
 
     def _wanted(self, queries: pa.Table, found: int) -> dict[str, int]:
-        """Where fewer queries were asked about than were to be: how many, with how many pairs, and how many may be asked about."""
+        """Where fewer queries were asked about than were to be: how many, how many pairs, and how many may be asked about."""
         wanted = self.design.sample_queries
         if wanted is None or found >= wanted:
             return {}
