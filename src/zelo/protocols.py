@@ -10,11 +10,12 @@ A public name of a component is a field or a member of a protocol of its family:
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, TypedDict, runtime_checkable
 
 import numpy as np
 import pyarrow as pa
 
+from zelo.facts import Facts
 from zelo.records import (
     Answers,
     Asks,
@@ -32,7 +33,11 @@ from zelo.records import (
 
 if TYPE_CHECKING:  # annotating needs no torch; a paid call is a message, its types are known here by name only
     import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+    from zelo.backbones.encoder import TokenVectors
+    from zelo.backbones.vectors import Vectors
+    from zelo.budget.plan import Plan
     from zelo.likelihood.links import LinkFunction
     from zelo.providers.request import Endpoint, Reading, Reply, Request
     from zelo.store import Table
@@ -59,7 +64,7 @@ class Stage(Protocol):
 
     inputs: dict[str, str]  # role -> name of the stage whose table it reads
 
-    def run(self, tables: "dict[str, Table]", out: Path) -> dict[str, Any]:
+    def run(self, tables: "dict[str, Table]", out: Path) -> Facts:
         """Writes the table into the folder `out` and returns its figures for the manifest. tables: by role.
 
         A partial table of an earlier attempt comes as the role `partial`. Figures with `partial` True say that a later
@@ -102,8 +107,8 @@ class PaidStage(Protocol):
         """These judges by name; empty where none costs money."""
         ...
 
-    def plan(self, tables: "dict[str, Table]") -> list[Any]:
-        """[Plan] what each of them would be asked, and the price. Sends nothing."""
+    def plan(self, tables: "dict[str, Table]") -> "list[Plan]":
+        """What each of them would be asked, and the price. Sends nothing."""
         ...
 
 
@@ -466,25 +471,32 @@ class PairReader(Content, Protocol):
         """The folder with config.json, *.safetensors and the tokenizer. Raises BadInput when weights are missing."""
         ...
 
-    def tokenizer(self) -> Any:
+    def tokenizer(self) -> "PreTrainedTokenizerFast":
         """A transformers tokenizer, padding on the right."""
         ...
 
-    def classifier(self) -> Any:
+    def classifier(self) -> "PreTrainedModel":
         """A transformers sequence classifier of one label, in evaluation mode. Raises BadInput when it cannot be."""
         ...
 
-    def pairs(self, tokenizer: Any, queries: list[str], documents: list[str], max_length: int) -> dict[str, list[Any]]:
+    def pairs(
+        self, tokenizer: "PreTrainedTokenizerFast", queries: list[str], documents: list[str], max_length: int
+    ) -> dict[str, list[list[int]]]:
         """`input_ids` and the like of N queries, each with its document, at most `max_length` tokens a pair."""
         ...
 
-    def joined(self, tokenizer: Any) -> str:
+    def joined(self, tokenizer: "PreTrainedTokenizerFast") -> str:
         """How `triples` puts two documents together, with `{first}` and `{second}` in it: the second text of a pair."""
         ...
 
     def triples(
-        self, tokenizer: Any, queries: list[str], first: list[str], second: list[str], max_length: int
-    ) -> dict[str, list[Any]]:
+        self,
+        tokenizer: "PreTrainedTokenizerFast",
+        queries: list[str],
+        first: list[str],
+        second: list[str],
+        max_length: int,
+    ) -> dict[str, list[list[int]]]:
         """`input_ids` and the like of N queries, each with two documents in this order, at most `max_length` tokens."""
         ...
 
@@ -497,11 +509,11 @@ class VectorSource(Content, Protocol):
         """Numbers in a vector."""
         ...
 
-    def documents(self, table: pa.Table) -> Any:
+    def documents(self, table: pa.Table) -> "Vectors | TokenVectors":
         """Vectors of N documents (DOCUMENT): `pooled` [N, dim] of length 1, in the order of the table."""
         ...
 
-    def queries(self, table: pa.Table) -> Any:
+    def queries(self, table: pa.Table) -> "Vectors | TokenVectors":
         """Vectors of N queries (QUERY): `pooled` [N, dim] of length 1, in the order of the table."""
         ...
 
@@ -512,6 +524,10 @@ class TokenVectorSource(VectorSource, Protocol):
 
     token_vectors: ClassVar[Literal[True]]
     storage: str  # numpy's name of the type of these vectors
+
+    def documents(self, table: pa.Table) -> "TokenVectors":
+        """`pooled`, `vectors` and `offsets` of N documents (DOCUMENT), in the order of the table."""
+        ...
 
 
 @runtime_checkable
@@ -545,17 +561,26 @@ class Backbone(VectorSource, PairReader, Protocol):
     document_prompt: str
     pooling: Literal["mean", "cls", "last"]
 
-    def network(self) -> Any:
+    def network(self) -> "PreTrainedModel":
         """The transformer without a head, in evaluation mode; what is frozen does not learn."""
         ...
 
-    def text_tokenizer(self) -> Any:
+    def text_tokenizer(self) -> "PreTrainedTokenizerFast":
         """A transformers tokenizer, padding on the right, that reads a text alone as `texts` does where it is exported."""
         ...
 
-    def texts(self, tokenizer: Any, texts: list[str], prompt: str, length: int) -> list[list[int]]:
+    def texts(
+        self, tokenizer: "PreTrainedTokenizerFast", texts: list[str], prompt: str, length: int
+    ) -> list[list[int]]:
         """Token ids of N texts behind the prompt, at most `length` tokens. tokenizer: of `text_tokenizer`."""
         ...
+
+
+class ParameterGroup(TypedDict):
+    """Parameters that learn at one rate, as torch's optimizers take them."""
+
+    params: "list[torch.nn.Parameter]"
+    lr: float
 
 
 class Model(Protocol):
@@ -573,7 +598,7 @@ class Model(Protocol):
         """What is computed once per corpus, such as frozen document vectors. documents: DOCUMENT."""
         ...
 
-    def parameter_groups(self, lr: float) -> list[dict[str, Any]]:
+    def parameter_groups(self, lr: float) -> list[ParameterGroup]:
         """What learns, and how fast against the optimizer's rate."""
         ...
 
@@ -590,6 +615,7 @@ class Model(Protocol):
         ...
 
     def state_dict(self) -> "dict[str, torch.Tensor]": ...
+    def load_state_dict(self, state_dict: "Mapping[str, torch.Tensor]") -> object: ...
     def to(self, device: str) -> "torch.nn.Module": ...
 
 
@@ -597,7 +623,7 @@ class Model(Protocol):
 class BackboneCheck(Protocol):
     """A student that cannot be made of every backbone."""
 
-    def check(self, backbone: Any) -> None:
+    def check(self, backbone: object) -> None:
         """Raises BadInput, before anything runs, for a backbone that it cannot be made of."""
         ...
 

@@ -74,7 +74,10 @@ OWN = {
     "stage Evaluate": {"systems"},  # main asks this very class
     "stage Train": {"train_part"},
 }
-TORCH = {"loss": {"forward"}, "model": {"forward", "state_dict", "to", "scale", "temperature", "backbone"}}
+TORCH = {
+    "loss": {"forward"},
+    "model": {"forward", "state_dict", "load_state_dict", "to", "scale", "temperature", "backbone"},
+}
 
 
 def components() -> list[tuple[str, type]]:

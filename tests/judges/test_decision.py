@@ -19,7 +19,7 @@ from zelo.judges.decision import Decision, Decisions
 from zelo.judges.replay_ledger import ReplayLedger
 from zelo.protocols import PaidJudge, StateJudge, TruncatingJudge
 from zelo.providers.anthropic import Messages
-from zelo.providers.replies import body
+from zelo.providers.client import body
 from zelo.providers.request import Reply
 from zelo.records import ANSWERED, REFUSED, STATUSES, UNPARSEABLE, Outcomes, Questions
 

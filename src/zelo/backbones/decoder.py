@@ -18,6 +18,7 @@ from zelo.fingerprint.code_hash import code_hash
 from zelo.texts import document_texts
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 PRECISIONS = ("float32", "bfloat16")
@@ -115,7 +116,7 @@ class Decoder:
         """The model's tokenizer; its chat template writes a system message and a text, and nothing behind them."""
         return self._reader(answers=False)
 
-    def _reader(self, answers: bool) -> Any:
+    def _reader(self, answers: bool) -> "PreTrainedTokenizerFast":
         """The tokenizer, its chat template reduced to a query and a document. answers: the beginning of one follows."""
         tokenizer = self._pretrained.tokenizer()
         tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
@@ -150,7 +151,7 @@ class Decoder:
         )
         if new:
             with torch.no_grad():
-                network.score.weight.copy_(self._row(self._token(tokenizer)) / self.temperature)
+                network.get_parameter("score.weight").copy_(self._row(self._token(tokenizer)) / self.temperature)
         network.config.pad_token_id = tokenizer.pad_token_id
         return self._learning(network)
 
@@ -161,7 +162,9 @@ class Decoder:
         """
         return self._learning(self._network())
 
-    def pairs(self, tokenizer: Any, queries: list[str], documents: list[str], max_length: int) -> dict[str, list[Any]]:
+    def pairs(
+        self, tokenizer: "PreTrainedTokenizerFast", queries: list[str], documents: list[str], max_length: int
+    ) -> dict[str, list[list[int]]]:
         """`input_ids` of N queries, each with its document, at most `max_length` tokens, the whole template included.
 
         A query has half of what the template leaves, and what its document leaves of the other half. Texts are cut before the
@@ -185,13 +188,18 @@ class Decoder:
         ]
         return {"input_ids": ids, "attention_mask": [[1] * len(row) for row in ids]}
 
-    def joined(self, tokenizer: Any) -> str:
+    def joined(self, tokenizer: "PreTrainedTokenizerFast") -> str:
         """The user message of two documents, `{first}` and `{second}`."""
         return f"{_FIRST}{{first}}{_SECOND}{{second}}"
 
     def triples(
-        self, tokenizer: Any, queries: list[str], first: list[str], second: list[str], max_length: int
-    ) -> dict[str, list[Any]]:
+        self,
+        tokenizer: "PreTrainedTokenizerFast",
+        queries: list[str],
+        first: list[str],
+        second: list[str],
+        max_length: int,
+    ) -> dict[str, list[list[int]]]:
         """`input_ids` of N queries, each with two documents, at most `max_length` tokens, the whole template included.
 
         The user message is "Document A:", the first document, "Document B:" and the second. A query has at most a third of
@@ -214,7 +222,9 @@ class Decoder:
             ids.append(before + query + between + one + left + other + right + after)
         return {"input_ids": ids, "attention_mask": [[1] * len(row) for row in ids]}
 
-    def texts(self, tokenizer: Any, texts: list[str], prompt: str, length: int) -> list[list[int]]:
+    def texts(
+        self, tokenizer: "PreTrainedTokenizerFast", texts: list[str], prompt: str, length: int
+    ) -> list[list[int]]:
         """Token ids of N texts in the template, the system message before each, at most `length` tokens in all.
 
         A text is cut before the template is put around it. Raises BadInput where the template leaves nothing. tokenizer: as
@@ -253,7 +263,7 @@ class Decoder:
 
         return kept({**self.content(), **recipe, "pooling": LAST, "code": code_hash(__name__, "Decoder")}, make)
 
-    def _network(self) -> Any:
+    def _network(self) -> "PreTrainedModel":
         from transformers import AutoModel
 
         check_kind(self._pretrained, decoder=True)
@@ -261,7 +271,7 @@ class Decoder:
         network.config.use_cache = False
         return network
 
-    def _learning(self, network: Any) -> Any:
+    def _learning(self, network: "PreTrainedModel") -> "PreTrainedModel":
         network.config.use_cache = False
         if self.lora_rank is not None:
             from zelo.backbones.lora import adapt
@@ -276,7 +286,7 @@ class Decoder:
     def _pretrained(self) -> Pretrained:
         return Pretrained(self.model, self.revision, self.sha256)
 
-    def _parts(self, tokenizer: Any, answers: bool = True) -> list[str]:
+    def _parts(self, tokenizer: "PreTrainedTokenizerFast", answers: bool = True) -> list[str]:
         """The chat template before, between and behind the query and the document; what `_reader` made knows its own end."""
         if tokenizer.chat_template is None:
             raise BadInput(
@@ -293,7 +303,7 @@ class Decoder:
             )
         return parts[::2]
 
-    def _token(self, tokenizer: Any) -> int:
+    def _token(self, tokenizer: "PreTrainedTokenizerFast") -> int:
         ids = tokenizer.encode(self.token, add_special_tokens=False)
         if len(ids) != 1 or ids[0] == tokenizer.unk_token_id:
             raise BadInput(
@@ -302,7 +312,7 @@ class Decoder:
             )
         return ids[0]
 
-    def _row(self, token: int) -> Any:
+    def _row(self, token: int) -> "Tensor":
         """[1, dim] the token's row of the language model's head, or of the embedding that serves as one."""
         from safetensors import safe_open
 

@@ -5,15 +5,19 @@ import hashlib
 import importlib.util
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from zelo.errors import BadInput, ModelNotFound
 from zelo.store import hash_json
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
+    from transformers.models.auto.auto_factory import _BaseAutoModelClass
 
 WEIGHTS = "model*.safetensors"
 _DESCRIPTION = ("config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
@@ -61,7 +65,7 @@ class Pretrained:
         files = [*sorted(folder.glob(WEIGHTS)), *(folder / name for name in _DESCRIPTION)]
         return hash_json({path.name: _sha256(path) for path in files if path.exists()})
 
-    def tokenizer(self) -> Any:
+    def tokenizer(self) -> "PreTrainedTokenizerFast":
         """The transformers tokenizer that belongs to the model, padding and cutting on the right.
 
         Raises BadInput for one that cannot be read or has nothing to pad with.
@@ -80,7 +84,7 @@ class Pretrained:
             )
         return tokenizer
 
-    def config(self) -> Any:
+    def config(self) -> "PretrainedConfig":
         """The transformers config. Raises BadInput for an architecture that transformers does not know."""
         from transformers import AutoConfig
 
@@ -89,8 +93,13 @@ class Pretrained:
             return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
 
     def load(
-        self, auto: Any, *, head: str | None = None, dtype: str = "float32", **changes: Any
-    ) -> tuple[Any, list[str]]:
+        self,
+        auto: "type[_BaseAutoModelClass]",
+        *,
+        head: str | None = None,
+        dtype: str = "float32",
+        **changes: object,
+    ) -> "tuple[PreTrainedModel, list[str]]":
         """The network by one of transformers' Auto classes, in evaluation mode, and the names of what is new in it.
 
         head: what may be new, as a regular expression of the names; a pooler may always, as it is never read without a head.
@@ -122,7 +131,9 @@ class Pretrained:
             )
         return network.eval(), new
 
-    def _shaped(self, auto: Any, head: str | None, dtype: str, changes: dict[str, Any]) -> tuple[Any, list[str]]:
+    def _shaped(
+        self, auto: "type[_BaseAutoModelClass]", head: str | None, dtype: str, changes: dict[str, object]
+    ) -> "tuple[PreTrainedModel, list[str]]":
         """As `load`, without reading a weight: only what the files are said to hold."""
         import torch
         from safetensors import safe_open
@@ -142,7 +153,7 @@ class Pretrained:
                 self._refuse_shape(name, there[name], shapes[name])
         return network.eval(), [name for name in shapes if head and re.match(head, name) and name not in there]
 
-    def _refuse_shape(self, name: str, found: Any, wanted: Any) -> None:
+    def _refuse_shape(self, name: str, found: Sequence[int], wanted: Sequence[int]) -> None:
         raise BadInput(
             f"backbone.model={self.model}: its weights are of another architecture: {name} is {list(found)}, and"
             f" {list(wanted)} is needed. Name a model without a head, or one with a head of one label."
@@ -206,7 +217,7 @@ def check_rate(lr: float) -> None:
         raise BadInput(f"backbone.lr={lr}: a learning rate lies above 0 and below 1; 1e-5 to 1e-4 is usual.")
 
 
-def longest(network: Any) -> int | None:
+def longest(network: "PreTrainedModel") -> int | None:
     """Tokens that a transformers network can read at once; None where its config does not say."""
     limit = getattr(network.config, "max_position_embeddings", None)
     if limit is None or limit < 0:

@@ -4,7 +4,7 @@ import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from zelo.budget.price import Prices
 from zelo.budget.request_batch import RequestBatch
@@ -46,7 +46,7 @@ class Decision:
     """
 
     # What a reply passes through before `read` sees it: an answer is what these make of it.
-    READ_BY: ClassVar[tuple[Any, ...]] = (RequestBatch,)
+    READ_BY: ClassVar[tuple[type, ...]] = (RequestBatch,)
     OUTSIDE_IDENTITY: ClassVar[frozenset[str]] = frozenset(
         {
             "base_url",
@@ -73,7 +73,7 @@ class Decision:
     pairs_per_state: int  # questions of one request, at most
     state_tokens: int  # of all documents in a state, at most; at 4 bytes a token
     document_tokens: int  # a longer document is cut
-    extra_body: dict[str, Any]  # further keys of each request
+    extra_body: Facts  # further keys of each request
     prices: Prices
     input_price: float | None  # US dollars per million tokens; None: as in `prices`. What comes out is free
     concurrency: int  # calls at a time, at most

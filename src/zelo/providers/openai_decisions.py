@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from zelo.providers.decisions import FIELDS, TWICE, DecisionRequest, instead, parsed
-from zelo.providers.replies import count, usage
-from zelo.providers.request import Endpoint, Parsed, Request
+from zelo.providers.request import Endpoint, Parsed, Request, count, usage
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,7 @@ from typing import Any, ClassVar
 
 from zelo.errors import BadInput
 from zelo.providers.decisions import FIELDS, DecisionRequest, instead, parsed
-from zelo.providers.replies import count, usage
-from zelo.providers.request import Endpoint, Parsed, Request
+from zelo.providers.request import Endpoint, Parsed, Request, count, usage
 
 
 @dataclass(frozen=True, kw_only=True)

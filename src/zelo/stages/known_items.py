@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +11,7 @@ from scipy.special import logit, logsumexp, softmax
 from zelo import known_items, protocols
 from zelo.asking import Panel
 from zelo.errors import BadInput
+from zelo.facts import Facts
 from zelo.metrics.agreement import CUTOFF
 from zelo.metrics.significance import sign_flip
 from zelo.protocols import Retriever
@@ -52,7 +52,7 @@ class KnownItems:
                 " documents at least 2."
             )
 
-    def run(self, tables: dict[str, Table], out: Path) -> dict[str, Any]:
+    def run(self, tables: dict[str, Table], out: Path) -> Facts:
         """Asks each judge about each item once."""
         panel = Panel(self.judge, self.seed)
         names = list(panel.members)
@@ -108,7 +108,7 @@ class KnownItems:
         return found, odds
 
 
-def _weights(odds: np.ndarray, found: np.ndarray, seed: int) -> tuple[np.ndarray, dict[str, Any]]:
+def _weights(odds: np.ndarray, found: np.ndarray, seed: int) -> tuple[np.ndarray, Facts]:
     """([M] weights, facts). Each half of the items is ranked by what the other half teaches."""
     equal, odd = np.ones(odds.shape[2]), np.arange(len(found)) % 2 == 1
     before, after = _ndcg(odds, equal, found), np.zeros(len(found))
@@ -147,7 +147,7 @@ def _ndcg(odds: np.ndarray, weights: np.ndarray, found: np.ndarray) -> np.ndarra
     return np.where(found & (rank < CUTOFF), 1 / np.log2(rank + 2), 0.0)
 
 
-def _note(facts: dict[str, Any], names: list[str], weights: np.ndarray, alone: np.ndarray) -> str:
+def _note(facts: Facts, names: list[str], weights: np.ndarray, alone: np.ndarray) -> str:
     change = f"nDCG@{CUTOFF} {facts['equal']:.3f} -> {facts['weighted']:.3f}, p = {facts['p']:.2g}"
     learned = f"learned from {facts['items']} known items"
     if not facts["used"]:
