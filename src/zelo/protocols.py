@@ -10,7 +10,7 @@ A public name of a component is a field or a member of a protocol of its family:
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, TypedDict, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypedDict, runtime_checkable
 
 import numpy as np
 import pyarrow as pa
@@ -37,7 +37,6 @@ if TYPE_CHECKING:  # annotating needs no torch; a paid call is a message, its ty
 
     from zelo.backbones.encoder import TokenVectors
     from zelo.backbones.vectors import Vectors
-    from zelo.budget.plan import Plan
     from zelo.likelihood.links import LinkFunction
     from zelo.providers.request import Endpoint, Reading, Reply, Request
     from zelo.store import Table
@@ -107,8 +106,8 @@ class PaidStage(Protocol):
         """These judges by name; empty where none costs money."""
         ...
 
-    def plan(self, tables: "dict[str, Table]") -> "list[Plan]":
-        """What each of them would be asked, and the price. Sends nothing."""
+    def plan(self, tables: "dict[str, Table]") -> list[Any]:
+        """[Plan] what each of them would be asked, and the price. Sends nothing."""
         ...
 
 
@@ -195,6 +194,15 @@ class Scorer(Protocol):
 
     def score(self, queries: pa.Table, documents: pa.Table, query_row: np.ndarray, doc_row: np.ndarray) -> np.ndarray:
         """[N] float32 scores of N pairs (rows of the two tables), higher is better."""
+        ...
+
+
+@runtime_checkable
+class Checked(Protocol):
+    """A judge or a scorer that may find before any work that it cannot do it."""
+
+    def check(self) -> None:
+        """Raises BadInput for a model, or what else it is made of, that it cannot use."""
         ...
 
 
@@ -498,6 +506,29 @@ class PairReader(Content, Protocol):
         max_length: int,
     ) -> dict[str, list[list[int]]]:
         """`input_ids` and the like of N queries, each with two documents in this order, at most `max_length` tokens."""
+        ...
+
+
+@runtime_checkable
+class LanguageModel(Content, Protocol):
+    """A pretrained causal language model, which says how probable a text is."""
+
+    model: str  # its name on the hub, a folder or a file
+
+    def language_model(self) -> "PreTrainedModel":
+        """The transformer with its head, in evaluation mode, where the process computes. Raises BadInput where it is none."""
+        ...
+
+    def language_precision(self) -> str:
+        """torch's name of the numbers that it computes with."""
+        ...
+
+    def plain_tokenizer(self) -> "PreTrainedTokenizerFast":
+        """A transformers tokenizer, whatever its chat template."""
+        ...
+
+    def context(self) -> int | None:
+        """Tokens that it reads at once; None: not known. Raises BadInput, without loading it, for what is none."""
         ...
 
 

@@ -1,13 +1,14 @@
 """What it changes to ask about many pairs by one request: the same judge asked both ways, pair for pair."""
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
 from zelo.asking import ONE_PAIR
 from zelo.auditing.advice import ENOUGH, MIN_SAME_AGAIN, UNKNOWN, Advice, dollars
 from zelo.auditing.sample import AuditSample
+from zelo.facts import Facts
 from zelo.metrics.judging import verdicts
 from zelo.metrics.measure import Measure
 from zelo.metrics.tally import Tally
@@ -16,57 +17,60 @@ MANY, ONE = "many pairs in a request", "one pair in a request"
 NEITHER = "no pair was answered in both layouts"
 
 
-def layouts(sample: AuditSample, tallies: Mapping[str, Tally], usd: Mapping[str, float | None]) -> dict[str, Any]:
-    """Judge -> how its answers with many pairs and with one pair in a request agree, and what a question takes in each.
+@dataclass(frozen=True)
+class LayoutPair:
+    """One judge's answers with many pairs in a request, and with one; of two figures the first is of many pairs."""
 
-    usd: judge -> US dollars per question, None where that is not known.
-    """
-    found: dict[str, Any] = {}
-    for name in sample.answers.judges:
-        other = name + ONE_PAIR
-        if other in sample.answers.judges:
-            both = [sample.p[sample.answers.judges.index(one)] for one in (name, other)]
-            found[name] = _compared(sample, *both) | {
-                "tokens_per_question": [tallies[one].tokens / max(tallies[one].asked, 1) for one in (name, other)],
-                "usd_per_question": [usd[one] for one in (name, other)],
-            }
+    same_verdict: Measure  # share of pairs
+    difference: Measure  # mean absolute difference of the probabilities
+    tokens: tuple[float, float]  # of a question
+    usd: tuple[float | None, float | None]  # of a question; None: not known
+
+    def facts(self) -> Facts:
+        """For a JSON file."""
+        return {
+            "same_verdict": self.same_verdict.facts(),
+            "difference": self.difference.facts(),
+            "tokens_per_question": list(self.tokens),
+            "usd_per_question": list(self.usd),
+        }
+
+    def advice(self, name: str) -> Advice:
+        """name: of the judge."""
+        about, same = f"{name}, many pairs or one", self.same_verdict
+        many, one = self.tokens
+        price = f"A question takes {many:,.0f} tokens with many pairs in a request and {one:,.0f} with one"
+        dear = [dollars(usd) for usd in self.usd if usd]
+        price += f" ({dear[0]} and {dear[1]})." if len(dear) == 2 else "."
+        if same.value is None or self.difference.value is None or same.count < ENOUGH:
+            return Advice(about, UNKNOWN, f"Fewer than {ENOUGH} pairs were answered in both layouts. {price}")
+        text = (
+            f"Both layouts prefer the same document in {100 * same.value:.0f} % of {same.count} pairs, and their probabilities"
+            f" differ by {self.difference.value:.2f}. {price}"
+        )
+        if same.value >= MIN_SAME_AGAIN:
+            return Advice(about, MANY, text)
+        fix = "Many pairs in a request change its mind: lower its pairs_per_state, to 1 if need be."
+        return Advice(about, ONE, f"{text} {fix}")
+
+
+def layouts(
+    sample: AuditSample, tallies: Mapping[str, Tally], usd: Mapping[str, float | None]
+) -> dict[str, LayoutPair]:
+    """Per judge that was asked in both layouts. usd: judge -> US dollars per question, None where that is not known."""
+    judges, found = sample.answers.judges, {}
+    for name in judges:
+        both = (name, name + ONE_PAIR)
+        if both[1] in judges:
+            many, one = (sample.p[judges.index(layout)] for layout in both)
+            there = ~np.isnan(many) & ~np.isnan(one)
+            query = sample.answers.query[there]
+            same = (verdicts(many[there]) == verdicts(one[there])).astype(float)
+            tokens = [tallies[layout].tokens / max(tallies[layout].asked, 1) for layout in both]
+            found[name] = LayoutPair(
+                sample.interval.share(same, query, NEITHER),
+                sample.interval.mean(np.abs(many[there] - one[there]), query, NEITHER),
+                (tokens[0], tokens[1]),
+                (usd[both[0]], usd[both[1]]),
+            )
     return found
-
-
-def _compared(sample: AuditSample, many: np.ndarray, one: np.ndarray) -> dict[str, Measure]:
-    there = ~np.isnan(many) & ~np.isnan(one)
-    query = sample.answers.query[there]
-    same = (verdicts(many[there]) == verdicts(one[there])).astype(float)
-    return {
-        "same_verdict": sample.interval.share(same, query, NEITHER),
-        "difference": sample.interval.mean(np.abs(many[there] - one[there]), query, NEITHER),
-    }
-
-
-def on_layouts(name: str, found: Mapping[str, Any]) -> Advice:
-    """found: of `layouts`, of this judge."""
-    about = f"{name}, many pairs or one"
-    same, difference = found["same_verdict"], found["difference"]
-    tokens, usd = found["tokens_per_question"], found["usd_per_question"]
-    price = f"A question takes {tokens[0]:,.0f} tokens with many pairs in a request and {tokens[1]:,.0f} with one"
-    priced = usd[0] is not None and usd[1] is not None and usd[1] > 0
-    price += f" ({dollars(usd[0])} and {dollars(usd[1])})." if priced else "."
-    if same.value is None or same.count < ENOUGH:
-        return Advice(about, UNKNOWN, f"Fewer than {ENOUGH} pairs were answered in both layouts. {price}")
-    text = (
-        f"Both layouts prefer the same document in {100 * same.value:.0f} % of {same.count} pairs, and their probabilities"
-        f" differ by {difference.value:.2f}. {price}"
-    )
-    if same.value >= MIN_SAME_AGAIN:
-        return Advice(about, MANY, text)
-    return Advice(
-        about, ONE, f"{text} Many pairs in a request change its mind: lower its pairs_per_state, to 1 if need be."
-    )
-
-
-def facts(found: Mapping[str, Any]) -> dict[str, Any]:
-    """For a JSON file."""
-    return {
-        name: {key: value.facts() if isinstance(value, Measure) else value for key, value in one.items()}
-        for name, one in found.items()
-    }

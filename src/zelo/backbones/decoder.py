@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from zelo.backbones import device, segments
 from zelo.backbones.layers import check_frozen, checkpoint_gradients, freeze
-from zelo.backbones.pretrained import WEIGHTS, Pretrained, check_kind, check_rate
+from zelo.backbones.pretrained import WEIGHTS, Pretrained, check_kind, check_rate, decodes
 from zelo.backbones.vectors import LAST, Vectors, check_lengths, hash_texts, in_parts, kept, written
 from zelo.errors import BadInput
 from zelo.fingerprint.code_hash import code_hash
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-PRECISIONS = ("float32", "bfloat16")
+AUTO = "auto"
+PRECISIONS = (AUTO, "float32", "bfloat16")
 # Stand in for the texts when the template is taken apart, and are read when it is put together again.
 _QUERY, _DOCUMENT = "QUERY-STANDS-HERE", "DOCUMENT-STANDS-HERE"
 _FIRST, _SECOND = "Document A:\n", " Document B:\n"  # a blank, so that no tokenizer joins it with the text before
@@ -43,9 +44,10 @@ class Decoder:
     """A causal language model read as a classifier of one label: logit of `token` after the prompt, over `temperature`.
 
     The prompt is the model's chat template with the query as system and the document as user message, as the paper's rerankers
-    read it (zerank model card, 2025). `model`: as for an encoder. A query is cut at `query_length` tokens. `precision` is that of
-    the weights. `lora_rank`: of adapters on every linear layer (Hu et al. 2021); None: all weights learn. `lr`: the learning
-    rate that suits it, for the optimizer. Texts cannot write the model's special tokens.
+    read it (zerank model card, 2025). `model`: as for an encoder, or a GGUF file. A query is cut at `query_length` tokens.
+    `precision` is that of the weights; auto: float32, but for a language model bfloat16 where that is fast. `lora_rank`: of
+    adapters on every linear layer (Hu et al. 2021); None: all weights learn. `lr`: the learning rate that suits it, for the
+    optimizer. Texts cannot write the model's special tokens.
 
     It also gives vectors: the last token's of a prompt with the text as user message and the system message `query` or
     `document` (method: zembed-1, 2026). There query_length and max_length count the template, too. `frozen_layers`: so many of
@@ -147,7 +149,7 @@ class Decoder:
         check_kind(self._pretrained, decoder=True)
         tokenizer = self.tokenizer()
         network, new = self._pretrained.load(
-            AutoModelForSequenceClassification, head=r"score\.", dtype=self.precision, num_labels=1
+            AutoModelForSequenceClassification, head=r"score\.", dtype=self._learned_in, num_labels=1
         )
         if new:
             with torch.no_grad():
@@ -161,6 +163,37 @@ class Decoder:
         Raises BadInput for an architecture that is no decoder, weights that lack tensors, and adapters without peft.
         """
         return self._learning(self._network())
+
+    def language_model(self) -> "PreTrainedModel":
+        """The transformer with the head of a language model, in evaluation mode, where the process computes.
+
+        Raises BadInput for an architecture that is no decoder, and weights that lack tensors.
+        """
+        from transformers import AutoModelForCausalLM
+
+        self.context()
+        network: Any = self._pretrained.load(AutoModelForCausalLM, dtype=self.language_precision())[0]
+        return network.to(device.chosen())
+
+    def language_precision(self) -> str:
+        """torch's name of the numbers that the language model computes with."""
+        if self.precision == AUTO:
+            return "bfloat16" if device.fast_bfloat16() else "float32"
+        return self.precision
+
+    def plain_tokenizer(self) -> "PreTrainedTokenizerFast":
+        """The model's tokenizer, whatever its chat template."""
+        return self._pretrained.tokenizer()
+
+    def context(self) -> int | None:
+        """Tokens that it reads at once, None where its config does not say. Raises BadInput for a model that is no decoder."""
+        if not decodes(self._pretrained):
+            kind = self._pretrained.config().model_type
+            raise BadInput(
+                f"backbone.model={self.model}: the architecture {kind} is no causal language model. Name one, such as that of"
+                " backbone=smollm2 or qwen3_0_6b."
+            )
+        return self._pretrained.context()
 
     def pairs(
         self, tokenizer: "PreTrainedTokenizerFast", queries: list[str], documents: list[str], max_length: int
@@ -252,7 +285,7 @@ class Decoder:
         self, label: str, table: pa.Table, read: Callable[[pa.Table], list[str]], prompt: str, length: int
     ) -> Vectors:
         texts = hash_texts(text for part in in_parts(table) for text in read(part))
-        recipe = {"texts": texts, "prompt": prompt, "length": length, "precision": self.precision}
+        recipe = {"texts": texts, "prompt": prompt, "length": length, "precision": self._learned_in}
 
         def make(folder: Path) -> None:
             network: Any = self._network()
@@ -267,7 +300,7 @@ class Decoder:
         from transformers import AutoModel
 
         check_kind(self._pretrained, decoder=True)
-        network = self._pretrained.load(AutoModel, dtype=self.precision)[0]
+        network = self._pretrained.load(AutoModel, dtype=self._learned_in)[0]
         network.config.use_cache = False
         return network
 
@@ -281,6 +314,10 @@ class Decoder:
         if self.gradient_checkpointing:
             checkpoint_gradients(network)
         return network
+
+    @property
+    def _learned_in(self) -> str:
+        return "float32" if self.precision == AUTO else self.precision
 
     @property
     def _pretrained(self) -> Pretrained:

@@ -9,6 +9,7 @@ from typing import ClassVar
 from zelo.budget.price import Prices
 from zelo.budget.request_batch import RequestBatch
 from zelo.errors import BadInput
+from zelo.facts import Facts
 from zelo.judges import cut
 from zelo.judges.query_pool import QueryPool, query_pools
 from zelo.judges.states import Pair, states
@@ -178,7 +179,7 @@ class Decision:
         self,
         endpoint: Endpoint,
         pool: QueryPool,
-        state: dict[str, Any],
+        state: Facts,
         label: dict[int, str],
         pairs: dict[Pair, list[int]],
     ) -> Decisions:
@@ -219,7 +220,7 @@ class Decision:
         return Reading(status, parts=parts)
 
 
-def _reading(question: Choice, answer: Any) -> Reading:
+def _reading(question: Choice, answer: object) -> Reading:
     """One answer: {option: probability}, or in words what came instead, or None."""
     shown = json.dumps(answer, ensure_ascii=False)
     if answer is None:

@@ -11,11 +11,12 @@ import pyarrow.compute as pc
 
 from zelo import protocols
 from zelo.asking import Panel
-from zelo.auditing import answers, layouts
+from zelo.auditing import answers
 from zelo.auditing.advice import CARE, KEEP, Advice, on_all, on_judge
 from zelo.auditing.answers import DISAGREEMENT, JudgedPairs
 from zelo.auditing.design import AuditDesign
 from zelo.auditing.known import grades_apart, people
+from zelo.auditing.layouts import layouts
 from zelo.auditing.sample import AuditSample
 from zelo.errors import BadInput
 from zelo.facts import Facts
@@ -106,25 +107,10 @@ class Audit:
             for name, one in tallies.items()
         }
         cost = _cost(each, self._pairs_per_query(documents), queries)
-        warmth = {
-            name: one.temperature if isinstance(one, protocols.SamplingJudge) else None
-            for name, one in Panel(self.judge, self.seed, layouts=True).members.items()
-        }
-        advice = [
-            on_judge(
-                name,
-                tallies[name],
-                calls.get(name, {}).get("faults", {}),
-                measures[name],
-                sample.scores(name),
-                warmth.get(name),
-            )
-            for name in measures
-        ]
+        compared = layouts(sample, tallies, each)
+        advice = self._advice(sample, tallies, calls, measures)
         labels = {name: one["labels"] for name, one in measures.items()}
         advice.append(on_all(together, labels, advice, _alone(advice, cost)))
-        compared = layouts.layouts(sample, tallies, each)
-        advice += [layouts.on_layouts(name, one) for name, one in compared.items()]
         return {
             "sample": {**sample.facts(), **wanted},
             "judges": {
@@ -140,9 +126,33 @@ class Audit:
             "together": _all_facts(together),
             "known": {name: one.facts() for name, one in sample.known.items()},
             "cost": cost,
-            **({"layouts": layouts.facts(compared)} if compared else {}),
-            "advice": [one.facts() for one in advice],
+            **({"layouts": {name: one.facts() for name, one in compared.items()}} if compared else {}),
+            "advice": [one.facts() for one in [*advice, *(found.advice(name) for name, found in compared.items())]],
         }
+
+    def _advice(
+        self,
+        sample: AuditSample,
+        tallies: Mapping[str, tally.Tally],
+        calls: Facts,
+        measures: Mapping[str, Mapping[str, Measure]],
+    ) -> list[Advice]:
+        """On each judge."""
+        members = Panel(self.judge, self.seed, layouts=True).members
+        warmth = {
+            name: one.temperature if isinstance(one, protocols.SamplingJudge) else None for name, one in members.items()
+        }
+        return [
+            on_judge(
+                name,
+                tallies[name],
+                calls.get(name, {}).get("faults", {}),
+                measures[name],
+                sample.scores(name),
+                warmth.get(name),
+            )
+            for name in measures
+        ]
 
     def _pairs_per_query(self, documents: int) -> int:
         return int(self.graph.most(np.array([min(self.top_k, documents)])).sum())

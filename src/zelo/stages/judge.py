@@ -128,9 +128,12 @@ class JudgeStage:
             )
 
     def check(self) -> None:
-        """Raises BadInput for a key that is missing and would be needed, before the stages above spend any time."""
+        """Raises BadInput for a key or a model that is missing, before the stages above spend any time."""
         for member in self.paid.values():
             self.budget.check(member.endpoint)
+        for member in self.members.values():
+            if isinstance(member, protocols.Checked):
+                member.check()
 
     def plan(self, tables: dict[str, Table]) -> list[Plan]:
         """What each judge that costs money would be asked, and for how much. Sends nothing.

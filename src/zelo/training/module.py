@@ -1,7 +1,7 @@
 """The LightningModule of every student: a batch in, scores, a loss, a log line."""
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as lightning
 import torch
@@ -9,7 +9,7 @@ from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
 from zelo.errors import ZeloError
-from zelo.protocols import Loss, Model
+from zelo.protocols import Loss
 from zelo.training.grad_cache import Pieces
 from zelo.training.linear import Linear
 from zelo.training.together import ALONE, Together
@@ -34,7 +34,7 @@ class StudentModule(lightning.LightningModule):
     def __init__(
         self,
         *,
-        model: Model,
+        model: Any,
         loss: Loss,
         optimizer: partial[torch.optim.Optimizer],
         scheduler: Linear,
