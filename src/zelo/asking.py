@@ -10,13 +10,10 @@ import pyarrow.compute as pc
 
 from zelo import protocols
 from zelo.likelihood.randomness import content_seed, id_hashes, mixed
-from zelo.records import ANSWERED, FINAL, OUTCOME, STATUSES, Outcomes, Questions
+from zelo.records import ANSWERED, FINAL, ONE_PAIR, OUTCOME, STATUSES, Outcomes, Questions
 
 if TYPE_CHECKING:
     from zelo.budget.session import Session
-
-ONE_PAIR = " (one pair)"
-"""Ends the name of a judge that is asked again with a request for each pair."""
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,12 @@ from hydra.core.global_hydra import GlobalHydra
 from planted_judges import Preference, audited, data_and_labels, right, table
 from rich.console import Console
 
-from zelo.asking import ONE_PAIR
 from zelo.auditing.design import AuditDesign
 from zelo.auditing.layouts import MANY, ONE
 from zelo.errors import BadInput
 from zelo.pipeline.run import assemble, run_stages
 from zelo.places import config_folder
+from zelo.records import ONE_PAIR
 from zelo.reporting.audit_table import print_audit
 from zelo.store import Store
 

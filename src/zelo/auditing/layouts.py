@@ -5,13 +5,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from zelo.asking import ONE_PAIR
 from zelo.auditing.advice import ENOUGH, MIN_SAME_AGAIN, UNKNOWN, Advice, dollars
 from zelo.auditing.sample import AuditSample
 from zelo.facts import Facts
 from zelo.metrics.judging import verdicts
 from zelo.metrics.measure import Measure
 from zelo.metrics.tally import Tally
+from zelo.records import ONE_PAIR
 
 MANY, ONE = "many pairs in a request", "one pair in a request"
 NEITHER = "no pair was answered in both layouts"
