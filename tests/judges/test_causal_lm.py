@@ -20,6 +20,7 @@ from zelo.judges import causal_lm
 from zelo.judges.causal_lm import CausalLm
 from zelo.places import config_folder
 from zelo.progress import silent
+from zelo.protocols import TextJudge
 from zelo.records import DOCUMENT, QUERY, Questions
 
 Build = Callable[..., CausalLm]
@@ -204,6 +205,7 @@ def test_both_orders_make_a_preference_of_the_pair(judge: Build, monkeypatch: py
     assert np.abs(answers.p - expit(odds)).max() < 1e-5
     assert answers.p.std() > 0.01
     assert np.array_equal(answers.tokens, one.compare(EVERY).tokens + one.compare(back).tokens)
+    assert [len(prompts) for _, prompts, _ in both._parts(ask((0, 0, 1), (0, 1, 0)))] == [2]  # each is read once
     assert np.abs(judge(both_orders="auto").compare(EVERY).p - answers.p).max() < 1e-5  # so small a model
     monkeypatch.setattr(causal_lm, "SMALL", 1)
     assert np.abs(judge(both_orders="auto").compare(EVERY).p - one.compare(EVERY).p).max() < 1e-5
@@ -327,6 +329,8 @@ def test_identity_is_the_prompt_and_the_model(judge: Build, tiny: Path, tmp_path
     (copy / "chat_template.jinja").write_text(NO_SYSTEM)
     assert judge(model=str(copy)).backbone.content() != before
     assert made.content().keys() == {"prompt", "computes_in"}
+    assert isinstance(made, TextJudge)
+    assert made.any_text  # known items can be asked
     assert "batch_tokens" in CausalLm.OUTSIDE_IDENTITY
 
 
