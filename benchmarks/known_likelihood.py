@@ -1,6 +1,6 @@
 """What makes query likelihood better, without labels: title, length, bridge, windows and numbers, on known items of pydocs.
 
-Usage: python benchmarks/known_likelihood.py [--items 80] [--among 3000] [--top 5] [--threads 2] [--model FOLDER_OR_FILE]
+Usage: python benchmarks/known_likelihood.py [--items 80] [--among 3000] [--top 5] [--only VARIANT ...] [--model FOLDER_OR_FILE]
 A known item is a sentence that was taken out of a document; the sentence is the query, and the document without it the answer
 (zelo.known_items). It is held against the best `top` others of BM25. Prints the mean reciprocal rank of the answer for each
 variant, the difference from the default with its standard error, and the seconds it took.
@@ -42,6 +42,9 @@ def main() -> None:
     parser.add_argument("--among", type=int, default=3000)
     parser.add_argument("--top", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument(
+        "--only", nargs="*", default=list(VARIANTS), choices=VARIANTS, help="variants beside the default"
+    )
     parser.add_argument("--model", help="backbone.model, a folder or a GGUF file")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -53,7 +56,8 @@ def main() -> None:
         plain = replace(plain, backbone=replace(plain.backbone, model=options.model, sha256=None))
     print(f"{options.items} known items among {len(made.documents):,} documents, {len(query):,} pairs", flush=True)
     first = None
-    for name, fields in VARIANTS.items():
+    for name in ("default", *(name for name in options.only if name != "default")):
+        fields = VARIANTS[name]
         start, backbone = time.perf_counter(), plain.backbone
         if "precision" in fields:
             backbone = replace(backbone, precision=fields["precision"])

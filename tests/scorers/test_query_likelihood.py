@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 import tiny_models
 import torch
+from commands import command
 
 from zelo.backbones.prefix_cache import Continuations, log_likelihoods
 from zelo.errors import BadInput
@@ -170,3 +171,19 @@ def test_an_encoder_is_refused(component: Make) -> None:
 def test_a_size_that_is_none_is_refused(component: Make, field: str) -> None:
     with pytest.raises(BadInput, match=f"{field}=0 is too small"):
         component("scorer/query_likelihood", **{field: 0})
+
+
+def test_the_command_rates_by_it_or_says_before_any_work_why_not(
+    tmp_path: Path, tiny_beir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ZELO_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    model = tiny_models.save("qwen3", tmp_path / "model")
+    arguments = ["until=rate", "retriever=bm25", "judge=likelihood", "dataset=beir", f"dataset.path={tiny_beir}"]
+    arguments += ["graph.degree=2", f"judge.scorer.backbone.model={model}", "judge.scorer.backbone.sha256=null"]
+    assert command(*arguments, "judge.scorer.document_tokens=900") == 2
+    said = capsys.readouterr()
+    assert "Lower document_tokens" in said.err
+    assert "computed" not in said.out
+    assert command(*arguments) == 0
+    assert "rate" in capsys.readouterr().out
