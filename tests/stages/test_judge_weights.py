@@ -31,17 +31,16 @@ def test_little_evidence_leaves_weights_nearly_equal_and_more_moves_them() -> No
     """Mean distance from equal weights over draws; the truth is 0.38 away."""
     apart = [
         np.mean([abs(learned(odds(items, 1.0, 1.5, seed=seed)).weights[0] - 1) for seed in range(draws)])
-        for items, draws in ((12, 12), (60, 12), (600, 3))
+        for items, draws in ((12, 8), (60, 8), (600, 2))
     ]
-    print(apart)
     assert apart[0] < apart[1] < apart[2]
     assert apart[0] < 0.2
     assert apart[2] == pytest.approx(0.38, abs=0.1)
 
 
 def test_judges_that_are_alike_stay_so_however_few_items_there_are() -> None:
-    for items in (10, 30, 100):
-        weights = np.array([learned(odds(items, 1.5, 1.5, 1.5, seed=seed)).weights for seed in range(10)])
+    for items in (10, 60):
+        weights = np.array([learned(odds(items, 1.5, 1.5, 1.5, seed=seed)).weights for seed in range(6)])
         assert np.median(np.abs(weights - 1).max(1)) < 0.15
         np.testing.assert_allclose(weights.mean(0), 1, atol=0.2)
 
