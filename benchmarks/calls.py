@@ -63,7 +63,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as home, served() as server:
         os.environ["ZELO_HOME"] = home
 
-        from zelo.providers.replies import body
+        from zelo.providers.client import body
 
         judge = Judge(endpoint(server, concurrency=PARALLEL, timeout=30.0))
         asked = questions(calls, size=500)

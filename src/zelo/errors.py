@@ -56,3 +56,10 @@ class ModelNotFound(BadInput):
     def __init__(self, model: str, reason: str) -> None:
         super().__init__(f"model={model}: {reason}")
         self.model, self.reason = model, reason
+
+
+def first_error(group: BaseException) -> BaseException:
+    """The first error of nested groups, a user's before a bug's."""
+    while isinstance(group, BaseExceptionGroup):
+        group = next((one for one in group.exceptions if isinstance(one, ZeloError)), group.exceptions[0])
+    return group

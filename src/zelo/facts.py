@@ -1,4 +1,4 @@
-"""What a stage says of its work."""
+"""JSON objects: what a stage says of its work, and what is read from configs and files."""
 
 from typing import Any, TypeAlias
 

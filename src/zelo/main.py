@@ -33,15 +33,15 @@ if TYPE_CHECKING:
     from zelo.store import Store
 
 SETTINGS = {  # read without a stage's help
-    "name": Any,
+    "name": object,
     "seed": int,
     "until": str | None,
     "plan": bool,
     "optimize": str | None,
-    "debug": Any,
-    "stages": Any,
-    "logger": Any,
-    "hardware": Any,
+    "debug": object,
+    "stages": object,
+    "logger": object,
+    "hardware": object,
 }
 TOGETHER = {  # group -> how several of its options are used at once
     "judge": "Judges that are asked together are an ensemble: judge=embedded is one, and conf/judge/embedded.yaml shows how"
@@ -85,14 +85,11 @@ def job(config: DictConfig, folder: Path) -> float | None:
 
     A run that is refused for its data, such as one of a corpus or of labels that cannot be read, leaves no folder.
     """
-    from zelo.pipeline import identity, instantiate
-    from zelo.pipeline.run import assemble, run_stages
-    from zelo.reporting import terminal
-    from zelo.reporting.evaluation import Evaluation
+    from zelo.pipeline import instantiate
+    from zelo.pipeline.run import assemble
     from zelo.stages.evaluate import Evaluate
-    from zelo.stages.load import Load
     from zelo.store import Store
-    from zelo.tracking import redact, run_folder
+    from zelo.tracking import redact
     from zelo.training import nodes
 
     if "folder" in config.logger:
@@ -113,6 +110,18 @@ def job(config: DictConfig, folder: Path) -> float | None:
     _refuse_run_of_launcher()
     if hardware.here:
         return nodes.follow(steps, store)
+    return _run(config, folder, steps, store, logger)
+
+
+def _run(config: DictConfig, folder: Path, steps: "list[Step]", store: "Store", logger: Any) -> float | None:
+    """Runs the stages one after the other, and writes into the run directory how far they came."""
+    from zelo.pipeline import identity, instantiate
+    from zelo.pipeline.run import run_stages
+    from zelo.reporting import terminal
+    from zelo.reporting.evaluation import Evaluation
+    from zelo.stages.load import Load
+    from zelo.tracking import redact, run_folder
+
     described = redact.tree(instantiate.described(config))
     run = run_folder.RunFolder(folder, OmegaConf.to_yaml(described), config.seed)
     result = None

@@ -10,11 +10,12 @@ A public name of a component is a field or a member of a protocol of its family:
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypedDict, runtime_checkable
 
 import numpy as np
 import pyarrow as pa
 
+from zelo.facts import Facts
 from zelo.records import (
     Answers,
     Asks,
@@ -32,7 +33,10 @@ from zelo.records import (
 
 if TYPE_CHECKING:  # annotating needs no torch; a paid call is a message, its types are known here by name only
     import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+    from zelo.backbones.encoder import TokenVectors
+    from zelo.backbones.vectors import Vectors
     from zelo.likelihood.links import LinkFunction
     from zelo.providers.request import Endpoint, Reading, Reply, Request
     from zelo.store import Table
@@ -59,7 +63,7 @@ class Stage(Protocol):
 
     inputs: dict[str, str]  # role -> name of the stage whose table it reads
 
-    def run(self, tables: "dict[str, Table]", out: Path) -> dict[str, Any]:
+    def run(self, tables: "dict[str, Table]", out: Path) -> Facts:
         """Writes the table into the folder `out` and returns its figures for the manifest. tables: by role.
 
         A partial table of an earlier attempt comes as the role `partial`. Figures with `partial` True say that a later
@@ -200,6 +204,15 @@ class Scorer(Protocol):
 
     def score(self, queries: pa.Table, documents: pa.Table, query_row: np.ndarray, doc_row: np.ndarray) -> np.ndarray:
         """[N] float32 scores of N pairs (rows of the two tables), higher is better."""
+        ...
+
+
+@runtime_checkable
+class Checked(Protocol):
+    """A judge or a scorer that may find before any work that it cannot do it."""
+
+    def check(self) -> None:
+        """Raises BadInput for a model, or what else it is made of, that it cannot use."""
         ...
 
 
@@ -464,26 +477,56 @@ class PairReader(Content, Protocol):
         """The folder with config.json, *.safetensors and the tokenizer. Raises BadInput when weights are missing."""
         ...
 
-    def tokenizer(self) -> Any:
+    def tokenizer(self) -> "PreTrainedTokenizerFast":
         """A transformers tokenizer, padding on the right."""
         ...
 
-    def classifier(self) -> Any:
+    def classifier(self) -> "PreTrainedModel":
         """A transformers sequence classifier of one label, in evaluation mode. Raises BadInput when it cannot be."""
         ...
 
-    def pairs(self, tokenizer: Any, queries: list[str], documents: list[str], max_length: int) -> dict[str, list[Any]]:
+    def pairs(
+        self, tokenizer: "PreTrainedTokenizerFast", queries: list[str], documents: list[str], max_length: int
+    ) -> dict[str, list[list[int]]]:
         """`input_ids` and the like of N queries, each with its document, at most `max_length` tokens a pair."""
         ...
 
-    def joined(self, tokenizer: Any) -> str:
+    def joined(self, tokenizer: "PreTrainedTokenizerFast") -> str:
         """How `triples` puts two documents together, with `{first}` and `{second}` in it: the second text of a pair."""
         ...
 
     def triples(
-        self, tokenizer: Any, queries: list[str], first: list[str], second: list[str], max_length: int
-    ) -> dict[str, list[Any]]:
+        self,
+        tokenizer: "PreTrainedTokenizerFast",
+        queries: list[str],
+        first: list[str],
+        second: list[str],
+        max_length: int,
+    ) -> dict[str, list[list[int]]]:
         """`input_ids` and the like of N queries, each with two documents in this order, at most `max_length` tokens."""
+        ...
+
+
+@runtime_checkable
+class LanguageModel(Content, Protocol):
+    """A pretrained causal language model, which says how probable a text is."""
+
+    model: str  # its name on the hub, a folder or a file
+
+    def language_model(self) -> "PreTrainedModel":
+        """The transformer with its head, in evaluation mode, where the process computes. Raises BadInput where it is none."""
+        ...
+
+    def language_precision(self) -> str:
+        """torch's name of the numbers that it computes with."""
+        ...
+
+    def plain_tokenizer(self) -> "PreTrainedTokenizerFast":
+        """A transformers tokenizer, whatever its chat template."""
+        ...
+
+    def context(self) -> int | None:
+        """Tokens that it reads at once; None: not known. Raises BadInput, without loading it, for what is none."""
         ...
 
 
@@ -495,11 +538,11 @@ class VectorSource(Content, Protocol):
         """Numbers in a vector."""
         ...
 
-    def documents(self, table: pa.Table) -> Any:
+    def documents(self, table: pa.Table) -> "Vectors | TokenVectors":
         """Vectors of N documents (DOCUMENT): `pooled` [N, dim] of length 1, in the order of the table."""
         ...
 
-    def queries(self, table: pa.Table) -> Any:
+    def queries(self, table: pa.Table) -> "Vectors | TokenVectors":
         """Vectors of N queries (QUERY): `pooled` [N, dim] of length 1, in the order of the table."""
         ...
 
@@ -510,6 +553,10 @@ class TokenVectorSource(VectorSource, Protocol):
 
     token_vectors: ClassVar[Literal[True]]
     storage: str  # numpy's name of the type of these vectors
+
+    def documents(self, table: pa.Table) -> "TokenVectors":
+        """`pooled`, `vectors` and `offsets` of N documents (DOCUMENT), in the order of the table."""
+        ...
 
 
 @runtime_checkable
@@ -543,17 +590,26 @@ class Backbone(VectorSource, PairReader, Protocol):
     document_prompt: str
     pooling: Literal["mean", "cls", "last"]
 
-    def network(self) -> Any:
+    def network(self) -> "PreTrainedModel":
         """The transformer without a head, in evaluation mode; what is frozen does not learn."""
         ...
 
-    def text_tokenizer(self) -> Any:
+    def text_tokenizer(self) -> "PreTrainedTokenizerFast":
         """A transformers tokenizer, padding on the right, that reads a text alone as `texts` does where it is exported."""
         ...
 
-    def texts(self, tokenizer: Any, texts: list[str], prompt: str, length: int) -> list[list[int]]:
+    def texts(
+        self, tokenizer: "PreTrainedTokenizerFast", texts: list[str], prompt: str, length: int
+    ) -> list[list[int]]:
         """Token ids of N texts behind the prompt, at most `length` tokens. tokenizer: of `text_tokenizer`."""
         ...
+
+
+class ParameterGroup(TypedDict):
+    """Parameters that learn at one rate, as torch's optimizers take them."""
+
+    params: "list[torch.nn.Parameter]"
+    lr: float
 
 
 class Model(Protocol):
@@ -571,7 +627,7 @@ class Model(Protocol):
         """What is computed once per corpus, such as frozen document vectors. documents: DOCUMENT."""
         ...
 
-    def parameter_groups(self, lr: float) -> list[dict[str, Any]]:
+    def parameter_groups(self, lr: float) -> list[ParameterGroup]:
         """What learns, and how fast against the optimizer's rate."""
         ...
 
@@ -588,6 +644,7 @@ class Model(Protocol):
         ...
 
     def state_dict(self) -> "dict[str, torch.Tensor]": ...
+    def load_state_dict(self, state_dict: "Mapping[str, torch.Tensor]") -> object: ...
     def to(self, device: str) -> "torch.nn.Module": ...
 
 
@@ -595,7 +652,7 @@ class Model(Protocol):
 class BackboneCheck(Protocol):
     """A student that cannot be made of every backbone."""
 
-    def check(self, backbone: Any) -> None:
+    def check(self, backbone: object) -> None:
         """Raises BadInput, before anything runs, for a backbone that it cannot be made of."""
         ...
 

@@ -1,12 +1,12 @@
 """Ranked lists from columns of scores: the best k per query, ties by doc_id; what every first stage ends with."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from zelo.facts import Facts
 from zelo.records import CANDIDATE
 from zelo.texts import document_texts
 
@@ -98,9 +98,7 @@ def own_documents(queries: pa.Table, documents: pa.Table, keep: bool) -> bool:
     return not keep and bool(pc.any(pc.is_in(documents["doc_id"], queries["query_id"].combine_chunks())).as_py())
 
 
-def without_own(
-    ranking: pa.Table, queries: pa.Table, documents: pa.Table, top_k: int | None
-) -> tuple[pa.Table, dict[str, Any]]:
+def without_own(ranking: pa.Table, queries: pa.Table, documents: pa.Table, top_k: int | None) -> tuple[pa.Table, Facts]:
     """(ranking without the document that has its query's own id, at most `top_k` rows of each query; what was left out).
 
     ranking: `query_id` and `doc_id`, grouped by query, best first; a `rank` is counted again. BEIR ranks so: there, such a

@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator, Mapping
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from zelo.errors import BadInput
+from zelo.facts import Facts
 from zelo.likelihood.links import LinkFunction
 from zelo.likelihood.randomness import content_seed
 from zelo.pools import Pools
@@ -89,7 +89,7 @@ class Ratings:
             )
 
 
-def _criteria(fit: Mapping[str, Any]) -> np.ndarray | None:
+def _criteria(fit: Facts) -> np.ndarray | None:
     """What a rubric's calibration found about its criteria."""
     names = ("discrimination", "difficulty")
     return np.stack([np.array(fit[name]) for name in names], 1) if all(name in fit for name in names) else None

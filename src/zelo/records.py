@@ -5,11 +5,12 @@ No object is ever made per row: the paper's size is 112,000 queries, 11.2 M cand
 """
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
+from zelo.facts import Facts
 from zelo.pools import Pools
 from zelo.texts import document_texts
 
@@ -302,7 +303,7 @@ class Fit:
     edges: np.ndarray  # [E, 2] the comparisons that were fitted, global document numbers
     curvature: np.ndarray  # [E] of each comparison's loss in the difference of its ratings, weight included
     ridge: float  # precision of the prior: Hessian = Laplacian of the curvatures + ridge
-    diagnosis: dict[str, Any] = field(default_factory=dict)  # JSON-ready: steps, gradient norm, log loss ...
+    diagnosis: Facts = field(default_factory=dict)  # JSON-ready: steps, gradient norm, log loss ...
     queries: dict[str, np.ndarray] = field(default_factory=dict)  # [Q] each: components, triads, curl, log_loss ...
 
 
@@ -395,7 +396,7 @@ class Scale:
     offset: np.ndarray  # [Q] float64
     scale: np.ndarray  # [Q] float64, positive
     stderr: np.ndarray  # [Q] float64 of the offset; nan where nothing is known
-    diagnosis: dict[str, Any] = field(default_factory=dict)  # JSON-ready
+    diagnosis: Facts = field(default_factory=dict)  # JSON-ready
 
 
 def starts(sizes: np.ndarray) -> np.ndarray:

@@ -25,12 +25,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from zelo.errors import BadInput
+from zelo.facts import Facts
 from zelo.streams import escape_unprintable, read_names_as_utf8
 
 MANIFEST = "manifest.json"
@@ -56,7 +56,7 @@ class Table:
     kind: str
     identity: str
     path: Path
-    manifest: dict[str, Any]
+    manifest: Facts
 
     def read(self, name: str, columns: list[str] | None = None) -> pa.Table:
         """The table `name`, all shards together; category columns come back as dictionaries."""
@@ -205,9 +205,7 @@ class Store:
         """Where the table of that name is made."""
         return self.root / kind / f".{identity}{UNFINISHED}"
 
-    def obtain(
-        self, kind: str, identity: str, make: Callable[[Path, Table | None], dict[str, Any]]
-    ) -> tuple[Table, bool]:
+    def obtain(self, kind: str, identity: str, make: Callable[[Path, Table | None], Facts]) -> tuple[Table, bool]:
         """The table of that name and whether it was there already; else `make(folder, partial)` fills a new folder.
 
         `make` gets the earlier partial table, if any, and returns what the manifest should say; `partial: True` in it marks
@@ -237,9 +235,7 @@ class Store:
             finally:
                 _keep_shards(folder)
 
-    def _commit(
-        self, kind: str, identity: str, folder: Path, make: Callable[[Path, Table | None], dict[str, Any]]
-    ) -> Table:
+    def _commit(self, kind: str, identity: str, folder: Path, make: Callable[[Path, Table | None], Facts]) -> Table:
         earlier = self.find_partial(kind, identity)
         start = time.time()
         MAKING.append(identity)

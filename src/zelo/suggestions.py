@@ -5,10 +5,10 @@ import shlex
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from zelo.pipeline.plain import plain
 from zelo.places import config_folder
 
 NAMED = 4  # suggestions in one message
@@ -87,7 +87,7 @@ def bare_word(word: str) -> str:
     for group in ("pipeline", "experiment", "sweep"):
         if (folder / group / f"{word}.yaml").exists() and word != "default":
             return f"{word}: zelo has no subcommands; arguments are written key=value. Write {group}={word}"
-    top: Any = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
+    top = plain(OmegaConf.load(folder / "config.yaml"))
     if word in top:
         value = "true" if isinstance(top[word], bool) else "..."
         return f"{word}: arguments are written key=value. Write {word}={value}"
@@ -115,20 +115,20 @@ def _either(keys: Sequence[str]) -> str:
 
 def _leaves(root: DictConfig) -> Iterator[str]:
     """Every key that an override can set and a stage reads."""
-    plain: Any = OmegaConf.to_container(root)
-    read = set(re.findall(r"\$\{(\w+)", str(plain.get("stages"))))
-    todo = [(str(key), item) for key, item in plain.items() if key in read or not isinstance(item, dict)]
+    values = plain(root)
+    read = set(re.findall(r"\$\{(\w+)", str(values.get("stages"))))
+    todo = [(str(key), item) for key, item in values.items() if key in read or not isinstance(item, dict)]
     for place, item in todo:
         yield place
         if isinstance(item, dict):
             todo += [(f"{place}.{key}", below) for key, below in item.items()]
 
 
-def _deepest(root: DictConfig, parts: Sequence[str]) -> tuple[Any, str]:
+def _deepest(root: DictConfig, parts: Sequence[str]) -> tuple[DictConfig, str]:
     """The last part of the config that these keys lead to, and its place."""
-    node: Any = root
+    node = root
     for count, part in enumerate(parts):
-        if not isinstance(node, DictConfig) or part not in node or not isinstance(node[part], DictConfig):
+        if part not in node or not isinstance(node[part], DictConfig):
             return node, ".".join(parts[:count])
         node = node[part]
     return node, ".".join(parts)
@@ -170,5 +170,5 @@ def _mounts(group: str) -> list[tuple[str, str]]:
 
 def _defaults(name: str) -> list[tuple[str, str]]:
     """(group, option) of each choice in the defaults list of a yaml of conf/."""
-    listed: Any = OmegaConf.to_container(OmegaConf.load(config_folder() / f"{name}.yaml"))
+    listed = plain(OmegaConf.load(config_folder() / f"{name}.yaml"))
     return [choice for entry in listed["defaults"] if isinstance(entry, dict) for choice in entry.items()]

@@ -113,7 +113,7 @@ def test_advice_on_all_follows_from_advice_on_each() -> None:
     assert on_all(0.9, keep, keep, pairs=advice.ENOUGH - 1)[0] == unknown
 
 
-def test_how_questions_ended_comes_before_what_was_mended_on_the_way() -> None:
+def test_how_questions_ended_comes_before_faults_that_a_retry_repaired() -> None:
     nothing: dict[str, Measure] = dict.fromkeys(
         ("flips", "position_bias", "same_again", "circles", "sway", "labels", "human"), Measure.none("")
     )

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pytest
 import tiny_models
 import torch
+from loaded_models import FAMILIES, Loader, save_all
 from safetensors.torch import save_file
 from tiny_models import CONTEXT, DECODERS, ENCODERS
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
@@ -21,8 +22,6 @@ from zelo.errors import BadInput
 from zelo.losses.mse import MSE
 
 Component = Callable[..., Any]
-FAMILIES = (*DECODERS, *ENCODERS)
-YAML = {"qwen3": "qwen3_0_6b", "llama": "qwen3_1_7b"}  # whose settings the decoders take
 MAX_LENGTH = 120
 TEXTS = [
     "Sort the list in place.",
@@ -39,23 +38,12 @@ ROWS = np.array([[0, 1, 2, 3], [4, 3, -1, -1], [1, 0, 4, -1]])
 
 @pytest.fixture(scope="session")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    return {name: tiny_models.save(name, tmp_path_factory.mktemp("models") / name) for name in FAMILIES}
+    return save_all(tmp_path_factory.mktemp("models"))
 
 
 @pytest.fixture
-def load(component: Component, folders: dict[str, Path]) -> Component:
-    """`load("qwen3", temperature=2.0)`: the reranker on that family's folder; `backbone` changes its backbone."""
-
-    def build(family: str, backbone: dict[str, Any] | None = None, **changes: Any) -> Any:
-        settings = {"lora_rank": None, "gradient_checkpointing": False} if family in DECODERS else {}
-        settings |= {"model": str(folders[family])} | (backbone or {})
-        model = component("model/pointwise", **({"max_length": MAX_LENGTH} | changes))
-        torch.manual_seed(0)
-        model.load(component(f"backbone/{YAML.get(family, family)}", **settings), None)
-        model.prepare(DOCUMENTS)
-        return model
-
-    return build
+def load(component: Component, folders: dict[str, Path]) -> Loader:
+    return Loader(component, folders, DOCUMENTS, "pointwise", {"max_length": MAX_LENGTH})
 
 
 def scores(model: Any, queries: list[str] = QUERIES, rows: np.ndarray = ROWS) -> np.ndarray:
@@ -89,7 +77,7 @@ def changed(folder: Path, place: Path, change: Callable[[Path], None]) -> str:
 
 
 @pytest.mark.parametrize("family", DECODERS)
-def test_the_score_is_the_logit_of_yes_over_five(family: str, load: Component, folders: dict[str, Path]) -> None:
+def test_the_score_is_the_logit_of_yes_over_five(family: str, load: Loader, folders: dict[str, Path]) -> None:
     """Method of the paper's rerankers, by the language model itself: whole prompt in one piece, no padding."""
     folder = folders[family]
     tokenizer, network = AutoTokenizer.from_pretrained(folder), AutoModelForCausalLM.from_pretrained(folder)
@@ -111,7 +99,7 @@ def test_the_score_is_the_logit_of_yes_over_five(family: str, load: Component, f
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_neither_padding_nor_company_nor_order_changes_a_score(family: str, load: Component) -> None:
+def test_neither_padding_nor_company_nor_order_changes_a_score(family: str, load: Loader) -> None:
     model = load(family)
     together = scores(model)
     assert together[ROWS >= 0].std() > 1e-3
@@ -124,7 +112,7 @@ def test_neither_padding_nor_company_nor_order_changes_a_score(family: str, load
 
 @pytest.mark.parametrize("family", DECODERS)
 @pytest.mark.parametrize("max_length", [60, 90, 240])
-def test_a_document_is_cut_before_the_template_is_put_around_it(family: str, max_length: int, load: Component) -> None:
+def test_a_document_is_cut_before_the_template_is_put_around_it(family: str, max_length: int, load: Loader) -> None:
     model = load(family, max_length=max_length)
     tokenizer = model.tokenizer
     before, between, after = (
@@ -141,7 +129,7 @@ def test_a_document_is_cut_before_the_template_is_put_around_it(family: str, max
 
 
 @pytest.mark.parametrize("family", DECODERS)
-def test_a_document_cannot_write_special_tokens(family: str, load: Component) -> None:
+def test_a_document_cannot_write_special_tokens(family: str, load: Loader) -> None:
     model = load(family)
     kept = [
         sum(n in model.tokenizer.all_special_ids or n < 4 for n in ids)
@@ -150,7 +138,7 @@ def test_a_document_cannot_write_special_tokens(family: str, load: Component) ->
     assert kept[0] == kept[1] > 2
 
 
-def test_a_prompt_is_the_same_on_every_day(load: Component, tmp_path: Path) -> None:
+def test_a_prompt_is_the_same_on_every_day(load: Loader, tmp_path: Path) -> None:
     model = load("llama")
     assert "strftime_now" not in model.tokenizer.chat_template
     whole = model.tokenizer.apply_chat_template(
@@ -163,7 +151,7 @@ def test_a_prompt_is_the_same_on_every_day(load: Component, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_all_weights_learn_and_a_few_steps_lower_the_loss(family: str, load: Component) -> None:
+def test_all_weights_learn_and_a_few_steps_lower_the_loss(family: str, load: Loader) -> None:
     model = load(family)
     losses = learn(model, 8)
     assert losses[-1] < 0.7 * losses[0]
@@ -175,7 +163,7 @@ def test_all_weights_learn_and_a_few_steps_lower_the_loss(family: str, load: Com
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_exported_it_gives_the_same_scores_elsewhere(family: str, load: Component, tmp_path: Path) -> None:
+def test_exported_it_gives_the_same_scores_elsewhere(family: str, load: Loader, tmp_path: Path) -> None:
     """In sentence-transformers, transformers and here again; long, empty and odd documents, and a scale that is not 1."""
     from sentence_transformers import CrossEncoder
 
@@ -205,7 +193,7 @@ def test_exported_it_gives_the_same_scores_elsewhere(family: str, load: Componen
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_checkpoint_restores_the_scores_and_another_architecture_is_refused(
-    family: str, load: Component, tmp_path: Path
+    family: str, load: Loader, tmp_path: Path
 ) -> None:
     model = load(family)
     learn(model, 1)
@@ -218,7 +206,7 @@ def test_a_checkpoint_restores_the_scores_and_another_architecture_is_refused(
         other.load(other.backbone, tmp_path)
 
 
-def test_adapters_start_at_nothing_learn_alone_and_are_merged(load: Component, tmp_path: Path) -> None:
+def test_adapters_start_at_nothing_learn_alone_and_are_merged(load: Loader, tmp_path: Path) -> None:
     pytest.importorskip("peft")
     from safetensors import safe_open
     from sentence_transformers import CrossEncoder
@@ -243,7 +231,7 @@ def test_adapters_start_at_nothing_learn_alone_and_are_merged(load: Component, t
         plain.load(plain.backbone, tmp_path)
 
 
-def test_adapters_on_weights_of_16_bits_learn_in_32(load: Component, tmp_path: Path) -> None:
+def test_adapters_on_weights_of_16_bits_learn_in_32(load: Loader, tmp_path: Path) -> None:
     pytest.importorskip("peft")
     model = load("llama", {"lora_rank": 4, "precision": "bfloat16", "gradient_checkpointing": True})
     kinds = {weight.requires_grad: weight.dtype for weight in model.parameters()}
@@ -255,13 +243,13 @@ def test_adapters_on_weights_of_16_bits_learn_in_32(load: Component, tmp_path: P
     assert np.abs(sigmoid(scores(again)) - sigmoid(scores(model)))[ROWS >= 0].max() < 0.02  # merged weights are rounded
 
 
-def test_adapters_without_peft_are_explained(load: Component, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_adapters_without_peft_are_explained(load: Loader, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "peft", None)
     with pytest.raises(BadInput, match=r"lora_rank=32 needs peft: pip install 'zelo\[lora\]'"):
         load("qwen3", {"lora_rank": 32})
 
 
-def test_checkpointing_of_gradients_changes_memory_alone(load: Component) -> None:
+def test_checkpointing_of_gradients_changes_memory_alone(load: Loader) -> None:
     plain, model = load("qwen3"), load("qwen3", {"gradient_checkpointing": True})
     assert learn(model, 2) == pytest.approx(learn(plain, 2), rel=1e-5)
     inside: list[bool] = []
@@ -271,7 +259,7 @@ def test_checkpointing_of_gradients_changes_memory_alone(load: Component) -> Non
     assert len(inside) == 2, "a layer is computed again for its gradient"
 
 
-def test_half_the_memory_is_close(load: Component) -> None:
+def test_half_the_memory_is_close(load: Loader) -> None:
     coarse, exact = load("qwen3", {"precision": "bfloat16"}), load("qwen3")
     assert 1e-6 < np.abs(scores(coarse) - scores(exact))[ROWS >= 0].max() < 0.02  # scores reach 0.36; 16 bits keep 2^-8
 
@@ -318,7 +306,7 @@ def _template(text: str | None) -> Callable[[Path], None]:
     ],
 )
 def test_what_cannot_be_read_is_named(
-    family: str, change: Callable[[Path], None], message: str, load: Component, folders: dict[str, Path], tmp_path: Path
+    family: str, change: Callable[[Path], None], message: str, load: Loader, folders: dict[str, Path], tmp_path: Path
 ) -> None:
     folder = changed(folders[family], tmp_path / "changed", change)
     with pytest.raises(BadInput, match=message) as caught:
@@ -326,7 +314,7 @@ def test_what_cannot_be_read_is_named(
     assert "\n" not in str(caught.value)
 
 
-def test_settings_that_cannot_be_are_named(load: Component, component: Component) -> None:
+def test_settings_that_cannot_be_are_named(load: Loader, component: Component) -> None:
     with pytest.raises(BadInput, match=r"token='Yes, sir' is not one token of .* but \d"):
         load("qwen3", {"token": "Yes, sir"})
     for family in FAMILIES:
@@ -371,7 +359,7 @@ def test_a_backbone_is_its_files_not_their_place(
     assert content(copied) != content(str(folders["qwen3"]))
 
 
-def test_a_copy_is_as_good_as_the_model(load: Component) -> None:
+def test_a_copy_is_as_good_as_the_model(load: Loader) -> None:
     """The pipeline copies a stage before it runs it."""
     model = load("qwen3")
     assert np.array_equal(scores(copy.deepcopy(model)), scores(model))

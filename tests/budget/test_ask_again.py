@@ -58,7 +58,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "home"
 
 
-def test_an_endpoint_that_was_mended_is_asked_again_only_where_told(run: Run, tmp_path: Path) -> None:
+def test_a_repaired_endpoint_is_asked_again_only_with_ask_again(run: Run, tmp_path: Path) -> None:
     kind = "no_logprobs"
     verdict = ["judge.mode=verdict", "until=judge"]
     with FakeServer(plan=lambda seen: kind) as server:

@@ -18,8 +18,7 @@ from paid_judge import Judge, ask, budget, endpoint, new_command, questions
 
 from zelo.budget.plan import lines
 from zelo.errors import BadInput, LimitReached, ZeloError
-from zelo.ledger.group_commit import GroupCommit
-from zelo.ledger.ledger import FILE, LIFETIME, Ledger
+from zelo.ledger.ledger import FILE, LIFETIME, AsyncLedger, Ledger
 from zelo.ledger.operations import Caps, Entry, Reserve, Settle
 from zelo.providers.request import Request
 from zelo.records import ANSWERED
@@ -253,7 +252,7 @@ time.sleep(60)
 def test_answers_that_have_come_are_written_when_the_loop_ends(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Cancelled while the ledger is slow, and while another process has it locked."""
     home.mkdir(parents=True)
-    monkeypatch.setattr("zelo.ledger.group_commit.PAUSE", 0.1)
+    monkeypatch.setattr("zelo.ledger.ledger.PAUSE", 0.1)
     with Ledger(home / FILE, patience=0.2) as ledger:
         caps = Caps("c")
         keys = [bytes([n]) * 16 for n in range(3)]
@@ -265,7 +264,7 @@ def test_answers_that_have_come_are_written_when_the_loop_ends(home: Path, monke
             return {}
 
         async def work() -> None:
-            async with GroupCommit(ledger) as journal:
+            async with AsyncLedger(ledger) as journal:
                 looking = asyncio.create_task(journal.run(slow))
                 settling = [
                     asyncio.create_task(journal.do(Settle(call.call, entry)))  # pyright: ignore

@@ -21,7 +21,15 @@ ANY = (p.Content, p.FieldsOutsideIdentity)
 # Group -> protocols, and classes that its components share; the first is what each component of it must offer.
 FAMILIES: dict[str, tuple[type, ...]] = {
     "acquisition": (p.Acquisition,),
-    "backbone": (p.VectorSource, p.TokenVectorSource, p.VectorsById, p.NamedModel, p.Precision, p.Backbone),
+    "backbone": (
+        p.VectorSource,
+        p.TokenVectorSource,
+        p.VectorsById,
+        p.NamedModel,
+        p.Precision,
+        p.LanguageModel,
+        p.Backbone,
+    ),
     "calibrator": (p.Calibrator, p.AskingCalibrator),
     "dataset": (p.Dataset, p.TrainJudged),
     "graph": (
@@ -35,6 +43,7 @@ FAMILIES: dict[str, tuple[type, ...]] = {
     ),
     "judge": (
         p.Judge,
+        p.Checked,
         p.JudgeEnsemble,
         p.LedgerJudge,
         p.PaidJudge,
@@ -49,6 +58,7 @@ FAMILIES: dict[str, tuple[type, ...]] = {
     "metric": (p.Metric,),
     "model": (p.Model, p.BackboneCheck, p.QueryPreparer, p.PairwiseModel, p.WidthModel, p.ExportedScores, p.Embedder),
     "retriever": (p.Retriever, p.FileRetriever, p.Scorer, p.BackboneScorer),
+    "scorer": (p.Scorer, p.Checked, p.BackboneScorer),
     "selection": (Selection,),
     "solver": (p.Solver, p.PerJudgeSolver, LinkFunction, Iterative),
     "stage": (
@@ -72,7 +82,10 @@ OWN = {
     "stage Evaluate": {"systems"},  # main asks this very class
     "stage Train": {"train_part"},
 }
-TORCH = {"loss": {"forward"}, "model": {"forward", "state_dict", "to", "scale", "temperature", "backbone"}}
+TORCH = {
+    "loss": {"forward"},
+    "model": {"forward", "state_dict", "load_state_dict", "to", "scale", "temperature", "backbone"},
+}
 
 
 def components() -> list[tuple[str, type]]:

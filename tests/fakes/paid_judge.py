@@ -38,7 +38,7 @@ class Judge:
 def endpoint(server: FakeServer, **changes: Any) -> Endpoint:
     fields: dict[str, Any] = {"name": "chat", "api": ChatCompletions(), "provider": "fake", "model": "m"}
     fields |= {"base_url": server.base_url, "api_key_env": None, "input_price": 10.0, "output_price": 100.0}
-    fields |= {"concurrency": 20, "requests_per_minute": None, "tokens_per_minute": None, "timeout": 1.0, "retries": 3}
+    fields |= {"concurrency": 20, "requests_per_minute": None, "tokens_per_minute": None, "timeout": 60.0, "retries": 3}
     return Endpoint(**fields | changes)
 
 

@@ -96,7 +96,7 @@ def test_what_zelo_passes_on_is_followed_to_where_it_is_defined(parts: Path) -> 
     assert "zelo.backbones.exported" in modules("parts.mine")
 
 
-def test_source_that_is_no_python_is_told_by_line(parts: Path) -> None:
+def test_the_error_of_invalid_source_names_the_line(parts: Path) -> None:
     (parts / "parts/late.py").write_text("HERE = 1\nHERE =\n")
     with pytest.raises(BadInput, match=r"parts/late\.py:2: .*parts\.late is imported by a component"):
         key()

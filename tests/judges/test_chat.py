@@ -18,7 +18,7 @@ from zelo.errors import BadInput
 from zelo.judges.chat import Asked, Chat
 from zelo.judges.windows import windows
 from zelo.providers.anthropic import Messages
-from zelo.providers.replies import body, read
+from zelo.providers.client import body, read
 from zelo.providers.request import Endpoint, Reply, Request
 from zelo.records import CRITERIA, Questions
 

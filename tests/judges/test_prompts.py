@@ -362,7 +362,7 @@ def test_from_score_to_preference() -> None:
     assert [answer.preference(s, "sign", 0.1) for s in scores] == [1, 1, 1, 0.5, 0, 0, 0]
 
 
-def test_refusals_are_told_from_other_answers() -> None:
+def test_refusals_are_distinguished_from_other_answers() -> None:
     for text in (
         "I'm sorry, but I can't help with that.",
         "I\u2019m sorry, no.",

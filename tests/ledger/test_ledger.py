@@ -196,7 +196,7 @@ def test_what_entries_measure(ledger: Ledger) -> None:
     assert ledger.spent(LIFETIME) == Totals()
 
 
-def test_what_entries_measure_is_told_by_form(ledger: Ledger) -> None:
+def test_entries_are_measured_by_form(ledger: Ledger) -> None:
     ledger.add([replace(entry(n), form="score", tokens_out=300) for n in range(2)])
     ledger.add([replace(entry(n), form="verdict", tokens_out=1) for n in range(2, 4)])
     means = {form: ledger.measured("provider", "model", form) for form in ("score", "verdict", None, "listwise")}

@@ -11,8 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import tiny_models
 import torch
+from loaded_models import FAMILIES, Loader, save_all
 from safetensors.numpy import load_file
 from safetensors.torch import save_file
 from tiny_models import CONTEXT, DECODERS, ENCODERS
@@ -28,8 +28,7 @@ from zelo.training.listwise_dataset import Lists
 from zelo.training.widths import check_widths
 
 Component = Callable[..., Any]
-FAMILIES = (*DECODERS, *ENCODERS)
-YAML = {"qwen3": "qwen3_0_6b", "llama": "qwen3_1_7b"}
+BACKBONE = {"query_length": 90, "max_length": 110, "gradient_checkpointing": False}
 TITLES = ["", "csv", "", "", ""]
 TEXTS = ["Sort the list in place.", "Read rows. " * 120, "", "  Grüße, 世界 🎉\n", "Delete a file."]
 READ = [f"{title}\n{text}" if title else text for title, text in zip(TITLES, TEXTS, strict=True)]
@@ -42,23 +41,12 @@ ALL = np.tile(np.arange(5), (3, 1))
 
 @pytest.fixture(scope="session")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    return {name: tiny_models.save(name, tmp_path_factory.mktemp("models") / name) for name in FAMILIES}
+    return save_all(tmp_path_factory.mktemp("models"))
 
 
 @pytest.fixture
-def load(component: Component, folders: dict[str, Path]) -> Component:
-    """`load("qwen3", trains="both")`: the model on that family's folder; `backbone` changes its backbone."""
-
-    def build(family: str, backbone: dict[str, Any] | None = None, model: str = "embedding", **changes: Any) -> Any:
-        settings: dict[str, Any] = {"query_length": 90, "max_length": 110, "model": str(folders[family])}
-        settings |= {"lora_rank": None} if family in DECODERS else {}
-        settings |= {"gradient_checkpointing": False} | (backbone or {})
-        made = component(f"model/{model}", **changes)
-        made.load(component(f"backbone/{YAML.get(family, family)}", **settings), None)
-        made.prepare(DOCUMENTS)
-        return made
-
-    return build
+def load(component: Component, folders: dict[str, Path]) -> Loader:
+    return Loader(component, folders, DOCUMENTS, "embedding", backbone=BACKBONE)
 
 
 def scores(model: Any, queries: list[str] = ASKED, rows: np.ndarray = ROWS) -> np.ndarray:
@@ -87,7 +75,7 @@ def unit(vector: Any) -> np.ndarray:
 
 @pytest.mark.parametrize("family", DECODERS)
 def test_a_decoders_vector_is_the_last_tokens_behind_the_text(
-    family: str, load: Component, folders: dict[str, Path]
+    family: str, load: Loader, folders: dict[str, Path]
 ) -> None:
     """Method of zembed-1, by transformers alone: the whole prompt in one piece, no padding."""
     tokenizer, network = AutoTokenizer.from_pretrained(folders[family]), AutoModel.from_pretrained(folders[family])
@@ -111,7 +99,7 @@ def test_a_decoders_vector_is_the_last_tokens_behind_the_text(
 
 @pytest.mark.parametrize("family", DECODERS)
 def test_a_text_is_cut_before_the_template_is_put_around_it_and_writes_no_special_tokens(
-    family: str, load: Component
+    family: str, load: Loader
 ) -> None:
     model = load(family, trains="both")
     long, short, odd = model.backbone.texts(
@@ -130,7 +118,7 @@ POOLED = [(family, "mean") for family in ENCODERS] + [("xlm_r", "cls")]
 
 
 @pytest.mark.parametrize(("family", "pooling"), POOLED)
-def test_both_ways_of_an_encoder_to_the_same_vector(family: str, pooling: str, load: Component) -> None:
+def test_both_ways_of_an_encoder_to_the_same_vector(family: str, pooling: str, load: Loader) -> None:
     """Frozen vectors from the store and those that are computed in training."""
     both = load(family, {"pooling": pooling}, trains="both")
     frozen = load(family, {"pooling": pooling})
@@ -141,7 +129,7 @@ def test_both_ways_of_an_encoder_to_the_same_vector(family: str, pooling: str, l
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_one_encoder_learns_both_sides_and_is_a_plain_sentence_transformer(
-    family: str, load: Component, tmp_path: Path
+    family: str, load: Loader, tmp_path: Path
 ) -> None:
     from sentence_transformers import SentenceTransformer
 
@@ -174,7 +162,7 @@ def test_one_encoder_learns_both_sides_and_is_a_plain_sentence_transformer(
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_the_query_side_alone_learns_and_two_routes_are_exported(family: str, load: Component, tmp_path: Path) -> None:
+def test_the_query_side_alone_learns_and_two_routes_are_exported(family: str, load: Loader, tmp_path: Path) -> None:
     """A decoder by adapters, which are merged; with a matrix over the documents."""
     from sentence_transformers import SentenceTransformer
 
@@ -198,7 +186,7 @@ def test_the_query_side_alone_learns_and_two_routes_are_exported(family: str, lo
 
 @pytest.mark.parametrize(("family", "trains"), [("xlm_r", "query"), ("qwen3", "both")])
 def test_a_search_in_chunks_finds_the_best_of_all(
-    family: str, trains: str, load: Component, monkeypatch: pytest.MonkeyPatch
+    family: str, trains: str, load: Loader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = load(family, trains=trains)
     monkeypatch.setattr(nearest, "CHUNK", 2)
@@ -212,7 +200,7 @@ def test_a_search_in_chunks_finds_the_best_of_all(
 
 
 @pytest.mark.parametrize(("family", "trains"), [("modernbert", "query"), ("llama", "both")])
-def test_the_scores_at_a_width_are_those_of_vectors_that_are_cut(family: str, trains: str, load: Component) -> None:
+def test_the_scores_at_a_width_are_those_of_vectors_that_are_cut(family: str, trains: str, load: Loader) -> None:
     model = load(family, trains=trains)
     batch = model.collate(ASKED, ROWS)
     with torch.no_grad():
@@ -229,7 +217,7 @@ def test_the_scores_at_a_width_are_those_of_vectors_that_are_cut(family: str, tr
             assert found[line, column, place] == pytest.approx(every[line, ROWS[line, column]], abs=1e-4)
 
 
-def test_a_batch_at_widths_that_does_not_fit_is_split_and_its_gradient_is_the_same(load: Component) -> None:
+def test_a_batch_at_widths_that_does_not_fit_is_split_and_its_gradient_is_the_same(load: Loader) -> None:
     model = load("qwen3", trains="both")
     loss = Matryoshka(loss=ListwiseKL(sharpness=2.0, temperature=None), widths=[16, 4])
     lists = Lists.padded(
@@ -250,7 +238,7 @@ def test_a_batch_at_widths_that_does_not_fit_is_split_and_its_gradient_is_the_sa
         torch.testing.assert_close(split, whole, rtol=1e-3, atol=1e-5)
 
 
-def test_widths_that_cannot_be_are_refused_before_anything_runs(load: Component) -> None:
+def test_widths_that_cannot_be_are_refused_before_anything_runs(load: Loader) -> None:
     plain = ListwiseKL(sharpness=2.0, temperature=None)
     model = load("xlm_r")
     backbone = model.backbone
@@ -267,7 +255,7 @@ def test_widths_that_cannot_be_are_refused_before_anything_runs(load: Component)
 
 
 @pytest.mark.parametrize("family", ENCODERS)
-def test_late_interaction_on_other_encoders(family: str, load: Component, tmp_path: Path) -> None:
+def test_late_interaction_on_other_encoders(family: str, load: Loader, tmp_path: Path) -> None:
     from sentence_transformers import MultiVectorEncoder
 
     model = load(family, model="late_interaction", temperature=0.1)
@@ -284,7 +272,7 @@ def test_late_interaction_on_other_encoders(family: str, load: Component, tmp_pa
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("kind", ["embedding", "pointwise"])
-def test_frozen_layers_stay_as_they_are(family: str, kind: str, load: Component) -> None:
+def test_frozen_layers_stay_as_they_are(family: str, kind: str, load: Loader) -> None:
     how: dict[str, Any] = {"trains": "both"} if kind == "embedding" else {"max_length": 120}
     model = load(family, {"frozen_layers": 1}, model=kind, **how)
     before = {name: weight.clone() for name, weight in model.named_parameters()}
@@ -295,7 +283,7 @@ def test_frozen_layers_stay_as_they_are(family: str, kind: str, load: Component)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_checkpointing_of_gradients_changes_memory_alone(family: str, load: Component) -> None:
+def test_checkpointing_of_gradients_changes_memory_alone(family: str, load: Loader) -> None:
     plain, model = (load(family, {"gradient_checkpointing": on}, trains="both") for on in (False, True))
     assert learn(model, 2) == pytest.approx(learn(plain, 2), rel=1e-4)
     inside: list[bool] = []
@@ -394,7 +382,7 @@ def test_stored_vectors_that_cannot_be_are_named(
     assert "\n" not in str(caught.value)
 
 
-def test_what_cannot_be_is_said_in_one_line(component: Component, load: Component, folders: dict[str, Path]) -> None:
+def test_what_cannot_be_is_said_in_one_line(component: Component, load: Loader, folders: dict[str, Path]) -> None:
     with pytest.raises(BadInput, match="late_interaction compares token vectors, and Decoder gives none"):
         load("qwen3", model="late_interaction")
     stored = component("backbone/stored", query_file="a", document_file="b")
@@ -422,7 +410,7 @@ def test_what_cannot_be_is_said_in_one_line(component: Component, load: Componen
 
 
 def test_a_decoder_without_a_chat_template_is_refused(
-    component: Component, load: Component, folders: dict[str, Path], tmp_path: Path
+    component: Component, load: Loader, folders: dict[str, Path], tmp_path: Path
 ) -> None:
     import shutil
 

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-import tiny_models
 import torch
 from certain import certain
+from loaded_models import FAMILIES, Loader, save_all
 from safetensors.torch import load_file, save_file
-from tiny_models import CONTEXT, DECODERS, ENCODERS
+from tiny_models import CONTEXT, DECODERS
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from zelo.backbones.exported import loader_of
@@ -36,8 +36,6 @@ from zelo.training.student import Student
 from zelo.training.trainer import Trainer
 
 Component = Callable[..., Any]
-FAMILIES = (*DECODERS, *ENCODERS)
-YAML = {"qwen3": "qwen3_0_6b", "llama": "qwen3_1_7b"}
 MAX_LENGTH = 160
 TEXTS = [
     "Sort the list in place.",
@@ -55,23 +53,12 @@ ROWS = np.array([[0, 1], [4, 3], [1, 2]])
 
 @pytest.fixture(scope="session")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    return {name: tiny_models.save(name, tmp_path_factory.mktemp("models") / name) for name in FAMILIES}
+    return save_all(tmp_path_factory.mktemp("models"))
 
 
 @pytest.fixture
-def load(component: Component, folders: dict[str, Path]) -> Component:
-    """`load("qwen3", temperature=2.0)`: the student on that family's folder; `backbone` changes its backbone."""
-
-    def build(family: str, backbone: dict[str, Any] | None = None, **changes: Any) -> Any:
-        settings = {"lora_rank": None, "gradient_checkpointing": False} if family in DECODERS else {}
-        settings |= {"model": str(folders[family])} | (backbone or {})
-        model = component("model/pairwise", **({"max_length": MAX_LENGTH} | changes))
-        torch.manual_seed(0)
-        model.load(component(f"backbone/{YAML.get(family, family)}", **settings), None)
-        model.prepare(DOCUMENTS)
-        return model
-
-    return build
+def load(component: Component, folders: dict[str, Path]) -> Loader:
+    return Loader(component, folders, DOCUMENTS, "pairwise", {"max_length": MAX_LENGTH})
 
 
 def scores(model: Any, queries: list[str] = QUERIES, rows: np.ndarray = ROWS) -> np.ndarray:
@@ -80,7 +67,7 @@ def scores(model: Any, queries: list[str] = QUERIES, rows: np.ndarray = ROWS) ->
 
 
 @pytest.mark.parametrize("family", DECODERS)
-def test_the_score_is_the_logit_of_yes_over_five(family: str, load: Component, folders: dict[str, Path]) -> None:
+def test_the_score_is_the_logit_of_yes_over_five(family: str, load: Loader, folders: dict[str, Path]) -> None:
     """Method of the paper's rerankers with both documents in the user message, by the language model itself."""
     folder = folders[family]
     tokenizer, network = AutoTokenizer.from_pretrained(folder), AutoModelForCausalLM.from_pretrained(folder)
@@ -104,7 +91,7 @@ def test_the_score_is_the_logit_of_yes_over_five(family: str, load: Component, f
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("max_length", [110, 161])
-def test_texts_are_cut_first_and_the_documents_share_the_room(family: str, max_length: int, load: Component) -> None:
+def test_texts_are_cut_first_and_the_documents_share_the_room(family: str, max_length: int, load: Loader) -> None:
     model = load(family, max_length=max_length)
     read = partial(model.backbone.triples, model.tokenizer, max_length=max_length)
     long, short = TEXTS[1], "ab"
@@ -131,7 +118,7 @@ def test_texts_are_cut_first_and_the_documents_share_the_room(family: str, max_l
             load(family, max_length=8).collate(QUERIES, ROWS)
 
 
-def test_encoders_read_a_pair_whose_second_part_holds_both_documents(component: Component, load: Component) -> None:
+def test_encoders_read_a_pair_whose_second_part_holds_both_documents(component: Component, load: Loader) -> None:
     minilm = component("backbone/minilm")
     rows = minilm.triples(minilm.tokenizer(), ["sort [SEP]"], ["one"], ["two three"], 40)
     words = minilm.tokenizer().convert_ids_to_tokens(rows["input_ids"][0])
@@ -146,7 +133,7 @@ def test_encoders_read_a_pair_whose_second_part_holds_both_documents(component: 
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_texts_cannot_write_special_tokens_and_neither_padding_nor_company_counts(family: str, load: Component) -> None:
+def test_texts_cannot_write_special_tokens_and_neither_padding_nor_company_counts(family: str, load: Loader) -> None:
     model = load(family)
     rows = model.backbone.triples(model.tokenizer, ["q", TEXTS[4]], ["a", TEXTS[4]], ["b", TEXTS[4]], MAX_LENGTH)
     special = [sum(n in model.tokenizer.all_special_ids or n < 4 for n in ids) for ids in rows["input_ids"]]
@@ -161,7 +148,7 @@ def test_texts_cannot_write_special_tokens_and_neither_padding_nor_company_count
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_all_weights_learn_and_the_export_judges_as_the_model(family: str, load: Component, tmp_path: Path) -> None:
+def test_all_weights_learn_and_the_export_judges_as_the_model(family: str, load: Loader, tmp_path: Path) -> None:
     model = load(family, temperature=2.0)
     optimizer, losses = torch.optim.AdamW(model.parameter_groups(3e-3)), []
     targets = torch.tensor([[0.9], [0.2], [0.7]])
@@ -476,9 +463,7 @@ def asked(rows: np.ndarray = ROWS, queries: np.ndarray | None = None) -> Questio
 
 
 @pytest.mark.parametrize("family", ["qwen3", "xlm_r"])
-def test_the_judge_says_what_the_student_says(
-    family: str, load: Component, component: Component, tmp_path: Path
-) -> None:
+def test_the_judge_says_what_the_student_says(family: str, load: Loader, component: Component, tmp_path: Path) -> None:
     model = load(family)
     model.order_bias.fill_(0.2)
     model.export(tmp_path / "pairwise")
@@ -530,7 +515,7 @@ def test_another_student_judges_by_the_difference_of_its_scores(
 
 
 def test_a_folder_that_is_no_student_is_refused_before_anything_is_judged(
-    load: Component, component: Component, folders: dict[str, Path], tmp_path: Path
+    load: Loader, component: Component, folders: dict[str, Path], tmp_path: Path
 ) -> None:
     model = load("xlm_r")
     run = tmp_path / "run"

@@ -11,8 +11,8 @@ from paid_request import KEY, REQUEST, WORST, endpoint, shows_key
 from zelo.budget.request_batch import Figures, faults_in_words, reasons_in_words
 from zelo.errors import BadInput, LimitReached
 from zelo.providers.anthropic import Messages
+from zelo.providers.client import read
 from zelo.providers.openai import ChatCompletions
-from zelo.providers.replies import read
 from zelo.providers.request import Fault, Reading, Reply
 from zelo.providers.retry import retry_after
 from zelo.providers.secrets import line
@@ -196,7 +196,7 @@ def test_a_quota_of_the_day_ends_the_run_and_one_of_the_minute_does_not(words: s
         (200, b'{"choices": [{"message": 7}], "note": "odd"}', "wrong_shape", '"note": "odd"'),
     ],
 )
-def test_a_failed_call_is_told_in_the_providers_own_words(status: int, body: bytes, kind: str, words: str) -> None:
+def test_a_failed_call_is_reported_in_the_providers_own_words(status: int, body: bytes, kind: str, words: str) -> None:
     result = read(endpoint("http://localhost:1/v1"), REQUEST, status, {}, body, KEY)
     assert isinstance(result, Fault)
     assert result.kind == kind

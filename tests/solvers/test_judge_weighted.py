@@ -96,7 +96,7 @@ def test_order_bias_is_learned_and_taken_out(hard):
 
 
 @HARD
-def test_judges_who_differ_in_sharpness_or_noise_are_told_apart(hard):
+def test_judges_who_differ_in_sharpness_or_noise_are_distinguished(hard):
     sharp, plain, said = fitted([(2, 0, 0.15), (1, 0, 0.15), (0.5, 0, 0.15)], hard)
     assert sharp < 0.95 * plain
     gain = np.array(said["judges"]["gain"])

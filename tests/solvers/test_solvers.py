@@ -314,7 +314,7 @@ def test_unusable_settings_are_named(kind, setting, value):
 
 
 @BOTH
-def test_held_out_pairs_are_foretold_by_a_fit_that_never_saw_them(kind):
+def test_held_out_pairs_are_predicted_by_a_fit_that_never_saw_them(kind):
     """Against the same done by hand; the ratings are those of all pairs, and a query alone loses the same ones."""
     _, case = simulated(3, 30, 8, seed=8)
     fit = solver(kind, held_out=0.2).fit(case)

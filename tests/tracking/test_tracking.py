@@ -871,7 +871,7 @@ def test_neither_sigterm_nor_a_bare_exit_of_a_library_is_a_success(deed: str, st
 
 
 @pytest.mark.parametrize("code", [None, 0, 7])
-def test_a_library_that_ends_the_process_in_a_stage_is_told(
+def test_a_library_that_ends_the_process_in_a_stage_is_reported(
     code: int | None, tmp_path: Path, tiny: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def leave(*args: object) -> None:

@@ -118,7 +118,7 @@ def test_a_killed_training_of_two_goes_on_with_the_same_weights(hardware: dict[s
 
 
 @pytest.mark.parametrize("at", [0, 1])
-def test_an_error_in_one_process_is_told_and_ends_all(at: int, tmp_path: Path) -> None:
+def test_an_error_in_one_process_is_raised_and_ends_all(at: int, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"^loss=toy: not this one\.$"):
         together(tmp_path / "refused", TWO, deed="refuse", at=at)
     assert gone(tmp_path / "refused" / ranks.FOLDER)

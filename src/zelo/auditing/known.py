@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -11,6 +10,7 @@ import pyarrow.parquet as pq
 
 from zelo.auditing.answers import JudgedPairs
 from zelo.errors import BadInput
+from zelo.facts import Facts
 from zelo.judges.human import Human
 from zelo.records import TEST, Questions
 from zelo.store import Table
@@ -26,7 +26,7 @@ class Reference:
     missing: str  # why there is none, where there is none
     unjudged: int = 0  # pairs in which one document has no label and counts as not relevant
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> Facts:
         """For a JSON file."""
         pairs = int((self.truth != 0).sum())
         return {"pairs": pairs, "unjudged": self.unjudged} if pairs else {"not_measured": self.missing}

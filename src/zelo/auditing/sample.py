@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from zelo.auditing.answers import JudgedPairs
 from zelo.auditing.known import Reference
+from zelo.facts import Facts
 from zelo.metrics import judging
 from zelo.metrics.length_bias import longer_wins
 from zelo.metrics.measure import Measure, Resampling
@@ -122,7 +122,7 @@ class AuditSample:
             return 0, 0.0
         return len(np.unique(np.round(np.abs(score), 6))), judging.fullest(judging.histogram(score))
 
-    def spread(self, name: str) -> dict[str, Any]:
+    def spread(self, name: str) -> Facts:
         """The histogram of a judge's scores, above 0 for the document shown first, and how far it is from uniform."""
         score = self._shown_first(name)
         if not len(score):
@@ -131,7 +131,7 @@ class AuditSample:
         even = {"fullest": judging.fullest(counts), "evenness": judging.evenness(counts)}
         return {"counts": counts.tolist(), "values": self.scores(name)[0], **even}
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> Facts:
         """How much was asked."""
         found = self.answers
         cells = np.unique((found.judge * len(found.edges) + found.pair) * 2 + found.order, return_counts=True)[1]

@@ -1,7 +1,8 @@
 """A sequence classifier of one label: rows of tokens in, one logit each; written so that others load it."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -12,7 +13,10 @@ from zelo.backbones.lora import merged
 from zelo.backbones.pretrained import longest
 from zelo.backbones.token_batches import TOKENS
 from zelo.errors import BadInput
-from zelo.protocols import PairReader
+from zelo.protocols import PairReader, ParameterGroup
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 PADDING = 0.1  # share of a chunk that may be
 WORTH = 1 / 8  # of `tokens`, from where on a chunk is read in one pass about as fast as a full one
@@ -25,7 +29,7 @@ def check_lengths(max_length: int, tokens: int) -> None:
         raise BadInput(f"model.max_length={max_length}, model.tokens={tokens}: 8 <= max_length <= tokens must hold.")
 
 
-def opened(backbone: PairReader, max_length: int) -> tuple[Any, Any]:
+def opened(backbone: PairReader, max_length: int) -> "tuple[PreTrainedTokenizerFast, PreTrainedModel]":
     """The backbone's tokenizer and classifier. Raises BadInput for a `max_length` that it cannot read."""
     tokenizer, network = backbone.tokenizer(), backbone.classifier()
     if (limit := longest(network)) and max_length > limit:
@@ -34,7 +38,9 @@ def opened(backbone: PairReader, max_length: int) -> tuple[Any, Any]:
     return tokenizer, network
 
 
-def padded(tokenizer: Any, rows: dict[str, list[Any]]) -> tuple[dict[str, Tensor], np.ndarray]:
+def padded(
+    tokenizer: "PreTrainedTokenizerFast", rows: dict[str, list[list[int]]]
+) -> tuple[dict[str, Tensor], np.ndarray]:
     """N rows of tokens as [N, L] with their `lengths`, shortest first, and [N] which row each was."""
     lengths = np.array([len(ids) for ids in rows["input_ids"]], np.int64)
     order = np.argsort(lengths, kind="stable")
@@ -42,7 +48,7 @@ def padded(tokenizer: Any, rows: dict[str, list[Any]]) -> tuple[dict[str, Tensor
     return {**batch, "lengths": torch.from_numpy(lengths[order])}, order
 
 
-def logits(network: Any, batch: Any, tokens: int) -> Tensor:
+def logits(network: "PreTrainedModel", batch: Mapping[str, Tensor], tokens: int) -> Tensor:
     """[N] float32 logits of what `padded` made, read in chunks of at most `tokens` tokens, a tenth of them padding at most.
 
     Without a gradient a chunk is no larger than is fastest.
@@ -67,16 +73,19 @@ def _takes(lengths: list[int], tokens: int) -> bool:
     return size <= tokens and not (enough and sum(lengths) < (1 - PADDING) * size)
 
 
-def parameter_groups(network: Any, lr: float, fresh_head: bool) -> list[dict[str, Any]]:
+def parameter_groups(network: "PreTrainedModel", lr: float, fresh_head: bool) -> list[ParameterGroup]:
     """A fresh head learns ten times as fast as the body; what is frozen does not learn."""
     body = set(network.base_model.parameters())
     head = [weight for weight in network.parameters() if weight not in body and weight.requires_grad]
     learning = [weight for weight in network.base_model.parameters() if weight.requires_grad]
-    groups = [{"params": learning, "lr": lr}, {"params": head, "lr": 10 * lr if fresh_head else lr}]
+    groups: list[ParameterGroup] = [
+        {"params": learning, "lr": lr},
+        {"params": head, "lr": 10 * lr if fresh_head else lr},
+    ]
     return [group for group in groups if group["params"]]
 
 
-def export(network: Any, tokenizer: Any, scale: Tensor, folder: Path) -> None:
+def export(network: "PreTrainedModel", tokenizer: "PreTrainedTokenizerFast", scale: Tensor, folder: Path) -> None:
     """A folder that transformers loads, with a plain one-label head; adapters are merged, `scale` becomes part of the head."""
     state = merged(network)
     head = _head(network)

@@ -11,16 +11,18 @@ import pyarrow as pa
 
 from zelo.backbones import device, segments
 from zelo.backbones.layers import check_frozen, checkpoint_gradients, freeze
-from zelo.backbones.pretrained import WEIGHTS, Pretrained, check_kind, check_rate
+from zelo.backbones.pretrained import WEIGHTS, Pretrained, check_kind, check_rate, decodes
 from zelo.backbones.vectors import LAST, Vectors, check_lengths, hash_texts, in_parts, kept, written
 from zelo.errors import BadInput
 from zelo.fingerprint.code_hash import code_hash
 from zelo.texts import document_texts
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-PRECISIONS = ("float32", "bfloat16")
+AUTO = "auto"
+PRECISIONS = (AUTO, "float32", "bfloat16")
 # Stand in for the texts when the template is taken apart, and are read when it is put together again.
 _QUERY, _DOCUMENT = "QUERY-STANDS-HERE", "DOCUMENT-STANDS-HERE"
 _FIRST, _SECOND = "Document A:\n", " Document B:\n"  # a blank, so that no tokenizer joins it with the text before
@@ -42,9 +44,10 @@ class Decoder:
     """A causal language model read as a classifier of one label: logit of `token` after the prompt, over `temperature`.
 
     The prompt is the model's chat template with the query as system and the document as user message, as the paper's rerankers
-    read it (zerank model card, 2025). `model`: as for an encoder. A query is cut at `query_length` tokens. `precision` is that of
-    the weights. `lora_rank`: of adapters on every linear layer (Hu et al. 2021); None: all weights learn. `lr`: the learning
-    rate that suits it, for the optimizer. Texts cannot write the model's special tokens.
+    read it (zerank model card, 2025). `model`: as for an encoder, or a GGUF file. A query is cut at `query_length` tokens.
+    `precision` is that of the weights; auto: float32, but for a language model bfloat16 where that is fast. `lora_rank`: of
+    adapters on every linear layer (Hu et al. 2021); None: all weights learn. `lr`: the learning rate that suits it, for the
+    optimizer. Texts cannot write the model's special tokens.
 
     It also gives vectors: the last token's of a prompt with the text as user message and the system message `query` or
     `document` (method: zembed-1, 2026). There query_length and max_length count the template, too. `frozen_layers`: so many of
@@ -115,7 +118,7 @@ class Decoder:
         """The model's tokenizer; its chat template writes a system message and a text, and nothing behind them."""
         return self._reader(answers=False)
 
-    def _reader(self, answers: bool) -> Any:
+    def _reader(self, answers: bool) -> "PreTrainedTokenizerFast":
         """The tokenizer, its chat template reduced to a query and a document. answers: the beginning of one follows."""
         tokenizer = self._pretrained.tokenizer()
         tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
@@ -146,11 +149,11 @@ class Decoder:
         check_kind(self._pretrained, decoder=True)
         tokenizer = self.tokenizer()
         network, new = self._pretrained.load(
-            AutoModelForSequenceClassification, head=r"score\.", dtype=self.precision, num_labels=1
+            AutoModelForSequenceClassification, head=r"score\.", dtype=self._learned_in, num_labels=1
         )
         if new:
             with torch.no_grad():
-                network.score.weight.copy_(self._row(self._token(tokenizer)) / self.temperature)
+                network.get_parameter("score.weight").copy_(self._row(self._token(tokenizer)) / self.temperature)
         network.config.pad_token_id = tokenizer.pad_token_id
         return self._learning(network)
 
@@ -161,7 +164,40 @@ class Decoder:
         """
         return self._learning(self._network())
 
-    def pairs(self, tokenizer: Any, queries: list[str], documents: list[str], max_length: int) -> dict[str, list[Any]]:
+    def language_model(self) -> "PreTrainedModel":
+        """The transformer with the head of a language model, in evaluation mode, where the process computes.
+
+        Raises BadInput for an architecture that is no decoder, and weights that lack tensors.
+        """
+        from transformers import AutoModelForCausalLM
+
+        self.context()
+        network: Any = self._pretrained.load(AutoModelForCausalLM, dtype=self.language_precision())[0]
+        return network.to(device.chosen())
+
+    def language_precision(self) -> str:
+        """torch's name of the numbers that the language model computes with."""
+        if self.precision == AUTO:
+            return "bfloat16" if device.fast_bfloat16() else "float32"
+        return self.precision
+
+    def plain_tokenizer(self) -> "PreTrainedTokenizerFast":
+        """The model's tokenizer, whatever its chat template."""
+        return self._pretrained.tokenizer()
+
+    def context(self) -> int | None:
+        """Tokens that it reads at once, None where its config does not say. Raises BadInput for a model that is no decoder."""
+        if not decodes(self._pretrained):
+            kind = self._pretrained.config().model_type
+            raise BadInput(
+                f"backbone.model={self.model}: the architecture {kind} is no causal language model. Name one, such as that of"
+                " backbone=smollm2 or qwen3_0_6b."
+            )
+        return self._pretrained.context()
+
+    def pairs(
+        self, tokenizer: "PreTrainedTokenizerFast", queries: list[str], documents: list[str], max_length: int
+    ) -> dict[str, list[list[int]]]:
         """`input_ids` of N queries, each with its document, at most `max_length` tokens, the whole template included.
 
         A query has half of what the template leaves, and what its document leaves of the other half. Texts are cut before the
@@ -185,13 +221,18 @@ class Decoder:
         ]
         return {"input_ids": ids, "attention_mask": [[1] * len(row) for row in ids]}
 
-    def joined(self, tokenizer: Any) -> str:
+    def joined(self, tokenizer: "PreTrainedTokenizerFast") -> str:
         """The user message of two documents, `{first}` and `{second}`."""
         return f"{_FIRST}{{first}}{_SECOND}{{second}}"
 
     def triples(
-        self, tokenizer: Any, queries: list[str], first: list[str], second: list[str], max_length: int
-    ) -> dict[str, list[Any]]:
+        self,
+        tokenizer: "PreTrainedTokenizerFast",
+        queries: list[str],
+        first: list[str],
+        second: list[str],
+        max_length: int,
+    ) -> dict[str, list[list[int]]]:
         """`input_ids` of N queries, each with two documents, at most `max_length` tokens, the whole template included.
 
         The user message is "Document A:", the first document, "Document B:" and the second. A query has at most a third of
@@ -214,7 +255,9 @@ class Decoder:
             ids.append(before + query + between + one + left + other + right + after)
         return {"input_ids": ids, "attention_mask": [[1] * len(row) for row in ids]}
 
-    def texts(self, tokenizer: Any, texts: list[str], prompt: str, length: int) -> list[list[int]]:
+    def texts(
+        self, tokenizer: "PreTrainedTokenizerFast", texts: list[str], prompt: str, length: int
+    ) -> list[list[int]]:
         """Token ids of N texts in the template, the system message before each, at most `length` tokens in all.
 
         A text is cut before the template is put around it. Raises BadInput where the template leaves nothing. tokenizer: as
@@ -242,7 +285,7 @@ class Decoder:
         self, label: str, table: pa.Table, read: Callable[[pa.Table], list[str]], prompt: str, length: int
     ) -> Vectors:
         texts = hash_texts(text for part in in_parts(table) for text in read(part))
-        recipe = {"texts": texts, "prompt": prompt, "length": length, "precision": self.precision}
+        recipe = {"texts": texts, "prompt": prompt, "length": length, "precision": self._learned_in}
 
         def make(folder: Path) -> None:
             network: Any = self._network()
@@ -253,15 +296,15 @@ class Decoder:
 
         return kept({**self.content(), **recipe, "pooling": LAST, "code": code_hash(__name__, "Decoder")}, make)
 
-    def _network(self) -> Any:
+    def _network(self) -> "PreTrainedModel":
         from transformers import AutoModel
 
         check_kind(self._pretrained, decoder=True)
-        network = self._pretrained.load(AutoModel, dtype=self.precision)[0]
+        network = self._pretrained.load(AutoModel, dtype=self._learned_in)[0]
         network.config.use_cache = False
         return network
 
-    def _learning(self, network: Any) -> Any:
+    def _learning(self, network: "PreTrainedModel") -> "PreTrainedModel":
         network.config.use_cache = False
         if self.lora_rank is not None:
             from zelo.backbones.lora import adapt
@@ -273,10 +316,14 @@ class Decoder:
         return network
 
     @property
+    def _learned_in(self) -> str:
+        return "float32" if self.precision == AUTO else self.precision
+
+    @property
     def _pretrained(self) -> Pretrained:
         return Pretrained(self.model, self.revision, self.sha256)
 
-    def _parts(self, tokenizer: Any, answers: bool = True) -> list[str]:
+    def _parts(self, tokenizer: "PreTrainedTokenizerFast", answers: bool = True) -> list[str]:
         """The chat template before, between and behind the query and the document; what `_reader` made knows its own end."""
         if tokenizer.chat_template is None:
             raise BadInput(
@@ -293,7 +340,7 @@ class Decoder:
             )
         return parts[::2]
 
-    def _token(self, tokenizer: Any) -> int:
+    def _token(self, tokenizer: "PreTrainedTokenizerFast") -> int:
         ids = tokenizer.encode(self.token, add_special_tokens=False)
         if len(ids) != 1 or ids[0] == tokenizer.unk_token_id:
             raise BadInput(
@@ -302,7 +349,7 @@ class Decoder:
             )
         return ids[0]
 
-    def _row(self, token: int) -> Any:
+    def _row(self, token: int) -> "Tensor":
         """[1, dim] the token's row of the language model's head, or of the embedding that serves as one."""
         from safetensors import safe_open
 

@@ -17,6 +17,7 @@ from zelo.backbones.pretrained import Pretrained, check_kind, check_rate, longes
 from zelo.backbones.token_batches import TOKENS, token_batches
 from zelo.backbones.vectors import hash_texts, padded
 from zelo.errors import BadInput
+from zelo.facts import Facts
 from zelo.fingerprint.code_hash import code_hash
 from zelo.progress import progress
 from zelo.records import starts
@@ -113,18 +114,25 @@ class Encoder:
         check_kind(self._pretrained, decoder=False)
         return self._learning(self._pretrained.load(AutoModelForSequenceClassification, head=_HEAD, num_labels=1)[0])
 
-    def pairs(self, tokenizer: Any, queries: list[str], documents: list[str], max_length: int) -> dict[str, list[Any]]:
+    def pairs(
+        self, tokenizer: "PreTrainedTokenizerFast", queries: list[str], documents: list[str], max_length: int
+    ) -> dict[str, list[list[int]]]:
         """`input_ids` and the like of N queries, each with its document, at most `max_length` tokens; the longer is cut first."""
         return {**tokenizer(queries, documents, truncation=True, max_length=max_length, padding=False)}
 
-    def joined(self, tokenizer: Any) -> str:
+    def joined(self, tokenizer: "PreTrainedTokenizerFast") -> str:
         """The second text of a pair that holds two documents, `{first}` and `{second}`. tokenizer: the backbone's."""
         between = _frame(tokenizer)[0][1]
         return f"{{first}}{''.join(tokenizer.convert_ids_to_tokens(between))}{{second}}"
 
     def triples(
-        self, tokenizer: Any, queries: list[str], first: list[str], second: list[str], max_length: int
-    ) -> dict[str, list[Any]]:
+        self,
+        tokenizer: "PreTrainedTokenizerFast",
+        queries: list[str],
+        first: list[str],
+        second: list[str],
+        max_length: int,
+    ) -> dict[str, list[list[int]]]:
         """`input_ids` and the like of N queries, each with two documents, at most `max_length` tokens.
 
         As a pair whose second part holds both documents, between them the tokens that stand between its parts. A query has at
@@ -154,7 +162,9 @@ class Encoder:
         """The tokenizer: it reads a text alone as it reads a pair."""
         return self.tokenizer()
 
-    def texts(self, tokenizer: Any, texts: list[str], prompt: str, length: int) -> list[list[int]]:
+    def texts(
+        self, tokenizer: "PreTrainedTokenizerFast", texts: list[str], prompt: str, length: int
+    ) -> list[list[int]]:
         """Token ids of N texts, each behind the prompt, at most `length` tokens."""
         return tokenizer([prompt + text for text in texts], truncation=True, max_length=length)["input_ids"]
 
@@ -178,7 +188,7 @@ class Encoder:
             "code": code_hash(__name__, "Encoder"),
         }
 
-        def make(folder: Path, _partial: object) -> dict[str, Any]:
+        def make(folder: Path, _partial: object) -> Facts:
             self._encode(folder, label, texts, length, precision)
             return {"recipe": recipe}
 
@@ -229,13 +239,13 @@ class Encoder:
         self._pretrained.config()
         return self._pretrained.load(AutoModel)[0]
 
-    def _learning(self, network: Any) -> Any:
+    def _learning(self, network: "PreTrainedModel") -> "PreTrainedModel":
         freeze(network, self.frozen_layers)
         if self.gradient_checkpointing:
             checkpoint_gradients(network)
         return network
 
-    def _check_length(self, network: Any, length: int) -> None:
+    def _check_length(self, network: "PreTrainedModel", length: int) -> None:
         limit = longest(network)
         if limit and length > limit:
             raise BadInput(
@@ -243,7 +253,7 @@ class Encoder:
             )
 
 
-def _frame(tokenizer: Any) -> tuple[list[list[int]], tuple[int, int]]:
+def _frame(tokenizer: "PreTrainedTokenizerFast") -> tuple[list[list[int]], tuple[int, int]]:
     """The special tokens before, between and behind the two texts of a pair, and the types of its parts."""
     probe = tokenizer("a", "b", return_special_tokens_mask=True)
     ids, special = probe["input_ids"], probe["special_tokens_mask"]

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 
@@ -17,6 +17,15 @@ if TYPE_CHECKING:
     from zelo.progress import Advance
 
 CHUNK = 4096  # pairs whose tokens exist at a time
+
+
+class Settings(TypedDict):
+    """What pairwise.json says."""
+
+    order_bias: float
+    both_orders: bool
+    max_length: int
+    query_length: int
 
 
 class ExportedPairs:
@@ -82,7 +91,7 @@ def check(folder: Path, setting: str) -> None:
         raise BadInput(f"{setting}: the folder has no weights (*.safetensors); copy or export it whole.")
 
 
-def settings(folder: Path, setting: str) -> dict[str, Any]:
+def settings(folder: Path, setting: str) -> Settings:
     """What pairwise.json says. Raises BadInput where it is not there, or damaged. setting: what names the folder."""
     path = folder / SETTINGS
     try:

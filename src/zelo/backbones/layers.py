@@ -1,8 +1,11 @@
 """Which layers of a pretrained network learn, and how much they remember for it."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from zelo.errors import BadInput
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 def check_frozen(count: int) -> None:
@@ -33,7 +36,7 @@ def freeze(network: Any, count: int) -> None:
         module.requires_grad_(False)
 
 
-def checkpoint_gradients(network: Any) -> None:
+def checkpoint_gradients(network: "PreTrainedModel") -> None:
     """From now on each layer is computed again for its gradient: less memory, a third more time, the same figures."""
     # transformers renamed it within version 5
     old, new = "gradient_checkpointing_enable", "activation_checkpointing_enable"

@@ -1,13 +1,17 @@
 """Low-rank adapters: few weights learn, and what is exported has them merged (Hu et al. 2021, LoRA, equation 3)."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from zelo.errors import BadInput
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedModel
 
 ADAPTER = "default"
 
 
-def adapt(network: Any, rank: int, alpha: float) -> None:
+def adapt(network: "PreTrainedModel", rank: int, alpha: float) -> None:
     """Puts adapters of this rank, times alpha / rank, on every linear layer below the head; nothing else learns then.
 
     They start at zero, so that no score moves. Raises BadInput where peft is not installed.
@@ -29,7 +33,7 @@ def adapt(network: Any, rank: int, alpha: float) -> None:
             weight.data = weight.data.float()  # in 16 bits most steps would round to nothing
 
 
-def merged(network: Any) -> dict[str, Any]:
+def merged(network: Any) -> "dict[str, Tensor]":
     """The network's tensors under the names of a network without adapters, each adapter added to its layer's weight."""
     state = network.state_dict()
     for name, module in network.named_modules():

@@ -5,11 +5,14 @@ import importlib.util
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from zelo.backbones.exported import CROSS_ENCODER, MULTI_VECTOR, loader_of, opened, quiet
 from zelo.backbones.onnx_model import FLOAT32, INT8, MODEL, file_name
 from zelo.errors import BadInput
+
+if TYPE_CHECKING:
+    from torch import nn
 
 ONE_FILE = 1_800_000_000  # bytes of weights; above it they lie beside the graph, as protobuf holds 2 GB at most
 LOGITS, SENTENCE, TOKENS = "logits", "sentence_embedding", "token_embeddings"
@@ -47,7 +50,7 @@ def write(folder: Path, out: Path, setting: str) -> list[str]:
     return names
 
 
-def _routes(model: Any) -> dict[str, list[Any]]:
+def _routes(model: Any) -> "dict[str, list[nn.Module]]":
     """The modules that a query or a document goes through, by route; one route where both are read alike."""
     first, *rest = model
     if type(first).__name__ != "Router":
@@ -55,7 +58,7 @@ def _routes(model: Any) -> dict[str, list[Any]]:
     return {route: [*modules, *rest] for route, modules in first.sub_modules.items()}
 
 
-def _write_float(modules: list[Any], feature: str, name: str, path: Path) -> None:
+def _write_float(modules: "list[nn.Module]", feature: str, name: str, path: Path) -> None:
     import torch
 
     class Graph(torch.nn.Module):
@@ -66,12 +69,12 @@ def _write_float(modules: list[Any], feature: str, name: str, path: Path) -> Non
             self.parts = torch.nn.ModuleList(modules)
 
         def forward(self, *tensors: torch.Tensor) -> torch.Tensor:
-            features: dict[str, Any] = dict(zip(keys, tensors, strict=True))
+            features: dict[str, torch.Tensor] = dict(zip(keys, tensors, strict=True))
             for part in self.parts:
                 features = part(features)
             return features[feature]
 
-    reader = modules[0]
+    reader: Any = modules[0]
     tokens = reader.tokenizer(_EXAMPLE, padding=True, return_tensors="pt")
     keys = [key for key in ("input_ids", "attention_mask", "token_type_ids") if key in tokens]
     batch, length = torch.export.Dim("batch", min=1), torch.export.Dim("sequence", min=2)

@@ -92,7 +92,7 @@ class _Route:
     def run(self, texts: Sequence[str] | Sequence[tuple[str, str]]) -> list[np.ndarray]:
         """The graph's output for each of N texts or pairs; vectors of tokens without those that pad."""
         tokens = self._tokens(texts)
-        found: list[Any] = [None] * len(tokens)
+        found: list[np.ndarray] = [np.empty(0)] * len(tokens)
         order = sorted(range(len(tokens)), key=lambda row: len(tokens[row][0]))
         for low in range(0, len(order), BATCH):
             rows = order[low : low + BATCH]

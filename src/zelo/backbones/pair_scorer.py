@@ -39,7 +39,7 @@ class PairScorer:
         """folder: one that `is_plain`; device: of torch. Raises whatever transformers raises for a broken one."""
         from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-        options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+        options: dict[str, bool] = {"local_files_only": True, "trust_remote_code": False}
         self.tokenizer = AutoTokenizer.from_pretrained(folder, **options)
         self.tokenizer.padding_side = "right"
         network = AutoModelForSequenceClassification.from_pretrained(folder, use_safetensors=True, **options)

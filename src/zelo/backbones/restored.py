@@ -1,14 +1,17 @@
 """Trained weights back into a network that was made from its backbone."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from zelo.errors import BadInput
+
+if TYPE_CHECKING:
+    from torch import nn
 
 WEIGHTS = "weights.safetensors"
 
 
-def restore(model: Any, checkpoint: Path, architectures: object) -> None:
+def restore(model: "nn.Module", checkpoint: Path, architectures: object) -> None:
     """Takes a torch module's weights from the checkpoint. architectures: of its network, for the error.
 
     Raises BadInput for a checkpoint of another architecture.

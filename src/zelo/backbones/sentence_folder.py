@@ -1,13 +1,25 @@
 """The modules of sentence-transformers that read texts as a backbone does."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from zelo.backbones.lora import merged
+from zelo.protocols import Backbone
 
-POOLING: dict[str, Any] = {"mean": "mean", "cls": "cls", "last": "lasttoken"}
+if TYPE_CHECKING:
+    from sentence_transformers.base.modules import Transformer
+    from torch import nn
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+POOLING: dict[str, Literal["mean", "cls", "lasttoken"]] = {"mean": "mean", "cls": "cls", "last": "lasttoken"}
 
 
-def transformer(backbone: Any, tokenizer: Any, network: Any, task: str | None, tuned: bool) -> Any:
+def transformer(
+    backbone: Backbone,
+    tokenizer: "PreTrainedTokenizerFast",
+    network: "PreTrainedModel",
+    task: str | None,
+    tuned: bool,
+) -> "Transformer":
     """A Transformer module for texts of a task, `query` or `document`, or, with None, for both.
 
     network: the tuned one, which gives the number format and, where `tuned`, the weights, adapters merged; else they are the
@@ -32,7 +44,7 @@ def transformer(backbone: Any, tokenizer: Any, network: Any, task: str | None, t
     return part
 
 
-def pooled(part: Any, backbone: Any, width: int) -> list[Any]:
+def pooled(part: "Transformer", backbone: Backbone, width: int) -> "list[nn.Module]":
     """The modules that make one vector of length 1 of a text that the Transformer module `part` read."""
     from sentence_transformers.base.modules import Normalize
     from sentence_transformers.sentence_transformer.modules import Pooling
@@ -40,6 +52,6 @@ def pooled(part: Any, backbone: Any, width: int) -> list[Any]:
     return [part, Pooling(width, pooling_mode=POOLING[backbone.pooling]), Normalize()]
 
 
-def prompts(backbone: Any) -> dict[str, str]:
+def prompts(backbone: Backbone) -> dict[str, str]:
     """What stands before a query and a document."""
     return {"query": backbone.query_prompt, "document": backbone.document_prompt}

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal, NoReturn
 
 import numpy as np
 import pyarrow as pa
@@ -45,7 +45,7 @@ class Stored:
         fields = {"query_file": self.query_file, "document_file": self.document_file}
         return {name: hash_json([hash_file(path) for path in _files(name, value)]) for name, value in fields.items()}
 
-    def tokenizer(self) -> Any:
+    def tokenizer(self) -> NoReturn:
         """Raises BadInput: a model that reads texts cannot be made of vectors."""
         raise BadInput(
             "backbone=stored holds vectors and no model: use it with model=embedding and model.trains=matrix alone."

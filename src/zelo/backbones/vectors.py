@@ -12,11 +12,13 @@ import pyarrow as pa
 from zelo.backbones.pretrained import longest
 from zelo.backbones.token_batches import TOKENS, token_batches
 from zelo.errors import BadInput
+from zelo.facts import Facts
 from zelo.progress import progress
 from zelo.store import Store, hash_json
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from transformers import PreTrainedModel
 
 PART = 4096  # texts
 MEAN, CLS, LAST = "mean", "cls", "last"
@@ -54,7 +56,7 @@ def padded(ids: list[list[int]]) -> "tuple[Tensor, Tensor]":
 
 
 def vectors_of(
-    network: Any, ids: list[list[int]], pooling: str, advance: Callable[[int], None] = lambda _: None
+    network: "PreTrainedModel", ids: list[list[int]], pooling: str, advance: Callable[[int], None] = lambda _: None
 ) -> np.ndarray:
     """[N, dim] float32 vectors of length 1 of N texts, computed where the network is. advance: called with texts done."""
     import torch
@@ -69,10 +71,10 @@ def vectors_of(
     return found
 
 
-def kept(recipe: dict[str, Any], make: Callable[[Path], None]) -> Vectors:
+def kept(recipe: Facts, make: Callable[[Path], None]) -> Vectors:
     """What `make` writes as pooled.npy into the folder that it is given, or wrote when the recipe was the same."""
 
-    def write(folder: Path, _partial: object) -> dict[str, Any]:
+    def write(folder: Path, _partial: object) -> Facts:
         make(folder)
         return {"recipe": recipe}
 
@@ -80,7 +82,9 @@ def kept(recipe: dict[str, Any], make: Callable[[Path], None]) -> Vectors:
     return Vectors(np.load(table.path / "pooled.npy", mmap_mode="r", allow_pickle=False))
 
 
-def written(path: Path, network: Any, count: int, parts: Iterable[list[list[int]]], pooling: str, label: str) -> None:
+def written(
+    path: Path, network: "PreTrainedModel", count: int, parts: Iterable[list[list[int]]], pooling: str, label: str
+) -> None:
     """Writes the vectors of `count` texts to an .npy file. parts: their token ids, some thousand texts at a time."""
     shape, low = (count, network.config.hidden_size), 0
     array = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
@@ -107,7 +111,7 @@ def hash_texts(texts: Iterable[str]) -> str:
     return digest.hexdigest()
 
 
-def check_lengths(network: Any, backbone: Any) -> None:
+def check_lengths(network: "PreTrainedModel", backbone: Any) -> None:
     """Raises BadInput where the backbone's lengths are above what its network can read."""
     limit = longest(network)
     for name in ("query_length", "max_length"):

@@ -13,7 +13,7 @@ from zelo.budget import plan as planning
 from zelo.budget.plan import Plan
 from zelo.errors import BadInput, PriceUnknown
 from zelo.ledger.ledger import FILE, Ledger
-from zelo.ledger.operations import Caps
+from zelo.ledger.operations import Caps, report_lost
 from zelo.progress import Advance, progress
 from zelo.protocols import PaidJudge
 from zelo.providers.request import Endpoint
@@ -80,8 +80,6 @@ class Budget:
     @contextmanager
     def open(self, plans: list[Plan]) -> Iterator["Session"]:
         """A session that may ask what was planned. Raises BadInput, before anything is sent, where no budget allows it."""
-        from zelo.budget.session import report_lost
-
         if not plans:
             yield self._session(None, {}, lambda n, note="": None)
             return

@@ -1,7 +1,7 @@
 """What is going to be asked and what it will cost, before anything is sent."""
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from textwrap import wrap
 
@@ -9,6 +9,7 @@ from zelo.ledger.codec import LOOKED_UP, settled
 from zelo.ledger.ledger import Ledger
 from zelo.ledger.operations import Measured
 from zelo.protocols import PaidJudge, WindowJudge
+from zelo.providers.request import Endpoint, Request
 from zelo.records import Questions
 
 WIDTH = 100  # columns of what is said
@@ -175,6 +176,29 @@ class _Alike:
     out: int = 0  # tokens that may come back
 
 
+@dataclass
+class _Counted:
+    """What a judge would be asked about some questions."""
+
+    pairs: int = 0
+    known: int = 0  # pairs whose reply is in the ledger
+    worst: float = 0.0  # US dollars that one call may cost
+    forms: dict[str, _Alike] = field(default_factory=dict)  # of what is to be sent
+    keys: set[bytes] = field(default_factory=set)  # of what is to be sent
+
+    def add(self, request: Request, known: bool, endpoint: Endpoint) -> None:
+        """One request more; the same texts are sent once."""
+        self.pairs += len(request.rows)
+        if known:
+            self.known += len(request.rows)
+        elif request.key not in self.keys:
+            self.keys.add(request.key)
+            alike = self.forms.setdefault(request.form, _Alike())
+            alike.calls, alike.size = alike.calls + 1, alike.size + request.tokens_in
+            alike.out += request.tokens_out
+            self.worst = max(self.worst, endpoint.usd(request.tokens_in, request.tokens_out))
+
+
 @dataclass(frozen=True)
 class _Expected:
     """What all requests of a plan are expected to take."""
@@ -212,30 +236,18 @@ def estimate(
 
     ask_again: statuses of replies that are asked for again, unless this command has paid for them.
     """
-    endpoint = judge.endpoint
-    pairs = known = 0
-    worst = 0.0
-    forms: dict[str, _Alike] = {}
-    new: set[bytes] = set()
+    endpoint, counted = judge.endpoint, _Counted()
     for questions in batches:
         requests = judge.requests(questions)
         while chunk := list(islice(requests, LOOKED_UP)):
             found = settled(ledger, judge, chunk, ask_again, command)
             for request in chunk:
-                pairs += len(request.rows)
-                if request.key in found:
-                    known += len(request.rows)
-                elif request.key not in new:
-                    new.add(request.key)
-                    alike = forms.setdefault(request.form, _Alike())
-                    alike.calls, alike.size = alike.calls + 1, alike.size + request.tokens_in
-                    alike.out += request.tokens_out
-                    worst = max(worst, endpoint.usd(request.tokens_in, request.tokens_out))
+                counted.add(request, request.key in found, endpoint)
     every, expected = ledger.measured(endpoint.provider, endpoint.model, None), _Expected()
-    for form, alike in forms.items():
+    for form, alike in counted.forms.items():
         expected = expected.and_of(alike, every, ledger.measured(endpoint.provider, endpoint.model, form))
-    calls, tokens_in, tokens_out = len(new), round(expected.tokens_in), round(expected.tokens_out)
-    most_out = sum(alike.out for alike in forms.values())
+    calls, tokens_in, tokens_out = len(counted.keys), round(expected.tokens_in), round(expected.tokens_out)
+    most_out = sum(alike.out for alike in counted.forms.values())
     limits = [expected.seconds / endpoint.concurrency]
     limits += [60 * calls / endpoint.requests_per_minute] if endpoint.requests_per_minute else []
     limits += [60 * (tokens_in + tokens_out) / endpoint.tokens_per_minute] if endpoint.tokens_per_minute else []
@@ -243,8 +255,8 @@ def estimate(
         judge=name,
         provider=endpoint.provider,
         model=endpoint.model,
-        pairs=pairs,
-        known=known,
+        pairs=counted.pairs,
+        known=counted.known,
         calls=calls,
         tokens_in=tokens_in,
         tokens_out=tokens_out,
@@ -253,7 +265,7 @@ def estimate(
         measured_out=expected.measured_out,
         usd=None if endpoint.price is None else endpoint.usd(tokens_in, tokens_out),
         most_usd=None if endpoint.price is None else endpoint.usd(tokens_in, most_out),
-        worst_call=worst,
+        worst_call=counted.worst,
         seconds=max(limits),
         free=endpoint.price == (0.0, 0.0),
         window=judge.window if isinstance(judge, WindowJudge) and judge.asked_whole else None,

@@ -133,6 +133,15 @@ class Figures:
             " again within the budget, or raise max_failure_rate."
         )
 
+    def too_little_now(self, max_failure_rate: float, pairs: int, base_url: str) -> str:
+        """What is wrong where too many of the last outcomes of this run are no answers. pairs: that are asked for in all."""
+        if sum(self.recent) <= max_failure_rate * min(WINDOW, pairs):
+            return ""
+        return (
+            f"{sum(self.recent)} of its last {len(self.recent)} outcomes were no answers ({self.ended()}), above"
+            f" max_failure_rate={max_failure_rate}. Every answer is kept. {self.fix(base_url)}"
+        )
+
     def so_far(self, pairs: int) -> str:
         """In words, for a run that ends early. pairs: that are asked for in all."""
         before = f"{self.from_ledger:,} of {pairs:,} pairs from the ledger"
@@ -150,6 +159,20 @@ class Figures:
         parts = [", ".join(f"{count:,} {status}" for status, count in self.statuses.most_common())]
         parts += [f"on the way: {faults_in_words(self.as_facts())}"] * bool(self.faults)
         return "; ".join(filter(None, parts))
+
+
+def note(figures: Mapping[str, Figures], calls: Mapping[str, int]) -> str:
+    """What failed, what is spent and what is expected at the end, of the judges with a price: the end of the live line.
+
+    calls: that are planned, of each judge.
+    """
+    failed = sum(one.statuses.total() - one.statuses[ANSWERED] for one in figures.values())
+    parts = [f"{failed:,} failed"]
+    if known := {name: one for name, one in figures.items() if one.price == "known"}:
+        spent = sum(one.usd for one in known.values())
+        expected = sum(one.expected(calls[name]) for name, one in known.items())
+        parts.append(f"{money('known', spent)} spent, {money('known', expected)} expected")
+    return ", ".join(parts + ["price unknown"] * any(one.price == "unknown" for one in figures.values()))
 
 
 def faults_in_words(facts: Mapping[str, Any]) -> str:

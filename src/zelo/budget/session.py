@@ -10,14 +10,13 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
-from zelo.budget.plan import Plan, money
+from zelo.budget.plan import Plan
 from zelo.budget.rate_limiter import RateLimiter
-from zelo.budget.request_batch import WINDOW, Figures, RequestBatch, reasons_in_words
-from zelo.errors import LimitReached, ZeloError
+from zelo.budget.request_batch import Figures, RequestBatch, note, reasons_in_words
+from zelo.errors import LimitReached, ZeloError, first_error
 from zelo.ledger.codec import KIND, LOOKED_UP, entry_of, is_to_ask_again, looked_up, reply_of
-from zelo.ledger.group_commit import GroupCommit
-from zelo.ledger.ledger import Ledger
-from zelo.ledger.operations import Busy, Caps, Entry, Granted, Lose, Lost, NoRoom, Release, Reserve, Settle
+from zelo.ledger.ledger import AsyncLedger, Ledger
+from zelo.ledger.operations import Caps, Entry, Granted, Lose, NoRoom, Release, Reserve, Settle
 from zelo.progress import Advance
 from zelo.protocols import PaidJudge
 from zelo.providers import retry
@@ -25,9 +24,7 @@ from zelo.providers.client import Client
 from zelo.providers.request import Fault, Reading, Reply, Request
 from zelo.records import ANSWERED, FAILED, Outcomes, Questions
 
-NAMED = 20  # lost calls that are listed
 STOPS = (signal.SIGINT, signal.SIGTERM)
-POLL = 0.25  # seconds between looks at what other processes do
 
 
 class TooManyFailures(ZeloError):
@@ -70,42 +67,11 @@ class Session:
         """Per judge: what was sent, spent and went wrong."""
         return {name: figures.as_facts() for name, figures in self.counts.items()}
 
-    def ask(self, asked: Mapping[str, tuple[PaidJudge, Questions]]) -> dict[str, Outcomes]:
-        """One outcome per question of each judge, from the ledger or the endpoint.
-
-        Raises LimitReached at a cap (unless on_limit is continue) or when too much fails, BadInput where no call could succeed;
-        everything that was answered is in the ledger by then.
-        """
-        batches = [RequestBatch.of(name, judge, questions) for name, (judge, questions) in asked.items()]
-        if batches:
-            before = {number: signal.getsignal(number) for number in STOPS}
-            try:
-                asyncio.run(self._ask(batches))
-            except BaseExceptionGroup as group:
-                raise _first(group) from group
-            except asyncio.CancelledError:
-                if self.signalled is None:
-                    raise KeyboardInterrupt from None
-            finally:
-                if threading.current_thread() is threading.main_thread():
-                    for number, handler in before.items():
-                        signal.signal(number, handler)
-            if self.signalled is not None:
-                signal.raise_signal(self.signalled)  # now that the tasks have ended, for whatever handles it
-                raise KeyboardInterrupt
-        if self.stopped:
-            raise self.stopped
-        return {batch.name: batch.outcomes() for batch in batches}
-
     def kept(self, name: str, pairs: int) -> None:
         """So many pairs need not be asked about: an earlier, partial table has the judge's answers."""
         self.counts[name].from_ledger += pairs
         self.counts[name].before[ANSWERED] += pairs
         self.advance(pairs, self._note())
-
-    def _over(self, batch: RequestBatch) -> bool:
-        """Whether nothing more is sent to this judge."""
-        return self.stopped is not None or batch.name in self.spent
 
     def texts(self, judge: PaidJudge, questions: Questions) -> Iterator[tuple[int, str]]:
         """(row, text) of what the ledger holds of this judge's answers to these questions. Sends nothing."""
@@ -125,10 +91,38 @@ class Session:
                     for reason in reasons_in_words(counts.as_facts()):
                         print(f"judge {name}: {reason}", file=sys.stderr)
 
+    def ask(self, asked: Mapping[str, tuple[PaidJudge, Questions]]) -> dict[str, Outcomes]:
+        """One outcome per question of each judge, from the ledger or the endpoint.
+
+        Raises LimitReached at a cap (unless on_limit is continue) or when too much fails, BadInput where no call could succeed;
+        everything that was answered is in the ledger by then.
+        """
+        batches = [RequestBatch.of(name, judge, questions) for name, (judge, questions) in asked.items()]
+        if batches:
+            before = {number: signal.getsignal(number) for number in STOPS}
+            try:
+                asyncio.run(self._ask(batches))
+            except BaseExceptionGroup as group:
+                raise first_error(group) from group
+            except asyncio.CancelledError:
+                if self.signalled is None:
+                    raise KeyboardInterrupt from None
+            finally:
+                if threading.current_thread() is threading.main_thread():
+                    for number, handler in before.items():
+                        signal.signal(number, handler)
+            if self.signalled is not None:
+                signal.raise_signal(self.signalled)  # now that the tasks have ended, for whatever handles it
+                raise KeyboardInterrupt
+        if self.stopped:
+            raise self.stopped
+        return {batch.name: batch.outcomes() for batch in batches}
+
     async def _ask(self, batches: list[RequestBatch]) -> None:
         assert self.ledger is not None, "a judge without a plan"
-        self.tight, self.room = asyncio.Lock(), asyncio.Event()
-        self.halted = {batch.name: asyncio.Event() for batch in batches}
+        self.halted = {batch.name: asyncio.Event() for batch in batches}  # set: nothing more is sent to this judge
+        for name in self.halted.keys() & self.spent.keys():
+            self.halted[name].set()
         self.limiters: dict[str, RateLimiter] = {}
         task = asyncio.current_task()
         assert task is not None
@@ -139,9 +133,9 @@ class Session:
 
         for number in STOPS:
             if threading.current_thread() is threading.main_thread() and signal.getsignal(number) != signal.SIG_IGN:
-                # As asyncio.run does itself where nobody else minds the signal: the tasks end in order, the group commit last.
+                # As asyncio.run does itself where nobody else minds the signal: the tasks end in order, the ledger's last.
                 asyncio.get_running_loop().add_signal_handler(number, stop, number)
-        async with GroupCommit(self.ledger) as self.commits:
+        async with AsyncLedger(self.ledger) as self.writer:
             async with asyncio.TaskGroup() as group:
                 for batch in batches:
                     group.create_task(self._serve(batch))
@@ -175,7 +169,7 @@ class Session:
         while chunk := list(islice(requests, LOOKED_UP)):
             if self.stopped:
                 return
-            known = await self.commits.find([request.key for request in chunk])
+            known = await self.writer.find([request.key for request in chunk])
             self._set_aside(batch, chunk, known)
             recalled = [request for request in chunk if request.key in known]
             for request in recalled:
@@ -186,7 +180,7 @@ class Session:
             for request in chunk:
                 if request.key in known:
                     continue
-                if self._over(batch):
+                if self.halted[batch.name].is_set():
                     self._read_former(batch, request)
                     continue
                 if request.key in self.flying:  # two pairs with the same texts: one call
@@ -197,7 +191,7 @@ class Session:
 
     def _set_aside(self, batch: RequestBatch, chunk: list[Request], known: dict[bytes, Entry]) -> None:
         """Takes out of `known` what is to be asked again."""
-        if not self.ask_again or self._over(batch):
+        if not self.ask_again or self.halted[batch.name].is_set():
             return
         endpoint, command = batch.judge.endpoint, self.caps[batch.name].command
         for request in chunk:
@@ -214,7 +208,7 @@ class Session:
     async def _call(self, batch: RequestBatch, client: Client, request: Request) -> None:
         """Attempts until there is an outcome. Room is reserved for each attempt, and in its turn, so that none lies idle."""
         tries, waited = 0, 0.0
-        while not self._over(batch):
+        while not self.halted[batch.name].is_set():
             async with self.limiters[batch.name].turn(request) as turn:
                 grant = await self._grant(batch, request)
                 if not isinstance(grant, Granted):
@@ -230,13 +224,24 @@ class Session:
                 return self._land(request, None if result.stop else FAILED)
             tries, waited = tries + 1, waited + pause
             self.counts[batch.name].retries += 1
-            await self._sleep(batch, pause)
+            with contextlib.suppress(TimeoutError):  # unless nothing more is sent to this judge meanwhile
+                await asyncio.wait_for(self.halted[batch.name].wait(), pause)
         return self._land(request, None)
 
-    async def _sleep(self, batch: RequestBatch, seconds: float) -> None:
-        """Unless nothing more is sent to this judge meanwhile."""
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self.halted[batch.name].wait(), seconds)
+    async def _grant(self, batch: RequestBatch, request: Request) -> Granted | Entry | None:
+        """Leave to send, or the answer that another process has got meanwhile, or None: no room, and none will come."""
+        endpoint, caps = batch.judge.endpoint, self.caps[batch.name]
+        tokens, again = request.tokens_in + request.tokens_out, request.key in self.former
+        label = (request.key, endpoint.provider, endpoint.model, KIND, request.repeat)
+        reserve = Reserve(*label, tokens, self._worst(batch, request), caps, again)
+        result = await self.writer.reserve(reserve, self.halted[batch.name])
+        if not isinstance(result, NoRoom):
+            return result
+        cap = f"budget.{result.cap}: {result}"
+        self.counts[batch.name].limit = "no budget was set" if caps.calls == 0 else cap  # no user can set 0
+        advice = f"raise budget.{result.cap} and run again, or set on_limit=continue to go on with the answers so far"
+        self._stop(batch, LimitReached(f"{cap}. Every answer is kept: {advice}."))
+        return None
 
     async def _give_up(self, batch: RequestBatch, request: Request, grant: Granted, fault: Fault) -> None:
         counts = self.counts[batch.name]
@@ -244,66 +249,21 @@ class Session:
         counts.calls += fault.sent
         if fault.billed:
             counts.billed, counts.usd = counts.billed + 1, counts.usd + self._worst(batch, request)
-        await self.commits.do(Lose(grant.call, fault.kind) if fault.billed else Release(grant.call, fault.sent))
+        await self.writer.do(Lose(grant.call, fault.kind) if fault.billed else Release(grant.call, fault.sent))
         counts.open -= 1
-        self.room.set()
         if fault.stop is not None:
             self._stop(batch, fault.stop)
-
-    async def _grant(self, batch: RequestBatch, request: Request) -> "Granted | Entry | None":
-        """Leave to send, or the answer that another process has got meanwhile, or None: no room, and none will come."""
-        endpoint = batch.judge.endpoint
-        reserve = Reserve(
-            request.key,
-            endpoint.provider,
-            endpoint.model,
-            KIND,
-            request.repeat,
-            request.tokens_in + request.tokens_out,
-            self._worst(batch, request),
-            self.caps[batch.name],
-            again=request.key in self.former,
-        )
-        while not self._over(batch):
-            result = await self.commits.do(reserve)
-            if isinstance(result, NoRoom):
-                async with self.tight:  # one at a time waits for room, or all would ask again at every answer
-                    result = await self._room(batch, reserve)
-            if not isinstance(result, Busy):
-                return result
-            await self._sleep(batch, POLL)
-        return None
-
-    async def _room(self, batch: RequestBatch, reserve: Reserve) -> "Granted | Entry | Busy | None":
-        while not self._over(batch):
-            self.room.clear()
-            result = await self.commits.do(reserve)
-            if not isinstance(result, NoRoom):
-                return result
-            if not result.open:
-                none = self.caps[batch.name].calls == 0  # which no user can set
-                self.counts[batch.name].limit = "no budget was set" if none else f"budget.{result.cap}: {result}"
-                advice = f"raise budget.{result.cap} and run again, or set on_limit=continue to go on with the answers so far"
-                self._stop(batch, LimitReached(f"budget.{result.cap}: {result}. Every answer is kept: {advice}."))
-                return None
-            try:
-                await asyncio.wait_for(self.room.wait(), POLL)
-            except TimeoutError:  # another process that holds room may have been killed
-                assert self.ledger is not None
-                report_lost(await self.commits.run(self.ledger.abandoned))
-        return None
 
     async def _settle(self, batch: RequestBatch, request: Request, grant: Granted, reply: Reply) -> Entry:
         endpoint, counts = batch.judge.endpoint, self.counts[batch.name]
         counts.calls, counts.billed = counts.calls + 1, counts.billed + 1
         paid = entry_of(endpoint, request, reply)
         ended = Settle(grant.call, paid, keep=reply.status != FAILED, again=request.key in self.former)
-        stands = await self.commits.do(ended)  # an earlier answer, if another process got one first
+        stands = await self.writer.do(ended)  # an earlier answer, if another process got one first
         counts.open -= 1
         counts.usd, counts.tokens = counts.usd + paid.usd, counts.tokens + paid.tokens_in + paid.tokens_out
         if reply.error:
             counts.fault(reply.error, reply.words)
-        self.room.set()
         return stands
 
     def _worst(self, batch: RequestBatch, request: Request) -> float:
@@ -356,16 +316,11 @@ class Session:
             self._stop(batch, TooManyFailures(f"judge {batch.name}: {words}"))
 
     def _judge_failures(self, batch: RequestBatch, status: str) -> None:
-        counts = self.counts[batch.name]
+        """Stops where too many of this judge's last outcomes are no answers."""
+        counts, base_url = self.counts[batch.name], batch.judge.endpoint.base_url
         counts.recent.append(status != ANSWERED)
-        most = self.max_failure_rate * min(WINDOW, self.plans[batch.name].pairs)
-        if sum(counts.recent) > most:
-            error = TooManyFailures(
-                f"judge {batch.name}: {sum(counts.recent)} of its last {len(counts.recent)} outcomes were no answers"
-                f" ({counts.ended()}), above max_failure_rate={self.max_failure_rate}. Every answer is kept."
-                f" {counts.fix(batch.judge.endpoint.base_url)}"
-            )
-            self._stop(batch, error)
+        if words := counts.too_little_now(self.max_failure_rate, self.plans[batch.name].pairs, base_url):
+            self._stop(batch, TooManyFailures(f"judge {batch.name}: {words}"))
 
     def _stop(self, batch: RequestBatch, error: ZeloError) -> None:
         """Sends nothing more: to anybody, or at a cap with on_limit=continue to this judge."""
@@ -379,40 +334,7 @@ class Session:
                 halted.set()
                 if name in self.limiters:
                     self.limiters[name].let_go()
-        self.room.set()
+        self.writer.room.set()
 
     def _note(self) -> str:
-        """What failed, what is spent and what is expected at the end, of the judges with a price: the end of the live line."""
-        failed = sum(figures.statuses.total() - figures.statuses[ANSWERED] for figures in self.counts.values())
-        parts = [f"{failed:,} failed"]
-        known = [name for name, figures in self.counts.items() if figures.price == "known"]
-        if known:
-            spent = sum(self.counts[name].usd for name in known)
-            expected = sum(self.counts[name].expected(self.plans[name].calls) for name in known)
-            parts.append(f"{money('known', spent)} spent, {money('known', expected)} expected")
-        return ", ".join(
-            parts + ["price unknown"] * any(figures.price == "unknown" for figures in self.counts.values())
-        )
-
-
-def report_lost(calls: list[Lost]) -> None:
-    """Names the calls that were in flight when a run was killed: they may have been billed, and nobody got the answer."""
-    if not calls:
-        return
-    usd = sum(call.usd for call in calls)
-    models = ", ".join(sorted({f"{call.model} of {call.provider}" for call in calls}))
-    keys = ", ".join(call.key.hex() for call in calls[:NAMED]) + f" and {len(calls) - NAMED} more" * (
-        len(calls) > NAMED
-    )
-    print(
-        f"ledger: {len(calls)} calls to {models} were in flight when a run was killed. They may have been billed, at most"
-        f" ${usd:,.4f} by the prices known then, which counts as spent; they are asked again: {keys}",
-        file=sys.stderr,
-    )
-
-
-def _first(group: BaseException) -> BaseException:
-    """The first error of nested groups, a user's before a bug's."""
-    while isinstance(group, BaseExceptionGroup):
-        group = next((one for one in group.exceptions if isinstance(one, ZeloError)), group.exceptions[0])
-    return group
+        return note(self.counts, {name: plan.calls for name, plan in self.plans.items()})

@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from functools import cache
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from zelo.errors import BadInput
+from zelo.facts import Facts
 from zelo.lines import read_lines
 from zelo.qrels import SPLIT_NAMES
 from zelo.records import DEV, DOCUMENT, QUERY, SPLITS, TEST, TRAIN, Corpus
@@ -147,7 +147,7 @@ def split_queries(queries: pa.Table, named: pa.Table) -> tuple[list[str], int]:
     return splits, made
 
 
-def _records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def _records(path: Path) -> Iterator[tuple[int, Facts]]:
     """(line number, object) of each line that is not blank."""
     for line, text in enumerate(read_lines(path), 1):
         if text.isspace():
@@ -161,11 +161,11 @@ def _records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         yield line, record
 
 
-def _value(record: dict[str, Any], id_column: str) -> Any:
+def _value(record: Facts, id_column: str) -> object:
     return record.get(id_column, record.get(ID))
 
 
-def _id(record: dict[str, Any], id_column: str, path: Path, line: int) -> str:
+def _id(record: Facts, id_column: str, path: Path, line: int) -> str:
     value = _value(record, id_column)
     if type(value) is int:
         return str(value)
@@ -182,7 +182,7 @@ def _id(record: dict[str, Any], id_column: str, path: Path, line: int) -> str:
     return value
 
 
-def _text(value: Any, name: str, path: Path, line: int) -> str:
+def _text(value: object, name: str, path: Path, line: int) -> str:
     if value is None:
         raise BadInput(f"{path}:{line}: no {name}; each line needs _id and text")
     if not isinstance(value, str):

@@ -4,7 +4,11 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NoReturn, TypeGuard
+from typing import Any, NoReturn, TypeGuard, TypeVar
+
+from zelo.facts import Facts
+
+T = TypeVar("T")
 
 SOFT, TERNARY, SIGN = "soft", "ternary", "sign"
 PREFERENCES = (SOFT, TERNARY, SIGN)
@@ -97,7 +101,7 @@ def relevances(text: str, tag: str | None, count: int) -> tuple[float, ...] | No
     return tuple(map(float, numbers)) if all(_within(number, 0, 1) for number in numbers) else None
 
 
-def schema(count: int | None) -> dict[str, Any]:
+def schema(count: int | None) -> Facts:
     """JSON schema of the answer that `score` reads, or, with a count of labels, `relevances`; thoughts come first."""
     thoughts, number = {"type": "array", "items": {"type": "string"}}, {"type": "number"}
     if count is None:
@@ -200,11 +204,11 @@ def _quoted(token: str) -> str:
     return '"' + "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in token) + '"'
 
 
-def _object(properties: dict[str, Any]) -> dict[str, Any]:
+def _object(properties: Facts) -> Facts:
     return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
 
 
-def _last(text: str, tag: str, parse: Callable[[str], Any]) -> Any:
+def _last(text: str, tag: str, parse: Callable[[str], T]) -> T | None:
     """What follows the tag on the last line that is not blank; None if it has no tag, or another line another value."""
     line = _tagged(tag)
     lines = [item for item in _bare(text).splitlines() if item.strip() and not _FENCE_LINE.fullmatch(item)]
@@ -238,7 +242,7 @@ def _number(text: str) -> float | None:
     return float(plain) if _NUMBER.fullmatch(plain) else None
 
 
-def _json(text: str) -> Any:
+def _json(text: str) -> object:
     """The JSON that is all of the text, or all of its one fence; None where it is anything else or has a key twice.
 
     Thoughts before it and words around the fence are passed over, words with a brace are not: they may be another answer.
@@ -261,7 +265,7 @@ def _parts(text: str) -> Iterator[str]:
         yield blocks[0]
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     found = dict(pairs)
     if len(found) != len(pairs):
         raise ValueError("a key occurs twice")

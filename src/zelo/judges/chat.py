@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import pyarrow.compute as pc
@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from zelo.budget.price import Prices
 from zelo.budget.request_batch import RequestBatch
 from zelo.errors import BadInput
+from zelo.facts import Facts
 from zelo.judges import answer
 from zelo.judges.prompt import ALONE, CROSS, PAIR, STRUCTURED, TAGGED, WINDOW, Filled, Prompt
 from zelo.judges.windows import windows
@@ -55,7 +56,7 @@ class Chat:
     """
 
     # What a reply passes through before `read` sees it: an answer is what these make of it.
-    READ_BY: ClassVar[tuple[Any, ...]] = (RequestBatch,)
+    READ_BY: ClassVar[tuple[type, ...]] = (RequestBatch,)
     OUTSIDE_IDENTITY: ClassVar[frozenset[str]] = frozenset(
         {
             "base_url",
@@ -94,7 +95,7 @@ class Chat:
     token_limit_key: str | None  # max_tokens or max_completion_tokens; None: the second where reasoning_effort is set
     reasoning_effort: str | None  # None: not sent
     seed: int | None  # None: not sent
-    extra_body: dict[str, Any]  # further keys of each request, as the openai client names them
+    extra_body: Facts  # further keys of each request, as the openai client names them
     document_tokens: int  # a longer document is cut; at 4 bytes a token
     prices: Prices
     input_price: float | None  # US dollars per million tokens; None: as in `prices`

@@ -7,8 +7,8 @@ import numpy as np
 from zelo.errors import BadInput
 from zelo.judges.rubric import only_compares
 from zelo.pools import Pools
-from zelo.protocols import BackboneScorer, Scorer, VectorsById
-from zelo.records import Outcomes, Questions
+from zelo.protocols import BackboneScorer, Checked, Scorer, VectorsById
+from zelo.records import ANSWERED, FAILED, STATUSES, Outcomes, Questions
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class FromScores:
     pair has the same p whatever else is asked; of a query whose candidates are not given, over the documents asked about in
     the call. Where all scores agree (sd 0) the answer is 1/2. Across queries scores are compared as they are, and sd is that
     over the candidates of all queries: sensible where a score means something by itself, as a cosine does; BM25, higher for
-    longer queries, does not.
+    longer queries, does not. A pair with a score that is no number has failed.
     """
 
     name: str
@@ -45,6 +45,11 @@ class FromScores:
     def any_text(self) -> bool:
         """Whether the texts are all that it needs, as where no vectors are given by id."""
         return not (isinstance(self.scorer, BackboneScorer) and isinstance(self.scorer.backbone, VectorsById))
+
+    def check(self) -> None:
+        """Raises BadInput where the scorer finds that it cannot score."""
+        if isinstance(self.scorer, Checked):
+            self.scorer.check()
 
     def compare(self, questions: Questions) -> Outcomes:
         """One answer per question, across queries too. Raises BadInput for one document alone: scores have no common zero."""
@@ -66,9 +71,9 @@ class FromScores:
         query, of = (query, asked // width) if questions.query_b_row is None else (query * 0, asked * 0)
         unit = _standardised(score, of, whole, query)[place]
         difference = unit[: len(questions)] - unit[len(questions) :]
-        return Outcomes.answered(
-            self.name, 0.5 + 0.5 * np.tanh(difference / (2 * self.tau))
-        )  # the sigmoid, without overflow
+        p = 0.5 + 0.5 * np.tanh(difference / (2 * self.tau))  # the sigmoid, without overflow
+        status = np.where(np.isnan(p), STATUSES.index(FAILED), STATUSES.index(ANSWERED)).astype(np.int32)
+        return Outcomes.of(self.name, p, np.ones(len(p)), status, np.zeros(len(p)), np.zeros(len(p)))
 
     def _listed(self, questions: Questions, width: int) -> _Scored:
         """The scores of the candidates that the questions came with, kept until they come with others."""
@@ -94,12 +99,15 @@ class FromScores:
 def _standardised(score: np.ndarray, query: np.ndarray, whole: np.ndarray, whole_query: np.ndarray) -> np.ndarray:
     """Scores [N] less their query's mean, in their query's standard deviations; 0 where the scores agree.
 
-    Mean and deviation are those of the scores `whole` [K], grouped by `whole_query` [K], which has every `query` [N].
+    Mean and deviation are those of the scores `whole` [K], grouped by `whole_query` [K], which has every `query` [N]. A score
+    that is no number stays none and counts in neither.
     """
-    queries, group = np.unique(whole_query, return_inverse=True)
-    count = np.bincount(group)
-    mean = np.bincount(group, whole) / np.maximum(count, 1)
-    sd = np.sqrt(np.bincount(group, (whole - mean[group]) ** 2) / np.maximum(count, 1))
+    queries = np.unique(whole_query)
+    whole_query, whole = whole_query[~np.isnan(whole)], whole[~np.isnan(whole)]
+    group = np.searchsorted(queries, whole_query)
+    count = np.maximum(np.bincount(group, minlength=len(queries)), 1)
+    mean = np.bincount(group, whole, len(queries)) / count
+    sd = np.sqrt(np.bincount(group, (whole - mean[group]) ** 2, len(queries)) / count)
     mine = np.searchsorted(queries, query)
     sd, centred = sd[mine], score - mean[mine]
     flat = sd <= 1e-6 * np.abs(score)  # float32 scores that agree up to rounding

@@ -1,4 +1,4 @@
-"""A paid reply as an entry of the ledger, and back. It needs no network, so an answer can be read without aiohttp."""
+"""A paid reply as an entry of the ledger, and back."""
 
 import json
 import time
@@ -9,7 +9,6 @@ from itertools import islice
 from zelo.ledger.ledger import Ledger
 from zelo.ledger.operations import Entry
 from zelo.protocols import PaidJudge
-from zelo.providers.replies import read
 from zelo.providers.request import Endpoint, Fault, Reply, Request
 from zelo.records import REFUSED, UNPARSEABLE, Questions
 
@@ -52,6 +51,8 @@ def is_to_ask_again(
 
 def reply_of(endpoint: Endpoint, request: Request, entry: Entry) -> Reply:
     """What came back when this was paid for, as it is read today; unparseable where it is nothing that can be read."""
+    from zelo.providers.client import read  # and with it aiohttp: only where there is an answer to read
+
     status, body = _raw(endpoint, entry)
     found = read(endpoint, request, status, {}, body.encode(errors="replace"), None)
     if isinstance(found, Fault):

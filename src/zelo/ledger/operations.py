@@ -1,7 +1,10 @@
 """What is written to the ledger and what it answers: one class each."""
 
+import sys
 import time
 from dataclasses import dataclass, field
+
+NAMED = 20  # lost calls that are listed
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,3 +156,19 @@ class Measured:
 
 Operation = Reserve | Settle | Release | Lose
 Result = Granted | Entry | Busy | NoRoom | None
+
+
+def report_lost(calls: list[Lost]) -> None:
+    """Names the calls that were in flight when a run was killed: they may have been billed, and nobody got the answer."""
+    if not calls:
+        return
+    usd = sum(call.usd for call in calls)
+    models = ", ".join(sorted({f"{call.model} of {call.provider}" for call in calls}))
+    keys = ", ".join(call.key.hex() for call in calls[:NAMED]) + f" and {len(calls) - NAMED} more" * (
+        len(calls) > NAMED
+    )
+    print(
+        f"ledger: {len(calls)} calls to {models} were in flight when a run was killed. They may have been billed, at most"
+        f" ${usd:,.4f} by the prices known then, which counts as spent; they are asked again: {keys}",
+        file=sys.stderr,
+    )

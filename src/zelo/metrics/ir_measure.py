@@ -2,7 +2,7 @@
 
 import difflib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -95,9 +95,9 @@ def _require(run: pa.Table, fine: np.ndarray, fault: str) -> None:
         )
 
 
-def _nested(table: pa.Table, value: str) -> dict[str, dict[str, Any]]:
+def _nested(table: pa.Table, value: str) -> dict[str, dict[str, float]]:
     """query_id -> doc_id -> value: the form that ir_measures takes, which costs it the fewest objects."""
-    nested: dict[str, dict[str, Any]] = {}
+    nested: dict[str, dict[str, float]] = {}
     columns = (table[name].to_pylist() for name in ("query_id", "doc_id", value))
     for query, document, content in zip(*columns, strict=True):
         nested.setdefault(query, {})[document] = content

@@ -3,10 +3,10 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from zelo.facts import Facts
 from zelo.metrics.significance import drawn
 
 MIN_QUERIES = 5
@@ -32,7 +32,7 @@ class Measure:
         """Nothing to measure, because of `missing`."""
         return Measure(None, missing=missing)
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> Facts:
         """For a JSON file."""
         if self.value is None:
             return {"not_measured": self.missing}

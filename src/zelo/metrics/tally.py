@@ -3,13 +3,13 @@
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from zelo.facts import Facts
 from zelo.metrics.judging import TIE
 from zelo.records import ANSWERED, FAILED, STATUSES, UNSENT
 
@@ -59,7 +59,7 @@ class Tally:
         """What a usable preference cost, failures that were paid for included; None where that is not known."""
         return None if self.usd_per_question(free) is None or not self.usable else self.usd / self.usable
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> Facts:
         """For a JSON file."""
         return {
             "status": {status: count for status, count in self.status.items() if count},

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +18,7 @@ from zelo.backbones.nearest import chunks, nearest
 from zelo.backbones.restored import restore
 from zelo.backbones.vectors import check_lengths, padded, pool, vectors_of
 from zelo.errors import BadInput
-from zelo.protocols import Backbone, NamedModel, VectorSource
+from zelo.protocols import Backbone, NamedModel, ParameterGroup, VectorSource
 from zelo.texts import document_texts
 
 QUERY, BOTH, MATRIX = "query", "both", "matrix"
@@ -67,7 +67,7 @@ class Embedding(nn.Module):
         self.document_matrix, self.tokens = document_matrix, tokens
         self.register_buffer("scale", torch.tensor(1.0 / (temperature or 1.0)))
 
-    def check(self, backbone: Any) -> None:
+    def check(self, backbone: object) -> None:
         """Raises BadInput for a backbone that gives no vectors, or whose vectors cannot learn."""
         name = type(backbone).__name__
         if not isinstance(backbone, VectorSource):
@@ -101,10 +101,10 @@ class Embedding(nn.Module):
         if checkpoint:
             restore(self, checkpoint, backbone.model if isinstance(backbone, NamedModel) else type(backbone).__name__)
 
-    def parameter_groups(self, lr: float) -> list[dict[str, Any]]:
+    def parameter_groups(self, lr: float) -> list[ParameterGroup]:
         """What the backbone has frozen does not learn; the matrix starts at zero and learns ten times as fast."""
         network = [] if self.trains == MATRIX else list(self.network.parameters())
-        groups = [{"params": [weight for weight in network if weight.requires_grad], "lr": lr}]
+        groups: list[ParameterGroup] = [{"params": [weight for weight in network if weight.requires_grad], "lr": lr}]
         if self.matrix is not None:
             groups.append({"params": [self.matrix], "lr": 10 * lr})
         return [group for group in groups if group["params"]]
@@ -227,6 +227,7 @@ class Embedding(nn.Module):
         backbone, and the matrix.
         """
         if self.trains == MATRIX:
+            assert self.matrix is not None
             return _write_matrix(self.matrix, folder)
         from sentence_transformers import SentenceTransformer
 
@@ -239,7 +240,7 @@ class Embedding(nn.Module):
         SentenceTransformer(modules=modules, prompts=prompts, device="cpu").save_pretrained(str(folder))
         return None
 
-    def _routes(self) -> Any:
+    def _routes(self) -> nn.Module:
         from sentence_transformers.base.modules import Dense, Normalize, Router
 
         routes = []
@@ -262,7 +263,7 @@ class Embedding(nn.Module):
         return np.einsum("nd,nd->n", self._stored(queries), documents)
 
 
-def _write_matrix(matrix: Any, folder: Path) -> None:
+def _write_matrix(matrix: Tensor, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     save_file({"matrix": matrix.detach().cpu().contiguous()}, folder / exported.MATRIX)
     (folder / "README.md").write_text(_README, encoding="utf-8")

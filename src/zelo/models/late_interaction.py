@@ -14,7 +14,7 @@ from zelo.backbones import sentence_folder
 from zelo.backbones.restored import restore
 from zelo.backbones.vectors import check_lengths, padded
 from zelo.errors import BadInput
-from zelo.protocols import Backbone, TokenVectorSource
+from zelo.protocols import Backbone, ParameterGroup, TokenVectorSource
 
 
 class LateInteraction(nn.Module):
@@ -33,7 +33,7 @@ class LateInteraction(nn.Module):
         self.temperature = temperature
         self.register_buffer("scale", torch.tensor(1.0 / (temperature or 1.0)))
 
-    def check(self, backbone: Any) -> None:
+    def check(self, backbone: object) -> None:
         """Raises BadInput for a backbone that gives no vector of each token, such as a decoder."""
         if not isinstance(backbone, TokenVectorSource):
             raise BadInput(
@@ -54,13 +54,13 @@ class LateInteraction(nn.Module):
         if checkpoint:
             restore(self, checkpoint, self.query.config.architectures)
 
-    def parameter_groups(self, lr: float) -> list[dict[str, Any]]:
+    def parameter_groups(self, lr: float) -> list[ParameterGroup]:
         """All layers at one rate, but for those that the backbone has frozen."""
         return [{"params": [weight for weight in self.query.parameters() if weight.requires_grad], "lr": lr}]
 
     def prepare(self, documents: pa.Table) -> None:
         """Opens the backbone's document token vectors [T, dim], which stay on disk."""
-        self.vectors = self.backbone.documents(documents)
+        self.vectors: Any = self.backbone.documents(documents)
 
     def collate(self, queries: list[str], doc_rows: np.ndarray) -> dict[str, Tensor]:
         """Token ids and mask [B, L] of B queries, and `doc_rows` [B, D], -1 where there is no document."""

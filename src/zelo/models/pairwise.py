@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +14,7 @@ from zelo.backbones import classifier
 from zelo.backbones.exported import SETTINGS
 from zelo.backbones.restored import restore
 from zelo.errors import BadInput
-from zelo.protocols import PairReader
+from zelo.protocols import PairReader, ParameterGroup
 from zelo.texts import document_texts
 
 
@@ -53,7 +53,7 @@ class Pairwise(nn.Module):
         if checkpoint:
             restore(self, checkpoint, self.network.config.architectures)
 
-    def parameter_groups(self, lr: float) -> list[dict[str, Any]]:
+    def parameter_groups(self, lr: float) -> list[ParameterGroup]:
         """A fresh head learns ten times as fast as the body; what the backbone has frozen does not learn."""
         return classifier.parameter_groups(self.network, lr, self.backbone.fresh_head)
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 from zelo.backbones import classifier
 from zelo.backbones.restored import restore
 from zelo.errors import BadInput
-from zelo.protocols import PairReader
+from zelo.protocols import PairReader, ParameterGroup
 from zelo.texts import Texts
 
 
@@ -45,7 +44,7 @@ class Pointwise(nn.Module):
         if checkpoint:
             restore(self, checkpoint, self.network.config.architectures)
 
-    def parameter_groups(self, lr: float) -> list[dict[str, Any]]:
+    def parameter_groups(self, lr: float) -> list[ParameterGroup]:
         """A fresh head learns ten times as fast as the body; what the backbone has frozen does not learn."""
         return classifier.parameter_groups(self.network, lr, self.backbone.fresh_head)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from zelo.facts import Facts
 from zelo.fingerprint.code_hash import code_hash
 from zelo.fingerprint.modules import module_of
 from zelo.pipeline.instantiate import FOREIGN, OWN
@@ -15,14 +16,14 @@ from zelo.protocols import Content, FieldsOutsideIdentity
 from zelo.store import Table, hash_json
 
 
-def identity(node: dict[str, Any], stage: Any, inputs: dict[str, str]) -> str:
+def identity(node: Facts, stage: object, inputs: dict[str, str]) -> str:
     """Hash of everything that could change the table of a stage. node: its resolved config; inputs: role -> identity."""
     recipe = recipe_of({key: value for key, value in node.items() if key != "inputs"}, stage)
     # A stage is handed tables, and so runs their code without naming it.
     return hash_json({"recipe": recipe, "inputs": inputs, "tables": code_hash(Table.__module__, Table.__name__)})
 
 
-def recipe_of(node: Any, built: Any, without: frozenset[str] = frozenset()) -> Any:
+def recipe_of(node: object, built: Any, without: frozenset[str] = frozenset()) -> object:
     """The part of a config that can change a result, with contents for paths and the code of each component.
 
     without: fields that the component's holder leaves out, beside its own OUTSIDE_IDENTITY.

@@ -5,7 +5,7 @@ since a config travels with models, and `_target_` is arbitrary code.
 import importlib
 import re
 from collections.abc import Callable, Iterable
-from typing import Any, cast
+from typing import Any
 
 import hydra
 from hydra.errors import InstantiationException
@@ -13,18 +13,20 @@ from omegaconf import DictConfig, OmegaConf
 
 from zelo import annotations
 from zelo.errors import BadInput, ZeloError
+from zelo.facts import Facts
 from zelo.fingerprint.modules import ALLOW_VARIABLE, allowed_packages
 from zelo.pipeline.order import with_inputs
+from zelo.pipeline.plain import plain
 
 # A component of zelo is a class that its own module defines, in one of these packages.
 OWN = re.compile(
-    r"zelo\.(datasets|retrievers|backbones|graphs|judges|solvers|calibrators|targets|models|losses|metrics|acquisitions|training|stages|tracking|budget|providers|auditing)"
+    r"zelo\.(datasets|retrievers|scorers|backbones|graphs|judges|solvers|calibrators|targets|models|losses|metrics|acquisitions|training|stages|tracking|budget|providers|auditing)"
     r"\.(\w+)\.([A-Z]\w*)"
 )
 FOREIGN = frozenset({"torch.optim.AdamW"})
 
 
-def build(node: Any, place: str, key_of: Callable[[str], str] = str) -> Any:
+def build(node: object, place: str, key_of: Callable[[str], str] = str) -> Any:
     """The object that a resolved config describes, if it may be made.
 
     place: where it stands, for the error. key_of: from there to the key that a user can set.
@@ -42,15 +44,15 @@ def build(node: Any, place: str, key_of: Callable[[str], str] = str) -> Any:
         raise BadInput(f"{place} cannot be built: {' '.join(str(error).split())}") from error
 
 
-def rebuild(node: dict[str, Any], place: str) -> Any:
+def rebuild(node: Facts, place: str) -> Any:
     """The stage that a `Step.node` describes, in another process: references to the environment are followed there."""
-    return build(with_inputs(cast(Any, OmegaConf.to_container(OmegaConf.create(node), resolve=True))), place)
+    return build(with_inputs(plain(OmegaConf.create(node), resolve=True)), place)
 
 
-def described(config: DictConfig) -> Any:
+def described(config: DictConfig) -> Facts:
     """The config as plain values, every reference resolved but those to the environment."""
 
-    def keep(node: Any) -> Any:
+    def keep(node: object) -> object:
         if isinstance(node, dict):
             return {key: keep(item) for key, item in node.items()}
         if isinstance(node, list):
@@ -58,12 +60,12 @@ def described(config: DictConfig) -> Any:
         # An escaped reference resolves to its own text, wherever it is copied to.
         return node.replace("${", r"\${") if isinstance(node, str) and "${oc.env:" in node else node
 
-    plain: Any = OmegaConf.to_container(config)
-    plain.pop("hydra", None)  # not ours
-    return OmegaConf.to_container(OmegaConf.create(keep(plain)), resolve=True)
+    values = plain(config)
+    values.pop("hydra", None)  # not ours
+    return plain(OmegaConf.create({key: keep(item) for key, item in values.items()}), resolve=True)
 
 
-def check_targets(node: Any, place: str) -> None:
+def check_targets(node: object, place: str) -> None:
     """Raises BadInput for a `_target_` that is neither a component of zelo nor allowed."""
     if isinstance(node, list):
         for number, item in enumerate(node):
@@ -78,7 +80,7 @@ def check_targets(node: Any, place: str) -> None:
             check_targets(item, f"{place}.{key}")
 
 
-def check_values(node: Any, place: str, key_of: Callable[[str], str] = str) -> None:
+def check_values(node: object, place: str, key_of: Callable[[str], str] = str) -> None:
     """Raises BadInput for a value that is not what its class's annotation asks for, such as a text for a number."""
     if isinstance(node, list):
         for number, item in enumerate(node):
@@ -86,7 +88,7 @@ def check_values(node: Any, place: str, key_of: Callable[[str], str] = str) -> N
     elif isinstance(node, dict):
         hints = _hints(node["_target_"]) if "_target_" in node else {}
         for key, item in node.items():
-            refuse(annotations.faults(item, hints.get(key, Any), f"{place}.{key}"), key_of)
+            refuse(annotations.faults(item, hints.get(key, object), f"{place}.{key}"), key_of)
             check_values(item, f"{place}.{key}", key_of)
 
 
@@ -96,7 +98,7 @@ def refuse(faults: Iterable[tuple[str, str]], key_of: Callable[[str], str] = str
         raise BadInput(f"{key_of(place)}{fault}")
 
 
-def _hints(target: str) -> dict[str, Any]:
+def _hints(target: str) -> dict[str, object]:
     try:
         return annotations.of(hydra.utils.get_object(target))
     except (ImportError, ValueError):  # the error comes when it is made

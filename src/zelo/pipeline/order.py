@@ -7,12 +7,14 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from zelo.errors import BadInput
+from zelo.facts import Facts
+from zelo.pipeline.plain import plain
 
 
-def ordered(stages: Mapping[str, Any], until: str | None) -> list[str]:
+def ordered(stages: Facts, until: str | None) -> list[str]:
     """Names of the stages up to `until`, inputs first. Raises BadInput for an input that is not there and for a circle."""
     graph = {name: set(node["inputs"].values()) for name, node in stages.items()}
     for name, sources in graph.items():
@@ -45,7 +47,7 @@ def _depth(graph: Mapping[str, set[str]], name: str) -> int:
     return 1 + max((_depth(graph, source) for source in graph[name]), default=0)
 
 
-def with_inputs(node: dict[str, Any]) -> dict[str, Any]:
+def with_inputs(node: Facts) -> Facts:
     """A stage without the inputs that an override has set to null."""
     return node | {
         "inputs": {role: source for role, source in (node.get("inputs") or {}).items() if source is not None}
@@ -54,7 +56,7 @@ def with_inputs(node: dict[str, Any]) -> dict[str, Any]:
 
 def key_of(config: DictConfig, place: str) -> str:
     """The key whose value a place below `stages` has: references are followed to where a user can set it."""
-    raw: Any = OmegaConf.to_container(config)
+    raw = plain(config)
     path: list[str] = []
     for part in re.findall(r"[^.\[\]]+", place):
         path.append(part)
@@ -68,13 +70,13 @@ def keys_of_model(config: DictConfig, model: str) -> list[str]:
     """The keys that a user can set of every pretrained model of that name in the stages up to `until`."""
     found: dict[str, None] = {}
 
-    def look(node: Any, place: str) -> None:
+    def look(node: object, place: str) -> None:
         for key, item in enumerate(node) if isinstance(node, list) else node.items() if isinstance(node, dict) else ():
             if key == "model" and item == model:
                 found[key_of(config, f"{place}.{key}")] = None
             look(item, f"{place}.{key}")
 
-    stages: Any = OmegaConf.to_container(config.stages, resolve=True)
+    stages = plain(config.stages, resolve=True)
     for name in ordered({name: with_inputs(node) for name, node in stages.items() if node}, config.until):
         look(stages[name], f"stages.{name}")
     return list(found)

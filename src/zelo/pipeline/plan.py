@@ -2,15 +2,15 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
 
+from zelo.budget.plan import Plan
 from zelo.pipeline.order import ancestors
 from zelo.pipeline.run import Step, run_stages
 from zelo.protocols import CheapStage, PaidStage
 from zelo.store import Store
 
 
-def priced(steps: list[Step], store: Store) -> Iterator[tuple[str, list[Any]]]:
+def priced(steps: list[Step], store: Store) -> Iterator[tuple[str, list[Plan]]]:
     """(stage, what it would ask and pay) for each stage that costs money, is still to be made and can be counted now.
 
     What such a stage reads is made first, where that is cheap: the questions depend on it. No other stage runs.

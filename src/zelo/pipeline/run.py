@@ -11,15 +11,17 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from zelo import annotations
 from zelo.errors import PriceUnknown
+from zelo.facts import Facts
 from zelo.pipeline.identity import identity
 from zelo.pipeline.instantiate import build, described, refuse
 from zelo.pipeline.order import ancestors, key_of, ordered, with_inputs
+from zelo.pipeline.plain import plain
 from zelo.protocols import ProcessesStage, StageWithCheck, StageWithInputCheck, StageWithUnread
 from zelo.store import MADE_OF, Store, Table, contents
 from zelo.training import nodes
@@ -33,7 +35,7 @@ class Step:
     stage: Any
     identity: str
     inputs: dict[str, str]
-    node: dict[str, Any] = field(default_factory=dict)  # its config, references to the environment kept
+    node: Facts = field(default_factory=dict)  # its config, references to the environment kept
     key_of: Callable[[str], str] = field(
         default=str, compare=False, repr=False
     )  # from a place in the stage to the key that a user sets
@@ -50,7 +52,7 @@ class Result:
 
     steps: list[Step] = field(default_factory=list)
     tables: dict[str, Table] = field(default_factory=dict)
-    facts: dict[str, dict[str, Any]] = field(default_factory=dict)  # per stage: status, seconds, peak_memory_mb
+    facts: dict[str, Facts] = field(default_factory=dict)  # per stage: status, seconds, peak_memory_mb
 
     def upstream(self, name: str, *roles: str) -> str | None:
         """The stage that this one leads to along its inputs of these roles; None where one has no such input."""
@@ -69,9 +71,9 @@ class Result:
 
 def assemble(config: DictConfig) -> list[Step]:
     """The stages up to `until` in an order that has inputs first. Raises BadInput before anything runs."""
-    stages = cast(dict[str, Any], OmegaConf.to_container(config.stages, resolve=True))
+    stages = plain(config.stages, resolve=True)
     for name, node in stages.items():
-        refuse(annotations.faults(node and node.get("inputs"), dict[str, Any] | None, f"stages.{name}.inputs"))
+        refuse(annotations.faults(node and node.get("inputs"), Facts | None, f"stages.{name}.inputs"))
     stages = {name: with_inputs(node) for name, node in stages.items() if node is not None}
     steps: dict[str, Step] = {}
     for name in ordered(stages, config.until):
@@ -119,7 +121,7 @@ def run_stages(steps: list[Step], store: Store) -> Iterator[tuple[Result, str]]:
             yield result, step.name
 
 
-def _make(step: Step, inputs: dict[str, Table], out: Path, partial: Table | None) -> dict[str, Any]:
+def _make(step: Step, inputs: dict[str, Table], out: Path, partial: Table | None) -> Facts:
     _forget_peak_memory()
     nodes.prepare(step, inputs, out)
     stage = copy.deepcopy(step.stage)  # what it loads, models above all, goes when it ends

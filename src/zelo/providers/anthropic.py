@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from zelo.providers.replies import count, finish, text_of, usage
-from zelo.providers.request import Endpoint, Parsed, Request
+from zelo.providers.request import Endpoint, Parsed, Request, count, finish, text_of, usage
 
 VERSION = "2023-06-01"
 

@@ -1,7 +1,9 @@
-"""Paid calls over HTTP, one attempt at a time. When to send, and what to do with a fault, is for the caller to decide."""
+"""One attempt of a paid call over HTTP, and what came back: a reply or a fault. When to send is for the caller to decide."""
 
 import asyncio
+import json
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
@@ -10,10 +12,10 @@ import aiohttp
 from yarl import URL
 
 from zelo.errors import BadInput
-from zelo.providers.errors import where
-from zelo.providers.replies import body, read
-from zelo.providers.request import REFUSED_CONNECTION, Endpoint, Fault, Reply, Request
-from zelo.providers.secrets import redacted
+from zelo.providers.errors import error_body, is_stream, read_error, where
+from zelo.providers.request import REFUSED_CONNECTION, Endpoint, Fault, Parsed, Reply, Request
+from zelo.providers.secrets import HIDDEN, SHORTEST, line, redacted
+from zelo.records import ANSWERED, REFUSED, TRUNCATED, UNPARSEABLE
 
 LARGEST = 4 << 20  # bytes of an answer; a judge's is a few thousand
 CONNECT = 10.0  # seconds; a connection that takes longer was never made, so nothing was billed
@@ -24,6 +26,19 @@ HEADERS = {
     "user-agent": "zelo",
 }
 KEEP_ALIVE = 4.0  # seconds; uvicorn closes after 5, and a call that meets the closing would count as perhaps billed
+ENDED = frozenset({"", "stop", "end_turn", "stop_sequence", "eos", "eos_token"})
+CUT = frozenset({"length", "max_tokens", "model_length", "model_context_window_exceeded"})
+WITHHELD = frozenset({"content_filter", "refusal", "safety"})
+BROKEN = frozenset({"error", "abort"})  # the endpoint says that it failed half-way
+_HUMAN = {
+    "empty_body": "an empty body",
+    "html": "a web page",
+    "bad_json": "something that is not JSON",
+    "wrong_shape": "JSON of another shape",
+    "event_stream": "a stream of events, which was not asked for",
+    "error_in_200": "an error in place of an answer",
+    "no_choices": "no answer in it",
+}
 
 
 class Client:
@@ -92,6 +107,79 @@ class _Connector(aiohttp.TCPConnector):
             if not connection.protocol:  # its queue of messages
                 return connection
             connection.close()
+
+
+def body(endpoint: Endpoint, request: Request) -> bytes:
+    """The JSON to post."""
+    names = endpoint.api.parameters
+    chosen = {name: endpoint.parameters[name] for name in names if endpoint.parameters.get(name) is not None}
+    sent = endpoint.api.body(endpoint, request) | chosen | dict(endpoint.parameters.get("extra_body", {}))
+    return json.dumps(sent, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def read(
+    endpoint: Endpoint, request: Request, status: int, headers: Mapping[str, str], raw: bytes, key: str | None
+) -> Reply | Fault:
+    """What an HTTP answer means for this request. `key` is what was sent: it is in nothing that comes out of here."""
+    if not 200 <= status < 300:
+        return read_error(endpoint, status, headers, raw, key)
+    parsed = _parsed(endpoint, raw)
+    if isinstance(parsed, str):
+        words = line(error_body(raw).words, key)
+        what = f"{where(endpoint)} answered {status} with {_HUMAN[parsed]}" + f" ({words})" * bool(words)
+        return Fault(parsed, what, billed=True, words=words)
+    outcome, error = _outcome(request, parsed)
+    if outcome is None:
+        return Fault(error, f"{where(endpoint)} ended its answer with {error}", billed=True)
+    tokens_in = request.tokens_in if parsed.tokens_in is None else parsed.tokens_in
+    tokens_out = request.tokens_out if parsed.tokens_out is None else parsed.tokens_out
+    unknown = parsed.tokens_in is None or parsed.tokens_out is None
+    return Reply(
+        status=outcome,
+        error=error or ("no_usage" if unknown else ""),
+        text=parsed.text.replace(key, HIDDEN) if key and len(key) >= SHORTEST else parsed.text,
+        finish=line(parsed.finish, key)[:40],
+        logprobs=parsed.logprobs,
+        tokens_in=tokens_in,
+        tokens_out=tokens_out,
+        usd=endpoint.usd(tokens_in, tokens_out),
+    )
+
+
+def _parsed(endpoint: Endpoint, raw: bytes) -> Parsed | str:
+    """The answer in a body, or the class of what is wrong with it."""
+    if not raw.strip():
+        return "empty_body"
+    try:
+        answer = json.loads(raw)
+    except (ValueError, RecursionError):
+        if is_stream(raw):
+            return "event_stream"
+        return "html" if raw.lstrip()[:1] == b"<" else "bad_json"
+    answer = answer[0] if isinstance(answer, list) and len(answer) == 1 else answer
+    if not isinstance(answer, dict):
+        return "wrong_shape"
+    if answer.get("error") or answer.get("type") == "error" or answer.get("object") == "error":
+        return "error_in_200"
+    try:
+        return endpoint.api.parse(answer)
+    except (KeyError, TypeError, AttributeError, ValueError):  # any field of any other type
+        return "wrong_shape"
+
+
+def _outcome(request: Request, parsed: Parsed) -> tuple[str | None, str]:
+    """A status and the class of what is wrong; None as status: the endpoint broke off."""
+    reason = parsed.finish.casefold()
+    if parsed.refusal or reason in WITHHELD:
+        return REFUSED, "refusal" if parsed.refusal else reason
+    if reason in BROKEN:
+        return None, f"finish_{reason}"
+    if reason in CUT and not request.logprobs:  # a verdict is its first token: it is cut by design
+        return TRUNCATED, "length"
+    if reason not in ENDED | CUT:
+        return UNPARSEABLE, "unknown_finish"
+    # What a verdict is read from are its log-probabilities: the first token may be a line break.
+    return (ANSWERED, "") if parsed.text.strip() or (request.logprobs and parsed.logprobs) else (UNPARSEABLE, "empty")
 
 
 async def _content(response: aiohttp.ClientResponse) -> bytes | None:

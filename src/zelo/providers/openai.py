@@ -5,8 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from zelo.providers.replies import count, finish, text_of, usage
-from zelo.providers.request import TOP_LOGPROBS, Endpoint, Parsed, Request
+from zelo.providers.request import TOP_LOGPROBS, Endpoint, Parsed, Request, count, finish, text_of, usage
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from zelo.errors import BadInput, ZeloError
 from zelo.providers.secrets import looks_secret, names_variable
 
 PER_MILLION = 1e-6
+ABSURD = 10**9  # tokens; a larger count is a mistake of the endpoint's
 TOP_LOGPROBS = 20  # the most that OpenAI's API allows
 # Keys of a request that a field of the judge decides, or that would change what comes back beyond reading.
 GOVERNED = {
@@ -268,3 +269,32 @@ def key_of(endpoint: Endpoint, kind: str, repeat: int, *asked: object) -> bytes:
     """16 bytes (blake2b) of what decides an answer: prompt and texts, model, parameters, provider, kind and repeat."""
     text = _canonical([endpoint.provider, endpoint.model, dict(endpoint.parameters), kind, repeat, *asked])
     return hashlib.blake2b(text.encode(), digest_size=16).digest()
+
+
+def usage(answer: Mapping[str, Any]) -> dict[str, Any]:
+    """The counts of tokens that came with an answer; empty where there are none."""
+    used = answer.get("usage")
+    return used if isinstance(used, dict) else {}
+
+
+def count(value: Any) -> int | None:
+    """A number of tokens; None for whatever cannot be one."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < ABSURD:
+        return None
+    return int(value)
+
+
+def text_of(content: Any) -> str:
+    """The text of a string or of a list of blocks (thinking and tools are left out). Raises TypeError for other shapes."""
+    if isinstance(content, list):
+        content = "".join(block["text"] for block in content if block["type"] == "text")
+    if not isinstance(content, str | None):
+        raise TypeError("content")
+    return (content or "").encode(errors="replace").decode()  # half a surrogate pair cannot be written to disk
+
+
+def finish(reason: Any) -> str:
+    """Why the model stopped. Raises TypeError for what is no text."""
+    if not isinstance(reason, str | None):
+        raise TypeError("finish_reason")
+    return reason or ""

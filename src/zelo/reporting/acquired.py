@@ -1,10 +1,11 @@
 """What a second pass added, in words: how many pairs, why these, and what the judges made of them."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from zelo.facts import Facts
 from zelo.outcomes import Graphs
 from zelo.reporting import lineage
 from zelo.store import Table
@@ -37,7 +38,7 @@ def _line(acquired: Table, judged: Table) -> str:
     return f"{line}, and the judges prefer {first} in {prefer} of {answered} ({100 * prefer / answered:.0f} %)"
 
 
-def _options(facts: dict[str, Any]) -> str:
+def _options(facts: Facts) -> str:
     count, above = facts["options"], facts["above_bar"]
     if facts["why"] == FAILURES:
         said = (

@@ -1,14 +1,15 @@
 """What an audit found, as a reader sees it: the same figures on the terminal and in the report."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
 from zelo.auditing.advice import AVERAGE, DO_NOT_AVERAGE, KEEP, LEAVE, STOP
 from zelo.budget.request_batch import faults_in_words, reasons_in_words
+from zelo.facts import Facts
 from zelo.reporting import lineage, plots
 from zelo.reporting.judge_costs import listed, money
 
@@ -95,7 +96,7 @@ class Audited:
     stage: str
     judged: str
     table: "Table"
-    found: dict[str, Any]  # audit.json
+    found: Facts  # audit.json
 
     @staticmethod
     def of(result: "Result") -> "Audited | None":
@@ -108,14 +109,14 @@ class Audited:
         return Audited(stage, str(result.upstream(stage, "outcomes")), table, found)
 
 
-def columns(audit: Mapping[str, Any], every: bool = False) -> list[Column]:
+def columns(audit: Facts, every: bool = False) -> list[Column]:
     """The figures that were measured for at least one judge."""
     known = [each for one in COLUMNS for each in (one, *(MORE_COLUMNS.get(one.key, ()) if every else ()))]
     judges = audit["judges"].values()
     return [column for column in known if any("value" in judge["measures"][column.key] for judge in judges)]
 
 
-def cell(measures: Mapping[str, Any], column: Column) -> Cell:
+def cell(measures: Facts, column: Column) -> Cell:
     """One figure of one judge, or of all together."""
     measured = measures.get(column.key)
     if measured is None:
@@ -134,7 +135,7 @@ def _interval(low: float, high: float, column: Column) -> str:
     return "–".join(short) if column.show is _percent else " … ".join(short)
 
 
-def not_measured(audit: Mapping[str, Any]) -> list[str]:
+def not_measured(audit: Facts) -> list[str]:
     """What could not be measured and why, one line for each reason."""
     reasons: dict[str, list[str]] = {}
     for column in COLUMNS:
@@ -147,7 +148,7 @@ def not_measured(audit: Mapping[str, Any]) -> list[str]:
     return [f"{', '.join(dict.fromkeys(what))}: {why}" for why, what in reasons.items()]
 
 
-def agreement(audit: Mapping[str, Any]) -> str:
+def agreement(audit: Facts) -> str:
     """Krippendorff's alpha in a sentence."""
     alphas = [audit["together"][f"alpha_{level}"] for level in ("interval", "nominal")]
     if "value" not in alphas[0]:
@@ -160,7 +161,7 @@ def agreement(audit: Mapping[str, Any]) -> str:
     return f"Agreement between judges, Krippendorff's alpha (1: full, 0: by chance): {', '.join(shown)}."
 
 
-def sample(audit: Mapping[str, Any]) -> str:
+def sample(audit: Facts) -> str:
     """What was asked, in a sentence."""
     sample = audit["sample"]
     orders = "both orders" if sample["orders"] > 1 else "one order"
@@ -172,7 +173,7 @@ def sample(audit: Mapping[str, Any]) -> str:
     )
 
 
-def too_few(audit: Mapping[str, Any]) -> str:
+def too_few(audit: Facts) -> str:
     """Where fewer queries could be asked about than were to be: why, and what to do; else nothing."""
     sample = audit["sample"]
     if "wanted" not in sample:
@@ -186,7 +187,7 @@ def too_few(audit: Mapping[str, Any]) -> str:
     )
 
 
-def costs(audit: Mapping[str, Any]) -> list[tuple[str, str]]:
+def costs(audit: Facts) -> list[tuple[str, str]]:
     """(judges, dollars) of the whole run with each judge alone, the two cheapest, and all; one line where all are free."""
     alone, steps = audit["cost"]["alone"], audit["cost"]["steps"]
     if steps[-1]["usd"] == 0:
@@ -198,7 +199,7 @@ def costs(audit: Mapping[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
-def whole_run(audit: Mapping[str, Any]) -> str:
+def whole_run(audit: Facts) -> str:
     """What the whole run asks, and what the estimate rests on."""
     cost = audit["cost"]
     return (
@@ -213,14 +214,14 @@ def _named(judges: list[str]) -> str:
     return " and ".join([", ".join(judges[:-1]), judges[-1]] if len(judges) > 1 else judges)
 
 
-def outcomes(judge: Mapping[str, Any]) -> str:
+def outcomes(judge: Facts) -> str:
     """How a judge's questions ended: counts by status, and faults on the way by class."""
     faults = faults_in_words(judge["calls"])
     parts = [listed(judge["status"]) + (f" (on the way: {faults})" if faults else "")]
     return "; ".join(parts + reasons_in_words(judge["calls"]))
 
 
-def view(audit: Mapping[str, Any]) -> dict[str, Any]:
+def view(audit: Facts) -> dict[str, object]:
     """What the template shows."""
     shown = columns(audit, every=True)
     rows = [(name, judge["measures"]) for name, judge in audit["judges"].items()]
@@ -246,7 +247,7 @@ def view(audit: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _scores(name: str, scores: Mapping[str, Any], place: int) -> dict[str, Any]:
+def _scores(name: str, scores: Facts, place: int) -> dict[str, object]:
     if "counts" not in scores:
         return {"name": name, "svg": "", "words": f"Not measured: {scores['not_measured']}."}
     words = f"{_percent(scores['fullest'])} in the fullest tenth (uniform: 10 %), evenness {scores['evenness']:.2f} (uniform: 1)"

@@ -2,9 +2,9 @@
 
 import math
 import textwrap
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from zelo.facts import Facts
 from zelo.reporting import audit_page
 from zelo.reporting.audit_page import TOGETHER, TONES
 
@@ -17,7 +17,7 @@ BARS = " ▁▂▃▄▅▆▇█"
 PLAIN_BARS = " .:-=+*#@"
 
 
-def print_audit(audit: Mapping[str, Any], lines: "Console") -> None:
+def print_audit(audit: Facts, lines: "Console") -> None:
     """Everything that audit.json says, for somebody who is about to spend money."""
     lines.print()
     _say(lines, "", f"Audit: {audit_page.sample(audit)}", "bold")
@@ -53,7 +53,7 @@ def _say(lines: "Console", head: str, text: str, style: str = "") -> None:
         lines.print(Text(line, "" if head else style), soft_wrap=True)
 
 
-def _print_figures(audit: Mapping[str, Any], lines: "Console") -> None:
+def _print_figures(audit: Facts, lines: "Console") -> None:
     from rich.table import Table
     from rich.text import Text
 
@@ -91,7 +91,7 @@ def _print_figures(audit: Mapping[str, Any], lines: "Console") -> None:
     lines.print()
 
 
-def _print_scores(audit: Mapping[str, Any], lines: "Console") -> None:
+def _print_scores(audit: Facts, lines: "Console") -> None:
     """A row of bars for each judge: how it uses its range."""
     scores = {name: judge["scores"] for name, judge in audit["judges"].items() if "counts" in judge["scores"]}
     bars = BARS if (lines.encoding or "").lower().startswith("utf") else PLAIN_BARS
@@ -110,7 +110,7 @@ def _share(answered: float | None) -> str:
     return "–" if answered is None else f"{100 * answered:.0f} %"
 
 
-def _thousand(judge: Mapping[str, Any] | None) -> str:
+def _thousand(judge: Facts | None) -> str:
     """What a thousand usable preferences of a judge cost."""
     if judge is None or not judge["usable"]:
         return ""

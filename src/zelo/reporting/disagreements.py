@@ -5,12 +5,12 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from zelo.auditing.answers import COLUMNS, JudgedPairs
+from zelo.facts import Facts
 from zelo.reporting.ladders import cut
 from zelo.store import Table
 
@@ -87,7 +87,7 @@ def _texts(table: pa.Table, key: str, wanted: set[str], columns: list[str]) -> d
     return {name: tuple(part or "" for part in one) for name, one in zip(rows[key].to_pylist(), cells, strict=True)}
 
 
-def _about(table: pa.Table | None, queries: pa.Array) -> Iterator[tuple[Pair, bool, dict[str, Any]]]:
+def _about(table: pa.Table | None, queries: pa.Array) -> Iterator[tuple[Pair, bool, Facts]]:
     """Of rows about these queries the pair and its judge, whether the pair's first document was shown second, and the row."""
     if table is None:
         return
@@ -96,7 +96,7 @@ def _about(table: pa.Table | None, queries: pa.Array) -> Iterator[tuple[Pair, bo
         yield (row["query_id"], min(a, b), max(a, b), row["judge"]), swapped ^ (a > b), row
 
 
-def _shown_first(answers: Iterator[tuple[Pair, bool, dict[str, Any]]]) -> dict[tuple[Pair, bool], float]:
+def _shown_first(answers: Iterator[tuple[Pair, bool, Facts]]) -> dict[tuple[Pair, bool], float]:
     """P(document shown first preferred), the mean over repeats."""
     found: dict[tuple[Pair, bool], list[float]] = {}
     for pair, turned, row in answers:
@@ -106,7 +106,7 @@ def _shown_first(answers: Iterator[tuple[Pair, bool, dict[str, Any]]]) -> dict[t
 
 
 def _reasons(
-    rows: Iterator[tuple[Pair, bool, dict[str, Any]]], first: dict[tuple[Pair, bool], float]
+    rows: Iterator[tuple[Pair, bool, Facts]], first: dict[tuple[Pair, bool], float]
 ) -> dict[Pair, list[tuple[bool, tuple[str, ...]]]]:
     found: dict[Pair, list[tuple[bool, tuple[str, ...]]]] = {}
     for pair, turned, row in rows:
@@ -143,7 +143,7 @@ def _untagged(line: str) -> str:
         return f"{found[1]}: {found[2]}"
 
 
-def _lines(answer: dict[str, Any]) -> list[str]:
+def _lines(answer: Facts) -> list[str]:
     lines = []
     for name, value in answer.items():
         if name == "thoughts":

@@ -2,8 +2,9 @@
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from zelo.facts import Facts
 from zelo.records import DEV
 from zelo.reporting import lineage
 from zelo.store import Table
@@ -25,8 +26,8 @@ class Evaluation:
     metric: str  # the one that decides, as ir-measures writes it
     split: str
     protocol: str
-    rows: list[dict[str, Any]]  # records.METRIC
-    verdicts: list[dict[str, Any]]
+    rows: list[Facts]  # records.METRIC
+    verdicts: list[Facts]
     keys: dict[str, str]  # split -> name of its deciding metric: dev/nDCG@10, judge_agreement/dev/nDCG@10, test/nDCG@10
     keyed: dict[str, float]  # the deciding metric of every split and system, by its full name; dev first
     queries: dict[str, int]  # split -> queries that were evaluated

@@ -1,14 +1,15 @@
 """What a student gained on each query against its baseline, and which queries are worth a closer look."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from zelo.facts import Facts
 
-def pick(per_query: pa.Table | None, verdicts: list[dict[str, Any]], fallback: list[str], count: int = 6) -> list[str]:
+
+def pick(per_query: pa.Table | None, verdicts: list[Facts], fallback: list[str], count: int = 6) -> list[str]:
     """Ids of the queries worth a ladder: where the first student gained most, some between, where it lost most.
 
     Without a comparison per query, the first ones of `fallback`.
@@ -28,7 +29,7 @@ def pick(per_query: pa.Table | None, verdicts: list[dict[str, Any]], fallback: l
 class Gain:
     """A student and its baseline on the queries that both have, the largest gain first."""
 
-    verdict: dict[str, Any]
+    verdict: Facts
     queries: list[str]
     before: np.ndarray  # [Q] float64
     after: np.ndarray  # [Q] float64
@@ -39,7 +40,7 @@ class Gain:
         return self.after - self.before
 
 
-def gain_of(verdict: dict[str, Any], per_query: pa.Table | None) -> Gain | None:
+def gain_of(verdict: Facts, per_query: pa.Table | None) -> Gain | None:
     if per_query is None:
         return None
     kinds = {name: per_query[name].cast(pa.string()) for name in ("system", "metric", "split")}

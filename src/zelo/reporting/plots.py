@@ -1,6 +1,6 @@
 """Pictures as inline SVG: strips inside table rows, and figures drawn by matplotlib.
 
-Evaluation carry no colour of their own: after drawing, sentinel colours become the CSS variables of the page, so that one picture
+Figures carry no colour of their own: after drawing, sentinel colours become the CSS variables of the page, so that one picture
 serves the light and the dark scheme. Text that comes from data never passes through matplotlib.
 """
 
@@ -14,9 +14,12 @@ from xml.etree import ElementTree
 
 import numpy as np
 
+from zelo.facts import Facts
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.typing import RcKeyType
 
 INK, MUTED, RULE, GAIN, LOSS, ACCENT = "#010203", "#010204", "#010205", "#010206", "#010207", "#010208"
 _VARIABLES = {INK: "ink", MUTED: "muted", RULE: "rule", GAIN: "gain", LOSS: "loss", ACCENT: "accent"}
@@ -112,7 +115,7 @@ def histogram(counts: list[float], name: str) -> str:
     return inline_svg(figure, name, "Share of scores in each tenth of the range", bars)
 
 
-def curves(points: list[dict[str, Any]], name: str) -> str:
+def curves(points: list[Facts], name: str) -> str:
     """Training loss above, the dev metric below, over steps; a broken line at the untuned model, a filled dot at the best.
 
     points: {step, train_loss or None, dev or None, metric}; the first one is the untuned model. Either panel may lack data.
@@ -148,7 +151,7 @@ def curves(points: list[dict[str, Any]], name: str) -> str:
     return inline_svg(figure, name, "Training loss and dev metric over steps", {})
 
 
-def _series(points: list[dict[str, Any]], key: str) -> tuple[np.ndarray, np.ndarray]:
+def _series(points: list[Facts], key: str) -> tuple[np.ndarray, np.ndarray]:
     """Steps and values of the points that have a finite value. Both: [K] float64."""
     known = [
         (point["step"], point[key]) for point in points if point.get(key) is not None and math.isfinite(point[key])
@@ -175,7 +178,7 @@ def canvas(panels: int, height: float, top: float, bottom: float) -> "tuple[Figu
     return figure, list(grid[:, 0])
 
 
-_STYLE: Any = {
+_STYLE: "dict[RcKeyType, Any]" = {
     "svg.fonttype": "none",
     "svg.hashsalt": "zelo",
     "text.parse_math": False,

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from zelo import judge_weights
+from zelo.facts import Facts
 from zelo.metrics.spectrum import Spectrum
 from zelo.outcomes import Graphs
 from zelo.records import starts
@@ -46,9 +47,9 @@ class RatingFacts:
 
     matrices: list[Matrix]
     graphs: list[Spectrum]  # of a sample of the queries
-    fit: Mapping[str, Any]  # the rate stage's summary
+    fit: Facts  # the rate stage's summary
     shape: tuple[float, float]  # mean documents and pairs of a query
-    limits: Mapping[str, Any]  # the solver's: tolerance, max_steps
+    limits: Facts  # the solver's: tolerance, max_steps
     curl: list[tuple[str, str, float]] = field(default_factory=list)  # least one-dimensional: query_id, text, curl
     offsets: QueryOffsets | None = None  # where a calibrator found any
 

@@ -2,11 +2,11 @@
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from markupsafe import Markup
 
+from zelo.facts import Facts
 from zelo.metrics.predicted_answers import CRITERIA, GHOSTS, PAIRS
 from zelo.metrics.spectrum import Spectrum, random_regular_diameter, random_regular_lambda_2
 from zelo.reporting import rating_plots
@@ -22,8 +22,47 @@ KINDS = {
     GHOSTS: "whether a document is better than a random one of another query",
 }
 
+# A row of the table of the fit: key of the fact -> its name, what it means and when it is a problem.
+FIT = {
+    "steps": ("steps", "The solver's, of the query that took most; a problem near its limit, {steps}."),
+    "gradient": (
+        "worst gradient",
+        "Largest gradient of the likelihood over queries; a problem above the solver's tolerance{within}.",
+    ),
+    "log_loss": (
+        "log loss",
+        "Nats per comparison. Guessing has 0.693, and answers near 1/2 have about that in any case; a problem above it.",
+    ),
+    "held_out_log_loss": (
+        "held-out log loss",
+        "The same on pairs that a second fit did not see (solver.held_out says how many); a problem if it is far above the"
+        " log loss: too few pairs for so many documents.",
+    ),
+    "dispersion": (
+        "dispersion",
+        "Noise of the answers around the ratings, in that of votes: soft answers have far less than 1; a problem above 1.5:"
+        " one rating per document does not explain the votes.",
+    ),
+    "disconnected_queries": (
+        "disconnected queries",
+        "Their comparisons are not connected; any is a problem: answers are missing.",
+    ),
+    "separable_documents": (
+        "separable documents",
+        "Won or lost every comparison, so that only the prior limits their rating; a problem if there are many.",
+    ),
+    "intransitive_triads": (
+        "intransitive triads",
+        "Share of compared triples that are cycles; 0.25 by chance; a problem above half of that.",
+    ),
+    "curl": (
+        "curl",
+        "Share of the preferences' variance that no rating explains; with pure noise {noise} here; a problem near it.",
+    ),
+}
 
-def view(facts: RatingFacts) -> dict[str, Any]:
+
+def view(facts: RatingFacts) -> Facts:
     """What the template shows."""
     return {
         "queries": [_query(matrix, number) for number, matrix in enumerate(facts.matrices, 1)],
@@ -36,7 +75,7 @@ def view(facts: RatingFacts) -> dict[str, Any]:
     }
 
 
-def _query(matrix: Matrix, number: int) -> dict[str, Any]:
+def _query(matrix: Matrix, number: int) -> dict[str, object]:
     spent = matrix.budget
     drawn = [
         rating_plots.matrix(matrix.p, matrix.shown),
@@ -64,7 +103,7 @@ def _stopped(spent: BudgetCurve) -> str:
     return f"went to the end of its budget, {pairs} pairs, at an expected loss of {loss}"
 
 
-def _graphs(spectra: list[Spectrum]) -> list[dict[str, Any]]:
+def _graphs(spectra: list[Spectrum]) -> list[dict[str, object]]:
     """Rows: what, of a typical and of the worst query, what the paper asks, whether the worst has it."""
     if not spectra:
         return []
@@ -107,81 +146,25 @@ def _graphs(spectra: list[Spectrum]) -> list[dict[str, Any]]:
     return [{"name": name, "values": values, "asked": asked, "worry": worry} for name, values, asked, worry in rows]
 
 
-def _fit(facts: RatingFacts) -> list[dict[str, Any]]:
+def _fit(facts: RatingFacts) -> list[dict[str, object]]:
     """Rows: what, its value, what it means and when it is a problem, whether it is one here."""
-    fit, (documents, pairs) = facts.fit, facts.shape
+    fit, (documents, pairs), alarms = facts.fit, facts.shape, _alarms(facts)
     tolerance, steps = facts.limits.get("tolerance"), facts.limits.get("max_steps")
-    noise = f"{1 - (documents - 1) / pairs:.2f}" if pairs > documents > 1 else "–"
-    within = "" if tolerance is None else f", {tolerance:g}"
-    rows = [
-        (
-            "steps",
-            "steps",
-            f"The solver's, of the query that took most; a problem near its limit, {steps or '–'}.",
-            _above(steps, 0.9),
-        ),
-        (
-            "gradient",
-            "worst gradient",
-            f"Largest gradient of the likelihood over queries; a problem above the solver's tolerance{within}.",
-            _above(tolerance, 1.001),
-        ),
-        (
-            "log_loss",
-            "log loss",
-            "Nats per comparison. Guessing has 0.693, and answers near 1/2 have about that in any case; a problem above"
-            " it.",
-            _above(GUESSING, 1.0),
-        ),
-        (
-            "held_out_log_loss",
-            "held-out log loss",
-            "The same on pairs that a second fit did not see (solver.held_out says how many); a problem if it is far above the"
-            " log loss: too few pairs for so many documents.",
-            lambda value: value > GUESSING or value > 1.25 * (fit.get("log_loss") or math.inf),
-        ),
-        (
-            "dispersion",
-            "dispersion",
-            "Noise of the answers around the ratings, in that of votes: soft answers have far less than 1; a problem above 1.5:"
-            " one rating per document does not explain the votes.",
-            _above(1.5, 1.0),
-        ),
-        (
-            "disconnected_queries",
-            "disconnected queries",
-            "Their comparisons are not connected; any is a problem: answers are missing.",
-            _above(0, 1.0),
-        ),
-        (
-            "separable_documents",
-            "separable documents",
-            "Won or lost every comparison, so that only the prior limits their rating; a problem if there are many.",
-            lambda value: pairs > 0 and value > 0.1 * documents * (fit.get("queries") or 0),
-        ),
-        (
-            "intransitive_triads",
-            "intransitive triads",
-            "Share of compared triples that are cycles; 0.25 by chance; a problem above half of that.",
-            _above(COINS / 2, 1.0),
-        ),
-        (
-            "curl",
-            "curl",
-            f"Share of the preferences' variance that no rating explains; with pure noise {noise} here; a problem near it.",
-            lambda value: pairs > documents > 1 and value > 0.7 * (1 - (documents - 1) / pairs),
-        ),
-    ]
+    shown = {
+        "steps": steps or "–",
+        "within": "" if tolerance is None else f", {tolerance:g}",
+        "noise": f"{1 - (documents - 1) / pairs:.2f}" if pairs > documents > 1 else "–",
+    }
     found = []
-    for key, name, meaning, alarm in rows:
+    for key, (name, meaning) in FIT.items():
         value = fit.get(key)
         names = fit.get("disconnected", []) if key == "disconnected_queries" else []
         found.append(
             {
                 "name": name,
                 "value": "–" if value is None else f"{value:,}" if isinstance(value, int) else _figure(value),
-                "meaning": meaning,
-                "worry": value is not None and bool(alarm(value)),
+                "meaning": meaning.format(**shown),
+                "worry": value is not None and bool(alarms[key](value)),
                 "named": [(query, "", None) for query in names],
             }
         )
@@ -191,12 +174,28 @@ def _fit(facts: RatingFacts) -> list[dict[str, Any]]:
     return found
 
 
+def _alarms(facts: RatingFacts) -> dict[str, Callable[[float], bool]]:
+    """Of each row of FIT: whether a value is a problem."""
+    fit, (documents, pairs) = facts.fit, facts.shape
+    return {
+        "steps": _above(facts.limits.get("max_steps"), 0.9),
+        "gradient": _above(facts.limits.get("tolerance"), 1.001),
+        "log_loss": _above(GUESSING, 1.0),
+        "held_out_log_loss": lambda value: value > GUESSING or value > 1.25 * (fit.get("log_loss") or math.inf),
+        "dispersion": _above(1.5, 1.0),
+        "disconnected_queries": _above(0, 1.0),
+        "separable_documents": lambda value: pairs > 0 and value > 0.1 * documents * (fit.get("queries") or 0),
+        "intransitive_triads": _above(COINS / 2, 1.0),
+        "curl": lambda value: pairs > documents > 1 and value > 0.7 * (1 - (documents - 1) / pairs),
+    }
+
+
 def _above(limit: float | None, share: float) -> Callable[[float], bool]:
     """Whether a value is above this share of a limit; never where there is none."""
     return lambda value: limit is not None and value > share * limit
 
 
-def _offsets(found: QueryOffsets) -> dict[str, Any]:
+def _offsets(found: QueryOffsets) -> dict[str, object]:
     known = found.stderr[np.isfinite(found.stderr)]
     spread = float(found.offset.std())
     error = float(np.median(known)) if len(known) else None

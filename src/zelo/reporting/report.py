@@ -4,12 +4,12 @@ import math
 from collections.abc import Callable
 from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 import jinja2
 import numpy as np
 from markupsafe import Markup
 
+from zelo.facts import Facts
 from zelo.records import TEST
 from zelo.reporting import audit_page, judge_costs, plots, ratings_page
 from zelo.reporting.evaluation import FIRST_STAGES, GROUPS, NO_LABELS
@@ -78,7 +78,7 @@ def environment() -> jinja2.Environment:
     return templates
 
 
-def _gain_figures(differences: list[Gain], texts: dict[str, str]) -> list[dict[str, Any]]:
+def _gain_figures(differences: list[Gain], texts: dict[str, str]) -> list[dict[str, object]]:
     limit = max([float(np.abs(gain.difference).max()) for gain in differences], default=0.0) * 1.08 or 1.0
     figures = []
     for place, gain in enumerate(differences):
@@ -114,12 +114,12 @@ def _main_metric(data: ReportData) -> str:
     return MAIN_METRIC if MAIN_METRIC in names or not names else names[0]
 
 
-def _difference_scale(verdicts: list[dict[str, Any]]) -> AxisScale:
+def _difference_scale(verdicts: list[Facts]) -> AxisScale:
     values = [value for verdict in verdicts for value in (verdict["ci_low"], verdict["ci_high"], verdict["difference"])]
     return AxisScale.around([0.0, *(value for value in values if value is not None)])
 
 
-def _boards(metrics: list[dict[str, Any]], main: str, groups: dict[str, str]) -> list[dict[str, Any]]:
+def _boards(metrics: list[Facts], main: str, groups: dict[str, str]) -> list[dict[str, object]]:
     """One leaderboard for each split, protocol and domain; those of the test split come first."""
     keys = ("split", "protocol", "domain")
     known = list(dict.fromkeys(tuple(row[key] or "" for key in keys) for row in metrics))
@@ -150,7 +150,7 @@ def _boards(metrics: list[dict[str, Any]], main: str, groups: dict[str, str]) ->
     return boards
 
 
-def _systems(rows: list[dict[str, Any]], main: str, groups: dict[str, str]) -> list[dict[str, Any]]:
+def _systems(rows: list[Facts], main: str, groups: dict[str, str]) -> list[Facts]:
     """The lines of one leaderboard: group by group, in a group from low to high."""
     values = {(row["system"], row["first_stage"], row["metric"]): row["value"] for row in rows}
     bases = {row["system"]: row["value"] for row in reversed(rows) if row["metric"] == main}
@@ -186,7 +186,7 @@ def _systems(rows: list[dict[str, Any]], main: str, groups: dict[str, str]) -> l
     )
 
 
-def _ladder(ladder: Ladder, differences: list[Gain]) -> dict[str, Any]:
+def _ladder(ladder: Ladder, differences: list[Gain]) -> dict[str, object]:
     """A ladder with its axis, its gaps and what the students made of its query."""
     spans = [_span(rung) for rung in ladder.rungs]
     changes = [

@@ -2,11 +2,12 @@
 
 import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from zelo.facts import Facts
 from zelo.records import DEV
 from zelo.reporting import acquired, disagreements, judge_costs, ladders, lineage, rating_facts
 from zelo.reporting.audit_page import Audited
@@ -44,24 +45,24 @@ class ReportData:
     """
 
     title: str
-    verdicts: list[dict[str, Any]]
-    metrics: list[dict[str, Any]]
+    verdicts: list[Facts]
+    metrics: list[Facts]
     per_query: pa.Table | None
     ladders: list[Ladder]
-    curves: dict[str, list[dict[str, Any]]]
-    stages: list[dict[str, Any]]
+    curves: dict[str, list[Facts]]
+    stages: list[Facts]
     config: str
     notes: list[str]
     query_texts: dict[str, str] = field(default_factory=dict)
-    audit: dict[str, Any] | None = None
-    judges: list[dict[str, Any]] = field(default_factory=list)
+    audit: Facts | None = None
+    judges: list[Facts] = field(default_factory=list)
     disagreements: list[DisputedPair] | None = None
     judged_by: str = ""
     ratings: RatingFacts | None = None
     groups: dict[str, str] = field(default_factory=dict)
 
 
-def of_run(result: "Result", evaluation: Evaluation | None, stages: dict[str, Any], config: str) -> ReportData:
+def of_run(result: "Result", evaluation: Evaluation | None, stages: Facts, config: str) -> ReportData:
     """Of the stages that have ended. stages: those of the run's manifest; config: composed, without secrets."""
     audited = Audited.of(result)
     anchor = evaluation.stage if evaluation else audited.stage if audited else list(result.tables)[-1]
@@ -119,7 +120,7 @@ def _ratings(
     return found, rating_facts.of_run(result, rated, shown, queries, outcomes)
 
 
-def _asked(result: "Result", name: str, several: bool) -> list[dict[str, Any]]:
+def _asked(result: "Result", name: str, several: bool) -> list[Facts]:
     """Rows of the table of judges for one stage, which is named where several stages asked."""
     weighing = lineage.holding(result, "weights")
     weights = result.tables[weighing[0]].manifest["weights"] if weighing else {}

@@ -3,9 +3,9 @@
 import json
 from pathlib import Path
 from string import Template
-from typing import Any
 
 from zelo.backbones.exported import CONFIG, CROSS_ENCODER, EMBEDDING, MULTI_VECTOR
+from zelo.facts import Facts
 
 # Classifiers of one label that vLLM's page on scoring and TEI's page on supported models name (read in November 2026).
 VLLM = ("BertForSequenceClassification", "RobertaForSequenceClassification", "XLMRobertaForSequenceClassification")
@@ -96,7 +96,7 @@ def section(folder: Path, loader: str) -> str:
     return "\n\n".join(lines)
 
 
-def _reranker(folder: Path, config: dict[str, Any]) -> list[str]:
+def _reranker(folder: Path, config: Facts) -> list[str]:
     architecture = (config.get("architectures") or [""])[0]
     framed = (folder / "chat_template.jinja").exists()
     known = architecture in (VLLM_DECODERS if framed else VLLM)
@@ -115,7 +115,7 @@ def _reranker(folder: Path, config: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _vectors(folder: Path, config: dict[str, Any], loader: str) -> list[str]:
+def _vectors(folder: Path, config: Facts, loader: str) -> list[str]:
     routed = (folder / "router_config.json").exists()
     lines = []
     if loader == EMBEDDING:
@@ -159,9 +159,9 @@ def _onnx(folder: Path, loader: str) -> str:
     )
 
 
-def _in_tei(config: dict[str, Any]) -> bool:
+def _in_tei(config: Facts) -> bool:
     return config.get("model_type") in TEI
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> Facts:
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}

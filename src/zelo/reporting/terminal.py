@@ -3,10 +3,11 @@
 import sys
 from pathlib import Path
 from textwrap import fill
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from zelo.budget.plan import lines as plan_lines
 from zelo.budget.plan import money, together
+from zelo.facts import Facts
 from zelo.records import DEV
 from zelo.reporting import acquired, audit_page, lineage
 from zelo.reporting.audit_table import print_audit
@@ -183,7 +184,7 @@ def _print_verdicts(figures: Evaluation) -> None:
     """One line per student: against its main baseline, the one named first. The others are in the table."""
     lines = console()
     lines.print()
-    first: dict[str, dict[str, Any]] = {}
+    first: dict[str, Facts] = {}
     for verdict in figures.verdicts:
         first.setdefault(verdict["system"], verdict)
     for verdict in first.values():

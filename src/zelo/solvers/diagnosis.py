@@ -1,7 +1,7 @@
 """What is to be said about a fit: standard errors, and per query its connectivity, certainty, noise and contradictions."""
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import SupportsFloat
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -9,6 +9,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.special import entr
 
 from zelo.errors import BadInput
+from zelo.facts import Facts
 from zelo.likelihood.blocks import Block, Blocks
 from zelo.likelihood.covariance import dispersion, two_walk, variances
 from zelo.likelihood.links import LinkFunction
@@ -78,7 +79,7 @@ def diagnosed(
     return Fit(rating, error, link, blocks.sizes, blocks.edges, curvature, ridge, diagnosis, queries)
 
 
-def _figures(found: dict[str, np.ndarray]) -> dict[str, Any]:
+def _figures(found: dict[str, np.ndarray]) -> Facts:
     """What is said about all queries together."""
     disconnected = np.flatnonzero(found["components"] > 1)
     odd = _odd(found["dispersion"], found["freedom"], found["votes"])
@@ -209,7 +210,7 @@ def _ratio(over: np.ndarray, under: np.ndarray) -> float | None:
     return float(np.nansum(over) / np.nansum(under)) if np.nansum(under) > 0 else None
 
 
-def _known(values: np.ndarray, figure: Callable[[np.ndarray], Any]) -> float | None:
+def _known(values: np.ndarray, figure: Callable[[np.ndarray], SupportsFloat]) -> float | None:
     """A figure of those that are no nan; None where there are none."""
     known = values[~np.isnan(values)]
     return float(figure(known)) if len(known) else None

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -11,6 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from zelo.errors import BadInput
+from zelo.facts import Facts
 from zelo.outcomes import Graphs
 from zelo.protocols import Acquisition
 from zelo.records import CANDIDATE, TRAIN, Chosen, FirstPass, starts
@@ -65,7 +65,7 @@ class Acquire:
         if LABELS in stages:
             refuse_other_labels(stages[LABELS])
 
-    def run(self, tables: dict[str, Table], out: Path) -> dict[str, Any]:
+    def run(self, tables: dict[str, Table], out: Path) -> Facts:
         """Raises BadInput where there is no gold pair or no score of a train query."""
         queries = tables["data"].read("queries", ["query_id", "split"])
         train = queries.filter(pc.equal(queries["split"], TRAIN))["query_id"].combine_chunks()

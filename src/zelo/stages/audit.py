@@ -4,7 +4,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +18,7 @@ from zelo.auditing.design import AuditDesign
 from zelo.auditing.known import grades_apart, people
 from zelo.auditing.sample import AuditSample
 from zelo.errors import BadInput
+from zelo.facts import Facts
 from zelo.metrics import tally
 from zelo.metrics.measure import Measure, Resampling
 from zelo.records import TEST
@@ -58,7 +58,7 @@ class Audit:
             raise BadInput(f"audit: human={self.human} is no file; name one, or null.")
         return {"human": hash_file(path)}
 
-    def run(self, tables: dict[str, Table], out: Path) -> dict[str, Any]:
+    def run(self, tables: dict[str, Table], out: Path) -> Facts:
         """Raises BadInput when nothing was asked, and for a file of human preferences that cannot be read."""
         outcomes = tables["outcomes"]
         found = JudgedPairs.of(outcomes.read("outcomes", answers.COLUMNS))
@@ -91,7 +91,7 @@ class Audit:
 
     def _facts(
         self, sample: AuditSample, wanted: Mapping[str, int], outcomes: Table, queries: int, documents: int
-    ) -> dict[str, Any]:
+    ) -> Facts:
         tallies = tally.of_files(outcomes.shards("outcomes"))
         calls = outcomes.manifest.get("judges", {})
         measures = {name: sample.of_judge(name) for name in sample.answers.judges}
@@ -142,7 +142,7 @@ class Audit:
         return int(self.graph.most(np.array([min(self.top_k, documents)])).sum())
 
 
-def _cost(each: Mapping[str, float | None], pairs_per_query: int, queries: int) -> dict[str, Any]:
+def _cost(each: Mapping[str, float | None], pairs_per_query: int, queries: int) -> Facts:
     """What the whole run would cost with each judge alone, and with the two cheapest, and so on; None: not known.
 
     each: judge -> US dollars per question, as the sample had it.
@@ -150,7 +150,7 @@ def _cost(each: Mapping[str, float | None], pairs_per_query: int, queries: int) 
     order = sorted(each, key=lambda name: (each[name] is None, each[name] or 0.0, name))
     pairs = pairs_per_query * queries
     alone = {name: None if (usd := each[name]) is None else usd * pairs for name in order}
-    steps: list[dict[str, Any]] = []
+    steps: list[Facts] = []
     total: float | None = 0.0
     for count, usd in enumerate(alone.values(), 1):
         total = None if total is None or usd is None else total + usd
@@ -165,14 +165,14 @@ def _cost(each: Mapping[str, float | None], pairs_per_query: int, queries: int) 
     }
 
 
-def _alone(advice: list[Advice], cost: Mapping[str, Any]) -> str:
+def _alone(advice: list[Advice], cost: Facts) -> str:
     """The cheapest judge that is to be kept, or else the cheapest."""
     kept = {one.about for one in advice if one.verdict in (KEEP, CARE)}
     order = list(cost["alone"])
     return next((name for name in order if name in kept), order[0])
 
 
-def _all_facts(measures: Mapping[str, Measure]) -> dict[str, Any]:
+def _all_facts(measures: Mapping[str, Measure]) -> Facts:
     return {key: measure.facts() for key, measure in measures.items()}
 
 

@@ -4,7 +4,7 @@ from collections import Counter
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +15,7 @@ from zelo.asking import Panel, average
 from zelo.budget.budget import Budget
 from zelo.budget.plan import Plan
 from zelo.errors import BadInput, OfQueries
+from zelo.facts import Facts
 from zelo.metrics import tally
 from zelo.metrics.predicted_answers import PREDICTED, predicted_answers
 from zelo.progress import progress, silent
@@ -88,7 +89,7 @@ class Calibrate:
         asks = self._asks(ratings.rated, None)
         return [] if asks is None else self._plans(ratings, asks)
 
-    def run(self, tables: dict[str, Table], out: Path) -> dict[str, Any]:
+    def run(self, tables: dict[str, Table], out: Path) -> Facts:
         """Raises BadInput where a judge cannot answer the calibrator's questions, and what budget and calibrator raise."""
         ratings = Ratings(tables, self.solver.link, self.seed)
         answers, outcomes, calls = self._asked(ratings, tables.get("partial"), judge_weights.read(tables))
@@ -125,11 +126,11 @@ class Calibrate:
 
     def _asked(
         self, ratings: Ratings, earlier: Table | None, weights: pa.Table | None
-    ) -> tuple[Answers | None, pa.Table, dict[str, dict[str, Any]]]:
+    ) -> tuple[Answers | None, pa.Table, dict[str, Facts]]:
         """The answers to all that the calibrator asks, the OUTCOME rows behind them, and per paid judge what was sent."""
         known = None if earlier is None else earlier.read("answers")
         answers, tables = None, [OUTCOME.empty_table()]
-        calls: dict[str, dict[str, Any]] = {}
+        calls: dict[str, Facts] = {}
         while (asks := self._asks(ratings.rated, answers)) is not None:
             plans = self._plans(ratings, asks)
             # The budget shows its own progress.
@@ -177,7 +178,7 @@ class Calibrate:
         return [replace(plan, key=self._panel.key(plan.judge)) for plan in plans]
 
 
-def _sum(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
+def _sum(before: Facts, now: Facts) -> Facts:
     """What two rounds of questions came to, for a manifest."""
     together = before | now
     for name in ("from_ledger", "calls", "retries", "usd", "tokens"):

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from zelo.backbones.exported import Exported, quiet
 from zelo.errors import BadInput, ZeloError
+from zelo.facts import Facts
 from zelo.progress import progress
 from zelo.records import TRAIN
 from zelo.store import Table
@@ -61,7 +62,7 @@ class Compress:
         """Raises BadInput where the hardware is not there."""
         self.hardware.check()
 
-    def run(self, tables: dict[str, Table], out: Path) -> dict[str, Any]:
+    def run(self, tables: dict[str, Table], out: Path) -> Facts:
         """Raises BadInput where vectors are too narrow to be halved so often, ZeloError where the export gives others."""
         from safetensors.torch import save_file
 
@@ -106,7 +107,7 @@ class Compress:
 
     def _parity(
         self, chain: "list[torch.Tensor]", tables: dict[str, Table], queries: list[str], asked: np.ndarray, folder: Path
-    ) -> dict[str, Any]:
+    ) -> Facts:
         """The exported model's cosines of some queries and documents against those of the halved vectors."""
         import torch
 

@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from zelo.errors import BadInput
+from zelo.facts import Facts
 from zelo.records import DEV, EXAMPLE, TRAIN
 from zelo.store import Table, write_parquet
 
@@ -23,7 +23,7 @@ class Distil:
 
     inputs: dict[str, str]  # data: the load stage; scored: a score stage with the splits train and dev
 
-    def run(self, tables: dict[str, Table], out: Path) -> dict[str, Any]:
+    def run(self, tables: dict[str, Table], out: Path) -> Facts:
         """Raises BadInput where train or dev queries have no scores, or one is no number."""
         queries = tables["data"].read("queries", ["query_id", "split"])
         scored = tables["scored"].read("scored")

@@ -8,6 +8,7 @@ import numpy as np
 
 from zelo.backbones.nearest import chunks
 from zelo.errors import BadInput
+from zelo.facts import Facts
 from zelo.progress import progress
 from zelo.protocols import Embedder
 from zelo.store import Table
@@ -36,7 +37,7 @@ class Embed:
         """Raises BadInput where the hardware is not there."""
         self.hardware.check()
 
-    def run(self, tables: dict[str, Table], out: Path) -> dict[str, Any]:
+    def run(self, tables: dict[str, Table], out: Path) -> Facts:
         """Some thousand texts at a time."""
         queries, documents = tables["data"].read("queries"), tables["data"].read("documents")
         model: Any = self.student.model

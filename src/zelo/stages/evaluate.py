@@ -4,13 +4,13 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from zelo.errors import BadInput
+from zelo.facts import Facts
 from zelo.metrics.agreement import CUTOFF, PREFIX, agreement
 from zelo.metrics.ir_measure import positions, ranked
 from zelo.metrics.significance import FlipTest, bootstrap, holm, holm_factor
@@ -72,7 +72,7 @@ class Evaluate:
         if self.resamples < 100:
             raise BadInput(f"evaluate: resamples={self.resamples} is too few for intervals; set it to 10000.")
 
-    def run(self, tables: dict[str, Table], out: Path) -> dict[str, Any]:
+    def run(self, tables: dict[str, Table], out: Path) -> Facts:
         """Raises BadInput when there is neither a label nor a judged dev query to measure with."""
         labels, examples = _labels(tables), _judged_dev(tables)
         if not labels and not len(examples):
@@ -92,8 +92,8 @@ class Evaluate:
             measured.insert(0, _by_judge(runs, examples))
         choice = self._choose(next((one for one in measured if one.split == DEV), None), runs)
         pairs = self._pairs(runs, choice["best_first_stage"])
-        rows: list[dict[str, Any]] = []
-        verdicts: list[dict[str, Any]] = []
+        rows: list[Facts] = []
+        verdicts: list[Facts] = []
         for one in measured:  # the verdicts that stay are those of the last split: test where it has labels
             p, differences = self._test(one, pairs)
             rows += self._rows(one, pairs, p, tables)
@@ -111,7 +111,7 @@ class Evaluate:
     def _named(self, role: str) -> str:
         return self.candidates_as if role == CANDIDATES else role
 
-    def _choose(self, dev: "MeasuredSplit | None", runs: dict[str, pa.Table]) -> dict[str, Any]:
+    def _choose(self, dev: "MeasuredSplit | None", runs: dict[str, pa.Table]) -> Facts:
         """The first stage that is best on dev by the primary metric; a tie goes to the one named first."""
         present = [system for system in dict.fromkeys(map(self._named, self.first_stages)) if system in runs]
         if dev is None:
@@ -152,7 +152,7 @@ class Evaluate:
 
     def _rows(
         self, one: "MeasuredSplit", pairs: list[tuple[str, str]], p: np.ndarray, tables: dict[str, Table]
-    ) -> list[dict[str, Any]]:
+    ) -> list[Facts]:
         """METRIC rows of one split: a student has one per baseline, any other system one, without baseline or p-value."""
         systems, metrics, queries = one.values.shape
         low, high = bootstrap(one.values.reshape(-1, queries), self.resamples, self.seed)
@@ -184,10 +184,10 @@ class Evaluate:
     def _figures(
         self,
         measured: list["MeasuredSplit"],
-        rows: list[dict[str, Any]],
-        choice: dict[str, Any],
+        rows: list[Facts],
+        choice: Facts,
         runs: dict[str, pa.Table],
-    ) -> dict[str, Any]:
+    ) -> Facts:
         """What the manifest says: the primary metric of the main student on the last split, and what was left out."""
         last = measured[-1]
         main = next((student for student in reversed(self.students) if student in runs), None)
@@ -304,7 +304,7 @@ def _measure(
     return MeasuredSplit(split, protocol, list(runs), list(metrics), primary, queries, values)
 
 
-def _verdict(one: MeasuredSplit, pair: tuple[str, str], p: float, difference: np.ndarray, tests: int) -> dict[str, Any]:
+def _verdict(one: MeasuredSplit, pair: tuple[str, str], p: float, difference: np.ndarray, tests: int) -> Facts:
     """One test in numbers and in a sentence. difference: [3] mean and 95 % interval; tests: what both are corrected for."""
     student, baseline = pair
     value, base = (float(one.of(system)[one.primary].mean()) for system in pair)
@@ -341,9 +341,9 @@ def _verdict(one: MeasuredSplit, pair: tuple[str, str], p: float, difference: np
 
 def _write(
     out: Path,
-    rows: list[dict[str, Any]],
-    verdicts: list[dict[str, Any]],
-    choice: dict[str, Any],
+    rows: list[Facts],
+    verdicts: list[Facts],
+    choice: Facts,
     measured: list[MeasuredSplit],
     runs: dict[str, pa.Table],
 ) -> None:

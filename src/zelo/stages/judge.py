@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, ClassVar, cast
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +21,7 @@ from zelo.auditing.reasons import REASON, Widest
 from zelo.budget.budget import Budget
 from zelo.budget.plan import Plan
 from zelo.errors import BadInput
+from zelo.facts import Facts
 from zelo.likelihood.randomness import content_seed
 from zelo.metrics import tally
 from zelo.pools import Pools
@@ -133,9 +134,12 @@ class JudgeStage:
             )
 
     def check(self) -> None:
-        """Raises BadInput for a key that is missing and would be needed, before the stages above spend any time."""
+        """Raises BadInput for a key or a model that is missing, before the stages above spend any time."""
         for member in self.paid.values():
             self.budget.check(member.endpoint)
+        for member in self.members.values():
+            if isinstance(member, protocols.Checked):
+                member.check()
 
     def plan(self, tables: dict[str, Table]) -> list[Plan]:
         """What each judge that costs money would be asked, and for how much. Sends nothing.
@@ -170,7 +174,7 @@ class JudgeStage:
             if asked is not None:
                 yield asked.questions.flipped(self._swapped(asked)[name])
 
-    def run(self, tables: dict[str, Table], out: Path) -> dict[str, Any]:
+    def run(self, tables: dict[str, Table], out: Path) -> Facts:
         """Judges shard by shard, and in it a batch of queries at a time.
 
         Raises BadInput when a judge costs money and there is no budget, LimitReached when it is spent.
@@ -273,7 +277,7 @@ class JudgeStage:
         """Whether a later attempt may better any of these outcomes."""
         return any(self._panel.missing(name, one.status) for name, one in tallies.items())
 
-    def _figures(self, table: Table, pools: "CandidatePools", session: "Session") -> dict[str, Any]:
+    def _figures(self, table: Table, pools: "CandidatePools", session: "Session") -> Facts:
         """For the manifest, counted in what was written: some shards may be of an attempt before this one."""
         tallies = tally.of_files(table.shards("outcomes"))
         counts: dict[str, dict[str, int]] = {
@@ -281,7 +285,7 @@ class JudgeStage:
         }
         totals = {status: sum(count[status] for count in counts.values()) for status in STATUSES}
         missing = {name: self._panel.missing(name, count) for name, count in counts.items()}
-        figures: dict[str, Any] = {
+        figures: Facts = {
             "rows": sum(totals.values()),
             "pairs": sum(next(iter(counts.values())).values()) // self._times,
             "status": totals,

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from zelo.errors import BadInput
+from zelo.facts import Facts
 from zelo.records import CANDIDATE, TRAIN
 from zelo.stages.train_labels import TrainLabels
 from zelo.store import Table, write_parquet, write_shard
@@ -43,7 +44,7 @@ class Labelled:
         """Raises BadInput for labels of any other than train queries."""
         refuse_other_labels(stages["labels"])
 
-    def run(self, tables: dict[str, Table], out: Path) -> dict[str, Any]:
+    def run(self, tables: dict[str, Table], out: Path) -> Facts:
         """Shard by shard; a query without candidates is left out."""
         qrels = tables["labels"].read("qrels")
         if not self.keep_own_document:

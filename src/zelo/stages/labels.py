@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import pyarrow.compute as pc
 
+from zelo.facts import Facts
 from zelo.protocols import Dataset
 from zelo.records import DUPLICATE, QREL
 from zelo.store import Table, write_parquet
@@ -24,7 +25,7 @@ class Labels:
         """The judgements, which the dataset's own content leaves out. Raises BadInput naming the file and the line."""
         return {"qrels": self.dataset.qrels_content()}
 
-    def run(self, tables: dict[str, Table], out: Path) -> dict[str, Any]:
+    def run(self, tables: dict[str, Table], out: Path) -> Facts:
         """Raises BadInput naming the file and the line of a judgement that cannot be used."""
         data = tables["data"]
         queries = data.read("queries")

@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import pyarrow as pa
 
 from zelo.errors import BadInput
+from zelo.facts import Facts
 from zelo.protocols import Dataset
 from zelo.records import DEV, DOCUMENT, DUPLICATE, QUERY, SPLITS, TEST, TRAIN
 from zelo.store import Table, write_parquet
@@ -28,7 +29,7 @@ class Load:
     inputs: dict[str, str]
     dataset: Dataset
 
-    def run(self, tables: dict[str, Table], out: Path) -> dict[str, Any]:
+    def run(self, tables: dict[str, Table], out: Path) -> Facts:
         """Raises BadInput when no query is left to train on, or there are fewer than two documents."""
         corpus = self.dataset.load()
         before = corpus.queries["split"].to_pylist()

@@ -4,13 +4,14 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from zelo.errors import BadInput
+from zelo.facts import Facts
 from zelo.protocols import Dataset
 from zelo.ranking import own_documents, top_candidates, without_own
 from zelo.records import CANDIDATE, DOCUMENT, QUERY, TEST, starts
@@ -42,13 +43,13 @@ class LoadRun:
         """Hash of the run file. Raises BadInput if there is none or it is empty."""
         return {"path": hash_file(self._file())}
 
-    def run(self, tables: dict[str, Table], out: Path) -> dict[str, Any]:
+    def run(self, tables: dict[str, Table], out: Path) -> Facts:
         """Raises BadInput naming the file and the line that cannot be used."""
         path = self._file()
         kind = JSONL if path.suffix in (".jsonl", ".json") or _begins_with_brace(path) else TREC
         if kind == JSONL:
             queries, documents, candidates = _texts(path, out)
-            facts: dict[str, Any] = {"notes": []}
+            facts: Facts = {"notes": []}
         else:
             corpus = self.dataset.load()
             queries, documents, candidates, facts = self._named(path, corpus.queries, corpus.documents)
@@ -64,13 +65,11 @@ class LoadRun:
             **facts,
         }
 
-    def _named(
-        self, path: Path, queries: pa.Table, documents: pa.Table
-    ) -> tuple[pa.Table, pa.Table, pa.Table, dict[str, Any]]:
+    def _named(self, path: Path, queries: pa.Table, documents: pa.Table) -> tuple[pa.Table, pa.Table, pa.Table, Facts]:
         """Queries and documents that the TREC run names, its candidates, best score first, and what there is to say."""
         run = read_run(path, queries, documents)
         candidates = top_candidates(queries, documents, run.query_row, run.doc_row, run.score, documents.num_rows)
-        own: dict[str, Any] = {}
+        own: Facts = {}
         if own_documents(queries, documents, self.keep_own_document):
             candidates, own = without_own(candidates, queries, documents, None)
         if not len(candidates):

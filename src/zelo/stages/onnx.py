@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pyarrow.compute as pc
 
+from zelo.facts import Facts
 from zelo.records import TRAIN
 from zelo.store import Table
 
@@ -26,7 +26,7 @@ class Onnx:
 
         check_installed()
 
-    def run(self, tables: dict[str, Table], out: Path) -> dict[str, Any]:
+    def run(self, tables: dict[str, Table], out: Path) -> Facts:
         """Raises ZeloError where the float32 file does not score as the trained model."""
         from zelo.backbones.onnx_export import write
         from zelo.backbones.onnx_model import FOLDER

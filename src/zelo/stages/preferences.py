@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +11,7 @@ import pyarrow.parquet as pq
 
 from zelo import judge_weights
 from zelo.errors import BadInput
+from zelo.facts import Facts
 from zelo.metrics import tally
 from zelo.outcomes import Graphs
 from zelo.protocols import JudgingStage
@@ -52,7 +52,7 @@ class Preferences:
                     f" ({', '.join(members)}); set it to at most {len(members)}."
                 )
 
-    def run(self, tables: dict[str, Table], out: Path) -> dict[str, Any]:
+    def run(self, tables: dict[str, Table], out: Path) -> Facts:
         """Shard by shard. Raises BadInput when no pair has a quorum, or a preference is none."""
         queries = tables["data"].read("queries")
         files = [file for role in self._judged for file in tables[role].shards("outcomes")]

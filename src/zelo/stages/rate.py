@@ -4,7 +4,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +14,7 @@ from scipy.sparse.csgraph import connected_components
 
 from zelo import judge_weights
 from zelo.errors import BadInput, OfQueries
+from zelo.facts import Facts
 from zelo.metrics import tally
 from zelo.metrics.spectrum import GRAPH, spectra
 from zelo.outcomes import Graphs
@@ -58,7 +58,7 @@ class Rate:
                 f" most {len(members)}."
             )
 
-    def run(self, tables: dict[str, Table], out: Path) -> dict[str, Any]:
+    def run(self, tables: dict[str, Table], out: Path) -> Facts:
         """Shard by shard. Raises BadInput when no pair has a quorum, and what the solver raises."""
         files = tables["outcomes"].shards("outcomes")
         rows = [pq.read_metadata(file).num_rows for file in files]
@@ -167,7 +167,7 @@ def fits_of(query_id: pa.Array, fit: Fit, counts: Mapping[str, np.ndarray]) -> p
     return pa.table(columns, names=QUERY_FIT.names)
 
 
-def summary(fits: pa.Table) -> dict[str, Any]:
+def summary(fits: pa.Table) -> Facts:
     """The fit of all queries in a few figures, and the queries to look at. fits: QUERY_FIT."""
 
     def ids(rows: np.ndarray) -> list[str]:

@@ -4,13 +4,14 @@ import json
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
 
 from zelo.backbones.exported import Exported, loader_of
 from zelo.errors import BadInput
+from zelo.facts import Facts
 from zelo.metrics.ir_measure import ranked
 from zelo.metrics.trec import write_trec
 from zelo.progress import progress
@@ -52,7 +53,7 @@ class Rerank:
         """Raises BadInput where the hardware is not there."""
         self.hardware.check()
 
-    def run(self, tables: dict[str, Table], out: Path) -> dict[str, Any]:
+    def run(self, tables: dict[str, Table], out: Path) -> Facts:
         """Raises BadInput when the model cannot be loaded, or gives what is no number."""
         data = tables["data"]
         queries, documents, candidates = (data.read(name) for name in ("queries", "documents", "candidates"))

@@ -3,13 +3,14 @@
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from zelo.errors import BadInput
+from zelo.facts import Facts
 from zelo.protocols import FileRetriever, Retriever
 from zelo.ranking import own_documents, without_own
 from zelo.records import CANDIDATE, DUPLICATE, TRAIN, Retrieved
@@ -41,7 +42,7 @@ class Retrieve:
                 f"retrieve: top_k={self.top_k}; at least 2 candidates are needed to compare, set top_k >= 2."
             )
 
-    def run(self, tables: dict[str, Table], out: Path) -> dict[str, Any]:
+    def run(self, tables: dict[str, Table], out: Path) -> Facts:
         """Raises BadInput when no query of the train split has two candidates."""
         queries = tables["data"].read("queries")
         queries = queries.filter(pc.is_in(queries["split"], pc.cast([*self.splits, DUPLICATE], "string")))
@@ -67,7 +68,7 @@ class Retrieve:
         below = {"queries_below_two": int((sizes < 2).sum()), "queries": len(sizes)}
         return {"rows": len(candidates), **below, **own, "notes": list(found.notes)}
 
-    def _found(self, queries: pa.Table, documents: pa.Table) -> tuple[Retrieved, dict[str, Any]]:
+    def _found(self, queries: pa.Table, documents: pa.Table) -> tuple[Retrieved, Facts]:
         """What the retriever finds, and how many documents were left out of it."""
         leaves_out = own_documents(queries, documents, self.keep_own_document)
         top_k = self.top_k + leaves_out

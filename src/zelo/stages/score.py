@@ -2,13 +2,14 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import ClassVar, cast
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from zelo.errors import BadInput
+from zelo.facts import Facts
 from zelo.metrics.agreement import CUTOFF, agreement
 from zelo.progress import progress
 from zelo.protocols import BackboneCheck, Embedder, Model, PairwiseModel, Searcher
@@ -62,7 +63,7 @@ class Score:
         if isinstance(self.student.model, BackboneCheck):  # training tries more, and not every pipeline trains
             self.student.model.check(self.student.backbone)
 
-    def run(self, tables: dict[str, Table], out: Path) -> dict[str, Any]:
+    def run(self, tables: dict[str, Table], out: Path) -> Facts:
         """Reranks in batches of `batch_queries`; a search goes through the corpus in chunks."""
         import torch
 
@@ -79,7 +80,7 @@ class Score:
                 scored = self._rerank(model, first, queries, documents)
             else:
                 first, (scored, own) = None, self._search(cast(Searcher, model), queries, documents)
-        figures: dict[str, Any] = {"rows": len(scored), **own}
+        figures: Facts = {"rows": len(scored), **own}
         if "candidates" not in tables and isinstance(model, Embedder):
             figures["bytes_per_document"] = 4 * self.student.backbone.width()
         if "examples" in tables and first is not None:
@@ -88,14 +89,14 @@ class Score:
         write_parquet(scored, SCORED, out, "scored")
         return figures
 
-    def _search(self, model: Searcher, queries: pa.Table, documents: pa.Table) -> tuple[pa.Table, dict[str, Any]]:
+    def _search(self, model: Searcher, queries: pa.Table, documents: pa.Table) -> tuple[pa.Table, Facts]:
         leaves_out = own_documents(queries, documents, self.keep_own_document)
         row, score = model.search(queries["text"].to_pylist(), self.top_k + leaves_out)
         query = np.repeat(np.arange(len(queries)), row.shape[1])
         found = _table(queries["query_id"].take(query), documents["doc_id"].take(row.ravel()), score.ravel())
         return without_own(found, queries, documents, self.top_k) if leaves_out else (found, {})
 
-    def _first(self, table: Table, queries: pa.Table, documents: pa.Table) -> tuple[pa.Table, dict[str, Any]]:
+    def _first(self, table: Table, queries: pa.Table, documents: pa.Table) -> tuple[pa.Table, Facts]:
         """The candidates that are scored; those of zelo's own stages have lost the query's own document already."""
         scored = candidates(table)
         scored, own = scored.filter(pc.is_in(scored["query_id"], queries["query_id"].combine_chunks())), {}
@@ -135,7 +136,7 @@ def best(scored: pa.Table, top_k: int) -> pa.Table:
     return ordered.filter(pa.array(rank < top_k))
 
 
-def blend(scored: pa.Table, first: pa.Table, examples: pa.Table) -> tuple[pa.Table, dict[str, Any]]:
+def blend(scored: pa.Table, first: pa.Table, examples: pa.Table) -> tuple[pa.Table, Facts]:
     """The scores alone, or their sum with the candidates' own, by the weight that is best on dev against judge ratings.
 
     Both are standardised per query first (a convex combination, as in Bruch et al., TOIS 2023); ties go to less of a mixture.

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from zelo.backbones.nearest import chunks, nearest
 from zelo.errors import BadInput
+from zelo.facts import Facts
 from zelo.ranking import own_documents, without_own
 from zelo.records import SCORED
 from zelo.store import Table, write_parquet
@@ -56,7 +57,7 @@ class Search:
                 " stages.compress.halvings higher."
             )
 
-    def run(self, tables: dict[str, Table], out: Path) -> dict[str, Any]:
+    def run(self, tables: dict[str, Table], out: Path) -> Facts:
         """The corpus is read in chunks."""
         import torch
         from safetensors.torch import load_file
@@ -90,7 +91,7 @@ class Search:
             },
             schema=SCORED,
         )
-        own: dict[str, Any] = {}
+        own: Facts = {}
         if leaves_out:
             scored, own = without_own(scored, asked_of, documents, self.top_k)
         write_parquet(scored, SCORED, out, "scored")

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -10,6 +9,7 @@ import pyarrow.parquet as pq
 
 from zelo import protocols
 from zelo.errors import BadInput
+from zelo.facts import Facts
 from zelo.ratings import Ratings
 from zelo.records import EXAMPLE
 from zelo.store import Table, write_shard
@@ -24,7 +24,7 @@ class TargetStage:
     solver: protocols.Solver  # its link turns a difference of ratings into a probability
     seed: int
 
-    def run(self, tables: dict[str, Table], out: Path) -> dict[str, Any]:
+    def run(self, tables: dict[str, Table], out: Path) -> Facts:
         """Raises BadInput when no document is left to train on or a target is out of range, and what the target raises."""
         ratings = Ratings(tables, self.solver.link, self.seed)
         rated = ratings.rated

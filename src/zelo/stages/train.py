@@ -3,7 +3,7 @@
 import copy
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from zelo.backbones.exported import quiet
 from zelo.backbones.pretrained import without_weights
 from zelo.errors import BadInput
+from zelo.facts import Facts
 from zelo.protocols import ListLoss, PairwiseModel
 from zelo.records import DEV, SPLITS, TRAIN
 from zelo.store import CHECKPOINT, Table
@@ -28,6 +29,7 @@ from zelo.training.widths import check_widths
 
 if TYPE_CHECKING:
     import torch
+    from pytorch_lightning.loggers import Logger
 
     from zelo.training.datamodule import DataModule, Examples
     from zelo.training.weight_interpolation import Mixture
@@ -75,7 +77,7 @@ class Train:
             copy.deepcopy(self.student).load(None)
         check_widths(self.name, self.student)
 
-    def run(self, tables: dict[str, Table], out: Path) -> dict[str, Any]:
+    def run(self, tables: dict[str, Table], out: Path) -> Facts:
         """Raises BadInput without train or dev examples or any to compare, ZeloError when untuned scores are not finite."""
         from zelo.training.judging import as_judge
         from zelo.training.parity import measure
@@ -158,7 +160,7 @@ class Train:
         """Starts the processes, passes on what they log, and takes what came of them."""
         loggers = self.logger.lightning(self.name)
 
-        def tell(line: dict[str, Any]) -> None:
+        def tell(line: Facts) -> None:
             for logger in loggers:
                 logger.log_metrics(line["metrics"], line["step"])
 
@@ -169,12 +171,12 @@ class Train:
         shutil.rmtree(folder)
         return trained
 
-    def _examples(self, tables: dict[str, Table], out: Path) -> "tuple[pa.Table, pa.Table, dict[str, Any]]":
+    def _examples(self, tables: dict[str, Table], out: Path) -> "tuple[pa.Table, pa.Table, Facts]":
         """Queries, documents, and by split Lists, or Pairs, of test too. Raises BadInput where train or dev has none."""
         from zelo.training.pairwise_dataset import Pairs
 
         queries, documents = tables["data"].read("queries"), tables["data"].mapped("documents", out / CHECKPOINT)
-        found: dict[str, Any] = {}
+        found: Facts = {}
         if pairs := "preferences" in tables:
             rows = tables["preferences"].read("preferences")
             for split in SPLITS:
@@ -213,7 +215,7 @@ class Train:
         examples: "dict[str, Examples]",
         queries: pa.Table,
         documents: pa.Table,
-        loggers: list[Any],
+        loggers: "Sequence[Logger]",
         out: Path,
         together: Together,
     ) -> Trained:

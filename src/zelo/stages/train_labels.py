@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import ClassVar, cast
 
 import pyarrow.compute as pc
 
 from zelo.errors import BadInput
+from zelo.facts import Facts
 from zelo.protocols import Dataset, TrainJudged
 from zelo.records import QREL, TRAIN
 from zelo.store import Table, write_parquet
@@ -33,7 +34,7 @@ class TrainLabels:
             )
         return {"qrels": found}
 
-    def run(self, tables: dict[str, Table], out: Path) -> dict[str, Any]:
+    def run(self, tables: dict[str, Table], out: Path) -> Facts:
         """Raises BadInput for a judgement that cannot be used, and where no train query has a positive one."""
         data = tables["data"]
         queries = data.read("queries")

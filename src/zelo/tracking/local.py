@@ -2,10 +2,14 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from zelo.errors import BadInput
+from zelo.facts import Facts
 from zelo.reporting.evaluation import Evaluation
+
+if TYPE_CHECKING:
+    from pytorch_lightning.loggers.logger import Logger
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,7 +18,7 @@ class Local:
 
     folder: str | None  # the run directory; filled in by the command
 
-    def lightning(self, name: str) -> list[Any]:
+    def lightning(self, name: str) -> "list[Logger]":
         """Lightning loggers for the student of that name."""
         from zelo.tracking.json_lines import JsonLines
 
@@ -24,7 +28,7 @@ class Local:
             )
         return [JsonLines(Path(self.folder) / "log.jsonl", name)]
 
-    def start(self, config: dict[str, Any]) -> None:
+    def start(self, config: Facts) -> None:
         """The run begins."""
 
     def finish(self, figures: Evaluation | None) -> None:

@@ -39,7 +39,7 @@ def tree(value: Any) -> Any:
     return value
 
 
-def _field(key: str, value: Any) -> Any:
+def _field(key: str, value: object) -> object:
     if isinstance(value, str) and _FIELD_NAME.search(key) and not value.startswith("${"):
         return HIDDEN
     return tree(value)

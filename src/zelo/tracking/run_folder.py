@@ -7,10 +7,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from zelo.backbones.exported import MATRIX
 from zelo.errors import BadInput
+from zelo.facts import Facts
 from zelo.reporting import acquired, audit_page, lineage
 from zelo.reporting.evaluation import Evaluation
 from zelo.reporting.notes import missing
@@ -31,7 +32,7 @@ class RunFolder:
         self.folder = folder
         self.began_empty = not folder.is_dir() or not any(folder.iterdir())
         self.config_yaml = config_yaml
-        self.manifest: dict[str, Any] = {
+        self.manifest: Facts = {
             "status": RUNNING,
             "command": redact.text(" ".join(["zelo", *sys.argv[1:]])),
             "started": now(),
@@ -136,7 +137,7 @@ def discard_if_empty(folder: Path) -> None:
             return
 
 
-def _stage(step: "Step", table: Table, facts: dict[str, Any]) -> dict[str, Any]:
+def _stage(step: "Step", table: Table, facts: Facts) -> Facts:
     """One stage of the manifest. seconds: of this run; computed_in: seconds that it took when its table was computed."""
     return {
         "kind": step.kind,

@@ -16,7 +16,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus
@@ -24,6 +23,7 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from zelo.facts import Facts
 from zelo.records import DEV, TEST
 from zelo.reporting import sweep_page
 from zelo.store import MANIFEST
@@ -92,11 +92,11 @@ class Sweep(Callback):
         self.index = Path(index).absolute()
         self.start = time.time()
 
-    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+    def on_run_start(self, config: DictConfig, **kwargs: object) -> None:
         """A single run begins."""
         self._begin(None)
 
-    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+    def on_multirun_start(self, config: DictConfig, **kwargs: object) -> None:
         """A sweep begins: finds out what is varied."""
         self._begin(Path(config.hydra.sweep.dir).absolute())
         params = config.hydra.sweeper.get("params") or {}
@@ -111,7 +111,7 @@ class Sweep(Callback):
         CURRENT.failures.clear()
         CURRENT.varied.clear()
 
-    def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
+    def on_job_start(self, config: DictConfig, **kwargs: object) -> None:
         """Announces a job of a sweep."""
         self.start = time.time()
         if config.hydra.mode == RunMode.MULTIRUN:
@@ -120,7 +120,7 @@ class Sweep(Callback):
             what = " ".join(redact.text(part) for part in varied(config.hydra.overrides.task))
             print(f"\nJob {config.hydra.job.num}: {what}", flush=True)
 
-    def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: object) -> None:
         """Writes the rows of a job. A failure is kept for the command: the other jobs go on, and it is told once.
 
         Raises KeyboardInterrupt after an interrupted job: the other jobs do not begin.
@@ -142,12 +142,12 @@ class Sweep(Callback):
             job_return.return_value = None
             job_return.status = JobStatus.COMPLETED
 
-    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+    def on_multirun_end(self, config: DictConfig, **kwargs: object) -> None:
         """Shows the whole sweep."""
         if CURRENT.folder and (CURRENT.folder / SWEEP_CSV).exists():
             sweep_page.print_table(CURRENT.folder, read(CURRENT.folder))
 
-    def _list(self, config: DictConfig, manifest: dict[str, Any], folder: Path) -> None:
+    def _list(self, config: DictConfig, manifest: Facts, folder: Path) -> None:
         overrides = " ".join(redact.text(str(part)) for part in config.hydra.overrides.task)
         row = {"time": manifest["started"], "name": config.name, "overrides": overrides, "status": manifest["status"]}
         row |= _main_figures(manifest) | {"seconds": f"{time.time() - self.start:.1f}"}
@@ -191,7 +191,7 @@ def read(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def _row(config: DictConfig, manifest: dict[str, Any], error: Exception | None) -> dict[str, str]:
+def _row(config: DictConfig, manifest: Facts, error: Exception | None) -> dict[str, str]:
     """One job: what was varied, how it ended, the dev figure that selects, and the deciding metric of each split and system."""
     from zelo.tracking.run_folder import FAILED, INTERRUPTED
 
@@ -207,7 +207,7 @@ def _row(config: DictConfig, manifest: dict[str, Any], error: Exception | None) 
     return row | {"error": "" if error is None else redact.text(" ".join(str(error).split())), "folder": folder}
 
 
-def _main_figures(manifest: dict[str, Any]) -> dict[str, str]:
+def _main_figures(manifest: Facts) -> dict[str, str]:
     """System, the full name and value of its dev figure, which selects, and of the test figure beside it."""
     figures = manifest.get("figures", {})
     keys, values = figures.get("keys", {}), figures.get("values", {})
@@ -239,7 +239,7 @@ def _error(job_return: JobReturn) -> Exception | None:
     return None
 
 
-def _manifest(folder: Path) -> dict[str, Any]:
+def _manifest(folder: Path) -> Facts:
     try:
         return json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     except FileNotFoundError:

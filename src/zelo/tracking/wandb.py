@@ -3,13 +3,18 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from zelo.errors import BadInput
+from zelo.facts import Facts
 from zelo.records import METRIC
 from zelo.reporting.evaluation import Evaluation
 
-RUNS: dict[str, Any] = {}  # run directory -> the W&B run that all students of this process share
+if TYPE_CHECKING:
+    from pytorch_lightning.loggers.logger import Logger
+    from wandb import Run
+
+RUNS: "dict[str, Run]" = {}  # run directory -> the W&B run that all students of this process share
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +30,7 @@ class Wandb:
     group: str | None
     tags: list[str]
 
-    def lightning(self, name: str) -> list[Any]:
+    def lightning(self, name: str) -> "list[Logger]":
         """Lightning loggers for the student of that name; its metrics are called `<name>/...`."""
         from pytorch_lightning.loggers import WandbLogger
 
@@ -33,7 +38,7 @@ class Wandb:
         logger.LOGGER_JOIN_CHAR = "/"  # type: ignore[assignment]
         return [logger]
 
-    def start(self, config: dict[str, Any]) -> None:
+    def start(self, config: Facts) -> None:
         """Opens the run. config: composed, without secrets. Raises BadInput when wandb is not installed."""
         self._run().config.update(config)
 
@@ -43,8 +48,9 @@ class Wandb:
         if figures:
             import wandb
 
-            rows: list[Any] = [[row[name] for name in METRIC.names] for row in figures.rows]
-            run.log({"metrics": wandb.Table(columns=list(METRIC.names), data=rows)})
+            names = METRIC.names
+            rows = wandb.Table(columns=list(names), data=[[row[name] for name in names] for row in figures.rows])
+            run.log({"metrics": rows})
             run.summary.update(figures.keyed)
             run.summary["verdicts"] = [verdict["text"] for verdict in figures.verdicts]
         self._close(0)
@@ -61,7 +67,7 @@ class Wandb:
             )
         return self.folder
 
-    def _run(self) -> Any:
+    def _run(self) -> "Run":
         folder = self._folder()
         if folder not in RUNS:
             try:

@@ -32,9 +32,9 @@ class SafeCheckpoints(CheckpointIO):
     def __init__(self, together: Together = ALONE) -> None:
         self.together = together
 
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: object = None) -> None:
         """Replaces the file at once. Raises TypeError for what is neither tensors nor plain values."""
-        tensors: dict[tuple[Any, ...], Tensor] = {}
+        tensors: dict[tuple[object, ...], Tensor] = {}
         state = json.dumps(_plain(checkpoint, tensors))  # by all processes: sharded tensors are brought together for it
         if not self.together.first:
             return
@@ -46,7 +46,9 @@ class SafeCheckpoints(CheckpointIO):
             os.fsync(file.fileno())
         half.replace(path)
 
-    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
+    def load_checkpoint(
+        self, path: str | Path, map_location: object = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
         """What was saved, tensors on the CPU. Raises BadInput when the file is damaged."""
         try:
             with safe_open(path, framework="pt") as file:
@@ -55,12 +57,12 @@ class SafeCheckpoints(CheckpointIO):
         except (SafetensorError, KeyError, TypeError, ValueError) as error:
             raise BadInput(f"The checkpoint {path} is damaged ({error}). Delete it: training begins again.") from error
 
-    def remove_checkpoint(self, path: Any) -> None:
+    def remove_checkpoint(self, path: str | Path) -> None:
         """Deletes the file."""
         Path(path).unlink(missing_ok=True)
 
 
-def _plain(value: Any, tensors: dict[tuple[Any, ...], Tensor]) -> Any:
+def _plain(value: Any, tensors: dict[tuple[object, ...], Tensor]) -> Any:
     """JSON-ready, each tensor replaced by its number; tensors that are one in memory (tied weights) stay one."""
     if isinstance(value, DTensor):
         tensors[("whole", id(value))] = value.full_tensor().cpu()
@@ -105,11 +107,11 @@ class Checkpoints(lightning.Callback):
 
     def __init__(self, *, path: Path, minutes: float | None, together: Together = ALONE) -> None:
         self.path, self.minutes, self.together = path, math.inf if minutes is None else minutes, together
-        self.device: Any = None
+        self.device: torch.device | None = None
         self.random: dict[str, Any] | None = None
         self.resumed_at: int | None = None  # step
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, object]:
         """The random state of torch, in each process, and of Python."""
         cuda = torch.cuda.get_rng_state() if torch.cuda.is_available() else torch.empty(0, dtype=torch.uint8)
         states = [self.together.every(state, self.device) for state in (torch.get_rng_state(), cuda)]
@@ -119,12 +121,12 @@ class Checkpoints(lightning.Callback):
         """Remembers it until training begins."""
         self.random = state_dict
 
-    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """The first checkpoint is due after the given minutes; says where training goes on."""
         self.last, self.device = time.monotonic(), pl_module.device
         self.resumed_at = trainer.global_step if self.random else None
 
-    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_start(self, trainer: object, pl_module: object, batch: object, batch_idx: int) -> None:
         """Puts the random state back, once."""
         if self.random:
             mine = self.together.rank % len(self.random["torch"])
@@ -134,7 +136,9 @@ class Checkpoints(lightning.Callback):
                 torch.cuda.set_rng_state(self.random["cuda"][mine])
             self.random = None
 
-    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self, trainer: Any, pl_module: object, outputs: object, batch: object, batch_idx: int
+    ) -> None:
         """Saves where no validation follows: Lightning would take one that follows a saved step for done.
 
         Nor after the last step of an epoch that no validation ends.
@@ -142,12 +146,12 @@ class Checkpoints(lightning.Callback):
         if not trainer.is_last_batch and (batch_idx + 1) % trainer.val_check_batch:
             self._save(trainer, batch_idx)
 
-    def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
+    def on_validation_end(self, trainer: lightning.Trainer, pl_module: object) -> None:
         """Saves where a step was validated; not when the training is about to stop."""
         if trainer.state.fn == "fit" and not trainer.should_stop:
             self._save(trainer, trainer.fit_loop.epoch_loop.batch_idx)
 
-    def _save(self, trainer: Any, batch_idx: int) -> None:
+    def _save(self, trainer: lightning.Trainer, batch_idx: int) -> None:
         if (batch_idx + 1) % trainer.accumulate_grad_batches and not trainer.is_last_batch:
             return  # gradients are not part of the state
         due = time.monotonic() - self.last >= 60 * self.minutes

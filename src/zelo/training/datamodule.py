@@ -132,11 +132,11 @@ class DataModule(lightning.LightningDataModule):
         """Goes there; loaders that were made already go along, if nothing was taken from them."""
         self.place.epoch, self.place.position = state_dict["epoch"], state_dict["position"]
 
-    def train_dataloader(self) -> Any:
+    def train_dataloader(self) -> DataLoader:
         """Shuffled batches of `loader.queries` rows."""
         return self._epochs(self.train, self.place, shuffle=True)
 
-    def val_dataloader(self) -> Any:
+    def val_dataloader(self) -> DataLoader:
         """Dev rows in order, each as it is."""
         return self._epochs(self.dev, Place(), shuffle=False)
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from functools import partial
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -16,6 +16,8 @@ from zelo.training.together import ALONE, Together
 
 Batch = Mapping[str, Tensor]
 Part = Callable[[Batch, slice, slice], Batch]
+Forward = Callable[[], AbstractContextManager[object]]  # what a forward pass runs in
+T = TypeVar("T")
 SAID = ("out of memory", "can't allocate memory", "not enough memory")
 
 
@@ -66,7 +68,7 @@ class Pieces:
         self.held = found.detach().requires_grad_()
         return self.held
 
-    def backward(self, loss: Tensor, context: Callable[[], AbstractContextManager[Any]]) -> None:
+    def backward(self, loss: Tensor, context: Forward) -> None:
         """Adds to the parameters' gradients. loss: what `loss` gave, scaled perhaps; context: of the forward pass."""
         loss.backward()
         factor = self.held.grad
@@ -89,7 +91,7 @@ class Pieces:
             parameter.grad = gradient if parameter.grad is None else gradient.add_(parameter.grad)
         self.leaf = None
 
-    def _whole(self, factor: Any) -> bool:
+    def _whole(self, factor: Tensor | None) -> bool:
         assert self.graph is not None
         self.graph.backward(factor)
         return True
@@ -144,7 +146,7 @@ class Pieces:
             self.pieces = _halved(self.pieces)
         return found
 
-    def _carry(self, leaf: Tensor, states: list[list[Tensor]], factor: Any, context: Any) -> bool:
+    def _carry(self, leaf: Tensor, states: list[list[Tensor]], factor: Tensor | None, context: Forward) -> bool:
         with context():
             loss = self._loss(leaf)
         leaf.grad = None
@@ -172,7 +174,7 @@ class Pieces:
         for parameter in self.model.parameters():
             parameter.grad = None
 
-    def _try(self, work: Callable[[], Any]) -> Any:
+    def _try(self, work: Callable[[], T]) -> T | None:
         """What the work gives; None where memory did not suffice. Raises ZeloError then where weights are sharded."""
         try:
             return work()

@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 from pytorch_lightning.loggers.logger import Logger
 
@@ -29,5 +28,5 @@ class JsonLog(Logger):
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"step": step, "metrics": metrics}) + "\n")
 
-    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
+    def log_hyperparams(self, params: object, *args: object, **kwargs: object) -> None:
         """Nothing: the run directory has the whole config."""

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from zelo.facts import Facts
 from zelo.records import DEV, TEST
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def fit_order_bias(model: Any, dev: "Pairs", device: str) -> float:
     return bias
 
 
-def worth(model: Any, pairs: "Pairs", device: str) -> dict[str, Any]:
+def worth(model: Any, pairs: "Pairs", device: str) -> Facts:
     """How the student judges these pairs, in one order or as the mean of both, as the model says.
 
     consensus_accuracy: of the pairs that all judges decided alike; accuracy: of those whose mean is not 1/2; log_loss: in nats;
@@ -68,7 +69,7 @@ def worth(model: Any, pairs: "Pairs", device: str) -> dict[str, Any]:
     }
 
 
-def as_judge(model: Any, examples: "Mapping[str, Pairs]", device: str) -> dict[str, Any]:
+def as_judge(model: Any, examples: "Mapping[str, Pairs]", device: str) -> Facts:
     """Fits the order bias on the dev pairs; how the student judges these, which chose its weights, and those of test."""
     bias = fit_order_bias(model, examples[DEV], device)
     return {"order_bias": bias} | {
@@ -76,7 +77,7 @@ def as_judge(model: Any, examples: "Mapping[str, Pairs]", device: str) -> dict[s
     }
 
 
-def judging_in_words(judging: Mapping[str, Any]) -> str:
+def judging_in_words(judging: Facts) -> str:
     """What `as_judge` found, in words."""
     parts = []
     for split in (DEV, TEST):

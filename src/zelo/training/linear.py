@@ -1,9 +1,13 @@
 """Learning-rate schedules."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from zelo.errors import BadInput
+
+if TYPE_CHECKING:
+    from torch.optim import Optimizer
+    from torch.optim.lr_scheduler import LambdaLR
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,7 +20,7 @@ class Linear:
         if not 0 <= self.warmup < 1:
             raise BadInput(f"scheduler.warmup={self.warmup}: a share of the steps, at least 0 and below 1.")
 
-    def make(self, optimizer: Any, steps: int) -> Any:
+    def make(self, optimizer: "Optimizer", steps: int) -> "LambdaLR":
         """A torch scheduler to be stepped after each of `steps` optimizer steps."""
         from torch.optim.lr_scheduler import LambdaLR
 

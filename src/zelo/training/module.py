@@ -1,16 +1,21 @@
 """The LightningModule of every student: a batch in, scores, a loss, a log line."""
 
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as lightning
 import torch
+from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
 from zelo.errors import ZeloError
+from zelo.protocols import Loss
 from zelo.training.grad_cache import Pieces
 from zelo.training.linear import Linear
 from zelo.training.together import ALONE, Together
+
+if TYPE_CHECKING:
+    from zelo.training.datamodule import DataModule
 
 
 class Diverged(ZeloError):
@@ -30,8 +35,8 @@ class StudentModule(lightning.LightningModule):
         self,
         *,
         model: Any,
-        loss: Any,
-        optimizer: partial[Any],
+        loss: Loss,
+        optimizer: partial[torch.optim.Optimizer],
         scheduler: Linear,
         together: Together = ALONE,
         micro_batch: int | None = None,
@@ -42,30 +47,32 @@ class StudentModule(lightning.LightningModule):
 
     def training_step(self, batch: dict[str, Tensor], index: int) -> Tensor:
         """The loss of a batch. Raises Diverged when it is not finite."""
-        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
-        loss = self.pieces.loss(batch, partial(data.train.part, collate=data.collate))
+        loss = self.pieces.loss(batch, partial(self._data.train.part, collate=self._data.collate))
         if not torch.isfinite(loss):
             raise self.diverged(f"The training loss became {loss.item()}")
         self.log("train/loss", loss.detach(), batch_size=len(batch["targets"]))
         return loss
 
-    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+    def backward(self, loss: Tensor, *args: object, **kwargs: object) -> None:
         """In pieces where the batch does not fit in memory."""
         self.pieces.backward(loss, self.trainer.precision_plugin.train_step_context)
 
     def validation_step(self, batch: dict[str, Tensor], index: int) -> Tensor:
         """[B, D] scores, for the callback that measures the ranking. Raises Diverged when one is not finite."""
-        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
-        scores = self.pieces.score(batch, partial(data.dev.part, collate=data.collate))
+        scores = self.pieces.score(batch, partial(self._data.dev.part, collate=self._data.collate))
         if not torch.isfinite(scores[batch["mask"]]).all():
             raise self.diverged("A score of a dev query became no finite number")
         return scores
+
+    @property
+    def _data(self) -> "DataModule":
+        return self.trainer.datamodule  # type: ignore[attr-defined]
 
     def diverged(self, what: str) -> Diverged:
         """What to raise, with the step and the learning rate."""
         return Diverged(what, self.global_step, self.optimizer.keywords["lr"])
 
-    def configure_optimizers(self) -> Any:
+    def configure_optimizers(self) -> OptimizerLRScheduler:
         """The model says which of its parameters learn, and how fast against the optimizer's rate."""
         groups = self.model.parameter_groups(self.optimizer.keywords["lr"])
         optimizer = self.optimizer(groups)

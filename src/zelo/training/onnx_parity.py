@@ -1,21 +1,19 @@
 """Whether the ONNX files of an exported model score as the model that was trained, and what int8 costs."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from zelo.backbones.exported import CROSS_ENCODER
 from zelo.backbones.onnx_model import FLOAT32, INT8, PRECISIONS, OnnxModel
+from zelo.facts import Facts
 from zelo.training.parity import PAIRS, Sample, sigmoid
 
 AFFECTS_RESULTS = False  # What is measured is a fact of the manifest; no table holds it.
 
 
-def measure(
-    folder: Path, files: Path, queries: pa.Table, documents: pa.Table, trained: dict[str, Any]
-) -> dict[str, Any]:
+def measure(folder: Path, files: Path, queries: pa.Table, documents: pa.Table, trained: Facts) -> Facts:
     """Largest differences from the scores that the trained model gave when it was exported, the same pairs.
 
     folder: the export; files: with its ONNX; queries, documents: as then; trained: what parity.measure returned then. float32

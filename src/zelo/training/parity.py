@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,8 +14,12 @@ import pyarrow.compute as pc
 from zelo.backbones.exported import CROSS_ENCODER, Exported, opened
 from zelo.backbones.exported_pairs import ExportedPairs, settings
 from zelo.errors import ZeloError
+from zelo.facts import Facts
 from zelo.protocols import ExportedScores, Model, PairwiseModel, Precision, TokenVectorSource
 from zelo.texts import document_texts
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 AFFECTS_RESULTS = False  # What is measured is a fact of the manifest; no table holds it.
 
@@ -62,7 +66,7 @@ class Sample:
         return {library: float(np.abs(ours - theirs).max()) for library, theirs in others.items()}
 
 
-def measure(model: Model, folder: Path, queries: pa.Table, documents: pa.Table, device: str) -> dict[str, Any]:
+def measure(model: Model, folder: Path, queries: pa.Table, documents: pa.Table, device: str) -> Facts:
     """Largest differences between the model and what others read from `folder`, the same pairs of different lengths.
 
     queries: QUERY; documents: DOCUMENT rows as `model` has prepared them; device: of torch, for all of them. Returns what
@@ -97,13 +101,11 @@ def measure(model: Model, folder: Path, queries: pa.Table, documents: pa.Table, 
     }
 
 
-def _of_cosines(sample: Sample, ours: np.ndarray, others: dict[str, np.ndarray], tolerance: float) -> dict[str, Any]:
+def _of_cosines(sample: Sample, ours: np.ndarray, others: dict[str, np.ndarray], tolerance: float) -> Facts:
     return {"scores": ours.tolist(), "largest_difference": sample.differences(ours, others, tolerance)}
 
 
-def _of_triples(
-    model: Any, folder: Path, sample: Sample, documents: pa.Table, tolerance: float, device: str
-) -> dict[str, Any]:
+def _of_triples(model: Any, folder: Path, sample: Sample, documents: pa.Table, tolerance: float, device: str) -> Facts:
     """The same of a pairwise model: log odds of each document of the sample against another, and preferences."""
     rows = np.stack([sample.doc_rows, np.roll(sample.doc_rows, PAIRS // 3)], 1)
     second = document_texts(documents.take(pa.array(rows[:, 1])))
@@ -123,7 +125,7 @@ def _of_triples(
     }
 
 
-def parity_in_words(parity: dict[str, Any]) -> str:
+def parity_in_words(parity: Facts) -> str:
     """What `measure` found, in words."""
     found = " and ".join(f"{value:.1g} in {library}" for library, value in parity["largest_difference"].items())
     logits = parity.get("largest_logit_difference", {})
@@ -169,7 +171,7 @@ def _predicted(encoder: Any, sample: Sample) -> tuple[np.ndarray, np.ndarray]:
     return encoder.predict(pairs, activation_fn=torch.nn.Identity(), **options), encoder.predict(pairs, **options)
 
 
-def _by_file(model: Any, folder: Path, sample: Sample) -> np.ndarray | None:
+def _by_file(model: Model, folder: Path, sample: Sample) -> np.ndarray | None:
     """[N] scores by an export that is no model of a library's, such as a matrix alone; None where it is one."""
     if not isinstance(model, ExportedScores):
         return None
@@ -182,12 +184,14 @@ def _is_classifier(folder: Path) -> bool:
     return any("ForSequenceClassification" in name for name in config.get("architectures") or [])
 
 
-def _classified(folder: Path, read: Callable[[Any], dict[str, Any]], device: str) -> np.ndarray:
+def _classified(
+    folder: Path, read: "Callable[[PreTrainedTokenizerFast], dict[str, list[list[int]]]]", device: str
+) -> np.ndarray:
     """[N] the one logit, by transformers alone: what TEI and vLLM read, too. read: what a tokenizer makes of the texts."""
     import torch
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-    options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+    options: dict[str, bool] = {"local_files_only": True, "trust_remote_code": False}
     tokenizer = AutoTokenizer.from_pretrained(folder, **options)
     network = AutoModelForSequenceClassification.from_pretrained(folder, use_safetensors=True, **options)
     network = network.eval().to(device)
@@ -196,7 +200,7 @@ def _classified(folder: Path, read: Callable[[Any], dict[str, Any]], device: str
         return network(**tokens).logits[:, 0].float().cpu().numpy()
 
 
-def _tolerance(backbone: Any) -> float:
+def _tolerance(backbone: object) -> float:
     formats = ["float32"]
     formats += [backbone.precision] if isinstance(backbone, Precision) else []
     formats += [backbone.storage] if isinstance(backbone, TokenVectorSource) else []

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from zelo.errors import BadInput, LimitReached, ZeloError
+from zelo.facts import Facts
 from zelo.store import Table
 from zelo.training.hardware import Hardware
 
@@ -64,7 +65,7 @@ def read(folder: Path) -> tuple[dict[str, Any], dict[str, Table]]:
 
 
 def text(folder: Path) -> str | None:
-    """The job as it is written, by which one attempt is told from another; None where there is none."""
+    """The job as it is written, which differs between two attempts; None where there is none."""
     try:
         return (folder / JOB).read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -84,13 +85,13 @@ def _meeting(folder: Path, hardware: Hardware) -> str:
 
 
 def run(
-    folder: Path, hardware: Hardware, told: Callable[[dict[str, Any]], None], watch: Callable[[], object] = lambda: None
+    folder: Path, hardware: Hardware, on_line: Callable[[Facts], None], watch: Callable[[], object] = lambda: None
 ) -> None:
     """Starts this node's processes and returns when they have ended well.
 
-    told: called with what the first process logs, line by line. watch: called again and again. Raises what one of them raised, or
-    `watch`; then none is left running. On another node than the first it returns as well when the first has taken the job away
-    or begun it again.
+    on_line: called with what the first process logs, line by line. watch: called again and again. Raises what one of them
+    raised, or `watch`; then none is left running. On another node than the first it returns as well when the first has taken the
+    job away or begun it again.
     """
     if not (folder / JOB).is_file():
         raise BadInput(
@@ -98,10 +99,13 @@ def run(
             " hardware.devices=1 and hardware.nodes=1."
         )
     first, job = hardware.here * hardware.devices, text(folder)
-    with _started(folder, hardware, range(first, first + hardware.devices)) as processes, _lines(folder, told) as tell:
+    with (
+        _started(folder, hardware, range(first, first + hardware.devices)) as processes,
+        _lines(folder, on_line) as pass_on,
+    ):
         while True:
             states = {rank: process.poll() for rank, process in processes.items()}
-            tell()
+            pass_on()
             watch()
             if all(state == 0 for state in states.values()):
                 return
@@ -151,19 +155,19 @@ def _environment(hardware: Hardware, rank: int, local: int) -> dict[str, str]:
 
 
 @contextmanager
-def _lines(folder: Path, told: Callable[[dict[str, Any]], None]) -> Iterator[Callable[[], None]]:
+def _lines(folder: Path, on_line: Callable[[Facts], None]) -> Iterator[Callable[[], None]]:
     """Yields what is to be called from time to time: it passes on the whole lines that were added to the log."""
     (folder / LOG).touch()
     with (folder / LOG).open(encoding="utf-8") as file:
         rest = ""
 
-        def tell() -> None:
+        def pass_on() -> None:
             nonlocal rest
             *lines, rest = (rest + file.read()).split("\n")
             for line in lines:
-                told(json.loads(line))
+                on_line(json.loads(line))
 
-        yield tell
+        yield pass_on
 
 
 def _wait(processes: dict[int, subprocess.Popen[bytes]]) -> None:

@@ -49,7 +49,7 @@ class Sharded(SingleDeviceStrategy):
             optimizer.load_state_dict(state)
 
 
-def _like(value: Any, known: Any) -> Any:
+def _like(value: object, known: object) -> object:
     if not isinstance(known, DTensor) or not isinstance(value, Tensor) or value.shape != known.shape:
         return value
     return distribute_tensor(value.to(known.device, known.dtype), known.device_mesh, known.placements)

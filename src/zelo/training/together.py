@@ -1,10 +1,11 @@
 """What the processes of one training do together. One process alone does none of it."""
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    import torch
+    from torch import Tensor, nn
 
 BUCKET = 1 << 24  # numbers that are added up at once
 
@@ -45,7 +46,7 @@ class Together:
         processes.all_reduce(whole)
         return whole
 
-    def add_up(self, parameters: Iterable[Any]) -> None:
+    def add_up(self, parameters: "Iterable[nn.Parameter]") -> None:
         """Replaces gradients by their sum over processes; one that no process has stays absent, as in one process."""
         if self.count == 1 or self.sharded:  # sharded ones were added up as they came
             return
@@ -56,7 +57,7 @@ class Together:
         known = torch.tensor([parameter.grad is not None for parameter in learning], dtype=torch.int32)
         known = known.to(learning[0].device)
         processes.all_reduce(known)
-        gradients: dict[Any, list[Tensor]] = {}
+        gradients: dict[torch.dtype, list[Tensor]] = {}
         for parameter, holders in zip(learning, known.tolist(), strict=True):
             if holders:
                 if parameter.grad is None:
@@ -75,18 +76,18 @@ class Together:
 
             torch.manual_seed(seed + self.rank)
 
-    def of_first(self, number: float, device: Any = None) -> float:
+    def of_first(self, number: float, device: "torch.device | None" = None) -> float:
         """What the first process says."""
         if self.count == 1:
             return number
         import torch
         import torch.distributed as processes
 
-        told = torch.tensor([number], dtype=torch.float64, device=device)
-        processes.broadcast(told, 0)
-        return told.item()
+        value = torch.tensor([number], dtype=torch.float64, device=device)
+        processes.broadcast(value, 0)
+        return value.item()
 
-    def every(self, tensor: "Tensor", device: Any = None) -> "list[Tensor]":
+    def every(self, tensor: "Tensor", device: "torch.device | None" = None) -> "list[Tensor]":
         """One tensor of each process, all of one shape, on the CPU."""
         if self.count == 1:
             return [tensor]

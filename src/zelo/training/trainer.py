@@ -5,14 +5,24 @@ import logging
 import signal
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from zelo.errors import BadInput, ZeloError
+from zelo.facts import Facts
 from zelo.training.hardware import Hardware
 from zelo.training.together import ALONE, Together
+
+if TYPE_CHECKING:
+    import pytorch_lightning as lightning
+    from pytorch_lightning.loggers import Logger
+    from torch import Tensor
+
+    from zelo.training.datamodule import DataModule
+    from zelo.training.module import StudentModule
+    from zelo.training.validation import RankingValidation
 
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "bf16-true")
 
@@ -21,11 +31,11 @@ PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "bf16-true")
 class Trained:
     """What a training came to. The best of the trained weights are in the model; the untuned ones where it came to none."""
 
-    curve: list[dict[str, Any]]  # step, epoch, train_loss, dev, metric; the untuned model first, the last weights last
+    curve: list[Facts]  # step, epoch, train_loss, dev, metric; the untuned model first, the last weights last
     resumed_at: int | None  # the step of the checkpoint that this attempt began with
     split_batches: int  # that did not fit in memory, since then
     diverged: str | None  # what became of the loss, when, and what to try
-    weights: dict[str, Any] = field(
+    weights: "dict[str, Tensor]" = field(
         default_factory=dict, repr=False
     )  # the best; of several processes the first has them
 
@@ -105,11 +115,11 @@ class Trainer:
 
     def fit(
         self,
-        module: Any,
-        data: Any,
+        module: "StudentModule",
+        data: "DataModule",
         *,
         hardware: Hardware,
-        loggers: list[Any],
+        loggers: "Sequence[Logger]",
         label: str,
         checkpoints: Path,
         together: Together = ALONE,
@@ -121,37 +131,16 @@ class Trainer:
         processes do together is done by the module and its callbacks, and the model of the first has the best weights.
         """
         with _quiet():
-            import pytorch_lightning as lightning
-            import torch
-            from lightning_fabric.plugins.environments.lightning import LightningEnvironment
-
-            from zelo.training.checkpoints import Checkpoints, SafeCheckpoints
+            from zelo.training.checkpoints import Checkpoints
             from zelo.training.module import Diverged
-            from zelo.training.sharded import Sharded
             from zelo.training.validation import Bar, RankingValidation
 
             kept = checkpoints / f"batches-{len(data.train_dataloader())}.safetensors"
             resume, diverged = kept.is_file(), None
             ranking = RankingValidation(patience=self.patience, together=together)
             saving = Checkpoints(path=kept, minutes=self.checkpoint_minutes, together=together)
-            trainer = lightning.Trainer(
-                max_epochs=self.epochs,
-                precision=self.precision,  # type: ignore[arg-type]
-                gradient_clip_val=self.gradient_clip,
-                val_check_interval=1 / self.validations_per_epoch,
-                accelerator=hardware.accelerator,
-                devices=[torch.cuda.current_device()] if hardware.accelerator == "gpu" else 1,
-                strategy=Sharded(hardware.device) if together.sharded else "auto",
-                logger=loggers,
-                callbacks=[ranking, saving, *([Bar(label=label)] if together.first else [])],
-                plugins=[SafeCheckpoints(together), LightningEnvironment()],
-                num_sanity_val_steps=0,
-                deterministic="warn",
-                enable_checkpointing=False,
-                enable_progress_bar=False,
-                enable_model_summary=False,
-                log_every_n_steps=1,
-            )
+            callbacks: list[lightning.Callback] = [ranking, saving, *([Bar(label=label)] if together.first else [])]
+            trainer = self._lightning(hardware, loggers, callbacks, together)
             try:
                 self._run(trainer, module, data, ranking, kept if resume else None)
             except Diverged as error:
@@ -162,7 +151,44 @@ class Trainer:
             module.model.load_state_dict(ranking.best)
         return Trained(ranking.curve, saving.resumed_at, module.pieces.split, diverged, ranking.best)
 
-    def _run(self, trainer: Any, module: Any, data: Any, ranking: Any, kept: Path | None) -> None:
+    def _lightning(
+        self, hardware: Hardware, loggers: "Sequence[Logger]", callbacks: "list[lightning.Callback]", together: Together
+    ) -> "lightning.Trainer":
+        """Lightning's trainer on this process's one device."""
+        import pytorch_lightning as lightning
+        import torch
+        from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+
+        from zelo.training.checkpoints import SafeCheckpoints
+        from zelo.training.sharded import Sharded
+
+        return lightning.Trainer(
+            max_epochs=self.epochs,
+            precision=self.precision,  # type: ignore[arg-type]
+            gradient_clip_val=self.gradient_clip,
+            val_check_interval=1 / self.validations_per_epoch,
+            accelerator=hardware.accelerator,
+            devices=[torch.cuda.current_device()] if hardware.accelerator == "gpu" else 1,
+            strategy=Sharded(hardware.device) if together.sharded else "auto",
+            logger=loggers,
+            callbacks=callbacks,
+            plugins=[SafeCheckpoints(together), LightningEnvironment()],
+            num_sanity_val_steps=0,
+            deterministic="warn",
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            log_every_n_steps=1,
+        )
+
+    def _run(
+        self,
+        trainer: "lightning.Trainer",
+        module: "StudentModule",
+        data: "DataModule",
+        ranking: "RankingValidation",
+        kept: Path | None,
+    ) -> None:
         """From the untuned model's point of the curve, or from the checkpoint `kept`, to the last step's."""
         with _interruptible():
             if kept is None:

@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
+from zelo.facts import Facts
 from zelo.progress import progress
+from zelo.protocols import Model
 from zelo.training.together import ALONE, Together
 
 
@@ -23,13 +25,13 @@ class RankingValidation(lightning.Callback):
 
     def __init__(self, *, patience: int | None, together: Together = ALONE) -> None:
         self.patience, self.together = patience, together
-        self.curve: list[dict[str, Any]] = []
+        self.curve: list[Facts] = []
         self.best: dict[str, Tensor] = {}
         self.best_value = -1.0  # below every value
         self.losses: list[float] = []
         self.values: list[np.ndarray] = []
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, object]:
         """The curve, the best weights, and the losses since the last point."""
         return {"curve": self.curve, "best": self.best, "best_value": self.best_value, "losses": self.losses}
 
@@ -38,7 +40,9 @@ class RankingValidation(lightning.Callback):
         self.curve, self.best = state_dict["curve"], state_dict["best"] if self.together.first else {}
         self.best_value, self.losses = state_dict["best_value"], state_dict["losses"]
 
-    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self, trainer: lightning.Trainer, pl_module: object, outputs: Any, batch: object, batch_idx: int
+    ) -> None:
         """Collects the losses between two validations."""
         self.losses.append(float(outputs["loss"]))
 
@@ -88,27 +92,29 @@ class Bar(lightning.Callback):
     def __init__(self, *, label: str) -> None:
         self.label, self.shown = label, ExitStack()
 
-    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: object) -> None:
         """Opens the bar."""
         bar = progress(self.label, int(trainer.estimated_stepping_batches), "steps")
         self.advance = self.shown.enter_context(bar)
         self.seen = 0
 
-    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self, trainer: lightning.Trainer, pl_module: object, outputs: object, batch: object, batch_idx: int
+    ) -> None:
         """Moves the bar by the optimizer's steps."""
         self.advance(trainer.global_step - self.seen)
         self.seen = trainer.global_step
 
-    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+    def on_train_end(self, trainer: object, pl_module: object) -> None:
         """Closes the bar."""
         self.shown.close()
 
-    def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
+    def on_exception(self, trainer: object, pl_module: object, exception: BaseException) -> None:
         """Closes the bar, so that what is said next stands below it."""
         self.shown.close()
 
 
-def scale_to_targets(model: Any, batches: Iterable[dict[str, Tensor]], together: Together = ALONE) -> float:
+def scale_to_targets(model: Model, batches: Iterable[dict[str, Tensor]], together: Together = ALONE) -> float:
     """Half of the mean within-query standard deviation of the untuned scores: the temperature of a model that names none."""
     deviations = []
     with torch.no_grad():

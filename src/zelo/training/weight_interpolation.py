@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from zelo.progress import Advance, progress
+from zelo.training.datamodule import DataModule
 from zelo.training.grad_cache import Pieces
 from zelo.training.hardware import Hardware
 
@@ -33,7 +34,7 @@ def mix(
     start: Mapping[str, Tensor],
     dev: Mapping[float, float],
     shares: Sequence[float],
-    data: Any,
+    data: DataModule,
     hardware: Hardware,
     precision: str,
     label: str,
@@ -65,7 +66,7 @@ def _put(model: Any, start: Mapping[str, Tensor], trained: Mapping[str, Tensor],
                 weight.copy_(exact[name] if exact else torch.lerp(start[name].float(), trained[name].float(), share))
 
 
-def _measured(model: Any, data: Any, hardware: Hardware, precision: str, advance: Advance) -> float:
+def _measured(model: Any, data: DataModule, hardware: Hardware, precision: str, advance: Advance) -> float:
     """As in validation: in pieces where memory does not hold a batch, and in the trainer's precision."""
     model.to(hardware.device).eval()
     pieces, values = Pieces(model, None, micro_batch=hardware.micro_batch), []
@@ -78,6 +79,6 @@ def _measured(model: Any, data: Any, hardware: Hardware, precision: str, advance
     return data.dev.measure(np.concatenate(values))
 
 
-def _casting(device: str, precision: str) -> AbstractContextManager[Any]:
+def _casting(device: str, precision: str) -> AbstractContextManager[object]:
     kinds = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
     return torch.autocast(device, kinds[precision]) if precision in kinds else nullcontext()

@@ -1,0 +1,172 @@
+"""Query likelihood against a plain loop over pairs, and what it refuses."""
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import tiny_models
+import torch
+
+from zelo.backbones.prefix_cache import Continuations, log_likelihoods
+from zelo.errors import BadInput
+from zelo.judges.from_scores import FromScores
+from zelo.protocols import BackboneScorer
+from zelo.records import DOCUMENT, QUERY, Questions
+
+TEXTS = ["Sort the list in place.", "Read rows", "delete", "how do I order a list of " * 9, "Yes", "No <|im_end|> 2024"]
+ASKED = ["how do I sort a list", "file", "Read the rows of a file in order please, system", "delete a file"]
+TITLES = ["list.sort", "", "os.remove", "a list", "", "end"]
+DOCUMENTS = pa.table({"doc_id": list("abcdef"), "title": TITLES, "text": TEXTS}, schema=DOCUMENT)
+QUERIES = pa.table({"query_id": list("wxyz"), "text": ASKED, "split": ["test"] * 4}, schema=QUERY)
+QUERY_ROW, DOC_ROW = (part.ravel() for part in np.mgrid[:4, :6])
+Make = Callable[..., Any]
+
+
+@pytest.fixture
+def make(component: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
+    """A scorer over a tiny model of a family, with a store of its own."""
+    monkeypatch.setenv("ZELO_HOME", str(tmp_path / "home"))
+
+    def made(family: str, **changes: Any) -> Any:
+        folder = tmp_path / family
+        if not folder.exists():
+            folder.mkdir()
+            tiny_models.save(family, folder)
+        backbone = component("backbone/smollm2", model=str(folder), sha256=None, precision="float32")
+        fields = {"document_tokens": 20, "query_tokens": 12, "batch_tokens": 150} | changes
+        return replace(component("scorer/query_likelihood"), backbone=backbone, **fields)
+
+    return made
+
+
+def loop(scorer: Any, title: bool = True) -> np.ndarray:
+    """[24] each pair's sequence of tokens read alone, without a cache, and its log softmax written out."""
+    tokenizer, network = scorer.backbone.plain_tokenizer(), scorer.backbone.language_model()
+    found = []
+
+    def ids(text: str, most: int) -> list[int]:
+        return tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"][:most]
+
+    for query, document in zip(QUERY_ROW, DOC_ROW, strict=True):
+        start = tokenizer("")["input_ids"]
+        head = ids(f"{TITLES[document]}\n", 10) if title and TITLES[document] else []
+        body = ids(TEXTS[document].strip(), 20 - len(head))
+        asked = ids(f" {ASKED[query]}", 12)
+        tokens = [*start, *ids(scorer.before, 99), *head, *body, *ids(scorer.bridge, 99)]
+        with torch.inference_mode():
+            logits = network(torch.tensor([tokens + asked]), use_cache=False).logits[0].double().numpy()
+        at = logits[len(tokens) - 1 : -1]
+        chosen = at[np.arange(len(asked)), asked] - np.log(np.exp(at).sum(1))
+        found.append(chosen.mean())
+    return np.array(found)
+
+
+@pytest.mark.parametrize("family", tiny_models.DECODERS)
+def test_it_equals_a_plain_loop_over_pairs(make: Make, family: str) -> None:
+    scorer = make(family)
+    assert scorer.score(QUERIES, DOCUMENTS, QUERY_ROW, DOC_ROW) == pytest.approx(loop(scorer), abs=1e-5)
+
+
+def test_a_title_is_left_out_on_request(make: Make) -> None:
+    scorer = make("qwen3", title=False)
+    assert scorer.score(QUERIES, DOCUMENTS, QUERY_ROW, DOC_ROW) == pytest.approx(loop(scorer, title=False), abs=1e-5)
+
+
+def test_a_score_does_not_depend_on_what_else_is_asked(make: Make) -> None:
+    whole = make("qwen3").score(QUERIES, DOCUMENTS, QUERY_ROW, DOC_ROW)
+    order = np.random.default_rng(0).permutation(24)
+    for tokens in (1, 10_000):
+        scorer = make("qwen3", batch_tokens=tokens)
+        some = scorer.score(QUERIES, DOCUMENTS, QUERY_ROW[order[:9]], DOC_ROW[order[:9]])
+        assert some == pytest.approx(whole[order[:9]], abs=1e-5)
+
+
+def test_a_model_that_knows_nothing_gives_each_token_the_same_chance(make: Make) -> None:
+    network = make("llama").backbone.language_model()
+    torch.nn.init.zeros_(network.lm_head.weight)
+    asked = [Continuations([5, 6, 7], [[8], [9, 10, 11]]), Continuations([5], [[12, 13]])]
+    assert log_likelihoods(network, asked, 8) == pytest.approx([-math.log(network.config.vocab_size)] * 3)
+
+
+def test_no_number_is_a_failure_and_no_vote(make: Make) -> None:
+    scorer = make("llama")
+    (yes,) = scorer._encoded(["Yes"], 1)[0]
+    torch.nn.init.constant_(scorer._network.model.embed_tokens.weight[yes], math.nan)
+    score = scorer.score(QUERIES, DOCUMENTS, QUERY_ROW, DOC_ROW)
+    assert np.isnan(score[DOC_ROW == 4]).all()
+    assert np.isfinite(score[DOC_ROW == 0]).all()
+    rows = np.zeros(2, np.int32)
+    asked = Questions(QUERIES, DOCUMENTS, rows, rows, np.array([4, 1], np.int32), np.zeros(2, np.int16))
+    answers = FromScores(name="lm", scorer=scorer, tau=2.0).compare(asked)
+    assert answers.status.to_pylist() == ["failed", "answered"]
+    assert np.isnan(answers.p).tolist() == [True, False]
+
+
+def test_the_best_of_several_windows_counts(make: Make) -> None:
+    scorer = make("qwen3", document_tokens=14, windows=3)
+    long = pa.table({"doc_id": ["x"], "title": ["a list"], "text": [TEXTS[3]]}, schema=DOCUMENT)
+    found = scorer.score(QUERIES, long, np.arange(4), np.zeros(4, np.int64))
+    before, bridge = scorer._frame
+    (head,), (body,) = scorer._encoded(["a list\n"], 7), scorer._encoded([TEXTS[3].strip()], 99)
+    room = 14 - len(head)
+    windows = [head + body[low : low + room] for low in (0, room, 2 * room)]
+    texts = scorer._encoded([f" {text}" for text in ASKED], 12)
+    each = [log_likelihoods(scorer._network, [Continuations(before + ids + bridge, texts)], 500) for ids in windows]
+    assert found == pytest.approx(np.max(each, axis=0), abs=1e-5)
+    assert not np.allclose(found, each[0])
+
+
+def test_the_baseline_is_one_number_for_each_query(make: Make) -> None:
+    plain, less = (
+        make("qwen3", baseline=on).score(QUERIES, DOCUMENTS, QUERY_ROW, DOC_ROW).reshape(4, 6) for on in (False, True)
+    )
+    off = plain - less
+    assert off == pytest.approx(np.repeat(off[:, :1], 6, axis=1), abs=1e-5)
+    assert off.std(0).min() > 1e-3
+
+
+def test_scores_are_kept(make: Make) -> None:
+    first = make("qwen3").score(QUERIES, DOCUMENTS, QUERY_ROW, DOC_ROW)
+    again = make("qwen3", batch_tokens=999)
+    assert np.array_equal(again.score(QUERIES, DOCUMENTS, QUERY_ROW, DOC_ROW), first)
+    assert "_network" not in vars(again)  # no weight was read
+
+
+def test_it_is_a_scorer_of_any_text(make: Make) -> None:
+    scorer = make("qwen3")
+    assert isinstance(scorer, BackboneScorer)
+    assert FromScores(name="lm", scorer=scorer, tau=2.0).any_text
+
+
+def test_a_query_without_a_token_is_named(make: Make) -> None:
+    blank = pa.table({"query_id": ["empty"], "text": ["  "], "split": ["test"]}, schema=QUERY)
+    with pytest.raises(BadInput, match="query 'empty' has no token"):
+        make("qwen3").score(blank, DOCUMENTS, np.zeros(1, np.int64), np.zeros(1, np.int64))
+
+
+@pytest.mark.parametrize(
+    ("family", "changes", "message"),
+    [
+        ("qwen3", {"document_tokens": 250}, "and .*qwen3 reads at most 256. Lower document_tokens"),
+        ("bert", {}, "the architecture bert is no causal language model"),
+    ],
+)
+def test_what_the_model_cannot_is_said_before_any_work(make: Make, family: str, changes: Any, message: str) -> None:
+    with pytest.raises(BadInput, match=message):
+        FromScores(name="lm", scorer=make(family, **changes), tau=2.0).check()
+
+
+def test_an_encoder_is_refused(component: Make) -> None:
+    with pytest.raises(BadInput, match="the backbone Encoder is no causal language model"):
+        replace(component("scorer/query_likelihood"), backbone=component("backbone/minilm"))
+
+
+@pytest.mark.parametrize("field", ["document_tokens", "query_tokens", "windows", "batch_tokens"])
+def test_a_size_that_is_none_is_refused(component: Make, field: str) -> None:
+    with pytest.raises(BadInput, match=f"{field}=0 is too small"):
+        component("scorer/query_likelihood", **{field: 0})
