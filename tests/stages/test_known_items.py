@@ -10,9 +10,9 @@ import pytest
 
 from zelo import known_items
 from zelo.errors import BadInput
+from zelo.judge_weights import weighted
 from zelo.judges.ensemble import Ensemble
 from zelo.judges.from_scores import FromScores
-from zelo.judge_weights import weighted
 from zelo.outcomes import Graphs
 from zelo.records import CANDIDATE, DOCUMENT, WEIGHT, Outcomes, Questions
 from zelo.retrievers.bm25 import Bm25
@@ -77,7 +77,7 @@ def test_a_sentence_is_taken_out_of_its_document_and_code_is_none() -> None:
         schema=DOCUMENT,
     )
     made = known_items.Items.of(documents, 10, 10, seed=0)
-    assert made.queries["text"].to_pylist() == ["Return what the clipboard holds now."]
+    assert made.queries["text"].to_pylist() == ["what the clipboard holds now."]  # the rest says return
     row = made.documents.take([int(made.wanted[0])]).to_pylist()[0]
     assert row["doc_id"] == "a"
     assert "clipboard" not in row["text"]
