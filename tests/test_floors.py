@@ -119,7 +119,6 @@ ADAPTERS = {  # files that ask a foreign object what it has -> why
     "backbones/layers.py": "networks of transformers, whose methods differ by version",
     "backbones/lora.py": "modules of peft",
     "backbones/classifier.py": "modules of torch",
-    "judges/causal_lm.py": "configs of transformers",
     "datasets/pydocs_reader": "modules of Python's own library",
     "ledger/database.py": "errors of sqlite3 and the system, whose codes not all have",
 }

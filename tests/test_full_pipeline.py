@@ -1,16 +1,50 @@
 """The full pipeline on a small corpus, in several shards: from texts to both students, what they are worth, and the report."""
 
 import json
+import shutil
 from pathlib import Path
 
+import pyarrow.compute as pc
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
+import zelo
+from zelo.errors import BadInput
 from zelo.pipeline.run import Result, assemble, run_stages
 from zelo.places import config_folder
+from zelo.served import Served
 from zelo.stages import retrieve
 from zelo.store import Store
+from zelo.tracking.run_folder import RunFolder
+
+
+def served_as_evaluated(result: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`zelo.load(RUN)` finds what the evaluation saw; what is missing is named."""
+    folder = RunFolder(tmp_path / "run", "", 0).folder
+    RunFolder(folder, "", 0).publish(result, "zelo")
+    scored = result.tables["hybrid"].read("scored")
+    queries = result.tables["load"].read("queries")
+    texts = dict(zip(queries["query_id"].to_pylist(), queries["text"].to_pylist(), strict=True))
+    engine = zelo.load(folder)
+    assert isinstance(engine, Served)
+    for query in set(scored["query_id"].to_pylist()):
+        mine = scored.filter(pc.equal(scored["query_id"], query))
+        seen = dict(zip(mine["doc_id"].to_pylist(), mine["score"].to_pylist(), strict=True))
+        found = engine.search(texts[query], 24)
+        assert dict(found) == pytest.approx(seen, abs=2e-3)
+        assert [seen[doc] for doc, _ in found] == pytest.approx(sorted(seen.values(), reverse=True), abs=2e-3)
+    ranked = engine.rank("red green", ["blue\nblue", "red\nred green"])
+    assert [place for place, _ in ranked] == [1, 0]
+    for card in ("embedding", "reranker"):
+        assert "| bm25 | BM25, k1 1.2, b 0.75" in (folder / card / "README.md").read_text()
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setenv("ZELO_HOME", str(tmp_path / "elsewhere"))
+        with pytest.raises(BadInput, match=r"the documents of the run .* are not in the store"):
+            zelo.load(folder).rank("red", ["red"])  # type: ignore[union-attr]
+    shutil.rmtree(folder / "reranker")
+    with pytest.raises(BadInput, match=r"hybrid.json needs the reranker in the folder reranker"):
+        zelo.load(folder)
 
 
 def test_the_full_pipeline(tiny_beir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -50,6 +84,7 @@ def test_the_full_pipeline(tiny_beir: Path, tmp_path: Path, monkeypatch: pytest.
     assert found["dense"] > 0.3, "a colour is found by its name"
     for student in ("train_embedding", "train_reranker"):
         assert (result.tables[student].path / "export" / "modules.json").is_file()
+    served_as_evaluated(result, tmp_path, monkeypatch)
     again = run()
     assert {facts["status"] for facts in again.facts.values()} == {"cached"}
     other = run("seed=1", "until=judge")

@@ -10,20 +10,25 @@ from zelo.errors import BadInput, ZeloError
 
 if TYPE_CHECKING:
     from zelo.backbones.exported import Exported
+    from zelo.served import Served
 
 __all__ = ["BadInput", "ZeloError", "load", "rerank"]
 
 
-def load(folder: str | Path, device: str = "cpu") -> "Exported":
+def load(folder: str | Path, device: str = "cpu") -> "Exported | Served":
     """The model in a folder that a run exported, RUN_FOLDER/reranker or RUN_FOLDER/embedding. device: cpu or cuda.
 
-    Its `rank(query, documents)` is what `rerank` gives. Raises BadInput for what is no model or cannot be loaded.
+    Its `rank(query, documents)` is what `rerank` gives. RUN_FOLDER itself is the hybrid of hybrid.json: its `rank` uses BM25 and
+    both models, and `search(query)` finds documents of the run. Raises BadInput for what is no model or cannot be loaded.
     """
     from zelo.backbones import device as devices
     from zelo.backbones.exported import Exported
+    from zelo.hybrid_score import FILE
+    from zelo.served import Served
 
     devices.check(device)
-    return Exported(Path(folder).expanduser(), device, f"load({str(folder)!r})", batch_size=32)
+    path, setting = Path(folder).expanduser(), f"load({str(folder)!r})"
+    return Served(path, device, setting) if (path / FILE).exists() else Exported(path, device, setting, batch_size=32)
 
 
 def rerank(folder: str | Path, query: str, documents: list[str]) -> list[tuple[int, float]]:

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from zelo import protocols
 from zelo.likelihood.randomness import content_seed, id_hashes, mixed
-from zelo.records import ANSWERED, FINAL, OUTCOME, STATUSES, Outcomes, Questions
+from zelo.records import ANSWERED, FINAL, ONE_PAIR, OUTCOME, STATUSES, Outcomes, Questions
 
 if TYPE_CHECKING:
     from zelo.budget.session import Session
@@ -26,16 +26,25 @@ class Panel:
 
     judge: protocols.Judge | protocols.PaidJudge
     seed: int
+    layouts: bool = False  # a StateJudge is asked once more, as `NAME (one pair)`, with a request for each pair
 
     @property
     def members(self) -> dict[str, Any]:
         """The judges by name: the members of an ensemble, and theirs as `key/key`, or the one judge."""
-        return dict(_single(self.judge, "")) or {self.judge.name: self.judge}
+        found = dict(_single(self.judge, "")) or {self.judge.name: self.judge}
+        if not self.layouts:
+            return found
+        again = {
+            name + ONE_PAIR: member.one_pair()
+            for name, member in found.items()
+            if isinstance(member, protocols.StateJudge) and member.asked_whole
+        }
+        return found | again
 
     def key(self, name: str) -> str:
         """Where in its stage a judge of this name stands."""
         member = isinstance(self.judge, protocols.JudgeEnsemble)
-        return "judge" + f".members.{name.replace('/', '.members.')}" * member
+        return "judge" + f".members.{name.removesuffix(ONE_PAIR).replace('/', '.members.')}" * member
 
     @property
     def paid(self) -> dict[str, protocols.PaidJudge]:

@@ -336,6 +336,18 @@ class WindowJudge(WholeListJudge, Protocol):
 
 
 @runtime_checkable
+class StateJudge(WholeListJudge, Protocol):
+    """A paid judge whose request holds documents once and asks about many pairs of them, each decided by itself.
+
+    Its answers are probabilities: it writes no reasons.
+    """
+
+    def one_pair(self) -> "PaidJudge":
+        """The same judge with a request for each pair."""
+        ...
+
+
+@runtime_checkable
 class LedgerJudge(Judge, Protocol):
     """A judge whose answers come from a ledger: a later run may find more of them there."""
 

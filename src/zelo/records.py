@@ -25,6 +25,7 @@ ANSWERED = "answered"
 REFUSED, TRUNCATED, UNPARSEABLE, FAILED, UNSENT = "refused", "truncated", "unparseable", "failed", "unsent"
 STATUSES = (ANSWERED, REFUSED, TRUNCATED, UNPARSEABLE, FAILED, UNSENT)
 FINAL = frozenset({ANSWERED, REFUSED, TRUNCATED, UNPARSEABLE})  # asking again would bring the same
+ONE_PAIR = " (one pair)"  # ends the name of a judge that is asked again with a request for each pair
 
 CRITERIA = 5  # of the rubric that a document alone is judged by, from lenient to strict; as in arXiv 2609.35739
 

@@ -19,6 +19,11 @@ RENAMED = {  # last part of a key of an earlier version -> what it is called now
     "repeats": "design.repeats",
     "injection": "design.injection",
 }
+OF_A_BACKBONE = {
+    "model": "model",
+    "revision": "revision",
+    "dtype": "precision",
+}  # of judge=causal_lm, as they were and are
 ALIKE = 0.6  # similarity from which a misspelling is taken for its option
 
 
@@ -30,6 +35,8 @@ def unknown_key(key: str, root: DictConfig) -> str:
         new = ".".join([*parts[:-1], RENAMED[parts[-1]]])
         return f"{plain}: no such key; it is {new} now{', with pipeline=audit' * ('design' in new)}."
     chosen = root.get(parts[0]) if parts[0] in root else None
+    if len(parts) == 2 and parts[1] in OF_A_BACKBONE and _reads_letters(chosen):
+        return f"{plain}: no such key; it is {parts[0]}.backbone.{OF_A_BACKBONE[parts[1]]} now."
     if len(parts) > 1 and isinstance(chosen, DictConfig) and parts[1] not in chosen and (fits := _fields(*parts[:2])):
         options = " or ".join(f"{parts[0]}={option}" for option in fits[:NAMED])
         keys = [f"{place}.{parts[1]}" for _, place in _mounts(parts[0]) if place != parts[0]]
@@ -97,6 +104,11 @@ def bare_word(word: str) -> str:
     fits = [stage for stage in stages if word in str(stage)] or get_close_matches(word, stages, 1, ALIKE)
     until = f" until={' or until='.join(fits[:NAMED])} stops after that stage." if fits else ""
     return f"{word}: zelo has no subcommands; arguments are written key=value, and zelo alone runs every stage.{until}"
+
+
+def _reads_letters(chosen: object) -> bool:
+    """Whether a component is a language model that judges pairs: it has a backbone, and a mass of verdicts."""
+    return isinstance(chosen, DictConfig) and "backbone" in chosen and "verdict_mass" in chosen
 
 
 def _path_like(text: str) -> bool:

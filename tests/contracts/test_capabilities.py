@@ -49,6 +49,7 @@ FAMILIES: dict[str, tuple[type, ...]] = {
         p.PaidJudge,
         p.ReportingJudge,
         p.SamplingJudge,
+        p.StateJudge,
         p.TextJudge,
         p.TrainedJudge,
         p.TruncatingJudge,
@@ -76,6 +77,7 @@ FAMILIES: dict[str, tuple[type, ...]] = {
 # Public names that only the class's own package uses; TORCH: what torch calls or what an instance sets.
 OWN = {
     "judge Chat": {"READ_BY", "tokens_out"},
+    "judge Decision": {"READ_BY"},
     "judge Human": {"known"},
     "model Embedding": {"encode"},
     "model LateInteraction": {"encode"},

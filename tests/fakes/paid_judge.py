@@ -10,6 +10,7 @@ import pytest
 from fake_server import TOKENS_OUT, FakeServer
 
 from zelo.budget.budget import Budget
+from zelo.protocols import PaidJudge
 from zelo.providers.openai import ChatCompletions
 from zelo.providers.request import Endpoint, Reading, Reply, Request, key_of
 from zelo.records import ANSWERED, DOCUMENT, QUERY, UNPARSEABLE, Outcomes, Questions
@@ -57,7 +58,7 @@ def budget(**changes: Any) -> Budget:
     return Budget(**fields | {"on_limit": "stop", "max_failure_rate": 1.0, "ask_again": []} | changes)
 
 
-def ask(budget: Budget, judge: Judge, asked: Questions) -> tuple[Outcomes, dict[str, Any]]:
+def ask(budget: Budget, judge: PaidJudge, asked: Questions) -> tuple[Outcomes, dict[str, Any]]:
     with budget.open(budget.plans({judge.name: (judge, [asked])})) as session:
         return session.ask({judge.name: (judge, asked)})[judge.name], session.figures[judge.name]
 

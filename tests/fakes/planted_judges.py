@@ -101,7 +101,7 @@ class Warm:
 
 def stage(**fields: Any) -> Audit:
     known = {"inputs": {}, "graph": Cycles(degree=2), "judge": Warm("coin", 1.0), "top_k": 3}
-    known |= {"design": AuditDesign(sample_queries=QUERIES, repeats=2, injection=None)}
+    known |= {"design": AuditDesign(sample_queries=QUERIES, documents_per_query=3, repeats=2, injection=None)}
     return Audit(**(known | {"human": None, "resamples": 400, "seed": 0} | fields))
 
 

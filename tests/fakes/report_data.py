@@ -163,7 +163,7 @@ def curve(steps: int) -> list[dict[str, Any]]:
 def stage_rows() -> list[dict[str, Any]]:
     """Stages as a run's manifest lists them."""
     seconds = {"load": 1.3, "retrieve": 41.0, "judge": 62.5, "rate": 4.2, "calibrate": 0.1, "target": 0.6}
-    seconds |= {"train_embedding": 88.0, "train_reranker": 143.0, "both": 12.0, "evaluate": 3.3}
+    seconds |= {"train_embedding": 88.0, "train_reranker": 143.0, "hybrid": 12.0, "evaluate": 3.3}
     return [
         {
             **{"name": name, "status": "cached" if name == "load" else "computed", "computed_in": took},

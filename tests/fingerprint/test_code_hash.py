@@ -105,6 +105,7 @@ def test_the_error_of_invalid_source_names_the_line(parts: Path) -> None:
 def test_a_class_that_is_made_later_has_its_code_in_the_key(parts: Path) -> None:
     """An optimizer is a partial: it has no object yet whose module could be asked."""
     recipe = identity.recipe_of({"_target_": "parts.mine.Mine", "_partial_": True, "lr": 1}, None)
+    assert isinstance(recipe, dict)
     assert recipe["_code_"] == key()
 
 

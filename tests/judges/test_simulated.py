@@ -167,7 +167,7 @@ def test_what_only_compares_says_so(component: Build, tmp_path: Path) -> None:
         component("judge/replay", path=outcomes),
         component("judge/human", answers=str(tmp_path / "answers.jsonl")),
         component("judge/lexical"),
-        component("judge/causal_lm", model="nobody/nothing"),
+        component("judge/causal_lm"),
     ):
         with pytest.raises(BadInput, match=rf"judge {judge.name} compares two documents.*rubric.*judge=chat"):
             judge.compare(rubric([0], [1]))

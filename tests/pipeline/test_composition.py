@@ -410,6 +410,6 @@ def test_scores_of_the_untuned_model_do_not_depend_on_its_training() -> None:
     assert {name for name in plain if plain[name] != other[name]} == {
         "train_embedding",
         "embedding",
-        "both",
+        "hybrid",
         "evaluate",
     }

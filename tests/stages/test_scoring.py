@@ -127,15 +127,12 @@ def test_a_card_says_what_serves_the_folder(family: str, served: bool, folders: 
 
 
 def test_a_licence_is_read_and_never_guessed(tmp_path: Path) -> None:
-    from types import SimpleNamespace
-
     from zelo.reporting import model_card
 
-    backbone = SimpleNamespace(folder=lambda: tmp_path)
-    assert model_card._licence(backbone) is None
+    assert model_card._licence(tmp_path) is None
     for text, found in (("---\nlanguage: en\nlicense: mit\n---\n# A\n", "mit"), ("# A\nlicense: mit\n", None)):
         (tmp_path / "README.md").write_text(text)
-        assert model_card._licence(backbone) == found
+        assert model_card._licence(tmp_path) == found
     assert "names no licence" in model_card._terms(None, "owner/name")
     assert model_card._public("/home/somebody/outcomes.parquet") == "outcomes.parquet"
     assert model_card._public("BAAI/bge-m3") == "BAAI/bge-m3"

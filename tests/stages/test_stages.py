@@ -102,7 +102,7 @@ FREE = Budget(usd=None, tokens=None, calls=None, lifetime_usd=None, on_limit="st
 
 
 def design(sample_queries: int | None = None, repeats: int = 1, injection: str | None = None) -> AuditDesign:
-    return AuditDesign(sample_queries=sample_queries, repeats=repeats, injection=injection)
+    return AuditDesign(sample_queries=sample_queries, documents_per_query=3, repeats=repeats, injection=injection)
 
 
 def judging(judge: object, degree: int = 4, **changes: Any) -> JudgeStage:

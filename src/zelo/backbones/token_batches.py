@@ -8,14 +8,14 @@ from zelo.backbones import device
 TOKENS = {device.CPU: 1024, device.CUDA: 65536}
 
 
-def token_batches(ids: list[list[int]], budget: int) -> Iterator[list[int]]:
+def token_batches(ids: list[list[int]], budget: int, before: int = 0) -> Iterator[list[int]]:
     """Rows of `ids` by length, in batches of at most `budget` tokens after padding; a row that is longer is one by itself.
 
-    They are made from content, whatever the order of rows.
+    They are made from content, whatever the order of rows. before: tokens that stand before each row and count, too.
     """
     batch: list[int] = []
     for row in sorted(range(len(ids)), key=lambda row: (len(ids[row]), ids[row])):
-        if batch and (len(batch) + 1) * len(ids[row]) > budget:
+        if batch and (len(batch) + 1) * (before + len(ids[row])) > budget:
             yield batch
             batch = []
         batch.append(row)

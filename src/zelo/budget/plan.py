@@ -138,14 +138,17 @@ def _notes(plan: Plan) -> list[str]:
     )
     each_out = round(plan.tokens_out / plan.calls)
     outward = "as earlier calls like these had" if plan.measured_out else "assumed; pipeline=audit measures it"
-    found.append(
-        f"{plan.judge}: {plan.model} of {plan.provider}; tokens in by {inward}; {each_out:,} tokens out a call,"
-        f" {outward}. At most: every answer has the {round(plan.most_out / plan.calls):,} tokens that it may have."
-    )
-    each, full = (
-        (plan.pairs - plan.known) / plan.calls,
-        0 if plan.window is None else plan.window * (plan.window - 1) // 2,
-    )
+    each = (plan.pairs - plan.known) / plan.calls
+    asked = f"{plan.judge}: {plan.model} of {plan.provider}; tokens in by {inward}; "
+    if plan.most_out:
+        found.append(
+            f"{asked}{each_out:,} tokens out a call, {outward}. At most: every answer has the"
+            f" {round(plan.most_out / plan.calls):,} tokens that it may have."
+        )
+    else:  # a decision: probabilities, no text
+        price = f", ${plan.usd / (plan.pairs - plan.known):.2g} a pair" if plan.usd else ""
+        found.append(f"{asked}nothing is billed for answers; {each:.1f} pairs a call{price}.")
+    full = 0 if plan.window is None else plan.window * (plan.window - 1) // 2
     if each < full / 2:
         found.append(
             f"{plan.judge}: a call answers {each:.1f} pairs, and a full window of {plan.window} documents has {full}. A window"

@@ -46,11 +46,11 @@ class RequestBatch:
 
     def put(self, request: Request, reading: Reading, tokens: int, usd: float) -> None:
         """The outcome of one request for each of its rows; what it cost stands at the first."""
-        rows = list(request.rows)
-        self.status[rows] = STATUSES.index(reading.status)
-        if reading.status == ANSWERED:
-            self.p[rows] = reading.p
-            self.weight[rows] = reading.weight
+        rows = request.rows
+        for row, one in zip(rows, reading.of_rows(len(rows)), strict=True):
+            self.status[row] = STATUSES.index(one.status)
+            if one.status == ANSWERED:
+                self.p[row], self.weight[row] = one.p[0], one.weight
         self.tokens[rows[0]], self.cost[rows[0]] = tokens, usd
 
     def outcomes(self) -> Outcomes:
@@ -92,11 +92,12 @@ class Figures:
             self.words[kind] = words
 
     def read(self, request: Request, reading: Reading, key: str | None) -> None:
-        """Counts an answer that gave no value, and keeps the first of its kind. key: is in nothing that is kept."""
-        if reading.status != ANSWERED and reading.why:
-            self.unread[reading.why] += len(request.rows)
-            if reading.shown.strip():
-                self.examples.setdefault(reading.why, example(reading.shown, key))
+        """Counts pairs whose answer gave no value, and keeps the first of its kind. key: is in nothing that is kept."""
+        for one in reading.of_rows(len(request.rows)):
+            if one.status != ANSWERED and one.why:
+                self.unread[one.why] += 1
+                if one.shown.strip() and one.why not in self.examples:
+                    self.examples[one.why] = example(one.shown, key)
 
     def as_facts(self) -> dict[str, Any]:
         """For a manifest."""

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping
 from itertools import islice
 from typing import Any
@@ -174,7 +175,7 @@ class Session:
             recalled = [request for request in chunk if request.key in known]
             for request in recalled:
                 new = request.key in self.bought  # by a pair with the same texts, a moment ago
-                self._count(batch, request, self._put(batch, request, known[request.key], bought=not new).status, new)
+                self._count(batch, request, self._put(batch, request, known[request.key], bought=not new), new)
             if recalled:
                 self.advance(sum(len(request.rows) for request in recalled), self._note())
             for request in chunk:
@@ -202,7 +203,7 @@ class Session:
     def _read_former(self, batch: RequestBatch, request: Request) -> None:
         """What was to be asked again and is not: the reply in the ledger stands."""
         if former := self.former.get(request.key):
-            self._count(batch, request, self._put(batch, request, former, bought=True).status, new=False)
+            self._count(batch, request, self._put(batch, request, former, bought=True), new=False)
             self.advance(len(request.rows), self._note())
 
     async def _call(self, batch: RequestBatch, client: Client, request: Request) -> None:
@@ -283,12 +284,12 @@ class Session:
         for place, (batch, twin) in enumerate(self.flying.pop(request.key)):
             if isinstance(outcome, Entry):
                 reading = self._put(batch, twin, outcome, bought=place == 0)
-                self._count(batch, twin, reading.status, new)
-                if new:
-                    self._judge_failures(batch, reading.status)
+                self._count(batch, twin, reading, new)
+                for part in (reading.parts or (reading,)) if new else ():
+                    self._judge_failures(batch, part.status)
             elif outcome == FAILED:
                 batch.put(twin, Reading(FAILED), 0, 0.0)
-                self._count(batch, twin, FAILED, new)
+                self._count(batch, twin, Reading(FAILED), new)
                 self._judge_failures(batch, FAILED)
             if outcome is not None:
                 self.advance(len(twin.rows), self._note())
@@ -300,14 +301,15 @@ class Session:
         batch.put(request, reading, bought * (entry.tokens_in + entry.tokens_out), bought * entry.usd)
         return reading
 
-    def _count(self, batch: RequestBatch, request: Request, status: str, new: bool) -> None:
+    def _count(self, batch: RequestBatch, request: Request, reading: Reading, new: bool) -> None:
         """In pairs: so many are from the ledger, or have ended so in this session."""
         counts = self.counts[batch.name]
+        statuses = Counter(one.status for one in reading.of_rows(len(request.rows)))
         if new:
-            counts.statuses[status] += len(request.rows)
+            counts.statuses += statuses
         else:
             counts.from_ledger += len(request.rows)
-            counts.before[status] += len(request.rows)
+            counts.before += statuses
             self._judge_before(batch)
 
     def _judge_before(self, batch: RequestBatch) -> None:

@@ -6,25 +6,21 @@ from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
-import pyarrow.compute as pc
 
 from zelo.budget.price import Prices
 from zelo.budget.request_batch import RequestBatch
 from zelo.errors import BadInput
 from zelo.facts import Facts
-from zelo.judges import answer
+from zelo.judges import answer, cut
 from zelo.judges.prompt import ALONE, CROSS, PAIR, STRUCTURED, TAGGED, WINDOW, Filled, Prompt
+from zelo.judges.query_pool import query_pools
 from zelo.judges.windows import windows
-from zelo.likelihood.randomness import content_seed
-from zelo.providers.request import TOP_LOGPROBS, Endpoint, Provider, Reading, Reply, Request, form_of, key_of
+from zelo.providers.request import TOP_LOGPROBS, ChatProvider, Endpoint, Reading, Reply, Request, form_of, key_of
 from zelo.records import ANSWERED, CRITERIA, REFUSED, UNPARSEABLE, Questions
-from zelo.texts import document_texts
 
 SCORE, VERDICT, LISTWISE = "score", "verdict", "listwise"
 OWN_PROMPT = {SCORE: "pairwise_thinking", VERDICT: "pairwise_verdict", LISTWISE: "listwise"}
 
-BYTES_PER_TOKEN = 4  # English in a common tokenizer; the endpoint's own is not known
-SHORTEST_CUT = 16  # tokens; less says nothing about a document
 ROWS = 256  # questions whose texts are joined at a time
 LIMIT_KEYS = ("max_tokens", "max_completion_tokens")
 
@@ -74,7 +70,7 @@ class Chat:
     )
 
     name: str
-    api: Provider
+    api: ChatProvider
     provider: str  # a label; answers in the ledger are found by it, not by the address
     model: str
     base_url: str
@@ -108,9 +104,9 @@ class Chat:
 
     def __post_init__(self) -> None:
         where = f"judge {self.name}"
-        if not isinstance(self.api, Provider):
+        if not isinstance(self.api, ChatProvider):
             raise BadInput(
-                f"{where}: api={self.api!r} is no class of zelo.providers; choose judge=chat or judge=anthropic, or set"
+                f"{where}: api={self.api!r} is no chat API of zelo.providers; choose judge=chat or judge=anthropic, or set"
                 " judge.api._target_=zelo.providers.openai.ChatCompletions or zelo.providers.anthropic.Messages."
             )
         for name in ("provider", "model", "base_url"):
@@ -137,7 +133,7 @@ class Chat:
             )
         if not 1 <= self.top_logprobs <= TOP_LOGPROBS:
             raise BadInput(f"{where}: top_logprobs={self.top_logprobs} is not from 1 to {TOP_LOGPROBS}.")
-        for name, least in (("max_tokens", 1), ("window", 2), ("document_tokens", SHORTEST_CUT)):
+        for name, least in (("max_tokens", 1), ("window", 2), ("document_tokens", cut.SHORTEST_CUT)):
             if getattr(self, name) < least:
                 raise BadInput(f"{where}: {name}={getattr(self, name)} is too small; set it to {least} or more.")
         self._check_provider(where)
@@ -282,20 +278,10 @@ class Chat:
 
     def cut(self, questions: Questions) -> int:
         """How many of the documents asked about are longer than document_tokens, and so are judged by their beginning."""
-        rows = np.unique(np.concatenate([questions.a_row, questions.b_row]))
-        documents = questions.documents.select(["title", "text"]).take(rows)
-        title, text = (
-            pc.fill_null(pc.binary_length(documents[name]), 0).to_numpy().astype(np.int64) for name in ("title", "text")
-        )
-        return int((title + (title > 0) + text > self.document_tokens * BYTES_PER_TOKEN).sum())
+        return cut.longer(questions, self.document_tokens)
 
     def _cut(self, text: str) -> str:
-        """The beginning of a document, ending with a whole character."""
-        most = self.document_tokens * BYTES_PER_TOKEN
-        if len(text) * 4 <= most:  # no character has more bytes
-            return text
-        raw = text.encode()
-        return text if len(raw) <= most else raw[:most].decode(errors="ignore")
+        return cut.beginning(text, self.document_tokens)
 
     def _pairs(self, questions: Questions) -> Iterator[Asked]:
         """One request a question."""
@@ -338,27 +324,14 @@ class Chat:
         """One request a window, query by query."""
         endpoint = self.endpoint
         form = self._shape(endpoint, self._prompt)
-        groups = np.stack([questions.query_row.astype(np.int64), questions.repeat.astype(np.int64)])
-        group = np.unique(groups, axis=1, return_inverse=True)[1].ravel()
-        order = np.argsort(group, kind="stable")
-        for rows in np.split(order, np.flatnonzero(np.diff(group[order])) + 1) if len(order) else []:
-            query = questions.queries.slice(int(questions.query_row[rows[0]]), 1).to_pylist()[0]
-            pool = np.unique(np.concatenate([questions.a_row[rows], questions.b_row[rows]]))
-            documents = questions.documents.take(pool)
-            drawn = [content_seed(f"{query['query_id']}\x00{name}", 0) for name in documents["doc_id"].to_pylist()]
-            place = np.argsort(np.argsort(np.array(drawn, np.uint64), kind="stable"))
-            texts = dict(zip(place.tolist(), document_texts(documents), strict=True))
-            first, second = (
-                place[np.searchsorted(pool, of[rows])].tolist() for of in (questions.a_row, questions.b_row)
-            )
-            for shown, pairs in windows(first, second, self.window):
-                asked: dict[str, str | list[str]] = {"query": query["text"]}
+        for pool in query_pools(questions):
+            for shown, pairs in windows(pool.first, pool.second, self.window):
+                asked: dict[str, str | list[str]] = {"query": pool.query}
                 filled = self._prompt.fill(
-                    asked | {"documents": [self._cut(texts[n]) for n in shown]}, self.instruction, self._form
+                    asked | {"documents": [self._cut(pool.texts[n]) for n in shown]}, self.instruction, self._form
                 )
-                numbers = tuple(int(rows[n]) for n in pairs)
-                repeat = int(questions.repeat[rows[0]])
-                yield self._asked(endpoint, form, filled, repeat, numbers, pairs=tuple(pairs.values()))
+                rows = tuple(int(pool.rows[n]) for n in pairs)
+                yield self._asked(endpoint, form, filled, pool.repeat, rows, pairs=tuple(pairs.values()))
 
     def _shape(self, endpoint: Endpoint, prompt: Prompt) -> str:
         """Request.form: what decides how long an answer is, whichever texts are asked about."""

@@ -117,15 +117,24 @@ class Prompt:
         if instruction and "instruction" not in used:
             raise BadInput(f"{place} lacks the field {{instruction}}; add it, or set instruction to ''.")
 
-    def fill(self, texts: Mapping[str, str | Sequence[str]], instruction: str, form: str | None) -> Filled:
+    def fill(
+        self,
+        texts: Mapping[str, str | Sequence[str]],
+        instruction: str,
+        form: str | None,
+        tags_from: frozenset[str] | None = None,
+    ) -> Filled:
         """The prompt with its fields filled in one pass, so that braces in a text stay as they are.
 
         texts: field -> text (for `documents`: the texts, labelled from 1). Each stands between tags that carry eight
         characters made from all of them, which none of them contains: a text cannot close its own tag, nor write the line
-        that is read as the answer. What looks like one of these tags inside a text loses its bracket.
+        that is read as the answer. What looks like one of these tags inside a text loses its bracket. tags_from: the fields
+        that the characters are made from instead, so that prompts with these texts in common begin alike.
         """
-        plain = [text for value in texts.values() for text in ([value] if isinstance(value, str) else value)]
-        nonce = _nonce([*sorted(texts), *plain, instruction])
+        parts = {name: [value] if isinstance(value, str) else value for name, value in texts.items()}
+        everything = [*sorted(texts), *itertools.chain(*parts.values()), instruction]
+        seeds = [text for name, values in parts.items() if tags_from is None or name in tags_from for text in values]
+        nonce = _nonce([*sorted(texts), *seeds, instruction], everything)
         values = {"instruction": instruction.strip(), "tag": f"{TAG}-{nonce}"}
         for name, value in texts.items():
             if isinstance(value, str):
@@ -149,11 +158,11 @@ def _between(tag: str, text: str) -> str:
     return f"<{tag}>\n{_OURS.sub('&lt;', text)}\n</{tag}>"
 
 
-def _nonce(texts: Sequence[str]) -> str:
-    """Eight hexadecimal digits made from these texts and in none of them."""
+def _nonce(seeds: Sequence[str], texts: Sequence[str]) -> str:
+    """Eight hexadecimal digits made from the seeds and in none of the texts."""
     everything = "\n".join(texts).lower()
     for attempt in itertools.count():
-        source = json.dumps([attempt, *texts]).encode()
+        source = json.dumps([attempt, *seeds]).encode()
         nonce = hashlib.blake2b(source, digest_size=4).hexdigest()
         if nonce not in everything:
             return nonce

@@ -9,7 +9,7 @@ from itertools import islice
 from zelo.ledger.ledger import Ledger
 from zelo.ledger.operations import Entry
 from zelo.protocols import PaidJudge
-from zelo.providers.request import Endpoint, Fault, Reply, Request
+from zelo.providers.request import ChatProvider, Endpoint, Fault, Reply, Request
 from zelo.records import REFUSED, UNPARSEABLE, Questions
 
 KIND = "judge"
@@ -43,10 +43,11 @@ def settled(
 def is_to_ask_again(
     endpoint: Endpoint, judge: PaidJudge, request: Request, entry: Entry, ask_again: Collection[str], command: str
 ) -> bool:
-    """Whether the judge reads this as one of these statuses today, and this command has not paid for it."""
+    """Whether the judge reads any of it as one of these statuses today, and this command has not paid for it."""
     if not ask_again or entry.command == command:
         return False
-    return judge.read(request, reply_of(endpoint, request, entry)).status in ask_again
+    reading = judge.read(request, reply_of(endpoint, request, entry))
+    return any(one.status in ask_again for one in reading.of_rows(len(request.rows)))
 
 
 def reply_of(endpoint: Endpoint, request: Request, entry: Entry) -> Reply:
@@ -68,6 +69,8 @@ def _raw(endpoint: Endpoint, entry: Entry) -> tuple[int, str]:
         return 200, ""
     if isinstance(kept.get("body"), str) and isinstance(kept.get("http"), int):
         return kept["http"], kept["body"]
+    if not isinstance(endpoint.api, ChatProvider):  # younger than such an entry
+        return 200, ""
     # The provider's filter, or the model in a field of its own.
     refused = kept.get("status") == REFUSED
     return 200, json.dumps(endpoint.api.body_of(kept, refused), ensure_ascii=False)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from zelo.providers.request import Endpoint, Parsed, Request, count, finish, text_of, usage
+from zelo.providers.request import CHAT_FIELDS, Endpoint, Parsed, Request, count, finish, text_of, usage
 
 VERSION = "2023-06-01"
 
@@ -18,6 +18,7 @@ class Messages:
     logprobs: ClassVar[bool] = False
     schemas: ClassVar[bool] = False
     parameters: ClassVar[tuple[str, ...]] = ("temperature",)
+    fields: ClassVar[tuple[str, ...]] = CHAT_FIELDS
 
     def headers(self, key: str | None) -> dict[str, str]:
         """What goes before the body of this API alone, with the key where one is to be sent."""

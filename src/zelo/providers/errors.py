@@ -9,14 +9,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from zelo.errors import BadInput, LimitReached
-from zelo.providers.request import Endpoint, Fault, Reply
+from zelo.providers.request import ChatProvider, Endpoint, Fault, Reply
 from zelo.providers.retry import is_retried, may_be_billed, retry_after
 from zelo.providers.secrets import line
 from zelo.records import FAILED, REFUSED
 
 QUOTA = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "billing_error"})
 NO_CREDIT = re.compile(r"credit balance is too low|insufficient (credits|balance)", re.IGNORECASE)
-TOO_LONG = frozenset({"context_length_exceeded", "string_above_max_length", "request_too_large"})
+TOO_LONG = frozenset({"context_length_exceeded", "string_above_max_length", "request_too_large", "max_tokens_exceeded"})
 TOO_LONG_WORDS = re.compile(
     r"context (length|window|size|limit)|(prompt|input|string|request) (is )?too (long|large)|too many (input )?tokens"
     r"|maximum (number of (input )?tokens|(prompt|input|model) length)|longer than the (maximum )?model",
@@ -179,15 +179,13 @@ def advice(endpoint: Endpoint, body: ErrorBody) -> str:
         for name in _names(extra):
             if _mentions(text, name) and ("_" in name or name in extra or text == body.param):
                 return f"That is judge.extra_body: change or leave out {name}."
-        for names, fix in _FIXES:
+        for names, fix in _FIXES if isinstance(endpoint.api, ChatProvider) else ():
             if any(_mentions(text, name) for name in names):
                 return fix(endpoint, body.words)
     if body.param == "model" or "model_not_found" in body.codes or _NO_MODEL.search(body.words):
         return "Set judge.model to a name that this endpoint serves."
-    return (
-        "No call like this one can succeed; what is sent follows from judge.model, judge.mode, judge.structured, judge.prompt,"
-        " judge.temperature, judge.max_tokens, judge.token_limit_key, judge.reasoning_effort, judge.seed and judge.extra_body."
-    )
+    *fields, last = (f"judge.{name}" for name in endpoint.api.fields)
+    return f"No call like this one can succeed; what is sent follows from {', '.join(fields)} and {last}."
 
 
 def _names(tree: Any) -> list[str]:
@@ -210,6 +208,7 @@ def _logprobs(_: Endpoint, words: str) -> str:
 
 
 def _limit(endpoint: Endpoint, words: str) -> str:
+    assert isinstance(endpoint.api, ChatProvider)
     sent = endpoint.api.token_limit_key(endpoint)
     other = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}[sent]
     if _mentions(words, other) or _UNSUPPORTED.search(words):
@@ -252,8 +251,8 @@ def not_there(endpoint: Endpoint) -> str:
     """What may be wrong where an address answers 404 or 405."""
     path = urlsplit(endpoint.base_url).path.rstrip("/")
     said = f"Check model={endpoint.model} and base_url={endpoint.base_url}: one of them is not there."
-    if path.endswith(("/completions", "/messages")):
-        return f"{said} base_url must end before /chat/completions or /messages."
+    if path.endswith(("/completions", "/messages", "/systemone", "/decisions")):
+        return f"{said} base_url must end before {endpoint.api.path}."
     if not re.search(r"/v\d", path):
         return f"{said} Most endpoints need /v1 at the end of the path."
     return said

@@ -5,7 +5,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from zelo.providers.request import TOP_LOGPROBS, Endpoint, Parsed, Request, count, finish, text_of, usage
+from zelo.providers.request import (
+    CHAT_FIELDS,
+    TOP_LOGPROBS,
+    Endpoint,
+    Parsed,
+    Request,
+    count,
+    finish,
+    text_of,
+    usage,
+)
 
 
 @dataclass(frozen=True)
@@ -17,6 +27,7 @@ class ChatCompletions:
     logprobs: ClassVar[bool] = True
     schemas: ClassVar[bool] = True
     parameters: ClassVar[tuple[str, ...]] = ("temperature", "seed", "reasoning_effort")
+    fields: ClassVar[tuple[str, ...]] = CHAT_FIELDS
 
     def headers(self, key: str | None) -> dict[str, str]:
         """What goes before the body of this API alone, with the key where one is to be sent."""

@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from zelo.errors import BadInput, ZeloError
 from zelo.providers.secrets import looks_secret, names_variable
+from zelo.records import ANSWERED
 
 PER_MILLION = 1e-6
 ABSURD = 10**9  # tokens; a larger count is a mistake of the endpoint's
@@ -31,6 +32,11 @@ GOVERNED = {
     "stream_options": None,
     "n": None,
 }
+# Fields of a judge that asks a chat model, which decide what is sent.
+CHAT_FIELDS = (
+    *("model", "mode", "structured", "prompt", "temperature", "max_tokens", "token_limit_key", "reasoning_effort"),
+    *("seed", "extra_body"),
+)
 REFUSED_CONNECTION = "refused_connection"  # the class of a fault: nothing listens at that address
 _canonical = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode
 
@@ -51,18 +57,16 @@ class Parsed:
 class Provider(Protocol):
     """The wire format of a hosted API: how a request is written and an answer is read. No network."""
 
-    path: ClassVar[str]  # behind base_url
-    max_temperature: ClassVar[float]
-    logprobs: ClassVar[bool]  # whether it gives log-probabilities
-    schemas: ClassVar[bool]  # whether an answer can be held to a JSON schema
     parameters: ClassVar[tuple[str, ...]]  # of temperature, seed and reasoning_effort, what it takes
+    fields: ClassVar[tuple[str, ...]]  # of a judge, those that decide what is sent
+
+    @property
+    def path(self) -> str:
+        """What stands behind base_url."""
+        ...
 
     def headers(self, key: str | None) -> dict[str, str]:
         """HTTP headers of this API alone, with the key where one is to be sent."""
-        ...
-
-    def token_limit_key(self, endpoint: "Endpoint") -> str:
-        """The request key that carries the most tokens that may come back."""
         ...
 
     def body(self, endpoint: "Endpoint", request: "Request") -> dict[str, Any]:
@@ -71,6 +75,19 @@ class Provider(Protocol):
 
     def parse(self, answer: Mapping[str, Any]) -> Parsed | str:
         """The answer in a JSON body, or the class of what is wrong with it. Raises KeyError and the like for other shapes."""
+        ...
+
+
+@runtime_checkable
+class ChatProvider(Provider, Protocol):
+    """One whose models write text."""
+
+    max_temperature: ClassVar[float]
+    logprobs: ClassVar[bool]  # whether it gives log-probabilities
+    schemas: ClassVar[bool]  # whether an answer can be held to a JSON schema
+
+    def token_limit_key(self, endpoint: "Endpoint") -> str:
+        """The request key that carries the most tokens that may come back."""
         ...
 
     def body_of(self, kept: Mapping[str, Any], refused: bool) -> dict[str, Any]:
@@ -202,11 +219,18 @@ class Fault:
 class Reading:
     """A reply as a judge understands it: for each of the request's rows P(first document preferred), if answered."""
 
-    status: str
+    status: str  # of all rows; with `parts` it is ANSWERED where any of them is
     p: tuple[float, ...] = ()
     weight: float = 1.0  # of each of these preferences
     why: str = ""  # not answered: the reason and the fix, the same words for the same reason
     shown: str = ""  # not answered: what this answer says, for an example
+    parts: tuple["Reading", ...] = ()  # one for each row, where a reply answers some of them and not others
+
+    def of_rows(self, count: int) -> tuple["Reading", ...]:
+        """A reading for each of the request's `count` rows."""
+        if self.parts or self.status != ANSWERED:
+            return self.parts or (self,) * count
+        return tuple(Reading(ANSWERED, (p,), self.weight) for p in self.p)
 
 
 def check_address(where: str, base_url: str) -> None:

@@ -181,7 +181,7 @@ def too_few(audit: Facts) -> str:
     short = sample["there"] < sample["wanted"]
     remedy = "add queries, which need no labels" if short else "raise top_k, or choose a retriever that finds more"
     return (
-        f"{sample['pairs']:,} pairs instead of {3 * sample['wanted']:,}: of the {sample['there']:,} train and dev queries"
+        f"{sample['pairs']:,} pairs instead of {sample['wanted_pairs']:,}: of the {sample['there']:,} train and dev queries"
         f" {sample['queries']:,} have the three candidates that it takes, and {sample['wanted']:,} were wanted. To learn more,"
         f" {remedy}."
     )

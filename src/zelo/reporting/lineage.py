@@ -40,9 +40,7 @@ def nearest(result: "Result", start: str, table: str) -> str | None:
 
 def checkpoint_readers(result: "Result", trained: str) -> list[str]:
     """Finished stages that read what this one has trained."""
-    return [
-        step.name for step in result.steps if step.inputs.get("checkpoint") == trained and step.name in result.tables
-    ]
+    return [step.name for step in result.steps if trained in step.inputs.values() and step.name in result.tables]
 
 
 def students(result: "Result") -> list[str]:

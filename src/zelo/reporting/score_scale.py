@@ -119,7 +119,7 @@ def _scored(step: "Step", result: "Result", loader: str) -> pa.Table | None:
             name
             for name in lineage.checkpoint_readers(result, step.name)
             if result.tables[name].has("scored")
-            and result.upstream(name, "examples") is None  # else a sum with the first stage's scores
+            and result.upstream(name, "checkpoint")  # else a sum with other scores
             and DEV in lineage.step_of(result, name).stage.splits  # not what a second pass looks at
         ),
         None,

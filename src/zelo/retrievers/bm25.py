@@ -109,6 +109,12 @@ class Bm25:
         return words
 
 
+def scorer(bm25: Bm25, documents: pa.Table) -> Callable[[str], np.ndarray]:
+    """A function from a query to the scores [D] of all documents, whose words are read once. documents: DOCUMENT."""
+    scores_of = bm25._index(documents)
+    return lambda query: scores_of(bm25._words([query])[0])
+
+
 def _pieces(text: str, least: int) -> list[str]:
     """Each `least` to two neighbouring characters of scripts without spaces; one that stands alone is a word by itself."""
     runs = _UNSPACED.findall(text)

@@ -16,6 +16,7 @@ from zelo.auditing.advice import CARE, KEEP, Advice, on_all, on_judge
 from zelo.auditing.answers import DISAGREEMENT, JudgedPairs
 from zelo.auditing.design import AuditDesign
 from zelo.auditing.known import grades_apart, people
+from zelo.auditing.layouts import layouts
 from zelo.auditing.sample import AuditSample
 from zelo.errors import BadInput
 from zelo.facts import Facts
@@ -31,8 +32,9 @@ DISAGREEMENTS, PER_QUERY = 100, 2  # pairs kept for the page, and of one query
 class Audit:
     """Writes audit.json and disagreements.parquet (DISAGREEMENT).
 
-    audit.json: sample, judges (name -> figures), together, known, cost, advice. A figure is {value, ci_low, ci_high, count} or
-    {not_measured: why}. Labels of test queries are not looked at: a judge chosen by them would be measured by them again.
+    audit.json: sample, judges (name -> figures), together, known, cost, advice; layouts where a judge was asked in two. A
+    figure is {value, ci_low, ci_high, count} or {not_measured: why}. Labels of test queries are not looked at: a judge chosen by
+    them would be measured by them again.
     """
 
     # data: load; outcomes: a judge stage; if any, labels, and injected: a judge stage whose design has an injection
@@ -83,11 +85,13 @@ class Audit:
         return {"rows": len(found.p), "pairs": len(found.edges)}
 
     def _wanted(self, queries: pa.Table, found: int) -> dict[str, int]:
-        """Where fewer queries were asked about than were to be: how many, and how many there are that may be asked about."""
+        """Where fewer queries were asked about than were to be: how many, how many pairs, and how many may be asked about."""
         wanted = self.design.sample_queries
         if wanted is None or found >= wanted:
             return {}
-        return {"wanted": wanted, "there": int((np.array(queries["split"]) != TEST).sum())}
+        documents = self.design.documents_per_query or 0
+        there = int((np.array(queries["split"]) != TEST).sum())
+        return {"wanted": wanted, "wanted_pairs": wanted * documents * (documents - 1) // 2, "there": there}
 
     def _facts(
         self, sample: AuditSample, wanted: Mapping[str, int], outcomes: Table, queries: int, documents: int
@@ -103,21 +107,8 @@ class Audit:
             for name, one in tallies.items()
         }
         cost = _cost(each, self._pairs_per_query(documents), queries)
-        warmth = {
-            name: one.temperature if isinstance(one, protocols.SamplingJudge) else None
-            for name, one in Panel(self.judge, self.seed).members.items()
-        }
-        advice = [
-            on_judge(
-                name,
-                tallies[name],
-                calls.get(name, {}).get("faults", {}),
-                measures[name],
-                sample.scores(name),
-                warmth.get(name),
-            )
-            for name in measures
-        ]
+        compared = layouts(sample, tallies, each)
+        advice = self._advice(sample, tallies, calls, measures)
         labels = {name: one["labels"] for name, one in measures.items()}
         advice.append(on_all(together, labels, advice, _alone(advice, cost)))
         return {
@@ -135,8 +126,33 @@ class Audit:
             "together": _all_facts(together),
             "known": {name: one.facts() for name, one in sample.known.items()},
             "cost": cost,
-            "advice": [one.facts() for one in advice],
+            **({"layouts": {name: one.facts() for name, one in compared.items()}} if compared else {}),
+            "advice": [one.facts() for one in [*advice, *(found.advice(name) for name, found in compared.items())]],
         }
+
+    def _advice(
+        self,
+        sample: AuditSample,
+        tallies: Mapping[str, tally.Tally],
+        calls: Facts,
+        measures: Mapping[str, Mapping[str, Measure]],
+    ) -> list[Advice]:
+        """On each judge."""
+        members = Panel(self.judge, self.seed, layouts=True).members
+        warmth = {
+            name: one.temperature if isinstance(one, protocols.SamplingJudge) else None for name, one in members.items()
+        }
+        return [
+            on_judge(
+                name,
+                tallies[name],
+                calls.get(name, {}).get("faults", {}),
+                measures[name],
+                sample.scores(name),
+                warmth.get(name),
+            )
+            for name in measures
+        ]
 
     def _pairs_per_query(self, documents: int) -> int:
         return int(self.graph.most(np.array([min(self.top_k, documents)])).sum())

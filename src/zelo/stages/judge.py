@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from zelo import judge_weights, protocols
 from zelo.asking import Panel, average
 from zelo.auditing.advice import one_place
-from zelo.auditing.design import AuditDesign, triads
+from zelo.auditing.design import AuditDesign
 from zelo.auditing.reasons import REASON, Widest
 from zelo.budget.budget import Budget
 from zelo.budget.plan import Plan
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 QUERIES_PER_BATCH = 512
 SOME = 200  # questions that a price is reckoned by
 RANDOM, BOTH = "random", "both"
-EVERYTHING = AuditDesign(sample_queries=None, repeats=1, injection=None)
+EVERYTHING = AuditDesign(sample_queries=None, documents_per_query=None, repeats=1, injection=None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +89,7 @@ class JudgeStage:
 
     @property
     def _panel(self) -> Panel:
-        return Panel(self.judge, self.seed)
+        return Panel(self.judge, self.seed, layouts=self._samples)
 
     @property
     def _degree(self) -> int:
@@ -220,7 +220,10 @@ class JudgeStage:
                 advance(len(batch.query_row))
             write_shard(widest.table(), OUTCOME, out, "widest", number)
             if self.paid:
-                texts = {name: partial(session.texts, member) for name, member in self.paid.items()}
+                writing = {
+                    name: member for name, member in self.paid.items() if not isinstance(member, protocols.StateJudge)
+                }
+                texts = {name: partial(session.texts, member) for name, member in writing.items()}
                 write_shard(widest.reasons(texts), REASON, out, "reasons", number)
 
     def _rounds(
@@ -256,7 +259,7 @@ class JudgeStage:
         edges = self.graph.propose(batch.sizes, seeds, fit)
         if edges is None or not len(edges):
             return None
-        edges = triads(edges, batch.sizes) if self._samples else edges
+        edges = self._design.pairs(edges, batch.sizes)
         query_of = np.repeat(batch.query_row, batch.sizes)
         times, both = self._times, self.presentation == BOTH
         questions = Questions(

@@ -10,16 +10,13 @@ import pyarrow.compute as pc
 
 from zelo.errors import BadInput
 from zelo.facts import Facts
-from zelo.metrics.agreement import CUTOFF, agreement
 from zelo.progress import progress
 from zelo.protocols import BackboneCheck, Embedder, Model, PairwiseModel, Searcher
-from zelo.ranking import own_documents, without_own
-from zelo.records import DEV, SCORED, starts
+from zelo.ranking import own_documents, rows_of, without_own
+from zelo.records import SCORED, starts
 from zelo.store import Table, write_parquet
 from zelo.training.hardware import Hardware
 from zelo.training.student import OF_TRAINING, Student
-
-WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)  # of the candidates' own scores: from the student alone to the plain sum
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,16 +24,13 @@ class Score:
     """Writes scored documents (SCORED) for the queries of these splits.
 
     With `candidates` among its inputs it scores the first `top_k` of those, else it searches the whole corpus for the best
-    `top_k`. Without `checkpoint` the model is the untuned one. With `examples` the student's scores are either used alone or
-    added to those of the candidates, both standardised per query: whichever ranks the dev queries better against judge
-    ratings, no human labels. A document with the query's own id is left out unless `keep_own_document`.
+    `top_k`. Without `checkpoint` the model is the untuned one. A document with the query's own id is left out unless
+    `keep_own_document`.
     """
 
     OUTSIDE_IDENTITY: ClassVar[frozenset[str]] = OF_TRAINING | {"hardware"}
 
-    inputs: dict[
-        str, str
-    ]  # data; optional: checkpoint (a train stage), candidates (retrieve or score), examples (target)
+    inputs: dict[str, str]  # data; optional: checkpoint (a train stage), candidates (retrieve or score)
     student: Student  # its model is a Searcher where there are no candidates
     hardware: Hardware
     splits: list[str]
@@ -77,15 +71,16 @@ class Score:
         with torch.no_grad():
             if "candidates" in tables:
                 first, own = self._first(tables["candidates"], queries, documents)
-                scored = self._rerank(model, first, queries, documents)
+                row = rows_of(first["query_id"], queries["query_id"])
+                first = first.take(pa.array(np.argsort(row, kind="stable")))
+                doc_row = rows_of(first["doc_id"], documents["doc_id"])
+                found = scores(model, np.sort(row), doc_row, queries, self.batch_queries, self.hardware.device)
+                scored = _table(first["query_id"], first["doc_id"], found)
             else:
-                first, (scored, own) = None, self._search(cast(Searcher, model), queries, documents)
+                scored, own = self._search(cast(Searcher, model), queries, documents)
         figures: Facts = {"rows": len(scored), **own}
         if "candidates" not in tables and isinstance(model, Embedder):
             figures["bytes_per_document"] = 4 * self.student.backbone.width()
-        if "examples" in tables and first is not None:
-            scored, choice = blend(scored, first, tables["examples"].read("examples"))
-            figures |= choice
         write_parquet(scored, SCORED, out, "scored")
         return figures
 
@@ -104,22 +99,29 @@ class Score:
             scored, own = without_own(scored, queries, documents, None)
         return best(scored, self.top_k), own if own.get("own_documents") else {}
 
-    def _rerank(self, model: Model, pool: pa.Table, queries: pa.Table, documents: pa.Table) -> pa.Table:
-        from zelo.training.listwise_dataset import Lists
 
-        row = pc.index_in(pool["query_id"], queries["query_id"].combine_chunks())
-        pool = pool.append_column("row", row).sort_by("row")
-        blank = pa.array(np.zeros(len(pool), np.float32))
-        lists = Lists.of(pool.append_column("target", blank).append_column("weight", blank), queries, documents)
-        scores = np.zeros(len(lists.doc_rows), np.float32)
-        with progress("score", len(lists), "queries") as advance:
-            for low in range(0, len(lists), self.batch_queries):
-                rows = np.arange(low, min(low + self.batch_queries, len(lists)))
-                batch = lists.batch(rows, None, model.collate)
-                found = model({key: value.to(self.hardware.device) for key, value in batch.items()})
-                scores[lists.offsets[low] : lists.offsets[rows[-1] + 1]] = found.float().cpu()[batch["mask"]].numpy()
-                advance(len(rows))
-        return _table(pool["query_id"], pool["doc_id"], scores)
+def scores(
+    model: Model, query_row: np.ndarray, doc_row: np.ndarray, queries: pa.Table, at_once: int, device: str
+) -> np.ndarray:
+    """[N] float32 scores of N pairs of a query and a document that the model has prepared.
+
+    query_row: [N] rows of `queries`, ascending; doc_row: [N]; at_once: queries; device: of torch, where the model is.
+    """
+    from zelo.training.listwise_dataset import Lists
+
+    places, sizes = np.unique(query_row, return_counts=True)
+    blank = np.zeros(len(doc_row), np.float32)
+    texts = queries["text"].take(pa.array(places)).to_pylist()
+    lists = Lists(texts, starts(sizes), doc_row, blank, blank)
+    found = np.zeros(len(doc_row), np.float32)
+    with progress("score", len(lists), "queries") as advance:
+        for low in range(0, len(lists), at_once):
+            rows = np.arange(low, min(low + at_once, len(lists)))
+            batch = lists.batch(rows, None, model.collate)
+            made = model({key: value.to(device) for key, value in batch.items()})
+            found[lists.offsets[low] : lists.offsets[rows[-1] + 1]] = made.float().cpu()[batch["mask"]].numpy()
+            advance(len(rows))
+    return found
 
 
 def candidates(table: Table) -> pa.Table:
@@ -136,35 +138,9 @@ def best(scored: pa.Table, top_k: int) -> pa.Table:
     return ordered.filter(pa.array(rank < top_k))
 
 
-def blend(scored: pa.Table, first: pa.Table, examples: pa.Table) -> tuple[pa.Table, Facts]:
-    """The scores alone, or their sum with the candidates' own, by the weight that is best on dev against judge ratings.
-
-    Both are standardised per query first (a convex combination, as in Bruch et al., TOIS 2023); ties go to less of a mixture.
-    """
-    order = [("query_id", "ascending"), ("doc_id", "ascending")]
-    scored, first = scored.sort_by(order), first.sort_by(order)
-    first = first.filter(pc.is_in(first["query_id"], pc.unique(scored["query_id"].combine_chunks())))
-    query = _numbers(scored["query_id"])
-    own, theirs = (standardised(table["score"].to_numpy().astype(np.float64), query) for table in (scored, first))
-    dev = examples.filter(pc.equal(examples["split"], DEV))
-    mixed = [_table(scored["query_id"], scored["doc_id"], (1 - w) * own + w * theirs) for w in WEIGHTS]
-    values = [float(np.mean(list(agreement(run, dev, CUTOFF).values()))) for run in mixed]
-    chosen = int(np.argmax(values))
-    facts = {"first_stage_weight": WEIGHTS[chosen], "dev_agreement": dict(zip(map(str, WEIGHTS), values, strict=True))}
-    return mixed[chosen], facts
-
-
 def _numbers(ids: pa.ChunkedArray) -> np.ndarray:
     """[N] int32: 0 for the first id, one more for each new one."""
     return ids.combine_chunks().dictionary_encode().indices.to_numpy()
-
-
-def standardised(score: np.ndarray, group: np.ndarray) -> np.ndarray:
-    """Scores minus their group's mean, over its standard deviation; 0 in a group without any."""
-    count = np.bincount(group)
-    centred = score - (np.bincount(group, weights=score) / count)[group]
-    deviation = np.sqrt(np.bincount(group, weights=centred**2) / count)
-    return centred / np.where(deviation > 0, deviation, 1.0)[group]
 
 
 def _table(query_id: pa.ChunkedArray, doc_id: pa.ChunkedArray, score: np.ndarray) -> pa.Table:

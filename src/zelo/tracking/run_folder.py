@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from zelo.backbones.exported import MATRIX
 from zelo.errors import BadInput
 from zelo.facts import Facts
-from zelo.reporting import acquired, audit_page, lineage
+from zelo.hybrid_score import FILE
+from zelo.reporting import acquired, audit_page, hybrid, lineage
 from zelo.reporting.evaluation import Evaluation
 from zelo.reporting.notes import missing
 from zelo.store import FINISHED, MANIFEST, RUNNING, Table
@@ -82,6 +83,8 @@ class RunFolder:
             for table in result.tables.values():
                 for path in table.path.glob("reranked.*"):
                     shutil.copyfile(path, self.folder / path.name)
+            if said := hybrid.said(result):
+                whole_file.replace(self.folder / FILE, json.dumps(said, indent=1) + "\n")
             audited = audit_page.Audited.of(result)
             if audited:
                 shutil.copyfile(audited.table.path / "audit.json", self.folder / "audit.json")

@@ -1,0 +1,205 @@
+"""Ranks by BM25, the embedding and the reranker together, and says how, so that a search engine can do the same."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import ClassVar, cast
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from zelo import known_items
+from zelo.backbones.exported import CROSS_ENCODER, loader_of
+from zelo.errors import BadInput
+from zelo.facts import Facts
+from zelo.hybrid_score import PARTS, RIDGE, HybridScore, deviations, learned
+from zelo.metrics.agreement import CUTOFF, agreement, judged_gains
+from zelo.protocols import BackboneCheck, PairwiseModel, Searcher, VectorsById
+from zelo.ranking import groups, own_documents, rows_of
+from zelo.records import DEV, SCORED
+from zelo.retrievers.bm25 import Bm25
+from zelo.stages.score import candidates, scores
+from zelo.store import Table, write_parquet
+from zelo.training.hardware import Hardware
+from zelo.training.student import OF_TRAINING, Student
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hybrid:
+    """Writes scored documents (SCORED) and hybrid.json: a weighted sum of BM25, the embedding's cosine and the reranker's score.
+
+    The pool of a query is what BM25 and the embedding find, the `top_k` best of each, or the `candidates` where that is an
+    input. Weights come from queries that no student has learned from: the judges' ratings of dev queries, and known items
+    (sentences of documents, whose answer is the document that they were taken from). No label is read. With few queries they
+    stay near equal weights.
+    """
+
+    OUTSIDE_IDENTITY: ClassVar[frozenset[str]] = frozenset(
+        {"hardware", *(f"{role}.{part}" for role in ("embedding", "reranker") for part in OF_TRAINING)}
+    )
+
+    inputs: dict[str, str]  # data; embedding, reranker: train stages; examples: target; optional: candidates
+    bm25: Bm25
+    embedding: Student
+    reranker: Student
+    hardware: Hardware
+    splits: list[str]
+    top_k: int
+    keep_own_document: bool
+    batch_queries: int  # whose documents are scored at a time
+    items: int  # known items; 0: dev queries alone
+    documents: int  # that they are taken from, and searched among
+    seed: int  # of the known items
+
+    def __post_init__(self) -> None:
+        if missing := [role for role in ("data", "embedding", "reranker", "examples") if role not in self.inputs]:
+            raise BadInput(
+                f"hybrid: inputs name no {' and no '.join(missing)}. It needs BM25, an embedding and a reranker; a pipeline"
+                " that lacks one sets stages.hybrid=null and stages.evaluate.inputs.zelo=null."
+            )
+        if not isinstance(self.bm25, Bm25):
+            raise BadInput(f"hybrid: bm25 is {type(self.bm25).__name__}; set retriever@first_stages.bm25=bm25.")
+        if not isinstance(self.embedding.model, Searcher) or isinstance(self.reranker.model, PairwiseModel):
+            raise BadInput(
+                f"hybrid: {type(self.embedding.model).__name__} searches and {type(self.reranker.model).__name__} reranks;"
+                " it needs model=embedding for the first, and a model that scores one document for the second."
+            )
+        if self.top_k < 1 or self.items < 0 or self.documents < 2:
+            raise BadInput(
+                f"hybrid: top_k={self.top_k}, items={self.items}, documents={self.documents}; at least 1, 0 and 2."
+            )
+
+    def check(self) -> None:
+        """Raises BadInput where the hardware is not there, and for a backbone that a model cannot be made of."""
+        self.hardware.check()
+        for student in (self.embedding, self.reranker):
+            if isinstance(student.model, BackboneCheck):
+                student.model.check(student.backbone)
+
+    def run(self, tables: dict[str, Table], out: Path) -> Facts:
+        """Scores the pools of dev queries, learns the weights from them and from known items, and ranks all splits."""
+        queries, documents = tables["data"].read("queries"), tables["data"].read("documents")
+        examples = tables["examples"].read("examples", ["query_id", "doc_id", "target", "split"])
+        examples = examples.filter(pc.equal(examples["split"], DEV))
+        wanted = pc.is_in(queries["split"], pc.cast(pa.array([*self.splits, DEV]), pa.string()))
+        queries, given = queries.filter(wanted), candidates(tables["candidates"]) if "candidates" in tables else None
+        for student, role in ((self.embedding, "embedding"), (self.reranker, "reranker")):
+            student.load(tables[role].path)
+            student.model.to(self.hardware.device)
+        unit = self._unit(tables["reranker"])
+        item, answer, known = self._known(documents, unit)
+        query, doc, parts = self._scored(queries, documents, given, unit)
+        ids = queries["query_id"].take(pa.array(query)), documents["doc_id"].take(pa.array(doc))
+        place, rated, gain = _rated(pa.table([*ids], names=SCORED.names[:2]), examples)
+        lists = np.concatenate([rated, rated.max(initial=-1) + 1 + item])
+        hybrid = _hybrid_score(np.concatenate([parts[place], known]), np.concatenate([gain, answer]), lists)
+        scored = pa.table([*ids, hybrid.scores(parts).astype(np.float32)], schema=SCORED)
+        facts: Facts = {"queries": len(np.unique(rated)), "known_items": len(np.unique(item))}
+        named = dict(zip(PARTS, parts.T, strict=True)) | {"hybrid": hybrid.scores(parts)}
+        facts["dev_agreement"] = {
+            name: _agreement(scored.set_column(2, SCORED.field("score"), pa.array(score.astype(np.float32))), examples)
+            for name, score in named.items()
+        }
+        hybrid.write(out, {"pool": self.top_k, "bm25": asdict(self.bm25), "learned_from": facts})
+        served = queries.filter(pc.is_in(queries["split"], pa.array(self.splits, pa.string())))["query_id"]
+        scored = scored.filter(pc.is_in(scored["query_id"], served.combine_chunks()))
+        write_parquet(scored, SCORED, out, "scored")
+        learned_as = {"weights": hybrid.weights, "scales": hybrid.scales}
+        return {"rows": len(scored), **learned_as, **facts, "notes": [_note(hybrid, facts)]}
+
+    def _known(self, documents: pa.Table, unit: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(number of the item, whether this is its answer, [N, 3] scores) of the items whose answer is in their pool."""
+        items = self.items
+        if any(isinstance(one.backbone, VectorsById) for one in (self.embedding, self.reranker)):
+            items = 0  # such a student knows given texts only
+        made = known_items.Items.of(documents, items, self.documents, self.seed)
+        if not len(made.wanted):
+            return np.zeros(0, np.int64), np.zeros(0), np.zeros((0, len(PARTS)))
+        item, doc, parts = self._scored(made.queries, made.documents, None, unit)
+        answer = (made.wanted[item] == doc).astype(np.float64)
+        found = np.bincount(item, answer)[item] > 0
+        return item[found], answer[found], parts[found]
+
+    def _unit(self, trained: Table) -> float:
+        """What the reranker's scores are divided by to be those of its export: logits stay, a similarity is not scaled there."""
+        export = trained.path / "export"
+        plain = loader_of(export, f"the export {export}") == CROSS_ENCODER
+        return 1.0 if plain else self.reranker.model.scale.item()
+
+    def _scored(
+        self, queries: pa.Table, documents: pa.Table, given: pa.Table | None, unit: float
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(query row, document row, [N, 3] scores of the parts as a user's engine gives them), by query.
+
+        given: SCORED columns of the pool; None searches. unit: of the reranker.
+        """
+        import torch
+
+        with torch.no_grad():
+            for student in (self.embedding, self.reranker):
+                student.prepare(queries, documents)
+            query, doc = self._pool(queries, documents) if given is None else _rows(given, queries, documents)
+            if own_documents(queries, documents, self.keep_own_document):
+                ids = documents["doc_id"].combine_chunks()
+                own = pc.fill_null(pc.index_in(queries["query_id"], ids), -1).to_numpy()
+                query, doc = (rows[own[query] != doc] for rows in (query, doc))
+            model, how = self.embedding.model, (self.batch_queries, self.hardware.device)
+            cosine = scores(model, query, doc, queries, *how) / model.scale.item()
+            reranked = scores(self.reranker.model, query, doc, queries, *how) / unit
+        words = self.bm25.score(queries, documents, query, doc)
+        return query, doc, np.stack([words, cosine, reranked], axis=1)
+
+    def _pool(self, queries: pa.Table, documents: pa.Table) -> tuple[np.ndarray, np.ndarray]:
+        """What either of the two finds."""
+        top_k = self.top_k + own_documents(queries, documents, self.keep_own_document)
+        found = self.bm25.search(queries, documents, top_k)
+        query, doc = _rows(found, queries, documents)
+        near, _ = cast(Searcher, self.embedding.model).search(queries["text"].to_pylist(), min(top_k, len(documents)))
+        key = np.concatenate([query * len(documents) + doc, _keys(near, len(documents))])
+        return np.divmod(np.unique(key), len(documents))
+
+
+def _agreement(table: pa.Table, examples: pa.Table) -> float:
+    return float(np.mean(list(agreement(table, examples, CUTOFF).values()) or [0.0]))
+
+
+def _keys(rows: np.ndarray, width: int) -> np.ndarray:
+    return (np.arange(len(rows))[:, None] * width + rows).ravel()
+
+
+def _rows(found: pa.Table, queries: pa.Table, documents: pa.Table) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of the two tables, by query; other queries are left out."""
+    query, doc = rows_of(found["query_id"], queries["query_id"]), rows_of(found["doc_id"], documents["doc_id"])
+    order = np.lexsort((doc, query))
+    order = order[query[order] >= 0]
+    return query[order], doc[order]
+
+
+def _rated(table: pa.Table, examples: pa.Table) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows of `table` that judges have rated, with the number of their query and their gain, by query.
+
+    A gain is the chance that the document is the relevant one; queries whose ratings are all equal are left out.
+    """
+    keys = ["query_id", "doc_id"]
+    numbered = table.select(keys).append_column("place", pa.array(np.arange(len(table))))
+    found = numbered.join(examples.select([*keys, "target"]), keys, join_type="inner").sort_by("place")
+    place, target = found["place"].to_numpy(), found["target"].to_numpy()
+    query = found["query_id"].combine_chunks().dictionary_encode().indices.to_numpy()
+    gain = np.zeros(len(place))
+    for _, rows in groups(query, place):
+        gain[rows] = judged_gains(target[None, rows], np.ones((1, len(rows)), bool))[0]
+    told = np.bincount(query, gain)[query] > 0 if len(query) else np.zeros(0, bool)
+    return place[told], query[told], gain[told]
+
+
+def _hybrid_score(parts: np.ndarray, gain: np.ndarray, query: np.ndarray) -> HybridScore:
+    """Learned, and rounded, so that no digit hangs on the machine's sums. parts: [N, 3]; gain, query: [N]."""
+    scales = [float(f"{scale:.4g}") for scale in deviations(parts, query)]
+    weights = learned(parts / scales, gain, query, RIDGE).round(3)
+    return HybridScore(dict(zip(PARTS, weights.tolist(), strict=True)), dict(zip(PARTS, scales, strict=True)))
+
+
+def _note(hybrid: HybridScore, facts: Facts) -> str:
+    each = ", ".join(f"{name} {weight:.3f}" for name, weight in hybrid.weights.items())
+    learned_from = f"judge ratings of {facts['queries']} dev queries and {facts['known_items']} known items"
+    return f"hybrid: weights {each}; learned from {learned_from}, no human labels"

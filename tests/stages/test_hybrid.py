@@ -1,0 +1,144 @@
+"""The hybrid stage: which documents it scores, what it learns its weights from, and what it refuses."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from components import component
+
+from zelo.errors import BadInput
+from zelo.hybrid_score import FILE, PARTS, HybridScore
+from zelo.records import DOCUMENT, EXAMPLE, QUERY, SCORED
+from zelo.stages.hybrid import Hybrid
+from zelo.store import Table, write_parquet
+from zelo.training.student import Student
+
+WORDS = ["red", "green", "blue", "black", "white", "pink"]
+DOCUMENTS = [f"d{n:02}" for n in range(30)]
+
+
+class Planted:
+    """Scores a document by a table of one number each; searches by it, too."""
+
+    def __init__(self, score: np.ndarray) -> None:
+        self.score, self.scale = torch.tensor(score), torch.tensor(2.0)
+
+    def load(self, *_: Any) -> None: ...
+    def prepare(self, documents: pa.Table) -> None: ...
+    def to(self, device: str) -> None: ...
+
+    def search(self, queries: list[str], top_k: int) -> tuple[np.ndarray, np.ndarray]:
+        best = torch.argsort(-self.score, stable=True)[:top_k].numpy()
+        return np.tile(best, (len(queries), 1)), np.zeros((len(queries), top_k))
+
+    def collate(self, queries: list[str], doc_rows: np.ndarray) -> dict[str, Any]:
+        rows = torch.from_numpy(doc_rows)
+        return {"rows": rows}
+
+    def __call__(self, batch: Any) -> Any:
+        return self.score[batch["rows"].clamp(min=0)] * self.scale
+
+
+def table(folder: Path, **parts: tuple[pa.Schema, list[Any]]) -> Table:
+    folder.mkdir(exist_ok=True)
+    for name, (schema, columns) in parts.items():
+        write_parquet(pa.table(columns, schema=schema), schema, folder, name)
+    return Table("kind", "identity", folder, {})
+
+
+@pytest.fixture
+def tables(tmp_path: Path) -> dict[str, Table]:
+    """30 documents of one or two words; 10 dev queries and 2 test queries, one of them with the id of a document."""
+    texts = [f"{WORDS[n % 6]} {WORDS[n % 5]}" for n in range(30)]
+    ids = [*(f"q{n}" for n in range(10)), "t0", "d03"]
+    queries = [ids, [WORDS[n % 6] for n in range(12)], ["dev"] * 10 + ["test"] * 2]
+    found = {
+        "data": table(tmp_path / "data", queries=(QUERY, queries), documents=(DOCUMENT, [DOCUMENTS, [""] * 30, texts])),
+        "examples": table(tmp_path / "none", examples=(EXAMPLE, [[], [], [], [], []])),
+    }
+    for role in ("embedding", "reranker"):
+        (tmp_path / role / "export").mkdir(parents=True)
+        for name in ("modules.json", "model.safetensors"):
+            (tmp_path / role / "export" / name).write_text("")
+        found[role] = Table("train", role, tmp_path / role, {})
+    return found
+
+
+def stage(embedding: np.ndarray, reranker: np.ndarray, **changes: Any) -> Hybrid:
+    def student(score: np.ndarray) -> Student:
+        parts: Any = dict.fromkeys(("backbone", "loss", "optimizer", "scheduler", "loader", "trainer"))
+        return Student(model=Planted(score), **parts)  # type: ignore[arg-type]
+
+    fields: dict[str, Any] = {
+        "inputs": {role: role for role in ("data", "embedding", "reranker", "examples")},
+        "bm25": component("retriever/bm25"),
+        "embedding": student(embedding),
+        "reranker": student(reranker),
+        "hardware": SimpleNamespace(device="cpu"),
+        "splits": ["test"],
+        "top_k": 3,
+        "keep_own_document": False,
+        "batch_queries": 4,
+        "items": 0,
+        "documents": 30,
+        "seed": 0,
+    }
+    return Hybrid(**(fields | changes))
+
+
+BACKWARDS = np.arange(30.0)[::-1].copy()
+
+
+def test_what_either_finds_is_scored_by_all(tables: dict[str, Table], tmp_path: Path) -> None:
+    reranker = np.linspace(-1, 1, 30)
+    facts = stage(BACKWARDS, reranker).run(tables, tmp_path)
+    hybrid, said = HybridScore.read(tmp_path / FILE)
+    assert set(hybrid.weights.values()) == {0.333}, "nothing is rated, and no item is asked for"
+    assert facts["queries"] == facts["known_items"] == 0
+    rows = Table("hybrid", "", tmp_path, {}).read("scored").to_pylist()
+    assert {row["query_id"] for row in rows} == {"t0", "d03"}, "test alone is asked for"
+    for query, word in (("t0", WORDS[4]), ("d03", WORDS[5])):
+        found = {row["doc_id"]: row["score"] for row in rows if row["query_id"] == query}
+        with_word = [doc for n, doc in enumerate(DOCUMENTS) if word in (WORDS[n % 6], WORDS[n % 5])]
+        near = {"d00", "d01", "d02", *(["d03"] if query != "d03" else [])}
+        assert {"d00", "d01", "d02"} <= set(found) <= near | set(with_word)
+        assert "d03" not in found or query != "d03", "a document is not found by its own id"
+        by_hand = {
+            doc: hybrid.factors["embedding"] * BACKWARDS[int(doc[1:])]
+            + hybrid.factors["reranker"] * reranker[int(doc[1:])]
+            for doc in found
+            if doc not in with_word
+        }
+        assert {doc: found[doc] for doc in by_hand} == pytest.approx(by_hand, rel=1e-5)
+    assert said["bm25"] == {"k1": 1.2, "b": 0.75, "stemmer": "english", "stopwords": "en"}
+
+
+def test_ratings_of_dev_queries_decide_and_candidates_are_the_pool(tables: dict[str, Table], tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    truth = random.standard_normal(30)
+    queries = [query for query in [f"q{n}" for n in range(10)] for _ in DOCUMENTS]
+    target = np.tile(1 / (1 + np.exp(-truth)), 10)
+    rated = [queries, DOCUMENTS * 10, target, np.ones(300), ["dev"] * 300]
+    tables["examples"] = table(tmp_path / "rated", examples=(EXAMPLE, rated))
+    pool = [[*queries, "t0", "t0"], [*DOCUMENTS * 10, "d07", "d08"], np.zeros(302)]
+    tables["candidates"] = table(tmp_path / "given", scored=(SCORED, pool))
+    facts = stage(random.standard_normal(30), truth).run(tables, tmp_path)
+    assert facts["weights"]["reranker"] > 0.6
+    assert facts["queries"] == 10
+    assert facts["dev_agreement"]["hybrid"] > facts["dev_agreement"]["embedding"]
+    rows = Table("hybrid", "", tmp_path, {}).read("scored")
+    assert rows["doc_id"].to_pylist() == ["d07", "d08"]
+    assert list(facts["weights"]) == list(PARTS)
+
+
+def test_a_part_that_is_missing_is_refused() -> None:
+    with pytest.raises(BadInput, match=r"inputs name no reranker.*stages\.hybrid=null"):
+        stage(BACKWARDS, BACKWARDS, inputs={"data": "load", "embedding": "train", "examples": "target"})
+    with pytest.raises(BadInput, match=r"bm25 is Random; set retriever@first_stages\.bm25=bm25"):
+        stage(BACKWARDS, BACKWARDS, bm25=component("retriever/random"))
+    with pytest.raises(BadInput, match="top_k=0"):
+        stage(BACKWARDS, BACKWARDS, top_k=0)
