@@ -181,7 +181,7 @@ def result(tmp_path: Path) -> Result:
             store,
             "knownitems",
             {"weights.parquet": plain(WEIGHT, judge=["lexical"], weight=[0.5], ndcg=[0.625])},
-            used=True,
+            items=300,
             weights={"lexical": {"weight": 0.5, "ndcg": 0.625}},
         ),
         "rate": table(
