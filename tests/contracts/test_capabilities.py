@@ -71,6 +71,7 @@ FAMILIES: dict[str, tuple[type, ...]] = {
         p.ProcessesStage,
         p.StageWithCheck,
         p.StageWithInputCheck,
+        p.StageWithUnread,
     ),
     "target": (p.Target, p.CrossQueryTarget),
 }
