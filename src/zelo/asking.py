@@ -51,6 +51,20 @@ class Panel:
         """Those of the members that are asked through the budget."""
         return {name: member for name, member in self.members.items() if isinstance(member, protocols.PaidJudge)}
 
+    @property
+    def given_queries_only(self) -> list[str]:
+        """The names of those that cannot be asked about other queries than the dataset's, or not for nothing."""
+        return [
+            name
+            for name, member in self.members.items()
+            if not (isinstance(member, protocols.TextJudge) and member.any_text)
+        ]
+
+    @property
+    def weighable(self) -> bool:
+        """Whether known items can tell how far each judge is to be believed."""
+        return len(self.members) > 1 and not self.given_queries_only
+
     def swapped(self, questions: Questions) -> dict[str, np.ndarray]:
         """Per judge: [N] bool, show the second document first."""
         return {name: presentation_order(questions, name, self.seed) for name in self.members}

@@ -85,16 +85,6 @@ class Graphs:
         )
 
 
-def weighted(outcomes: pa.Table, weights: pa.Table | None) -> pa.Table:
-    """The outcomes with each weight multiplied by its judge's. weights: WEIGHT, None: equal weights."""
-    if weights is None:
-        return outcomes
-    place = pc.index_in(outcomes["judge"].cast(pa.string()), weights["judge"].combine_chunks())
-    factor = pc.fill_null(weights["weight"].take(place), 1.0)
-    values = pc.multiply(outcomes["weight"], factor.cast(pa.float32()))
-    return outcomes.set_column(outcomes.schema.get_field_index("weight"), "weight", values)
-
-
 def _sorted_ids(*columns: pa.ChunkedArray) -> pa.Array:
     values = pc.unique(pa.concat_arrays([pc.unique(column) for column in columns]))
     return values.take(pc.array_sort_indices(values))

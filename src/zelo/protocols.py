@@ -89,6 +89,16 @@ class StageWithInputCheck(Protocol):
 
 
 @runtime_checkable
+class StageWithUnread(Protocol):
+    """A stage that knows of inputs that it does not read as it is configured."""
+
+    @property
+    def unread(self) -> frozenset[str]:
+        """Their roles: nothing about it depends on them, and they need not be made for it."""
+        ...
+
+
+@runtime_checkable
 class StageWithCheck(Protocol):
     """A stage that needs something from outside, such as a key or weights."""
 

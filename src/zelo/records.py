@@ -290,6 +290,7 @@ class Comparisons:
     weight: np.ndarray  # [E] float64 > 0
     judge: np.ndarray | None = None  # [E] int32, which judge answered (None: averaged)
     swapped: np.ndarray | None = None  # [E] bool, edges[e, 1] was shown first (None: averaged)
+    weighed: bool = False  # `weight` says already how far each judge is believed
 
 
 @dataclass(frozen=True)

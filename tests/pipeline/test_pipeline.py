@@ -6,10 +6,12 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from hydra import compose, initialize_config_dir
 from toy_training import ONE
 
 from zelo.errors import BadInput
-from zelo.pipeline.run import Result, Step, run_stages
+from zelo.pipeline.run import Result, Step, assemble, run_stages
+from zelo.places import config_folder
 from zelo.store import Store, Table
 from zelo.training.hardware import Hardware
 
@@ -87,6 +89,24 @@ def test_peak_memory_of_a_stage_is_its_own(tmp_path) -> None:
     if not Path("/proc/self/clear_refs").exists():
         pytest.skip("only Linux can forget the peak of an earlier stage")
     assert result.facts["large"]["peak_memory_mb"] > result.facts["small"]["peak_memory_mb"] + 250
+
+
+@pytest.mark.parametrize(
+    ("overrides", "read"),
+    [
+        (["graph=staged"], True),
+        (["graph=cycles"], False),  # one round
+        (["graph=staged", "judge=chat", "judge.model=m"], False),  # known items cannot be asked
+        (["graph=staged", "judge=lexical"], False),  # a single judge
+    ],
+)
+def test_weights_are_read_where_a_round_follows_another(overrides: list[str], read: bool) -> None:
+    with initialize_config_dir(str(config_folder()), version_base="1.3"):
+        steps = assemble(compose("config", ["pipeline=annotate", "until=judge", *overrides]))
+    judge = steps[-1]
+    assert judge.name == "judge"
+    assert ("weights" in judge.inputs) == read
+    assert ("known_items" in [step.name for step in steps]) == read, "nothing is made that nobody reads"
 
 
 def test_a_result_follows_inputs_and_not_classes() -> None:

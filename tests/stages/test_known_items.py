@@ -10,9 +10,10 @@ import pytest
 
 from zelo import known_items
 from zelo.errors import BadInput
+from zelo.judge_weights import weighted
 from zelo.judges.ensemble import Ensemble
 from zelo.judges.from_scores import FromScores
-from zelo.outcomes import Graphs, weighted
+from zelo.outcomes import Graphs
 from zelo.records import CANDIDATE, DOCUMENT, WEIGHT, Outcomes, Questions
 from zelo.retrievers.bm25 import Bm25
 from zelo.stages.known_items import KnownItems
@@ -72,14 +73,13 @@ def weighed(judge: Any, documents: pa.Table, out: Path, items: int = 120) -> tup
 def test_a_sentence_is_taken_out_of_its_document_and_code_is_none() -> None:
     text = 'def paste(x=1):\n    """Return what the clipboard holds now."""\n    return call(["xclip", "-o"], x)'
     documents = pa.Table.from_pylist(
-        [{"doc_id": "a", "title": "paste", "text": text}, {"doc_id": "b", "title": "", "text": "x = 1; y = 2; z = 3"}],
+        [{"doc_id": "a", "title": "", "text": text}, {"doc_id": "b", "title": "", "text": "x = 1; y = 2; z = 3"}],
         schema=DOCUMENT,
     )
     made = known_items.Items.of(documents, 10, 10, seed=0)
-    assert made.queries["text"].to_pylist() == ["Return what the clipboard holds now."]
+    assert made.queries["text"].to_pylist() == ["what the clipboard holds now."]  # the rest says return
     row = made.documents.take([int(made.wanted[0])]).to_pylist()[0]
     assert row["doc_id"] == "a"
-    assert row["title"] == "paste"
     assert "clipboard" not in row["text"]
     assert "xclip" in row["text"]
 
@@ -96,9 +96,13 @@ RAIN = "Then it rained for a week in the valley."
 @pytest.mark.parametrize(
     ("texts", "title", "queries"),
     [
-        ([f"{SAY} {RAIN} {SAY}"], "", [RAIN]),  # what stands there twice is no query
-        ([f"{SAY} {RAIN}", f"{RAIN} 1 2 3 4 5", "x"], "", [SAY]),  # nor what another document says too
-        ([f"{SAY} {RAIN}"], SAY, [RAIN]),  # nor the title
+        ([f"{SAY} {RAIN} {SAY}"], "", [RAIN.replace(" the", "")]),  # what stands there twice is no query
+        (
+            [f"{SAY} {RAIN}", f"{RAIN} 1 2 3 4 5", "x"],
+            "",
+            [SAY.replace(" the", "")],
+        ),  # nor what another document says too
+        ([f"{SAY} {RAIN}"], "Rain", ["Rain"]),  # a title is taken first
         ([SAY], "", []),  # nothing would be left
         (
             ["It was found\n    in the old house, and\nnobody came. 1 2 3 4 5"],
@@ -120,6 +124,30 @@ def test_what_is_a_known_item_and_what_is_none(texts: list[str], title: str, que
         assert query not in " ".join(made.documents["text"].to_pylist()[row].split())
 
 
+def test_a_query_lacks_the_rarest_word_that_the_rest_of_its_document_says_too() -> None:
+    texts = [
+        "The tall seven trees grew. We measured the seven tall oaks.",
+        "The tall house 1 2 3 4 5",
+        "The house 1 2 3 4 5",
+    ]
+    made = taken(*texts, seed=1)
+    assert made.queries["text"].to_pylist()[0] in ("The tall trees grew.", "We measured the tall oaks.")
+
+
+def test_titles_and_sentences_are_queries_and_each_is_gone_from_its_document() -> None:
+    rows = [
+        {"doc_id": f"{n}", "title": f"Name number {n}", "text": f"It says that {word} is here. And more of this kind."}
+        for n, word in enumerate(("oak", "elm", "ash", "yew"))
+    ]
+    made = known_items.Items.of(pa.Table.from_pylist(rows, schema=DOCUMENT), 10, 10, 0)
+    left = made.documents.take(made.wanted).to_pylist()
+    titles = [query.startswith("Name number") for query in made.queries["text"].to_pylist()]
+    assert titles == [True, False, True, False]
+    for query, row, title in zip(made.queries["text"].to_pylist(), left, titles, strict=True):
+        assert (row["title"] == "") == title
+        assert query not in row["text"]
+
+
 def test_the_order_of_documents_and_what_comes_after_do_not_matter() -> None:
     documents = corpus(50)
     shuffled = documents.take(np.random.default_rng(1).permutation(50))
@@ -138,8 +166,7 @@ def test_a_judge_that_guesses_is_found_out(tmp_path: Path) -> None:
     good, guesses = weights["weight"].to_pylist()
     assert good > 1.7 > 0.3 > guesses > 0
     assert good + guesses == pytest.approx(2, abs=0.02)
-    assert facts["used"]
-    assert facts["p"] < 0.05
+    assert facts["spread"] > 0
     assert facts["weighted"] > facts["equal"] + 0.1
     assert facts["weights"]["good"]["ndcg"] > facts["weights"]["guesses"]["ndcg"] + 0.3
     (note,) = facts["notes"]
@@ -149,9 +176,7 @@ def test_a_judge_that_guesses_is_found_out(tmp_path: Path) -> None:
 def test_judges_that_are_alike_count_alike(tmp_path: Path) -> None:
     facts, weights = weighed(panel(one=1.0, other=1.0), corpus(300), tmp_path)
     assert weights["weight"].to_pylist() == [1, 1]
-    assert not facts["used"]
-    (note,) = facts["notes"]
-    assert note.startswith("judge weights: equal (weights learned from ")
+    assert facts["spread"] == 0
 
 
 @dataclass(frozen=True)
@@ -170,22 +195,8 @@ def test_a_liking_for_what_is_shown_first_is_no_knowledge(tmp_path: Path) -> Non
     facts, weights = weighed(
         Ensemble(name="p", members={"good": good, "first": ShownFirst("first")}), corpus(300), tmp_path
     )
-    assert facts["weights"]["first"]["ndcg"] < 0.1
+    assert facts["weights"]["first"]["ndcg"] < facts["weights"]["good"]["ndcg"] / 3
     assert dict(zip(*(weights[name].to_pylist() for name in ("judge", "weight")), strict=True))["first"] < 0.3
-
-
-def test_weights_are_those_of_a_planted_mixture() -> None:
-    """Answers drawn from softmax(w . z) over eleven documents: the fit finds w (maximum likelihood, 4,000 items)."""
-    from zelo.stages.known_items import _fit
-
-    rng = np.random.default_rng(0)
-    truth = np.array([1.5, 0.5, 0.0])
-    z = rng.normal(size=(4000, 11, 3))
-    drawn = (z @ truth + rng.gumbel(size=(4000, 11))).argmax(1)
-    own = z[np.arange(4000), drawn]
-    odds = own[:, None] - z
-    odds[np.arange(4000), drawn] = np.inf  # itself is no other
-    np.testing.assert_allclose(_fit(odds), truth, atol=0.08)
 
 
 @dataclass(frozen=True)
@@ -228,18 +239,16 @@ def test_nobody_is_asked_who_cannot_be_or_need_not_be(judge: Any, items: int, tm
 
 
 def test_too_few_sentences_leave_all_alike_and_it_is_said(tmp_path: Path) -> None:
-    facts, weights = weighed(panel(good=0.3, guesses=1000.0), corpus(40), tmp_path)
+    facts, weights = weighed(panel(good=0.3, guesses=1000.0), corpus(9), tmp_path)
     assert weights["weight"].to_pylist() == [1, 1]
-    assert facts["notes"] == [
-        "judge weights: equal, as of 40 known items in 40 documents 40 are found, too few to learn from"
-    ]
+    assert facts["notes"] == ["judge weights: equal, as 9 documents give 9 known items, too few to learn from"]
 
 
 def test_items_that_nobody_finds_teach_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Bm25, "search", lambda *_: pa.Table.from_pylist([], schema=CANDIDATE))
     facts, weights = weighed(panel(good=0.3, guesses=1000.0), corpus(300), tmp_path)
     assert weights["weight"].to_pylist() == [1, 1]
-    assert "0 are found" in facts["notes"][0]
+    assert "give 0 known items" in facts["notes"][0]
 
 
 def test_a_judge_that_fails_tells_nothing(tmp_path: Path) -> None:

@@ -296,6 +296,52 @@ def test_ratings_follow_the_judge_that_weighs_more(store: Store, data: dict[str,
     assert np.corrcoef(one, np.arange(len(one)))[0, 1] < -0.9
 
 
+class Rounds:
+    """Proposes all pairs of neighbours twice, and keeps the ratings that it was told in between."""
+
+    def __init__(self) -> None:
+        self.solver = Thurstone(ridge=0.1, tolerance=1e-8, max_steps=50, stderr="laplace", lapse=0.0, held_out=0.0)
+        self.told: list[np.ndarray] = []
+
+    def propose(self, sizes: np.ndarray, seeds: np.ndarray, fit: Any) -> np.ndarray | None:
+        if fit is not None:
+            self.told.append(fit.rating)
+        first = np.flatnonzero(np.arange(1, sizes.sum() + 1) % sizes[0])
+        return None if len(self.told) > 1 else np.stack([first, first + 1], 1)
+
+    def most(self, sizes: np.ndarray) -> np.ndarray:
+        return 2 * (sizes - 1)
+
+
+class Last(First):
+    """Prefers the document with the larger number."""
+
+    def compare(self, questions: Questions) -> Outcomes:
+        outcomes = super().compare(questions)
+        return replace(outcomes, p=1 - outcomes.p)
+
+
+def test_an_adaptive_graph_follows_the_judge_that_weighs_more(
+    store: Store, data: dict[str, Table], tmp_path: Path
+) -> None:
+    rows = data["candidates"].read("candidates")
+    one = rows.filter(pc.equal(rows["query_id"], "q0"))
+    write_parquet(one, CANDIDATE, tmp_path, "candidates")
+    told = {}
+    for name, (first, last) in {"none": (1, 1), "first": (1.9, 0.1), "last": (0.1, 1.9)}.items():
+        out = tmp_path / name
+        out.mkdir()
+        write_parquet(pa.table([["one", "two"], [first, last], [None, None]], schema=WEIGHT), WEIGHT, out, "weights")
+        graph = Rounds()
+        stage = replace(judging(Both(First("one"), Last("two"))), graph=graph)  # pyright: ignore
+        here = {"candidates": Table("retrieve", "", tmp_path, {}), "weights": Table("known_items", "", out, {})}
+        stage.run(data | here, out)
+        told[name] = graph.told[-1]
+    np.testing.assert_allclose(told["none"], 0, atol=1e-6)
+    np.testing.assert_allclose(told["first"], -told["last"], atol=1e-6)
+    assert (np.diff(told["first"]) < 0).all()
+
+
 def test_ratings_follow_the_judge_and_need_a_quorum(store: Store, data: dict[str, Table]) -> None:
     outcomes = judged(store, data, Both(First("one"), First("two", fails=5)))
     solver = Thurstone(ridge=0.1, tolerance=1e-8, max_steps=50, stderr="laplace", lapse=0.0, held_out=0.0)

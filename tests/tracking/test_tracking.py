@@ -181,7 +181,7 @@ def result(tmp_path: Path) -> Result:
             store,
             "knownitems",
             {"weights.parquet": plain(WEIGHT, judge=["lexical"], weight=[0.5], ndcg=[0.625])},
-            used=True,
+            items=300,
             weights={"lexical": {"weight": 0.5, "ndcg": 0.625}},
         ),
         "rate": table(
@@ -606,7 +606,7 @@ BAD = {
     "solver=mine/robust.yaml": "Put it into mine/solver/ and write --config-dir mine solver=robust.",
     "retriever=/nowhere/first.trec": "Write retriever=run retriever.path=/nowhere/first.trec",
     "backbone=BAAI/bge-small-en": "a model. Set embedding.backbone.model and reranker.backbone.model.",
-    "lora_rank=8": "Did you mean backbone=qwen3_0_6b embedding.backbone.lora_rank=...",
+    "lora_rank=8": "Did you mean backbone=qwen2_5_coder_0_5b embedding.backbone.lora_rank=...",
     "student@reranker=pointwse": "Did you mean student=pointwise? There are: embedding, late_interaction",
     "student=pointwise": "student@reranker",
     "train": "until=train_embedding or until=train_reranker",

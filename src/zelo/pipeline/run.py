@@ -20,9 +20,9 @@ from zelo.errors import PriceUnknown
 from zelo.facts import Facts
 from zelo.pipeline.identity import identity
 from zelo.pipeline.instantiate import build, described, refuse
-from zelo.pipeline.order import key_of, ordered, with_inputs
+from zelo.pipeline.order import ancestors, key_of, ordered, with_inputs
 from zelo.pipeline.plain import plain
-from zelo.protocols import ProcessesStage, StageWithCheck, StageWithInputCheck
+from zelo.protocols import ProcessesStage, StageWithCheck, StageWithInputCheck, StageWithUnread
 from zelo.store import MADE_OF, Store, Table, contents
 from zelo.training import nodes
 
@@ -79,13 +79,17 @@ def assemble(config: DictConfig) -> list[Step]:
     for name in ordered(stages, config.until):
         keys = functools.partial(_key_below, config, name)
         stage = build(stages[name], f"stages.{name}", lambda place: key_of(config, place))
-        inputs = dict(stages[name]["inputs"])
+        unread = stage.unread if isinstance(stage, StageWithUnread) else frozenset()
+        inputs = {role: source for role, source in stages[name]["inputs"].items() if role not in unread}
         if isinstance(stage, StageWithInputCheck):
             stage.check_inputs({role: steps[source].stage for role, source in inputs.items()})
         named = identity(stages[name], stage, {role: steps[source].identity for role, source in inputs.items()})
         several = isinstance(stage, ProcessesStage) and stage.processes > 1  # what each of them is to be made from
         steps[name] = Step(name, stage, named, inputs, described(config)["stages"][name] if several else {}, keys)
-    return list(steps.values())
+    if config.until is None:
+        return list(steps.values())
+    wanted = {config.until, *ancestors({name: set(step.inputs.values()) for name, step in steps.items()}, config.until)}
+    return [step for step in steps.values() if step.name in wanted]
 
 
 def _key_below(config: DictConfig, name: str, place: str) -> str:

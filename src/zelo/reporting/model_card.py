@@ -226,7 +226,7 @@ def _recipe(step: "Step", result: "Result") -> list[tuple[str, str]]:
         if table.has("outcomes"):
             judges = ", ".join(describe(judge) for judge in other.stage.members.values())
             lines += [("pairs", describe(other.stage.graph)), ("judges", judges)]
-        if table.has("weights") and table.manifest.get("used"):
+        if table.has("weights") and table.manifest.get("items"):
             weights = table.manifest["weights"].items()
             lines.append(("weights of judges", ", ".join(f"{name} {row['weight']:g}" for name, row in weights)))
         for holds, role in (("fits", "solver"), ("scales", "calibrator"), ("examples", "target")):

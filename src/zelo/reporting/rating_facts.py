@@ -9,14 +9,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from zelo import judge_weights
 from zelo.facts import Facts
 from zelo.metrics.spectrum import Spectrum
-from zelo.outcomes import Graphs, weighted
+from zelo.outcomes import Graphs
 from zelo.records import starts
 from zelo.reporting import budgets, lineage, query_offsets
 from zelo.reporting.budgets import BudgetCurve
 from zelo.reporting.query_offsets import QueryOffsets
-from zelo.stages.rate import weights_of
 from zelo.store import Table
 
 if TYPE_CHECKING:
@@ -63,10 +63,10 @@ def of_run(result: "Result", rated: str, shown: list[str], queries: pa.Table, ou
     least = fits.filter(pc.greater(fits["curl"], 0)).sort_by([("curl", "descending"), ("query_id", "ascending")])
     least = least.slice(0, NAMED)
     texts = _texts(queries, [*shown, *least["query_id"].to_pylist()])
-    rating, weights = lineage.step_of(result, rated).stage, result.upstream(rated, "weights") or ""
-    answers = weighted(outcomes.select(_OUTCOME), weights_of(rating.solver, result.tables.get(weights)))
-    judging = lineage.step_of(result, str(result.upstream(rated, "outcomes"))).stage
-    spent = budgets.of_queries(judging, outcomes.select(_OUTCOME), shown)  # which asked by plain means
+    outcomes, judged = outcomes.select(_OUTCOME), str(result.upstream(rated, "outcomes"))
+    answers = judge_weights.weighted(outcomes, _weights(result, rated))
+    judging = lineage.step_of(result, judged).stage
+    spent = budgets.of_queries(judging, judge_weights.weighted(outcomes, _weights(result, judged)), shown)
     calibrated = result.tables.get(result.downstream(rated, "ratings") or "")
     return RatingFacts(
         matrices=matrices(shown, texts, rows_of(calibrated or rate, "ratings", shown), answers, spent),
@@ -77,6 +77,11 @@ def of_run(result: "Result", rated: str, shown: list[str], queries: pa.Table, ou
         curl=[(row["query_id"], texts.get(row["query_id"], ""), row["curl"]) for row in least.to_pylist()],
         offsets=query_offsets.of_table(calibrated) if calibrated else None,
     )
+
+
+def _weights(result: "Result", name: str) -> pa.Table | None:
+    source = result.upstream(name, "weights")
+    return judge_weights.read({"weights": result.tables[source]} if source else {})
 
 
 def matrices(

@@ -27,7 +27,8 @@ class JudgeWeighted(PosteriorMode):
 
     A judge's discrimination a_m and its liking for the first document c_m hold for all queries. The ratings are the posterior
     mode given the judges, the judges given the ratings, in turn; a soft judge's answers also count by the noise that they
-    show, as 1 over its dispersion (quasi-likelihood, Wedderburn 1974), a hard judge's as the votes that they are. Priors:
+    show, as 1 over its dispersion (quasi-likelihood, Wedderburn 1974), a hard judge's as the votes that they are. Where
+    comparisons come `weighed`, their weights say how far each judge is believed, and noise is not looked for again. Priors:
     e ~ N(0, 1 / ridge), a ~ N(1, 1 / judge_ridge) above 0, c ~ N(0, 1 / judge_ridge). Ratings are in units of the mean
     judge's link, the mean weighted by what each judge tells: a judge of pure noise neither moves nor shrinks them.
 
@@ -99,7 +100,9 @@ def _sample(comparisons: Comparisons, held_out: float) -> Comparisons:
     block, rows = blocks.block(queries), blocks.rows(queries)
     shown = np.flatnonzero(block.weight)
     judge, swapped = (None if part is None else part[rows][shown] for part in (comparisons.judge, comparisons.swapped))
-    return Comparisons(block.sizes, block.edges[shown], block.p[shown], block.weight[shown], judge, swapped)
+    return Comparisons(
+        block.sizes, block.edges[shown], block.p[shown], block.weight[shown], judge, swapped, comparisons.weighed
+    )
 
 
 class _Task:
@@ -111,7 +114,7 @@ class _Task:
         self.p = np.clip((np.asarray(rows.p, np.float64) - lapse / 2) / (1 - lapse), 0, 1)
         self.order = np.zeros(len(rows.p)) if rows.swapped is None else np.where(rows.swapped, -1.0, 1.0)
         self.parameters = int(np.maximum(rows.sizes - 1, 0).sum())
-        self.soft = ~counted(rows.p, rows.weight)
+        self.soft = ~counted(rows.p, rows.weight) & (not rows.weighed)
 
     def judges(self, rating: np.ndarray, before: Judges) -> Judges:
         """The judges that these ratings [N] make most probable; `before` says which of them the ratings were made of."""

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from zelo import protocols
+from zelo import judge_weights, protocols
 from zelo.asking import Panel, average
 from zelo.budget.budget import Budget
 from zelo.budget.plan import Plan
@@ -47,7 +47,7 @@ class Calibrate:
 
     OUTSIDE_IDENTITY: ClassVar[frozenset[str]] = frozenset({"budget"})
 
-    inputs: dict[str, str]  # data: the load stage; ratings: the rate stage
+    inputs: dict[str, str]  # data: the load stage; ratings: the rate stage; perhaps weights: a stage that weighs judges
     calibrator: protocols.Calibrator
     solver: protocols.Solver  # that the ratings were made with: its link
     judge: protocols.Judge | protocols.PaidJudge
@@ -58,7 +58,16 @@ class Calibrate:
     @property
     def paid(self) -> dict[str, protocols.PaidJudge]:
         """The judges that are asked through the budget."""
-        return self._panel.paid if isinstance(self.calibrator, protocols.AskingCalibrator) else {}
+        return self._panel.paid if self._asks_judges else {}
+
+    @property
+    def _asks_judges(self) -> bool:
+        return isinstance(self.calibrator, protocols.AskingCalibrator)
+
+    @property
+    def unread(self) -> frozenset[str]:
+        """Weights, where no judge is asked, or where all count alike for want of known items."""
+        return frozenset() if self._asks_judges and self._panel.weighable else frozenset({"weights"})
 
     @property
     def _panel(self) -> Panel:
@@ -83,7 +92,7 @@ class Calibrate:
     def run(self, tables: dict[str, Table], out: Path) -> Facts:
         """Raises BadInput where a judge cannot answer the calibrator's questions, and what budget and calibrator raise."""
         ratings = Ratings(tables, self.solver.link, self.seed)
-        answers, outcomes, calls = self._asked(ratings, tables.get("partial"))
+        answers, outcomes, calls = self._asked(ratings, tables.get("partial"), judge_weights.read(tables))
         try:
             scale = self.calibrator.fit(ratings.rated, answers)
         except OfQueries as error:
@@ -115,7 +124,9 @@ class Calibrate:
         write_parquet(rows, PREDICTED, out, "predicted")
         return {"answers_about": about}
 
-    def _asked(self, ratings: Ratings, earlier: Table | None) -> tuple[Answers | None, pa.Table, dict[str, Facts]]:
+    def _asked(
+        self, ratings: Ratings, earlier: Table | None, weights: pa.Table | None
+    ) -> tuple[Answers | None, pa.Table, dict[str, Facts]]:
         """The answers to all that the calibrator asks, the OUTCOME rows behind them, and per paid judge what was sent."""
         known = None if earlier is None else earlier.read("answers")
         answers, tables = None, [OUTCOME.empty_table()]
@@ -129,7 +140,9 @@ class Calibrate:
                 for questions in ratings.questions(asks):
                     answered = self._panel.ask(questions, self._panel.swapped(questions), known, session)
                     tables += answered.values()
-                    mean, counts = average(answered)
+                    mean, counts = average(
+                        {name: judge_weights.weighted(rows, weights) for name, rows in answered.items()}
+                    )
                     judges = sum(table["p"].is_valid().to_numpy() for table in answered.values())
                     p.append(np.where(judges >= self.quorum, mean, np.nan))
                     weight.append(counts)

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from zelo import protocols
+from zelo import judge_weights, protocols
 from zelo.asking import Panel, average
 from zelo.auditing.advice import one_place
 from zelo.auditing.design import AuditDesign
@@ -42,15 +42,15 @@ EVERYTHING = AuditDesign(sample_queries=None, documents_per_query=None, repeats=
 class JudgeStage:
     """Writes outcomes (OUTCOME): a row per pair, judge, order and repeat.
 
-    An AdaptiveGraph is asked again with the fit of all pairs so far, until it wants no more. What failed
-    or was not asked for, and a paid reply that is no answer, make the table partial: the next run keeps the rest, asks for the
-    former and reads the latter again. Judges that cost money are asked through the budget.
+    An AdaptiveGraph is asked again with the fit of all pairs so far, judges weighted as in ratings, until it wants no more. What
+    failed or was not asked for, and a paid reply that is no answer, make the table partial: the next run keeps the rest, asks for
+    the former and reads the latter again. Judges that cost money are asked through the budget.
     """
 
     OUTSIDE_IDENTITY: ClassVar[frozenset[str]] = frozenset({"budget"})
 
-    # data: the load stage; candidates: a retrieve stage; perhaps student: a train stage, and lists: a retrieve stage, where
-    # `candidates` has but some of each query's
+    # data: the load stage; candidates: a retrieve stage; perhaps weights: a stage that weighs judges, student: a train stage,
+    # and lists: a retrieve stage, where `candidates` has but some of each query's
     inputs: dict[str, str]
     graph: protocols.Graph
     judge: protocols.Judge | protocols.PaidJudge
@@ -108,6 +108,12 @@ class JudgeStage:
     @property
     def _samples(self) -> bool:
         return self._design.sample_queries is not None
+
+    @property
+    def unread(self) -> frozenset[str]:
+        """Weights, where no round follows another, or where all judges count alike for want of known items."""
+        adaptive = isinstance(self.graph, protocols.AdaptiveGraph) and not self._samples
+        return frozenset() if adaptive and self._panel.weighable else frozenset({"weights"})
 
     def check_inputs(self, stages: Mapping[str, object]) -> None:
         """Raises BadInput for a student that is to judge and comes from nowhere, or from two places."""
@@ -180,7 +186,7 @@ class JudgeStage:
                 {role: table for role, table in tables.items() if role != "student"}, out
             )
         plans = self.plan(tables) if self.paid else []
-        pools, earlier = self._pools(tables), tables.get("partial")
+        pools, earlier, weights = self._pools(tables), tables.get("partial"), judge_weights.read(tables)
         # The budget shows its own progress.
         queries_left = nullcontext(silent) if plans else progress("judge", pools.queries_with_candidates, "queries")
         with self.budget.open(plans) as session, queries_left as advance:
@@ -191,7 +197,7 @@ class JudgeStage:
                         advance(pools.size(number))
                         continue
                     known = pq.read_table(done)
-                self._shard(pools, number, known, session, out, advance)
+                self._shard(pools, number, known, weights, session, out, advance)
         return self._figures(Table("judge", "", out, {}), pools, session)
 
     def _shard(
@@ -199,6 +205,7 @@ class JudgeStage:
         pools: "CandidatePools",
         number: int,
         earlier: pa.Table | None,
+        weights: pa.Table | None,
         session: "Session",
         out: Path,
         advance: Advance,
@@ -206,7 +213,7 @@ class JudgeStage:
         widest = Widest()
         with shard_writer(OUTCOME, out, "outcomes", number) as writer:
             for batch in pools.batches(number):
-                for asked, answers in self._rounds(batch, pools, earlier, session):
+                for asked, answers in self._rounds(batch, pools, earlier, weights, session):
                     for rows in answers.values():
                         writer.write_table(rows)
                     widest.add(asked.questions, asked.swapped or self._swapped(asked), list(answers.values()))
@@ -220,7 +227,12 @@ class JudgeStage:
                 write_shard(widest.reasons(texts), REASON, out, "reasons", number)
 
     def _rounds(
-        self, batch: Pools, pools: "CandidatePools", earlier: pa.Table | None, session: "Session"
+        self,
+        batch: Pools,
+        pools: "CandidatePools",
+        earlier: pa.Table | None,
+        weights: pa.Table | None,
+        session: "Session",
     ) -> Iterator[tuple["QuestionBatch", dict[str, pa.Table]]]:
         """What was asked about a batch of queries, and the OUTCOME rows per judge, round by round."""
         seeds, fit, lists = self._seeds(batch, pools), None, pools.lists_of(batch)
@@ -232,7 +244,8 @@ class JudgeStage:
             yield asked, answers
             if solver is None or self._samples:
                 return
-            rounds.append((asked.edges, *average(answers, self._times)))
+            believed = {name: judge_weights.weighted(rows, weights) for name, rows in answers.items()}
+            rounds.append((asked.edges, *average(believed, self._times)))
             fit = _fit(solver, batch.sizes, *(np.concatenate(part) for part in zip(*rounds, strict=True)))
 
     def _seeds(self, batch: Pools, pools: "CandidatePools") -> np.ndarray:

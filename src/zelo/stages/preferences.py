@@ -9,10 +9,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from zelo import judge_weights
 from zelo.errors import BadInput
 from zelo.facts import Facts
 from zelo.metrics import tally
-from zelo.outcomes import Graphs, weighted
+from zelo.outcomes import Graphs
 from zelo.protocols import JudgingStage
 from zelo.records import PREFERENCE, SPLITS
 from zelo.store import Table, write_shard
@@ -55,8 +56,8 @@ class Preferences:
         """Shard by shard. Raises BadInput when no pair has a quorum, or a preference is none."""
         queries = tables["data"].read("queries")
         files = [file for role in self._judged for file in tables[role].shards("outcomes")]
-        weights = tables["weights"].read("weights") if "weights" in tables else None
-        read = (weighted(pq.read_table(file, columns=COLUMNS), weights) for file in files)
+        weights = judge_weights.read(tables)
+        read = (judge_weights.weighted(pq.read_table(file, columns=COLUMNS), weights) for file in files)
         below = sum(self._shard(outcomes, queries, out, n) for n, outcomes in enumerate(read))
         shards = Table("preferences", "", out, {}).shards("preferences")
         made = pa.concat_tables([pq.read_table(path, columns=["split", "unanimous"]) for path in shards])

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +12,12 @@ import pyarrow.parquet as pq
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from zelo import judge_weights
 from zelo.errors import BadInput, OfQueries
 from zelo.facts import Facts
 from zelo.metrics import tally
 from zelo.metrics.spectrum import GRAPH, spectra
-from zelo.outcomes import Graphs, weighted
+from zelo.outcomes import Graphs
 from zelo.progress import progress
 from zelo.protocols import JudgingStage, PerJudgeSolver, Solver
 from zelo.records import DIAGNOSIS, QUERY_FIT, RATING, Comparisons, Fit
@@ -37,7 +38,7 @@ class Rate:
     A pair's preference is the mean over the answers, weighted as each and its judge count, and it counts as much as they do on
     average; fewer than `quorum` judges are no preference, and a document that is left without any is not rated. Nor is one
     outside the largest part of its query's graph: no chain of comparisons says how it stands to the others. A solver that
-    weighs judges (`per_judge`) gets every answer instead of their mean, and no weights but the answers' own.
+    learns about judges (`per_judge`) gets every answer instead of their mean, weighted in the same way.
     """
 
     inputs: dict[str, str]  # outcomes: a judge stage; perhaps weights: a stage that weighs judges
@@ -61,11 +62,12 @@ class Rate:
         """Shard by shard. Raises BadInput when no pair has a quorum, and what the solver raises."""
         files = tables["outcomes"].shards("outcomes")
         rows = [pq.read_metadata(file).num_rows for file in files]
-        weights = weights_of(self.solver, tables.get("weights"))
+        weights = judge_weights.read(tables)
         with progress("rate", sum(rows), "answers") as advance:
             for number, file in enumerate(files):
                 if not shard(out, "fits", number).exists():
-                    self._shard(weighted(pq.read_table(file, columns=COLUMNS), weights), out, number)
+                    outcomes = judge_weights.weighted(pq.read_table(file, columns=COLUMNS), weights)
+                    self._shard(outcomes, judge_weights.differ(weights), out, number)
                 advance(rows[number])
         made = Table("rate", "", out, {})
         fits, diagnoses = made.read("fits"), made.read("diagnosis")["json"].to_pylist()
@@ -83,12 +85,12 @@ class Rate:
             "fit": summary(fits) | {"shards": [json.loads(one) for one in diagnoses]},
         }
 
-    def _shard(self, outcomes: pa.Table, out: Path, number: int) -> None:
+    def _shard(self, outcomes: pa.Table, weighed: bool, out: Path, number: int) -> None:
         graphs = Graphs.of(outcomes)
         p, weight, judges = graphs.average(outcomes)
         enough = judges >= self.quorum
         if isinstance(self.solver, PerJudgeSolver):
-            comparisons = graphs.answers(outcomes, enough)
+            comparisons = replace(graphs.answers(outcomes, enough), weighed=weighed)
         else:
             comparisons = Comparisons(
                 sizes=graphs.sizes, edges=graphs.edges[enough], p=p[enough], weight=weight[enough]
@@ -126,11 +128,6 @@ class Rate:
         }
         write_shard(pa.table({"json": [json.dumps(diagnosis)]}), DIAGNOSIS, out, "diagnosis", number)
         write_shard(fits_of(graphs.query_id, fit, counts), QUERY_FIT, out, "fits", number)
-
-
-def weights_of(solver: Solver, table: Table | None) -> pa.Table | None:
-    """WEIGHT rows of a known_items stage's table; None for equal weights, and for a solver that weighs judges itself."""
-    return None if table is None or isinstance(solver, PerJudgeSolver) else table.read("weights")
 
 
 def _sampled_graphs(files: list[Path], query_id: pa.ChunkedArray) -> pa.Table:
