@@ -26,11 +26,18 @@ from zelo.metrics.significance import bootstrap
 from zelo.places import config_folder
 from zelo.ranking import rows_of, top_candidates
 from zelo.records import DEV, DOCUMENT, EXAMPLE, QUERY, TRAIN
-from zelo.stages.score import standardised
 from zelo.store import Table, write_parquet
 from zelo.training.listwise_dataset import Lists
 
 TOP_K, MADE, SEED = 100, 1000, 0
+
+
+def standardised(score: np.ndarray, query: np.ndarray) -> np.ndarray:
+    """[N] scores minus their query's mean, over its standard deviation; 0 in a query without any. query: [N] numbers."""
+    count = np.bincount(query)
+    centred = score - (np.bincount(query, score) / np.maximum(count, 1))[query]
+    deviation = np.sqrt(np.bincount(query, centred**2) / np.maximum(count, 1))
+    return centred / np.where(deviation > 0, deviation, 1.0)[query]
 
 
 class Recipes:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import choix
 import evalica
@@ -298,7 +299,7 @@ def test_what_does_not_converge_is_named():
 )
 def test_unusable_rows_are_named(change, complaint):
     whole = {"sizes": [2, 2], "edges": [[0, 1], [2, 3]], "p": [0.5, 0.5], "weight": [1.0, 1.0]}
-    arrays = {name: np.asarray(value) for name, value in {**whole, **change}.items()}
+    arrays: dict[str, Any] = {name: np.asarray(value) for name, value in {**whole, **change}.items()}
     with pytest.raises(BadInput, match=complaint):
         solver(Thurstone).fit(Comparisons(**arrays))
 
