@@ -38,6 +38,11 @@ class Pools:
             high = min(low + queries, len(self.sizes))
             yield Pools(self.query_row[low:high], self.sizes[low:high], self.doc_row[start[low] : start[high]])
 
+    def best(self, top_k: int) -> "Pools":
+        """At most the first `top_k` candidates of each query."""
+        place = np.arange(len(self.doc_row)) - np.repeat(np.cumsum(self.sizes) - self.sizes, self.sizes)
+        return Pools(self.query_row, np.minimum(self.sizes, top_k), self.doc_row[place < top_k])
+
     def only(self, keep: np.ndarray) -> "Pools":
         """Those of some of the queries. keep: [Q] bool."""
         return Pools(self.query_row[keep], self.sizes[keep], self.doc_row[np.repeat(keep, self.sizes)])

@@ -429,6 +429,17 @@ def test_a_degree_above_the_candidates_is_bad_input_or_all_pairs(store: Store, d
     assert table.manifest["queries_with_all_pairs"] == 1  # q5 has 4 candidates
 
 
+def test_judges_compare_the_best_candidates_alone(store: Store, data: dict[str, Table]) -> None:
+    outcomes = judged(store, data, First("one"), top_k=5).read("outcomes")
+    shown = {
+        (q, d) for q, a, b in zip(*map(outcomes.column, ("query_id", "doc_a", "doc_b")), strict=True) for d in (a, b)
+    }
+    sizes = [min(9 - q, 5) for q in range(QUERIES)]
+    assert {(q.as_py(), d.as_py()) for q, d in shown} == {
+        (f"q{q}", f"d{d}") for q, n in enumerate(sizes) for d in range(n)
+    }
+
+
 def test_a_candidate_named_twice_counts_once() -> None:
     candidates = pa.table({"query_id": ["q1", "q0", "q1", "q1"], "doc_id": ["d2", "d0", "d2", "d1"]})
     queries = pa.table({"query_id": ["q0", "q1"]})

@@ -54,7 +54,7 @@ class JudgeStage:
     inputs: dict[str, str]
     graph: protocols.Graph
     judge: protocols.Judge | protocols.PaidJudge
-    top_k: int  # what the candidates were cut at
+    top_k: int  # the best candidates of a query are compared, so many at most
     presentation: str  # random: one order per judge and pair; both: each pair is asked twice
     design: AuditDesign | None  # which of the questions an audit asks; None: all, once
     seed: int
@@ -318,10 +318,10 @@ class JudgeStage:
         whole = tables["lists"].shards("candidates") if "lists" in tables else None
         documents = self._design.documents(documents)
         if not self._samples:
-            return CandidatePools(queries, documents, files, None, whole)
-        pools = Pools.of(tables["candidates"].read("candidates"), queries, documents)
+            return CandidatePools(queries, documents, files, None, whole, self.top_k)
+        pools = Pools.of(tables["candidates"].read("candidates"), queries, documents).best(self.top_k)
         sample = self._design.sample(pools, queries, self.seed)
-        return CandidatePools(queries, documents, files, sample, whole)
+        return CandidatePools(queries, documents, files, sample, whole, self.top_k)
 
 
 @dataclass(frozen=True)
@@ -333,6 +333,7 @@ class CandidatePools:
     files: list[Path]
     sample: Pools | None
     whole: list[Path] | None  # files of the queries' whole lists; None: they are in `files`
+    top_k: int  # of each query, in `files`
 
     @property
     def shards(self) -> int:
@@ -354,7 +355,7 @@ class CandidatePools:
         """The pools of one shard, a batch of queries at a time."""
         pools = self.sample
         if pools is None:
-            pools = Pools.of(pq.read_table(self.files[number]), self.queries, self.documents)
+            pools = Pools.of(pq.read_table(self.files[number]), self.queries, self.documents).best(self.top_k)
         yield from pools.batches(QUERIES_PER_BATCH)
 
     def lists_of(self, batch: Pools) -> Pools:
