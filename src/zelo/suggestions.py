@@ -19,6 +19,7 @@ RENAMED = {  # last part of a key of an earlier version -> what it is called now
     "repeats": "design.repeats",
     "injection": "design.injection",
 }
+STAGES = {"both": "hybrid", "both_2": "hybrid_2"}  # stages of an earlier version -> what stands in their place
 OF_A_BACKBONE = {
     "model": "model",
     "revision": "revision",
@@ -31,6 +32,8 @@ def unknown_key(key: str, root: DictConfig) -> str:
     """One line about an override of a key that the composed config does not have. key: as it was written."""
     plain = key.lstrip("+~").partition("@")[0]
     parts = plain.split(".")
+    if parts[0] == "stages" and len(parts) > 1 and parts[1] in STAGES:
+        return f"{plain}: no such stage; it is stages.{STAGES[parts[1]]} now."
     if parts[0] == "stages" and parts[-1] in RENAMED and parts[-2] != "design":
         new = ".".join([*parts[:-1], RENAMED[parts[-1]]])
         return f"{plain}: no such key; it is {new} now{', with pipeline=audit' * ('design' in new)}."

@@ -621,6 +621,7 @@ BAD = {
     "plan=abc": 'plan="abc": expected true or false.',
     "until=5": "until=5: expected a text or null.",
     "graph.degree=200": "top_k - 1",
+    "stages.both=null": "stages.both: no such stage; it is stages.hybrid now.",
     "stages.judge.orders=both": "it is stages.judge.presentation now.",
     "stages.judge.repeats=2": "it is stages.judge.design.repeats now, with pipeline=audit.",
     "dataset=beir": "write dataset.path=",

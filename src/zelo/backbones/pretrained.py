@@ -206,11 +206,10 @@ class Pretrained:
             package, _, inside = self.model.removeprefix("package:").partition("/")
             spec = importlib.util.find_spec(package)
             if spec is None or not spec.submodule_search_locations:
-                known = f" {INSTALL[package]};" if package in INSTALL else ""
+                known = f"{INSTALL[package]}. Or name" if package in INSTALL else "Name"
                 raise ModelNotFound(
                     self.model,
-                    f"the package {package} is not installed.{known} Name a folder or a model of the Hugging Face hub"
-                    " otherwise.",
+                    f"the package {package} is not installed. {known} a folder or a model of the Hugging Face hub.",
                 )
             return Path(spec.submodule_search_locations[0]) / inside
         folder = Path(self.model).expanduser()

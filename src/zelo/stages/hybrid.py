@@ -188,8 +188,8 @@ def _rated(table: pa.Table, examples: pa.Table) -> tuple[np.ndarray, np.ndarray,
     gain = np.zeros(len(place))
     for _, rows in groups(query, place):
         gain[rows] = judged_gains(target[None, rows], np.ones((1, len(rows)), bool))[0]
-    told = np.bincount(query, gain)[query] > 0 if len(query) else np.zeros(0, bool)
-    return place[told], query[told], gain[told]
+    differ = np.bincount(query, gain)[query] > 0 if len(query) else np.zeros(0, bool)
+    return place[differ], query[differ], gain[differ]
 
 
 def _hybrid_score(parts: np.ndarray, gain: np.ndarray, query: np.ndarray) -> HybridScore:
