@@ -59,9 +59,9 @@ def fit(responses: Responses) -> Curves:
     x = np.zeros(2 * queries + 2 * criteria)
     x[:queries] = np.log(np.expm1(1.0))  # softplus of it is 1
     state = _loss(responses, x)
-    steps, promised = 0, np.inf
+    steps, promised, covariance = 0, np.inf, np.full((queries, 2, 2), np.nan)
     while steps < _STEPS:
-        step = _scoring_step(responses, x, state)
+        step, covariance = _scoring_step(responses, x, state)
         gains = -state.gradient * step
         by_query = gains[:queries] + gains[queries : 2 * queries]
         promised = max(float(np.abs(by_query).max()), float(np.abs(gains[2 * queries :]).sum()) / queries)
@@ -69,12 +69,11 @@ def fit(responses: Responses) -> Curves:
             break
         x, state = _descend(responses, x, state, step)
         steps += 1
-    tau, alpha, gamma, beta, softplus = _unpacked(x, queries, criteria)
-    own, _, _ = _information(responses, gamma, softplus, state)
+    tau, alpha, gamma, beta, _ = _unpacked(x, queries, criteria)
     return Curves(
         scale=tau,
         offset=alpha,
-        stderr=np.sqrt(np.linalg.inv(own)[:, 1, 1]),
+        stderr=np.sqrt(covariance[:, 1, 1]),
         discrimination=gamma,
         difficulty=beta,
         steps=steps,
@@ -103,8 +102,11 @@ def _descend(responses: Responses, x: np.ndarray, state: _State, step: np.ndarra
         step, cuts = step / 2, cuts + 1
 
 
-def _scoring_step(responses: Responses, x: np.ndarray, state: _State) -> np.ndarray:
-    """[2 Q + 2 C] minus the inverse of the expected information (and prior) times the gradient."""
+def _scoring_step(responses: Responses, x: np.ndarray, state: _State) -> tuple[np.ndarray, np.ndarray]:
+    """[2 Q + 2 C] minus the inverse of the expected information (and prior) times the gradient.
+
+    And [Q, 2, 2] that inverse for each query's (softplus^-1 tau, alpha), the criteria taken as known.
+    """
     queries, criteria = responses.queries, responses.criteria
     _, _, gamma, _, softplus = _unpacked(x, queries, criteria)
     own, border, corner = _information(responses, gamma, softplus, state)
@@ -119,7 +121,7 @@ def _scoring_step(responses: Responses, x: np.ndarray, state: _State) -> np.ndar
     shared = np.linalg.solve(reduced, np.einsum("qic,qi->c", solved, each) - state.gradient[2 * queries :])
     single = -np.einsum("qij,qj->qi", inverse, each) - solved @ shared
     single[:, 0] = np.clip(single[:, 0], -_REACH, _REACH)
-    return np.concatenate([single[:, 0], single[:, 1], np.clip(shared, -_REACH, _REACH)])
+    return np.concatenate([single[:, 0], single[:, 1], np.clip(shared, -_REACH, _REACH)]), inverse
 
 
 def _information(
