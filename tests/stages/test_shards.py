@@ -78,6 +78,7 @@ class Killed(BaseException):
     pass
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("graph", ["cycles", "staged"])
 def test_a_killed_judge_stage_goes_on_with_its_next_shard(
     graph: str, run: Callable[..., dict[str, Table]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path

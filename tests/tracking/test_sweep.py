@@ -82,6 +82,7 @@ def test_a_sweep_goes_on_after_a_failure_and_shares_work(
     assert "Error executing job" not in said.err
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("sweeping", [False, True])
 def test_an_interrupted_job_is_written_down_and_the_last(
     sweeping: bool, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

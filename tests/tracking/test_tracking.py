@@ -894,6 +894,7 @@ def test_a_library_that_ends_the_process_in_a_stage_is_reported(
     assert json.loads((folder / "manifest.json").read_text())["status"] == "failed"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_while_judges_are_asked_is_one_line_and_answers_are_kept(
     number: int, code: int, tmp_path: Path, tiny: Path

@@ -80,6 +80,7 @@ def test_a_training_stopped_at_any_step_ends_with_the_weights_of_an_unbroken_one
     assert len(last) == 1 + len(steps)
 
 
+@pytest.mark.long
 def test_a_killed_process_leaves_its_checkpoint_and_a_finished_table_has_none(tmp_path: Path) -> None:
     process = multiprocessing.get_context("spawn").Process(target=train_in_process, args=(tmp_path, True))
     process.start()
