@@ -40,8 +40,8 @@ class LayoutPair:
         about, same = f"{name}, many pairs or one", self.same_verdict
         many, one = self.tokens
         price = f"A question takes {many:,.0f} tokens with many pairs in a request and {one:,.0f} with one"
-        dear = [dollars(usd) for usd in self.usd if usd]
-        price += f" ({dear[0]} and {dear[1]})." if len(dear) == 2 else "."
+        costs = [dollars(usd) for usd in self.usd if usd]
+        price += f" ({costs[0]} and {costs[1]})." if len(costs) == 2 else "."
         if same.value is None or self.difference.value is None or same.count < ENOUGH:
             return Advice(about, UNKNOWN, f"Fewer than {ENOUGH} pairs were answered in both layouts. {price}")
         text = (
