@@ -73,7 +73,7 @@ def test_each_command_can_be_planned(line: str, folder: Path, monkeypatch: pytes
     if "qwen3_0_6b" in line:  # of the Hugging Face hub
         plan += [f"embedding.backbone.model={tiny_models.save('qwen3', folder / 'qwen3')}"]
     if "likelihood" in line or "lm_judge" in line:  # weights of a package that not everybody has
-        place = "judge.members.likelihood" if "members" in line or "lm_judge" in line else "judge"
+        place = "second.judge" if "lm_judge" in line else "judge.members.likelihood" if "members" in line else "judge"
         model = tiny_models.save("llama", folder / "llama")
         plan += [f"{place}.scorer.backbone.model={model}", f"{place}.scorer.backbone.sha256=null"]
     monkeypatch.setattr(sys, "argv", ["zelo", *arguments, *plan])

@@ -21,8 +21,8 @@ class Graphs:
     flipped: np.ndarray  # [rows] the outcome names the edge's documents the other way round
 
     @staticmethod
-    def of(outcomes: pa.Table) -> "Graphs":
-        """Grouped by sorting integers; no object per row."""
+    def of(outcomes: pa.Table, stage: np.ndarray | None = None) -> "Graphs":
+        """Grouped by sorting integers; no object per row. stage: [rows] 0 or more; a pair of each is an edge of its own."""
         queries = _sorted_ids(outcomes["query_id"])
         documents = _sorted_ids(outcomes["doc_a"], outcomes["doc_b"])
         query = pc.index_in(outcomes["query_id"], queries).to_numpy().astype(np.int64)
@@ -32,7 +32,10 @@ class Graphs:
         a, b = number[: len(query)], number[len(query) :]
         flipped = a > b
         low, high = np.where(flipped, b, a), np.where(flipped, a, b)
-        keys, pair = np.unique(low * len(nodes) + high, return_inverse=True)
+        stage = np.zeros(len(a), np.int64) if stage is None else stage
+        stages = int(stage.max(initial=0)) + 1
+        keys, pair = np.unique((low * len(nodes) + high) * stages + stage, return_inverse=True)
+        keys = keys // stages
         return Graphs(
             query_id=queries,
             sizes=np.bincount(nodes // n, minlength=len(queries)),

@@ -31,12 +31,13 @@ class Pools:
         query_row, sizes = np.unique(query[keep], return_counts=True)
         return Pools(query_row.astype(np.int32), sizes.astype(np.int64), doc[keep].astype(np.int32))
 
-    def batches(self, queries: int) -> Iterator["Pools"]:
-        """The same, at most this many queries at a time."""
-        start = np.append(0, np.cumsum(self.sizes))
-        for low in range(0, len(self.sizes), queries):
-            high = min(low + queries, len(self.sizes))
+    def batches(self, candidates: int) -> Iterator["Pools"]:
+        """The same, whole queries with at most so many candidates together at a time; a longer query comes alone."""
+        start, low = np.append(0, np.cumsum(self.sizes)), 0
+        while low < len(self.sizes):
+            high = max(int(np.searchsorted(start, start[low] + candidates, "right")) - 1, low + 1)
             yield Pools(self.query_row[low:high], self.sizes[low:high], self.doc_row[start[low] : start[high]])
+            low = high
 
     def best(self, top_k: int) -> "Pools":
         """At most the first `top_k` candidates of each query."""

@@ -32,7 +32,7 @@ from zelo.store import Table, shard, shard_writer, write_shard
 if TYPE_CHECKING:
     from zelo.budget.session import Session
 
-QUERIES_PER_BATCH = 512
+CANDIDATES_PER_BATCH = 51_200  # of whole queries: a scorer reads a document once for all of them
 SOME = 200  # questions that a price is reckoned by
 RANDOM, BOTH = "random", "both"
 EVERYTHING = AuditDesign(sample_queries=None, documents_per_query=None, repeats=1, injection=None)
@@ -356,7 +356,7 @@ class CandidatePools:
         pools = self.sample
         if pools is None:
             pools = Pools.of(pq.read_table(self.files[number]), self.queries, self.documents).best(self.top_k)
-        yield from pools.batches(QUERIES_PER_BATCH)
+        yield from pools.batches(CANDIDATES_PER_BATCH)
 
     def lists_of(self, batch: Pools) -> Pools:
         """All candidates of the queries of a batch."""

@@ -49,30 +49,12 @@ class KnownItems:
         """Asks each judge about each item once."""
         panel = Panel(self.judge, self.seed)
         names, unable = list(panel.members), panel.given_queries_only
-        weights, alone, facts = np.ones(len(names)), np.full(len(names), np.nan), {"items": 0, "notes": []}
         if 0 < len(unable) < len(names) and self.items:
-            facts["notes"] = [f"judge weights: equal, as known items cannot be asked of {', '.join(unable)}"]
-        elif self.items and panel.weighable:
-            made = known_items.Items.of(tables["data"].read("documents"), self.items, self.documents, self.seed)
-            odds = self._asked(made, panel)
-            if len(odds) < judge_weights.FOLDS:
-                few = f"{len(made.documents)} documents give {len(odds)} known items"
-                facts["notes"] = [f"judge weights: equal, as {few}, too few to learn from"]
-            else:
-                found = judge_weights.learned(odds)
-                weights, one = found.weights, np.eye(len(names))
-                alone = np.array([_ndcg(odds, judge).mean() for judge in one])
-                facts |= {
-                    "items": len(odds),
-                    "documents": len(made.documents),
-                    "equal": float(_ndcg(odds, np.ones(len(names))).mean()),
-                    "weighted": float(_ndcg(odds, found.held_out).mean()),
-                    "spread": found.spread,
-                }
-                facts["notes"] = [_note(facts, names, weights, alone)]
-        table = pa.table([names, weights, pa.array(alone, from_pandas=True)], schema=WEIGHT)
-        write_parquet(table, WEIGHT, out, "weights")
-        return facts | {"weights": {row.pop("judge"): row for row in table.to_pylist()}}
+            return write_equal(out, names, f"equal, as known items cannot be asked of {', '.join(unable)}")
+        if not self.items or not panel.weighable:
+            return write_equal(out, names, None)
+        made = known_items.Items.of(tables["data"].read("documents"), self.items, self.documents, self.seed)
+        return write_learned(out, names, self._asked(made, panel), len(made.documents))
 
     def _asked(self, made: known_items.Items, panel: Panel) -> np.ndarray:
         """[I, K, M] log odds for the document against others, inf beyond; of the items whose document is a candidate.
@@ -80,35 +62,84 @@ class KnownItems:
         The others are drawn from all candidates, which leaves the weights unbiased (McFadden 1978); the best ones would stand
         for what the retriever itself takes for relevant.
         """
-        pool = self.retriever.search(made.queries, made.documents, TOP_K)
-        query, document = (
-            rows_of(pool["query_id"], made.queries["query_id"]),
-            rows_of(pool["doc_id"], made.documents["doc_id"]),
-        )
-        answer = made.wanted[query] == document
-        found = np.bincount(query[answer], minlength=len(made.wanted)) > 0
-        drawn = np.random.default_rng(self.seed).permutation(len(query))
-        drawn = drawn[np.argsort(query[drawn], kind="stable")]  # query by query
-        drawn = drawn[(~answer & found[query])[drawn]]
-        place = np.arange(len(drawn)) - np.searchsorted(query[drawn], query[drawn])
-        asked, place = drawn[place < OTHERS], place[place < OTHERS]
-        questions = Questions(
-            queries=made.queries,
-            documents=made.documents,
-            query_row=query[asked].astype(np.int32),
-            a_row=made.wanted[query[asked]].astype(np.int32),
-            b_row=document[asked].astype(np.int32),
-            repeat=np.zeros(len(asked), np.int16),
-        )
-        swapped = panel.swapped(questions)
-        odds = np.full((len(made.wanted), OTHERS, len(swapped)), np.inf)
-        for number, (name, member) in enumerate(panel.members.items()):
-            answers = member.compare(questions.flipped(swapped[name]))
-            p = answers.p[np.argsort(answers.question, kind="stable")].astype(np.float64)
-            p = np.where(swapped[name], 1 - p, p)
-            # No answer is no information.
-            odds[query[asked], place, number] = np.nan_to_num(logit(np.clip(p, EDGE, 1 - EDGE)))
+        item, other, usable = candidates(made, self.retriever)
+        drawn = np.random.default_rng(self.seed).permutation(len(item))
+        drawn = drawn[np.argsort(item[drawn], kind="stable")]  # item by item
+        drawn = drawn[usable[drawn]]
+        place = np.arange(len(drawn)) - np.searchsorted(item[drawn], item[drawn])
+        kept = drawn[place < OTHERS]
+        odds = asked(made, panel, item[kept], other[kept])
         return odds[np.isfinite(odds).any((1, 2))]
+
+
+def candidates(made: known_items.Items, retriever: Retriever) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """([C] items, [C] rows of the documents that the retriever finds for them, [C] bool); the last is true for documents other
+    than the answer, of items whose answer is found, too.
+    """
+    pool = retriever.search(made.queries, made.documents, TOP_K)
+    item, document = (
+        rows_of(pool["query_id"], made.queries["query_id"]),
+        rows_of(pool["doc_id"], made.documents["doc_id"]),
+    )
+    answer = made.wanted[item] == document
+    found = np.bincount(item[answer], minlength=len(made.wanted)) > 0
+    return item, document, ~answer & found[item]
+
+
+def asked(made: known_items.Items, panel: Panel, item: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """[I, K, M] log odds of each judge for the answer of each item against its others, inf beyond them.
+
+    item: [C] ascending; other: [C] rows of documents.
+    """
+    questions = Questions(
+        queries=made.queries,
+        documents=made.documents,
+        query_row=item.astype(np.int32),
+        a_row=made.wanted[item].astype(np.int32),
+        b_row=other.astype(np.int32),
+        repeat=np.zeros(len(item), np.int16),
+    )
+    place = np.arange(len(item)) - np.searchsorted(item, item)
+    swapped = panel.swapped(questions)
+    odds = np.full((len(made.wanted), int(place.max(initial=0)) + 1, len(swapped)), np.inf)
+    for number, (name, member) in enumerate(panel.members.items()):
+        answers = member.compare(questions.flipped(swapped[name]))
+        p = answers.p[np.argsort(answers.question, kind="stable")].astype(np.float64)
+        p = np.where(swapped[name], 1 - p, p)
+        # No answer is no information.
+        odds[item, place, number] = np.nan_to_num(logit(np.clip(p, EDGE, 1 - EDGE)))
+    return odds
+
+
+def write_equal(out: Path, names: list[str], why: str | None) -> Facts:
+    """Writes weights of 1. why: a note that says for which reason."""
+    return _write(out, names, np.ones(len(names)), np.full(len(names), np.nan)) | {
+        "items": 0,
+        "notes": [f"judge weights: {why}"] if why else [],
+    }
+
+
+def write_learned(out: Path, names: list[str], odds: np.ndarray, documents: int) -> Facts:
+    """Writes what the judges' answers about known items say; 1 for all where there are too few. odds: [I, K, M]."""
+    if len(odds) < judge_weights.FOLDS:
+        few = f"{documents} documents give {len(odds)} known items"
+        return write_equal(out, names, f"equal, as {few}, too few to learn from")
+    found = judge_weights.learned(odds)
+    alone = np.array([_ndcg(odds, one).mean() for one in np.eye(len(names))])
+    facts = _write(out, names, found.weights, alone) | {
+        "items": len(odds),
+        "documents": documents,
+        "equal": float(_ndcg(odds, np.ones(len(names))).mean()),
+        "weighted": float(_ndcg(odds, found.held_out).mean()),
+        "spread": found.spread,
+    }
+    return facts | {"notes": [_note(facts, names, found.weights, alone)]}
+
+
+def _write(out: Path, names: list[str], weights: np.ndarray, alone: np.ndarray) -> Facts:
+    table = pa.table([names, weights, pa.array(alone, from_pandas=True)], schema=WEIGHT)
+    write_parquet(table, WEIGHT, out, "weights")
+    return {"weights": {row.pop("judge"): row for row in table.to_pylist()}}
 
 
 def _ndcg(odds: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -23,6 +23,7 @@ from zelo.protocols import JudgingStage, PerJudgeSolver, Solver
 from zelo.records import DIAGNOSIS, QUERY_FIT, RATING, Comparisons, Fit
 from zelo.store import Table, shard, write_parquet, write_shard
 
+OUTCOMES = "outcomes"  # the role of the judge stage that was asked about all candidates
 COLUMNS = ["query_id", "doc_a", "doc_b", "judge", "p", "weight", "swapped"]
 NAMED = 5  # queries that are named in the manifest
 LIMITS = ("tolerance", "max_steps")  # of a solver, where it has them: what its fit is held against
@@ -39,9 +40,13 @@ class Rate:
     average; fewer than `quorum` judges are no preference, and a document that is left without any is not rated. Nor is one
     outside the largest part of its query's graph: no chain of comparisons says how it stands to the others. A solver that
     learns about judges (`per_judge`) gets every answer instead of their mean, weighted in the same way.
+
+    Further judge stages ask other judges about some of the same candidates. A pair that two stages asked about is two
+    comparisons, and a comparison of a stage counts by the number of its judges, relative to those of `outcomes`.
     """
 
-    inputs: dict[str, str]  # outcomes: a judge stage; perhaps weights: a stage that weighs judges
+    # outcomes: a judge stage; perhaps weights: a stage that weighs judges; each other: a further judge stage
+    inputs: dict[str, str]
     solver: Solver
     quorum: int
 
@@ -50,24 +55,30 @@ class Rate:
             raise BadInput(f"rate: quorum={self.quorum}; at least one judge must have answered, set quorum >= 1.")
 
     def check_inputs(self, stages: Mapping[str, object]) -> None:
-        """Raises BadInput for a quorum that the judges of the stage above cannot reach."""
-        judged = stages["outcomes"]
-        if isinstance(judged, JudgingStage) and self.quorum > len(members := judged.members):
-            raise BadInput(
-                f"quorum={self.quorum} is above the number of judges, {len(members)} ({', '.join(members)}); set it to at"
-                f" most {len(members)}."
-            )
+        """Raises BadInput for a quorum that the judges of a stage above cannot reach."""
+        for role in self._judged:
+            judged = stages[role]
+            if isinstance(judged, JudgingStage) and self.quorum > len(members := judged.members):
+                raise BadInput(
+                    f"quorum={self.quorum} is above the number of judges of {self.inputs[role]}, {len(members)}"
+                    f" ({', '.join(members)}); set it to at most {len(members)}."
+                )
+
+    @property
+    def _judged(self) -> list[str]:
+        return [OUTCOMES, *(role for role in self.inputs if role not in (OUTCOMES, "weights"))]
 
     def run(self, tables: dict[str, Table], out: Path) -> Facts:
         """Shard by shard. Raises BadInput when no pair has a quorum, and what the solver raises."""
-        files = tables["outcomes"].shards("outcomes")
-        rows = [pq.read_metadata(file).num_rows for file in files]
+        parts = self._parts(tables)
+        files = [file for part in parts for file in part]
+        rows = [sum(pq.read_metadata(file).num_rows for file in part) for part in parts]
         weights = judge_weights.read(tables)
         with progress("rate", sum(rows), "answers") as advance:
-            for number, file in enumerate(files):
+            for number, part in enumerate(parts):
                 if not shard(out, "fits", number).exists():
-                    outcomes = judge_weights.weighted(pq.read_table(file, columns=COLUMNS), weights)
-                    self._shard(outcomes, judge_weights.differ(weights), out, number)
+                    asked = [judge_weights.weighted(pq.read_table(file, columns=COLUMNS), weights) for file in part]
+                    self._shard(asked, judge_weights.differ(weights), out, number)
                 advance(rows[number])
         made = Table("rate", "", out, {})
         fits, diagnoses = made.read("fits"), made.read("diagnosis")["json"].to_pylist()
@@ -85,9 +96,28 @@ class Rate:
             "fit": summary(fits) | {"shards": [json.loads(one) for one in diagnoses]},
         }
 
-    def _shard(self, outcomes: pa.Table, weighed: bool, out: Path, number: int) -> None:
-        graphs = Graphs.of(outcomes)
+    def _parts(self, tables: dict[str, Table]) -> list[tuple[Path, ...]]:
+        """The files of outcomes that are about the same queries, one of each judge stage, shard by shard."""
+        every = {role: tables[role].shards("outcomes") for role in self._judged}
+        first = every[OUTCOMES]
+        for role, files in every.items():
+            if len(files) != len(first):
+                raise BadInput(
+                    f"rate: {self.inputs[role]} has {len(files)} shards and {self.inputs[OUTCOMES]} has {len(first)}; a further"
+                    " judge stage takes its candidates from a shortlist of the first one's ratings."
+                )
+        return list(zip(*every.values(), strict=True))
+
+    def _shard(self, asked: list[pa.Table], weighed: bool, out: Path, number: int) -> None:
+        """Writes one shard. asked: outcomes about its queries, a table of each judge stage."""
+        outcomes = pa.concat_tables(asked).unify_dictionaries()
+        stage = np.repeat(np.arange(len(asked)), [len(table) for table in asked])
+        graphs = Graphs.of(outcomes, stage)
         p, weight, judges = graphs.average(outcomes)
+        panel = np.array([max(len(pc.unique(table["judge"])), 1) for table in asked])
+        of = np.zeros(len(graphs.edges), np.int64)
+        of[graphs.pair] = stage
+        weight = weight * panel[of] / panel[0]
         enough = judges >= self.quorum
         if isinstance(self.solver, PerJudgeSolver):
             comparisons = replace(graphs.answers(outcomes, enough), weighed=weighed)
