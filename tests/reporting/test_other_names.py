@@ -31,7 +31,11 @@ def test_a_student_of_another_name_is_one_in_the_report(tmp_path: Path) -> None:
     (folder / "metrics.json").write_text(json.dumps([row | {"key": ""} for row in rows]))
     (folder / "verdicts.json").write_text(json.dumps(verdicts))
     manifest = {"metric": "nDCG@10", "split": "test", "protocol": "natural", "keys": {}, "queries": {"test": 64}}
-    manifest |= {"students": [names.get(name, name) for name in AGAINST], "roles": {name: name for name in systems}}
+    manifest |= {
+        "students": [names.get(name, name) for name in AGAINST],
+        "teachers": [],
+        "roles": {name: name for name in systems},
+    }
     inputs = {name: f"stage_of_{name}" for name in systems}
     steps = [Step("evaluate", SimpleNamespace(), "", inputs)]
     evaluation = Evaluation.of(Result(steps, {"evaluate": Table("evaluate", "", folder, manifest)}))

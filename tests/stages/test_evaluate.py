@@ -42,6 +42,7 @@ def stage(systems: list[str], **changes: Any) -> Evaluate:
         "primary": "ndcg_10",
         "candidates_as": "fusion",
         "first_stages": ["bm25", "dense", "fusion"],
+        "teachers": {"teacher": []},
         "students": STUDENTS,
         "first_stage_of": {"zelo-reranker": "dense", "teacher": "dense", "zelo": "zelo-embedding"},
         "resamples": 2000,
@@ -308,7 +309,7 @@ def test_one_student_is_enough(tmp_path: Path):
     figures = stage(["dense", "zelo-embedding"]).run(tables, tmp_path)
     assert figures["system"] == "zelo-embedding"
     assert len(read(tmp_path, "verdicts")) == 1
-    assert figures["absent"] == ["bm25", "fusion", "nobody", "zelo", "zelo-reranker"]
+    assert figures["absent"] == ["bm25", "fusion", "nobody", "teacher", "zelo", "zelo-reranker"]
 
 
 def test_verdict_interval_and_p_value_never_contradict_each_other():
@@ -378,3 +379,16 @@ def test_what_fills_a_run_file_is_not_measured_as_the_run(tmp_path: Path) -> Non
     assert (before["value"][gaps] > 0).any()
     assert np.array_equal(after["value"][~gaps], before["value"][~gaps])
     assert not any(line.startswith(("test-00 ", "dev-00 ")) for line in (filled / "runs/bm25.trec").open())
+
+
+def test_a_teacher_is_tested_as_well_and_the_main_result_is_a_student(tmp_path: Path) -> None:
+    tables = world(tmp_path)
+    tables["earlier"] = tables["teacher"]
+    out = tmp_path / "out"
+    out.mkdir()
+    systems = [*NOISE, "earlier"]
+    facts = stage(systems, teachers={"earlier": [], "teacher": ["bm25", "earlier"]}).run(tables, out)
+    verdicts = read(out, "verdicts")
+    assert [(one["system"], one["baseline"]) for one in verdicts[:2]] == [("teacher", "bm25"), ("teacher", "earlier")]
+    assert [one["verdict"] for one in verdicts[:2]] == ["better", "not better"]
+    assert (facts["system"], facts["teachers"]) == ("zelo", ["earlier", "teacher"])

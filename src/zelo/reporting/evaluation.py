@@ -82,13 +82,13 @@ class Evaluation:
 
 
 def _group(system: str, evaluated: str, result: "Result") -> str:
-    """A student is what the evaluation tests as one; an untuned model scores without a checkpoint."""
+    """Teachers and students are what the evaluation tests as such; an untuned model scores without a checkpoint."""
     table = result.tables[evaluated]
     if system in table.manifest["students"]:
         return STUDENTS
-    role = table.manifest["roles"][system]
-    if role == "teacher":
+    if system in table.manifest["teachers"]:
         return TEACHER
+    role = table.manifest["roles"][system]
     source = result.upstream(evaluated, role)
     scores = source in lineage.holding(result, "scored")
     return UNTUNED if scores and not result.upstream(str(source), "checkpoint") else FIRST_STAGES

@@ -19,7 +19,7 @@ from zelo.protocols import Metric
 from zelo.records import DEV, EXAMPLE, METRIC, TEST
 from zelo.store import Table, write_parquet
 
-DATA, LABELS, EXAMPLES, TEACHER, CANDIDATES = "data", "labels", "examples", "teacher", "candidates"
+DATA, LABELS, EXAMPLES, CANDIDATES = "data", "labels", "examples", "candidates"
 BEST = "best-first-stage"  # among baselines: whichever first stage was best on dev
 NATURAL, JUDGE = (
     "natural",
@@ -46,15 +46,16 @@ class Evaluate:
 
     Dev and test are measured against labels, over the queries that the split's qrels name, as trec_eval does. Where dev has no
     labels, it is measured against judge ratings: agreement, named `judge_agreement/...` and by protocol `judge`. Figures of dev
-    are there to select by, those of test never. Names in `first_stages`, `students` and `first_stage_of` that are no system of
-    this pipeline are left out and listed as absent.
+    are there to select by, those of test never. Names in `first_stages`, `teachers`, `students` and `first_stage_of` that are no
+    system of this pipeline are left out and listed as absent.
     """
 
-    inputs: dict[str, str]  # data: load; labels; examples: target; teacher: rate or calibrate; any other is a system
+    inputs: dict[str, str]  # data: load; labels; examples: target; any other is a system: a stage that ranks or rates
     metrics: dict[str, Metric]
     primary: str  # key of the metric that decides
     candidates_as: str  # what the role `candidates` is called in the results: the name of its retriever
     first_stages: list[str]  # systems that search by themselves without training
+    teachers: dict[str, list[str]]  # ratings -> baselines: do the judges know more than what the students start from?
     students: dict[str, list[str]]  # system -> baselines, or `best-first-stage`; the last present is the main result
     first_stage_of: dict[str, str]  # system -> what found its candidates; a system not named here searched by itself
     resamples: int  # of the bootstrap and of the permutation test
@@ -108,6 +109,10 @@ class Evaluate:
         """Names under which the inputs that rank are reported."""
         return list(dict.fromkeys(self._named(role) for role in self.inputs if role not in (DATA, LABELS, EXAMPLES)))
 
+    @property
+    def _tested(self) -> dict[str, list[str]]:
+        return self.teachers | self.students
+
     def _named(self, role: str) -> str:
         return self.candidates_as if role == CANDIDATES else role
 
@@ -115,7 +120,7 @@ class Evaluate:
         """The first stage that is best on dev by the primary metric; a tie goes to the one named first."""
         present = [system for system in dict.fromkeys(map(self._named, self.first_stages)) if system in runs]
         if dev is None:
-            needed = any(student in runs and BEST in named for student, named in self.students.items())
+            needed = any(system in runs and BEST in named for system, named in self._tested.items())
             if needed and len(present) > 1:
                 raise BadInput(
                     f"evaluate: dev has neither labels nor judged queries, so {BEST} cannot be chosen among"
@@ -127,9 +132,9 @@ class Evaluate:
         return {"best_first_stage": best, "by": f"{dev.title} on {len(dev.queries)} dev queries", "values": values}
 
     def _pairs(self, runs: dict[str, pa.Table], best: str | None) -> list[tuple[str, str]]:
-        """(student, baseline) of every test, in the order of the config."""
+        """(system, baseline) of every test, in the order of the config."""
         pairs = []
-        for student, named in self.students.items():
+        for student, named in self._tested.items():
             for baseline in dict.fromkeys(best if name == BEST else self._named(name) for name in named):
                 if student in runs and baseline in runs and baseline != student:
                     pairs.append((student, str(baseline)))
@@ -191,7 +196,7 @@ class Evaluate:
         """What the manifest says: the primary metric of the main student on the last split, and what was left out."""
         last = measured[-1]
         main = next((student for student in reversed(self.students) if student in runs), None)
-        named = {*self.first_stages, *self.students, *(name for names in self.students.values() for name in names)}
+        named = {*self.first_stages, *self._tested, *(name for names in self._tested.values() for name in names)}
         return {
             "rows": len(rows),
             "primary": float(last.of(main)[last.primary].mean()) if main else None,
@@ -202,6 +207,7 @@ class Evaluate:
             "keys": {one.split: one.key(one.metrics[one.primary]) for one in measured},
             "queries": {one.split: len(one.queries) for one in measured},
             "best_first_stage": choice["best_first_stage"],
+            "teachers": [teacher for teacher in self.teachers if teacher in runs],
             "students": [student for student in self.students if student in runs],
             "roles": {self._named(role): role for role in self.inputs if self._named(role) in runs},
             "absent": sorted(set(map(self._named, named)) - set(runs) - {BEST}),
@@ -255,14 +261,13 @@ def _judged_dev(tables: dict[str, Table]) -> pa.Table:
 
 def _run(role: str, table: Table, evaluated: pa.Array) -> pa.Table:
     """A system's ranking of these queries: SCORED rows, ranked, at most DEPTH per query."""
-    score = "rating" if role == TEACHER else "score"
-    names = ["ratings"] if role == TEACHER else ["scored", "candidates"]
-    name = next((name for name in names if table.has(name)), None)
+    scores = {"scored": "score", "candidates": "score", "ratings": "rating"}
+    name = next((name for name in scores if table.has(name)), None)
     if name is None:
         raise BadInput(
-            f"evaluate: the system {role!r} has no {' or '.join(names)} in {table.path}; name a stage that ranks."
+            f"evaluate: the system {role!r} has no {' or '.join(scores)} in {table.path}; name a stage that ranks."
         )
-    found = table.read(name, ["query_id", "doc_id", score])
+    found = table.read(name, ["query_id", "doc_id", scores[name]])
     if table.has("filled"):  # queries that a run file lacks: their candidates are another retriever's
         found = found.filter(pc.invert(pc.is_in(found["query_id"], table.read("filled")["query_id"].combine_chunks())))
     found = found.filter(pc.is_in(found["query_id"], evaluated)).rename_columns(["query_id", "doc_id", "score"])
