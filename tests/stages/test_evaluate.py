@@ -343,6 +343,7 @@ def test_the_candidates_bear_the_name_of_their_retriever_and_are_measured_once(t
         ["bm25", "candidates", "dense", "zelo"],
         candidates_as=retriever,
         first_stages=["bm25", "dense", "candidates"],
+        teachers={},
         students={"zelo": ["bm25", "candidates", "dense"]},
         first_stage_of={"zelo": "candidates"},
     )
