@@ -40,6 +40,7 @@ if TYPE_CHECKING:  # annotating needs no torch; a paid call is a message, its ty
     from zelo.likelihood.links import LinkFunction
     from zelo.providers.request import Endpoint, Reading, Reply, Request
     from zelo.store import Table
+    from zelo.training.student import Student
 
 
 @runtime_checkable
@@ -119,6 +120,14 @@ class PaidStage(Protocol):
     def plan(self, tables: "dict[str, Table]") -> list[Any]:
         """[Plan] what each of them would be asked, and the price. Sends nothing."""
         ...
+
+
+@runtime_checkable
+class TrainingStage(Protocol):
+    """A stage that trains a student."""
+
+    name: str  # of the student
+    student: "Student"
 
 
 @runtime_checkable

@@ -3,7 +3,7 @@
 import functools
 import graphlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
@@ -14,8 +14,11 @@ from zelo.facts import Facts
 from zelo.pipeline.plain import plain
 
 
-def ordered(stages: Facts, until: str | None) -> list[str]:
-    """Names of the stages up to `until`, inputs first. Raises BadInput for an input that is not there and for a circle."""
+def ordered(stages: Facts, until: str | None, alongside: Sequence[str] = ()) -> list[str]:
+    """Names of the stages up to `until`, inputs first. Raises BadInput for an input that is not there and for a circle.
+
+    alongside: stages that run whatever `until` is if it needs one of their inputs, as soon as these are there.
+    """
     graph = {name: set(node["inputs"].values()) for name, node in stages.items()}
     for name, sources in graph.items():
         for source in sources - graph.keys():
@@ -29,13 +32,23 @@ def ordered(stages: Facts, until: str | None) -> list[str]:
         raise BadInput(f"The stages {' -> '.join(error.args[1])} depend on each other in a cycle.") from error
     position = {name: number for number, name in enumerate(graph)}
     order.sort(key=lambda name: (_depth(graph, name), position[name]))
+    for name in alongside:
+        order.remove(name)
+        order.insert(1 + max(order.index(source) for source in graph[name]), name)
     if until is None:
         return order
     if until not in graph:
         near = get_close_matches(until, graph, 1, 0.0)
         raise BadInput(f"until={until}: no such stage. Did you mean {near[0]!r}? There are: {', '.join(graph)}.")
-    wanted = {until, *ancestors(graph, until)}
+    wanted = needed(graph, until, alongside)
     return [name for name in order if name in wanted]
+
+
+def needed(graph: Mapping[str, set[str]], until: str, alongside: Sequence[str]) -> set[str]:
+    """`until`, the stages that it reads, those alongside that read one of these, and what they read. graph: as of `ancestors`."""
+    wanted = {until, *ancestors(graph, until)}
+    beside = [name for name in alongside if graph[name] & wanted]
+    return wanted.union(beside, *(ancestors(graph, name) for name in beside))
 
 
 def ancestors(graph: Mapping[str, set[str]], name: str) -> set[str]:

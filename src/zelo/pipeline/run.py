@@ -20,7 +20,7 @@ from zelo.errors import PriceUnknown
 from zelo.facts import Facts
 from zelo.pipeline.identity import identity
 from zelo.pipeline.instantiate import build, described, refuse
-from zelo.pipeline.order import ancestors, key_of, ordered, with_inputs
+from zelo.pipeline.order import key_of, needed, ordered, with_inputs
 from zelo.pipeline.plain import plain
 from zelo.protocols import ProcessesStage, StageWithCheck, StageWithInputCheck, StageWithUnread
 from zelo.store import MADE_OF, Store, Table, contents
@@ -76,7 +76,8 @@ def assemble(config: DictConfig) -> list[Step]:
         refuse(annotations.faults(node and node.get("inputs"), Facts | None, f"stages.{name}.inputs"))
     stages = {name: with_inputs(node) for name, node in stages.items() if node is not None}
     steps: dict[str, Step] = {}
-    for name in ordered(stages, config.until):
+    alongside = [name for name in config.get("alongside", []) if name in stages]
+    for name in ordered(stages, config.until, alongside):
         keys = functools.partial(_key_below, config, name)
         stage = build(stages[name], f"stages.{name}", lambda place: key_of(config, place))
         unread = stage.unread if isinstance(stage, StageWithUnread) else frozenset()
@@ -88,7 +89,8 @@ def assemble(config: DictConfig) -> list[Step]:
         steps[name] = Step(name, stage, named, inputs, described(config)["stages"][name] if several else {}, keys)
     if config.until is None:
         return list(steps.values())
-    wanted = {config.until, *ancestors({name: set(step.inputs.values()) for name, step in steps.items()}, config.until)}
+    graph = {name: set(step.inputs.values()) for name, step in steps.items()}
+    wanted = needed(graph, config.until, [name for name in alongside if name in steps])
     return [step for step in steps.values() if step.name in wanted]
 
 

@@ -53,7 +53,8 @@ def _retrieved(figures: Facts) -> list[str]:
     """What a ranking lacks: queries with too little to compare, and documents that are their query."""
     lines = []
     if below := figures.get("queries_below_two"):
-        lines.append(f"{below:,} of {figures['queries']:,} queries have fewer than two candidates")
+        none = f", {without:,} of them none" if (without := figures.get("queries_without")) else ""
+        lines.append(f"{below:,} of {figures['queries']:,} queries have fewer than two candidates{none}")
     if own := figures.get("own_documents"):
         counted = f"{own:,} documents" if own > 1 else "1 document"
         line = f"{counted} with their query's own id {'are' if own > 1 else 'is'} left out of the candidates"

@@ -4,17 +4,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
+from zelo.duplicates import labels_of_kept
 from zelo.facts import Facts
 from zelo.protocols import Dataset
-from zelo.records import DUPLICATE, QREL
+from zelo.records import DROPPED, DUPLICATE, QREL
 from zelo.store import Table, write_parquet
 
 
 @dataclass(frozen=True, kw_only=True)
 class Labels:
-    """Writes qrels (QREL). Only evaluate and audit read them; they are checked before anything costly runs."""
+    """Writes qrels (QREL). Only evaluate and audit read them, and the data card counts them; they are checked before anything costly runs."""
 
     CHEAP: ClassVar[bool] = True  # plan=true may run it, to count what would be asked
 
@@ -29,11 +31,14 @@ class Labels:
         """Raises BadInput naming the file and the line of a judgement that cannot be used."""
         data = tables["data"]
         queries = data.read("queries")
-        qrels, notes = self.dataset.qrels(queries, data.read("documents", ["doc_id"]))
+        dropped = data.read("dropped") if data.has("dropped") else DROPPED.empty_table()
+        known = pa.concat_tables([data.read("documents", ["doc_id"]), dropped.select(["doc_id"])])
+        qrels, notes = self.dataset.qrels(queries, known)
         unused = queries.filter(pc.equal(queries["split"], DUPLICATE))["query_id"].combine_chunks()
         used = pc.invert(pc.is_in(qrels["query_id"], unused))
         if lost := len(qrels) - (pc.sum(used).as_py() or 0):
             notes = (*notes, f"{lost} of {len(qrels)} judgements are of duplicate queries and left out")
             qrels = qrels.filter(used)
+        qrels, moved = labels_of_kept(qrels, dropped)
         write_parquet(qrels, QREL, out, "qrels")
-        return {"rows": len(qrels), "notes": list(notes)}
+        return {"rows": len(qrels), "notes": [*notes, *moved]}

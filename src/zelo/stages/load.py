@@ -6,10 +6,11 @@ from typing import ClassVar
 
 import pyarrow as pa
 
+from zelo.duplicates import without_same
 from zelo.errors import BadInput
 from zelo.facts import Facts
 from zelo.protocols import Dataset
-from zelo.records import DEV, DOCUMENT, DUPLICATE, QUERY, SPLITS, TEST, TRAIN
+from zelo.records import DEV, DOCUMENT, DROPPED, DUPLICATE, QUERY, SPLITS, TEST, TRAIN
 from zelo.store import Table, write_parquet
 from zelo.texts import folded
 
@@ -18,7 +19,7 @@ SHOWN = 3  # queries that a note names
 
 @dataclass(frozen=True, kw_only=True)
 class Load:
-    """Writes queries (QUERY) and documents (DOCUMENT).
+    """Writes queries (QUERY) and documents (DOCUMENT), without the documents that are dropped.
 
     A train query with the text of a dev or test query would teach what is measured, and a dev query with that of a test query
     would choose by it: their split becomes `duplicate`, which no stage uses. Their ids stay known to run files and judgements.
@@ -28,6 +29,7 @@ class Load:
 
     inputs: dict[str, str]
     dataset: Dataset
+    drop_duplicates: bool  # of documents with the same title and text the first is kept; `dropped` (DROPPED) names the others
 
     def run(self, tables: dict[str, Table], out: Path) -> Facts:
         """Raises BadInput when no query is left to train on, or there are fewer than two documents."""
@@ -43,17 +45,23 @@ class Load:
                 )
         if not counts[TRAIN]:
             raise BadInput(f"The dataset has no train queries ({counts}); add unlabelled queries to learn from.")
-        if len(corpus.documents) < 2:
-            raise BadInput(f"The dataset has {len(corpus.documents)} documents; at least two are needed to compare.")
+        documents, notes = corpus.documents, [*corpus.notes, *_notes(corpus.queries, found)]
+        if self.drop_duplicates:
+            documents, dropped = without_same(documents)
+            write_parquet(dropped, DROPPED, out, "dropped")
+            notes.append(_dropped_in_words(dropped))
+        if len(documents) < 2:
+            raise BadInput(f"The dataset has {len(documents)} documents; at least two are needed to compare.")
         queries = corpus.queries.set_column(2, QUERY.field("split"), pa.array(splits, pa.string()))
         write_parquet(queries, QUERY, out, "queries")
-        write_parquet(corpus.documents, DOCUMENT, out, "documents")
+        write_parquet(documents, DOCUMENT, out, "documents")
         return {
             "name": corpus.name,
-            "rows": len(corpus.documents),
+            "rows": len(documents),
             "queries": counts,
             "duplicates": {split: len(rows) for split, rows in found.items()},
-            "notes": [*corpus.notes, *_notes(corpus.queries, found)],
+            "dropped_documents": len(corpus.documents) - len(documents),
+            "notes": notes,
         }
 
 
@@ -74,6 +82,15 @@ def without_leaks(queries: pa.Table) -> tuple[list[str], dict[str, list[tuple[in
     for row, _ in found[DEV] + found[TRAIN]:
         splits[row] = DUPLICATE
     return splits, found
+
+
+def _dropped_in_words(dropped: pa.Table) -> str:
+    if not len(dropped):
+        return "no document has the title and text of another (drop_duplicates=true)"
+    named = ", ".join(f"{row['doc_id']} = {row['same_as']}" for row in dropped.slice(0, SHOWN).to_pylist())
+    count = f"{len(dropped):,} documents have" if len(dropped) > 1 else "1 document has"
+    more = ", ..." * (len(dropped) > SHOWN)
+    return f"{count} the title and text of one before, left out (drop_duplicates=true): {named}{more}"
 
 
 def _notes(queries: pa.Table, found: dict[str, list[tuple[int, int]]]) -> list[str]:

@@ -4,12 +4,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, cast
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
+from zelo.duplicates import labels_of_kept
 from zelo.errors import BadInput
 from zelo.facts import Facts
 from zelo.protocols import Dataset, TrainJudged
-from zelo.records import QREL, TRAIN
+from zelo.records import DROPPED, QREL, TRAIN
 from zelo.store import Table, write_parquet
 
 WITHOUT = "use pipeline=refine_without_labels, which asks where the students disagree (acquisition=disagreement)"
@@ -38,10 +40,13 @@ class TrainLabels:
         """Raises BadInput for a judgement that cannot be used, and where no train query has a positive one."""
         data = tables["data"]
         queries = data.read("queries")
-        qrels, notes = cast(TrainJudged, self.dataset).train_qrels(queries, data.read("documents", ["doc_id"]))
+        dropped = data.read("dropped") if data.has("dropped") else DROPPED.empty_table()
+        known = pa.concat_tables([data.read("documents", ["doc_id"]), dropped.select(["doc_id"])])
+        qrels, notes = cast(TrainJudged, self.dataset).train_qrels(queries, known)
         train = queries.filter(pc.equal(queries["split"], TRAIN))["query_id"]
         qrels = qrels.filter(pc.is_in(qrels["query_id"], train.combine_chunks()))
         if not pc.any(pc.greater(qrels["relevance"], 0)).as_py():
             raise BadInput(f"train labels: no train query has a document with a label above 0. Add some, or {WITHOUT}.")
+        qrels, moved = labels_of_kept(qrels, dropped)
         write_parquet(qrels, QREL, out, "qrels")
-        return {"rows": len(qrels), "notes": list(notes)}
+        return {"rows": len(qrels), "notes": [*notes, *moved]}

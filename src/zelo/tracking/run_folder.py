@@ -153,7 +153,7 @@ def _stage(step: "Step", table: Table, facts: Facts) -> Facts:
         "seconds": round(facts["seconds"], 3),
         "computed_in": round(table.manifest["seconds"], 3),
         "peak_memory_mb": facts["peak_memory_mb"],
-        **{key: table.manifest[key] for key in ("parity", "judging") if key in table.manifest},
+        **{key: table.manifest[key] for key in ("card", "parity", "judging") if key in table.manifest},
     } | ({"missing": missing(table.manifest)} if table.partial and "judges" in table.manifest else {})
 
 

@@ -1,0 +1,116 @@
+"""The data card in words: what the data is like, for the terminal and the report."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from zelo.facts import Facts
+from zelo.protocols import Backbone, TrainingStage
+from zelo.store import Table
+
+if TYPE_CHECKING:
+    from zelo.pipeline.run import Result
+
+SHARE = 0.01  # of the documents, from which a language is named
+
+
+def card_of(result: "Result") -> list[tuple[str, str]]:
+    """(subject, what there is to say) of the first card of this run; none before it has ended."""
+    table = next((table for table in result.tables.values() if "card" in table.manifest), None)
+    return list(_lines(table, result)) if table else []
+
+
+def _lines(table: Table, result: "Result") -> Iterator[tuple[str, str]]:
+    card = table.manifest["card"]
+    yield "queries", _queries(card)
+    yield "documents", _documents(card)
+    if longer := _longer(table, result):
+        yield "cut", longer
+    yield "languages", _languages(card["languages"])
+    yield "duplicates", _duplicates(card)
+    yield "judgements", _judged(card["judged"])
+    yield "left out", _left_out(card)
+
+
+def _queries(card: Facts) -> str:
+    counts = ", ".join(f"{count:,} {split}" for split, count in card["queries"].items() if count) or "none"
+    return f"{counts}{_spread(card['query_lengths'])}"
+
+
+def _documents(card: Facts) -> str:
+    sampled = f" (of {card['measured']:,} documents)" * (card["measured"] < card["documents"])
+    empty = card["document_lengths"]["empty"]
+    return f"{card['documents']:,}{_spread(card['document_lengths'])}{sampled}" + f"; {empty:,} empty" * bool(empty)
+
+
+def _spread(lengths: Facts | None) -> str:
+    if lengths is None:
+        return ""
+    return f"; words and marks: median {lengths['median']:,}, 95 % up to {lengths['p95']:,}, longest {lengths['longest']:,}"
+
+
+def _longer(table: Table, result: "Result") -> str:
+    """How many documents the students of this run do not read to the end; empty where they read all."""
+    lengths = table.read("lengths")
+    length, documents = (lengths[column].to_numpy() for column in ("length", "documents"))
+    found = []
+    for limit, names in sorted(_limits(result).items()):
+        share = documents[length > limit].sum() / max(documents.sum(), 1)
+        if share:
+            found.append(f"at least {_percent(share)} of the documents have more than {limit:,} tokens ({', '.join(names)})")
+    return "; ".join(found)
+
+
+def _limits(result: "Result") -> dict[int, list[str]]:
+    """Tokens of a document -> the students that read so many."""
+    found: dict[int, list[str]] = {}
+    for step in result.steps:
+        if isinstance(step.stage, TrainingStage) and isinstance(step.stage.student.backbone, Backbone):
+            found.setdefault(step.stage.student.backbone.max_length, []).append(step.stage.name)
+    return found
+
+
+def _languages(languages: Facts | None) -> str:
+    if languages is None:
+        return "not known; pip install 'zelo[documents]' brings py3langid"
+    if not languages["documents"]:
+        return "not known: no document has enough text"
+    shares = languages["shares"].items()
+    named = [f"{name} {_percent(share)}" for name, share in shares if share >= SHARE]
+    rest = sum(share for _, share in shares if share < SHARE)
+    return ", ".join([*named, *[f"others {_percent(rest)}"] * bool(rest)]) + f" (of {languages['documents']:,} documents)"
+
+
+def _duplicates(card: Facts) -> str:
+    found = card["duplicates"]
+    near = "" if found["near_is_exact"] else "about "
+    said = [f"{found['exact']:,} documents have the title and text of another", f"{near}{found['near']:,} are nearly the same"]
+    if found["exact"]:
+        said[0] += " (drop_duplicates=true keeps one)"
+    if card["duplicate_queries"]:
+        said.append(f"{card['duplicate_queries']:,} queries have the text of another of their split")
+    return "; ".join(said)
+
+
+def _judged(judged: Facts | None) -> str:
+    if judged is None:
+        return "not read"
+    return "; ".join(_depth(split, found) for split, found in judged.items()) or "none"
+
+
+def _depth(split: str, found: Facts) -> str:
+    words = f"{found['queries']:,} {split} queries with {found['labels'] / found['queries']:.1f} labels each"
+    if found["fewest"] < found["most"]:
+        words += f" ({found['fewest']:,} to {found['most']:,})"
+    words += f", {found['relevant'] / found['queries']:.1f} of them relevant"
+    return words + f", {found['without_relevant']:,} without a relevant one" * bool(found["without_relevant"])
+
+
+def _left_out(card: Facts) -> str:
+    left = card["left_out"]
+    said = [f"{count:,} {split} queries with the text of a query that measures" for split, count in left["queries"].items() if count]
+    said += [f"{left['documents']:,} duplicate documents"] * bool(left["documents"])
+    return "; ".join(said) or "nothing"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"

@@ -1,0 +1,140 @@
+"""What the data is like, said before anything is made of it."""
+
+from collections import Counter
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from zelo.duplicates import first_of_same, near_duplicates
+from zelo.facts import Facts
+from zelo.records import DEV, SPLITS, TEST, TRAIN
+from zelo.store import Table, write_parquet
+from zelo.texts import Texts
+
+LENGTH = pa.schema([("length", pa.int32()), ("documents", pa.int64())])  # documents of each length, shortest first
+MEASURED = 100_000  # documents whose length is counted
+READ = 1000  # documents whose language is guessed
+CHARACTERS = 1000  # of each of them
+SHORTEST = 20  # characters from which a language is guessed
+SHOWN = 3  # pairs of duplicates that are named
+# A word, a mark, or a character of a script that puts no space between words: a tokenizer makes at least one token of most.
+PIECE = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}]|[\p{L}\p{M}\p{N}_]+|[^\s\p{L}\p{M}\p{N}_]"
+DETECTOR = "py3langid"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataCard:
+    """Writes `lengths` (LENGTH), in words and marks. No stage reads it: it is for people, and changes nothing.
+
+    Labels are counted. Large collections are sampled, and the facts say so; equal texts are counted in full.
+    """
+
+    inputs: dict[str, str]  # data: the load stage; labels: a stage of judgements
+
+    def content(self) -> dict[str, str]:
+        """The version of the package that guesses languages, empty without it."""
+        try:
+            return {"languages": version(DETECTOR)}
+        except PackageNotFoundError:
+            return {"languages": ""}
+
+    def run(self, tables: dict[str, Table], out: Path) -> Facts:
+        """Counts and measures."""
+        data, labels = tables["data"], tables.get("labels")
+        queries, documents = data.read("queries"), data.read("documents")
+        lengths = _lengths(documents["title"], documents["text"])
+        counted = np.unique(lengths, return_counts=True)
+        write_parquet(pa.table(list(counted), names=LENGTH.names).cast(LENGTH), LENGTH, out, "lengths")
+        texts = Texts(documents["text"], documents["title"])
+        used = queries.filter(pc.is_in(queries["split"], pa.array(SPLITS)))
+        manifests = [data.manifest, *([labels.manifest] if labels else [])]
+        card = {
+            "documents": len(documents),
+            "queries": {split: pc.sum(pc.equal(used["split"], split)).as_py() or 0 for split in SPLITS},
+            "document_lengths": _spread(lengths),
+            "measured": len(lengths),
+            "query_lengths": _spread(_lengths(used["text"])),
+            "languages": self._languages(texts),
+            "duplicates": _duplicates(documents),
+            "duplicate_queries": int((first_of_same(used["split"], used["text"]) != np.arange(len(used))).sum()),
+            "judged": _judged(labels.read("qrels")) if labels else None,
+            "left_out": {
+                "documents": data.manifest.get("dropped_documents", 0),
+                "queries": data.manifest.get("duplicates", {}),
+            },
+            "notes": [note for manifest in manifests for note in manifest.get("notes", [])],
+        }
+        return {"rows": len(documents), "card": card}
+
+    def _languages(self, texts: Texts) -> Facts | None:
+        """Share of each language among some documents, most frequent first; None where the package is missing."""
+        if not self.content()["languages"]:
+            return None
+        import py3langid  # type: ignore[import-not-found]
+
+        samples = (texts[row][:CHARACTERS].strip() for row in _spaced(len(texts), READ).tolist())
+        found = Counter(py3langid.classify(text)[0] for text in samples if len(text) >= SHORTEST)
+        total = found.total()
+        return {"documents": total, "shares": {name: count / total for name, count in found.most_common()}}
+
+
+def _spaced(count: int, most: int) -> np.ndarray:
+    """Up to `most` rows of `count`, at even distances."""
+    return np.arange(count) if count <= most else np.linspace(0, count - 1, most).astype(int)
+
+
+def _lengths(*columns: pa.ChunkedArray) -> np.ndarray:
+    """[min(N, MEASURED)] words and marks of the texts of some rows, all columns together."""
+    rows = pa.array(_spaced(len(columns[0]), MEASURED))
+    counts = [pc.count_substring_regex(column.take(rows), PIECE).to_numpy() for column in columns]
+    return np.sum(counts, axis=0)
+
+
+def _spread(lengths: np.ndarray) -> Facts | None:
+    """None where there is nothing to measure."""
+    if not len(lengths):
+        return None
+    middle, high, longest = np.quantile(lengths, [0.5, 0.95, 1.0], method="higher").tolist()
+    return {"median": middle, "p95": high, "longest": longest, "empty": int((lengths == 0).sum())}
+
+
+def _duplicates(documents: pa.Table) -> Facts:
+    titles, texts, ids = documents["title"], documents["text"], documents["doc_id"]
+    first = first_of_same(titles, texts)
+    rows = np.arange(len(first))
+    near = near_duplicates(titles, texts, rows[first == rows])
+    same = [(row, int(first[row])) for row in np.flatnonzero(first != rows)[:SHOWN].tolist()]
+
+    def named(pairs: list[tuple[int, int]]) -> list[list[str]]:
+        return [[ids[row].as_py() for row in pair] for pair in pairs[:SHOWN]]
+
+    return {
+        "exact": int((first != rows).sum()),
+        "near": near.count,
+        "near_is_exact": near.exact,
+        "examples": named(same),
+        "near_examples": named(near.pairs),
+    }
+
+
+def _judged(qrels: pa.Table) -> Facts:
+    """Split -> how deep it is judged. qrels: QREL."""
+    found = {}
+    for split in (TRAIN, DEV, TEST):
+        rows = qrels.filter(pc.equal(qrels["split"], split))
+        depth = rows.group_by("query_id").aggregate([("relevance", "count"), ("relevance", "max")])
+        if len(depth):
+            counts, best = depth["relevance_count"].to_numpy(), depth["relevance_max"].to_numpy()
+            found[split] = {
+                "queries": len(depth),
+                "labels": len(rows),
+                "relevant": pc.sum(pc.greater(rows["relevance"], 0)).as_py(),
+                "fewest": int(counts.min()),
+                "most": int(counts.max()),
+                "without_relevant": int((best <= 0).sum()),
+            }
+    return found
