@@ -27,7 +27,7 @@ QUERIES = "queries.jsonl"
 
 @dataclass(frozen=True, kw_only=True)
 class Beir:
-    """The documents of a folder with corpus.jsonl, the queries of its queries.jsonl and the judgements of its qrels/*.tsv, if any.
+    """The documents of a folder with corpus.jsonl, the queries of its queries.jsonl and judgements in qrels/*.tsv, if any.
 
     Judgements of train queries (qrels/train.tsv) are opened by `train_qrels` alone. With `train_on_dev`, those of dev queries
     never are: these become train queries without labels, for collections that have no others.

@@ -112,10 +112,8 @@ class MakeQueries:
         if not len(new):
             return np.zeros(0, bool)
         queries = _queries(new)
-        if isinstance(self.retriever, FileRetriever):  # which knows its queries
-            asked = pa.concat_tables([made.given, queries])
-        else:
-            asked = queries
+        # A file names queries that are to be among those that are asked.
+        asked = pa.concat_tables([made.given, queries]) if isinstance(self.retriever, FileRetriever) else queries
         pool = self.retriever.search(asked, documents, self.maker.top_k)
         query = rows_of(pool["query_id"], queries["query_id"])
         own = rows_of(new["doc_id"], documents["doc_id"])
@@ -129,8 +127,8 @@ class MakeQueries:
                 " one of them alone, or a model wrote blank lines only. Add queries.jsonl, or choose another way (queries=...)."
             )
         return (
-            f"make_queries: too few queries to train on; at least two are needed. {made.why()}. Raise queries.top_k, choose another"
-            " retriever, or add queries.jsonl."
+            f"make_queries: too few queries to train on; at least two are needed. {made.why()}. Raise queries.top_k, choose"
+            " another retriever, or add queries.jsonl."
         )
 
 
