@@ -14,7 +14,7 @@ from zelo.datasets.layout import split_queries
 from zelo.errors import BadInput
 from zelo.facts import Facts
 from zelo.near_duplicates import Seen
-from zelo.protocols import Checked, CheapQueryMaker, Dataset, FileRetriever, MayLackQueries, QueryMaker, Retriever
+from zelo.protocols import CheapQueryMaker, Checked, Dataset, FileRetriever, MayLackQueries, QueryMaker, Retriever
 from zelo.ranking import rows_of
 from zelo.records import DEV, DOCUMENT, MADE, QUERY, SPLITS, TEST, TRAIN
 from zelo.store import Table, write_parquet
@@ -123,8 +123,8 @@ class MakeQueries:
     def _none(self, made: "_Made", documents: int) -> str:
         if not made.tried:
             return (
-                f"make_queries: the {documents:,} documents give no query: no title, heading or sentence of 4 to 25 words stands in"
-                " one of them alone, or a model wrote blank lines only. Add queries.jsonl, or choose another way (queries=...)."
+                f"make_queries: the {documents:,} documents give no query: no title, heading or sentence of 4 to 25 words"
+                " stands in one of them alone, or a model wrote blank lines only. Add queries.jsonl, or choose another way (queries=...)."
             )
         return (
             f"make_queries: too few queries to train on; at least two are needed. {made.why()}. Raise queries.top_k, choose"
