@@ -124,7 +124,7 @@ class MakeQueries:
         if not made.tried:
             return (
                 f"make_queries: the {documents:,} documents give no query: no title, heading or sentence of 4 to 25 words"
-                " stands in one of them alone, or a model wrote blank lines only. Add queries.jsonl, or choose another way (queries=...)."
+                " stands in one of them alone, or a model wrote blank lines only. Add queries.jsonl, or make them by a model."
             )
         return (
             f"make_queries: too few queries to train on; at least two are needed. {made.why()}. Raise queries.top_k, choose"
