@@ -113,9 +113,12 @@ def test_enough_queries_are_left_alone_and_too_few_are_filled_up_only_if_asked()
 
 
 def test_what_cannot_make_queries_is_one_line(tmp_path: Path) -> None:
-    for changes, said in ({"top_k": 0}, r"queries\.top_k=0: .* >= 1"), ({"most": -1}, r"queries\.most=-1 is below 0"):
+    for maker, said in (
+        (Written([], top_k=0), r"queries\.top_k=0: .* >= 1"),
+        (Written([], most=-1), r"queries\.most=-1 is below 0"),
+    ):
         with pytest.raises(BadInput, match=said):
-            stage(Written([], **changes))
+            stage(maker)
     for name, rows, said in (
         ("none", [], "the 20 documents give no query"),
         (

@@ -81,11 +81,12 @@ def assemble(config: DictConfig) -> list[Step]:
         keys = functools.partial(_key_below, config, name)
         stage = build(stages[name], f"stages.{name}", lambda place: key_of(config, place))
         unread = stage.unread if isinstance(stage, StageWithUnread) else frozenset()
-        inputs = {
-            role: stand_in.get(source, source) for role, source in stages[name]["inputs"].items() if role not in unread
+        sources: dict[str, str] = {
+            role: source for role, source in stages[name]["inputs"].items() if role not in unread
         }
-        if isinstance(stage, PassingStage) and (role := stage.passes):
-            stand_in[name] = inputs[role]
+        inputs = {role: stand_in.get(source, source) for role, source in sources.items()}
+        if isinstance(stage, PassingStage) and (passed := stage.passes):
+            stand_in[name] = inputs[passed]
             continue
         if isinstance(stage, StageWithInputCheck):
             stage.check_inputs({role: steps[source].stage for role, source in inputs.items()})
@@ -94,7 +95,8 @@ def assemble(config: DictConfig) -> list[Step]:
         steps[name] = Step(name, stage, named, inputs, described(config)["stages"][name] if several else {}, keys)
     if config.until is None:
         return list(steps.values())
-    until = stand_in.get(config.until, config.until)
+    until: str = config.until
+    until = stand_in.get(until, until)
     wanted = {until, *ancestors({name: set(step.inputs.values()) for name, step in steps.items()}, until)}
     return [step for step in steps.values() if step.name in wanted]
 
