@@ -55,10 +55,14 @@ def labels_of_kept(qrels: pa.Table, dropped: pa.Table) -> tuple[pa.Table, tuple[
     moved = pc.sum(pc.is_valid(place)).as_py() or 0
     if not moved:
         return qrels, ()
-    kept = pc.coalesce(dropped["same_as"].combine_chunks().take(place.combine_chunks()), qrels["doc_id"].combine_chunks())
+    kept = pc.coalesce(
+        dropped["same_as"].combine_chunks().take(place.combine_chunks()), qrels["doc_id"].combine_chunks()
+    )
     whole = qrels.set_column(qrels.column_names.index("doc_id"), QREL.field("doc_id"), kept)
     keys = ["query_id", "doc_id", "split"]
-    best = whole.group_by(keys, use_threads=False).aggregate([("relevance", "max")]).rename_columns([*keys, "relevance"])
+    best = (
+        whole.group_by(keys, use_threads=False).aggregate([("relevance", "max")]).rename_columns([*keys, "relevance"])
+    )
     merged = len(whole) - len(best)
     note = f"{moved:,} labels of dropped documents are now of the same document that is kept"
     note += f"; {merged:,} of them had a label already, and the higher one counts" * bool(merged)

@@ -56,7 +56,9 @@ def _longer(table: Table, result: "Result") -> str:
     for limit, names in sorted(_limits(result).items()):
         share = documents[length > limit].sum() / max(documents.sum(), 1)
         if share:
-            found.append(f"at least {_percent(share)} of the documents have more than {limit:,} tokens ({', '.join(names)})")
+            found.append(
+                f"at least {_percent(share)} of the documents have more than {limit:,} tokens ({', '.join(names)})"
+            )
     return "; ".join(found)
 
 
@@ -77,13 +79,18 @@ def _languages(languages: Facts | None) -> str:
     shares = languages["shares"].items()
     named = [f"{name} {_percent(share)}" for name, share in shares if share >= SHARE]
     rest = sum(share for _, share in shares if share < SHARE)
-    return ", ".join([*named, *[f"others {_percent(rest)}"] * bool(rest)]) + f" (of {languages['documents']:,} documents)"
+    return (
+        ", ".join([*named, *[f"others {_percent(rest)}"] * bool(rest)]) + f" (of {languages['documents']:,} documents)"
+    )
 
 
 def _duplicates(card: Facts) -> str:
     found = card["duplicates"]
     near = "" if found["near_is_exact"] else "about "
-    said = [f"{found['exact']:,} documents have the title and text of another", f"{near}{found['near']:,} are nearly the same"]
+    said = [
+        f"{found['exact']:,} documents have the title and text of another",
+        f"{near}{found['near']:,} are nearly the same",
+    ]
     if found["exact"]:
         said[0] += " (drop_duplicates=true keeps one)"
     if card["duplicate_queries"]:
@@ -107,7 +114,11 @@ def _depth(split: str, found: Facts) -> str:
 
 def _left_out(card: Facts) -> str:
     left = card["left_out"]
-    said = [f"{count:,} {split} queries with the text of a query that measures" for split, count in left["queries"].items() if count]
+    said = [
+        f"{count:,} {split} queries with the text of a query that measures"
+        for split, count in left["queries"].items()
+        if count
+    ]
     said += [f"{left['documents']:,} duplicate documents"] * bool(left["documents"])
     return "; ".join(said) or "nothing"
 

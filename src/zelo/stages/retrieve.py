@@ -65,7 +65,11 @@ class Retrieve:
             write_shard(candidates.slice(low, high - low), CANDIDATE, out, "candidates", number)
         if filled.any():
             write_parquet(queries.filter(pa.array(filled)), FILLED, out, "filled")
-        below = {"queries_below_two": int((sizes < 2).sum()), "queries_without": int((sizes == 0).sum()), "queries": len(sizes)}
+        below = {
+            "queries_below_two": int((sizes < 2).sum()),
+            "queries_without": int((sizes == 0).sum()),
+            "queries": len(sizes),
+        }
         return {"rows": len(candidates), **below, **own, "notes": list(found.notes)}
 
     def _found(self, queries: pa.Table, documents: pa.Table) -> tuple[Retrieved, Facts]:
