@@ -259,7 +259,7 @@ def test_the_pipeline_audits(tiny_beir: Path, tmp_path: Path, capsys: pytest.Cap
     config.dataset.path = str(tiny_beir)
     assert ensemble is not None
     steps = assemble(config)
-    assert [step.kind for step in steps] == ["load", "labels", "retrieve", "judge", "judge", "audit"]
+    assert [step.kind for step in steps] == ["load", "labels", "datacard", "retrieve", "judge", "judge", "audit"]
     *_, (result, _) = run_stages(steps, Store(tmp_path / "home"))
     run = RunFolder(tmp_path / "run", OmegaConf.to_yaml(config.stages.audit), 0)
     run.write_manifest(result, {})

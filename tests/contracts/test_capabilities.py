@@ -75,6 +75,7 @@ FAMILIES: dict[str, tuple[type, ...]] = {
         p.StageWithCheck,
         p.StageWithInputCheck,
         p.StageWithUnread,
+        p.TrainingStage,
     ),
     "target": (p.Target, p.CrossQueryTarget),
 }

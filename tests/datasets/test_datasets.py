@@ -358,7 +358,7 @@ def test_the_column_of_the_id(tmp_path: Path):
 def loaded(dataset: Dataset, out: Path) -> tuple[dict[str, Any], Table]:
     """The facts and the table of the stage `load`."""
     out.mkdir(parents=True)
-    facts = Load(inputs={}, dataset=dataset).run({}, out)
+    facts = Load(inputs={}, dataset=dataset, drop_duplicates=False).run({}, out)
     return facts, Table("load", "x", out, {})
 
 

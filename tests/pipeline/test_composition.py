@@ -317,7 +317,8 @@ def test_only_evaluate_depends_on_labels(experiment: str, judged: Path) -> None:
     for step in steps:
         if dependent & set(step.inputs.values()):
             dependent.add(step.name)
-    assert dependent == {"labels", "evaluate"}
+    assert dependent == {"labels", "evaluate", "data_card"}
+    assert not [step.name for step in steps if "data_card" in step.inputs.values()], "it counts labels"
     assert [step.name for step in steps if hasattr(step.stage, "dataset")] == ["load", "labels"]
     assert [step.name for step in steps][:2] == ["load", "labels"], "bad judgements are to be refused before what costs"
 
@@ -335,7 +336,7 @@ def test_another_label_changes_evaluate_only_and_another_split_everything(judged
     plain, file = identities(), judged / "qrels/test.tsv"
     for rows in ("q1\td1\t0\n", "q1\td1\t1\nq1\td2\t1\n", "q1\td2\t1\n"):
         file.write_text(rows)
-        assert differs(plain) == {"labels", "evaluate"}, rows
+        assert differs(plain) == {"labels", "evaluate", "data_card"}, rows
     file.write_text("query-id\tcorpus-id\tscore\nq1\td1\t1\n\n")
     assert differs(plain) == set(), "the same judgements"
     file.write_text("q1\td1\t1\nq3\td1\t1\n")

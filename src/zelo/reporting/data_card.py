@@ -14,12 +14,13 @@ SHARE = 0.01  # of the documents, from which a language is named
 
 
 def card_of(result: "Result") -> list[tuple[str, str]]:
-    """(subject, what there is to say) of the first card of this run; none before it has ended."""
+    """What the first card of this run says, as of `lines`, with examples and with what the first stages found."""
     table = next((table for table in result.tables.values() if "card" in table.manifest), None)
-    return list(_lines(table, result)) if table else []
+    return [*lines(table, result), *_examples(table.manifest["card"]["duplicates"]), *_found(result)] if table else []
 
 
-def _lines(table: Table, result: "Result") -> Iterator[tuple[str, str]]:
+def lines(table: Table, result: "Result") -> Iterator[tuple[str, str]]:
+    """(subject, what there is to say of it), seven at most. table: a data card; result: of its run, for what students read."""
     card = table.manifest["card"]
     yield "queries", _queries(card)
     yield "documents", _documents(card)
@@ -86,16 +87,39 @@ def _languages(languages: Facts | None) -> str:
 
 def _duplicates(card: Facts) -> str:
     found = card["duplicates"]
-    near = "" if found["near_is_exact"] else "about "
-    said = [
-        f"{found['exact']:,} documents have the title and text of another",
-        f"{near}{found['near']:,} are nearly the same",
-    ]
-    if found["exact"]:
-        said[0] += " (drop_duplicates=true keeps one)"
-    if card["duplicate_queries"]:
-        said.append(f"{card['duplicate_queries']:,} queries have the text of another of their split")
+    said = ["no document has the title and text of another"]
+    if exact := found["exact"]:
+        said = [f"{_has(exact, 'document')} the title and text of one before (drop_duplicates=true leaves"]
+        said[0] += " them out)" if exact > 1 else " it out)"
+    about = "" if found["near_is_exact"] else "about "
+    said.append(f"{about}{found['near']:,} nearly so" if found["near"] else "none nearly")
+    if queries := card["duplicate_queries"]:
+        said.append(
+            f"{_has(queries, 'query', 'queries')} the text of one before, of {'their' if queries > 1 else 'its'} split"
+        )
     return "; ".join(said)
+
+
+def _has(count: int, one: str, more: str = "") -> str:
+    return f"{count:,} {more or one + 's'} have" if count > 1 else f"1 {one} has"
+
+
+def _examples(duplicates: Facts) -> Iterator[tuple[str, str]]:
+    """Some documents, each with the one before it that is the same."""
+    for subject, pairs in (("same", duplicates["examples"]), ("nearly same", duplicates["near_examples"])):
+        if pairs:
+            yield subject, "; ".join(f"{document} and {other}" for document, other in pairs)
+
+
+def _found(result: "Result") -> Iterator[tuple[str, str]]:
+    """The queries for which a first stage found no document."""
+    said = [
+        f"{name} finds none for {without:,} of {table.manifest['queries']:,} queries"
+        for name, table in result.tables.items()
+        if (without := table.manifest.get("queries_without"))
+    ]
+    if said:
+        yield "candidates", "; ".join(said)
 
 
 def _judged(judged: Facts | None) -> str:
@@ -105,7 +129,8 @@ def _judged(judged: Facts | None) -> str:
 
 
 def _depth(split: str, found: Facts) -> str:
-    words = f"{found['queries']:,} {split} queries with {found['labels'] / found['queries']:.1f} labels each"
+    noun = "queries" if found["queries"] > 1 else "query"
+    words = f"{found['queries']:,} {split} {noun} with {found['labels'] / found['queries']:.1f} labels each"
     if found["fewest"] < found["most"]:
         words += f" ({found['fewest']:,} to {found['most']:,})"
     words += f", {found['relevant'] / found['queries']:.1f} of them relevant"
@@ -113,14 +138,13 @@ def _depth(split: str, found: Facts) -> str:
 
 
 def _left_out(card: Facts) -> str:
-    left = card["left_out"]
+    queries, documents = card["left_out"]["queries"], card["left_out"]["documents"]
     said = [
-        f"{count:,} {split} queries with the text of a query that measures"
-        for split, count in left["queries"].items()
+        f"{count:,} {split} {'queries' if count > 1 else 'query'} with the text of a query that measures"
+        for split, count in queries.items()
         if count
     ]
-    said += [f"{left['documents']:,} duplicate documents"] * bool(left["documents"])
-    return "; ".join(said) or "nothing"
+    return "; ".join([*said, *[f"duplicate documents: {documents:,}"] * bool(documents)]) or "nothing"
 
 
 def _percent(share: float) -> str:

@@ -9,7 +9,7 @@ from zelo.budget.plan import lines as plan_lines
 from zelo.budget.plan import money, together
 from zelo.facts import Facts
 from zelo.records import DEV
-from zelo.reporting import acquired, audit_page, lineage
+from zelo.reporting import acquired, audit_page, data_card, lineage
 from zelo.reporting.audit_table import print_audit
 from zelo.reporting.evaluation import CIRCULAR, GROUPS, NO_LABELS, Evaluation
 from zelo.reporting.notes import notes
@@ -111,6 +111,8 @@ def print_stage(result: "Result", name: str) -> None:
     only = type(result)([step for step in result.steps if step.name == name], {name: table}, {name: facts})
     for note in notes(only):
         lines.print(f"  {note}", soft_wrap=True)
+    for subject, words in data_card.lines(table, result) if "card" in table.manifest else ():
+        lines.print(f"  {subject:<11} {words}", soft_wrap=True)
 
 
 def print_results(result: "Result", folder: Path, optimize: str | None) -> float | None:

@@ -16,7 +16,10 @@ from zelo.store import Table, write_parquet
 
 @dataclass(frozen=True, kw_only=True)
 class Labels:
-    """Writes qrels (QREL). Only evaluate and audit read them, and the data card counts them; they are checked before anything costly runs."""
+    """Writes qrels (QREL). Evaluate and audit measure by them, the data card counts them, nothing else reads them.
+
+    They are checked before anything costly runs.
+    """
 
     CHEAP: ClassVar[bool] = True  # plan=true may run it, to count what would be asked
 
