@@ -239,7 +239,9 @@ def test_only_labels_are_read_beside_the_queries_that_are_made() -> None:
     for path in [*CONF.glob("pipeline/*.yaml"), *CONF.glob("experiment/*.yaml")]:
         for name, node in (yaml.safe_load(path.read_text()).get("stages") or {}).items():
             if "load" in ((node or {}).get("inputs") or {}).values():
-                assert name in ("labels", "train_labels", "make_queries"), f"{path}: {name} is to read make_queries"
+                assert name in ("labels", "train_labels", "data_card", "make_queries"), (
+                    f"{path}: {name} is to read make_queries"
+                )
 
 
 def test_interpolation_lives_in_wiring_diagrams_only() -> None:

@@ -68,6 +68,8 @@ def test_a_sweep_goes_on_after_a_failure_and_shares_work(
     stages = json.loads((folder / rows[3]["folder"] / "manifest.json").read_text())["stages"]
     assert {name: stage["status"] for name, stage in stages.items()} == {
         "load": "cached",
+        "labels": "cached",
+        "data_card": "cached",
         "retrieve": "cached",
         "judge": "cached",
         "known_items": "cached",
