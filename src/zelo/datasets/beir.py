@@ -73,7 +73,7 @@ class Beir:
         corpus = assemble(documents, queries, qrels, notes, folder / "queries.jsonl")
         return replace(corpus, name=folder.resolve().name)
 
-    def qrels(self, queries: pa.Table, documents: pa.Table) -> tuple[pa.Table, tuple[str, ...]]:
+    def judgements(self, queries: pa.Table, documents: pa.Table) -> tuple[pa.Table, tuple[str, ...]]:
         """Reads and checks the judgements. Raises BadInput naming the file and the line."""
         qrels, dropped = self._known(self._files(self._folder())[0], queries, documents)
         own, left_out = at_home(qrels, queries)
