@@ -63,7 +63,11 @@ def labels(dataset: Auto) -> tuple[list[tuple[str, str, int, str]], tuple[str, .
 DOCS = [("d1", "one", "first text"), ("d2", "", "second text")]
 CORPUS = jsonl(*({"_id": d, "title": title, "text": text} for d, title, text in DOCS))
 QUERIES = jsonl(*({"_id": f"q{n}", "text": f"query {n}"} for n in range(5)))
-BEIR = {"corpus.jsonl": CORPUS, "queries.jsonl": QUERIES, "qrels/test.tsv": "query-id\tcorpus-id\tscore\nq0\td1\t1\n"}
+BEIR: dict[str, str | bytes] = {
+    "corpus.jsonl": CORPUS,
+    "queries.jsonl": QUERIES,
+    "qrels/test.tsv": "query-id\tcorpus-id\tscore\nq0\td1\t1\n",
+}
 DEFAULT = parquet(**{"query-id": ["q0"], "corpus-id": ["d1"], "score": [1.0]})
 TABLE = {"ref": ["d1", "d2"], "headline": ["one", None], "body": ["first text", "second text"]}
 NAMED = {"columns": {"id": "ref", "title": "headline", "text": "body"}}
@@ -418,7 +422,7 @@ REPAIRED: dict[str, tuple[Files, list[str]]] = {
 @pytest.mark.parametrize("case", REPAIRED)
 def test_what_is_repaired_is_counted(case: str, tmp_path: Path):
     files, words = REPAIRED[case]
-    notes = "\n".join(loaded(auto(write(tmp_path / "data", BEIR | files)), tmp_path / "out"))
+    notes = "\n".join(loaded(auto(write(tmp_path / "data", BEIR | dict(files))), tmp_path / "out"))
     for word in words:
         assert word in notes
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -118,7 +119,7 @@ def _with_ids(rows: Rows, role: str, what: str) -> tuple[Rows, list[str]]:
     """The rows with usable ids, each once. Raises BadInput for a missing id, and for one id of two different rows."""
     table, notes = rows.table, []
     if role not in table.column_names:
-        numbers = pa.array(range(1, len(table) + 1), pa.int64()).cast(pa.string())
+        numbers = pa.array(np.arange(1, len(table) + 1)).cast(pa.string())
         return Rows(table.append_column(role, pa.chunked_array([numbers])), rows.files), notes
     ids = pc.utf8_trim_whitespace(pc.fill_null(table[role], ""))
     empty = pc.equal(ids, "")
@@ -165,5 +166,5 @@ def _without_repeats(rows: Rows, role: str, what: str, notes: list[str]) -> Rows
         f"{count_of(len(again), what, {'query': 'queries'}.get(what, ''))} given twice, word for word, kept once, the first at"
         f" {rows.place(again[0])}"
     )
-    numbers = pa.array(range(len(rows.table)), pa.uint64())
+    numbers = pa.array(np.arange(len(rows.table)).astype(np.uint64))
     return rows.kept(pa.chunked_array([pc.invert(pc.is_in(numbers, value_set=dropped))]))

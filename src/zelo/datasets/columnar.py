@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -121,7 +122,7 @@ def _chosen(parts: Iterator[pa.RecordBatch], chosen: dict[str, str], path: Path)
     before = 0
     for part in parts:
         columns = [_texts(_column(part, column), role, column, path) for role, column in chosen.items()]
-        lines = pa.array(range(before + 1, before + 1 + len(part)), pa.int64())
+        lines = pa.array(np.arange(before + 1, before + 1 + len(part)))
         before += len(part)
         yield pa.table([*columns, lines], names=[*chosen, LINE])
 

@@ -23,7 +23,12 @@ from zelo.records import TEST
 READERS: tuple[Reader, ...] = (Parquet(), Arrow(), JsonFile(), Trec(), Delimited())  # the first that fits reads a file
 
 ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar", ".zst")
-BESIDE = ("dataset_info.json", "state.json", "dataset_dict.json")  # what `datasets` writes beside its tables
+BESIDE = (
+    "dataset_info.json",
+    "dataset_infos.json",
+    "state.json",
+    "dataset_dict.json",
+)  # what `datasets` writes beside its tables
 CACHES = re.compile(r"(cache|indices|tmp)[-_.\w]*\.arrow")
 ABOUT = re.compile(r"(readme|license|licence|changelog|source|index|notice)(\.\w+)?", re.IGNORECASE)
 SPLITS = {**SPLIT_NAMES, "eval": TEST, "val": SPLIT_NAMES["dev"], "training": SPLIT_NAMES["train"]}
