@@ -226,6 +226,7 @@ def test_a_beir_folder_is_read_as_by_dataset_beir(tmp_path: Path):
         documents = one.documents.select(["doc_id"])
         assert beir.judgements(one.queries, documents) == dataset.judgements(one.queries, documents)
         assert beir.train_qrels(one.queries, documents) == dataset.train_qrels(one.queries, documents)
+        assert beir.has_train_queries() == dataset.has_train_queries()
         assert beir.train_qrels_content() == dataset.train_qrels_content()
     assert auto(write(tmp_path / "none", {"corpus.jsonl": CORPUS})).train_qrels_content() is None
 
@@ -354,7 +355,6 @@ BAD: dict[str, tuple[Files, dict[str, Any], list[str]]] = {
     "no right to read a table": ({"secret.csv": "x"}, {}, ["secret.csv cannot be read: Permission denied"]),
     "empty files": ({"a.md": "", "b.md": " \n"}, {}, ["no file has a text", "2 files are empty and left out: a.md, b.md"]),
     "a missing package": ({"x.pdf": pdf("a")}, {}, ["x.pdf", "pypdf", "pip install 'zelo[documents]'"]),
-    "no queries": ({"a.md": "x", "b.md": "y"}, {}, ["no train queries", "add unlabelled queries"]),
 }  # fmt: skip
 
 
@@ -453,5 +453,18 @@ def test_without_a_path_it_says_what_to_write():
 
 
 def test_queries_may_be_missing(tmp_path: Path):
-    corpus: Corpus = auto(write(tmp_path, {"a.md": "# A\nx", "b.md": "# B\ny"})).load()
+    """Documents alone, or queries that are all judged: the stage make_queries asks for just that."""
+    documents = auto(write(tmp_path / "a", {"a.md": "# A\nx", "b.md": "# B\ny"}))
+    corpus = documents.load()
     assert (len(corpus.documents), len(corpus.queries)) == (2, 0)
+    assert not documents.has_train_queries()
+    judged = auto(write(tmp_path / "b", BEIR | {"queries.jsonl": '{"_id": "q0", "text": "a"}\n'}))
+    assert splits_of(judged.load()) == [TEST]
+    assert not judged.has_train_queries()
+    beir = auto(write(tmp_path / "c", BEIR))
+    assert TRAIN in splits_of(beir.load())
+    assert beir.has_train_queries()
+
+
+def splits_of(corpus: Corpus) -> list[str]:
+    return corpus.queries["split"].to_pylist()

@@ -1,7 +1,7 @@
 """Anybody's data: what lies at a path is found out, and said."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -13,7 +13,7 @@ from zelo.datasets.columns import LINE, Columns, Kind, batches
 from zelo.datasets.delimited import suffix
 from zelo.datasets.document_files import in_words, read_files, titles_in_words
 from zelo.datasets.judgements import at_home, drop_unknown, refuse_lost_row
-from zelo.datasets.layout import hash_large, split_queries
+from zelo.datasets.layout import assemble, hash_large, split_queries
 from zelo.datasets.sources import ABOUT, TABLES, Sources, find, reader_of
 from zelo.errors import BadInput
 from zelo.qrels import qrel_rows, qrel_table
@@ -66,14 +66,9 @@ class Auto:
         queries, more = self._queries(found)
         qrels, _ = self._known(found, False, queries, documents)  # what is dropped is counted where judgements are kept
         said = _said(found, self._columns, len(documents), len(queries))
-        splits, made = split_queries(queries, qrels)
-        if TRAIN in splits and DEV not in splits:
-            raise BadInput(f"{found.queries[0][0]}: one train query and no dev query; add queries without judgements")
-        notes = (said, *notes, *more, *_beside(found))
-        if made:
-            notes += (f"no dev queries are given: {made} train queries, chosen by hash, serve as such without labels",)
-        queries = queries.set_column(2, QUERY.field("split"), pa.array(splits, pa.string()))
-        return Corpus(queries=queries, documents=documents, name=self._name(found), notes=notes)
+        source = found.queries[0][0] if found.queries else found.root
+        corpus = assemble(documents, queries, qrels, (said, *notes, *more, *_beside(found)), source)
+        return replace(corpus, name=self._name(found))
 
     def has_train_queries(self) -> bool:
         """Whether there are any, known without reading the documents. Raises BadInput naming the file and the line."""

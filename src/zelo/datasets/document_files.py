@@ -136,8 +136,8 @@ def _headed(text: str) -> tuple[str, str]:
 
 def _html(path: Path, raw: bytes) -> tuple[str, str, str]:
     try:
-        import trafilatura
-        from trafilatura.metadata import extract_metadata
+        import trafilatura  # pyright: ignore[reportMissingImports]
+        from trafilatura.metadata import extract_metadata  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise _missing(path, "trafilatura", error) from None
     tree = trafilatura.load_html(raw)
@@ -150,7 +150,7 @@ def _html(path: Path, raw: bytes) -> tuple[str, str, str]:
 
 def _pdf(path: Path, raw: bytes) -> tuple[str, str, str]:
     try:
-        import pypdf
+        import pypdf  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise _missing(path, "pypdf", error) from None
     logging.getLogger("pypdf").setLevel(logging.CRITICAL)  # what is wrong with a file is in the notes
@@ -160,7 +160,7 @@ def _pdf(path: Path, raw: bytes) -> tuple[str, str, str]:
 
 def _word(path: Path, raw: bytes) -> tuple[str, str, str]:
     try:
-        from markitdown import MarkItDown
+        from markitdown import MarkItDown  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise _missing(path, "markitdown", error) from None
     return *_headed(MarkItDown(enable_plugins=False).convert(path).text_content), ""
