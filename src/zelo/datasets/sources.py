@@ -29,6 +29,7 @@ BESIDE = (
     "state.json",
     "dataset_dict.json",
 )  # what `datasets` writes beside its tables
+_HUB = re.compile(r"[\w-]+/[\w-]+")  # the name of a dataset there
 CACHES = re.compile(r"(cache|indices|tmp)[-_.\w]*\.arrow")
 ABOUT = re.compile(r"(readme|license|licence|changelog|source|index|notice)(\.\w+)?", re.IGNORECASE)
 SPLITS = {**SPLIT_NAMES, "eval": TEST, "val": SPLIT_NAMES["dev"], "training": SPLIT_NAMES["train"]}
@@ -123,7 +124,10 @@ def _files(path: Path) -> tuple[Path, list[Path], int]:
         _refuse_archive(path)
         return path.parent, [path], 0
     if not path.is_dir():
-        raise BadInput(f"{path} does not exist; give a file, a folder or a pattern such as 'notes/*.md'")
+        fix = "give a file, a folder or a pattern such as 'notes/*.md'"
+        if _HUB.fullmatch(str(path)):
+            fix = f"for one of the Hugging Face hub: hf download {path} --repo-type dataset --local-dir FOLDER, then FOLDER"
+        raise BadInput(f"{path} does not exist; {fix}")
     files, links = _below(path)
     if not files:
         raise BadInput(f"{path} holds no files; {FORMATS}")
