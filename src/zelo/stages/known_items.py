@@ -124,11 +124,11 @@ def write_equal(out: Path, names: list[str], why: str | None) -> Facts:
 
 
 def write_learned(
-    out: Path, names: list[str], odds: np.ndarray, documents: int, belief: np.ndarray | float = 1.0
+    out: Path, names: list[str], odds: np.ndarray, documents: int, belief: np.ndarray | None = None
 ) -> Facts:
     """Writes what the judges' answers about known items say; 1 for all where there are too few.
 
-    odds: [I, K, M]; belief: [M] how much of what known items say of a judge holds for the queries that people ask.
+    odds: [I, K, M]; belief: [M] how much of what known items say of a judge holds for the queries that people ask; None: all.
     """
     if len(odds) < judge_weights.FOLDS:
         few = f"{documents} documents give {len(odds)} known items"
