@@ -134,10 +134,10 @@ def write_learned(
         few = f"{documents} documents give {len(odds)} known items"
         return write_equal(out, names, f"equal, as {few}, too few to learn from")
     found = judge_weights.learned(odds)
-    weights, held_out = (
-        one * belief / (one * belief).mean(-1, keepdims=True) for one in (found.weights, found.held_out)
-    )
-    weights = np.maximum(weights.round(2), judge_weights.LEAST)
+    weights, held_out = found.weights, found.held_out
+    if belief is not None:
+        weights, held_out = (one * belief / (one * belief).mean(-1, keepdims=True) for one in (weights, held_out))
+        weights = np.maximum(weights.round(2), judge_weights.LEAST)
     alone = np.array([_ndcg(odds, one).mean() for one in np.eye(len(names))])
     facts = _write(out, names, weights, alone) | {
         "items": len(odds),
