@@ -122,11 +122,12 @@ class Lm:
         from transformers import GenerationConfig
 
         network, texts = self._network, [""] * len(prompts)
+        tokenizer: Any = self._tokenizer
         # All of what a model's own settings would fill in.
         plain: Facts = {"do_sample": False, "temperature": 1.0, "top_k": 50, "top_p": 1.0, "repetition_penalty": 1.0}
         chosen = plain | ({"do_sample": True, "temperature": self.temperature, "top_k": 0} if self.temperature else {})
-        ends = network.generation_config.eos_token_id if network.generation_config else None
-        ends = self._tokenizer.eos_token_id if ends is None else ends
+        ends: Any = network.generation_config.eos_token_id if network.generation_config else None
+        ends = tokenizer.eos_token_id if ends is None else ends
         config = GenerationConfig(max_new_tokens=self.query_tokens, eos_token_id=ends, pad_token_id=0, **chosen)
         with progress("queries", len(prompts), "documents") as advance, torch.random.fork_rng():
             torch.manual_seed(self.seed)
@@ -142,7 +143,7 @@ class Lm:
                         generation_config=config,
                     )
                 for row, written in zip(batch, made[:, width:].tolist(), strict=True):
-                    texts[row] = _first_line(self._tokenizer.decode(_before(written, ends), skip_special_tokens=True))
+                    texts[row] = _first_line(tokenizer.decode(_before(written, ends), skip_special_tokens=True))
                 advance(len(batch))
         return texts
 
