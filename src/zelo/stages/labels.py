@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from zelo.duplicates import labels_of_kept
+from zelo.errors import BadInput
 from zelo.facts import Facts
 from zelo.protocols import Dataset
 from zelo.records import DROPPED, DUPLICATE, QREL
@@ -36,12 +37,19 @@ class Labels:
         queries = data.read("queries")
         dropped = data.read("dropped") if data.has("dropped") else DROPPED.empty_table()
         known = pa.concat_tables([data.read("documents", ["doc_id"]), dropped.select(["doc_id"])])
-        qrels, notes = self.dataset.qrels(queries, known)
+        qrels, notes = self.dataset.judgements(queries, known)
         unused = queries.filter(pc.equal(queries["split"], DUPLICATE))["query_id"].combine_chunks()
         used = pc.invert(pc.is_in(qrels["query_id"], unused))
         if lost := len(qrels) - (pc.sum(used).as_py() or 0):
             notes = (*notes, f"{lost} of {len(qrels)} judgements are of duplicate queries and left out")
             qrels = qrels.filter(used)
         qrels, moved = labels_of_kept(qrels, dropped)
+        for split in pc.unique(qrels["split"]).to_pylist():
+            labels = qrels.filter(pc.equal(qrels["split"], split))["relevance"]
+            if not pc.any(pc.greater(labels, 0)).as_py():
+                raise BadInput(
+                    f"labels: none of the {len(labels)} {split} judgements is above 0, so nothing can be measured by them. Judge"
+                    " a relevant document 1 or more, or leave these judgements out."
+                )
         write_parquet(qrels, QREL, out, "qrels")
         return {"rows": len(qrels), "notes": [*notes, *moved]}
