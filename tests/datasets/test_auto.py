@@ -385,9 +385,10 @@ def loaded(dataset: Auto, out: Path) -> list[str]:
     """The notes of the stages that read data."""
     notes = []
     table = Table("load", "x", out / "load", {})
-    for name, stage in (("load", Load), ("labels", Labels)):
+    load = Load(inputs={}, dataset=dataset, drop_duplicates=False)
+    for name, stage in (("load", load), ("labels", Labels(inputs={}, dataset=dataset))):
         (out / name).mkdir(parents=True)
-        notes += stage(inputs={}, dataset=dataset).run({"data": table}, out / name)["notes"]
+        notes += stage.run({"data": table}, out / name)["notes"]
     return notes
 
 
