@@ -124,20 +124,20 @@ def write_equal(out: Path, names: list[str], why: str | None) -> Facts:
 
 
 def write_learned(
-    out: Path, names: list[str], odds: np.ndarray, documents: int, belief: np.ndarray | float = 1.0
+    out: Path, names: list[str], odds: np.ndarray, documents: int, belief: np.ndarray | None = None
 ) -> Facts:
     """Writes what the judges' answers about known items say; 1 for all where there are too few.
 
-    odds: [I, K, M]; belief: [M] how much of what known items say of a judge holds for the queries that people ask.
+    odds: [I, K, M]; belief: [M] how much of what known items say of a judge holds for the queries that people ask; None: all.
     """
     if len(odds) < judge_weights.FOLDS:
         few = f"{documents} documents give {len(odds)} known items"
         return write_equal(out, names, f"equal, as {few}, too few to learn from")
     found = judge_weights.learned(odds)
-    weights, held_out = (
-        one * belief / (one * belief).mean(-1, keepdims=True) for one in (found.weights, found.held_out)
-    )
-    weights = np.maximum(weights.round(2), judge_weights.LEAST)
+    weights, held_out = found.weights, found.held_out
+    if belief is not None:
+        weights, held_out = (one * belief / (one * belief).mean(-1, keepdims=True) for one in (weights, held_out))
+        weights = np.maximum(weights.round(2), judge_weights.LEAST)
     alone = np.array([_ndcg(odds, one).mean() for one in np.eye(len(names))])
     facts = _write(out, names, weights, alone) | {
         "items": len(odds),
