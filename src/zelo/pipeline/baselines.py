@@ -25,9 +25,9 @@ def mount(config: DictConfig) -> None:
             " or choose pipeline=default."
         )
     for name in named:
-        if name in config.stages or not re.fullmatch(r"\w[\w-]*", name):
+        if name in config.stages or not re.fullmatch(r"[A-Za-z_]\w*", name):
             raise BadInput(
-                f"baselines.{name}: a baseline becomes a stage of its name, made of letters, digits, _ and -, and"
+                f"baselines.{name}: a baseline becomes a stage of its name, made of letters, digits and _, and"
                 f" {', '.join(str(stage) for stage in config.stages)} are taken. Choose another name."
             )
         _mount(config, name)

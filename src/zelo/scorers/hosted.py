@@ -15,6 +15,7 @@ from zelo.providers.rerank import RerankApi, RerankRequest
 from zelo.records import ANSWERED, UNPARSEABLE, Questions
 from zelo.texts import SHORTEST_CUT, beginning
 
+LARGEST = 3e38  # a score is kept as 32 bits
 NO_FORM = "the reply is of another form: choose the option of `scorer` that is made for this endpoint"
 # Class of what is wrong with a reply, before anything is read -> the reason and the fix.
 WHY = {
@@ -152,6 +153,6 @@ def _fault(index: Any, score: Any, documents: int, found: dict[int, float]) -> s
         return "a result has an index that is no document's"
     if index in found:
         return "a document has two results"
-    if isinstance(score, bool) or not isinstance(score, int | float) or not abs(score) <= np.finfo(np.float32).max:
+    if isinstance(score, bool) or not isinstance(score, int | float) or not abs(score) <= LARGEST:
         return "a score is no number"
     return ""

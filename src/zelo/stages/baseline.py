@@ -51,7 +51,8 @@ class Baseline:
 
     def check(self) -> None:
         """Raises BadInput for a key or a model that is missing, before the stages above spend any time."""
-        self.hardware.check()
+        if not self.paid:
+            self.hardware.check()
         for scorer in self.paid.values():
             self.budget.check(scorer.endpoint)
         if isinstance(self.scorer, Checked):
