@@ -1,11 +1,14 @@
-"""The pairs that judges were asked about, as integer graphs."""
+"""The pairs that judges were asked about, as integer graphs, and how many judges a pair can have."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from zelo.errors import BadInput
+from zelo.protocols import JudgingStage
 from zelo.records import Comparisons
 
 
@@ -86,6 +89,16 @@ class Graphs:
             judge=judge[rows].astype(np.int32),
             swapped=outcomes["swapped"].to_numpy()[rows],
         )
+
+
+def check_quorum(quorum: int, judged: Mapping[str, object]) -> None:
+    """Raises BadInput for a quorum that the judges of a judge stage cannot reach. judged: stages by name."""
+    for name, stage in judged.items():
+        if isinstance(stage, JudgingStage) and quorum > len(members := stage.members):
+            raise BadInput(
+                f"quorum={quorum} is above the number of judges of {name}, {len(members)} ({', '.join(members)}); set it to at"
+                f" most {len(members)}."
+            )
 
 
 def _sorted_ids(*columns: pa.ChunkedArray) -> pa.Array:

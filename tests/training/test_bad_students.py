@@ -297,7 +297,7 @@ def test_targets_that_cannot_be_trained_on_are_refused(
 
 def test_a_quorum_that_nobody_reaches_leaves_nothing_to_train_on(command: Callable[..., str], small: list[str]) -> None:
     said = command(*LATE, "quorum=2", *small)
-    assert re.search(r"quorum=2 is above the number of judges, 1 \(lexical\); set it to at most 1", said)
+    assert re.search(r"quorum=2 is above the number of judges of judge, 1 \(lexical\); set it to at most 1", said)
 
 
 @pytest.mark.parametrize("arguments", [LATE, EMBEDDING])

@@ -13,7 +13,7 @@ from zelo.backbones.exported import MATRIX, SETTINGS
 from zelo.facts import Facts
 from zelo.protocols import NamedModel
 from zelo.reporting import hybrid, lineage, score_scale, serving
-from zelo.reporting.evaluation import NO_LABELS, Evaluation
+from zelo.reporting.evaluation import CIRCULAR, NO_LABELS, Evaluation
 from zelo.training.judging import judging_in_words
 from zelo.training.parity import parity_in_words
 
@@ -298,4 +298,5 @@ def _figures(step: "Step", result: "Result", figures: Evaluation | None) -> str:
         if row:
             table.append(f"| {name} | {row['value']:.3f} | {row['ci_low']:.3f} to {row['ci_high']:.3f} |")
     verdicts = [f"- {verdict['text']}." for verdict in figures.verdicts if verdict["system"] in mine]
-    return "\n".join([*table, "", *verdicts])
+    alarm = ["", f"**{CIRCULAR}.**"] * figures.circular
+    return "\n".join([*table, "", *verdicts, *alarm])

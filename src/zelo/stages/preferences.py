@@ -13,8 +13,7 @@ from zelo import judge_weights
 from zelo.errors import BadInput
 from zelo.facts import Facts
 from zelo.metrics import tally
-from zelo.outcomes import Graphs
-from zelo.protocols import JudgingStage
+from zelo.outcomes import Graphs, check_quorum
 from zelo.records import PREFERENCE, SPLITS
 from zelo.store import Table, write_shard
 
@@ -44,13 +43,7 @@ class Preferences:
 
     def check_inputs(self, stages: Mapping[str, object]) -> None:
         """Raises BadInput for a quorum that the judges of a stage above cannot reach."""
-        for role in self._judged:
-            judged = stages[role]
-            if isinstance(judged, JudgingStage) and self.quorum > len(members := judged.members):
-                raise BadInput(
-                    f"quorum={self.quorum} is above the number of judges of {self.inputs[role]}, {len(members)}"
-                    f" ({', '.join(members)}); set it to at most {len(members)}."
-                )
+        check_quorum(self.quorum, {self.inputs[role]: stages[role] for role in self._judged})
 
     def run(self, tables: dict[str, Table], out: Path) -> Facts:
         """Shard by shard. Raises BadInput when no pair has a quorum, or a preference is none."""
