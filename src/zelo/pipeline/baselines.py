@@ -39,8 +39,12 @@ def _mount(config: DictConfig, name: str) -> None:
         assert isinstance(stage, dict)
         config.stages[name] = stage | {"scorer": f"${{baselines.{name}}}"}
         for reader in config.baseline.systems_of:
-            if config.stages.get(reader) is not None:
-                config.stages[reader].inputs[name] = name
+            node = config.stages.get(reader)
+            if node is None:
+                continue
+            node.inputs[name] = name
+            if "first_stage_of" in node:
+                node.first_stage_of[name] = "candidates"
         students = config.stages.evaluate.students if config.stages.get("evaluate") is not None else {}
         for student in config.baseline.against:
             if student in students:

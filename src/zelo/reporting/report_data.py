@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from zelo.facts import Facts
 from zelo.records import DEV
-from zelo.reporting import acquired, disagreements, judge_costs, ladders, lineage, rating_facts
+from zelo.reporting import acquired, disagreements, judge_costs, ladders, lineage, rating_facts, rerankers
 from zelo.reporting.audit_page import Audited
 from zelo.reporting.disagreements import DisputedPair
 from zelo.reporting.evaluation import Evaluation
@@ -42,6 +42,7 @@ class ReportData:
     judges: what judge_costs.rows found, one a judge.
     disagreements: None where a single judge answered; judged_by: the stage that asked, where several did.
     ratings: None where nothing was rated.
+    rerankers: rerankers.json, of a pipeline that compares them over several first stages.
     """
 
     title: str
@@ -60,6 +61,7 @@ class ReportData:
     judged_by: str = ""
     ratings: RatingFacts | None = None
     groups: dict[str, str] = field(default_factory=dict)
+    rerankers: Facts | None = None
 
 
 def of_run(result: "Result", evaluation: Evaluation | None, stages: Facts, config: str) -> ReportData:
@@ -96,6 +98,7 @@ def of_run(result: "Result", evaluation: Evaluation | None, stages: Facts, confi
         judged_by=widest if len(asked) > 1 else "",
         ratings=ratings,
         groups=evaluation.groups if evaluation else {},
+        rerankers=rerankers.of_run(result),
     )
 
 

@@ -4,12 +4,12 @@ import json
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+from zelo.evaluation.verdict import FEWEST
 from zelo.facts import Facts
 
 if TYPE_CHECKING:
     from zelo.pipeline.run import Result
 
-FEWEST = 30  # queries below which nothing is said to be better
 ALONE = "no reranker"
 
 
