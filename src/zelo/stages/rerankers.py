@@ -75,10 +75,10 @@ class Rerankers:
     def _of_first_stage(
         self, role: str, order: "_Order", known: dict[str, tuple[np.ndarray, np.ndarray]], qrels: pa.Table
     ) -> list[Facts]:
-        runs: list[tuple[str | None, int, pa.Table]] = [(ALONE, self.depths[-1], order.run(None, 0))]
+        runs: list[tuple[str | None, int, pa.Table]] = [(ALONE, self.depths[-1], order.reranked(None, 0))]
         for name, (key, score) in known.items():
             found = order.scores(name, role, key, score)
-            runs += [(name, depth, order.run(found, depth)) for depth in self.depths]
+            runs += [(name, depth, order.reranked(found, depth)) for depth in self.depths]
         values = [self.metric.values(run, qrels) for _, _, run in runs]
         asked = sorted(values[0])
         matrix = np.array([[one[query] for query in asked] for one in values])
@@ -128,14 +128,14 @@ class _Order:
             )
         return score[place]
 
-    def run(self, score: np.ndarray | None, depth: int) -> pa.Table:
+    def reranked(self, score: np.ndarray | None, depth: int) -> pa.Table:
         """SCORED rows: the first `depth` by `score` [N], ties by doc_id, then the others as they stood."""
         if score is None:
             return ranked(self.table)
-        reranked = self.rank < depth
+        first = self.rank < depth
         # Ranks among all that are reranked order them within each query, and ties stay ties.
         level = np.unique(score, return_inverse=True)[1].astype(np.float64) + 1.0
-        placed = np.where(reranked, level, -self.rank.astype(np.float64))
+        placed = np.where(first, level, -self.rank.astype(np.float64))
         return ranked(self.table.set_column(2, "score", pa.array(placed)))
 
 
