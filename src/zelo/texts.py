@@ -53,4 +53,9 @@ def beginning(text: str, tokens: int) -> str:
 
 def folded(texts: pa.ChunkedArray) -> list[str]:
     """Texts without what does not tell queries apart: case, white space, and how Unicode writes a character (NFKC)."""
-    return [" ".join(unicodedata.normalize("NFKC", text).casefold().split()) for text in texts.to_pylist()]
+    return [fold(text) for text in texts.to_pylist()]
+
+
+def fold(text: str) -> str:
+    """One text without what does not tell queries apart."""
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
