@@ -47,7 +47,7 @@ def test_a_baseline_becomes_a_stage_and_a_system() -> None:
     before = list(config.stages)
     mount(config)
     assert list(config.stages) == [*before, "bge"]
-    assert config.stages.bge.inputs == {"data": "load", "candidates": "retrieve", "rest": "rest"}
+    assert config.stages.bge.inputs == {"data": "make_queries", "candidates": "retrieve", "rest": "rest"}
     assert config.stages.bge.scorer.model == "FOLDER"
     for reader in ("evaluate", "rerankers"):
         assert config.stages[reader].inputs.bge == "bge"
