@@ -33,7 +33,7 @@ class RerankServer(FakeServer):
         if seen.kind not in (*AMISS, "ok", "no_results"):
             return super()._answer(seen)
         body = seen.body
-        texts = body.get("texts", body.get("documents"))
+        texts = body["texts"] if "texts" in body else body["documents"]
         results = sorted(((n, shared(body["query"], text)) for n, text in enumerate(texts)), key=lambda one: -one[1])
         results = AMISS[seen.kind](results) if seen.kind in AMISS else results
         if "texts" in body:
