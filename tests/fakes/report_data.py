@@ -113,17 +113,17 @@ def verdict(system: str, baseline: str, values: dict[str, np.ndarray]) -> dict[s
     p = p_value(difference)
     low, high = np.quantile(random.choice(difference, (999, len(difference))).mean(axis=1), (0.025, 0.975)).tolist()
     value, base = float(values[system].mean()), float(values[baseline].mean())
-    word = "not better" if p >= 0.05 else "better" if value > base else "worse"
+    word = "no difference shown" if p >= 0.05 else "better" if value > base else "worse"
     facts = f"{base:.3f} -> {value:.3f}, 64 test queries, p = {p:.2g} Holm-corrected"
     text = (
-        f"{system} is not better than {baseline} in nDCG@10 (difference {value - base:+.3f}, {facts})"
-        if word == "not better"
+        f"{system}: no difference shown from {baseline} in nDCG@10 ({value - base:+.3f}, {facts})"
+        if word == "no difference shown"
         else f"{system} is {word} than {baseline} by {abs(value - base):.3f} nDCG@10 ({facts})"
     )
     return {
         **{"system": system, "baseline": baseline, "metric": "nDCG@10", "split": "test", "protocol": "natural"},
         **{"value": value, "baseline_value": base, "difference": value - base, "ci_low": low, "ci_high": high},
-        **{"p_value": p, "verdict": word, "text": text},
+        **{"p_value": p, "verdict": word, "text": text, "circular": False},
     }
 
 

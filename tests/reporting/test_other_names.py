@@ -34,6 +34,8 @@ def test_a_student_of_another_name_is_one_in_the_report(tmp_path: Path) -> None:
     manifest |= {
         "students": [names.get(name, name) for name in AGAINST],
         "teachers": [],
+        "table": ["R@10"],
+        "domains": [],
         "roles": {name: name for name in systems},
     }
     inputs = {name: f"stage_of_{name}" for name in systems}

@@ -13,9 +13,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from zelo.errors import BadInput
+from zelo.evaluation.measured import MeasuredSplit
+from zelo.evaluation.paired import PairedTests, smallest_difference
+from zelo.evaluation.verdict import verdicts_of
 from zelo.metrics.ir_measure import IrMeasure
+from zelo.metrics.significance import FlipTest
 from zelo.records import CANDIDATE, DOCUMENT, EXAMPLE, METRIC, QREL, QUERY, RATING, SCORED
-from zelo.stages.evaluate import Evaluate, MeasuredSplit, _verdict
+from zelo.stages.evaluate import Evaluate
 from zelo.store import Table, write_parquet
 
 DOCUMENTS = [f"d{i:03}" for i in range(60)]
@@ -40,6 +44,7 @@ def stage(systems: list[str], **changes: Any) -> Evaluate:
         "inputs": {role: role for role in ["data", "labels", "examples", *systems]},
         "metrics": METRICS,
         "primary": "ndcg_10",
+        "table": ["recall_10", "judged_10"],
         "candidates_as": "fusion",
         "first_stages": ["bm25", "dense", "fusion"],
         "teachers": {"teacher": []},
@@ -196,8 +201,10 @@ def test_verdicts_say_what_the_numbers_say(evaluated: tuple[Path, dict[str, Any]
     assert first["text"].startswith(f"zelo-embedding is better than dense by {first['difference']:.3f} nDCG@10 (")
     assert "40 test queries" in first["text"]
     assert "Holm-corrected" in first["text"]
-    assert second["verdict"] == "not better"
-    assert "is not better than dense in nDCG@10 (difference " in second["text"]
+    assert second["verdict"] == "no difference shown"
+    assert second["text"].startswith("zelo-reranker: no difference shown from dense in nDCG@10 (")
+    assert f"80% sure to show {second['detectable']:.3f} or more)" in second["text"]
+    assert abs(second["difference"]) < second["detectable"]
     assert read(out, "choices")["best_first_stage"] == "dense"
     assert figures["primary"] == values["zelo"]["value"]
     assert figures["system"] == "zelo"
@@ -231,7 +238,7 @@ def test_a_system_against_itself_or_worse_is_never_better(tmp_path: Path):
     made = stage(["dense", "copy", "zelo"], students={"copy": ["dense", "zelo"]})
     made.run(tables, tmp_path)
     same, worse = read(tmp_path, "verdicts")
-    assert (same["difference"], same["p_value"], same["verdict"]) == (0, 1, "not better")
+    assert (same["difference"], same["p_value"], same["verdict"]) == (0, 1, "no difference shown")
     assert worse["verdict"] == "worse"
     assert "copy is worse than zelo by " in worse["text"]
 
@@ -245,6 +252,9 @@ def test_without_labels_dev_is_measured_against_the_judge_and_says_so(tmp_path: 
     assert {r["key"] for r in rows} == {f"judge_agreement/dev/nDCG@10/{system}" for system in NOISE}
     assert figures["keys"] == {"dev": "judge_agreement/dev/nDCG@10"}
     assert "judge_agreement/nDCG@10 (against judge ratings, no human labels)" in verdicts[0]["text"]
+    assert {v["verdict"] for v in verdicts} <= {"agrees more", "agrees less", "no difference shown"}
+    assert all(v["circular"] for v in verdicts), "these judges made the training targets"
+    assert not any("better" in v["text"] for v in verdicts)
     assert figures["protocol"] == "judge"
     assert figures["split"] == "dev"
     by = "judge_agreement/nDCG@10 (against judge ratings, no human labels) on 12 dev queries"
@@ -273,7 +283,7 @@ def test_test_labels_alone_leave_the_choice_to_the_judge_on_dev(tmp_path: Path):
     assert {(r["split"], r["metric"]) for r in per_query} == {(r["split"], r["metric"]) for r in rows}
 
 
-@pytest.mark.parametrize(("test_queries", "verdict"), [(29, "too few"), (30, "better")])
+@pytest.mark.parametrize(("test_queries", "verdict"), [(29, "no difference shown"), (30, "better")])
 def test_fewer_than_thirty_queries_cannot_tell(
     test_queries: int, verdict: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -284,11 +294,64 @@ def test_fewer_than_thirty_queries_cannot_tell(
     assert found["p_value"] < 0.05
     assert found["verdict"] == verdict
     assert ("is better" in found["text"]) == (verdict == "better")
-    few = "zelo against bm25: 29 test queries are too few for a verdict (at least 30 are needed; nDCG@10 "
-    assert found["text"].startswith(few) == (verdict == "too few")
+    few = "zelo: no difference shown from bm25 in nDCG@10 (29 test queries are too few, at least 30 are needed; "
+    assert found["text"].startswith(few) == (verdict == "no difference shown")
+
+
+def test_ties_stand_against_the_system_and_misses_are_counted(tmp_path: Path):
+    tables = world(tmp_path / "in")
+    qrels = pq.read_table(tables["labels"].path / "qrels.parquet").to_pandas()
+    labelled = qrels[(qrels["split"] == "test") & qrels["query_id"].str.startswith("test")]
+    flat = labelled[["query_id", "doc_id"]].assign(score=1.0)  # all alike, whatever their grade
+    lost = flat["query_id"].isin(["test-01", "test-02"])
+    other = pa.table([["test-01"], ["nowhere"], [1.0]], names=SCORED.names)
+    made = pa.concat_tables([pa.Table.from_pandas(flat[~lost], preserve_index=False).cast(SCORED), other.cast(SCORED)])
+    (tables["dense"].path / "candidates.parquet").unlink()
+    write_parquet(made, SCORED, tables["dense"].path, "scored")
+    facts = stage(["dense", "zelo"], primary="recall_10").run(tables, tmp_path)
+    per_query = pq.read_table(tmp_path / "per_query.parquet").to_pandas()
+    found = per_query[
+        (per_query["system"] == "dense") & (per_query["metric"] == "R@10") & (per_query["split"] == "test")
+    ]
+    for query, value in zip(found["query_id"], found["value"], strict=True):
+        grades = labelled[labelled["query_id"] == query]["relevance"]
+        worst = max(0, 10 - int((grades == 0).sum())) / max((grades > 0).sum(), 1)
+        assert value == pytest.approx(0 if query in ("test-01", "test-02") else worst), query
+    assert facts["misses"]["test"] == {"dense": 2}
+    assert facts["labels"]["test"]["kind"] == "graded"
+    assert facts["notes"][0].startswith("test labels: graded (0, 1, 2) and dense, ")
+    assert "of 40, which count as misses: dense 2" in facts["notes"][-1]
+
+
+def test_figures_split_by_the_domain_of_queries(tmp_path: Path):
+    tables = world(tmp_path / "in")
+    queries = pq.read_table(tables["data"].path / "queries.parquet")
+    domain = pa.array(["law" if int(name[-2:]) % 4 else "code" for name in queries["query_id"].to_pylist()])
+    queries = queries.append_column("domain", domain)
+    write_parquet(queries, queries.schema, tables["data"].path, "queries")
+    facts = stage(list(NOISE)).run(tables, tmp_path)
+    rows = [row for row in read(tmp_path, "metrics") if row["split"] == "test"]
+    assert facts["domains"] == ["code", "law"]
+    value = {(row["domain"], row["system"]): row for row in rows if row["metric"] == "nDCG@10"}
+    for system in NOISE:
+        code, law, both = (value[name, system] for name in ("code", "law", "toy"))
+        assert (code["queries"], law["queries"]) == (10, 30)
+        assert both["value"] == pytest.approx((10 * code["value"] + 30 * law["value"]) / 40)
+        assert code["key"] == f"test/nDCG@10/{system}/code"
+    assert len({row["key"] for row in rows if row["domain"] != "toy"}) == 2 * len(NOISE) * len(METRICS)
+
+
+def test_the_smallest_difference_is_shown_four_times_in_five():
+    random, queries = np.random.default_rng(0), 60
+    spread = 0.2 * random.standard_normal((400, queries))
+    least = smallest_difference(spread, np.full(400, 0.01))
+    p = FlipTest.of(spread + least[:, None], 1000, 0).p()
+    assert (p < 0.01).mean() == pytest.approx(0.8, abs=0.06)
 
 
 def test_bad_input(tmp_path: Path):
+    with pytest.raises(BadInput, match=r"table names 'map'.*ndcg_10"):
+        stage([], table=["map"])
     with pytest.raises(BadInput, match=r"primary='map'.*ndcg_10"):
         stage([], primary="map")
     with pytest.raises(BadInput, match="resamples=1"):
@@ -323,16 +386,15 @@ def test_verdict_interval_and_p_value_never_contradict_each_other():
         pairs = [(student, "base") for student in students]
         ids = [f"q{n:02}" for n in range(queries)]
         one = MeasuredSplit("test", "natural", ["base", *students], ["nDCG@10"], 0, ids, values)
-        p, differences = stage([], resamples=500)._test(one, pairs)
-        assert np.abs(differences).max() <= 1, "an end without bound is that of the metric"
-        for place, pair in enumerate(pairs):
-            found = _verdict(one, pair, p[0, place], differences[place], len(pairs))
+        tests = PairedTests.of(one, pairs, resamples=500, seed=0)
+        assert np.abs([tests.low, tests.high]).max() <= 1, "an end without bound is that of the metric"
+        for found in verdicts_of(one, pairs, tests, set()):
             sure = found["ci_low"] > 0 or found["ci_high"] < 0
             assert sure == (found["p_value"] < 0.05)
             word = "better" if found["difference"] > 0 else "worse"
-            assert found["verdict"] == ("too few" if queries < 30 else word if sure else "not better")
+            assert found["verdict"] == (word if sure and queries >= 30 else "no difference shown")
             seen.add(found["verdict"])
-    assert seen == {"too few", "better", "worse", "not better"}
+    assert seen == {"better", "worse", "no difference shown"}
 
 
 @pytest.mark.parametrize("retriever", ["fusion", "dense"])
@@ -391,5 +453,5 @@ def test_a_teacher_is_tested_as_well_and_the_main_result_is_a_student(tmp_path: 
     facts = stage(systems, teachers={"earlier": [], "teacher": ["bm25", "earlier"]}).run(tables, out)
     verdicts = read(out, "verdicts")
     assert [(one["system"], one["baseline"]) for one in verdicts[:2]] == [("teacher", "bm25"), ("teacher", "earlier")]
-    assert [one["verdict"] for one in verdicts[:2]] == ["better", "not better"]
+    assert [one["verdict"] for one in verdicts[:2]] == ["better", "no difference shown"]
     assert (facts["system"], facts["teachers"]) == ("zelo", ["earlier", "teacher"])

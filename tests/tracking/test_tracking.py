@@ -88,7 +88,7 @@ def verdict(system: str, baseline: str) -> dict[str, Any]:
         "p_value": 0.002,
     }
     named = {"system": system, "baseline": baseline, "metric": "nDCG@10", "split": "test", "protocol": "natural"}
-    return {**named, **numbers, "verdict": "better", "text": text}
+    return {**named, **numbers, "verdict": "better", "text": text, "circular": False}
 
 
 def table(folder: Path, kind: str, files: dict[str, pa.Table | str], **figures: Any) -> Table:
@@ -230,6 +230,9 @@ def result(tmp_path: Path) -> Result:
             queries={"dev": 3, "test": 2},
             system="zelo",
             students=list(STUDENTS),
+            teachers=["teacher"],
+            table=["R@10", "R@100", "Judged@10"],
+            domains=[],
             roles={system: "candidates" if system == "late_interaction" else system for system in SYSTEMS},
         ),
     }

@@ -1,6 +1,8 @@
 """The ranking metrics of the ir_measures library, and the one order of a run on which all its tools agree."""
 
 import difflib
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -9,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from zelo.errors import BadInput
+from zelo.protocols import Metric
 
 if TYPE_CHECKING:
     import ir_measures
@@ -25,33 +28,48 @@ class IrMeasure:
 
     def values(self, run: pa.Table, qrels: pa.Table) -> dict[str, float]:
         """query_id -> value for every query of `qrels` (QREL rows of one split); a query that the run lacks counts 0."""
-        import ir_measures
+        return values_of({self.name: self}, run, qrels)[self.name]
 
-        measure = _measure(self.name)
+
+def values_of(
+    metrics: Mapping[str, "Metric | IrMeasure"], run: pa.Table, qrels: pa.Table
+) -> dict[str, dict[str, float]]:
+    """Key -> query_id -> value, as each metric's own `values` gives them; those of ir_measures are computed together."""
+    import ir_measures
+
+    own = {key: _measure(metric.name) for key, metric in metrics.items() if isinstance(metric, IrMeasure)}
+    others = {key: metric.values(run, qrels) for key, metric in metrics.items() if key not in own}
+    judgements = _nested(qrels, "relevance")
+    found = {key: dict.fromkeys(judgements, 0.0) for key in own}
+    if own:
         run = ranked(run.filter(pc.is_in(run["query_id"], pc.unique(qrels["query_id"]))))
-        cutoff = measure.params.get("cutoff")
-        if cutoff is not None and not measure.params.get("judged_only"):
-            run = run.filter(positions(run) < cutoff)  # what lies below cannot count, and Python objects are expensive
-        judgements = _nested(qrels, "relevance")
-        found = dict.fromkeys(judgements, 0.0)
-        for result in ir_measures.iter_calc([measure], judgements, _nested(run, "score")):
-            found[result.query_id] = float(result.value)
-        return found
+        depth = max(_depth(measure) for measure in own.values())
+        run = run.filter(positions(run) < depth)  # what lies below cannot count, and Python objects are expensive
+        keys = {measure: key for key, measure in own.items()}
+        for result in ir_measures.iter_calc(list(keys), judgements, _nested(run, "score")):
+            found[keys[result.measure]][result.query_id] = float(result.value)
+    return {key: (others | found)[key] for key in metrics}
 
 
-def ranked(run: pa.Table) -> pa.Table:
+def _depth(measure: "ir_measures.Measure") -> float:
+    """How many of a query's first documents can count."""
+    cutoff = measure.params.get("cutoff")
+    return math.inf if cutoff is None or measure.params.get("judged_only") else cutoff
+
+
+def ranked(run: pa.Table, worth: np.ndarray | None = None) -> pa.Table:
     """The run with strictly decreasing float32 scores: query_id, doc_id, score (SCORED), grouped by query, best first.
 
     Tools break ties differently (trec_eval keeps float32 scores and puts the larger doc_id first, others the smaller), so a
-    tie is decided here: the smaller doc_id is first, and each score that is not below the one before it becomes the next
-    smaller float32. Ranking twice changes nothing. The scores may come in any width. Raises BadInput when a score is not a
-    finite float32 or a document comes twice.
+    tie is decided here: the row of less `worth` [N] is first, then the smaller doc_id, and each score that is not below the one
+    before it becomes the next smaller float32. Ranking twice changes nothing. The scores may come in any width. Raises BadInput
+    when a score is not a finite float32 or a document comes twice.
     """
-    query, document = _codes(run["query_id"]), _codes(run["doc_id"])
+    query, document = _codes(run["query_id"]), _places(run["doc_id"])
     exact = run["score"].to_numpy()
     with np.errstate(over="ignore"):
         _require(run, np.isfinite(exact.astype(np.float32)), "has a score that is not a finite 32-bit number")
-    order = np.lexsort((document, -exact, query))
+    order = _order(query, exact, run["doc_id"], np.zeros(len(run)) if worth is None else worth)
     score = _strictly_decreasing(exact[order].astype(np.float32), query[order])
     _require(run.take(order), np.isfinite(score), "has a score that leaves no smaller 32-bit number to break a tie")
     key = query * (int(document.max(initial=0)) + 1) + document
@@ -59,6 +77,16 @@ def ranked(run: pa.Table) -> pa.Table:
         _require(run, np.isin(np.arange(len(key)), np.unique(key, return_index=True)[1]), "comes twice")
     taken = run.select(["query_id", "doc_id"]).take(order).combine_chunks()
     return taken.append_column("score", pa.array(score, pa.float32()))
+
+
+def _order(query: np.ndarray, exact: np.ndarray, documents: pa.ChunkedArray, worth: np.ndarray) -> np.ndarray:
+    """[N] rows by query, score, worth and document; ids are compared for the tied rows only, as they are slow to sort."""
+    order = np.lexsort((-exact, query))
+    same = (query[order][1:] == query[order][:-1]) & (exact[order][1:] == exact[order][:-1])
+    tied = np.flatnonzero(np.append(same, False) | np.append(False, same))
+    rows = order[tied]
+    order[tied] = rows[np.lexsort((_codes(documents.take(pa.array(rows))), worth[rows], -exact[rows], query[rows]))]
+    return order
 
 
 def positions(run: pa.Table) -> np.ndarray:
@@ -84,6 +112,11 @@ def _codes(column: pa.ChunkedArray) -> np.ndarray:
     values = pc.unique(column)
     values = values.take(pc.array_sort_indices(values))
     return pc.index_in(column, values).to_numpy().astype(np.int64)
+
+
+def _places(column: pa.ChunkedArray) -> np.ndarray:
+    """[N] int64, one number for each distinct id, in no order."""
+    return pc.index_in(column, pc.unique(column)).to_numpy().astype(np.int64)
 
 
 def _require(run: pa.Table, fine: np.ndarray, fault: str) -> None:

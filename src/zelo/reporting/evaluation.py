@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 FIRST_STAGES, UNTUNED, TEACHER, STUDENTS = GROUPS = ("first stages", "untuned models", "teacher", "students")
 LABELS = "natural"  # the protocol of figures that are measured against labels
 NO_LABELS = "against judge ratings, no human labels"  # what the other protocol is in words
+CIRCULAR = (
+    "The judges that measure here also made the training targets. The figures say how far the training copied these judges, not"
+    " that its rankings help anybody. Label test queries, or measure with judges that did not train (pipeline=benchmark)"
+)
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,7 @@ class Evaluation:
     stage: str
     table: Table
     metric: str  # the one that decides, as ir-measures writes it
+    beside: list[str]  # metrics that the terminal shows beside it
     split: str
     protocol: str
     rows: list[Facts]  # records.METRIC
@@ -50,9 +55,10 @@ class Evaluation:
             stage,
             table,
             metric,
+            table.manifest["table"],
             split,
             table.manifest["protocol"],
-            [row for row in rows if row["split"] == split],
+            [row for row in rows if row["split"] == split and row["domain"] not in table.manifest["domains"]],
             verdicts,
             keys,
             {name: found[name] for name in names if name in found},
@@ -64,6 +70,11 @@ class Evaluation:
     def title(self) -> str:
         """The deciding metric in words: agreement with judge ratings is not taken for quality."""
         return self.metric + (f" on {self.split}" if self.protocol == LABELS else f" on {self.split} ({NO_LABELS})")
+
+    @property
+    def circular(self) -> bool:
+        """Whether verdicts are by judges that made the training targets, and so may not say that a system is better."""
+        return any(verdict["circular"] for verdict in self.verdicts)
 
     @property
     def values(self) -> dict[str, float]:

@@ -13,7 +13,7 @@ from zelo.backbones.exported import MATRIX, SETTINGS
 from zelo.facts import Facts
 from zelo.protocols import NamedModel
 from zelo.reporting import hybrid, lineage, score_scale, serving
-from zelo.reporting.evaluation import NO_LABELS, Evaluation
+from zelo.reporting.evaluation import CIRCULAR, NO_LABELS, Evaluation
 from zelo.training.judging import judging_in_words
 from zelo.training.parity import parity_in_words
 
@@ -214,7 +214,8 @@ def _data(step: "Step", result: "Result", figures: Evaluation | None) -> list[st
     lines = [f"{trained['queries']:,} {unlabelled}train queries with {trained['rows']:,} {learned}{domain}"]
     if data:
         lines.append(f"a corpus of {data.manifest['rows']:,} documents")
-        lines += data.manifest.get("notes", [])
+        read = result.tables.get(result.upstream(step.name, "data", "data") or "")  # before queries were made
+        lines += [note for table in (read, data) if table for note in table.manifest.get("notes", [])]
     return lines
 
 
@@ -299,4 +300,5 @@ def _figures(step: "Step", result: "Result", figures: Evaluation | None) -> str:
         if row:
             table.append(f"| {name} | {row['value']:.3f} | {row['ci_low']:.3f} to {row['ci_high']:.3f} |")
     verdicts = [f"- {verdict['text']}." for verdict in figures.verdicts if verdict["system"] in mine]
-    return "\n".join([*table, "", *verdicts])
+    alarm = ["", f"**{CIRCULAR}.**"] * figures.circular
+    return "\n".join([*table, "", *verdicts, *alarm])

@@ -12,7 +12,7 @@ from markupsafe import Markup
 from zelo.facts import Facts
 from zelo.records import TEST
 from zelo.reporting import audit_page, judge_costs, plots, ratings_page
-from zelo.reporting.evaluation import FIRST_STAGES, GROUPS, NO_LABELS
+from zelo.reporting.evaluation import CIRCULAR, FIRST_STAGES, GROUPS, NO_LABELS
 from zelo.reporting.gains import Gain, gain_of
 from zelo.reporting.ladders import Ladder, Rung, cut
 from zelo.reporting.plots import AxisScale
@@ -39,6 +39,7 @@ def render(data: ReportData) -> str:
     return page.render(
         data=data,
         verdicts=verdicts,
+        circular=CIRCULAR if any(verdict["circular"] for verdict in verdicts) else "",
         verdict_scale=_difference_scale(data.verdicts),
         boards=_boards(data.metrics, _main_metric(data), data.groups),
         gains=_gain_figures(differences, data.query_texts),

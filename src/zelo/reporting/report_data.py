@@ -30,7 +30,7 @@ class ReportData:
     """All that the report shows, free of store and config.
 
     verdicts: {system, baseline, metric, split, value, baseline_value, difference, ci_low, ci_high, p_value, verdict, text};
-        the interval is that of the difference; verdict is "better", "not better", "worse" or "too few". A student's first one
+        the interval is that of the difference; verdict is one of evaluation/verdict.py's words. A student's first one
         is its main one: the others are shown small, without a picture of gains. `protocol` "judge": agreement, not quality.
     groups: system -> one of figures.GROUPS.
     metrics: rows with the keys of records.METRIC; the interval is that of the value.

@@ -11,7 +11,7 @@ from zelo.facts import Facts
 from zelo.records import DEV
 from zelo.reporting import acquired, audit_page, lineage
 from zelo.reporting.audit_table import print_audit
-from zelo.reporting.evaluation import GROUPS, NO_LABELS, Evaluation
+from zelo.reporting.evaluation import CIRCULAR, GROUPS, NO_LABELS, Evaluation
 from zelo.reporting.notes import notes
 from zelo.store import Store
 
@@ -138,7 +138,7 @@ def _print_table(figures: Evaluation, result: "Result") -> None:
 
     lines = console()
     wide = lines.width >= PLAIN_WIDTH  # else the verdicts alone say what each student was tested against
-    others = [name for name in dict.fromkeys(row["metric"] for row in figures.rows) if name != figures.metric]
+    others = [name for name in figures.beside if name != figures.metric]
     beside = figures.dev if figures.split != DEV else {}
     board = Table(box=None, padding=(0, 1, 0, 0), header_style="bold")
     board.add_column("", overflow="fold")
@@ -190,6 +190,8 @@ def _print_verdicts(figures: Evaluation) -> None:
     for verdict in first.values():
         style = {"better": "green", "worse": "red"}.get(verdict["verdict"])
         lines.print(verdict["text"] + ".", style=style, soft_wrap=True)
+    if figures.circular:
+        lines.print(CIRCULAR + ".", style="bold red", soft_wrap=True)
 
 
 def _print_places(result: "Result", folder: Path, complete: bool) -> None:

@@ -1,0 +1,80 @@
+"""Every system measured on every query of a split, by labels or by judge ratings."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from zelo.metrics.agreement import CUTOFF, PREFIX, agreement
+from zelo.metrics.ir_measure import values_of
+from zelo.protocols import Metric
+from zelo.records import DEV
+
+NATURAL, JUDGE = "natural", "judge"
+"""Protocols: labels as they are, nothing forced into the candidates; ratings by judges."""
+
+
+@dataclass(frozen=True)
+class MeasuredSplit:
+    """One split, measured: `values` [systems, metrics, queries]."""
+
+    split: str
+    protocol: str
+    systems: list[str]
+    metrics: list[str]
+    primary: int  # which of the metrics decides
+    queries: list[str]  # in order of id, so that resamples do not depend on the order of rows
+    values: np.ndarray
+
+    def of(self, system: str) -> np.ndarray:
+        """[M, Q] values of one system."""
+        return self.values[self.systems.index(system)]
+
+    def mean(self, system: str) -> float:
+        """The deciding metric of one system."""
+        return float(self.of(system)[self.primary].mean())
+
+    def key(self, metric: str) -> str:
+        """Split and metric in one name, without the system: dev/nDCG@10 is of labels, judge_agreement/dev/nDCG@10 is not."""
+        kind, name = ("", metric) if self.protocol == NATURAL else (f"{PREFIX}/", metric.removeprefix(f"{PREFIX}/"))
+        return f"{kind}{self.split}/{name}"
+
+    @property
+    def title(self) -> str:
+        """The deciding metric in words."""
+        name = self.metrics[self.primary]
+        return name if self.protocol == NATURAL else f"{name} (against judge ratings, no human labels)"
+
+
+def by_labels(
+    runs: Mapping[str, pa.Table], split: str, qrels: pa.Table, metrics: Mapping[str, Metric], primary: str
+) -> MeasuredSplit:
+    """runs: system -> a ranked run (SCORED); qrels: QREL rows of this split; primary: key of the metric that decides."""
+    named = {metric.name: metric for metric in metrics.values()}
+    values = {system: values_of(named, run, qrels) for system, run in runs.items()}
+    decides = list(named).index(metrics[primary].name)
+    return _measured(split, NATURAL, values, list(named), decides, pc.unique(qrels["query_id"]))
+
+
+def by_judge(runs: Mapping[str, pa.Table], examples: pa.Table) -> MeasuredSplit:
+    """Agreement of every system with the ratings of dev queries; the teacher, being these ratings, agrees fully."""
+    name = f"{PREFIX}/nDCG@{CUTOFF}"
+    values = {system: {name: agreement(run, examples, CUTOFF)} for system, run in runs.items()}
+    return _measured(DEV, JUDGE, values, [name], 0, pc.unique(examples["query_id"]))
+
+
+def _measured(
+    split: str,
+    protocol: str,
+    values: Mapping[str, Mapping[str, Mapping[str, float]]],
+    metrics: list[str],
+    primary: int,
+    query_ids: pa.Array,
+) -> MeasuredSplit:
+    """values: system -> metric -> query_id -> value."""
+    queries = sorted(query_ids.to_pylist())
+    cells = np.array([[[found[metric][q] for q in queries] for metric in metrics] for found in values.values()])
+    shape = (len(values), len(metrics), len(queries))
+    return MeasuredSplit(split, protocol, list(values), metrics, primary, queries, cells.reshape(shape))
