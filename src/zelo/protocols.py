@@ -177,7 +177,7 @@ class Dataset(Content, Protocol):
         """Reads and checks documents, queries and their splits. Raises BadInput naming the file and the line."""
         ...
 
-    def qrels(self, queries: pa.Table, documents: pa.Table) -> tuple[pa.Table, tuple[str, ...]]:
+    def judgements(self, queries: pa.Table, documents: pa.Table) -> tuple[pa.Table, tuple[str, ...]]:
         """QREL rows of dev and test queries, and notes as of a Corpus. Raises BadInput naming the file and the line.
 
         queries: QUERY, documents: `doc_id` of DOCUMENT, both as `load` gave them.
@@ -194,7 +194,7 @@ class TrainJudged(Dataset, Protocol):
     """A dataset that may also have judgements of train queries; they are in nothing of what a Dataset gives."""
 
     def train_qrels(self, queries: pa.Table, documents: pa.Table) -> tuple[pa.Table, tuple[str, ...]]:
-        """QREL rows of train queries, and notes. Arguments and errors as in `qrels`."""
+        """QREL rows of train queries, and notes. Arguments and errors as in `judgements`."""
         ...
 
     def train_qrels_content(self) -> str | None:
@@ -448,6 +448,11 @@ class PaidJudge(Protocol):
     def read(self, request: "Request", reply: "Reply") -> "Reading":
         """What the reply says about the request's rows. Pure: a reply from the ledger is read in the same way."""
         ...
+
+
+@runtime_checkable
+class PaidScorer(PaidJudge, Protocol):
+    """A scorer whose scores cost money, asked as such a judge is: about a query and `doc_a`. `p` of what it reads is a score."""
 
 
 class Acquisition(Protocol):

@@ -65,7 +65,7 @@ def load(folder: Path, train_on_dev: bool = False) -> Corpus:
 
 def judged(dataset: Dataset, corpus: Corpus) -> tuple[pa.Table, tuple[str, ...]]:
     """Judgements and notes, as the stages `load` and `labels` get at them."""
-    return dataset.qrels(corpus.queries, corpus.documents.select(["doc_id"]))
+    return dataset.judgements(corpus.queries, corpus.documents.select(["doc_id"]))
 
 
 def labels(folder: Path, train_on_dev: bool = False) -> tuple[pa.Table, tuple[str, ...]]:
@@ -422,7 +422,7 @@ def test_a_dataset_of_ones_own_leaks_nothing_either(tmp_path: Path):
         def load(self) -> Corpus:
             return Corpus(self.queries, pa.table([["d0", "d1"], ["", ""], ["a", "b"]], schema=DOCUMENT))
 
-        def qrels(self, queries: pa.Table, documents: pa.Table) -> tuple[pa.Table, tuple[str, ...]]:
+        def judgements(self, queries: pa.Table, documents: pa.Table) -> tuple[pa.Table, tuple[str, ...]]:
             return pa.table([["q1", "q2"], ["d0", "d0"], [1, 1], [DEV, TEST]], schema=QREL), ()
 
     rows = [("q0", "a", TRAIN), ("q1", "b", DEV), ("q2", "B", TEST), ("q3", "c", DEV)]

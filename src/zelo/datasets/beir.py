@@ -86,7 +86,7 @@ class Beir:
         files, _ = self._files(folder)
         return has_train_queries(folder / QUERIES, self.id_column, read_named(files), self.train_on_dev)
 
-    def qrels(self, queries: pa.Table, documents: pa.Table) -> tuple[pa.Table, tuple[str, ...]]:
+    def judgements(self, queries: pa.Table, documents: pa.Table) -> tuple[pa.Table, tuple[str, ...]]:
         """Reads and checks the judgements. Raises BadInput naming the file and the line."""
         qrels, dropped = self._known(self._files(self._folder())[0], queries, documents)
         own, left_out = at_home(qrels, queries)
