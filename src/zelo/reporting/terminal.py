@@ -9,7 +9,7 @@ from zelo.budget.plan import lines as plan_lines
 from zelo.budget.plan import money, together
 from zelo.facts import Facts
 from zelo.records import DEV
-from zelo.reporting import acquired, audit_page, data_card, lineage
+from zelo.reporting import acquired, audit_page, data_card, lineage, rerankers
 from zelo.reporting.audit_table import print_audit
 from zelo.reporting.evaluation import CIRCULAR, GROUPS, NO_LABELS, Evaluation
 from zelo.reporting.notes import notes
@@ -124,6 +124,8 @@ def print_results(result: "Result", folder: Path, optimize: str | None) -> float
         if optimize is not None and not figures.dev:
             words = "dev has neither labels nor judged queries, so a sweep cannot select a job"
             console().print(f"optimize={optimize}: {words}; test is never used for selection.", soft_wrap=True)
+    if compared := rerankers.of_run(result):
+        print("\n" + "\n".join(rerankers.lines(compared, min(console().width, PLAIN_WIDTH))))
     for line in acquired.lines(result):
         console().print(line + ".", soft_wrap=True)
     audited = audit_page.Audited.of(result)
