@@ -58,7 +58,12 @@ class Evaluation:
             table.manifest["table"],
             split,
             table.manifest["protocol"],
-            [row for row in rows if row["split"] == split and row["domain"] not in table.manifest["domains"]],
+            [
+                row
+                for row in rows
+                if (row["split"], row["protocol"]) == (split, table.manifest["protocol"])
+                and row["domain"] not in table.manifest["domains"]
+            ],
             verdicts,
             keys,
             {name: found[name] for name in names if name in found},
