@@ -54,7 +54,7 @@ def component(option: str, **changes: Any) -> Any:
 def collected(folder: str | None, top_k: int) -> Collection:
     dataset = component("dataset/beir", path=folder, train_on_dev=False) if folder else component("dataset/pydocs")
     corpus = dataset.load()
-    qrels, _ = dataset.qrels(corpus.queries, corpus.documents.select(["doc_id"]))
+    qrels, _ = dataset.judgements(corpus.queries, corpus.documents.select(["doc_id"]))
     found = component("retriever/fusion").search(corpus.queries, corpus.documents, top_k)
     pools = Pools.of(found, corpus.queries, corpus.documents)
     positive = qrels.filter(pc.greater(qrels["relevance"], 0))

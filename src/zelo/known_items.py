@@ -10,14 +10,9 @@ import pyarrow.compute as pc
 
 from zelo.likelihood.randomness import content_seed
 from zelo.records import DOCUMENT, QUERY, TEST
+from zelo.sentences import sentences
 
-_WRAPPED = re.compile(r"(?<=[\w,])[ \t]*\n[ \t]*(?=[a-z])")  # a line that goes on in the next
-_BREAK = re.compile(r"\n+|(?<=[.!?])\s+")
-_AROUND = " \t\"'#*`/-"  # of comments and lists, not of the sentence
 _TERM = re.compile(r"\w+")
-_WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*[,.!?]?$")
-SHORTEST, LONGEST = 4, 25  # words of a sentence
-PROSE = 0.8  # share of its words that are nothing but letters: code and tables are no queries
 REST = 5  # words that a document must have left
 LEFT = 2  # words that a query keeps
 
@@ -81,19 +76,13 @@ def _less_alike(query: str, rest: set[str], having: Counter[str]) -> str:
 
 def _taken(text: str, everything: str, seed: int) -> tuple[str, str] | None:
     """(a sentence that stands nowhere else, the text without it), drawn by the seed; None where there is none."""
-    parts = (part.strip(_AROUND) for part in _BREAK.split(_WRAPPED.sub(" ", text)))
-    found = [" ".join(part.split()) for part in parts if _prose(part)]
+    found = sentences(text)
     first = seed % max(len(found), 1)
     alone = (one for one in found[first:] + found[:first] if everything.count(one.lower()) == 1)
     if (sentence := next(alone, None)) is None:
         return None
     rest = re.sub(r"\s+".join(map(re.escape, sentence.split())), " ", text)
     return (sentence, rest) if len(rest.split()) >= REST else None
-
-
-def _prose(sentence: str) -> bool:
-    words = sentence.split()
-    return SHORTEST <= len(words) <= LONGEST and sum(map(bool, map(_WORD.match, words))) >= PROSE * len(words)
 
 
 def _plain(text: str) -> str:

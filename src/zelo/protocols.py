@@ -8,7 +8,7 @@ What only some components of a family can do is a protocol of its own, and who n
 A public name of a component is a field or a member of a protocol of its family: `tests/contracts` refuses any other.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypedDict, runtime_checkable
 
@@ -77,6 +77,26 @@ class CheapStage(Protocol):
     """A stage that plan=true may run, to count the questions of the stages below it."""
 
     CHEAP: ClassVar[Literal[True]]
+
+
+@runtime_checkable
+class SometimesCheapStage(Protocol):
+    """A stage that plan=true may run where its components cost neither money nor much time."""
+
+    @property
+    def cheap(self) -> bool:
+        """Whether it may."""
+        ...
+
+
+@runtime_checkable
+class PassingStage(Protocol):
+    """A stage that may have nothing to do: then another's table stands for its own, and it is no part of the run."""
+
+    @property
+    def passes(self) -> str | None:
+        """The role of the input that its readers get instead; None: it has something to do."""
+        ...
 
 
 @runtime_checkable
@@ -157,7 +177,7 @@ class Dataset(Content, Protocol):
         """Reads and checks documents, queries and their splits. Raises BadInput naming the file and the line."""
         ...
 
-    def qrels(self, queries: pa.Table, documents: pa.Table) -> tuple[pa.Table, tuple[str, ...]]:
+    def judgements(self, queries: pa.Table, documents: pa.Table) -> tuple[pa.Table, tuple[str, ...]]:
         """QREL rows of dev and test queries, and notes as of a Corpus. Raises BadInput naming the file and the line.
 
         queries: QUERY, documents: `doc_id` of DOCUMENT, both as `load` gave them.
@@ -174,12 +194,40 @@ class TrainJudged(Dataset, Protocol):
     """A dataset that may also have judgements of train queries; they are in nothing of what a Dataset gives."""
 
     def train_qrels(self, queries: pa.Table, documents: pa.Table) -> tuple[pa.Table, tuple[str, ...]]:
-        """QREL rows of train queries, and notes. Arguments and errors as in `qrels`."""
+        """QREL rows of train queries, and notes. Arguments and errors as in `judgements`."""
         ...
 
     def train_qrels_content(self) -> str | None:
         """Hash of them, None where there are none. Raises BadInput naming the file and the line."""
         ...
+
+
+@runtime_checkable
+class MayLackQueries(Dataset, Protocol):
+    """A dataset that may have no queries to train on, or none at all: such are made then."""
+
+    def has_train_queries(self) -> bool:
+        """Whether there are any, known without reading the documents. Raises BadInput naming the file and the line."""
+        ...
+
+
+class QueryMaker(Protocol):
+    """Writes queries for documents: what people might ask who look for them."""
+
+    most: int  # queries that are wanted; 0: none are made
+    mix: bool  # true: made queries fill up where there are fewer than `most` train queries; false: only where there are none
+    top_k: int  # a query stays if the first stage finds its document among so many
+
+    def make(self, documents: pa.Table, examples: Sequence[str]) -> Iterator[pa.Table]:
+        """MADE rows, batch by batch, as long as there are more. documents: DOCUMENT; examples: queries that people have asked."""
+        ...
+
+
+@runtime_checkable
+class CheapQueryMaker(QueryMaker, Protocol):
+    """One that costs neither money nor much time."""
+
+    CHEAP: ClassVar[Literal[True]]
 
 
 class Retriever(Protocol):

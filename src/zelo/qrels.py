@@ -1,7 +1,7 @@
 """Files of relevance judgements: which of a folder are read, and what a row says."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -49,27 +49,36 @@ def read_qrels(files: Sequence[tuple[Path, str]]) -> pa.Table:
     A row is query, document and score, as in BEIR, or query, iteration, document and score, as in TREC. A first line whose
     score is no number is a header, in any words.
     """
+    return qrel_table(row for path, split in files for row in qrel_rows(path, split))
+
+
+def qrel_rows(path: Path, split: str) -> Iterator[tuple[str, str, str, str, str]]:
+    """(query, document, score as it is written, split, place) of each line. Raises BadInput naming file and line."""
+    begun = False
+    for line, text in enumerate(read_lines(path), 1):
+        cells = text.split()
+        if not cells:
+            continue
+        place, first, begun = f"{path}:{line}", not begun, True
+        if first and (names := header_cells(text)):
+            _refuse_order(names, place)
+            continue
+        if len(cells) not in (3, 4):
+            raise BadInput(f"{place}: {len(cells)} columns; write {COLUMNS}, separated by tabs")
+        yield cells[0], cells[-2], cells[-1], split, place
+
+
+def qrel_table(judged: Iterable[tuple[str, str, str, str, str]]) -> pa.Table:
+    """QREL rows and `place` of such rows, each judgement once. Raises BadInput naming the place."""
     rows: dict[tuple[str, str, str], tuple[int, str]] = {}
-    for path, split in files:
-        begun = False
-        for line, text in enumerate(read_lines(path), 1):
-            cells = text.split()
-            if not cells:
-                continue
-            place, first, begun = f"{path}:{line}", not begun, True
-            if first and (names := header_cells(text)):
-                _refuse_order(names, place)
-                continue
-            if len(cells) not in (3, 4):
-                raise BadInput(f"{place}: {len(cells)} columns; write {COLUMNS}, separated by tabs")
-            relevance = _grade(cells[-1], place)
-            key = (cells[0], cells[-2], split)
-            before = rows.setdefault(key, (relevance, place))
-            if before[0] != relevance:
-                raise BadInput(
-                    f"{place}: document {key[1]!r} has score {relevance} for query {key[0]!r}, but {before[0]} at "
-                    f"{before[1]}; keep one of the two"
-                )
+    for query, document, cell, split, place in judged:
+        relevance = _grade(cell, place)
+        before = rows.setdefault((query, document, split), (relevance, place))
+        if before[0] != relevance:
+            raise BadInput(
+                f"{place}: document {document!r} has score {relevance} for query {query!r}, but {before[0]} at "
+                f"{before[1]}; keep one of the two"
+            )
     keys = list(zip(*rows, strict=True)) or [(), (), ()]
     values = list(zip(*rows.values(), strict=True)) or [(), ()]
     columns = [pa.array(column, pa.string()) for column in (keys[0], keys[1], keys[2], values[1])]

@@ -33,6 +33,13 @@ _CATEGORY = pa.dictionary(pa.int32(), pa.string())
 
 QUERY = pa.schema([("query_id", pa.string()), ("text", pa.string()), ("split", pa.string())])
 DOCUMENT = pa.schema([("doc_id", pa.string()), ("title", pa.string()), ("text", pa.string())])
+MADE = pa.schema(
+    [
+        ("text", pa.string()),  # of a query that nobody has asked
+        ("doc_id", pa.string()),  # the document that it was made for: not taken for the right answer
+        ("style", pa.string()),  # what it is: a title, a question ...
+    ]
+)
 QREL = pa.schema(
     [("query_id", pa.string()), ("doc_id", pa.string()), ("relevance", pa.int32()), ("split", pa.string())]
 )

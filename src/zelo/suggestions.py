@@ -32,6 +32,8 @@ def unknown_key(key: str, root: DictConfig) -> str:
     """One line about an override of a key that the composed config does not have. key: as it was written."""
     plain = key.lstrip("+~").partition("@")[0]
     parts = plain.split(".")
+    if plain in ("data", "path"):
+        return f"{plain}: no such key. Your data is dataset=auto dataset.path=PATH."
     if parts[0] == "stages" and len(parts) > 1 and parts[1] in STAGES:
         return f"{plain}: no such stage; it is stages.{STAGES[parts[1]]} now."
     if parts[0] == "stages" and parts[-1] in RENAMED and parts[-2] != "design":
@@ -92,7 +94,7 @@ def bare_word(word: str) -> str:
     if _path_like(word):
         if Path(word).is_file():
             return f"{word}: arguments are written key=value. A run file is retriever=run {shlex.quote(f'retriever.path={word}')}"
-        return f"{word}: arguments are written key=value. Write dataset=beir {shlex.quote(f'dataset.path={word}')}"
+        return f"{word}: arguments are written key=value. Write dataset=auto {shlex.quote(f'dataset.path={word}')}"
     folder = config_folder()
     for group in ("pipeline", "experiment", "sweep"):
         if (folder / group / f"{word}.yaml").exists() and word != "default":

@@ -42,4 +42,9 @@ def document_texts(documents: pa.Table) -> list[str]:
 
 def folded(texts: pa.ChunkedArray) -> list[str]:
     """Texts without what does not tell queries apart: case, white space, and how Unicode writes a character (NFKC)."""
-    return [" ".join(unicodedata.normalize("NFKC", text).casefold().split()) for text in texts.to_pylist()]
+    return [fold(text) for text in texts.to_pylist()]
+
+
+def fold(text: str) -> str:
+    """One text without what does not tell queries apart."""
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())

@@ -65,7 +65,7 @@ def load(folder: Path, train_on_dev: bool = False) -> Corpus:
 
 def judged(dataset: Dataset, corpus: Corpus) -> tuple[pa.Table, tuple[str, ...]]:
     """Judgements and notes, as the stages `load` and `labels` get at them."""
-    return dataset.qrels(corpus.queries, corpus.documents.select(["doc_id"]))
+    return dataset.judgements(corpus.queries, corpus.documents.select(["doc_id"]))
 
 
 def labels(folder: Path, train_on_dev: bool = False) -> tuple[pa.Table, tuple[str, ...]]:
@@ -422,7 +422,7 @@ def test_a_dataset_of_ones_own_leaks_nothing_either(tmp_path: Path):
         def load(self) -> Corpus:
             return Corpus(self.queries, pa.table([["d0", "d1"], ["", ""], ["a", "b"]], schema=DOCUMENT))
 
-        def qrels(self, queries: pa.Table, documents: pa.Table) -> tuple[pa.Table, tuple[str, ...]]:
+        def judgements(self, queries: pa.Table, documents: pa.Table) -> tuple[pa.Table, tuple[str, ...]]:
             return pa.table([["q1", "q2"], ["d0", "d0"], [1, 1], [DEV, TEST]], schema=QREL), ()
 
     rows = [("q0", "a", TRAIN), ("q1", "b", DEV), ("q2", "B", TEST), ("q3", "c", DEV)]
@@ -463,7 +463,7 @@ def test_nothing_leaks_in_what_comes_with_zelo(documentation: Corpus):
 Q, D = '{"_id": "q0", "text": "a query"}\n', '{"_id": "d0", "text": "a text"}\n'
 BAD = {
     "no corpus": ({"corpus.jsonl": None}, ["no corpus.jsonl", "queries.jsonl"]),
-    "no queries file": ({"queries.jsonl": None}, ["no queries.jsonl"]),
+    "judgements of no queries": ({"queries.jsonl": None}, ["test.tsv:2", "query 'q0'", "queries.jsonl"]),
     "empty corpus": ({"corpus.jsonl": "\n"}, ["corpus.jsonl", "no documents"]),
     "no queries": ({"queries.jsonl": ""}, ["queries.jsonl", "no queries"]),
     "equal documents": ({"corpus.jsonl": D + "\n" + D}, ["corpus.jsonl:3", "line 1", "'d0'"]),
@@ -502,10 +502,6 @@ BAD = {
     "another order": ({"qrels/test.tsv": "corpus-id\tquery-id\tscore\nd0\tq0\t1\n"}, ["test.tsv:1", "the order"]),
     "grade before": ({"qrels/test.tsv": "qid\trelevance\tdocid\nq0\t1\td0\n"}, ["test.tsv:1", "'relevance'"]),
     "no such split": ({"qrels/all.tsv": HEADER}, ["all.tsv", "not read", "test.tsv or dev.tsv", "unread_labels"]),
-    "no train queries": (
-        {"queries.jsonl": Q, "qrels/dev.tsv": None, "qrels/test.tsv": "q0 d0 1"},
-        ["no train queries"],
-    ),
     "one train query": ({"queries.jsonl": Q, "qrels/dev.tsv": None, "qrels/test.tsv": None}, ["one train query"]),
 }
 

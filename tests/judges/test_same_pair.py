@@ -103,3 +103,18 @@ def test_where_one_pair_a_query_is_asked(judged: Callable[..., Pairs]) -> None:
     alike(judged("judge=lexical", *two, "+stages.judge.inputs.lists=retrieve"), every)
     with pytest.raises(AssertionError):
         alike(judged("judge=lexical", *two), every)
+
+
+def test_what_other_queries_say_of_a_document_is_taken_off() -> None:
+    """Document 1 is liked by query 1, too, document 2 is not; by hand, with the prior's one query."""
+    scores = Table([1, 2, 3, 99], [50, 40, 20, 10])
+    lists = Pools(np.array([0, 1]), np.array([3, 3]), np.array([0, 1, 2, 1, 2, 3]))
+    asked = replace(questions([0, 0], [0, 0], [1, 2]), candidates=lists)
+    judge = FromScores(name="j", scorer=scores, tau=2.0, other_queries=True)  # pyright: ignore[reportArgumentType]
+    own = (np.array([1, 2, 3]) - 2) / np.std([1, 2, 3])
+    other = (np.array([40, 20, 10]) - 70 / 3) / np.std([40, 20, 10])
+    unit = own - np.array([0, other[0] / 2, other[1] / 2])  # document 0 has no other query
+    assert judge.compare(asked).p == pytest.approx(1 / (1 + np.exp((unit[1:] - unit[0]) / 2)), rel=1e-6)
+    plain = FromScores(name="j", scorer=scores, tau=2.0)  # pyright: ignore[reportArgumentType]
+    free = questions([0, 0], [0, 0], [1, 2])
+    assert judge.compare(free).p.tolist() == plain.compare(free).p.tolist(), "nothing is known of candidates"

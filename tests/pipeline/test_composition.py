@@ -42,9 +42,10 @@ ROOMS = {
     "price": "zelo.budget",
     "selection": "zelo.targets",
 }
-PLURALS = {"loss": "losses"}
+PLURALS = {"loss": "losses", "queries": "queries"}
 UNLIKE_THEIR_FILE = {
     "zelo.calibrators.none.NoCalibration",
+    "zelo.queries.none.NoQueries",
     "zelo.training.sampler.QueryBatches",
     "zelo.budget.price.Prices",
 }
@@ -231,6 +232,14 @@ def test_what_is_no_number_is_refused_where_it_is_given(override: str, place: st
         assemble(config)
     with pytest.raises(BadInput, match=f"^{place}: expected a finite number"):
         _check_settings(OmegaConf.masked_copy(config, [key for key in config if key != "hydra"]))  # type: ignore[arg-type]
+
+
+def test_only_labels_are_read_beside_the_queries_that_are_made() -> None:
+    """Whoever reads `load` does not see the queries that are made where there are none."""
+    for path in [*CONF.glob("pipeline/*.yaml"), *CONF.glob("experiment/*.yaml")]:
+        for name, node in (yaml.safe_load(path.read_text()).get("stages") or {}).items():
+            if "load" in ((node or {}).get("inputs") or {}).values():
+                assert name in ("labels", "train_labels", "make_queries"), f"{path}: {name} is to read make_queries"
 
 
 def test_interpolation_lives_in_wiring_diagrams_only() -> None:

@@ -117,6 +117,24 @@ def test_what_either_finds_is_scored_by_all(tables: dict[str, Table], tmp_path: 
     assert said["bm25"] == {"k1": 1.2, "b": 0.75, "stemmer": "english", "stopwords": "en"}
 
 
+def test_known_items_are_asked_where_few_dev_queries_are_judged(
+    tables: dict[str, Table], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def known(*arguments: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        asked.append(arguments[-1])
+        return np.zeros(0, np.int64), np.zeros(0), np.zeros((0, 3))
+
+    monkeypatch.setattr(Hybrid, "_known", known)
+    rated = [[f"q{n}" for n in range(10) for _ in DOCUMENTS], DOCUMENTS * 10, np.tile(np.linspace(0.1, 0.9, 30), 10)]
+    tables["examples"] = table(tmp_path / "rated", examples=(EXAMPLE, [*rated, np.ones(300), ["dev"] * 300]))
+    for enough, items in ((10, 0), (11, 7)):
+        monkeypatch.setattr("zelo.stages.hybrid.ENOUGH", enough)
+        stage(BACKWARDS, BACKWARDS, items=7, top_k=30).run(tables, tmp_path)
+        assert asked[-1] == items
+
+
 def test_ratings_of_dev_queries_decide_and_candidates_are_the_pool(tables: dict[str, Table], tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     truth = random.standard_normal(30)

@@ -12,19 +12,22 @@ from zelo.datasets.judgements import (
     drop_unknown,
     hash_named,
     hash_qrels,
+    read_named,
     refuse_lost_row,
 )
-from zelo.datasets.layout import assemble, hash_large, read_documents, read_queries
+from zelo.datasets.layout import assemble, has_train_queries, hash_large, read_documents, read_queries
 from zelo.datasets.unread import unread_labels
 from zelo.errors import BadInput
 from zelo.qrels import qrels_files, read_qrels, train_qrels_files
-from zelo.records import DEV, TRAIN, Corpus
+from zelo.records import DEV, QUERY, TRAIN, Corpus
 from zelo.store import hash_json
+
+QUERIES = "queries.jsonl"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Beir:
-    """The queries, documents and judgements of a folder with corpus.jsonl, queries.jsonl and, perhaps, qrels/*.tsv.
+    """The documents of a folder with corpus.jsonl, the queries of its queries.jsonl and judgements in qrels/*.tsv, if any.
 
     Judgements of train queries (qrels/train.tsv) are opened by `train_qrels` alone. With `train_on_dev`, those of dev queries
     never are: these become train queries without labels, for collections that have no others.
@@ -52,7 +55,7 @@ class Beir:
         """Hashes of documents and queries, and of which queries the judgements name. Raises BadInput naming the place."""
         folder = self._folder()
         files, unread = self._files(folder)
-        large = [hash_large(folder / name) for name in ("corpus.jsonl", "queries.jsonl")]
+        large = [hash_large(folder / name) for name in ("corpus.jsonl", QUERIES) if (folder / name).is_file()]
         names = sorted(path.relative_to(folder).as_posix() for path in unread)
         return {"path": hash_json(large), "named": hash_named(files), "unread_labels": hash_json(names)}
 
@@ -61,6 +64,8 @@ class Beir:
         folder = self._folder()
         files, unread = self._files(folder)
         documents, notes = read_documents(folder / "corpus.jsonl", self.id_column)
+        if not (folder / QUERIES).is_file():
+            notes += (f"{folder} has no {QUERIES}",)
         queries = self._queries(folder)
         if self.train_on_dev:
             undone = pc.if_else(pc.equal(queries["split"], DEV), TRAIN, queries["split"])
@@ -70,10 +75,18 @@ class Beir:
             count = "1 file of judgements is" if len(unread) == 1 else f"{len(unread)} files of judgements are"
             notes += (f"{count} not read (dataset.unread_labels=ignore): {names}",)
         qrels, _ = self._known(files, queries, documents)  # what is dropped is counted where the judgements are kept
-        corpus = assemble(documents, queries, qrels, notes, folder / "queries.jsonl")
+        corpus = assemble(documents, queries, qrels, notes, folder / QUERIES)
         return replace(corpus, name=folder.resolve().name)
 
-    def qrels(self, queries: pa.Table, documents: pa.Table) -> tuple[pa.Table, tuple[str, ...]]:
+    def has_train_queries(self) -> bool:
+        """Whether there are any, known without reading the documents. Raises BadInput naming the file and the line."""
+        folder = self._folder()
+        if not (folder / QUERIES).is_file():
+            return False
+        files, _ = self._files(folder)
+        return has_train_queries(folder / QUERIES, self.id_column, read_named(files), self.train_on_dev)
+
+    def judgements(self, queries: pa.Table, documents: pa.Table) -> tuple[pa.Table, tuple[str, ...]]:
         """Reads and checks the judgements. Raises BadInput naming the file and the line."""
         qrels, dropped = self._known(self._files(self._folder())[0], queries, documents)
         own, left_out = at_home(qrels, queries)
@@ -102,7 +115,8 @@ class Beir:
         return drop_unknown(read_qrels(files), queries, documents, self.unknown_ids == "drop")
 
     def _queries(self, folder: Path) -> pa.Table:
-        return read_queries(folder / "queries.jsonl", self.id_column)
+        path = folder / QUERIES
+        return read_queries(path, self.id_column) if path.is_file() else QUERY.empty_table()
 
     def _files(self, folder: Path) -> tuple[list[tuple[Path, str]], list[Path]]:
         """(file, split) of the dev and test judgements, and the files of judgements that are not read, where that may be."""
@@ -134,9 +148,8 @@ class Beir:
             raise BadInput(f"dataset.path={self.path}: {error}; write the whole path") from None
         if not folder.is_dir():
             what = "is not a folder" if folder.exists() else "does not exist"
-            raise BadInput(f"dataset.path={self.path} {what}; give it a folder with corpus.jsonl and queries.jsonl")
-        for name in ("corpus.jsonl", "queries.jsonl"):
-            if not folder.joinpath(name).is_file():
-                there = ", ".join(sorted(path.name for path in folder.iterdir())[:5]) or "nothing"
-                raise BadInput(f"dataset.path={self.path} has no {name} (it holds {there}); BEIR layout needs it")
+            raise BadInput(f"dataset.path={self.path} {what}; give it a folder with corpus.jsonl")
+        if not folder.joinpath("corpus.jsonl").is_file():
+            there = ", ".join(sorted(path.name for path in folder.iterdir())[:5]) or "nothing"
+            raise BadInput(f"dataset.path={self.path} has no corpus.jsonl (it holds {there}); BEIR layout needs it")
         return folder

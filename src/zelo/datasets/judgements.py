@@ -1,6 +1,6 @@
 """Judgements of a dataset: which queries and labels they name, and which ids the folder does not hold."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,6 +12,7 @@ from zelo.qrels import header_cells, kind_of_column, read_qrels
 from zelo.records import QREL
 from zelo.store import hash_json
 
+BEIR = {"query": "queries.jsonl", "document": "corpus.jsonl"}  # where they are
 SHOWN = 3  # unknown ids that an error or a note names
 
 
@@ -47,11 +48,12 @@ def hash_qrels(files: Sequence[tuple[Path, str]]) -> str:
 
 
 def drop_unknown(
-    qrels: pa.Table, queries: pa.Table, documents: pa.Table, drop: bool
+    qrels: pa.Table, queries: pa.Table, documents: pa.Table, drop: bool, places: Mapping[str, str] = BEIR
 ) -> tuple[pa.Table, tuple[str, ...]]:
     """The rows whose query and document exist, and a note that counts the others, with the first of their ids.
 
-    qrels: as `read_qrels` gives them. Raises BadInput with the same words where there are others, unless `drop`.
+    qrels: as `read_qrels` gives them. places: what holds a query, and what a document. Raises BadInput with the same
+    words where there are others, unless `drop`.
     """
     known_query = pc.is_in(qrels["query_id"], value_set=queries["query_id"])
     known_doc = pc.is_in(qrels["doc_id"], value_set=documents["doc_id"])
@@ -64,9 +66,8 @@ def drop_unknown(
         for kind, column, unknown in (("query", "query_id", "no_query"), ("document", "doc_id", "no_doc")):
             if row[unknown]:
                 first.setdefault((kind, row[column]), row["place"])
-    file = {"query": "queries.jsonl", "document": "corpus.jsonl"}
-    named = [f"{place}: {kind} {name!r} is not in {file[kind]}" for (kind, name), place in first.items()][:SHOWN]
-    counts = [f"{n} {kind} id{'s' * (n != 1)}" for kind in file if (n := sum(key[0] == kind for key in first))]
+    named = [f"{place}: {kind} {name!r} is not in {places[kind]}" for (kind, name), place in first.items()][:SHOWN]
+    counts = [f"{n} {kind} id{'s' * (n != 1)}" for kind in places if (n := sum(key[0] == kind for key in first))]
     lost = len(qrels) - pc.sum(known).as_py()
     words = "; ".join(named) + "; ..." * (len(first) > SHOWN)
     words += f" ({' and '.join(counts)} unknown, in {lost} of {len(qrels)} judgements)"

@@ -82,6 +82,21 @@ def read_queries(path: Path, id_column: str = ID) -> pa.Table:
     return queries
 
 
+def has_train_queries(path: Path, id_column: str, named: pa.Table, train_on_dev: bool) -> bool:
+    """Whether a queries.jsonl has a query that is trained on; the lines up to the first one are read.
+
+    named: as in `assemble`. train_on_dev: dev queries are. Raises BadInput naming file and line.
+    """
+    trained = {TRAIN, DEV} if train_on_dev else {TRAIN}
+    judged = set(named["query_id"].to_pylist())
+    for line, record in _records(path):
+        split = record.get("split")
+        known = isinstance(split, str) and split in SPLIT_NAMES  # of another one, `read_queries` says what is wrong
+        if (SPLIT_NAMES[split] if known else TRAIN) in trained and _id(record, id_column, path, line) not in judged:
+            return True
+    return False
+
+
 def hash_large(path: Path) -> str:
     """Hash of a file's content, read once per process: several stages ask for it. Raises BadInput if it cannot be read."""
     try:
@@ -97,17 +112,12 @@ def _hash_of(path: Path, _size: int, _changed: int) -> str:
 
 
 def assemble(documents: pa.Table, queries: pa.Table, named: pa.Table, notes: tuple[str, ...], source: Path) -> Corpus:
-    """The corpus, its queries split. Raises BadInput naming the file.
+    """The corpus, its queries split; it may lack train queries. Raises BadInput naming the file.
 
     queries: as `read_queries` gives them; named: as `read_named` does, of these queries; source: the file of the queries.
     """
     splits, made = split_queries(queries, named)
-    if TRAIN not in splits:
-        raise BadInput(
-            f"{source}: no train queries, all {len(splits)} are dev or test queries; add queries without judgements, or "
-            "let the dev queries serve as such with dataset.train_on_dev=true"
-        )
-    if DEV not in splits:
+    if DEV not in splits and TRAIN in splits:
         raise BadInput(
             f"{source}: one train query and no dev query; add train queries (of other texts than the test queries'), of which"
             " a tenth becomes dev"

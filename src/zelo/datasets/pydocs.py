@@ -53,7 +53,7 @@ class Pydocs:
         corpus = assemble(documents, read_queries(QUERIES), read_named(qrels_files(DATA)), notes, QUERIES)
         return replace(corpus, name="pydocs")
 
-    def qrels(self, queries: pa.Table, documents: pa.Table) -> tuple[pa.Table, tuple[str, ...]]:
+    def judgements(self, queries: pa.Table, documents: pa.Table) -> tuple[pa.Table, tuple[str, ...]]:
         """Judgements of what this Python does not document are dropped."""
         known, dropped = drop_undocumented(read_qrels(qrels_files(DATA)), documents)
         own, left_out = at_home(known, queries)

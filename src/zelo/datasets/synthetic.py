@@ -43,7 +43,7 @@ class Synthetic:
             name="synthetic",
         )
 
-    def qrels(self, queries: pa.Table, documents: pa.Table) -> tuple[pa.Table, tuple[str, ...]]:
+    def judgements(self, queries: pa.Table, documents: pa.Table) -> tuple[pa.Table, tuple[str, ...]]:
         """None."""
         return QREL.empty_table(), ()
 

@@ -14,6 +14,7 @@ MOST = 100  # a grade; above it the last column holds ids or ranks, as in triple
 READ = ("corpus.jsonl", "queries.jsonl")
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,6}(\.0*)?")
+_NUMBER = re.compile(r"[-+]?[0-9.]+([eE][-+]?[0-9]+)?|[-+]?(inf|nan)")
 Looks = Literal["judgements", "run", "other"]
 
 
@@ -51,13 +52,13 @@ def _is_suspect(path: Path, inside: bool) -> bool:
     name = path.name.lower()
     if path.suffix.lower() in (".md", ".rst", ".html", ".py") or "readme" in name:
         return False
-    content = _looks(path)
+    content = looks(path)
     if content != "other":
         return content == "judgements"
     return "qrel" in name or (inside and (named_split(name) is not None or name.endswith(".tsv")))
 
 
-def _looks(path: Path) -> Looks:
+def looks(path: Path) -> Looks:
     """What the first lines look like: three or four columns with a small integer at the end, or the six of a run."""
     lines = _head(path)
     rows = [re.split(r"\t|,", line) if re.search(r"\t|,", line) else line.split() for line in lines]
@@ -66,7 +67,7 @@ def _looks(path: Path) -> Looks:
     rows = rows[1:] if names else rows
     if not rows:
         return "judgements" if is_header else "other"
-    if all(len(row) == 6 for row in rows) or all(len(line.split()) == 6 for line in lines):
+    if all(_is_ranked(line.split()) for line in lines):
         return "run"
     fits = all(
         len(row) in (3, 4)
@@ -76,6 +77,11 @@ def _looks(path: Path) -> Looks:
         for row in rows
     )
     return "judgements" if fits else "other"
+
+
+def _is_ranked(cells: Sequence[str]) -> bool:
+    """Whether a line is one of a run: query, Q0, document, rank, score and name."""
+    return len(cells) == 6 and bool(_INTEGER.fullmatch(cells[3]) and _NUMBER.fullmatch(cells[4]))
 
 
 def _head(path: Path) -> list[str]:

@@ -10,6 +10,8 @@ from zelo.pools import Pools
 from zelo.protocols import BackboneScorer, Checked, Scorer, VectorsById
 from zelo.records import ANSWERED, FAILED, STATUSES, Outcomes, Questions
 
+PRIOR = 1.0  # queries' worth of belief that a document is liked neither more nor less than others
+
 
 @dataclass(frozen=True)
 class _Scored:
@@ -18,6 +20,7 @@ class _Scored:
     candidates: Pools | None  # that they are the scores of
     key: np.ndarray
     score: np.ndarray  # [K] float64
+    bias: np.ndarray  # [K] float64, of the document, in standard deviations
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,11 +32,16 @@ class FromScores:
     the call. Where all scores agree (sd 0) the answer is 1/2. Across queries scores are compared as they are, and sd is that
     over the candidates of all queries: sensible where a score means something by itself, as a cosine does; BM25, higher for
     longer queries, does not. A pair with a score that is no number has failed.
+
+    `other_queries`: of a document whose candidacies are given, what other queries say of it is taken off, the mean of its
+    standardised scores for them, drawn towards 0 by PRIOR queries' worth: a scorer that likes a document whatever is asked
+    says nothing about the query. A query's own score takes no part.
     """
 
     name: str
     scorer: Scorer
     tau: float
+    other_queries: bool = False
     # Of the last candidates that questions came with: an adaptive graph asks about the same ones round by round.
     _last: _Scored | None = field(default=None, init=False, repr=False, compare=False)
 
@@ -62,14 +70,15 @@ class FromScores:
         listed = self._listed(questions, width)
         at = np.minimum(np.searchsorted(listed.key, asked), max(len(listed.key) - 1, 0))
         known = listed.key[at] == asked if len(listed.key) else np.zeros(len(asked), bool)
-        score = np.empty(len(asked))
-        score[known] = listed.score[at[known]]
+        score, bias = np.empty(len(asked)), np.zeros(len(asked))
+        score[known], bias[known] = listed.score[at[known]], listed.bias[at[known]]
         score[~known] = self._scores(questions, asked[~known], width)
         alone = ~np.isin(asked // width, listed.key // width)  # of queries whose candidates are not given
         query = np.concatenate([listed.key, asked[alone]]) // width
         whole = np.concatenate([listed.score, score[alone]])
         query, of = (query, asked // width) if questions.query_b_row is None else (query * 0, asked * 0)
         unit = _standardised(score, of, whole, query)[place]
+        unit = unit - bias[place]
         difference = unit[: len(questions)] - unit[len(questions) :]
         p = 0.5 + 0.5 * np.tanh(difference / (2 * self.tau))  # the sigmoid, without overflow
         status = np.where(np.isnan(p), STATUSES.index(FAILED), STATUSES.index(ANSWERED)).astype(np.int32)
@@ -79,12 +88,14 @@ class FromScores:
         """The scores of the candidates that the questions came with, kept until they come with others."""
         candidates = questions.candidates
         if candidates is None:
-            return _Scored(None, np.empty(0, np.int64), np.empty(0))
+            return _Scored(None, np.empty(0, np.int64), np.empty(0), np.empty(0))
         if self._last is None or self._last.candidates is not candidates:
             key = np.unique(
                 np.repeat(candidates.query_row.astype(np.int64), candidates.sizes) * width + candidates.doc_row
             )
-            object.__setattr__(self, "_last", _Scored(candidates, key, self._scores(questions, key, width)))
+            score = self._scores(questions, key, width)
+            bias = _of_documents(score, *np.divmod(key, width)) if self.other_queries else np.zeros(len(key))
+            object.__setattr__(self, "_last", _Scored(candidates, key, score, bias))
         assert self._last is not None
         return self._last
 
@@ -94,6 +105,14 @@ class FromScores:
             return np.empty(0)
         query_row, doc_row = np.divmod(key, width)
         return self.scorer.score(questions.queries, questions.documents, query_row, doc_row).astype(np.float64)
+
+
+def _of_documents(score: np.ndarray, query: np.ndarray, document: np.ndarray) -> np.ndarray:
+    """[K] what the other queries of each pair's document say of it, in standard deviations. score, query, document: [K]."""
+    unit = np.nan_to_num(_standardised(score, query, score, query))
+    _, place = np.unique(document, return_inverse=True)
+    total, count = np.bincount(place, unit), np.bincount(place)
+    return (total[place] - unit) / (count[place] - 1 + PRIOR)
 
 
 def _standardised(score: np.ndarray, query: np.ndarray, whole: np.ndarray, whole_query: np.ndarray) -> np.ndarray:

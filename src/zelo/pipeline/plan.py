@@ -6,7 +6,7 @@ from dataclasses import replace
 from zelo.budget.plan import Plan
 from zelo.pipeline.order import ancestors
 from zelo.pipeline.run import Step, run_stages
-from zelo.protocols import CheapStage, PaidStage
+from zelo.protocols import CheapStage, PaidStage, SometimesCheapStage
 from zelo.store import Store
 
 
@@ -29,15 +29,17 @@ def priced(steps: list[Step], store: Store) -> Iterator[tuple[str, list[Plan]]]:
 def unpriced(steps: list[Step], store: Store) -> dict[str, list[str]]:
     """Each stage that costs money and cannot be counted yet -> the stages that must run first: they judge, train or cost."""
     graph = {step.name: set(step.inputs.values()) for step in steps}
-    costly = [
-        step.name for step in steps if not (isinstance(step.stage, CheapStage) or store.find(step.kind, step.identity))
-    ]
+    costly = [step.name for step in steps if not (_cheap(step.stage) or store.find(step.kind, step.identity))]
     found: dict[str, list[str]] = {}
     for step in _to_pay(steps, store):
         above = ancestors(graph, step.name)
         if first := [name for name in costly if name in above]:
             found[step.name] = first
     return found
+
+
+def _cheap(stage: object) -> bool:
+    return stage.cheap if isinstance(stage, SometimesCheapStage) else isinstance(stage, CheapStage)
 
 
 def _to_pay(steps: list[Step], store: Store) -> list[Step]:

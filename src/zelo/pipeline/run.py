@@ -22,7 +22,7 @@ from zelo.pipeline.identity import identity
 from zelo.pipeline.instantiate import build, described, refuse
 from zelo.pipeline.order import ancestors, key_of, ordered, with_inputs
 from zelo.pipeline.plain import plain
-from zelo.protocols import ProcessesStage, StageWithCheck, StageWithInputCheck, StageWithUnread
+from zelo.protocols import PassingStage, ProcessesStage, StageWithCheck, StageWithInputCheck, StageWithUnread
 from zelo.store import MADE_OF, Store, Table, contents
 from zelo.training import nodes
 
@@ -76,11 +76,18 @@ def assemble(config: DictConfig) -> list[Step]:
         refuse(annotations.faults(node and node.get("inputs"), Facts | None, f"stages.{name}.inputs"))
     stages = {name: with_inputs(node) for name, node in stages.items() if node is not None}
     steps: dict[str, Step] = {}
+    stand_in: dict[str, str] = {}  # a stage that has nothing to do -> the one whose table its readers get
     for name in ordered(stages, config.until):
         keys = functools.partial(_key_below, config, name)
         stage = build(stages[name], f"stages.{name}", lambda place: key_of(config, place))
         unread = stage.unread if isinstance(stage, StageWithUnread) else frozenset()
-        inputs = {role: source for role, source in stages[name]["inputs"].items() if role not in unread}
+        sources: dict[str, str] = {
+            role: source for role, source in stages[name]["inputs"].items() if role not in unread
+        }
+        inputs = {role: stand_in.get(source, source) for role, source in sources.items()}
+        if isinstance(stage, PassingStage) and (passed := stage.passes):
+            stand_in[name] = inputs[passed]
+            continue
         if isinstance(stage, StageWithInputCheck):
             stage.check_inputs({role: steps[source].stage for role, source in inputs.items()})
         named = identity(stages[name], stage, {role: steps[source].identity for role, source in inputs.items()})
@@ -88,7 +95,9 @@ def assemble(config: DictConfig) -> list[Step]:
         steps[name] = Step(name, stage, named, inputs, described(config)["stages"][name] if several else {}, keys)
     if config.until is None:
         return list(steps.values())
-    wanted = {config.until, *ancestors({name: set(step.inputs.values()) for name, step in steps.items()}, config.until)}
+    until: str = config.until
+    until = stand_in.get(until, until)
+    wanted = {until, *ancestors({name: set(step.inputs.values()) for name, step in steps.items()}, until)}
     return [step for step in steps.values() if step.name in wanted]
 
 

@@ -214,7 +214,8 @@ def _data(step: "Step", result: "Result", figures: Evaluation | None) -> list[st
     lines = [f"{trained['queries']:,} {unlabelled}train queries with {trained['rows']:,} {learned}{domain}"]
     if data:
         lines.append(f"a corpus of {data.manifest['rows']:,} documents")
-        lines += data.manifest.get("notes", [])
+        read = result.tables.get(result.upstream(step.name, "data", "data") or "")  # before queries were made
+        lines += [note for table in (read, data) if table for note in table.manifest.get("notes", [])]
     return lines
 
 

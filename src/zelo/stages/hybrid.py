@@ -23,15 +23,17 @@ from zelo.store import Table, write_parquet
 from zelo.training.hardware import Hardware
 from zelo.training.student import OF_TRAINING, Student
 
+ENOUGH = 30  # judged dev queries: from here on known items, which are other queries than people ask, take no part
+
 
 @dataclass(frozen=True, kw_only=True)
 class Hybrid:
     """Writes scored documents (SCORED) and hybrid.json: a weighted sum of BM25, the embedding's cosine and the reranker's score.
 
     The pool of a query is what BM25 and the embedding find, the `top_k` best of each, or the `candidates` where that is an
-    input. Weights come from queries that no student has learned from: the judges' ratings of dev queries, and known items
-    (sentences of documents, whose answer is the document that they were taken from). No label is read. With few queries they
-    stay near equal weights.
+    input. Weights come from queries that no student has learned from: the judges' ratings of dev queries; where fewer than
+    ENOUGH have any, known items, too (sentences of documents, whose answer is the document that they were taken from). No label
+    is read. With few queries they stay near equal weights.
     """
 
     OUTSIDE_IDENTITY: ClassVar[frozenset[str]] = frozenset(
@@ -47,7 +49,7 @@ class Hybrid:
     top_k: int
     keep_own_document: bool
     batch_queries: int  # whose documents are scored at a time
-    items: int  # known items; 0: dev queries alone
+    items: int  # known items where dev queries are few; 0: none
     documents: int  # that they are taken from, and searched among
     seed: int  # of the known items
 
@@ -87,10 +89,10 @@ class Hybrid:
             student.load(tables[role].path)
             student.model.to(self.hardware.device)
         unit = self._unit(tables["reranker"])
-        item, answer, known = self._known(documents, unit)
         query, doc, parts = self._scored(queries, documents, given, unit)
         ids = queries["query_id"].take(pa.array(query)), documents["doc_id"].take(pa.array(doc))
         place, rated, gain = _rated(pa.table([*ids], names=SCORED.names[:2]), examples)
+        item, answer, known = self._known(documents, unit, 0 if len(np.unique(rated)) >= ENOUGH else self.items)
         lists = np.concatenate([rated, rated.max(initial=-1) + 1 + item])
         hybrid = _hybrid_score(np.concatenate([parts[place], known]), np.concatenate([gain, answer]), lists)
         scored = pa.table([*ids, hybrid.scores(parts).astype(np.float32)], schema=SCORED)
@@ -107,9 +109,8 @@ class Hybrid:
         learned_as = {"weights": hybrid.weights, "scales": hybrid.scales}
         return {"rows": len(scored), **learned_as, **facts, "notes": [_note(hybrid, facts)]}
 
-    def _known(self, documents: pa.Table, unit: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _known(self, documents: pa.Table, unit: float, items: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(number of the item, whether this is its answer, [N, 3] scores) of the items whose answer is in their pool."""
-        items = self.items
         if any(isinstance(one.backbone, VectorsById) for one in (self.embedding, self.reranker)):
             items = 0  # such a student knows given texts only
         made = known_items.Items.of(documents, items, self.documents, self.seed)
@@ -201,5 +202,6 @@ def _hybrid_score(parts: np.ndarray, gain: np.ndarray, query: np.ndarray) -> Hyb
 
 def _note(hybrid: HybridScore, facts: Facts) -> str:
     each = ", ".join(f"{name} {weight:.3f}" for name, weight in hybrid.weights.items())
-    learned_from = f"judge ratings of {facts['queries']} dev queries and {facts['known_items']} known items"
+    items = f" and {facts['known_items']} known items" * (facts["known_items"] > 0)
+    learned_from = f"judge ratings of {facts['queries']} dev queries{items}"
     return f"hybrid: weights {each}; learned from {learned_from}, no human labels"

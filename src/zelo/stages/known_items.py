@@ -12,6 +12,7 @@ from zelo.asking import Panel
 from zelo.errors import BadInput
 from zelo.facts import Facts
 from zelo.metrics.agreement import CUTOFF
+from zelo.pools import Pools
 from zelo.protocols import Retriever
 from zelo.ranking import rows_of
 from zelo.records import WEIGHT, Questions
@@ -86,10 +87,12 @@ def candidates(made: known_items.Items, retriever: Retriever) -> tuple[np.ndarra
     return item, document, ~answer & found[item]
 
 
-def asked(made: known_items.Items, panel: Panel, item: np.ndarray, other: np.ndarray) -> np.ndarray:
+def asked(
+    made: known_items.Items, panel: Panel, item: np.ndarray, other: np.ndarray, pools: Pools | None = None
+) -> np.ndarray:
     """[I, K, M] log odds of each judge for the answer of each item against its others, inf beyond them.
 
-    item: [C] ascending; other: [C] rows of documents.
+    item: [C] ascending; other: [C] rows of documents; pools: all that the judges choose from.
     """
     questions = Questions(
         queries=made.queries,
@@ -98,6 +101,7 @@ def asked(made: known_items.Items, panel: Panel, item: np.ndarray, other: np.nda
         a_row=made.wanted[item].astype(np.int32),
         b_row=other.astype(np.int32),
         repeat=np.zeros(len(item), np.int16),
+        candidates=pools,
     )
     place = np.arange(len(item)) - np.searchsorted(item, item)
     swapped = panel.swapped(questions)
@@ -119,21 +123,30 @@ def write_equal(out: Path, names: list[str], why: str | None) -> Facts:
     }
 
 
-def write_learned(out: Path, names: list[str], odds: np.ndarray, documents: int) -> Facts:
-    """Writes what the judges' answers about known items say; 1 for all where there are too few. odds: [I, K, M]."""
+def write_learned(
+    out: Path, names: list[str], odds: np.ndarray, documents: int, belief: np.ndarray | None = None
+) -> Facts:
+    """Writes what the judges' answers about known items say; 1 for all where there are too few.
+
+    odds: [I, K, M]; belief: [M] how much of what known items say of a judge holds for the queries that people ask; None: all.
+    """
     if len(odds) < judge_weights.FOLDS:
         few = f"{documents} documents give {len(odds)} known items"
         return write_equal(out, names, f"equal, as {few}, too few to learn from")
     found = judge_weights.learned(odds)
+    weights, held_out = found.weights, found.held_out
+    if belief is not None:
+        weights, held_out = (one * belief / (one * belief).mean(-1, keepdims=True) for one in (weights, held_out))
+        weights = np.maximum(weights.round(2), judge_weights.LEAST)
     alone = np.array([_ndcg(odds, one).mean() for one in np.eye(len(names))])
-    facts = _write(out, names, found.weights, alone) | {
+    facts = _write(out, names, weights, alone) | {
         "items": len(odds),
         "documents": documents,
         "equal": float(_ndcg(odds, np.ones(len(names))).mean()),
-        "weighted": float(_ndcg(odds, found.held_out).mean()),
+        "weighted": float(_ndcg(odds, held_out).mean()),
         "spread": found.spread,
     }
-    return facts | {"notes": [_note(facts, names, found.weights, alone)]}
+    return facts | {"notes": [_note(facts, names, weights, alone)]}
 
 
 def _write(out: Path, names: list[str], weights: np.ndarray, alone: np.ndarray) -> Facts:

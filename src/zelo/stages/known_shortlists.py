@@ -10,9 +10,12 @@ from zelo import known_items, protocols
 from zelo.asking import Panel
 from zelo.errors import BadInput
 from zelo.facts import Facts
+from zelo.pools import Pools
 from zelo.protocols import Retriever
 from zelo.stages.known_items import TOP_K, asked, candidates, write_equal, write_learned
 from zelo.store import Table
+
+BELIEF = 1 / 3  # chosen on the labels of dev of two collections: docs/results.md
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +24,8 @@ class KnownShortlists:
 
     As KnownItems; but the first judges are asked about all candidates of an item, and all judges are weighed by the `top_k`
     that they prefer, of the items whose document is among these: so a second judge is weighed by what it will be asked. A list
-    that follows from the scores alone leaves the weights of a conditional logit unbiased (McFadden 1978).
+    that follows from the scores alone leaves the weights of a conditional logit unbiased (McFadden 1978). A second judge gets
+    the share BELIEF of that weight: sentences of documents are easier for a language model than what people ask.
     """
 
     inputs: dict[str, str]  # data: the load stage; weights: a stage that weighs the first judges
@@ -65,9 +69,14 @@ class KnownShortlists:
         there = np.full(odds.shape[:2], -1)
         there[item, np.arange(len(item)) - np.searchsorted(item, item)] = other
         kept = there[listed[:, None], place] >= 0
-        later = asked(made, second, np.repeat(listed, kept.sum(1)), there[listed[:, None], place][kept])[listed]
+        others = there[listed[:, None], place]
+        documents = np.concatenate([made.wanted[listed, None], others], axis=1)
+        there = np.insert(kept, 0, True, axis=1)
+        pools = Pools(listed.astype(np.int32), there.sum(1), documents[there].astype(np.int32))
+        later = asked(made, second, np.repeat(listed, kept.sum(1)), others[kept], pools)[listed]
         both = np.concatenate([odds[listed[:, None], place][:, : later.shape[1]], later], axis=2)
-        return write_learned(out, names, both, len(made.documents))
+        belief = np.repeat([1.0, BELIEF], [len(first.members), len(second.members)])
+        return write_learned(out, names, both, len(made.documents), belief)
 
     def _listed(self, odds: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """([L] items whose answer is on the shortlist, [L, top_k - 1] places of the others there). odds: [I, K, M]."""

@@ -6,6 +6,7 @@ from typing import ClassVar
 
 import pyarrow.compute as pc
 
+from zelo.errors import BadInput
 from zelo.facts import Facts
 from zelo.protocols import Dataset
 from zelo.records import DUPLICATE, QREL
@@ -29,11 +30,18 @@ class Labels:
         """Raises BadInput naming the file and the line of a judgement that cannot be used."""
         data = tables["data"]
         queries = data.read("queries")
-        qrels, notes = self.dataset.qrels(queries, data.read("documents", ["doc_id"]))
+        qrels, notes = self.dataset.judgements(queries, data.read("documents", ["doc_id"]))
         unused = queries.filter(pc.equal(queries["split"], DUPLICATE))["query_id"].combine_chunks()
         used = pc.invert(pc.is_in(qrels["query_id"], unused))
         if lost := len(qrels) - (pc.sum(used).as_py() or 0):
             notes = (*notes, f"{lost} of {len(qrels)} judgements are of duplicate queries and left out")
             qrels = qrels.filter(used)
+        for split in pc.unique(qrels["split"]).to_pylist():
+            labels = qrels.filter(pc.equal(qrels["split"], split))["relevance"]
+            if not pc.any(pc.greater(labels, 0)).as_py():
+                raise BadInput(
+                    f"labels: none of the {len(labels)} {split} judgements is above 0, so nothing can be measured by them. Judge"
+                    " a relevant document 1 or more, or leave these judgements out."
+                )
         write_parquet(qrels, QREL, out, "qrels")
         return {"rows": len(qrels), "notes": list(notes)}

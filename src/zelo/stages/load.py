@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from zelo.errors import BadInput
 from zelo.facts import Facts
-from zelo.protocols import Dataset
+from zelo.protocols import Dataset, MayLackQueries
 from zelo.records import DEV, DOCUMENT, DUPLICATE, QUERY, SPLITS, TEST, TRAIN
 from zelo.store import Table, write_parquet
 from zelo.texts import folded
@@ -30,7 +30,7 @@ class Load:
     dataset: Dataset
 
     def run(self, tables: dict[str, Table], out: Path) -> Facts:
-        """Raises BadInput when no query is left to train on, or there are fewer than two documents."""
+        """Raises BadInput when no query is left to train on where there were some, or there are fewer than two documents."""
         corpus = self.dataset.load()
         before = corpus.queries["split"].to_pylist()
         splits, found = without_leaks(corpus.queries)
@@ -41,7 +41,7 @@ class Load:
                     f"The dataset has no {split} queries that could be used: each of the {before.count(split)} has the text of a"
                     f" {words} query. Add {split} queries of other texts."
                 )
-        if not counts[TRAIN]:
+        if not counts[TRAIN] and not isinstance(self.dataset, MayLackQueries):
             raise BadInput(f"The dataset has no train queries ({counts}); add unlabelled queries to learn from.")
         if len(corpus.documents) < 2:
             raise BadInput(f"The dataset has {len(corpus.documents)} documents; at least two are needed to compare.")

@@ -1,0 +1,210 @@
+"""Writes queries where there are none to train on, or too few."""
+
+from collections import Counter
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from zelo.datasets.layout import split_queries
+from zelo.errors import BadInput
+from zelo.facts import Facts
+from zelo.near_duplicates import Seen
+from zelo.protocols import CheapQueryMaker, Checked, Dataset, FileRetriever, MayLackQueries, QueryMaker, Retriever
+from zelo.ranking import rows_of
+from zelo.records import DEV, DOCUMENT, MADE, QUERY, SPLITS, TEST, TRAIN
+from zelo.store import Table, write_parquet
+
+ALIKE = 0.8  # share of common words above which two queries are near duplicates
+SPARE = 1.25  # candidates that are looked at for each query that is still wanted
+FEWEST = 64  # candidates at a time: a search reads all documents
+EXAMPLES = 10  # made queries that are shown, and real ones that a maker is shown
+MADE_TOO = "made"
+LIKE = {TEST: "a test query", DEV: "a dev query", TRAIN: "a train query", MADE_TOO: "another made query"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class MakeQueries:
+    """Writes queries (QUERY): those that people have asked, and behind them made ones; and documents (DOCUMENT), as they are.
+
+    A made query stays if it is no near duplicate, and if the first stage finds the document that it was made for among the best
+    `top_k` (round trip; as in Dai et al., Promptagator, ICLR 2023, section 3.2). That document is in `made` (MADE, of the made
+    queries in their order) for a reader: nothing takes it for the right answer. Made queries are train queries, and where a
+    collection has no dev queries, some of all train queries become that, as in any collection.
+    """
+
+    OUTSIDE_IDENTITY: ClassVar[frozenset[str]] = frozenset({"dataset"})  # `data` is what it holds
+
+    inputs: dict[str, str]  # data: the load stage
+    maker: QueryMaker
+    dataset: Dataset
+    retriever: Retriever
+
+    def __post_init__(self) -> None:
+        if self.maker.most < 0:
+            raise BadInput(f"queries.most={self.maker.most} is below 0; set how many train queries you want.")
+        if self.maker.top_k < 1:
+            raise BadInput(
+                f"queries.top_k={self.maker.top_k}: a document is found among the first 1 or more; set queries.top_k >= 1."
+            )
+
+    @property
+    def passes(self) -> str | None:
+        """`data`, where there are queries to train on and these are enough."""
+        return None if self._lacks or (self.maker.mix and self.maker.most) else "data"
+
+    @property
+    def cheap(self) -> bool:
+        """Whether plan=true may run it: no model writes the queries."""
+        return isinstance(self.maker, CheapQueryMaker)
+
+    @property
+    def _lacks(self) -> bool:
+        return isinstance(self.dataset, MayLackQueries) and not self.dataset.has_train_queries()
+
+    def check(self) -> None:
+        """Raises BadInput, before anything runs, where there are no queries and none are to be made, or the maker cannot."""
+        if isinstance(self.maker, Checked):
+            self.maker.check()
+        if not self.maker.most and self._lacks:
+            raise BadInput(
+                "The dataset has no train queries, and none are to be made. Add unlabelled queries to learn from, let them be"
+                " made (queries=from_text, queries.most=1000), or let dev queries serve as such (dataset.train_on_dev=true)."
+            )
+
+    def run(self, tables: dict[str, Table], out: Path) -> Facts:
+        """Raises BadInput where fewer than two queries can be trained on."""
+        given, documents = tables["data"].read("queries"), tables["data"].read("documents")
+        wanted = self.maker.most - given["split"].to_pylist().count(TRAIN)
+        made = _Made(given, self.maker.top_k)
+        if wanted > 0:
+            self._fill(made, documents, wanted)
+        queries = pa.concat_tables([given, _queries(made.table)])
+        split, dev = split_queries(queries, given.slice(0, 0).select(["query_id", "split"]))
+        queries = queries.set_column(2, QUERY.field("split"), pa.array(split, pa.string()))
+        if split.count(TRAIN) < 1 or DEV not in split:
+            raise BadInput(self._none(made, len(documents)))
+        write_parquet(queries, QUERY, out, "queries")
+        write_parquet(documents, DOCUMENT, out, "documents")
+        write_parquet(made.table, MADE, out, "made")
+        counts = {name: split.count(name) for name in SPLITS}
+        facts = {"name": tables["data"].manifest["name"], "rows": len(documents), "queries": counts}
+        return facts | {"made_queries": made.facts(), "notes": made.notes(dev)}
+
+    def _fill(self, made: "_Made", documents: pa.Table, wanted: int) -> None:
+        """Takes what the maker writes until there are so many queries, or it has no more."""
+        for batch in self.maker.make(documents, made.examples):
+            low = 0
+            while low < len(batch):
+                size = max(FEWEST, int(SPARE * (wanted - len(made.table))))
+                new = made.unlike(batch.slice(low, size))
+                made.take(new, self._found(new, made, documents), wanted)
+                low += size
+                if len(made.table) == wanted:
+                    return
+
+    def _found(self, new: pa.Table, made: "_Made", documents: pa.Table) -> np.ndarray:
+        """[N] bool: the query finds its document. new: MADE."""
+        if not len(new):
+            return np.zeros(0, bool)
+        queries = _queries(new)
+        # A file names queries that are to be among those that are asked.
+        asked = pa.concat_tables([made.given, queries]) if isinstance(self.retriever, FileRetriever) else queries
+        pool = self.retriever.search(asked, documents, self.maker.top_k)
+        query = rows_of(pool["query_id"], queries["query_id"])
+        own = rows_of(new["doc_id"], documents["doc_id"])
+        hit = (query >= 0) & (own[query] == rows_of(pool["doc_id"], documents["doc_id"]))
+        return np.bincount(query[hit], minlength=len(new)) > 0
+
+    def _none(self, made: "_Made", documents: int) -> str:
+        if not made.tried:
+            return (
+                f"make_queries: the {documents:,} documents give no query: no title, heading or sentence of 4 to 25 words"
+                " stands in one of them alone, or a model wrote blank lines only. Add queries.jsonl, or make them by a model."
+            )
+        return (
+            f"make_queries: too few queries to train on; at least two are needed. {made.why()}. Raise queries.top_k, choose"
+            " another retriever, or add queries.jsonl."
+        )
+
+
+def _queries(made: pa.Table) -> pa.Table:
+    """Train queries (QUERY) of MADE rows; an id says what the text is."""
+    texts = made["text"].to_pylist()
+    ids = [f"made-{blake2b(text.encode(), digest_size=8).hexdigest()}" for text in texts]
+    return pa.table([ids, texts, [TRAIN] * len(texts)], schema=QUERY)
+
+
+class _Made:
+    """The queries that were made, and what became of the others."""
+
+    def __init__(self, given: pa.Table, top_k: int) -> None:
+        """given: QUERY."""
+        self.given = given
+        self.top_k = top_k
+        self.table = MADE.empty_table()
+        self.tried = self.searched = self.found = 0
+        self.like: Counter[str] = Counter()
+        self.seen = {kind: Seen(ALIKE) for kind in LIKE}
+        for text, split in zip(given["text"].to_pylist(), given["split"].to_pylist(), strict=True):
+            if split in self.seen:  # a duplicate has the text of one of these
+                self.seen[split].add(text)
+
+    @property
+    def examples(self) -> list[str]:
+        """Some queries that people have asked; never test queries."""
+        shown = self.given.filter(pc.is_in(self.given["split"], pa.array([TRAIN, DEV])))
+        return shown.take(pc.sort_indices(shown["query_id"]).slice(0, EXAMPLES))["text"].to_pylist()
+
+    def unlike(self, batch: pa.Table) -> pa.Table:
+        """Those of these MADE rows that are no near duplicates, and are remembered."""
+        kept = []
+        for row, text in enumerate(batch["text"].to_pylist()):
+            like = next((kind for kind, seen in self.seen.items() if seen.has_like(text)), None)
+            if like is None:
+                self.seen[MADE_TOO].add(text)
+                kept.append(row)
+            else:
+                self.like[like] += 1
+        self.tried += len(batch)
+        return batch.take(pa.array(kept, pa.int64()))
+
+    def take(self, new: pa.Table, found: np.ndarray, most: int) -> None:
+        """Keeps the first of those that were found, up to `most` in all. new: MADE; found: [N] bool."""
+        self.searched, self.found = self.searched + len(new), self.found + int(found.sum())
+        self.table = pa.concat_tables([self.table, new.filter(pa.array(found))]).slice(0, most)
+
+    def facts(self) -> Facts:
+        """For the manifest."""
+        styles = Counter(self.table["style"].to_pylist())
+        return {
+            "queries": len(self.table),
+            "styles": dict(sorted(styles.items())),
+            "tried": self.tried,
+            "near_duplicates": dict(self.like),
+            "searched": self.searched,
+            "found": self.found,
+            "top_k": self.top_k,
+            "examples": self.table.slice(0, EXAMPLES).to_pylist(),
+        }
+
+    def notes(self, dev: int) -> list[str]:
+        """What a reader should know, one line each."""
+        if not self.tried:
+            return ["no query is made: there are as many train queries as are wanted (queries.most)"]
+        styles = Counter(self.table["style"].to_pylist())
+        kinds = ", ".join(f"{count:,} {style}{'s' * (count > 1)}" for style, count in styles.most_common())
+        serve = f"; {dev:,} of all train queries, chosen by hash, serve as dev queries" if dev else ""
+        examples = [f"made for {row['doc_id']}: {row['text']}" for row in self.table.slice(0, EXAMPLES).to_pylist()]
+        return [f"{len(self.table):,} queries are made, nobody has asked them: {kinds}{serve}", self.why(), *examples]
+
+    def why(self) -> str:
+        """What became of all that were tried, in words."""
+        like = [f"{count:,} are like {LIKE[kind]}" for kind, count in self.like.items()]
+        share = f" ({self.found / self.searched:.0%})" if self.searched else ""
+        found = f"{self.found:,} of {self.searched:,}{share} find their document among the first {self.top_k}"
+        return "; ".join([f"made queries: {self.tried:,} tried", *like, found])
