@@ -1,5 +1,6 @@
 """What several test modules need: a store of their own and components built as the command builds them."""
 
+import gc
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -19,6 +20,13 @@ def composed_once() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Hydra, "get_mode", lambda *_, **__: None)
         yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def loaded_once() -> None:
+    """What is loaded stays: the garbage collection after each stage of a run need not look through torch every time."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -40,14 +40,17 @@ def first_few(numbers: "np.ndarray") -> str:
 
 
 class PriceUnknown(BadInput):
-    """A cap in dollars cannot be kept. `place` is that of the judge in its stage, whose full key those with the config know."""
+    """A cap in dollars cannot be kept. `place` is that of who asks in its stage, whose full key those with the config know.
 
-    def __init__(self, place: str, reason: str, plan: str) -> None:
-        super().__init__(
-            f"{reason} Set {place}.input_price and {place}.output_price (dollars per million tokens), or budget.calls"
-            f" instead.{plan}"
-        )
-        self.place, self.reason, self.plan = place, reason, plan
+    writes: what is asked is a model that writes, which has a price for what it writes; others may have one for a search.
+    """
+
+    def __init__(self, place: str, reason: str, plan: str, writes: bool = True) -> None:
+        prices = f"{place}.input_price and {place}.output_price (dollars per million tokens)"
+        if not writes:
+            prices = f"{place}.input_price (dollars per million tokens) or {place}.search_price (per 1,000 searches)"
+        super().__init__(f"{reason} Set {prices}, or budget.calls instead.{plan}")
+        self.place, self.reason, self.plan, self.writes = place, reason, plan, writes
 
 
 class ModelNotFound(BadInput):

@@ -50,6 +50,7 @@ TOGETHER = {  # group -> how several of its options are used at once
     " shows how another is written.",
     "logger": "With logger=wandb the run directory has config, metrics and report as with logger=local.",
     "metric": "+metric@metrics.NAME=OPTION adds one.",
+    "scorer": "+scorer@baselines.NAME=OPTION adds a baseline.",
 }
 BUDGET = ("usd", "tokens", "calls", "lifetime_usd")
 SURROUNDINGS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.ENAMETOOLONG)
@@ -85,7 +86,7 @@ def job(config: DictConfig, folder: Path) -> float | None:
 
     A run that is refused for its data, such as one of a corpus or of labels that cannot be read, leaves no folder.
     """
-    from zelo.pipeline import instantiate
+    from zelo.pipeline import baselines, instantiate
     from zelo.pipeline.run import assemble
     from zelo.stages.evaluate import Evaluate
     from zelo.store import Store
@@ -95,6 +96,7 @@ def job(config: DictConfig, folder: Path) -> float | None:
     if "folder" in config.logger:
         config.logger.folder = str(folder)
     _check_settings(config)
+    baselines.mount(config)
     _refuse_merged(config)
     _refuse_unread(config)
     steps = assemble(config)
@@ -269,6 +271,7 @@ def _check_sweeper(config: DictConfig, measures: bool) -> None:
 def _refuse_unread(config: DictConfig) -> None:
     """Raises BadInput for an override of a value that no stage of the pipeline reads: it would change nothing, in silence."""
     used = set(re.findall(r"\$\{(\w+)", str(OmegaConf.to_container(config.stages))))
+    used |= {"baseline"} if "baselines" in used else set()  # which says what becomes of them
     nodes = sorted(node for node in used if OmegaConf.is_dict(config.get(node)))
     hydra = HydraConfig.get()
     for override in hydra.overrides.task:

@@ -450,6 +450,11 @@ class PaidJudge(Protocol):
         ...
 
 
+@runtime_checkable
+class PaidScorer(PaidJudge, Protocol):
+    """A scorer whose scores cost money, asked as such a judge is: about a query and `doc_a`. `p` of what it reads is a score."""
+
+
 class Acquisition(Protocol):
     """Which pairs the expensive judges are asked about once there are students: after a first pass, for a second one."""
 

@@ -6,6 +6,8 @@ from typing import Any
 
 import pyarrow as pa
 
+BYTES_PER_TOKEN = 4  # English in a common tokenizer; an endpoint's own is not known
+SHORTEST_CUT = 16  # tokens; less says nothing about a document
 _TEXTS = 4096  # Python strings at a time
 
 
@@ -38,6 +40,15 @@ def _read(title: str | None, text: str) -> str:
 def document_texts(documents: pa.Table) -> list[str]:
     """What a model reads of each document: the title and, on a new line, the text."""
     return list(Texts(documents["text"], documents["title"]))
+
+
+def beginning(text: str, tokens: int) -> str:
+    """At most so many tokens of a document, ending with a whole character."""
+    most = tokens * BYTES_PER_TOKEN
+    if len(text) * 4 <= most:  # no character has more bytes
+        return text
+    raw = text.encode()
+    return text if len(raw) <= most else raw[:most].decode(errors="ignore")
 
 
 def folded(texts: pa.ChunkedArray) -> list[str]:

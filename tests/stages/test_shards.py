@@ -39,7 +39,7 @@ SMALL = [
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Table]]:
     """Runs stages on little synthetic data, 16 queries to a shard and 8 to a batch."""
     monkeypatch.setattr(retrieve, "SHARD", 16)
-    monkeypatch.setattr(stage, "QUERIES_PER_BATCH", 8)
+    monkeypatch.setattr(stage, "CANDIDATES_PER_BATCH", 8 * 30)
 
     def made(home: str, *overrides: str) -> dict[str, Table]:
         GlobalHydra.instance().clear()
@@ -203,8 +203,8 @@ def test_a_calibrator_asks_the_judges_and_puts_all_queries_on_one_scale(
     calibrator: str, run: Callable[..., dict[str, Table]]
 ) -> None:
     """The simulated judge draws scores of all queries from one distribution, but small pools differ in their means."""
-    raw = run("home", "top_k=4", "graph=complete")["rate"].read("ratings")
-    table = run("home", "top_k=4", "graph=complete", f"calibrator={calibrator}", "until=target")["calibrate"]
+    tables = run("home", "top_k=4", "graph=complete", f"calibrator={calibrator}", "until=target")
+    raw, table = tables["rate"].read("ratings"), tables["calibrate"]
     ratings, answers = table.read("ratings"), table.read("answers")
     true = truth(raw)
     before = np.corrcoef(true, raw["rating"].to_numpy())[0, 1]

@@ -21,6 +21,7 @@ STUDENTS = ("reranker", "embedding")  # folders of a run that hold a model
 SETTINGS = "pairwise.json"  # of a pairwise model: order_bias, both_orders, max_length, query_length
 CONFIG = "config_sentence_transformers.json"
 MATRIX = "matrix.safetensors"  # an export that is no model but a matrix over document vectors, with a README of its own
+EXPORT_AGAIN = "Export it again."
 CHUNK = 1024  # documents encoded, or pairs read, before the bar moves; vectors of more are never held
 PAIRS = 4096  # vectors compared at a time
 
@@ -73,11 +74,22 @@ def _architectures(folder: Path, setting: str) -> list[str]:
 
 def json_of(path: Path, setting: str) -> dict[str, Any]:
     """The object in a file of the folder that `setting` names. Raises BadInput where it cannot be read."""
+    found = _json(path, setting)
+    return found if isinstance(found, dict) else {}
+
+
+def _json(path: Path, setting: str) -> object:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise BadInput(f"{setting}: {path.name} cannot be read ({error}); copy or export the folder whole.") from error
-    return found if isinstance(found, dict) else {}
+
+
+def modules_of(folder: Path, setting: str) -> list[dict[str, Any]]:
+    """What modules.json lists; empty where there is none. Raises BadInput where it cannot be read."""
+    path = folder / "modules.json"
+    found = _json(path, setting) if path.exists() else []
+    return [module for module in found if isinstance(module, dict)] if isinstance(found, list) else []
 
 
 class Exported:
@@ -93,7 +105,7 @@ class Exported:
         self.classifier: PairScorer | None = None
         self.model: Any = None
         if self.loader == CROSS_ENCODER and is_plain(folder):
-            with _loading(setting, "transformers"):
+            with loading(setting, "transformers", EXPORT_AGAIN):
                 self.classifier = PairScorer(folder, device)
         else:
             self.model = opened(folder, device, setting)
@@ -188,12 +200,13 @@ def opened(folder: Path, device: str, setting: str) -> Any:
 
     loader = loader_of(folder, setting)
     options = {"device": device, "local_files_only": True, "trust_remote_code": False}
-    with _loading(setting, loader):
+    with loading(setting, loader, EXPORT_AGAIN):
         return getattr(sentence_transformers, loader)(str(folder), **options)
 
 
 @contextlib.contextmanager
-def _loading(setting: str, loader: str) -> Iterator[None]:
+def loading(setting: str, loader: str, fix: str) -> Iterator[None]:
+    """Inside, whatever a library says of a folder that it cannot read is one BadInput. setting: the value that names it."""
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()
@@ -203,7 +216,7 @@ def _loading(setting: str, loader: str) -> Iterator[None]:
     except Exception as error:  # of whatever library reads the broken part: they have no class in common
         words = " ".join(str(error).split())[:300]
         raise BadInput(
-            f"{setting}: {loader} cannot load the folder ({type(error).__name__}: {words}). Export it again."
+            f"{setting}: {loader} cannot load the folder ({type(error).__name__}: {words}). {fix}"
         ) from error
 
 

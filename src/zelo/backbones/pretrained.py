@@ -48,7 +48,7 @@ class Pretrained:
 
         A GGUF file is made into one.
         """
-        folder = self._locate()
+        folder = located(self.model, self.revision, _WANTED)
         if (file := _only_gguf(folder)) is not None:
             self._check_sha256(file)
             return unpacked(file, _sha256(file))
@@ -201,28 +201,6 @@ class Pretrained:
                 " whole with save_pretrained(), or name another."
             ) from error
 
-    def _locate(self) -> Path:
-        if self.model.startswith("package:"):
-            package, _, inside = self.model.removeprefix("package:").partition("/")
-            spec = importlib.util.find_spec(package)
-            if spec is None or not spec.submodule_search_locations:
-                known = f"{INSTALL[package]}. Or name" if package in INSTALL else "Name"
-                raise ModelNotFound(
-                    self.model,
-                    f"the package {package} is not installed. {known} a folder or a model of the Hugging Face hub.",
-                )
-            return Path(spec.submodule_search_locations[0]) / inside
-        folder = Path(self.model).expanduser()
-        if folder.is_dir():
-            return folder
-        if folder.suffix == SUFFIX and folder.is_file():
-            return folder
-        if folder.is_absolute() or not re.fullmatch(r"\w[\w.-]*/[\w.-]+", self.model):
-            raise ModelNotFound(
-                self.model, "there is no such folder. Give a folder, a GGUF file, or a hub name (owner/name)."
-            )
-        return _from_hub(self.model, self.revision)
-
 
 @contextlib.contextmanager
 def without_weights() -> Iterator[None]:
@@ -291,11 +269,36 @@ def _weight_files(folder: Path) -> list[Path]:
     return list(folder.glob(WEIGHTS))
 
 
-def _from_hub(name: str, revision: str | None) -> Path:
+def located(model: str, revision: str | None, wanted: Sequence[str]) -> Path:
+    """The folder or GGUF file that `package:NAME/PATH`, a path or a hub name stands for. wanted: patterns of its files.
+
+    Raises BadInput where there is none.
+    """
+    if model.startswith("package:"):
+        package, _, inside = model.removeprefix("package:").partition("/")
+        spec = importlib.util.find_spec(package)
+        if spec is None or not spec.submodule_search_locations:
+            known = f"{INSTALL[package]}. Or name" if package in INSTALL else "Name"
+            raise ModelNotFound(
+                model,
+                f"the package {package} is not installed. {known} a folder or a model of the Hugging Face hub.",
+            )
+        return Path(spec.submodule_search_locations[0]) / inside
+    folder = Path(model).expanduser()
+    if folder.is_dir():
+        return folder
+    if folder.suffix == SUFFIX and folder.is_file():
+        return folder
+    if folder.is_absolute() or not re.fullmatch(r"\w[\w.-]*/[\w.-]+", model):
+        raise ModelNotFound(model, "there is no such folder. Give a folder, a GGUF file, or a hub name (owner/name).")
+    return _from_hub(model, revision, wanted)
+
+
+def _from_hub(name: str, revision: str | None, wanted: Sequence[str]) -> Path:
     from huggingface_hub import constants, snapshot_download
 
     try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=list(_WANTED)))
+        return Path(snapshot_download(name, revision=revision, allow_patterns=list(wanted)))
     except (OSError, ValueError) as error:  # the hub's errors are OSErrors: no such model, no network, no access
         reason = str(error).strip().splitlines()[0]
         raise ModelNotFound(

@@ -16,7 +16,7 @@ from zelo.ledger.ledger import FILE, Ledger
 from zelo.ledger.operations import Caps, report_lost
 from zelo.progress import Advance, progress
 from zelo.protocols import PaidJudge
-from zelo.providers.request import Endpoint
+from zelo.providers.request import JUDGE, Endpoint
 from zelo.records import FAILED, REFUSED, TRUNCATED, UNPARSEABLE, Questions
 from zelo.store import Store
 
@@ -89,10 +89,10 @@ class Budget:
             for plan in plans:
                 left = f"{plan.calls:,} calls to make" if plan.calls else "none to ask"
                 print(
-                    f"judge {plan.judge}: {plan.known:,} of {plan.pairs:,} pairs from the ledger, {left}",
+                    f"{plan.asker}: {plan.known:,} of {plan.pairs:,} pairs from the ledger, {left}",
                     file=sys.stderr,
                 )
-            with progress("judge", sum(plan.pairs for plan in plans), "answers") as advance:
+            with progress(plans[0].kind, sum(plan.pairs for plan in plans), "answers") as advance:
                 session = self._session(ledger, {plan.judge: plan for plan in plans}, advance)
                 try:
                     yield session
@@ -120,21 +120,19 @@ class Budget:
         for plan in plans:
             if plan.costs and not self._capped and self.on_limit == STOP:
                 raise BadInput(
-                    f"judge {plan.judge} costs money and there is no budget, so nothing was sent. Set budget.usd=DOLLARS"
+                    f"{plan.asker} costs money and there is no budget, so nothing was sent. Set budget.usd=DOLLARS"
                     " (or budget.calls, budget.tokens, budget.lifetime_usd) to go on, or on_limit=continue to use the"
                     f" answers in the ledger.{planned}"
                 )
             if plan.costs and plan.usd is None and (self.usd is not None or self.lifetime_usd is not None):
-                reason = (
-                    f"judge {plan.judge}: the price of {plan.model} is unknown, so a budget in dollars cannot be kept."
-                )
-                raise PriceUnknown(plan.key, reason, planned)
+                reason = f"{plan.asker}: the price of {plan.model} is unknown, so a budget in dollars cannot be kept."
+                raise PriceUnknown(plan.key, reason, planned, writes=plan.kind == JUDGE)
             for name in ("usd", "lifetime_usd"):
                 cap = getattr(self, name)
                 if plan.calls and cap is not None and plan.worst_call > cap:
                     raise BadInput(
-                        f"judge {plan.judge}: one call may cost {plan.worst_call:.4f} dollars, and budget.{name} is {cap}. Raise"
-                        f" it, or lower max_tokens or document_tokens.{planned}"
+                        f"{plan.asker}: one call may cost {plan.worst_call:.4f} dollars, and budget.{name} is {cap}. Raise"
+                        f" it, or lower {'max_tokens or ' * (plan.most_out > 0)}document_tokens.{planned}"
                     )
 
 

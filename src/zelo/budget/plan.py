@@ -9,7 +9,7 @@ from zelo.ledger.codec import LOOKED_UP, settled
 from zelo.ledger.ledger import Ledger
 from zelo.ledger.operations import Measured
 from zelo.protocols import PaidJudge, WindowJudge
-from zelo.providers.request import Endpoint, Request
+from zelo.providers.request import ASKERS, JUDGE, Endpoint, Request
 from zelo.records import Questions
 
 WIDTH = 100  # columns of what is said
@@ -20,7 +20,7 @@ SECONDS_PER_CALL = 5.0  # until the ledger has measured
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """One judge's share of a run that has not begun."""
+    """One judge's share of a run that has not begun, or that of another asker by its `kind`."""
 
     judge: str
     provider: str
@@ -39,6 +39,7 @@ class Plan:
     seconds: float  # at the set limits
     free: bool  # its calls cost nothing
     window: int | None  # documents that one call can show at most; None: always two
+    kind: str = JUDGE
     key: str = "judge"  # where the judge's fields stand in its stage; with the config, the key that a user sets
 
     def scaled(self, factor: float) -> "Plan":
@@ -60,6 +61,11 @@ class Plan:
         )
 
     @property
+    def asker(self) -> str:
+        """Who asks, in words."""
+        return f"{ASKERS[self.kind]} {self.judge}"
+
+    @property
     def price(self) -> str:
         """Whether the price is free, known or unknown."""
         return "free" if self.free else "unknown" if self.usd is None else "known"
@@ -72,7 +78,17 @@ class Plan:
 
 def lines(plans: Sequence[Plan]) -> list[str]:
     """A table in plain text, and what it rests on."""
-    head = ("judge", "pairs", "in ledger", "calls", "tokens in", "tokens out", "expected", "at most", "time")
+    head = (
+        " or ".join(dict.fromkeys(ASKERS[plan.kind] for plan in plans)),
+        "pairs",
+        "in ledger",
+        "calls",
+        "tokens in",
+        "tokens out",
+        "expected",
+        "at most",
+        "time",
+    )
     rows: list[tuple[str, ...]] = [head]
     for plan in plans:
         rows.append((plan.judge, *_cells([plan])))
@@ -123,10 +139,12 @@ def _notes(plan: Plan) -> list[str]:
         return []
     found = []
     if plan.usd is None:
-        found.append(
-            f"{plan.judge}: no price is known for {plan.model} of {plan.provider}; set {plan.key}.input_price and"
-            f" {plan.key}.output_price, in dollars per million tokens."
+        prices = (
+            f"{plan.key}.input_price and {plan.key}.output_price, in dollars per million tokens"
+            if plan.kind == JUDGE
+            else f"{plan.key}.input_price, in dollars per million tokens, or {plan.key}.search_price, per 1,000 searches"
         )
+        found.append(f"{plan.judge}: no price is known for {plan.model} of {plan.provider}; set {prices}.")
     if plan.free:
         found.append(
             f"{plan.judge}: free; the endpoint is on this machine and no price of the model is known, or its prices are 0."
@@ -145,7 +163,7 @@ def _notes(plan: Plan) -> list[str]:
             f"{asked}{each_out:,} tokens out a call, {outward}. At most: every answer has the"
             f" {round(plan.most_out / plan.calls):,} tokens that it may have."
         )
-    else:  # a decision: probabilities, no text
+    else:  # of a decision or a reranker: numbers, no text
         price = f", ${plan.usd / (plan.pairs - plan.known):.2g} a pair" if plan.usd else ""
         found.append(f"{asked}nothing is billed for answers; {each:.1f} pairs a call{price}.")
     full = 0 if plan.window is None else plan.window * (plan.window - 1) // 2
@@ -177,6 +195,8 @@ class _Alike:
     calls: int = 0
     size: int = 0  # bytes of the prompts
     out: int = 0  # tokens that may come back
+    searches: int = 0  # that are expected to be billed
+    most_searches: int = 0
 
 
 @dataclass
@@ -199,7 +219,9 @@ class _Counted:
             alike = self.forms.setdefault(request.form, _Alike())
             alike.calls, alike.size = alike.calls + 1, alike.size + request.tokens_in
             alike.out += request.tokens_out
-            self.worst = max(self.worst, endpoint.usd(request.tokens_in, request.tokens_out))
+            alike.searches += request.likely_searches
+            alike.most_searches += request.searches
+            self.worst = max(self.worst, endpoint.worst(request))
 
 
 @dataclass(frozen=True)
@@ -251,6 +273,8 @@ def estimate(
         expected = expected.and_of(alike, every, ledger.measured(endpoint.provider, endpoint.model, form))
     calls, tokens_in, tokens_out = len(counted.keys), round(expected.tokens_in), round(expected.tokens_out)
     most_out = sum(alike.out for alike in counted.forms.values())
+    searches = sum(alike.searches for alike in counted.forms.values())
+    most_searches = sum(alike.most_searches for alike in counted.forms.values())
     limits = [expected.seconds / endpoint.concurrency]
     limits += [60 * calls / endpoint.requests_per_minute] if endpoint.requests_per_minute else []
     limits += [60 * (tokens_in + tokens_out) / endpoint.tokens_per_minute] if endpoint.tokens_per_minute else []
@@ -266,10 +290,11 @@ def estimate(
         most_out=most_out,
         error=expected.error,
         measured_out=expected.measured_out,
-        usd=None if endpoint.price is None else endpoint.usd(tokens_in, tokens_out),
-        most_usd=None if endpoint.price is None else endpoint.usd(tokens_in, most_out),
+        usd=None if endpoint.price is None else endpoint.usd(tokens_in, tokens_out, searches),
+        most_usd=None if endpoint.price is None else endpoint.usd(tokens_in, most_out, most_searches),
         worst_call=counted.worst,
         seconds=max(limits),
-        free=endpoint.price == (0.0, 0.0),
+        free=endpoint.free,
         window=judge.window if isinstance(judge, WindowJudge) and judge.asked_whole else None,
+        kind=endpoint.kind,
     )

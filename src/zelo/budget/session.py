@@ -15,14 +15,14 @@ from zelo.budget.plan import Plan
 from zelo.budget.rate_limiter import RateLimiter
 from zelo.budget.request_batch import Figures, RequestBatch, note, reasons_in_words
 from zelo.errors import LimitReached, ZeloError, first_error
-from zelo.ledger.codec import KIND, LOOKED_UP, entry_of, is_to_ask_again, looked_up, reply_of
+from zelo.ledger.codec import LOOKED_UP, entry_of, is_to_ask_again, looked_up, reply_of
 from zelo.ledger.ledger import AsyncLedger, Ledger
 from zelo.ledger.operations import Caps, Entry, Granted, Lose, NoRoom, Release, Reserve, Settle
 from zelo.progress import Advance
 from zelo.protocols import PaidJudge
 from zelo.providers import retry
 from zelo.providers.client import Client
-from zelo.providers.request import Fault, Reading, Reply, Request
+from zelo.providers.request import NO_USAGE, Fault, Reading, Reply, Request
 from zelo.records import ANSWERED, FAILED, Outcomes, Questions
 
 STOPS = (signal.SIGINT, signal.SIGTERM)
@@ -87,10 +87,10 @@ class Session:
         """What each judge came to so far, one line each: for a run that ends early."""
         for name, counts in self.counts.items():
             if counts.statuses or counts.calls or counts.open:
-                print(f"judge {name}: {counts.so_far(self.plans[name].pairs)}", file=sys.stderr)
+                print(f"{self.plans[name].asker}: {counts.so_far(self.plans[name].pairs)}", file=sys.stderr)
                 if not isinstance(self.stopped, TooManyFailures):  # whose own message has them
                     for reason in reasons_in_words(counts.as_facts()):
-                        print(f"judge {name}: {reason}", file=sys.stderr)
+                        print(f"{self.plans[name].asker}: {reason}", file=sys.stderr)
 
     def ask(self, asked: Mapping[str, tuple[PaidJudge, Questions]]) -> dict[str, Outcomes]:
         """One outcome per question of each judge, from the ledger or the endpoint.
@@ -233,7 +233,7 @@ class Session:
         """Leave to send, or the answer that another process has got meanwhile, or None: no room, and none will come."""
         endpoint, caps = batch.judge.endpoint, self.caps[batch.name]
         tokens, again = request.tokens_in + request.tokens_out, request.key in self.former
-        label = (request.key, endpoint.provider, endpoint.model, KIND, request.repeat)
+        label = (request.key, endpoint.provider, endpoint.model, endpoint.kind, request.repeat)
         reserve = Reserve(*label, tokens, self._worst(batch, request), caps, again)
         result = await self.writer.reserve(reserve, self.halted[batch.name])
         if not isinstance(result, NoRoom):
@@ -263,12 +263,12 @@ class Session:
         stands = await self.writer.do(ended)  # an earlier answer, if another process got one first
         counts.open -= 1
         counts.usd, counts.tokens = counts.usd + paid.usd, counts.tokens + paid.tokens_in + paid.tokens_out
-        if reply.error:
+        if reply.error and not (reply.error == NO_USAGE and endpoint.tokens_cost_nothing):
             counts.fault(reply.error, reply.words)
         return stands
 
     def _worst(self, batch: RequestBatch, request: Request) -> float:
-        return batch.judge.endpoint.usd(request.tokens_in, request.tokens_out)
+        return batch.judge.endpoint.worst(request)
 
     def _land(self, request: Request, outcome: Entry | str | None, new: bool = True) -> None:
         """Gives an outcome, or FAILED, or None (unsent), to every question that this request was for.
@@ -315,14 +315,14 @@ class Session:
     def _judge_before(self, batch: RequestBatch) -> None:
         """Stops where too much of what the ledger has of this judge is no answer."""
         if words := self.counts[batch.name].too_little_before(self.max_failure_rate, self.plans[batch.name].pairs):
-            self._stop(batch, TooManyFailures(f"judge {batch.name}: {words}"))
+            self._stop(batch, TooManyFailures(f"{batch.judge.endpoint.asker}: {words}"))
 
     def _judge_failures(self, batch: RequestBatch, status: str) -> None:
         """Stops where too many of this judge's last outcomes are no answers."""
         counts, base_url = self.counts[batch.name], batch.judge.endpoint.base_url
         counts.recent.append(status != ANSWERED)
         if words := counts.too_little_now(self.max_failure_rate, self.plans[batch.name].pairs, base_url):
-            self._stop(batch, TooManyFailures(f"judge {batch.name}: {words}"))
+            self._stop(batch, TooManyFailures(f"{batch.judge.endpoint.asker}: {words}"))
 
     def _stop(self, batch: RequestBatch, error: ZeloError) -> None:
         """Sends nothing more: to anybody, or at a cap with on_limit=continue to this judge."""

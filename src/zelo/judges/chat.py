@@ -17,6 +17,7 @@ from zelo.judges.query_pool import query_pools
 from zelo.judges.windows import windows
 from zelo.providers.request import TOP_LOGPROBS, ChatProvider, Endpoint, Reading, Reply, Request, form_of, key_of
 from zelo.records import ANSWERED, CRITERIA, REFUSED, UNPARSEABLE, Questions
+from zelo.texts import SHORTEST_CUT, beginning
 
 SCORE, VERDICT, LISTWISE = "score", "verdict", "listwise"
 OWN_PROMPT = {SCORE: "pairwise_thinking", VERDICT: "pairwise_verdict", LISTWISE: "listwise"}
@@ -133,7 +134,7 @@ class Chat:
             )
         if not 1 <= self.top_logprobs <= TOP_LOGPROBS:
             raise BadInput(f"{where}: top_logprobs={self.top_logprobs} is not from 1 to {TOP_LOGPROBS}.")
-        for name, least in (("max_tokens", 1), ("window", 2), ("document_tokens", cut.SHORTEST_CUT)):
+        for name, least in (("max_tokens", 1), ("window", 2), ("document_tokens", SHORTEST_CUT)):
             if getattr(self, name) < least:
                 raise BadInput(f"{where}: {name}={getattr(self, name)} is too small; set it to {least} or more.")
         self._check_provider(where)
@@ -281,7 +282,7 @@ class Chat:
         return cut.longer(questions, self.document_tokens)
 
     def _cut(self, text: str) -> str:
-        return cut.beginning(text, self.document_tokens)
+        return beginning(text, self.document_tokens)
 
     def _pairs(self, questions: Questions) -> Iterator[Asked]:
         """One request a question."""

@@ -1,21 +1,10 @@
-"""Documents cut to what a judge reads of them."""
+"""Documents that a judge reads the beginning of."""
 
 import numpy as np
 import pyarrow.compute as pc
 
 from zelo.records import Questions
-
-BYTES_PER_TOKEN = 4  # English in a common tokenizer; the endpoint's own is not known
-SHORTEST_CUT = 16  # tokens; less says nothing about a document
-
-
-def beginning(text: str, tokens: int) -> str:
-    """At most so many tokens of a document, ending with a whole character."""
-    most = tokens * BYTES_PER_TOKEN
-    if len(text) * 4 <= most:  # no character has more bytes
-        return text
-    raw = text.encode()
-    return text if len(raw) <= most else raw[:most].decode(errors="ignore")
+from zelo.texts import BYTES_PER_TOKEN
 
 
 def longer(questions: Questions, tokens: int) -> int:

@@ -16,6 +16,7 @@ from zelo.judges.states import Pair, states
 from zelo.providers.decisions import REFUSAL, Choice, DecisionProvider, DecisionRequest, size_of
 from zelo.providers.request import Endpoint, Reading, Reply, Request, form_of, key_of
 from zelo.records import ANSWERED, REFUSED, UNPARSEABLE, Questions
+from zelo.texts import BYTES_PER_TOKEN, SHORTEST_CUT, beginning
 
 FIRST, SECOND = "{first}", "{second}"
 ROUNDING = 0.02  # probabilities of an answer may be off by so much together: some endpoints give two decimals of each
@@ -101,7 +102,7 @@ class Decision:
                 )
         if not isinstance(self.instruction, str):
             raise BadInput(f"{where}: instruction={self.instruction} is no text; write '' for none.")
-        for name, least in (("pairs_per_state", 1), ("document_tokens", cut.SHORTEST_CUT)):
+        for name, least in (("pairs_per_state", 1), ("document_tokens", SHORTEST_CUT)):
             if getattr(self, name) < least:
                 raise BadInput(f"{where}: {name}={getattr(self, name)} is too small; set it to {least} or more.")
         if self.state_tokens < 2 * self.document_tokens:
@@ -166,8 +167,8 @@ class Decision:
         return (request for pool in query_pools(questions) for request in self._of_query(pool))
 
     def _of_query(self, pool: QueryPool) -> Iterator[Decisions]:
-        texts = [cut.beginning(text, self.document_tokens) for text in pool.texts]
-        sizes = [-(-len(text.encode()) // cut.BYTES_PER_TOKEN) for text in texts]
+        texts = [beginning(text, self.document_tokens) for text in pool.texts]
+        sizes = [-(-len(text.encode()) // BYTES_PER_TOKEN) for text in texts]
         endpoint = self.endpoint
         for shown, pairs in states(pool.first, pool.second, sizes, self.pairs_per_state, self.state_tokens):
             label = {document: f"document_{n}" for n, document in enumerate(shown, 1)}

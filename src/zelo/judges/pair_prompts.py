@@ -12,13 +12,12 @@ from zelo.errors import BadInput
 from zelo.judges.prompt import Filled, Prompt
 from zelo.protocols import LanguageModel
 from zelo.records import Questions
-from zelo.texts import document_texts
+from zelo.texts import SHORTEST_CUT, document_texts
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 LETTERS = ("A", "B")  # what the prompt asks for: the document shown first, the document shown second
-SHORTEST_CUT = 16  # tokens; less says nothing about a document
 _TAGS = 64  # tokens that the tags around three texts may take beyond those of empty texts
 _DATE = "26 Jul 2024"  # some Llama templates print today's: a preference must not depend on the day
 _SYSTEM, _USER = (

@@ -9,10 +9,9 @@ from itertools import islice
 from zelo.ledger.ledger import Ledger
 from zelo.ledger.operations import Entry
 from zelo.protocols import PaidJudge
-from zelo.providers.request import ChatProvider, Endpoint, Fault, Reply, Request
+from zelo.providers.request import NO_USAGE, ChatProvider, Endpoint, Fault, Reply, Request
 from zelo.records import REFUSED, UNPARSEABLE, Questions
 
-KIND = "judge"
 LOOKED_UP = 256  # keys at a time
 
 
@@ -82,14 +81,14 @@ def entry_of(endpoint: Endpoint, request: Request, reply: Reply) -> Entry:
         key=request.key,
         provider=endpoint.provider,
         model=endpoint.model,
-        kind=KIND,
+        kind=endpoint.kind,
         repeat=request.repeat,
         answer=json.dumps({"http": reply.http, "body": reply.body}, ensure_ascii=False),
         tokens_in=reply.tokens_in,
         tokens_out=reply.tokens_out,
-        usd=endpoint.usd(reply.tokens_in, reply.tokens_out),
+        usd=reply.usd,
         made=time.time(),
         seconds=reply.seconds,
-        prompt_bytes=0 if reply.error == "no_usage" else request.tokens_in,
+        prompt_bytes=0 if reply.error == NO_USAGE else request.tokens_in,
         form=request.form,
     )

@@ -13,7 +13,7 @@ from yarl import URL
 
 from zelo.errors import BadInput
 from zelo.providers.errors import error_body, is_stream, read_error, where
-from zelo.providers.request import REFUSED_CONNECTION, Endpoint, Fault, Parsed, Reply, Request
+from zelo.providers.request import NO_USAGE, REFUSED_CONNECTION, Endpoint, Fault, ListProvider, Parsed, Reply, Request
 from zelo.providers.secrets import HIDDEN, SHORTEST, line, redacted
 from zelo.records import ANSWERED, REFUSED, TRUNCATED, UNPARSEABLE
 
@@ -136,13 +136,13 @@ def read(
     unknown = parsed.tokens_in is None or parsed.tokens_out is None
     return Reply(
         status=outcome,
-        error=error or ("no_usage" if unknown else ""),
+        error=error or (NO_USAGE if unknown else ""),
         text=parsed.text.replace(key, HIDDEN) if key and len(key) >= SHORTEST else parsed.text,
         finish=line(parsed.finish, key)[:40],
         logprobs=parsed.logprobs,
         tokens_in=tokens_in,
         tokens_out=tokens_out,
-        usd=endpoint.usd(tokens_in, tokens_out),
+        usd=endpoint.usd(tokens_in, tokens_out, request.searches if parsed.searches is None else parsed.searches),
     )
 
 
@@ -156,6 +156,8 @@ def _parsed(endpoint: Endpoint, raw: bytes) -> Parsed | str:
         if is_stream(raw):
             return "event_stream"
         return "html" if raw.lstrip()[:1] == b"<" else "bad_json"
+    if isinstance(answer, list) and isinstance(endpoint.api, ListProvider):
+        answer = endpoint.api.of_list(answer)
     answer = answer[0] if isinstance(answer, list) and len(answer) == 1 else answer
     if not isinstance(answer, dict):
         return "wrong_shape"
@@ -216,7 +218,7 @@ def _broken(endpoint: Endpoint, error: Exception) -> Fault:
 
 def _address(endpoint: Endpoint) -> URL:
     """Where to post. Raises BadInput for an address that is none, or that would show the key on its way."""
-    place = f"judge {endpoint.name}: base_url={endpoint.base_url}"
+    place = f"{endpoint.asker}: base_url={endpoint.base_url}"
     try:
         parts = urlsplit(endpoint.base_url)  # what stands behind a ? stays there, as Azure wants it
         url = URL(parts._replace(path=parts.path.rstrip("/") + endpoint.api.path).geturl())
@@ -236,7 +238,7 @@ def _key(endpoint: Endpoint) -> str | None:
     if name is None:
         return None
     key = os.environ.get(name, "")
-    place = f"judge {endpoint.name}: the environment variable {name}, which api_key_env names,"
+    place = f"{endpoint.asker}: the environment variable {name}, which api_key_env names,"
     if not key.strip():
         if endpoint.local:
             return None

@@ -93,8 +93,8 @@ def _key_of(endpoint: Endpoint) -> str:
 
 
 def where(endpoint: Endpoint) -> str:
-    """The judge and the address: how a message about it begins."""
-    return f"judge {endpoint.name}: {urlsplit(endpoint.base_url).netloc}"
+    """Who asks and the address: how a message about it begins."""
+    return f"{endpoint.asker}: {urlsplit(endpoint.base_url).netloc}"
 
 
 def _host(url: str) -> str:
@@ -178,13 +178,13 @@ def advice(endpoint: Endpoint, body: ErrorBody) -> str:
     for text in filter(None, (body.param, body.words)):  # what is named is more certain than what is mentioned
         for name in _names(extra):
             if _mentions(text, name) and ("_" in name or name in extra or text == body.param):
-                return f"That is judge.extra_body: change or leave out {name}."
+                return f"That is {endpoint.setting}extra_body: change or leave out {name}."
         for names, fix in _FIXES if isinstance(endpoint.api, ChatProvider) else ():
             if any(_mentions(text, name) for name in names):
                 return fix(endpoint, body.words)
     if body.param == "model" or "model_not_found" in body.codes or _NO_MODEL.search(body.words):
-        return "Set judge.model to a name that this endpoint serves."
-    *fields, last = (f"judge.{name}" for name in endpoint.api.fields)
+        return f"Set {endpoint.setting}model to a name that this endpoint serves."
+    *fields, last = (f"{endpoint.setting}{name}" for name in endpoint.api.fields)
     return f"No call like this one can succeed; what is sent follows from {', '.join(fields)} and {last}."
 
 
@@ -251,7 +251,7 @@ def not_there(endpoint: Endpoint) -> str:
     """What may be wrong where an address answers 404 or 405."""
     path = urlsplit(endpoint.base_url).path.rstrip("/")
     said = f"Check model={endpoint.model} and base_url={endpoint.base_url}: one of them is not there."
-    if path.endswith(("/completions", "/messages", "/systemone", "/decisions")):
+    if path.endswith(("/completions", "/messages", "/systemone", "/decisions", "/rerank")):
         return f"{said} base_url must end before {endpoint.api.path}."
     if not re.search(r"/v\d", path):
         return f"{said} Most endpoints need /v1 at the end of the path."

@@ -12,7 +12,9 @@ from zelo.errors import BadInput, ZeloError
 from zelo.providers.secrets import looks_secret, names_variable
 from zelo.records import ANSWERED
 
-PER_MILLION = 1e-6
+PER_MILLION, PER_THOUSAND = 1e-6, 1e-3
+JUDGE, RERANK = "judge", "rerank"
+ASKERS = {JUDGE: "judge", RERANK: "reranker"}  # kind of an endpoint -> what its askers are called
 ABSURD = 10**9  # tokens; a larger count is a mistake of the endpoint's
 TOP_LOGPROBS = 20  # the most that OpenAI's API allows
 # Keys of a request that a field of the judge decides, or that would change what comes back beyond reading.
@@ -37,13 +39,14 @@ CHAT_FIELDS = (
     *("model", "mode", "structured", "prompt", "temperature", "max_tokens", "token_limit_key", "reasoning_effort"),
     *("seed", "extra_body"),
 )
+NO_USAGE = "no_usage"  # the class of a reply without counts of tokens
 REFUSED_CONNECTION = "refused_connection"  # the class of a fault: nothing listens at that address
 _canonical = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode
 
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """An answer of any API. Counts are None where the endpoint gave none that can be."""
+    """An answer of any API. Counts are None where the endpoint gave none that can be; searches are what a reranker may bill."""
 
     text: str
     finish: str
@@ -51,6 +54,7 @@ class Parsed:
     logprobs: tuple[tuple[str, float], ...]
     tokens_in: int | None
     tokens_out: int | None
+    searches: int | None = None
 
 
 @runtime_checkable
@@ -79,6 +83,15 @@ class Provider(Protocol):
 
 
 @runtime_checkable
+class ListProvider(Provider, Protocol):
+    """One whose answer may be a bare list."""
+
+    def of_list(self, items: list[Any]) -> Mapping[str, Any]:
+        """The object that `parse` takes for such a list."""
+        ...
+
+
+@runtime_checkable
 class ChatProvider(Provider, Protocol):
     """One whose models write text."""
 
@@ -99,7 +112,7 @@ class ChatProvider(Provider, Protocol):
 class Endpoint:
     """A model behind an address, and how hard it may be pressed. Prices are US dollars per million tokens, None: unknown."""
 
-    name: str  # of the judge that asks
+    name: str  # of who asks: a judge, or what `kind` says
     api: Provider
     provider: str  # a label that stays when the address changes; part of an answer's key
     model: str
@@ -116,20 +129,23 @@ class Endpoint:
     token_limit_key: str | None = (
         None  # the request key that carries max_tokens; None: max_tokens, or as reasoning_effort needs
     )
+    kind: str = JUDGE  # of what is asked for, as the ledger records it
+    search_price: float | None = None  # US dollars per 1,000 searches; then tokens cost nothing
 
     def __post_init__(self) -> None:
-        where = f"judge {self.name}"
+        where = self.asker
         if self.api_key_env is not None and not names_variable(self.api_key_env):
             raise BadInput(
                 f"{where}: api_key_env is not the name of an environment variable (letters, digits and _; what was given is not"
                 " shown, for it may be a key). Put the key into a variable, as in export OPENAI_API_KEY=..., and give its name."
             )
         check_address(where, self.base_url)
-        check_extra_body(where, self.parameters.get("extra_body", {}))
-        for name in ("input_price", "output_price"):
+        check_extra_body(where, self.parameters.get("extra_body", {}), self.setting)
+        for name in ("input_price", "output_price", "search_price"):
             price = getattr(self, name)
             if price is not None and not price >= 0:
-                raise BadInput(f"{where}: {name}={price} is below 0; it is US dollars per million tokens.")
+                unit = "thousand searches" if name == "search_price" else "million tokens"
+                raise BadInput(f"{where}: {name}={price} is below 0; it is US dollars per {unit}.")
         for name in ("concurrency", "requests_per_minute", "tokens_per_minute"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -138,6 +154,16 @@ class Endpoint:
             raise BadInput(
                 f"{where}: timeout={self.timeout} must be above 0 seconds and retries={self.retries} not below 0."
             )
+
+    @property
+    def asker(self) -> str:
+        """Who asks, in words."""
+        return f"{ASKERS[self.kind]} {self.name}"
+
+    @property
+    def setting(self) -> str:
+        """What stands before a field of the asker in a message: of a judge, the group that it is set in."""
+        return "judge." if self.kind == JUDGE else ""
 
     @property
     def local(self) -> bool:
@@ -153,14 +179,30 @@ class Endpoint:
     @property
     def price(self) -> tuple[float, float] | None:
         """US dollars for one token in and one token out; None where a price is unknown."""
+        if self.search_price is not None:
+            return 0.0, 0.0
         if self.input_price is not None and self.output_price is not None:
             return self.input_price * PER_MILLION, self.output_price * PER_MILLION
         return (0.0, 0.0) if self.local and self.input_price is None and self.output_price is None else None
 
-    def usd(self, tokens_in: int, tokens_out: int) -> float:
-        """What so many tokens cost; 0 where the price is unknown (then no cap in money is accepted)."""
+    @property
+    def tokens_cost_nothing(self) -> bool:
+        """Whether what is billed does not depend on tokens, so that nobody misses their counts."""
+        return self.price == (0.0, 0.0)
+
+    @property
+    def free(self) -> bool:
+        """Whether it is known that nothing is billed."""
+        return self.tokens_cost_nothing and not self.search_price
+
+    def usd(self, tokens_in: int, tokens_out: int, searches: int = 0) -> float:
+        """What so much costs; 0 where the price is unknown (then no cap in money is accepted)."""
         price_in, price_out = self.price or (0.0, 0.0)
-        return tokens_in * price_in + tokens_out * price_out
+        return tokens_in * price_in + tokens_out * price_out + searches * (self.search_price or 0.0) * PER_THOUSAND
+
+    def worst(self, request: "Request") -> float:
+        """US dollars that a call can cost at most."""
+        return self.usd(request.tokens_in, request.tokens_out, request.searches)
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +224,16 @@ class Request:
         """No fewer tokens than any tokenizer on bytes can make of the prompt: its bytes, and room for the roles."""
         schema = len(json.dumps(self.schema)) if self.schema else 0
         return len(self.system.encode()) + len(self.user.encode()) + schema + 64
+
+    @property
+    def searches(self) -> int:
+        """No fewer searches than a reranker can bill for it."""
+        return 0
+
+    @property
+    def likely_searches(self) -> int:
+        """Searches that a reranker is expected to bill for it."""
+        return 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,12 +308,15 @@ def check_address(where: str, base_url: str) -> None:
             )
 
 
-def check_extra_body(where: str, extra: Mapping[str, Any]) -> None:
-    """Raises BadInput for a request key that a field of the judge decides, or for what looks like a secret."""
+def check_extra_body(where: str, extra: Mapping[str, Any], setting: str) -> None:
+    """Raises BadInput for a request key that a field of the asker decides, or for what looks like a secret.
+
+    setting: what stands before the name of such a field.
+    """
     for name in extra:
         if name in GOVERNED:
             instead = (
-                f"set judge.{GOVERNED[name]} instead"
+                f"set {setting}{GOVERNED[name]} instead"
                 if GOVERNED[name]
                 else "one whole answer a request is read; leave it out"
             )

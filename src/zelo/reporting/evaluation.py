@@ -12,7 +12,13 @@ from zelo.store import Table
 if TYPE_CHECKING:
     from zelo.pipeline.run import Result
 
-FIRST_STAGES, UNTUNED, TEACHER, STUDENTS = GROUPS = ("first stages", "untuned models", "teacher", "students")
+FIRST_STAGES, BASELINES, UNTUNED, TEACHER, STUDENTS = GROUPS = (
+    "first stages",
+    "baselines",
+    "untuned models",
+    "teacher",
+    "students",
+)
 LABELS = "natural"  # the protocol of figures that are measured against labels
 NO_LABELS = "against judge ratings, no human labels"  # what the other protocol is in words
 CIRCULAR = (
@@ -98,7 +104,10 @@ class Evaluation:
 
 
 def _group(system: str, evaluated: str, result: "Result") -> str:
-    """Teachers and students are what the evaluation tests as such; an untuned model scores without a checkpoint."""
+    """Teachers and students are what the evaluation tests as such; an untuned model scores without a checkpoint.
+
+    A baseline is a scorer that zelo knows nothing else of.
+    """
     table = result.tables[evaluated]
     if system in table.manifest["students"]:
         return STUDENTS
@@ -106,5 +115,7 @@ def _group(system: str, evaluated: str, result: "Result") -> str:
         return TEACHER
     role = table.manifest["roles"][system]
     source = result.upstream(evaluated, role)
+    if "scorer" in result.tables[str(source)].manifest:
+        return BASELINES
     scores = source in lineage.holding(result, "scored")
     return UNTUNED if scores and not result.upstream(str(source), "checkpoint") else FIRST_STAGES

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from zelo.pipeline.run import Result, Step
 
+WEIGHTS = "weights"  # the role of a stage that weighs judges
+
 
 def step_of(result: "Result", name: str) -> "Step":
     """The stage of that name."""
@@ -36,6 +38,22 @@ def nearest(result: "Result", start: str, table: str) -> str | None:
     """The finished stage nearest above one, itself included, that holds a table of that name; None where none does."""
     holders = holding(result, table)
     return next((name for name in [start, *above(result, start)] if name in holders), None)
+
+
+def judged(result: "Result", rated: str) -> list[str]:
+    """The judge stages whose answers a rate stage reads, in the order of its inputs: that about all candidates is the first."""
+    answered = holding(result, "outcomes")
+    return [name for role, name in step_of(result, rated).inputs.items() if role != WEIGHTS and name in answered]
+
+
+def weighing(result: "Result", judging: str) -> str | None:
+    """The finished stage that says what the judges of a judge stage count for in the last ratings of their answers; None: none.
+
+    Before there are ratings, the one that the judge stage itself reads.
+    """
+    users = [step for step in result.steps if step.name == judging or judging in step.inputs.values()]
+    found = [step.inputs[WEIGHTS] for step in users if step.inputs.get(WEIGHTS) in result.tables]
+    return found[-1] if found else None
 
 
 def checkpoint_readers(result: "Result", trained: str) -> list[str]:

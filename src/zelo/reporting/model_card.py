@@ -222,12 +222,13 @@ def _data(step: "Step", result: "Result", figures: Evaluation | None) -> list[st
 def _recipe(step: "Step", result: "Result") -> list[tuple[str, str]]:
     stage, trained = step.stage, result.tables[step.name].manifest
     lines, above = [], lineage.above(result, step.name)
+    weighing = {lineage.weighing(result, name) for name in lineage.holding(result, "outcomes") if name in above}
     for other in [other for other in result.steps if other.name in above and other.name in result.tables]:
         table = result.tables[other.name]
         if table.has("outcomes"):
             judges = ", ".join(describe(judge) for judge in other.stage.members.values())
             lines += [("pairs", describe(other.stage.graph)), ("judges", judges)]
-        if table.has("weights") and table.manifest.get("items"):
+        if other.name in weighing and table.manifest.get("items"):
             weights = table.manifest["weights"].items()
             lines.append(("weights of judges", ", ".join(f"{name} {row['weight']:g}" for name, row in weights)))
         for holds, role in (("fits", "solver"), ("scales", "calibrator"), ("examples", "target")):

@@ -54,19 +54,23 @@ class RatingFacts:
     offsets: QueryOffsets | None = None  # where a calibrator found any
 
 
-def of_run(result: "Result", rated: str, shown: list[str], queries: pa.Table, outcomes: pa.Table) -> RatingFacts:
+def of_run(
+    result: "Result", rated: str, shown: list[str], queries: pa.Table, asked: Mapping[str, pa.Table]
+) -> RatingFacts:
     """Of the stage `rated`, and of what it reads and what calibrates its ratings, as these have written it down.
 
-    shown: queries that get a matrix; outcomes: OUTCOME of these, as they were asked.
+    shown: queries that get a matrix; asked: judge stage -> OUTCOME of these, as they were asked. A matrix shows the answers of
+    all judge stages, a budget curve those of the first, which was asked about all candidates.
     """
     rate, fits = result.tables[rated], result.tables[rated].read("fits")
     least = fits.filter(pc.greater(fits["curl"], 0)).sort_by([("curl", "descending"), ("query_id", "ascending")])
     least = least.slice(0, NAMED)
     texts = _texts(queries, [*shown, *least["query_id"].to_pylist()])
-    outcomes, judged = outcomes.select(_OUTCOME), str(result.upstream(rated, "outcomes"))
-    answers = judge_weights.weighted(outcomes, _weights(result, rated))
-    judging = lineage.step_of(result, judged).stage
-    spent = budgets.of_queries(judging, judge_weights.weighted(outcomes, _weights(result, judged)), shown)
+    outcomes = {name: table.select(_OUTCOME) for name, table in asked.items()}
+    answers = judge_weights.weighted(pa.concat_tables(outcomes.values()), _weights(result, rated))
+    first = next(iter(outcomes))
+    judging = lineage.step_of(result, first).stage
+    spent = budgets.of_queries(judging, judge_weights.weighted(outcomes[first], _weights(result, first)), shown)
     calibrated = result.tables.get(result.downstream(rated, "ratings") or "")
     return RatingFacts(
         matrices=matrices(shown, texts, rows_of(calibrated or rate, "ratings", shown), answers, spent),
@@ -80,7 +84,7 @@ def of_run(result: "Result", rated: str, shown: list[str], queries: pa.Table, ou
 
 
 def _weights(result: "Result", name: str) -> pa.Table | None:
-    source = result.upstream(name, "weights")
+    source = result.upstream(name, lineage.WEIGHTS)
     return judge_weights.read({"weights": result.tables[source]} if source else {})
 
 

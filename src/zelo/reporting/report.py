@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from zelo.facts import Facts
 from zelo.records import TEST
-from zelo.reporting import audit_page, judge_costs, plots, ratings_page
+from zelo.reporting import audit_page, judge_costs, plots, ratings_page, rerankers
 from zelo.reporting.evaluation import CIRCULAR, FIRST_STAGES, GROUPS, NO_LABELS
 from zelo.reporting.gains import Gain, gain_of
 from zelo.reporting.ladders import Ladder, Rung, cut
@@ -52,6 +52,7 @@ def render(data: ReportData) -> str:
         audit=audit_page.view(data.audit) if data.audit else None,
         judges=[judge_costs.view(row) for row in data.judges],
         disagreements=data.disagreements,
+        rerankers=rerankers.view(data.rerankers) if data.rerankers else None,
         ratings=ratings_page.view(data.ratings) if data.ratings else None,
         peak_memory=max([stage["peak_memory_mb"] or 0 for stage in data.stages], default=0) or None,
     )

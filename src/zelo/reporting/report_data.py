@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from zelo.facts import Facts
 from zelo.records import DEV
-from zelo.reporting import acquired, disagreements, judge_costs, ladders, lineage, rating_facts
+from zelo.reporting import acquired, disagreements, judge_costs, ladders, lineage, rating_facts, rerankers
 from zelo.reporting.audit_page import Audited
 from zelo.reporting.disagreements import DisputedPair
 from zelo.reporting.evaluation import Evaluation
@@ -42,6 +42,7 @@ class ReportData:
     judges: what judge_costs.rows found, one a judge.
     disagreements: None where a single judge answered; judged_by: the stage that asked, where several did.
     ratings: None where nothing was rated.
+    rerankers: rerankers.json, of a pipeline that compares them over several first stages.
     """
 
     title: str
@@ -60,6 +61,7 @@ class ReportData:
     judged_by: str = ""
     ratings: RatingFacts | None = None
     groups: dict[str, str] = field(default_factory=dict)
+    rerankers: Facts | None = None
 
 
 def of_run(result: "Result", evaluation: Evaluation | None, stages: Facts, config: str) -> ReportData:
@@ -96,6 +98,7 @@ def of_run(result: "Result", evaluation: Evaluation | None, stages: Facts, confi
         judged_by=widest if len(asked) > 1 else "",
         ratings=ratings,
         groups=evaluation.groups if evaluation else {},
+        rerankers=rerankers.of_run(result),
     )
 
 
@@ -111,19 +114,19 @@ def _ratings(
     rate, calibrated = result.tables[rated], result.tables.get(result.downstream(rated, "ratings") or "")
     per_query = evaluation.table.read("per_query") if evaluation else None
     shown = pick(per_query, evaluation.verdicts if evaluation else [], _rated(queries, rate), LADDERS)
-    outcomes = rows_of(result.tables[str(result.upstream(rated, "outcomes"))], "outcomes", shown)
+    asked = {name: rows_of(result.tables[name], "outcomes", shown) for name in lineage.judged(result, rated)}
     # Labels are opened after evaluation only.
     labels = result.upstream(evaluation.stage, "labels") if evaluation else None
     qrels = result.tables[labels].read("qrels") if labels else None
     ratings = rows_of(calibrated or rate, "ratings", shown)
-    found = ladders.ladders(queries, documents, ratings, outcomes, qrels, shown)
-    return found, rating_facts.of_run(result, rated, shown, queries, outcomes)
+    found = ladders.ladders(queries, documents, ratings, pa.concat_tables(asked.values()), qrels, shown)
+    return found, rating_facts.of_run(result, rated, shown, queries, asked)
 
 
 def _asked(result: "Result", name: str, several: bool) -> list[Facts]:
     """Rows of the table of judges for one stage, which is named where several stages asked."""
-    weighing = lineage.holding(result, "weights")
-    weights = result.tables[weighing[0]].manifest["weights"] if weighing else {}
+    weighing = lineage.weighing(result, name)
+    weights = result.tables[weighing].manifest["weights"] if weighing else {}
     return [row | {"stage": name * several} for row in judge_costs.rows(result.tables[name], weights)]
 
 

@@ -10,7 +10,7 @@ from zelo.budget.plan import money, together
 from zelo.facts import Facts
 from zelo.metrics.agreement import PREFIX
 from zelo.records import DEV
-from zelo.reporting import acquired, audit_page, lineage
+from zelo.reporting import acquired, audit_page, lineage, rerankers
 from zelo.reporting.audit_table import print_audit
 from zelo.reporting.evaluation import CIRCULAR, GROUPS, LABELS, NO_LABELS, Evaluation
 from zelo.reporting.notes import notes
@@ -123,6 +123,8 @@ def print_results(result: "Result", folder: Path, optimize: str | None) -> float
         if optimize is not None and not figures.dev and figures.table.manifest["students"]:
             words = "dev has neither labels nor judged queries, so a sweep cannot select a job"
             console().print(f"optimize={optimize}: {words}; test is never used for selection.", soft_wrap=True)
+    if compared := rerankers.of_run(result):
+        print("\n" + "\n".join(rerankers.lines(compared, min(console().width, PLAIN_WIDTH))))
     for line in acquired.lines(result):
         console().print(line + ".", soft_wrap=True)
     audited = audit_page.Audited.of(result)

@@ -17,9 +17,9 @@ from zelo.errors import BadInput, OfQueries
 from zelo.facts import Facts
 from zelo.metrics import tally
 from zelo.metrics.spectrum import GRAPH, spectra
-from zelo.outcomes import Graphs
+from zelo.outcomes import Graphs, check_quorum
 from zelo.progress import progress
-from zelo.protocols import JudgingStage, PerJudgeSolver, Solver
+from zelo.protocols import PerJudgeSolver, Solver
 from zelo.records import DIAGNOSIS, QUERY_FIT, RATING, Comparisons, Fit
 from zelo.store import Table, shard, write_parquet, write_shard
 
@@ -56,13 +56,7 @@ class Rate:
 
     def check_inputs(self, stages: Mapping[str, object]) -> None:
         """Raises BadInput for a quorum that the judges of a stage above cannot reach."""
-        for role in self._judged:
-            judged = stages[role]
-            if isinstance(judged, JudgingStage) and self.quorum > len(members := judged.members):
-                raise BadInput(
-                    f"quorum={self.quorum} is above the number of judges of {self.inputs[role]}, {len(members)}"
-                    f" ({', '.join(members)}); set it to at most {len(members)}."
-                )
+        check_quorum(self.quorum, {self.inputs[role]: stages[role] for role in self._judged})
 
     @property
     def _judged(self) -> list[str]:

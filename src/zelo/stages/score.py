@@ -70,7 +70,9 @@ class Score:
         model.to(self.hardware.device)
         with torch.no_grad():
             if "candidates" in tables:
-                first, own = self._first(tables["candidates"], queries, documents)
+                first, own = first_candidates(
+                    tables["candidates"], queries, documents, self.top_k, self.keep_own_document
+                )
                 row = rows_of(first["query_id"], queries["query_id"])
                 first = first.take(pa.array(np.argsort(row, kind="stable")))
                 doc_row = rows_of(first["doc_id"], documents["doc_id"])
@@ -90,14 +92,6 @@ class Score:
         query = np.repeat(np.arange(len(queries)), row.shape[1])
         found = _table(queries["query_id"].take(query), documents["doc_id"].take(row.ravel()), score.ravel())
         return without_own(found, queries, documents, self.top_k) if leaves_out else (found, {})
-
-    def _first(self, table: Table, queries: pa.Table, documents: pa.Table) -> tuple[pa.Table, Facts]:
-        """The candidates that are scored; those of zelo's own stages have lost the query's own document already."""
-        scored = candidates(table)
-        scored, own = scored.filter(pc.is_in(scored["query_id"], queries["query_id"].combine_chunks())), {}
-        if own_documents(queries, documents, self.keep_own_document):
-            scored, own = without_own(scored, queries, documents, None)
-        return best(scored, self.top_k), own if own.get("own_documents") else {}
 
 
 def scores(
@@ -122,6 +116,20 @@ def scores(
             found[lists.offsets[low] : lists.offsets[rows[-1] + 1]] = made.float().cpu()[batch["mask"]].numpy()
             advance(len(rows))
     return found
+
+
+def first_candidates(
+    table: Table, queries: pa.Table, documents: pa.Table, top_k: int | None, keep_own_document: bool
+) -> tuple[pa.Table, Facts]:
+    """(the candidates that are scored, the best `top_k` of each query or all, what was left out).
+
+    Those of zelo's own stages have lost the query's own document already.
+    """
+    scored = candidates(table)
+    scored, own = scored.filter(pc.is_in(scored["query_id"], queries["query_id"].combine_chunks())), {}
+    if own_documents(queries, documents, keep_own_document):
+        scored, own = without_own(scored, queries, documents, None)
+    return best(scored, len(scored) if top_k is None else top_k), own if own.get("own_documents") else {}
 
 
 def candidates(table: Table) -> pa.Table:

@@ -1,0 +1,69 @@
+"""Every reranker over every first stage, as a table for the terminal and for the report."""
+
+import json
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from zelo.evaluation.verdict import FEWEST
+from zelo.facts import Facts
+
+if TYPE_CHECKING:
+    from zelo.pipeline.run import Result
+
+ALONE = "no reranker"
+
+
+def of_run(result: "Result") -> Facts | None:
+    """What the stage that compares them has found; None where none did."""
+    for table in result.tables.values():
+        path = table.path / "rerankers.json"
+        if path.is_file() and (found := json.loads(path.read_text(encoding="utf-8")))["rows"]:
+            return found
+    return None
+
+
+def view(found: Facts) -> Facts:
+    """For both: one group a first stage, in it a line a reranker, from low to high at the largest depth."""
+    groups = []
+    for stage, rows in groupby(found["rows"], key=lambda row: row["first_stage"]):
+        by_name = {name: list(own) for name, own in groupby(rows, key=lambda row: row["reranker"])}
+        lines = [_line(name, own, found["depths"]) for name, own in by_name.items()]
+        groups.append((stage, sorted(lines, key=lambda line: (line["name"] != ALONE, line["values"][-1] or 0.0))))
+    return {**found, "groups": groups, "few": found["queries"] < FEWEST}
+
+
+def _line(name: str | None, rows: list[Facts], depths: list[int]) -> Facts:
+    values = {row["depth"]: row["value"] for row in rows}
+    last = rows[-1]
+    return {
+        "name": name or ALONE,
+        "values": [values.get(depth) for depth in depths],
+        "low": last["ci_low"],
+        "high": last["ci_high"],
+        "best": max(values, key=lambda depth: values[depth]) if name else None,
+    }
+
+
+def lines(found: Facts, width: int) -> list[str]:
+    """A table in plain text, at most `width` columns wide where names allow it."""
+    shown = view(found)
+    head = ["", *(str(depth) for depth in found["depths"]), "best at"]
+    rows: list[tuple[bool, list[str]]] = []
+    for stage, members in shown["groups"]:
+        rows.append((True, [f"over {stage}"]))
+        for line in members:
+            numbers = ["" if value is None else f"{value:.3f}" for value in line["values"]]
+            rows.append((False, [line["name"], *numbers, str(line["best"] or "")]))
+    names = min(max(len(cells[0]) for _, cells in rows) + 2, max(width - 9 * (len(head) - 1), 16))
+    text = [f"{found['metric']} on {found['split']}, {found['queries']} queries, by candidates that are reranked"]
+    text.append("".ljust(names) + "".join(cell.rjust(9) for cell in head[1:]))
+    for title, cells in rows:
+        first = cells[0] if title else f"  {cells[0]}"
+        text.append((_cut(first, names).ljust(names) + "".join(cell.rjust(9) for cell in cells[1:])).rstrip())
+    if shown["few"]:
+        text.append(f"{found['queries']} queries are too few for a verdict (at least {FEWEST} are needed).")
+    return text
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else f"{text[: width - 3]}..."
