@@ -67,9 +67,10 @@ def evaluated(folder: Path, stderr: float) -> tuple[Any, Any, Any]:
         "poor": "poor",
         "worst": "worst",
     }
+    metrics: dict[str, Any] = {"ndcg": IrMeasure(name="nDCG@10"), "judged": IrMeasure(name="Judged@10")}
     stage = Evaluate(
         inputs=roles,
-        metrics={"ndcg": IrMeasure(name="nDCG@10"), "judged": IrMeasure(name="Judged@10")},
+        metrics=metrics,
         primary="ndcg",
         table=["judged"],
         candidates_as="fusion",
@@ -82,8 +83,8 @@ def evaluated(folder: Path, stderr: float) -> tuple[Any, Any, Any]:
         seed=0,
     )
     found = stage.run({role: tables[name] for role, name in roles.items()}, folder)
-    metrics, verdicts = (json.loads((folder / f"{name}.json").read_text()) for name in ("metrics", "verdicts"))
-    return found, metrics, verdicts
+    rows, verdicts = (json.loads((folder / f"{name}.json").read_text()) for name in ("metrics", "verdicts"))
+    return found, rows, verdicts
 
 
 def test_grades_count_spreads_and_draws_are_as_wide_as_the_error(tmp_path: Path) -> None:
