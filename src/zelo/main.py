@@ -100,7 +100,8 @@ def job(config: DictConfig, folder: Path) -> float | None:
     _refuse_merged(config)
     _refuse_unread(config)
     steps = assemble(config)
-    systems = [name for step in steps if isinstance(step.stage, Evaluate) for name in step.stage.systems]
+    evaluations = [step.stage for step in steps if isinstance(step.stage, Evaluate)]
+    systems = [name for stage in evaluations if stage.students for name in stage.systems]  # else nothing is trained
     _check_optimize(config.optimize, systems)
     _check_sweeper(config, bool(systems))
     logger = instantiate.build(redact.tree(OmegaConf.to_container(config.logger, resolve=True)), "logger")

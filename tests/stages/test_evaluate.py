@@ -47,6 +47,7 @@ def stage(systems: list[str], **changes: Any) -> Evaluate:
         "table": ["recall_10", "judged_10"],
         "candidates_as": "fusion",
         "first_stages": ["bm25", "dense", "fusion"],
+        "compared": {},
         "teachers": {"teacher": []},
         "students": STUDENTS,
         "first_stage_of": {"zelo-reranker": "dense", "teacher": "dense", "zelo": "zelo-embedding"},

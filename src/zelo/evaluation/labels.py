@@ -15,8 +15,9 @@ SPARSE = 10
 
 
 def of_splits(labels: Table, data: Table) -> dict[str, pa.Table]:
-    """Split -> QREL rows of that split's queries, for dev and test where they have any."""
-    qrels, queries = labels.read("qrels"), data.read("queries", ["query_id", "split"])
+    """Split -> rows of that split's queries, for dev and test where they have any: QREL, or GRADED where a stage graded."""
+    name = "graded" if labels.has("graded") else "qrels"  # of a grade stage, with the draws of each label
+    qrels, queries = labels.read(name), data.read("queries", ["query_id", "split"])
     home = queries["split"].take(pc.index_in(qrels["query_id"], queries["query_id"].combine_chunks()))
     own = qrels.filter(pc.fill_null(pc.equal(qrels["split"], home), False))
     found = {split: own.filter(pc.equal(own["split"], split)) for split in (DEV, TEST)}
@@ -44,6 +45,7 @@ def kind_of(qrels: pa.Table) -> Facts:
     grades = sorted(pc.unique(qrels["relevance"]).to_pylist())
     judged = len(qrels) / queries
     return {
+        "queries": queries,
         "grades": grades,
         "judged_per_query": judged,
         "relevant_per_query": len(relevant) / queries,
@@ -61,7 +63,7 @@ def misses(run: pa.Table, qrels: pa.Table) -> int:
     return len(pc.unique(relevant["query_id"])) - len(pc.unique(found["query_id"]))
 
 
-def in_words(split: str, kind: Facts, missed: Mapping[str, int], queries: int) -> list[str]:
+def in_words(split: str, kind: Facts, missed: Mapping[str, int]) -> list[str]:
     """What a reader of a split's figures must know of its labels. missed: system -> queries."""
     grades = ", ".join(map(str, kind["grades"]))
     few = "; a document without a label counts as not relevant, see Judged@10 and the condensed nDCG"
@@ -70,11 +72,13 @@ def in_words(split: str, kind: Facts, missed: Mapping[str, int], queries: int) -
         f" {kind['relevant_per_query']:.1f} relevant documents per query{few * (kind['density'] == 'sparse')}"
     ]
     if kind["without_relevant"]:
-        lines.append(f"{split}: {kind['without_relevant']} of {queries} queries have no relevant document and count 0")
+        lines.append(
+            f"{split}: {kind['without_relevant']} of {kind['queries']} queries have no relevant document and count 0"
+        )
     counted = ", ".join(f"{system} {count}" for system, count in missed.items() if count)
     if counted:
         lines.append(
-            f"{split}: queries without a relevant document among the candidates, of {queries}, which count as misses:"
+            f"{split}: queries without a relevant document among the candidates, of {kind['queries']}, which count as misses:"
             f" {counted}"
         )
     return lines

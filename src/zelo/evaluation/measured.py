@@ -1,7 +1,7 @@
 """Every system measured on every query of a split, by labels or by judge ratings."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from zelo.metrics.agreement import CUTOFF, PREFIX, agreement
 from zelo.metrics.ir_measure import values_of
 from zelo.protocols import Metric
-from zelo.records import DEV
+from zelo.records import DEV, QREL
 
 NATURAL, JUDGE = "natural", "judge"
 """Protocols: labels as they are, nothing forced into the candidates; ratings by judges."""
@@ -18,7 +18,10 @@ NATURAL, JUDGE = "natural", "judge"
 
 @dataclass(frozen=True)
 class MeasuredSplit:
-    """One split, measured: `values` [systems, metrics, queries]."""
+    """One split, measured: `values` [systems, metrics, queries].
+
+    Labels from ratings are known up to an error: `draws` then are values by labels as likely as these, and `values` their mean.
+    """
 
     split: str
     protocol: str
@@ -27,6 +30,12 @@ class MeasuredSplit:
     primary: int  # which of the metrics decides
     queries: list[str]  # in order of id, so that resamples do not depend on the order of rows
     values: np.ndarray
+    draws: tuple[np.ndarray, ...] = ()  # [S, M, Q] each
+
+    @property
+    def samples(self) -> tuple[np.ndarray, ...]:
+        """What tests and intervals go by: a median over these carries what the labels leave open. [S, M, Q] each."""
+        return self.draws or (self.values,)
 
     def of(self, system: str) -> np.ndarray:
         """[M, Q] values of one system."""
@@ -56,6 +65,27 @@ def by_labels(
     values = {system: values_of(named, run, qrels) for system, run in runs.items()}
     decides = list(named).index(metrics[primary].name)
     return _measured(split, NATURAL, values, list(named), decides, pc.unique(qrels["query_id"]))
+
+
+def by_grades(
+    runs: Mapping[str, pa.Table], split: str, graded: pa.Table, metrics: Mapping[str, Metric], primary: str
+) -> MeasuredSplit:
+    """By grades that judges' ratings give. graded: rows of this split of a grade stage, with the draws of each grade."""
+    drawn = pc.list_flatten(graded["drawn"]).to_numpy().reshape(len(graded), -1)
+    labels = graded.select(["query_id", "doc_id", "relevance", "split"])
+    found = [
+        by_labels(
+            runs, split, labels.set_column(2, QREL.field("relevance"), pa.array(column, pa.int32())), metrics, primary
+        )
+        for column in drawn.T
+    ]
+    return replace(
+        found[0],
+        protocol=JUDGE,
+        metrics=[f"{PREFIX}/{name}" for name in found[0].metrics],
+        values=np.mean([one.values for one in found], axis=0),
+        draws=tuple(one.values for one in found),
+    )
 
 
 def by_judge(runs: Mapping[str, pa.Table], examples: pa.Table) -> MeasuredSplit:

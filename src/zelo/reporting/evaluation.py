@@ -64,7 +64,12 @@ class Evaluation:
             table.manifest["table"],
             split,
             table.manifest["protocol"],
-            [row for row in rows if row["split"] == split and row["domain"] not in table.manifest["domains"]],
+            [
+                row
+                for row in rows
+                if (row["split"], row["protocol"]) == (split, table.manifest["protocol"])
+                and row["domain"] not in table.manifest["domains"]
+            ],
             verdicts,
             keys,
             {name: found[name] for name in names if name in found},
@@ -110,7 +115,7 @@ def _group(system: str, evaluated: str, result: "Result") -> str:
         return TEACHER
     role = table.manifest["roles"][system]
     source = result.upstream(evaluated, role)
-    if "scorer" in result.tables[str(source)].manifest:
+    if source in result.tables and "scorer" in result.tables[source].manifest:
         return BASELINES
     scores = source in lineage.holding(result, "scored")
     return UNTUNED if scores and not result.upstream(str(source), "checkpoint") else FIRST_STAGES

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 from zelo.budget.plan import lines as plan_lines
 from zelo.budget.plan import money, together
 from zelo.facts import Facts
+from zelo.metrics.agreement import PREFIX
 from zelo.records import DEV
 from zelo.reporting import acquired, audit_page, data_card, lineage, rerankers
 from zelo.reporting.audit_table import print_audit
-from zelo.reporting.evaluation import CIRCULAR, GROUPS, NO_LABELS, Evaluation
+from zelo.reporting.evaluation import CIRCULAR, GROUPS, LABELS, NO_LABELS, Evaluation
 from zelo.reporting.notes import notes
 from zelo.store import Store
 
@@ -121,7 +122,7 @@ def print_results(result: "Result", folder: Path, optimize: str | None) -> float
     if figures:
         _print_table(figures, result)
         _print_verdicts(figures)
-        if optimize is not None and not figures.dev:
+        if optimize is not None and not figures.dev and figures.table.manifest["students"]:
             words = "dev has neither labels nor judged queries, so a sweep cannot select a job"
             console().print(f"optimize={optimize}: {words}; test is never used for selection.", soft_wrap=True)
     if compared := rerankers.of_run(result):
@@ -148,7 +149,9 @@ def _print_table(figures: Evaluation, result: "Result") -> None:
     board.add_column("", overflow="fold")
     sizes = {row["system"]: row["bytes_per_document"] for row in figures.rows if row.get("bytes_per_document")}
     sized = ["bytes"] if len(set(sizes.values())) > 1 else []  # of a document's vector, where there is a choice
-    for name in (figures.metric, "95 % interval", *["dev"] * bool(beside), *sized, *others):
+    short = len(PREFIX) + 1 if others and figures.protocol != LABELS else 0  # the line above says what they are against
+    columns = [name[short:] for name in (figures.metric, *others)]
+    for name in (columns[0], "95 % interval", *["dev"] * bool(beside), *sized, *columns[1:]):
         board.add_column(name, justify="right", no_wrap=True)
     if wide:
         board.add_column("against", overflow="fold")

@@ -10,11 +10,13 @@ import pyarrow.compute as pc
 
 from zelo.errors import BadInput
 from zelo.evaluation import labels as labelled
-from zelo.evaluation.measured import JUDGE, NATURAL, MeasuredSplit, by_judge, by_labels
+from zelo.evaluation import order
+from zelo.evaluation.measured import JUDGE, NATURAL, MeasuredSplit, by_grades, by_judge, by_labels
 from zelo.evaluation.paired import PairedTests
 from zelo.evaluation.runs import run_of
 from zelo.evaluation.verdict import verdicts_of
 from zelo.facts import Facts
+from zelo.metrics.agreement import PREFIX
 from zelo.metrics.significance import bootstrap
 from zelo.metrics.trec import write_trec
 from zelo.protocols import Metric
@@ -22,6 +24,8 @@ from zelo.records import DEV, EXAMPLE, METRIC
 from zelo.store import Table, write_parquet
 
 DATA, LABELS, EXAMPLES, CANDIDATES = "data", "labels", "examples", "candidates"
+HUMAN = "human_labels"  # beside labels that judges made: real ones, to see whether both put systems in one order
+NOT_SYSTEMS = (DATA, LABELS, HUMAN, EXAMPLES)
 BEST = "best-first-stage"  # among baselines: whichever first stage was best on dev
 CATEGORY = pa.dictionary(pa.int32(), pa.string())
 PER_QUERY = pa.schema(
@@ -48,13 +52,15 @@ class Evaluate:
     `first_stage_of` that are no system of this pipeline are left out and listed as absent.
     """
 
-    inputs: dict[str, str]  # data: load; labels; examples: target; any other is a system: a stage that ranks or rates
+    # data: load; labels, or a grade stage with human_labels: labels; examples: target; any other is a system that ranks or rates
+    inputs: dict[str, str]
     metrics: dict[str, Metric]
     primary: str  # key of the metric that decides
     table: list[str]  # keys of the metrics that stand beside it on the terminal; the report shows all
     candidates_as: str  # what the role `candidates` is called in the results: the name of its retriever
     first_stages: list[str]  # systems that search by themselves without training
     teachers: dict[str, list[str]]  # ratings -> baselines: do the judges know more than what the students start from?
+    compared: dict[str, list[str]]  # any other system -> baselines
     students: dict[str, list[str]]  # system -> baselines, or `best-first-stage`; the last present is the main result
     first_stage_of: dict[str, str]  # system -> what found its candidates; a system not named here searched by itself
     resamples: int  # of the bootstrap and of the permutation test
@@ -85,7 +91,9 @@ class Evaluate:
                 " or train queries (a tenth of them becomes dev)."
             )
         runs = self._runs(tables, labelled.truth_of(labels, examples))
-        measured = [by_labels(runs, split, labels[split], self.metrics, self.primary) for split in sorted(labels)]
+        graded = tables[LABELS].has("graded")
+        measure = by_grades if graded else by_labels
+        measured = [measure(runs, split, labels[split], self.metrics, self.primary) for split in sorted(labels)]
         if DEV not in labels and len(examples):
             measured.insert(0, by_judge(runs, examples))
         choice = self._choose(next((one for one in measured if one.split == DEV), None), runs)
@@ -95,12 +103,29 @@ class Evaluate:
         for one in measured:  # the verdicts that stay are those of the last split: test where it has labels
             tests = PairedTests.of(one, pairs, self.resamples, self.seed)
             rows += self._rows(one, pairs, tests.p, tables)
-            verdicts = verdicts_of(one, pairs, tests, set(self._tested) if one.protocol == JUDGE else set())
+            # Without examples nothing here was trained, so that judges are as good a measure as any.
+            taught = set(self._tested) if one.protocol == JUDGE and EXAMPLES in self.inputs else set()
+            verdicts = verdicts_of(one, pairs, tests, taught)
         domains = self._domain_rows(measured[-1], tables)
-        _write(out, rows + domains, verdicts, choice, measured, runs)
-        figures = self._figures(measured, choice, runs) | {"rows": len(rows) + len(domains)}
+        human = self._by_people(measured[-1], runs, tables)
+        rows += [row for one in human for row in self._rows(one, [], np.empty((len(one.metrics), 0)), tables)]
+        _write(out, rows + domains, verdicts, choice, measured + human, runs)
+        figures = self._figures(measured, choice, runs, graded) | {"rows": len(rows) + len(domains)}
         figures["domains"] = list(dict.fromkeys(row["domain"] for row in domains))
-        return figures | self._about_labels(labels, runs, tables)
+        return figures | self._about_labels(labels, runs) | self._order(measured[-1], human)
+
+    def _by_people(
+        self, judged: MeasuredSplit, runs: dict[str, pa.Table], tables: dict[str, Table]
+    ) -> list[MeasuredSplit]:
+        """The same split by real labels, beside labels that judges made; none where there are no real ones."""
+        labels = labelled.of_splits(tables[HUMAN], tables[DATA]) if HUMAN in tables else {}
+        split = judged.split
+        return [by_labels(runs, split, labels[split], self.metrics, self.primary)] if split in labels else []
+
+    def _order(self, judged: MeasuredSplit, human: list[MeasuredSplit]) -> Facts:
+        """Whether judges and people put the systems in one order."""
+        found = order.kendall(judged, human[0], self.resamples, self.seed) if human else None
+        return {"order": found}
 
     def _runs(self, tables: dict[str, Table], truth: pa.Table) -> dict[str, pa.Table]:
         """System -> its ranking of the queries that are evaluated."""
@@ -108,18 +133,18 @@ class Evaluate:
         runs: dict[str, pa.Table] = {}
         for role in self.inputs:
             twin = role == CANDIDATES and self.candidates_as in self.inputs  # a first stage that is there by itself
-            if role not in (DATA, LABELS, EXAMPLES) and not twin:
+            if role not in NOT_SYSTEMS and not twin:
                 runs[self._named(role)] = run_of(role, tables[role], evaluated, truth)
         return runs
 
     @property
     def systems(self) -> list[str]:
         """Names under which the inputs that rank are reported."""
-        return list(dict.fromkeys(self._named(role) for role in self.inputs if role not in (DATA, LABELS, EXAMPLES)))
+        return list(dict.fromkeys(self._named(role) for role in self.inputs if role not in NOT_SYSTEMS))
 
     @property
     def _tested(self) -> dict[str, list[str]]:
-        return self.teachers | self.students
+        return self.compared | self.teachers | self.students
 
     def _named(self, role: str) -> str:
         return self.candidates_as if role == CANDIDATES else role
@@ -154,7 +179,7 @@ class Evaluate:
         """METRIC rows of one split: a system that is tested has one per baseline, any other one, without p-value."""
         rows = []
         metrics = {metric: m for m, metric in enumerate(one.metrics)}
-        for row in self._measures(one, one.values, tables[DATA].manifest["name"], tables):
+        for row in self._measures(one, np.ones(len(one.queries), bool), tables[DATA].manifest["name"], tables):
             tests = [i for i, (system, _) in enumerate(pairs) if system == row["system"]]
             m = metrics[row["metric"]]
             for p_value, baseline in [(float(p[m, i]), pairs[i][1]) for i in tests] or [(None, None)]:
@@ -166,14 +191,16 @@ class Evaluate:
         rows, collection = [], tables[DATA].manifest["name"]
         for name, chosen in labelled.domains_of(tables[DATA], one.queries).items():
             domain = name if name != collection else f"{name} (domain)"
-            for row in self._measures(one, one.values[:, :, chosen], domain, tables):
+            for row in self._measures(one, chosen, domain, tables):
                 rows.append(row | {"key": f"{row['key']}/{domain}", "p_value": None, "baseline": None})
         return rows
 
-    def _measures(self, one: MeasuredSplit, values: np.ndarray, domain: str, tables: dict[str, Table]) -> list[Facts]:
-        """One row of means and intervals for each system and metric. values: [S, M, Q], some queries of the split."""
+    def _measures(self, one: MeasuredSplit, chosen: np.ndarray, domain: str, tables: dict[str, Table]) -> list[Facts]:
+        """One row of means and intervals for each system and metric. chosen: [Q] bool, some queries of the split."""
+        values, samples = one.values[:, :, chosen], [drawn[:, :, chosen] for drawn in one.samples]
         systems, metrics, queries = values.shape
-        low, high = bootstrap(values.reshape(-1, queries), self.resamples, self.seed)
+        ends = [bootstrap(one.reshape(-1, queries), self.resamples, self.seed) for one in samples]
+        low, high = np.median(ends, axis=0)
         cells = np.stack([values.mean(axis=2).ravel(), low, high], axis=1).reshape(systems, metrics, 3).tolist()
         finders = {self._named(system): self._named(finder) for system, finder in self.first_stage_of.items()}
         sizes = {self._named(role): table.manifest.get("bytes_per_document") for role, table in tables.items()}
@@ -194,7 +221,7 @@ class Evaluate:
             for m, metric in enumerate(one.metrics)
         ]
 
-    def _about_labels(self, labels: dict[str, pa.Table], runs: dict[str, pa.Table], tables: dict[str, Table]) -> Facts:
+    def _about_labels(self, labels: dict[str, pa.Table], runs: dict[str, pa.Table]) -> Facts:
         """What kind of labels each split has, and the queries of each first stage that nothing can put right."""
         kinds = {split: labelled.kind_of(qrels) for split, qrels in labels.items()}
         finders = [system for system in dict.fromkeys(map(self._named, self.first_stages)) if system in runs]
@@ -203,19 +230,20 @@ class Evaluate:
             for split, qrels in labels.items()
         }
         last = max(labels, default=None)  # test where it has labels
-        notes = [] if last is None else labelled.in_words(last, kinds[last], missed[last], _count(labels[last]))
+        notes = [] if last is None else labelled.in_words(last, kinds[last], missed[last])
         return {"labels": kinds, "misses": missed, "notes": notes}
 
-    def _figures(self, measured: list[MeasuredSplit], choice: Facts, runs: dict[str, pa.Table]) -> Facts:
+    def _figures(self, measured: list[MeasuredSplit], choice: Facts, runs: dict[str, pa.Table], graded: bool) -> Facts:
         """What the manifest says: the primary metric of the main student on the last split, and what was left out."""
         last = measured[-1]
-        main = next((student for student in reversed(self.students) if student in runs), None)
+        main = next((system for system in reversed(self.students or self._tested) if system in runs), None)
+        shown = [self.metrics[key].name for key in self.table]
         named = {*self.first_stages, *self._tested, *(name for names in self._tested.values() for name in names)}
         return {
             "primary": last.mean(main) if main else None,
             "system": main,
             "metric": last.metrics[last.primary],
-            "table": [self.metrics[key].name for key in self.table] if last.protocol == NATURAL else [],
+            "table": shown if last.protocol == NATURAL else [f"{PREFIX}/{name}" for name in shown] if graded else [],
             "split": last.split,
             "protocol": last.protocol,
             "keys": {one.split: one.key(one.metrics[one.primary]) for one in measured},
@@ -226,10 +254,6 @@ class Evaluate:
             "roles": {self._named(role): role for role in self.inputs if self._named(role) in runs},
             "absent": sorted(set(map(self._named, named)) - set(runs) - {BEST}),
         }
-
-
-def _count(qrels: pa.Table) -> int:
-    return len(pc.unique(qrels["query_id"]))
 
 
 def _judged_dev(tables: dict[str, Table]) -> pa.Table:
