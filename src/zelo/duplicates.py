@@ -15,6 +15,7 @@ from zelo.texts import Texts
 
 ALIKE = 0.8  # share of common words from which two documents are nearly the same
 CHECKED = 1000  # documents whose words are compared, at most
+_SHOWN = 3  # dropped documents that a note names
 _ROWS = 4096  # texts at a time
 _READ = 500  # words of a text that are looked at, from its start
 _BANDS, _MINIMA = 10, 4  # of pairs with 8 of 10 word pairs in common 99.5 % share a band, with 6 of 10 75 %
@@ -45,6 +46,16 @@ def without_same(documents: pa.Table) -> tuple[pa.Table, pa.Table]:
     ids = documents["doc_id"]
     dropped = pa.table([ids.filter(pa.array(~kept)), ids.take(pa.array(first[~kept]))], schema=DROPPED)
     return documents.filter(pa.array(kept)), dropped
+
+
+def dropped_in_words(dropped: pa.Table) -> str:
+    """How many documents are left out, and the first of them. dropped: DROPPED."""
+    if not len(dropped):
+        return "no document has the title and text of another (drop_duplicates=true)"
+    named = ", ".join(f"{row['doc_id']} = {row['same_as']}" for row in dropped.slice(0, _SHOWN).to_pylist())
+    count = f"{len(dropped):,} documents have" if len(dropped) > 1 else "1 document has"
+    more = ", ..." * (len(dropped) > _SHOWN)
+    return f"{count} the title and text of one before, left out (drop_duplicates=true): {named}{more}"
 
 
 def labels_of_kept(qrels: pa.Table, dropped: pa.Table) -> tuple[pa.Table, tuple[str, ...]]:

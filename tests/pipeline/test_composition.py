@@ -237,7 +237,8 @@ def test_what_is_no_number_is_refused_where_it_is_given(override: str, place: st
 def test_only_labels_are_read_beside_the_queries_that_are_made() -> None:
     """Whoever reads `load` does not see the queries that are made where there are none."""
     for path in [*CONF.glob("pipeline/*.yaml"), *CONF.glob("experiment/*.yaml")]:
-        for name, node in (yaml.safe_load(path.read_text()).get("stages") or {}).items():
+        stages = yaml.safe_load(path.read_text()).get("stages") or {}
+        for name, node in stages.items() if stages.get("make_queries", True) else ():  # null: this pipeline makes none
             if "load" in ((node or {}).get("inputs") or {}).values():
                 assert name in ("labels", "train_labels", "data_card", "make_queries"), (
                     f"{path}: {name} is to read make_queries"

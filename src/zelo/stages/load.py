@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import pyarrow as pa
 
-from zelo.duplicates import without_same
+from zelo.duplicates import dropped_in_words, without_same
 from zelo.errors import BadInput
 from zelo.facts import Facts
 from zelo.protocols import Dataset, MayLackQueries
@@ -51,7 +51,7 @@ class Load:
         if self.drop_duplicates:
             documents, dropped = without_same(documents)
             write_parquet(dropped, DROPPED, out, "dropped")
-            notes.append(_dropped_in_words(dropped))
+            notes.append(dropped_in_words(dropped))
         if len(documents) < 2:
             raise BadInput(f"The dataset has {len(documents)} documents; at least two are needed to compare.")
         queries = corpus.queries.set_column(2, QUERY.field("split"), pa.array(splits, pa.string()))
@@ -84,15 +84,6 @@ def without_leaks(queries: pa.Table) -> tuple[list[str], dict[str, list[tuple[in
     for row, _ in found[DEV] + found[TRAIN]:
         splits[row] = DUPLICATE
     return splits, found
-
-
-def _dropped_in_words(dropped: pa.Table) -> str:
-    if not len(dropped):
-        return "no document has the title and text of another (drop_duplicates=true)"
-    named = ", ".join(f"{row['doc_id']} = {row['same_as']}" for row in dropped.slice(0, SHOWN).to_pylist())
-    count = f"{len(dropped):,} documents have" if len(dropped) > 1 else "1 document has"
-    more = ", ..." * (len(dropped) > SHOWN)
-    return f"{count} the title and text of one before, left out (drop_duplicates=true): {named}{more}"
 
 
 def _notes(queries: pa.Table, found: dict[str, list[tuple[int, int]]]) -> list[str]:

@@ -7,10 +7,11 @@ from typing import ClassVar
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from zelo.duplicates import dropped_in_words, without_same
 from zelo.errors import BadInput
 from zelo.facts import Facts
 from zelo.protocols import Dataset
-from zelo.records import DOCUMENT, TEST
+from zelo.records import DOCUMENT, DROPPED, TEST
 from zelo.store import Table, write_parquet
 
 
@@ -25,6 +26,9 @@ class LoadTestSet:
 
     inputs: dict[str, str]
     dataset: Dataset
+    drop_duplicates: (
+        bool  # of documents with the same title and text the first is kept; `dropped` (DROPPED) names the others
+    )
 
     def run(self, tables: dict[str, Table], out: Path) -> Facts:
         """Raises BadInput when there is no query, or there are fewer than two documents."""
@@ -37,11 +41,17 @@ class LoadTestSet:
             notes.append(f"no judgements name test queries: all {len(queries):,} queries are the test set")
             split = queries.schema.get_field_index("split")
             queries = queries.set_column(split, "split", pa.array([TEST] * len(queries), pa.string()))
-        if not len(queries) or len(corpus.documents) < 2:
+        documents = corpus.documents
+        if self.drop_duplicates:
+            documents, dropped = without_same(documents)
+            write_parquet(dropped, DROPPED, out, "dropped")
+            notes.append(dropped_in_words(dropped))
+        if not len(queries) or len(documents) < 2:
             raise BadInput(
-                f"The dataset has {len(queries)} queries and {len(corpus.documents)} documents; a benchmark needs a query and"
+                f"The dataset has {len(queries)} queries and {len(documents)} documents; a benchmark needs a query and"
                 " two documents to compare."
             )
         write_parquet(queries, queries.schema, out, "queries")
-        write_parquet(corpus.documents, DOCUMENT, out, "documents")
-        return {"name": corpus.name, "rows": len(corpus.documents), "queries": {TEST: len(queries)}, "notes": notes}
+        write_parquet(documents, DOCUMENT, out, "documents")
+        left = {"dropped_documents": len(corpus.documents) - len(documents)}
+        return {"name": corpus.name, "rows": len(documents), "queries": {TEST: len(queries)}, **left, "notes": notes}
