@@ -40,7 +40,6 @@ if TYPE_CHECKING:  # annotating needs no torch; a paid call is a message, its ty
     from zelo.likelihood.links import LinkFunction
     from zelo.providers.request import Endpoint, Reading, Reply, Request
     from zelo.store import Table
-    from zelo.training.student import Student
 
 
 @runtime_checkable
@@ -142,12 +141,18 @@ class PaidStage(Protocol):
         ...
 
 
+class OnBackbone(Protocol):
+    """A student, as far as a reader of its run must know it."""
+
+    backbone: object
+
+
 @runtime_checkable
 class TrainingStage(Protocol):
     """A stage that trains a student."""
 
     name: str  # of the student
-    student: "Student"
+    student: OnBackbone
 
 
 @runtime_checkable

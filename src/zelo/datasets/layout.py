@@ -91,8 +91,9 @@ def has_train_queries(path: Path, id_column: str, named: pa.Table, train_on_dev:
     judged = set(named["query_id"].to_pylist())
     for line, record in _records(path):
         split = record.get("split")
-        known = isinstance(split, str) and split in SPLIT_NAMES  # of another one, `read_queries` says what is wrong
-        if (SPLIT_NAMES[split] if known else TRAIN) in trained and _id(record, id_column, path, line) not in judged:
+        # Of another one, `read_queries` says what is wrong.
+        named_split = SPLIT_NAMES.get(split, TRAIN) if isinstance(split, str) else TRAIN
+        if named_split in trained and _id(record, id_column, path, line) not in judged:
             return True
     return False
 
