@@ -85,7 +85,7 @@ def test_labels_of_train_queries_reach_the_second_pass_and_others_the_measure_al
     config = composed("pipeline=refine")
     steps = assemble(config)
     plain, second = identities(steps), below(steps, "train_labels")
-    assert below(steps, "labels") == {"labels", "evaluate"}
+    assert below(steps, "labels") == {"labels", "data_card", "evaluate"}
     assert {"labelled", "acquire", "train_pairwise_2", "target_2", "train_reranker_2", "evaluate"} <= second
     assert {name for name in plain if name.endswith("_2")} < second
     differs = {name for name in first if first[name] != plain[name]}
@@ -99,7 +99,7 @@ def test_labels_of_train_queries_reach_the_second_pass_and_others_the_measure_al
         path.write_text(before)
         return {name for name in plain if after[name] != plain[name]}
 
-    assert changed_by("test.tsv", PLANTED, "d38") == {"labels", "evaluate"}
+    assert changed_by("test.tsv", PLANTED, "d38") == {"labels", "data_card", "evaluate"}
     assert changed_by("train.tsv", "q00\td0\t1", "q00\td1\t1") == second
 
 

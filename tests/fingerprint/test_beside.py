@@ -24,6 +24,7 @@ ALLOWED = {
     ("zelo.backbones.token_batches", "device.CPU"): "texts at once, each computed on its own",
     ("zelo.backbones.token_batches", "device.CUDA"): "texts at once, each computed on its own",
     ("zelo.backbones.encoder", "device.chosen()"): "texts at once, each computed on its own",
+    ("zelo.backbones.published", "device.chosen()"): "texts at once, each computed on its own",
     ("zelo.backbones.prefix_cache", "device.CPU"): "numbers at once, each text computed on its own",
     ("zelo.backbones.prefix_cache", "device.CUDA"): "numbers at once, each text computed on its own",
     ("zelo.backbones.decoder", "device.fast_bfloat16()"): "a judge's content() says what it computes in",

@@ -259,7 +259,7 @@ def result(tmp_path: Path) -> Result:
         "judge": {"data": "load"},
         "rate": {"outcomes": "judge", "weights": "known_items"},
         "embedding": {"data": "load", "checkpoint": "train_embedding"},
-        "train_embedding": {"data": "load", "examples": "target", "weights": "known_items"},
+        "train_embedding": {"data": "load", "examples": "target", "ratings": "rate"},
     }
     roles = {
         "data": "load",

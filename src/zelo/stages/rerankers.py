@@ -68,7 +68,9 @@ class Rerankers:
             "depths": self.depths,
             "rows": rows,
         }
-        (out / "rerankers.json").write_text(json.dumps(facts, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+        (out / "rerankers.json").write_text(
+            json.dumps(facts, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8"
+        )
         none = [f"rerankers: {self.split} has no labels, so nothing can be compared"]
         return {"rows": len(rows)} | ({} if len(qrels) else {"notes": none})
 
