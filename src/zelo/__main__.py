@@ -23,6 +23,7 @@ def main() -> int:
     for number in STOPS:
         if signal.getsignal(number) in (signal.default_int_handler, signal.SIG_DFL):
             signal.signal(number, _interrupted)
+    sys.unraisablehook = _unraisable
     read_names_as_utf8()
     escape_unprintable()
     try:
@@ -46,6 +47,12 @@ def _interrupted(number: int, frame: FrameType | None) -> None:
     timer.daemon = True
     timer.start()
     raise KeyboardInterrupt
+
+
+def _unraisable(what: "sys.UnraisableHookArgs") -> None:
+    """Says nothing of an interruption that came while an object was deleted: it is lost there, and the timer ends the process."""
+    if what.exc_type is not KeyboardInterrupt:
+        sys.__unraisablehook__(what)
 
 
 def _end() -> None:
