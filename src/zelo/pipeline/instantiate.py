@@ -81,13 +81,16 @@ def check_targets(node: object, place: str) -> None:
 
 
 def check_values(node: object, place: str, key_of: Callable[[str], str] = str) -> None:
-    """Raises BadInput for a value that is not what its class's annotation asks for, such as a text for a number."""
+    """Raises BadInput for a value that is missing, or not what its class's annotation asks for, such as a text for a number."""
     if isinstance(node, list):
         for number, item in enumerate(node):
             check_values(item, f"{place}[{number}]", key_of)
     elif isinstance(node, dict):
         hints = _hints(node["_target_"]) if "_target_" in node else {}
         for key, item in node.items():
+            if item == "???":
+                wanted = key_of(f"{place}.{key}")
+                raise BadInput(f"{wanted} has no value yet; write {wanted}=...")
             refuse(annotations.faults(item, hints.get(key, object), f"{place}.{key}"), key_of)
             check_values(item, f"{place}.{key}", key_of)
 
