@@ -4,7 +4,7 @@ import importlib
 import inspect
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from functools import cache, partial
 from pathlib import Path
@@ -437,12 +437,10 @@ def test_scores_of_the_untuned_model_do_not_depend_on_its_training() -> None:
 @pytest.mark.parametrize(
     ("overrides", "key"),
     [
-        (["+scorer@baselines.bge=cross_encoder"], "baselines.bge.model"),
+        (["dataset=beir"], "dataset.path"),
         (["experiment=lm_judge", "judge@second.judge=chat"], "second.judge.model"),
     ],
 )
-def test_a_value_that_is_missing_is_named_by_the_key_that_sets_it(
-    composed: Callable[..., DictConfig], overrides: list[str], key: str
-) -> None:
+def test_a_value_that_is_missing_is_named_by_the_key_that_sets_it(overrides: list[str], key: str) -> None:
     with pytest.raises(BadInput, match=rf"^{re.escape(key)} has no value yet; write {re.escape(key)}="):
         assemble(composed(*overrides))
