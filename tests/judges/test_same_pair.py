@@ -118,3 +118,5 @@ def test_what_other_queries_say_of_a_document_is_taken_off() -> None:
     plain = FromScores(name="j", scorer=scores, tau=2.0)  # pyright: ignore[reportArgumentType]
     free = questions([0, 0], [0, 0], [1, 2])
     assert judge.compare(free).p.tolist() == plain.compare(free).p.tolist(), "nothing is known of candidates"
+    across = replace(asked, query_b_row=np.array([1, 1], np.int32))
+    assert judge.compare(across).p.tolist() == plain.compare(across).p.tolist(), "of two queries"

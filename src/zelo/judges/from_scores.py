@@ -33,9 +33,9 @@ class FromScores:
     over the candidates of all queries: sensible where a score means something by itself, as a cosine does; BM25, higher for
     longer queries, does not. A pair with a score that is no number has failed.
 
-    `other_queries`: of a document whose candidacies are given, what other queries say of it is taken off, the mean of its
-    standardised scores for them, drawn towards 0 by PRIOR queries' worth: a scorer that likes a document whatever is asked
-    says nothing about the query. A query's own score takes no part.
+    `other_queries`: where candidates are given, what other queries say of a document is taken off, the mean of its standardised
+    scores for them, drawn towards 0 by PRIOR queries' worth: a scorer that likes a document whatever is asked says nothing
+    about the query. A query's own score takes no part. Across queries nothing is taken off.
     """
 
     name: str
@@ -78,7 +78,8 @@ class FromScores:
         whole = np.concatenate([listed.score, score[alone]])
         query, of = (query, asked // width) if questions.query_b_row is None else (query * 0, asked * 0)
         unit = _standardised(score, of, whole, query)[place]
-        unit = unit - bias[place]
+        if questions.query_b_row is None:  # the bias is in standard deviations of one query's scores
+            unit -= bias[place]
         difference = unit[: len(questions)] - unit[len(questions) :]
         p = 0.5 + 0.5 * np.tanh(difference / (2 * self.tau))  # the sigmoid, without overflow
         status = np.where(np.isnan(p), STATUSES.index(FAILED), STATUSES.index(ANSWERED)).astype(np.int32)
