@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from zelo.metrics.ir_measure import IrMeasure, ranked, values_of
+from zelo.protocols import Metric
 from zelo.records import DOCUMENT, QREL, QUERY, SCORED
 from zelo.stages.evaluate import Evaluate
 from zelo.store import Table, write_parquet
@@ -76,7 +77,9 @@ def labels(queries: int) -> pa.Table:
     """QREL rows of test."""
     random = np.random.default_rng(1)
     query = np.repeat(np.arange(queries), LABELS)
-    document = (random.integers(0, DOCUMENTS // LABELS, len(query)) + DOCUMENTS // LABELS * np.tile(range(LABELS), queries))
+    document = random.integers(0, DOCUMENTS // LABELS, len(query)) + DOCUMENTS // LABELS * np.tile(
+        range(LABELS), queries
+    )
     columns = [ids("q", query), ids("d", document), random.integers(0, 3, len(query)), ["test"] * len(query)]
     return pa.table(columns, names=QREL.names).cast(QREL)
 
@@ -99,7 +102,9 @@ def ids(letter: str, numbers: np.ndarray) -> pa.Array:
 def nested(table: pa.Table, value: str) -> dict[str, dict[str, float]]:
     """query_id -> doc_id -> value, for the peer."""
     made: dict[str, dict[str, float]] = {}
-    for query, document, content in zip(*(table[name].to_pylist() for name in ("query_id", "doc_id", value)), strict=True):
+    for query, document, content in zip(
+        *(table[name].to_pylist() for name in ("query_id", "doc_id", value)), strict=True
+    ):
         made.setdefault(query, {})[document] = content
     return made
 
@@ -122,9 +127,10 @@ def written(folder: Path, queries: int, candidates: int) -> dict[str, Table]:
 
 def stage() -> Evaluate:
     """As the default pipeline has it, with two systems."""
+    metrics: dict[str, Metric] = {name: IrMeasure(name=name) for name in NAMES}
     return Evaluate(
         inputs={name: name for name in ("data", "labels", *SYSTEMS)},
-        metrics={name: IrMeasure(name=name) for name in NAMES},
+        metrics=metrics,
         primary=NAMES[0],
         table=[],
         candidates_as="fusion",

@@ -20,7 +20,9 @@ class RankedLabels:
     query: np.ndarray  # [H] query of each row that has a label; not decreasing
     rank: np.ndarray  # [H] place of that row among all of its query, 0 first; increasing within a query
     gain: np.ndarray  # [H] float64 grade of it, 0 where it is negative
-    pooled: np.ndarray  # [H] bool, its grade is not negative: trec_eval takes a negative one for none in condensed lists
+    pooled: (
+        np.ndarray
+    )  # [H] bool, its grade is not negative: trec_eval takes a negative one for none in condensed lists
     label_query: np.ndarray  # [L] query of each label; not decreasing
     label_gain: np.ndarray  # [L] float64 grade, not increasing within a query
 
