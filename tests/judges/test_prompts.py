@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from zelo.errors import BadInput
 from zelo.judges import answer
 from zelo.places import config_folder
+from zelo.providers.answer_text import refused
 from zelo.providers.prompt import ALONE, CROSS, PAIR, STRUCTURED, TAGGED, WINDOW, Prompt
-from zelo.providers.written import refused
 
 TAG = "score-0a1b2c3d"
 USES = {

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, TypeGuard
 
 from zelo.facts import Facts
-from zelo.providers.written import FENCED, THOUGHT_OPENS, bare, last_line, tagged, whole_json
+from zelo.providers.answer_text import FENCED, THOUGHT_OPENS, bare, json_in, last_tagged, tagged_line
 
 SOFT, TERNARY, SIGN = "soft", "ternary", "sign"
 PREFERENCES = (SOFT, TERNARY, SIGN)
@@ -31,10 +31,10 @@ def score(text: str, tag: str | None) -> float | None:
     tag None: the whole text is a JSON object with `score`. Else: the last line is `<tag>: number`; numbers elsewhere never count.
     """
     if tag is None:
-        answer = whole_json(text)
+        answer = json_in(text)
         value = answer.get("score") if isinstance(answer, dict) else None
     else:
-        value = last_line(text, tag, _number)
+        value = last_tagged(text, tag, _number)
     value = _as_number(value)
     return float(value) if _within(value, -1, 1) else None
 
@@ -45,10 +45,10 @@ def relevances(text: str, tag: str | None, count: int) -> tuple[float, ...] | No
     tag None: the whole text is a JSON object with `scores`, from label to number. Else: the last line is `<tag>: that object`.
     """
     if tag is None:
-        answer = whole_json(text)
+        answer = json_in(text)
         values = answer.get("scores") if isinstance(answer, dict) else None
     else:
-        values = last_line(text, tag, whole_json)
+        values = last_tagged(text, tag, json_in)
     labels = [str(label) for label in range(1, count + 1)]
     if not isinstance(values, dict) or set(values) != set(labels):
         return None
@@ -130,7 +130,7 @@ def why_unread(text: str, tag: str | None, wanted: str) -> str:
         return "the think block does not end: raise judge.max_tokens, or turn thinking off with judge.extra_body"
     value = "a number from -1 to 1" if wanted == "score" else "a number from 0 to 1 for each label"
     if tag is not None:
-        line = tagged(tag)
+        line = tagged_line(tag)
         found = [bool(line.fullmatch(item)) for item in text.splitlines() if item.strip()]
         if not any(found):
             return (
@@ -138,7 +138,7 @@ def why_unread(text: str, tag: str | None, wanted: str) -> str:
                 " hold its answer to a JSON schema, or name a judge.model that follows instructions"
             )
         return f"the tagged line is not the last one, has no {value}, or occurs twice with different values"
-    if not isinstance(answer := whole_json(text), dict):
+    if not isinstance(answer := json_in(text), dict):
         if len(FENCED.findall(text)) > 1:
             return "several JSON blocks came back where one was asked for"
         if text.lstrip().startswith("{"):

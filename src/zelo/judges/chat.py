@@ -14,9 +14,9 @@ from zelo.facts import Facts
 from zelo.judges import answer, cut
 from zelo.judges.query_pool import query_pools
 from zelo.judges.windows import windows
+from zelo.providers.answer_text import refused
 from zelo.providers.prompt import ALONE, CROSS, PAIR, STRUCTURED, TAGGED, WINDOW, Filled, Prompt
 from zelo.providers.request import TOP_LOGPROBS, ChatProvider, Endpoint, Reading, Reply, Request, form_of, key_of
-from zelo.providers.written import refused
 from zelo.records import ANSWERED, CRITERIA, REFUSED, UNPARSEABLE, Questions
 from zelo.texts import SHORTEST_CUT, beginning
 

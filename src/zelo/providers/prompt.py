@@ -51,7 +51,7 @@ class Prompt:
 
     @staticmethod
     def named(name: str, where: str, group: str = "judge") -> "Prompt":
-        """conf/GROUP/prompts/<name>.txt, or a file of the user's own. Raises BadInput with the names that there are.
+        """conf/<group>/prompts/<name>.txt, or a file of the user's own. Raises BadInput with the names that there are.
 
         where: who asks, for the message.
         """
@@ -132,16 +132,17 @@ class Prompt:
         instruction: str,
         form: str | None,
         tags_from: frozenset[str] | None = None,
-        words: Mapping[str, str] | None = None,
         tag: str = TAG,
+        words: Mapping[str, str] | None = None,
     ) -> Filled:
         """The prompt with its fields filled in one pass, so that braces in a text stay as they are.
 
         texts: field -> text (for `documents` and `queries`: texts, labelled from 1). Each stands between tags that carry eight
         characters made from all of them, which none of them contains: a text cannot close its own tag, nor write the line
         that is read as the answer. What looks like one of these tags inside a text loses its bracket. tags_from: the fields
-        that the characters are made from instead, so that prompts with these texts in common begin alike. words: field -> what
-        the user has written, which stands as it is, as the instruction does. tag: what Filled.tag begins with.
+        that the characters are made from instead, so that prompts with these texts in common begin alike. tag: what the last
+        line of a free answer begins with, before these characters. words: field -> what the user has written, which stands as it is, as the
+        instruction does.
         """
         parts = {name: [value] if isinstance(value, str) else value for name, value in texts.items()}
         own = dict(words or {})

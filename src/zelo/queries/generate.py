@@ -13,9 +13,9 @@ from zelo.budget.price import Prices
 from zelo.budget.request_batch import RequestBatch
 from zelo.errors import BadInput
 from zelo.facts import Facts
+from zelo.providers.answer_text import json_in, last_tagged, refused
 from zelo.providers.prompt import STRUCTURED, TAGGED, Prompt
 from zelo.providers.request import GENERATE, ChatProvider, Endpoint, Reading, Reply, Request, form_of, key_of
-from zelo.providers.written import last_line, refused, whole_json
 from zelo.records import ANSWERED, QUERY, REFUSED, TRAIN, UNPARSEABLE, Questions
 from zelo.texts import SHORTEST_CUT, beginning
 
@@ -264,9 +264,9 @@ def _stated(request: Request, reply: Reply) -> str | None:
     """What stands where the query is to stand, in one line without quotes and marks of a list around it."""
     assert isinstance(request, Asked), "no request of a query writer"
     if request.schema is None:
-        found = last_line(reply.text, request.tag, str)
+        found = last_tagged(reply.text, request.tag, str)
     else:
-        answer = whole_json(reply.text)
+        answer = json_in(reply.text)
         found = answer.get("query") if isinstance(answer, dict) else None
     return " ".join(found.split()).strip(AROUND) if isinstance(found, str) else None
 

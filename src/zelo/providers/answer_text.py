@@ -1,4 +1,7 @@
-"""What a model has written, read strictly: without its thoughts, as one JSON value or as a tagged last line. No network."""
+"""The text of a model's answer, as all who ask read it: thoughts passed over, a tagged last line or one JSON object found.
+
+No input, no output, no network.
+"""
 
 import json
 import re
@@ -49,20 +52,20 @@ _ENDS = (
     *(f"<|{name}|>" for name in ("im_end", "eot_id", "eom_id", "end", "end_of_text", "endoftext", "return", "eot")),
     *("</s>", "<eos>", "<end_of_turn>", "<\uff5cend\u2581of\u2581sentence\uff5c>"),
 )
-DECORATION = " \t*_`"
+_DECORATION = " \t*_`"
 
 
 def refused(text: str) -> bool:
     """Whether an answer without a value opens like a refusal (REFUSALS)."""
-    opening = bare(text).lstrip(DECORATION + "\r\n\"'").replace("\u2019", "'").casefold()
+    opening = bare(text).lstrip(_DECORATION + "\r\n\"'").replace("\u2019", "'").casefold()
     return opening.startswith(REFUSALS)
 
 
-def last_line(text: str, tag: str, parse: Callable[[str], T]) -> T | None:
+def last_tagged(text: str, tag: str, parse: Callable[[str], T]) -> T | None:
     """What follows the tag on the last line that is not blank; None if it has no tag, or another line another value."""
-    line = tagged(tag)
+    line = tagged_line(tag)
     lines = [item for item in bare(text).splitlines() if item.strip() and not _FENCE_LINE.fullmatch(item)]
-    found = [(n, match[1].strip(DECORATION)) for n, item in enumerate(lines) if (match := line.fullmatch(item))]
+    found = [(n, match[1].strip(_DECORATION)) for n, item in enumerate(lines) if (match := line.fullmatch(item))]
     if not found or found[-1][0] != len(lines) - 1:
         return None
     values = [value for value in (parse(rest) for _, rest in found) if value is not None]
@@ -70,8 +73,8 @@ def last_line(text: str, tag: str, parse: Callable[[str], T]) -> T | None:
     return last if all(value == last for value in values) else None
 
 
-def tagged(tag: str) -> re.Pattern[str]:
-    """A line that begins with the tag, perhaps decorated; its group is what follows."""
+def tagged_line(tag: str) -> re.Pattern[str]:
+    """A line that begins with the tag; its group 1 is what follows the colon."""
     return re.compile(rf"[\s>*_`#-]*{re.escape(tag)}[\s*_`]*:(.*)", re.IGNORECASE | re.DOTALL)
 
 
@@ -88,7 +91,7 @@ def bare(text: str) -> str:
     return text if thought is None else text[thought.end() :]
 
 
-def whole_json(text: str) -> object:
+def json_in(text: str) -> object:
     """The JSON that is all of the text, or all of its one fence; None where it is anything else or has a key twice.
 
     Thoughts before it and words around the fence are passed over, words with a brace are not: they may be another answer.
