@@ -141,8 +141,8 @@ class Prompt:
         characters made from all of them, which none of them contains: a text cannot close its own tag, nor write the line
         that is read as the answer. What looks like one of these tags inside a text loses its bracket. tags_from: the fields
         that the characters are made from instead, so that prompts with these texts in common begin alike. tag: what the last
-        line of a free answer begins with, before these characters. words: field -> what the user has written, which stands as it is, as the
-        instruction does.
+        line of a free answer begins with, before these characters. words: field -> what the user has written, which stands as
+        it is, as the instruction does.
         """
         parts = {name: [value] if isinstance(value, str) else value for name, value in texts.items()}
         own = dict(words or {})
