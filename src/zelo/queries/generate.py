@@ -41,7 +41,7 @@ WHY = {
 
 
 @dataclass(frozen=True, slots=True)
-class Asked(Request):
+class QueryRequest(Request):
     """A request, and what its reply is read with."""
 
     tag: str
@@ -193,7 +193,7 @@ class Generate:
         """What is asked through the budget. examples: queries that people have asked."""
         return QueryWriter(self, tuple(" ".join(text.split()) for text in examples[: self.examples]))
 
-    def _asked(self, style: str, document: str, examples: tuple[str, ...], row: int) -> Asked:
+    def _asked(self, style: str, document: str, examples: tuple[str, ...], row: int) -> QueryRequest:
         endpoint, form = self.endpoint, self._form
         filled = self._prompt.fill(
             {"document": beginning(document, self.document_tokens), "queries": examples},
@@ -203,7 +203,7 @@ class Generate:
             tag="query",
         )
         schema = SCHEMA if self.structured else None
-        return Asked(
+        return QueryRequest(
             key=key_of(endpoint, GENERATE, 0, filled.system, filled.user, schema),
             system=filled.system,
             user=filled.user,
@@ -262,7 +262,7 @@ class QueryWriter:
 
 def _stated(request: Request, reply: Reply) -> str | None:
     """What stands where the query is to stand, in one line without quotes and marks of a list around it."""
-    assert isinstance(request, Asked), "no request of a query writer"
+    assert isinstance(request, QueryRequest), "no request of a query writer"
     if request.schema is None:
         found = last_tagged(reply.text, request.tag, str)
     else:
