@@ -1,13 +1,12 @@
 """Ranked lists from columns of scores: the best k per query, ties by doc_id; what every first stage ends with."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from zelo.facts import Facts
-from zelo.progress import progress
 from zelo.records import CANDIDATE
 from zelo.texts import document_texts
 
@@ -47,18 +46,19 @@ def cosines(queries: np.ndarray, documents: np.ndarray, query_row: np.ndarray, d
     return scores
 
 
-def nearest(queries: np.ndarray, documents: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def nearest(
+    queries: np.ndarray, documents: np.ndarray, k: int, advance: Callable[[int], None] = lambda _: None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(query row, document row, cosine): the k nearest documents of each query, and what ties with the k-th.
 
-    queries: [Q, dim]; documents: [D, dim]; unit vectors. Exact; every pair is compared.
+    queries: [Q, dim]; documents: [D, dim]; unit vectors. Exact; every pair is compared. advance: called with queries done.
     """
     parts = []
-    with progress("nearest vectors", len(queries), "queries") as advance:
-        for start in range(0, len(queries), QUERIES_AT_ONCE):
-            some = queries[start : start + QUERIES_AT_ONCE]
-            row, column = _nearest(some, documents, k)
-            parts.append((row + start, column, cosines(queries, documents, row + start, column)))
-            advance(len(some))
+    for start in range(0, len(queries), QUERIES_AT_ONCE):
+        some = queries[start : start + QUERIES_AT_ONCE]
+        row, column = _nearest(some, documents, k)
+        parts.append((row + start, column, cosines(queries, documents, row + start, column)))
+        advance(len(some))
     if not parts:
         return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32)
     return tuple(np.concatenate(columns) for columns in zip(*parts, strict=True))  # type: ignore[return-value]
