@@ -59,7 +59,7 @@ FAMILIES: dict[str, tuple[type, ...]] = {
     "metric": (p.Metric,),
     "model": (p.Model, p.BackboneCheck, p.QueryPreparer, p.PairwiseModel, p.WidthModel, p.ExportedScores, p.Embedder),
     "queries": (p.QueryMaker, p.LocalQueryMaker, p.CheapQueryMaker, p.PaidQueryMaker, p.Checked),
-    "retriever": (p.Retriever, p.FileRetriever, p.Scorer, p.BackboneScorer),
+    "retriever": (p.Retriever, p.FileRetriever, p.PaidRetriever, p.Scorer, p.BackboneScorer),
     "scorer": (p.Scorer, p.Checked, p.BackboneScorer, p.PaidScorer),
     "selection": (Selection,),
     "solver": (p.Solver, p.PerJudgeSolver, LinkFunction, Iterative),
@@ -87,6 +87,7 @@ OWN = {
     "model Embedding": {"encode"},
     "model LateInteraction": {"encode"},
     "queries Generate": {"READ_BY"},
+    "retriever Api": {"READ_BY", "endpoint"},
     "scorer Hosted": {"READ_BY"},
     "stage Evaluate": {"systems"},  # main asks this very class
     "stage Train": {"train_part"},
