@@ -15,6 +15,7 @@ from paid_judge import budget, new_command
 
 from zelo.errors import BadInput, LimitReached, PriceUnknown
 from zelo.ledger.ledger import FILE, Ledger
+from zelo.ledger.operations import Caps, Granted, Known, Reserve
 from zelo.records import DOCUMENT, QUERY
 from zelo.retrievers.bm25 import Bm25
 from zelo.retrievers.fusion import Fusion
@@ -143,6 +144,11 @@ def test_a_text_is_paid_for_once_whatever_stops_the_run(tmp_path: Path, monkeypa
         run(stage(one), tmp_path, texts=more)
         sent = [text for seen in server.seen for text in seen.body["input"]]
         assert len(sent) == len(set(sent)), "a text more is one text more"
+        with Ledger(tmp_path / "home" / FILE) as ledger:
+            keys = tuple(entry.key for batch in ledger.entries(10) for entry in batch)
+            wanted = Reserve(b"a batch", "openai", "m", "embed", 0, 1, 0.0, Caps("command"), parts=keys)
+            assert ledger.write([wanted]) == [Known()], "another process has got them meanwhile"
+            assert isinstance(ledger.write([replace(wanted, parts=(*keys, b"new"))])[0], Granted)
         far = replace(one, base_url="https://far.example.org/v1", input_price=None, model="x")
         with pytest.raises(PriceUnknown, match=r"Set retriever\.input_price \(dollars per million tokens\), or"):
             run(stage(far, budget=budget(usd=1.0)), tmp_path)
