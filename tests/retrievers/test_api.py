@@ -146,7 +146,7 @@ def test_a_text_is_paid_for_once_whatever_stops_the_run(tmp_path: Path, monkeypa
         assert len(sent) == len(set(sent)), "a text more is one text more"
         with Ledger(tmp_path / "home" / FILE) as ledger:
             keys = tuple(entry.key for batch in ledger.entries(10) for entry in batch)
-            wanted = Reserve(b"a batch", "openai", "m", "embed", 0, 1, 0.0, Caps("command"), parts=keys)
+            wanted = Reserve(b"a batch of texts", "openai", "m", "embed", 0, 1, 0.0, Caps("command"), parts=keys)
             assert ledger.write([wanted]) == [Known()], "another process has got them meanwhile"
             assert isinstance(ledger.write([replace(wanted, parts=(*keys, b"new"))])[0], Granted)
         far = replace(one, base_url="https://far.example.org/v1", input_price=None, model="x")
