@@ -8,12 +8,13 @@ from zelo.facts import Facts
 FILE, PAGE = "claim.json", "claims.md"
 HEAD = """# The paper's claims
 
-Each claim of the zELO paper (arXiv 2509.12541) and of what its authors wrote later, what was run to see whether it holds, and what
-came out. A claim holds where the 95 % interval of each difference (paired permutation test over queries) lies on the claimed side,
-does not hold where one lies on the other, and else cannot be told. What is small here says little about what is large there.
-`make claims` runs them all and writes this page; `zelo experiment/claims=c09` runs one. Claims that are not run have the recipe of
-their full size, `conf/experiment/claims/`, and what it would cost: dollars at list prices with answers of an assumed length, hours of
-one H100. Seconds are of all stages behind a claim, which others share.
+Claims of the zELO paper (arXiv 2509.12541) and of what its authors wrote later, what was run to see whether they hold, and what
+came out. A claim holds where the 95 % interval of each difference (paired permutation test over queries) lies on the claimed
+side, does not hold where one lies on the other, and else cannot be told. What is so at this size need not be so at another.
+
+`make claims` runs them all and writes this page, `zelo experiment/claims=c09` runs one. A claim that is not run has the recipe
+of its full size in `conf/experiment/claims/`; its cost is at list prices with answers of an assumed length, and the hours are
+reckoned from weights and tokens. Seconds are those of all stages behind a claim, which others share.
 
 | claim | made in | what was run | figures | verdict |
 | --- | --- | --- | --- | --- |
