@@ -191,6 +191,20 @@ def test_wiring_composes_and_its_stages_are_their_signatures(option: str, corpus
     assert assemble(config)
 
 
+CLAIMS = sorted(path.stem for path in CONF.glob("experiment/claims/*.yaml"))
+QUICK = ("c02", "c17", "c20")  # one of each kind: not run, with students, with ratings alone
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.long] * (n not in QUICK)) for n in CLAIMS])
+def test_a_claim_composes_and_so_does_the_recipe_of_its_full_size(name: str) -> None:
+    config = composed(f"experiment/claims={name}")
+    for node in OmegaConf.to_container(config.stages, resolve=True).values():  # type: ignore[union-attr]
+        if node is not None:
+            check_keys(node)
+    assert assemble(config)[-1].name == "claim" or config.until is None
+    assert assemble(changed(config, until=None))
+
+
 PART = {"_target_": "a.Part"}
 
 
@@ -238,7 +252,7 @@ def test_what_is_no_number_is_refused_where_it_is_given(override: str, place: st
 
 def test_only_labels_are_read_beside_the_queries_that_are_made() -> None:
     """Whoever reads `load` does not see the queries that are made where there are none."""
-    for path in [*CONF.glob("pipeline/*.yaml"), *CONF.glob("experiment/*.yaml")]:
+    for path in [*CONF.glob("pipeline/*.yaml"), *CONF.glob("experiment/**/*.yaml")]:
         stages = yaml.safe_load(path.read_text()).get("stages") or {}
         for name, node in stages.items() if stages.get("make_queries", True) else ():  # null: this pipeline makes none
             if "load" in ((node or {}).get("inputs") or {}).values():
@@ -254,7 +268,7 @@ def test_interpolation_lives_in_wiring_diagrams_only() -> None:
         content = yaml.safe_load(path.read_text())
         if path == CONF / "config.yaml":
             content.pop("hydra")
-        if path.parent == CONF / "experiment":
+        if path.is_relative_to(CONF / "experiment"):
             content.pop("stages", None)  # those that it adds are wired as in a pipeline
         if path.parent == CONF / "student":  # it puts components together, and is its own wiring
             assert content.pop("defaults")[1] == {"/backbone@backbone": "${backbone}"}

@@ -63,9 +63,9 @@ class Found:
     def text(self) -> str:
         """The figures in one line."""
         other = self.value - self.difference
-        than = f"{self.contrast.than} {other:.3g}" if isinstance(self.contrast.than, str) else f"{other:.3g}"
+        than = f"{self.contrast.than} {other:.4g}" if isinstance(self.contrast.than, str) else f"{other:.4g}"
         return (
-            f"{self.contrast.metric}: {self.contrast.of} {self.value:.3g} {self.contrast.side} {than}?"
+            f"{self.contrast.metric}: {self.contrast.of} {self.value:.4g} {self.contrast.side} {than}?"
             f" {self.difference:+.2g} [{self.low:+.2g}, {self.high:+.2g}], {self.queries} queries"
         )
 

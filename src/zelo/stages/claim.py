@@ -69,8 +69,8 @@ class Claim:
         else:
             other = self._values(contrast.metric, contrast.than, tables)
         queries = sorted(values.keys() & other.keys())
-        rows = (np.array([side[query] for query in queries]) for side in (values, other))
-        return Found.of(contrast, *rows, self.resamples, self.seed)
+        first, second = (np.array([side[query] for query in queries]) for side in (values, other))
+        return Found.of(contrast, first, second, self.resamples, self.seed)
 
     def _values(self, metric: str, system: str, tables: Mapping[str, Table]) -> dict[str, float]:
         """Query -> value on test."""
@@ -91,7 +91,7 @@ class Claim:
     def _order(self, contrast: Contrast, tables: Mapping[str, Table]) -> Found:
         """How judges and labels order the systems: the evaluation has the interval."""
         for table in tables.values():
-            if order := table.manifest.get(ORDER):
+            if (order := table.manifest.get(ORDER)) and order[TAU] is not None:
                 than = float(contrast.than)
                 low, high = order["ci_low"] - than, order["ci_high"] - than
                 return Found(
