@@ -118,9 +118,9 @@ class Api:
         )
 
     @property
-    def embedders(self) -> Mapping[str, "Embedder"]:
+    def embedders(self) -> Mapping[str, "TextEmbedder"]:
         """Who is asked, by its place in this component."""
-        return {"": Embedder(self)}
+        return {"": TextEmbedder(self)}
 
     def search(self, queries: pa.Table, documents: pa.Table, top_k: int) -> pa.Table:
         """CANDIDATE rows, best first, ties by doc_id. Raises BadInput for vectors that are not in the ledger."""
@@ -207,7 +207,7 @@ class Api:
 
 
 @dataclass(frozen=True)
-class Embedder:
+class TextEmbedder:
     """The model of an `Api`, which is asked about texts: side (`query`) and text (`doc_a`) are a question."""
 
     retriever: Api
