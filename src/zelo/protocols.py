@@ -469,6 +469,19 @@ class PaidScorer(PaidJudge, Protocol):
     """A scorer whose scores cost money, asked as such a judge is: about a query and `doc_a`. `p` of what it reads is a score."""
 
 
+@runtime_checkable
+class WindowScorer(PaidScorer, Protocol):
+    """One that orders some of a query's candidates at a time: `p` of what it reads is a place in that window, larger is better.
+
+    Rows of one query that follow each other are a window, in the order in which they are to be shown. A document that an
+    answer leaves out has a `p` of 0 or less.
+    """
+
+    def windows(self, size: int) -> list[slice]:
+        """Places of each window of a list of so many candidates; each is asked about when the one before is in order."""
+        ...
+
+
 class Acquisition(Protocol):
     """Which pairs the expensive judges are asked about once there are students: after a first pass, for a second one."""
 

@@ -141,7 +141,7 @@ def _notes(plan: Plan) -> list[str]:
     if plan.usd is None:
         prices = (
             f"{plan.key}.input_price and {plan.key}.output_price, in dollars per million tokens"
-            if plan.kind == JUDGE
+            if plan.kind == JUDGE or plan.most_out
             else f"{plan.key}.input_price, in dollars per million tokens, or {plan.key}.search_price, per 1,000 searches"
         )
         found.append(f"{plan.judge}: no price is known for {plan.model} of {plan.provider}; set {prices}.")
