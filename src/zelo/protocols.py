@@ -285,6 +285,25 @@ class BackboneScorer(Scorer, Protocol):
     backbone: "VectorSource"
 
 
+@runtime_checkable
+class ModelScorer(Scorer, Protocol):
+    """A scorer whose model can be loaded once for many calls."""
+
+    def loaded(self) -> Any:
+        """The model in memory. Raises BadInput where it cannot be loaded."""
+        ...
+
+    def scores(
+        self, model: Any, queries: pa.Table, documents: pa.Table, query_row: np.ndarray, doc_row: np.ndarray
+    ) -> np.ndarray:
+        """What `score` gives, by the model that `loaded` gave."""
+        ...
+
+    def tokens(self, model: Any, query: str, documents: list[str]) -> int:
+        """How many tokens the model reads to score the documents for a query."""
+        ...
+
+
 class Graph(Protocol):
     """Which pairs of a query's candidates are compared."""
 

@@ -52,6 +52,18 @@ def order(scorer: WindowScorer, candidates: Questions, ask: Callable[[Questions]
     return found
 
 
+def foreseen(scorer: WindowScorer, candidates: Questions, recall: Callable[[Questions], Outcomes]) -> list[Questions]:
+    """The windows, in the order that known answers bring the candidates into, or else the first stage. recall: known ones."""
+    found: list[Questions] = []
+
+    def noted(questions: Questions) -> Outcomes:
+        found.append(questions)
+        return recall(questions)
+
+    order(scorer, candidates, noted)
+    return found
+
+
 def _bounds(query_row: np.ndarray) -> np.ndarray:
     """[Q + 1] where each query's rows begin, and the end."""
     return np.append(np.flatnonzero(np.diff(query_row, prepend=-1)), len(query_row))

@@ -60,7 +60,7 @@ FAMILIES: dict[str, tuple[type, ...]] = {
     "model": (p.Model, p.BackboneCheck, p.QueryPreparer, p.PairwiseModel, p.WidthModel, p.ExportedScores, p.Embedder),
     "queries": (p.QueryMaker, p.CheapQueryMaker, p.Checked),
     "retriever": (p.Retriever, p.FileRetriever, p.Scorer, p.BackboneScorer),
-    "scorer": (p.Scorer, p.Checked, p.BackboneScorer, p.PaidScorer, p.WindowScorer),
+    "scorer": (p.Scorer, p.Checked, p.BackboneScorer, p.PaidScorer, p.WindowScorer, p.ModelScorer),
     "selection": (Selection,),
     "solver": (p.Solver, p.PerJudgeSolver, LinkFunction, Iterative),
     "stage": (

@@ -1,5 +1,6 @@
 """Scores candidates with a reranker that zelo has not trained: what a student is to be better than."""
 
+import functools
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -18,7 +19,7 @@ from zelo.errors import BadInput, LimitReached
 from zelo.facts import Facts
 from zelo.protocols import Checked, PaidScorer, Scorer, WindowScorer
 from zelo.ranking import rows_of
-from zelo.records import ANSWERED, FAILED, SCORED, UNSENT, Outcomes, Questions
+from zelo.records import ANSWERED, FAILED, SCORED, UNSENT, Questions
 from zelo.stages.score import first_candidates
 from zelo.store import Table, write_parquet
 from zelo.training.hardware import Hardware
@@ -75,21 +76,11 @@ class Baseline:
         return self._plan([questions for _, questions in self._asked(tables).values()])
 
     def _plan(self, asked: list[Questions]) -> list[Plan]:
-        if isinstance(self.scorer, WindowScorer):
-            asked = [window for questions in asked for window in self._foreseen(self.scorer, questions)]
+        if isinstance(scorer := self.scorer, WindowScorer):
+            recall = functools.partial(self.budget.recalled, scorer)
+            asked = [some for questions in asked for some in sliding_windows.foreseen(scorer, questions, recall)]
         plans = self.budget.plans({name: (scorer, asked) for name, scorer in self.paid.items()})
         return [replace(plan, key="scorer") for plan in plans]
-
-    def _foreseen(self, scorer: WindowScorer, candidates: Questions) -> list[Questions]:
-        """The windows, in the order that the ledger's answers bring the candidates into, or else the first stage."""
-        found: list[Questions] = []
-
-        def recalled(questions: Questions) -> Outcomes:
-            found.append(questions)
-            return self.budget.recalled(scorer, questions)
-
-        sliding_windows.order(scorer, candidates, recalled)
-        return found
 
     def run(self, tables: dict[str, Table], out: Path) -> Facts:
         """Raises BadInput for a score that is no number, LimitReached where a scorer that costs money left some out."""
