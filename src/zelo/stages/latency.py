@@ -65,14 +65,14 @@ class Latency:
             )
         if self.dollars_per_hour is not None and not self.dollars_per_hour >= 0:
             raise BadInput(f"stages.latency.dollars_per_hour={self.dollars_per_hour}: 0 or more, or null.")
+
+    def content(self) -> dict[str, str]:
+        """Hashes of the models' files and of the machine. Raises BadInput where nothing is to be measured."""
         if not self.path and not self.scorers:
             raise BadInput(
                 "model_path=null names no folder, and there is no baseline: nothing to measure. Write model_path=RUN_FOLDER, or"
                 " add +scorer@baselines.NAME=OPTION."
             )
-
-    def content(self) -> dict[str, str]:
-        """Hashes of the models' files and of the machine."""
         found = {"hardware": hash_json(machine.described(self.hardware.device))}
         if self.path:
             folder = Path(self.path).expanduser()
