@@ -39,7 +39,7 @@ _ORDER = re.compile(r"\s*\[?\d+\]?(?:\s*>\s*\[?\d+\]?)*\s*", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
-class Ordered(Request):
+class WindowRequest(Request):
     """A request, and the tag that its answer is found by."""
 
     tag: str
@@ -203,7 +203,7 @@ class Listwise:
                 (query,) = questions.query_texts(slice(part.start, part.start + 1))
                 filled = self._prompt.fill({"query": query, "documents": texts}, self.instruction, self._form, tag=TAG)
                 schema = _schema(len(texts)) if self.structured else None
-                yield Ordered(
+                yield WindowRequest(
                     key=key_of(endpoint, RERANK, 0, filled.system, filled.user, schema),
                     system=filled.system,
                     user=filled.user,
@@ -221,7 +221,7 @@ class Listwise:
 
         A document that the answer leaves out has 0 or less: it stands behind, and can be counted.
         """
-        assert isinstance(request, Ordered), f"reranker {self.name} did not ask this"
+        assert isinstance(request, WindowRequest), f"reranker {self.name} did not ask this"
         if reply.status != ANSWERED:
             return Reading(reply.status, why=WHY.get(reply.error, ""), shown=reply.text)
         shown = len(request.rows)
