@@ -19,8 +19,8 @@ JUDGE, RERANK, GENERATE, EMBED = "judge", "rerank", "generate", "embed"
 ASKERS = {JUDGE: "judge", RERANK: "reranker", GENERATE: "query maker", EMBED: "embedding"}
 ASKED_FOR = {JUDGE: "pairs", RERANK: "pairs", GENERATE: "queries", EMBED: "texts"}
 SETTINGS = {JUDGE: "judge.", RERANK: "", GENERATE: "queries.", EMBED: ""}
-_WRITES, _READS = ("input_price", "output_price"), ("input_price",)
-PRICES = {JUDGE: _WRITES, RERANK: ("input_price", "search_price"), GENERATE: _WRITES, EMBED: _READS}
+WRITTEN = ("input_price", "output_price")
+PRICES = {JUDGE: WRITTEN, RERANK: ("input_price", "search_price"), GENERATE: WRITTEN, EMBED: ("input_price",)}
 ABSURD = 10**9  # tokens; a larger count is a mistake of the endpoint's
 TOP_LOGPROBS = 20  # the most that OpenAI's API allows
 # Keys of a request that a field of the judge decides, or that would change what comes back beyond reading.
