@@ -138,6 +138,29 @@ def test_scores_are_kept(make: Make) -> None:
     assert "_network" not in vars(again)  # no weight was read
 
 
+def test_only_new_pairs_are_computed(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    computed: list[tuple[int, int]] = []  # documents and pairs of each pass
+
+    def counted(network: Any, asked: list[Continuations], *rest: Any) -> np.ndarray:
+        computed.append((len(asked), sum(len(one.texts) for one in asked)))
+        return log_likelihoods(network, asked, *rest)
+
+    monkeypatch.setattr("zelo.scorers.query_likelihood.log_likelihoods", counted)
+    scorer = make("qwen3", baseline=True)
+    first = scorer.score(QUERIES, DOCUMENTS, QUERY_ROW[DOC_ROW != 5], DOC_ROW[DOC_ROW != 5]).reshape(4, 5)
+    assert computed == [(5, 20), (1, 4)]  # the baseline reads no document
+    others = DOCUMENTS.take(pa.array([5, 3, 1, 4, 2]))  # without the first document, with the last, in another order
+    query, document = (part.ravel() for part in np.mgrid[:4, :5])
+    second = scorer.score(QUERIES, others, query, document).reshape(4, 5)
+    assert computed[2:] == [(1, 4)]
+    assert np.array_equal(second[:, 1:], first[:, [3, 1, 4, 2]])
+    changed = QUERIES.set_column(1, QUERY.field("text"), pa.array([*ASKED[:3], "another"]))
+    assert np.array_equal(scorer.score(changed, others, query, document).reshape(4, 5)[:3], second[:3])
+    assert computed[3:] == [(5, 5), (1, 1)]
+    make("qwen3", title=False).score(QUERIES, others, query, document)
+    assert computed[5:] == [(5, 20)]
+
+
 def test_it_is_a_scorer_of_any_text(make: Make) -> None:
     scorer = make("qwen3")
     assert isinstance(scorer, BackboneScorer)
