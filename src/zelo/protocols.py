@@ -99,6 +99,16 @@ class PassingStage(Protocol):
         ...
 
 
+LEFT_OUT = "left_out"  # among a stage's facts, true: there is nothing for the stages that read it to do
+
+
+@runtime_checkable
+class StageWithOptionalInputs(Protocol):
+    """A stage that runs with the inputs that are there, where those that make the others are left out."""
+
+    OPTIONAL_INPUTS: ClassVar[Literal[True]]
+
+
 @runtime_checkable
 class StageWithInputCheck(Protocol):
     """A stage that cannot read just any stage."""

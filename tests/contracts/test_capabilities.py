@@ -74,6 +74,7 @@ FAMILIES: dict[str, tuple[type, ...]] = {
         p.SometimesCheapStage,
         p.StageWithCheck,
         p.StageWithInputCheck,
+        p.StageWithOptionalInputs,
         p.StageWithUnread,
         p.TrainingStage,
     ),
