@@ -26,9 +26,7 @@ class CandidatePools:
     files: list[Path]
     sample: Pools | None
     whole: list[Path] | None  # files of the queries' whole lists; None: they are in `files`
-    new: (
-        list[Path] | None
-    )  # files of documents that join those in `files`, of which only pairs with one of them are compared
+    new: list[Path] | None  # files of documents that join those in `files`: only pairs with one of them are compared
     top_k: int  # of each query, in `files`
 
     @property
@@ -45,7 +43,8 @@ class CandidatePools:
         """Queries in a shard."""
         if self.sample is not None:
             return len(self.sample.query_row)
-        return len(pc.unique(pq.read_table(self.files[number], columns=["query_id"])["query_id"]))
+        file = (self.new or self.files)[number]
+        return len(pc.unique(pq.read_table(file, columns=["query_id"])["query_id"]))
 
     def batches(self, number: int) -> Iterator[Pools]:
         """The pools of one shard, a batch of queries at a time."""
@@ -54,7 +53,7 @@ class CandidatePools:
             pools = Pools.of(pq.read_table(self.files[number]), self.queries, self.documents).best(self.top_k)
             if self.new is not None:
                 more = Pools.of(pq.read_table(self.new[number]), self.queries, self.documents)
-                pools = pools.joined(more)
+                pools = pools.only(np.isin(pools.query_row, more.query_row)).joined(more)
         yield from pools.batches(CANDIDATES_PER_BATCH)
 
     def lists_of(self, batch: Pools) -> Pools:

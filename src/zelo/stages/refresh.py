@@ -27,7 +27,7 @@ ROLES = ("data", "candidates", "embedding", "reranker", "hybrid")
 
 @dataclass(frozen=True, kw_only=True)
 class Refresh:
-    """Writes candidates (CANDIDATE): what of the hybrid's `top_k` best is no candidate yet, in shards of the same queries as these.
+    """Writes candidates (CANDIDATE): what of the hybrid's `top_k` best is no candidate yet, in shards of the same queries.
 
     First known items are asked (sentences of documents, whose answer is the document that they were taken from): where the
     hybrid has no larger share of the answers among its `top_k` than the first stage, its documents are no better a pool, and
