@@ -618,6 +618,10 @@ class LanguageModel(Content, Protocol):
         """Tokens that it reads at once; None: not known. Raises BadInput, without loading it, for what is none."""
         ...
 
+    def check_cache(self, *, tokens_only: bool) -> None:
+        """Raises BadInput for what cannot go on from keys and values of tokens; if `tokens_only`, from these alone."""
+        ...
+
 
 @runtime_checkable
 class VectorSource(Content, Protocol):

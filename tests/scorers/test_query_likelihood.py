@@ -12,6 +12,7 @@ import pytest
 import tiny_models
 import torch
 from commands import command
+from transformers import MambaConfig, Qwen3NextConfig
 
 from zelo.backbones.prefix_cache import Continuations, log_likelihoods
 from zelo.errors import BadInput
@@ -183,6 +184,23 @@ def test_a_query_without_a_token_is_named(make: Make) -> None:
 def test_what_the_model_cannot_is_said_before_any_work(make: Make, family: str, changes: Any, message: str) -> None:
     with pytest.raises(BadInput, match=message):
         FromScores(name="lm", scorer=make(family, **changes), tau=2.0).check()
+
+
+def test_a_model_with_another_memory_is_refused_before_its_weights_are_read(
+    make: Make, component: Make, tmp_path: Path
+) -> None:
+    scorer = make("qwen3")
+    judge = replace(component("judge/causal_lm"), backbone=scorer.backbone)
+    for config in (MambaConfig(), Qwen3NextConfig()):
+        config.save_pretrained(tmp_path / "qwen3")  # beside weights that are of no such model
+        said = f"the architecture {config.model_type} goes on from something else"
+        with pytest.raises(BadInput, match=said):
+            FromScores(name="lm", scorer=scorer, tau=2.0).check()
+        if config.model_type == "mamba":
+            with pytest.raises(BadInput, match=said):
+                judge.check()
+        else:
+            judge.check()  # it reads each prompt whole
 
 
 def test_an_encoder_is_refused(component: Make) -> None:

@@ -64,7 +64,8 @@ class QueryLikelihood:
         return {"computes_in": self.backbone.language_precision()}
 
     def check(self) -> None:
-        """Raises BadInput for a model that is none, or reads less than a prefix and a query."""
+        """Raises BadInput for a model that is none, shares no prefix, or reads less than a prefix and a query."""
+        self.backbone.check_cache(tokens_only=True)
         limit, words = self.backbone.context(), sum(map(len, self._frame))
         longest = words + self.document_tokens + self.query_tokens
         if limit is not None and longest > limit:
