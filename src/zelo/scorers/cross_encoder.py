@@ -1,13 +1,17 @@
 """A published cross-encoder, opened by sentence-transformers: it reads the query and a document together."""
 
 from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
 
+from zelo.backbones.kept_scores import KeptScores, pair_keys
 from zelo.backbones.published import Published, by_length, check_batch
 from zelo.errors import BadInput
+from zelo.facts import Facts
+from zelo.fingerprint.code_hash import code_hash
 from zelo.progress import progress
 from zelo.texts import document_texts
 
@@ -19,6 +23,7 @@ class CrossEncoder:
     """One score a pair. `activation` null is the model's own; else the logit is divided by `temperature` first.
 
     A ranking does not depend on either; a threshold does. zerank-2 gives raw logits, and sigmoid(x / 5) is its probability.
+    Scores are kept in the store, pair by pair.
     """
 
     OUTSIDE_IDENTITY: ClassVar[frozenset[str]] = frozenset({"batch_size"})
@@ -56,6 +61,36 @@ class CrossEncoder:
 
     def score(self, queries: pa.Table, documents: pa.Table, query_row: np.ndarray, doc_row: np.ndarray) -> np.ndarray:
         """[N] float32 scores of N pairs. Raises BadInput for a model that cannot be loaded, or has several scores a pair."""
+        used_queries, query = np.unique(query_row, return_inverse=True)
+        used_documents, document = np.unique(doc_row, return_inverse=True)
+        asked = queries["text"].take(pa.array(used_queries)).to_pylist()
+        texts = document_texts(documents.take(pa.array(used_documents)))
+        keys, kept = pair_keys(asked, texts, query, document), KeptScores(self._recipe)
+        found, known = kept.find(keys)
+        todo = np.flatnonzero(~known)
+
+        def predicted(rows: np.ndarray) -> np.ndarray:
+            pairs = [(asked[query[row]], texts[document[row]]) for row in rows]
+            ask = {} if self.prompt is None else {"prompt": self.prompt}
+            return self._model.predict(pairs, batch_size=self.batch_size, show_progress_bar=False, **ask)
+
+        with progress("cross-encoder", len(todo), "pairs") as advance:
+            for at in by_length(
+                [len(asked[q]) + len(texts[d]) for q, d in zip(query[todo], document[todo], strict=True)]
+            ):
+                rows = todo[at]
+                found[rows] = kept.add(keys.take(pa.array(rows)), partial(predicted, rows))
+                advance(len(rows))
+        return self._activated(found)
+
+    @property
+    def _recipe(self) -> Facts:
+        """All that a score before `temperature` depends on but the texts."""
+        own = {"max_length": self.max_length, "prompt": self.prompt, "logits": self.activation is not None}
+        return {**self.content(), **own, "code": code_hash(__name__, "CrossEncoder")}
+
+    @cached_property
+    def _model(self) -> Any:
         import torch
 
         options: dict[str, Any] = {} if self.max_length is None else {"max_length": self.max_length}
@@ -67,18 +102,7 @@ class CrossEncoder:
             )
         if self.activation:
             model.activation_fn = torch.nn.Identity()
-        used_queries, query = np.unique(query_row, return_inverse=True)
-        used_documents, document = np.unique(doc_row, return_inverse=True)
-        asked = queries["text"].take(pa.array(used_queries)).to_pylist()
-        texts = document_texts(documents.take(pa.array(used_documents)))
-        found = np.empty(len(query_row), np.float32)
-        ask = {} if self.prompt is None else {"prompt": self.prompt}
-        with progress("cross-encoder", len(found), "pairs") as advance:
-            for rows in by_length([len(asked[q]) + len(texts[d]) for q, d in zip(query, document, strict=True)]):
-                pairs = [(asked[query[row]], texts[document[row]]) for row in rows]
-                found[rows] = model.predict(pairs, batch_size=self.batch_size, show_progress_bar=False, **ask)
-                advance(len(rows))
-        return self._activated(found)
+        return model
 
     def _activated(self, logits: np.ndarray) -> np.ndarray:
         scaled = logits / np.float32(self.temperature)
