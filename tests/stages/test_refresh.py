@@ -12,6 +12,7 @@ from planted_students import BACKWARDS, collection, fields
 from zelo import known_items
 from zelo.errors import BadInput
 from zelo.hybrid_score import PARTS, HybridScore
+from zelo.pipeline.plan import remaining
 from zelo.pipeline.run import Step, run_stages
 from zelo.protocols import LEFT_OUT
 from zelo.records import CANDIDATE, QUERY
@@ -122,3 +123,5 @@ def test_what_is_left_out_takes_what_reads_it_along_but_for_optional_inputs(tmp_
         assert list(result.tables) == ["first", "round", "other", "end"]
         assert name == "end"
         assert result.tables["end"].manifest["read"] == ["of_other"]
+    assert [one.name for one in remaining(steps, Store(tmp_path))] == list(result.tables), "as plan=true shows them"
+    assert remaining(steps, Store(tmp_path / "empty")) == steps

@@ -128,7 +128,7 @@ def run_stages(steps: list[Step], store: Store) -> Iterator[tuple[Result, str]]:
                     step.stage.check()  # what is missing is said before the stages above it spend any time
         for step in steps:
             start = time.monotonic()
-            if left_out & set(step.inputs.values()) and not isinstance(step.stage, StageWithOptionalInputs):
+            if falls_away(step, left_out):
                 left_out.add(step.name)
                 continue
             inputs = {role: result.tables[source] for role, source in step.inputs.items() if source not in left_out}
@@ -145,6 +145,11 @@ def run_stages(steps: list[Step], store: Store) -> Iterator[tuple[Result, str]]:
                 "peak_memory_mb": table.manifest.get("peak_memory_mb"),
             }
             yield result, step.name
+
+
+def falls_away(step: Step, left_out: set[str]) -> bool:
+    """Whether a stage does not run since stages that it reads are left out."""
+    return bool(left_out & set(step.inputs.values())) and not isinstance(step.stage, StageWithOptionalInputs)
 
 
 def _make(step: Step, inputs: dict[str, Table], out: Path, partial: Table | None) -> Facts:

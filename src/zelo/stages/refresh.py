@@ -107,11 +107,17 @@ class Refresh:
     def _known(self, documents: pa.Table, hybrid: HybridScore, unit: float) -> tuple[Facts, str]:
         """Share of known items whose answer each of the two has among its best, and both in words."""
         made = known_items.Items.of(documents, self.items, self.documents, self.seed)
+        if not len(made.wanted):
+            return {
+                "items": 0,
+                "hybrid": 0.0,
+                "candidates": 0.0,
+            }, "the documents give no known item that could speak for it"
         item, doc, _, _ = self._best(made.queries, made.documents, hybrid, unit)
         pool = self.retriever.search(made.queries, made.documents, self.top_k)
         first = rows_of(pool["query_id"], made.queries["query_id"]), rows_of(pool["doc_id"], made.documents["doc_id"])
         share = {
-            name: float((made.wanted[query] == found).sum() / max(len(made.wanted), 1))
+            name: float((made.wanted[query] == found).sum() / len(made.wanted))
             for name, (query, found) in (("hybrid", (item, doc)), ("candidates", first))
         }
         words = (
