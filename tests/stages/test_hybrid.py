@@ -22,7 +22,8 @@ def tables(tmp_path: Path) -> dict[str, Table]:
 
 def stage(embedding: np.ndarray, reranker: np.ndarray, **changes: Any) -> Hybrid:
     inputs = {role: role for role in ("data", "embedding", "reranker", "examples")}
-    return Hybrid(**({"inputs": inputs} | fields(embedding, reranker) | changes))
+    made: dict[str, Any] = fields(embedding, reranker) | {"inputs": inputs} | changes
+    return Hybrid(**made)
 
 
 def test_what_either_finds_is_scored_by_all(tables: dict[str, Table], tmp_path: Path) -> None:

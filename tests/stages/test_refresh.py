@@ -41,8 +41,8 @@ def tables(tmp_path: Path) -> dict[str, Table]:
         columns = [list(column) for column in zip(*rows, strict=True)]
         write_shard(pa.table(columns, CANDIDATE.names), CANDIDATE, tmp_path, "candidates", number)
     (tmp_path / "hybrid").mkdir()
-    weights = dict(zip(PARTS, (0.0, 0.5, 0.5), strict=True))
-    HybridScore(weights, dict.fromkeys(PARTS, 1.0)).write(tmp_path / "hybrid", {})
+    weights = dict(zip(map(str, PARTS), (0.0, 0.5, 0.5), strict=True))
+    HybridScore(weights, dict.fromkeys(weights, 1.0)).write(tmp_path / "hybrid", {})
     return found | {role: Table(role, "", tmp_path / at, {}) for role, at in (("candidates", ""), ("hybrid", "hybrid"))}
 
 
@@ -118,10 +118,11 @@ def test_what_is_left_out_takes_what_reads_it_along_but_for_optional_inputs(tmp_
         step("judge", Runs(), "first", "round"),
     ]
     steps += [step("rate", Runs(), "judge"), step("other", Runs(), "first"), step("end", Optional(), "rate", "other")]
+    ran = ["first", "round", "other", "end"]
     for _ in range(2):  # made, and found in the store
         *_, (result, name) = run_stages(steps, Store(tmp_path))
-        assert list(result.tables) == ["first", "round", "other", "end"]
+        assert list(result.tables) == ran
         assert name == "end"
         assert result.tables["end"].manifest["read"] == ["of_other"]
-    assert [one.name for one in remaining(steps, Store(tmp_path))] == list(result.tables), "as plan=true shows them"
+    assert [one.name for one in remaining(steps, Store(tmp_path))] == ran, "as plan=true shows them"
     assert remaining(steps, Store(tmp_path / "empty")) == steps
