@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from zelo import ranking
 from zelo.errors import BadInput
 from zelo.places import config_folder
 from zelo.ranking import best, top_candidates
@@ -108,6 +109,46 @@ def test_best_keeps_what_ties_with_the_last() -> None:
     ]
 
 
+def test_bm25_finds_the_language_of_the_documents(retriever: Callable[..., Any]) -> None:
+    texts = {
+        "de": "Die Häuser der alten Stadt wurden im vergangenen Jahrhundert von vielen Handwerkern gebaut.",
+        "en": "The houses of the old town were built in the last century by many craftsmen.",
+        "ja": "この町の古い家々は、前の世紀に多くの職人によって建てられました。とても美しいです。",
+    }
+    bm25 = retriever("bm25")
+
+    def of(*languages: str) -> tuple[str | None, str | None]:
+        rows = [texts[language] for language in languages]
+        ids = [f"d{row}" for row in range(len(rows))]
+        found = bm25.of(pa.table([ids, [""] * len(rows), rows], schema=DOCUMENT))
+        return found.stemmer, found.stopwords
+
+    assert of("de", "de", "en") == ("german", "de")
+    assert of("en") == of("de", "ja") == of() == ("english", "en"), "English where no language has most"
+    assert of("ja") == (None, None), "a language without a stemmer"
+    german = pa.table(
+        [["d0", "d1"], ["", ""], [texts["de"], texts["de"].replace("Häuser", "Brücken")]], schema=DOCUMENT
+    )
+    asked = pa.table([["q"], ["Haus und Häusern"], ["train"]], schema=QUERY)
+    assert bm25.search(asked, german, 2)["doc_id"].to_pylist() == ["d0"], "the word is found in another form"
+
+
+@pytest.mark.parametrize("count", [3, 40])
+def test_nearest_vectors_by_blocks_are_those_of_the_whole_product(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ranking, "QUERIES_AT_ONCE", 3)
+    monkeypatch.setattr(ranking, "DOCUMENTS_AT_ONCE", 7)
+    rng = np.random.default_rng(0)
+    documents = rng.integers(-1, 2, (count, 5)).astype(np.float32)  # small whole numbers: many ties, exact products
+    queries = rng.integers(-1, 2, (8, 5)).astype(np.float32)
+    row, column, score = ranking.nearest(queries, documents, 4)
+    scores = queries @ documents.T
+    expected = best(scores, 4)
+    assert sorted(zip(row.tolist(), column.tolist(), strict=True)) == list(
+        zip(*(c.tolist() for c in expected), strict=True)
+    )
+    assert np.array_equal(score, scores[row, column])
+
+
 def test_no_bm25_credit_without_a_shared_word(retriever: Callable[..., Any]) -> None:
     found = retriever("bm25").search(QUERIES, DOCUMENTS, 6).to_pandas()
     assert set(found["query_id"]) == {"sort", "file"}
@@ -166,8 +207,9 @@ def test_bm25_reads_other_scripts_word_by_word_as_ever(retriever: Callable[..., 
     texts = ["Sort the lists, naïve café!", "поиск документов", "한국어 문서 검색", "", "a_b c3 Ünïcode"]
     stem: Any = Stemmer.Stemmer("english").stemWords
     expected = bm25s.tokenize(texts, stopwords="en", stemmer=stem, return_ids=False, show_progress=False)
-    assert retriever("bm25")._words(texts, 1) == expected
-    assert retriever("bm25")._words(["Sort 天气 lists"], 2) == [["sort", "list", "天气"]]
+    english = retriever("bm25", stemmer="english", stopwords="en")
+    assert english._words(texts, 1) == expected
+    assert english._words(["Sort 天气 lists"], 2) == [["sort", "list", "天气"]]
 
 
 def test_late_interaction_against_its_definition(retriever: Callable[..., Any]) -> None:
