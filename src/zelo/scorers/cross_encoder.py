@@ -1,12 +1,13 @@
 """A published cross-encoder, opened by sentence-transformers: it reads the query and a document together."""
 
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
 
+from zelo.backbones.exported import CROSS_ENCODER, tokens_read
 from zelo.backbones.kept_scores import KeptScores, pair_keys
 from zelo.backbones.published import Published, by_length, check_batch
 from zelo.errors import BadInput
@@ -15,6 +16,7 @@ from zelo.fingerprint.code_hash import code_hash
 from zelo.progress import progress
 from zelo.texts import document_texts
 
+KEPT_TOGETHER = 8192  # pairs
 SIGMOID, IDENTITY = "sigmoid", "identity"
 
 
@@ -61,36 +63,32 @@ class CrossEncoder:
 
     def score(self, queries: pa.Table, documents: pa.Table, query_row: np.ndarray, doc_row: np.ndarray) -> np.ndarray:
         """[N] float32 scores of N pairs. Raises BadInput for a model that cannot be loaded, or has several scores a pair."""
-        used_queries, query = np.unique(query_row, return_inverse=True)
-        used_documents, document = np.unique(doc_row, return_inverse=True)
-        asked = queries["text"].take(pa.array(used_queries)).to_pylist()
-        texts = document_texts(documents.take(pa.array(used_documents)))
-        keys, kept = pair_keys(asked, texts, query, document), KeptScores(self._recipe)
+        rows, query = np.unique(query_row, return_inverse=True)
+        named, document = np.unique(doc_row, return_inverse=True)
+        texts = document_texts(documents.take(pa.array(named)))
+        keys = pair_keys(queries["text"].take(pa.array(rows)).to_pylist(), texts, query, document)
+        kept = KeptScores(self._recipe)
         found, known = kept.find(keys)
         todo = np.flatnonzero(~known)
-
-        def predicted(rows: np.ndarray) -> np.ndarray:
-            pairs = [(asked[query[row]], texts[document[row]]) for row in rows]
-            ask = {} if self.prompt is None else {"prompt": self.prompt}
-            return self._model.predict(pairs, batch_size=self.batch_size, show_progress_bar=False, **ask)
-
-        with progress("cross-encoder", len(todo), "pairs") as advance:
-            for at in by_length(
-                [len(asked[q]) + len(texts[d]) for q, d in zip(query[todo], document[todo], strict=True)]
-            ):
-                rows = todo[at]
-                found[rows] = kept.add(keys.take(pa.array(rows)), partial(predicted, rows))
-                advance(len(rows))
-        return self._activated(found)
+        for low in range(0, len(todo), KEPT_TOGETHER):
+            some = todo[low : low + KEPT_TOGETHER]
+            part = queries, documents, query_row[some], doc_row[some]
+            found[some] = kept.add(keys.take(pa.array(some)), lambda part=part: self.scores(self._model, *part))
+        return found
 
     @property
     def _recipe(self) -> Facts:
-        """All that a score before `temperature` depends on but the texts."""
-        own = {"max_length": self.max_length, "prompt": self.prompt, "logits": self.activation is not None}
+        """All that a score depends on but the texts."""
+        names = ("max_length", "prompt", "activation", "temperature")
+        own = {name: getattr(self, name) for name in names}
         return {**self.content(), **own, "code": code_hash(__name__, "CrossEncoder")}
 
     @cached_property
     def _model(self) -> Any:
+        return self.loaded()
+
+    def loaded(self) -> Any:
+        """The model in memory. Raises BadInput where it cannot be loaded, or has several scores a pair."""
         import torch
 
         options: dict[str, Any] = {} if self.max_length is None else {"max_length": self.max_length}
@@ -103,6 +101,27 @@ class CrossEncoder:
         if self.activation:
             model.activation_fn = torch.nn.Identity()
         return model
+
+    def scores(
+        self, model: Any, queries: pa.Table, documents: pa.Table, query_row: np.ndarray, doc_row: np.ndarray
+    ) -> np.ndarray:
+        """What `score` gives, by the model that `loaded` gave."""
+        used_queries, query = np.unique(query_row, return_inverse=True)
+        used_documents, document = np.unique(doc_row, return_inverse=True)
+        asked = queries["text"].take(pa.array(used_queries)).to_pylist()
+        texts = document_texts(documents.take(pa.array(used_documents)))
+        found = np.empty(len(query_row), np.float32)
+        ask = {} if self.prompt is None else {"prompt": self.prompt}
+        with progress("cross-encoder", len(found), "pairs") as advance:
+            for rows in by_length([len(asked[q]) + len(texts[d]) for q, d in zip(query, document, strict=True)]):
+                pairs = [(asked[query[row]], texts[document[row]]) for row in rows]
+                found[rows] = model.predict(pairs, batch_size=self.batch_size, show_progress_bar=False, **ask)
+                advance(len(rows))
+        return self._activated(found)
+
+    def tokens(self, model: Any, query: str, documents: list[str]) -> int:
+        """How many tokens the model reads to score the documents for a query."""
+        return tokens_read(model, CROSS_ENCODER, query, documents)
 
     def _activated(self, logits: np.ndarray) -> np.ndarray:
         scaled = logits / np.float32(self.temperature)
