@@ -62,6 +62,7 @@ FAMILIES: dict[str, tuple[type, ...]] = {
     "retriever": (p.Retriever, p.FileRetriever, p.Scorer, p.BackboneScorer),
     "scorer": (p.Scorer, p.Checked, p.BackboneScorer, p.PaidScorer),
     "selection": (Selection,),
+    "splitter": (p.Splitter, p.LeavesWhole, p.Checked),
     "solver": (p.Solver, p.PerJudgeSolver, LinkFunction, Iterative),
     "stage": (
         p.Stage,
