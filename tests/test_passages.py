@@ -181,4 +181,4 @@ def test_a_whole_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     assert isinstance(served, Served)
     found = [doc for doc, _ in served.search("red cat", top_k=20)]
     assert found[0] == "long/0"
-    assert len(found) == len(set(found)) and set(found) <= ids
+    assert sorted(found) == sorted(set(found) & ids), "documents, each once"

@@ -1,6 +1,7 @@
 """Splitting a text: nothing is lost, nothing is too long, and words stay whole."""
 
 import re
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -36,7 +37,7 @@ def test_passages_cover_the_text_and_fit(parts: list[str], room: int, overlap: i
     assert found[-1][1] == len(text)
     counts = [np.searchsorted(begin, end) - np.searchsorted(begin, start) for start, end in found]
     assert max(counts) <= room
-    for (start, end), (following, last) in zip(found, found[1:], strict=False):
+    for (start, end), (following, last) in pairwise(found):
         assert start < following <= end < last, "in order, without a hole"
         assert np.searchsorted(begin, end) - np.searchsorted(begin, following) <= overlap
         before, after = (
