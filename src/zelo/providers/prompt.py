@@ -49,12 +49,12 @@ class Prompt:
     path: Path
 
     @staticmethod
-    def named(name: str, where: str) -> "Prompt":
-        """conf/judge/prompts/<name>.txt, or a file of the user's own. Raises BadInput with the names that there are.
+    def named(name: str, where: str, group: str = "judge") -> "Prompt":
+        """conf/<group>/prompts/<name>.txt, or a file of the user's own. Raises BadInput with the names that there are.
 
         where: who asks, for the message.
         """
-        folder = config_folder() / "judge" / "prompts"
+        folder = config_folder() / group / "prompts"
         path = Path(name).expanduser() if name.endswith(".txt") or "/" in name else folder / f"{name}.txt"
         if not path.is_file():
             known = sorted(file.stem for file in folder.glob("*.txt"))
@@ -123,19 +123,21 @@ class Prompt:
         instruction: str,
         form: str | None,
         tags_from: frozenset[str] | None = None,
+        tag: str = TAG,
     ) -> Filled:
         """The prompt with its fields filled in one pass, so that braces in a text stay as they are.
 
         texts: field -> text (for `documents`: the texts, labelled from 1). Each stands between tags that carry eight
         characters made from all of them, which none of them contains: a text cannot close its own tag, nor write the line
         that is read as the answer. What looks like one of these tags inside a text loses its bracket. tags_from: the fields
-        that the characters are made from instead, so that prompts with these texts in common begin alike.
+        that the characters are made from instead, so that prompts with these texts in common begin alike. tag: what the last
+        line of a free answer begins with, before these characters.
         """
         parts = {name: [value] if isinstance(value, str) else value for name, value in texts.items()}
         everything = [*sorted(texts), *itertools.chain(*parts.values()), instruction]
         seeds = [text for name, values in parts.items() if tags_from is None or name in tags_from for text in values]
         nonce = _nonce([*sorted(texts), *seeds, instruction], everything)
-        values = {"instruction": instruction.strip(), "tag": f"{TAG}-{nonce}"}
+        values = {"instruction": instruction.strip(), "tag": f"{tag}-{nonce}"}
         for name, value in texts.items():
             if isinstance(value, str):
                 values[name] = _between(f"{name.replace('_', '-')}-{nonce}", value)
