@@ -31,7 +31,7 @@ class Passages:
 
     CHEAP: ClassVar[bool] = True  # plan=true may run it, to count what would be asked
 
-    inputs: dict[str, str]  # data: the load stage
+    inputs: dict[str, str]  # data: a load or load_run stage
     splitter: Splitter
 
     @property
@@ -70,8 +70,8 @@ class Passages:
         _refuse_taken(pa.chunked_array(made), documents["doc_id"])
         rows = len(documents) - split + sum(map(len, made))
         said = {"documents": len(documents), "split": split, "passages": rows, "most": most, "rule": self.splitter.rule}
-        facts = {"name": data.manifest["name"], "rows": rows, "queries": data.manifest["queries"], "passages": said}
-        return facts | {"notes": [_note(said)]}
+        facts = {key: data.manifest[key] for key in ("name", "queries") if key in data.manifest}
+        return facts | {"rows": rows, "passages": said, "notes": [_note(said)]}
 
 
 def _ids(doc_id: str, passages: int) -> list[str]:
