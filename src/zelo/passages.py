@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from zelo.ranking import document_ids, first_rows, of_documents, rows_of
 from zelo.store import Table
 
-DEEPER = 4  # a search that found too few documents asks for so many times as many passages
+FIRST, DEEPER = 2, 4  # passages for each wanted document, and how many times as many where these are from too few
 
 Search = Callable[[pa.Table, int], pa.Table]
 """(queries, k) -> at most k rows of each, `query_id` and `doc_id`, grouped by query in their order, best first."""
@@ -30,16 +30,15 @@ def search(find: Search, queries: pa.Table, documents: pa.Table, top_k: int) -> 
     """
     if "document_id" not in documents.column_names:
         return find(queries, top_k)
-    parts, asked, depth = [], queries, top_k
+    parts, asked, depth = [], queries, min(FIRST * top_k, len(documents))
     while len(asked):
-        depth = min(DEEPER * depth, len(documents))
         found = find(asked, depth)
-        row = rows_of(found["query_id"], asked["query_id"])
         ranking = best_passages(found, documents)
-        enough = np.bincount(rows_of(ranking["query_id"], asked["query_id"]), minlength=len(asked)) >= top_k
-        done = enough | (np.bincount(row, minlength=len(asked)) < depth) | (depth == len(documents))
-        parts.append(first_rows(ranking.filter(pa.array(done[rows_of(ranking["query_id"], asked["query_id"])])), top_k))
-        asked = asked.filter(pa.array(~done))
+        every, kept = (rows_of(table["query_id"], asked["query_id"]) for table in (found, ranking))
+        all_found = (np.bincount(every, minlength=len(asked)) < depth) | (depth == len(documents))
+        done = all_found | (np.bincount(kept, minlength=len(asked)) >= top_k)
+        parts.append(first_rows(ranking.filter(pa.array(done[kept])), top_k))
+        asked, depth = asked.filter(pa.array(~done)), min(DEEPER * depth, len(documents))
     if not parts:
         return find(queries, top_k)
     whole = pa.concat_tables(parts)
