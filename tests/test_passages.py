@@ -159,7 +159,7 @@ def test_a_whole_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     chosen = ["dataset=beir", "dataset.path=FOLDER", "splitter=tokens", "splitter.tokens=128", "splitter.overlap=8"]
     chosen += [f"{place}.backbone.model=tiny" for place in ("splitter", "embedding", "reranker")]
     chosen += ["backbone=xlm_r", "retriever=bm25", "retriever@first_stages.dense=random", "judge=lexical"]
-    assert command(*chosen, "known_items.items=0", *STUDENTS) == 0
+    assert command(*chosen, "known_items.items=0", "stages.evaluate.resamples=100", *STUDENTS) == 0
     said = capsys.readouterr().out
     [passage_count] = re.findall(
         r"^  passages    (\d+), as 6 of 10 documents are split; .*the most are of long/\d: \d", said, re.M
