@@ -76,7 +76,7 @@ class Served:
         best = self._best(pool[order], top_k)
         return [(str(self._homes[row]), score_of[row]) for row in best.tolist()]
 
-    def _best(self, rows: np.ndarray, top_k: int | None) -> np.ndarray:
+    def _best(self, rows: np.ndarray, top_k: int) -> np.ndarray:
         """The first row of each document, `top_k` at most. rows: [N] of the documents, best first."""
         first = np.unique(self._homes[rows], return_index=True)[1]
         return rows[np.sort(first)[:top_k]]
@@ -85,6 +85,14 @@ class Served:
     def _homes(self) -> np.ndarray:
         """[D] id of the document that each row is, or is a passage of."""
         return np.array(document_ids(self.documents).to_pylist())
+
+    def nearest(self, query: str, top_k: int = 10) -> list[tuple[str, float]]:
+        """(doc_id, cosine) of the `top_k` documents of the run that are nearest to the query by the embedding alone."""
+        check_texts(query, [])
+        [vector] = self.models[0].model.encode_query([query], show_progress_bar=False)
+        cosines = self._vectors @ vector
+        best = self._best(np.argsort(-cosines, kind="stable"), top_k)
+        return [(str(self._homes[row]), float(cosines[row])) for row in best]
 
     @cached_property
     def documents(self) -> pa.Table:
