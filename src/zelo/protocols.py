@@ -235,6 +235,26 @@ class MayLackQueries(Dataset, Protocol):
         ...
 
 
+class Splitter(Protocol):
+    """Splits long documents into passages."""
+
+    @property
+    def rule(self) -> str:
+        """How, in words: for the card of a model, whose user must do the same."""
+        ...
+
+    def split(self, documents: pa.Table) -> list[list[tuple[str, str]]]:
+        """(title, text) of the passages of each of some documents (DOCUMENT); one, the same, of a document that stays whole."""
+        ...
+
+
+@runtime_checkable
+class LeavesWhole(Splitter, Protocol):
+    """One that splits nothing."""
+
+    WHOLE: ClassVar[Literal[True]]
+
+
 class QueryMaker(Protocol):
     """Writes queries for documents: what people might ask who look for them."""
 
@@ -304,7 +324,7 @@ class Scorer(Protocol):
 
 @runtime_checkable
 class Checked(Protocol):
-    """A judge or a scorer that may find before any work that it cannot do it."""
+    """A component that may find before any work that it cannot do it."""
 
     def check(self) -> None:
         """Raises BadInput for a model, or what else it is made of, that it cannot use."""

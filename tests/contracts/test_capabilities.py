@@ -62,6 +62,7 @@ FAMILIES: dict[str, tuple[type, ...]] = {
     "retriever": (p.Retriever, p.FileRetriever, p.Scorer, p.BackboneScorer),
     "scorer": (p.Scorer, p.Checked, p.BackboneScorer, p.PaidScorer, p.WindowScorer, p.ModelScorer),
     "selection": (Selection,),
+    "splitter": (p.Splitter, p.LeavesWhole, p.Checked),
     "solver": (p.Solver, p.PerJudgeSolver, LinkFunction, Iterative),
     "stage": (
         p.Stage,
@@ -88,6 +89,7 @@ OWN = {
     "model Embedding": {"encode"},
     "model LateInteraction": {"encode"},
     "queries Generate": {"READ_BY"},
+    "retriever Bm25": {"of"},  # the hybrid says with which words it searches
     "scorer Hosted": {"READ_BY"},
     "scorer Listwise": {"READ_BY"},
     "stage Evaluate": {"systems"},  # main asks this very class

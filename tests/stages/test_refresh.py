@@ -15,9 +15,9 @@ from zelo.hybrid_score import PARTS, HybridScore
 from zelo.pipeline.plan import remaining
 from zelo.pipeline.run import Step, run_stages
 from zelo.protocols import LEFT_OUT
-from zelo.records import CANDIDATE, QUERY
+from zelo.records import CANDIDATE, PASSAGE, QUERY
 from zelo.stages.refresh import ROLES, Refresh
-from zelo.store import Store, Table, write_shard
+from zelo.store import Store, Table, write_parquet, write_shard
 
 # In shards; the hybrid's best are always d00, d01 and d02.
 CANDIDATES = [{"q0": ["d01", "d20"], "q1": ["d25", "d02", "d00", "d01"]}, {"t0": ["d10", "d00"]}]
@@ -62,6 +62,22 @@ def test_what_the_hybrid_finds_besides_the_candidates_is_new(tables: dict[str, T
     ]
     assert (facts["rows"], facts["queries"], LEFT_OUT in facts) == (4, 2, False)
     assert stage(splits=["train"]).run(tables, out)[LEFT_OUT], "no query of this split has a new document"
+
+
+def test_another_passage_of_a_candidate_is_not_new(tables: dict[str, Table], tmp_path: Path) -> None:
+    documents = tables["data"].read("documents")
+    home = ["d01" if name == "d00" else name for name in documents["doc_id"].to_pylist()]
+    whole = pa.table([*documents.columns, home], PASSAGE.names)
+    write_parquet(whole, PASSAGE, tables["data"].path, "documents")
+    stage().run(tables, tmp_path / "hybrid")
+    rows = Table("refresh", "", tmp_path / "hybrid", {}).read("candidates").to_pylist()
+    assert [(row["query_id"], row["doc_id"]) for row in rows] == [
+        ("q0", "d02"),
+        ("q0", "d03"),
+        ("q1", "d03"),
+        ("t0", "d02"),
+        ("t0", "d03"),
+    ]
 
 
 def test_it_is_left_out_where_known_items_say_that_the_hybrid_finds_no_more(

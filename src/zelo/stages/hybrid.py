@@ -22,6 +22,7 @@ from zelo.store import Table, write_parquet
 from zelo.training.hardware import Hardware
 from zelo.training.student import OF_TRAINING, Student
 
+PAIR = ["query_id", "doc_id"]
 ENOUGH = 30  # judged dev queries: from here on known items, which are other queries than people ask, take no part
 
 
@@ -90,7 +91,7 @@ class Hybrid:
         unit = self._parts.load(tables["embedding"], tables["reranker"])
         query, doc, parts = self._parts.scored(queries, documents, given, unit)
         ids = queries["query_id"].take(pa.array(query)), documents["doc_id"].take(pa.array(doc))
-        place, rated, gain = _rated(pa.table([*ids], names=SCORED.names[:2]), examples)
+        place, rated, gain = _rated(pa.table([*ids], names=PAIR), examples)
         item, answer, known = self._known(documents, unit, 0 if len(np.unique(rated)) >= ENOUGH else self.items)
         lists = np.concatenate([rated, rated.max(initial=-1) + 1 + item])
         hybrid = _hybrid_score(np.concatenate([parts[place], known]), np.concatenate([gain, answer]), lists)

@@ -14,7 +14,7 @@ from zelo.errors import BadInput
 from zelo.facts import Facts
 from zelo.hybrid_score import FILE, HybridScore
 from zelo.protocols import LEFT_OUT, FileRetriever, Retriever
-from zelo.ranking import rows_of
+from zelo.ranking import document_ids, rows_of
 from zelo.records import CANDIDATE
 from zelo.retrievers.bm25 import Bm25
 from zelo.stages.hybrid_parts import HybridParts
@@ -91,12 +91,13 @@ class Refresh:
             return {"rows": 0, "known": known, LEFT_OUT: True, "notes": [f"refresh: left out, {words}"]}
         queries = queries.filter(pc.is_in(queries["split"], pa.array(self.splits, pa.string())))
         query, doc, rank, score = self._best(queries, documents, hybrid, unit)
+        home = _documents(documents)
         rows = asked = 0
         for number, file in enumerate(tables["candidates"].shards("candidates")):
             there = pq.read_table(file, columns=["query_id", "doc_id"])
             row = rows_of(there["query_id"], queries["query_id"])
-            key = row * len(documents) + rows_of(there["doc_id"], documents["doc_id"])
-            new = np.isin(query, row) & ~np.isin(query * len(documents) + doc, key[row >= 0])
+            key = row * len(documents) + home[rows_of(there["doc_id"], documents["doc_id"])]
+            new = np.isin(query, row) & ~np.isin(query * len(documents) + home[doc], key[row >= 0])
             ids = queries["query_id"].take(pa.array(query[new])), documents["doc_id"].take(pa.array(doc[new]))
             write_shard(pa.table([*ids, rank[new], score[new]], CANDIDATE.names), CANDIDATE, out, "candidates", number)
             rows, asked = rows + int(new.sum()), asked + len(np.unique(query[new]))
@@ -129,11 +130,18 @@ class Refresh:
     def _best(
         self, queries: pa.Table, documents: pa.Table, hybrid: HybridScore, unit: float
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """(query row, document row, rank, score) of the hybrid's `top_k` for each query, best first."""
+        """(query row, document row, rank, score) of the hybrid's `top_k` for each query, best first, a document once."""
         query, doc, parts = self._parts.scored(queries, documents, None, unit)
         score = hybrid.scores(parts)
         order = np.lexsort((doc, -score, query))
+        _, first = np.unique((query * len(documents) + _documents(documents)[doc])[order], return_index=True)
+        order = order[np.sort(first)]
         query, doc, score = query[order], doc[order], score[order]
         rank = np.arange(len(query)) - np.searchsorted(query, query)
         kept = rank < self.top_k
         return query[kept], doc[kept], rank[kept], score[kept]
+
+
+def _documents(documents: pa.Table) -> np.ndarray:
+    """[N] one number for all passages of a document. documents: DOCUMENT or PASSAGE."""
+    return document_ids(documents).combine_chunks().dictionary_encode().indices.to_numpy().astype(np.int64)
