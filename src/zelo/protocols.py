@@ -99,6 +99,16 @@ class PassingStage(Protocol):
         ...
 
 
+LEFT_OUT = "left_out"  # among a stage's facts, true: there is nothing for the stages that read it to do
+
+
+@runtime_checkable
+class StageWithOptionalInputs(Protocol):
+    """A stage that runs with the inputs that are there, where those that make the others are left out."""
+
+    OPTIONAL_INPUTS: ClassVar[Literal[True]]
+
+
 @runtime_checkable
 class StageWithInputCheck(Protocol):
     """A stage that cannot read just any stage."""
@@ -225,6 +235,26 @@ class MayLackQueries(Dataset, Protocol):
         ...
 
 
+class Splitter(Protocol):
+    """Splits long documents into passages."""
+
+    @property
+    def rule(self) -> str:
+        """How, in words: for the card of a model, whose user must do the same."""
+        ...
+
+    def split(self, documents: pa.Table) -> list[list[tuple[str, str]]]:
+        """(title, text) of the passages of each of some documents (DOCUMENT); one, the same, of a document that stays whole."""
+        ...
+
+
+@runtime_checkable
+class LeavesWhole(Splitter, Protocol):
+    """One that splits nothing."""
+
+    WHOLE: ClassVar[Literal[True]]
+
+
 class QueryMaker(Protocol):
     """Writes queries for documents: what people might ask who look for them."""
 
@@ -304,7 +334,7 @@ class Scorer(Protocol):
 
 @runtime_checkable
 class Checked(Protocol):
-    """A judge or a scorer that may find before any work that it cannot do it."""
+    """A component that may find before any work that it cannot do it."""
 
     def check(self) -> None:
         """Raises BadInput for a model, or what else it is made of, that it cannot use."""
@@ -691,6 +721,10 @@ class LanguageModel(Content, Protocol):
 
     def context(self) -> int | None:
         """Tokens that it reads at once; None: not known. Raises BadInput, without loading it, for what is none."""
+        ...
+
+    def check_cache(self, *, tokens_only: bool) -> None:
+        """Raises BadInput for what cannot go on from keys and values of tokens; if `tokens_only`, from these alone."""
         ...
 
 

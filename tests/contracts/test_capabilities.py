@@ -62,6 +62,7 @@ FAMILIES: dict[str, tuple[type, ...]] = {
     "retriever": (p.Retriever, p.FileRetriever, p.PaidRetriever, p.Scorer, p.BackboneScorer),
     "scorer": (p.Scorer, p.Checked, p.BackboneScorer, p.PaidScorer, p.WindowScorer, p.ModelScorer),
     "selection": (Selection,),
+    "splitter": (p.Splitter, p.LeavesWhole, p.Checked),
     "solver": (p.Solver, p.PerJudgeSolver, LinkFunction, Iterative),
     "stage": (
         p.Stage,
@@ -74,6 +75,7 @@ FAMILIES: dict[str, tuple[type, ...]] = {
         p.SometimesCheapStage,
         p.StageWithCheck,
         p.StageWithInputCheck,
+        p.StageWithOptionalInputs,
         p.StageWithUnread,
         p.TrainingStage,
     ),
@@ -88,6 +90,7 @@ OWN = {
     "model LateInteraction": {"encode"},
     "queries Generate": {"READ_BY"},
     "retriever Api": {"READ_BY", "endpoint"},
+    "retriever Bm25": {"of"},  # the hybrid says with which words it searches
     "scorer Hosted": {"READ_BY"},
     "scorer Listwise": {"READ_BY"},
     "stage Evaluate": {"systems"},  # main asks this very class
