@@ -72,6 +72,14 @@ def evil() -> str:
     return render(hostile())
 
 
+def test_scores_as_probabilities_say_what_cannot_be_reached_and_where_a_threshold_fails(html: str):
+    part = html[html.index('<section id="probabilities">') :]
+    part = part[: part.index("</section>")]
+    assert "cannot be reached on dev" in part
+    assert part.count("<tr><td><bdi>") == 2 + 6, "two systems, and three thresholds in two domains"
+    assert 'aria-label="Share of relevant documents by probability"' in part
+
+
 def test_says_everything(html: str, data: ReportData) -> None:
     words = Page(html).words
     for one in data.verdicts:
