@@ -631,7 +631,11 @@ class TokenVectorSource(VectorSource, Protocol):
     """One whose `documents` also have `vectors` [T, dim] of all tokens and `offsets` [N + 1]."""
 
     token_vectors: ClassVar[Literal[True]]
-    storage: str  # numpy's name of the type of these vectors
+    storage: str | None  # numpy's name of the type of these vectors; None: it keeps none
+
+    def check_token_vectors(self, asks: str) -> None:
+        """Raises BadInput where it keeps none. asks: what compares them."""
+        ...
 
     def documents(self, table: pa.Table) -> "TokenVectors":
         """`pooled`, `vectors` and `offsets` of N documents (DOCUMENT), in the order of the table."""
