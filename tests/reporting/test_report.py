@@ -169,7 +169,7 @@ def test_sections_without_content_are_left_out(data: ReportData) -> None:
     empty = ReportData("Nothing", [], [], None, [], {}, [], "", [])
     page = Page(render(empty))
     assert {attrs.get("id") for name, attrs in page.elements if name == "section"} == {"cost", "config"}
-    rated = Page(render(replace(data, verdicts=[], metrics=[], per_query=None, curves={})))
+    rated = Page(render(replace(data, verdicts=[], metrics=[], per_query=None, curves={}, probabilities={})))
     sections = [attrs.get("id") for name, attrs in rated.elements if name == "section"]
     assert sections[:3] == ["notes", "ladders", "ratings"]
     linked = {str(attrs["href"])[1:] for name, attrs in rated.elements if name == "a" and attrs["href"] in sections}
