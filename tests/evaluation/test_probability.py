@@ -82,6 +82,7 @@ def test_a_threshold_keeps_as_much_as_the_precision_allows():
 def test_intervals_of_threshold_and_precision_cover_the_truth():
     large = scores(0, 4000)
     truth = chosen(large, 0.7, Resampling(1, 0)).score
+    assert truth is not None
     covered = np.zeros(2)
     for seed in range(60):
         dev, test = scores(2 * seed + 1), scores(2 * seed + 2)

@@ -107,7 +107,8 @@ def words_of(system: str, found: Facts, precision: float, queries: dict[str, int
         ece = found["ece"]
         ends = "" if ece["ci_low"] is None else f", 95 % interval {ece['ci_low']:.3f} to {ece['ci_high']:.3f}"
         lines.append(
-            f"{system} as a probability (Platt scaling on dev): ECE {ece['value']:.3f}{ends}, {found['documents']:,} documents"
-            f" of {queries['test']} test queries"
+            f"{system} as a probability (Platt scaling on dev): ECE {ece['value']:.3f}{ends}, where"
+            f" {found['relevant'] / found['documents']:.1%} of {found['documents']:,} documents of {queries['test']} test"
+            " queries are relevant"
         )
     return [*lines, *in_words(system, found, precision, queries)]

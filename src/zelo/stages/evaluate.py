@@ -122,8 +122,9 @@ class Evaluate:
         figures = self._figures(measured, choice, runs, graded) | {"rows": len(rows) + len(domains)}
         figures["domains"] = list(dict.fromkeys(row["domain"] for row in domains))
         about = self._about_labels(labels, runs)
-        if main := probabilities.get("systems", {}).get(figures["system"]):
-            about["notes"] += probability.words_of(figures["system"], main, self.precision, probabilities["queries"])
+        system = str(figures["system"])
+        if main := probabilities.get("systems", {}).get(system):
+            about["notes"] += probability.words_of(system, main, self.precision, probabilities["queries"])
         return figures | about | self._order(measured[-1], human)
 
     def _probabilities(self, labels: dict[str, pa.Table], runs: dict[str, pa.Table], tables: dict[str, Table]) -> Facts:
@@ -132,20 +133,12 @@ class Evaluate:
             return {}
         queries = {split: sorted(pc.unique(labels[split]["query_id"]).to_pylist()) for split in (DEV, TEST)}
         dev, test = (labelled.domains_of(tables[DATA], queries[split]) for split in (DEV, TEST))
-        return {
-            "precision": self.precision,
-            "queries": {split: len(names) for split, names in queries.items()},
-            "systems": {
-                system: probability.report(
-                    *(LabelledScores.of(run, labels[split], queries[split]) for split in (DEV, TEST)),
-                    (dev, test),
-                    self.precision,
-                    self.resamples,
-                    self.seed,
-                )
-                for system, run in runs.items()
-            },
-        }
+        found: Facts = {}
+        for system, run in runs.items():
+            chosen, told = (LabelledScores.of(run, labels[split], queries[split]) for split in (DEV, TEST))
+            found[system] = probability.report(chosen, told, (dev, test), self.precision, self.resamples, self.seed)
+        counts = {split: len(names) for split, names in queries.items()}
+        return {"precision": self.precision, "queries": counts, "systems": found}
 
     def _by_people(
         self, judged: MeasuredSplit, runs: dict[str, pa.Table], tables: dict[str, Table]
