@@ -8,14 +8,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from zelo import known_items
+from zelo import known_items, passages
 from zelo.backbones.exported import CROSS_ENCODER, loader_of
 from zelo.errors import BadInput
 from zelo.facts import Facts
 from zelo.hybrid_score import PARTS, RIDGE, HybridScore, deviations, learned
 from zelo.metrics.agreement import CUTOFF, agreement, judged_gains
 from zelo.protocols import BackboneCheck, PairwiseModel, Searcher, VectorsById
-from zelo.ranking import groups, own_documents, rows_of
+from zelo.ranking import document_ids, groups, own_documents, rows_of
 from zelo.records import DEV, SCORED
 from zelo.retrievers.bm25 import Bm25
 from zelo.stages.score import candidates, scores
@@ -23,6 +23,7 @@ from zelo.store import Table, write_parquet
 from zelo.training.hardware import Hardware
 from zelo.training.student import OF_TRAINING, Student
 
+PAIR = ["query_id", "doc_id"]
 ENOUGH = 30  # judged dev queries: from here on known items, which are other queries than people ask, take no part
 
 
@@ -91,7 +92,7 @@ class Hybrid:
         unit = self._unit(tables["reranker"])
         query, doc, parts = self._scored(queries, documents, given, unit)
         ids = queries["query_id"].take(pa.array(query)), documents["doc_id"].take(pa.array(doc))
-        place, rated, gain = _rated(pa.table([*ids], names=SCORED.names[:2]), examples)
+        place, rated, gain = _rated(pa.table([*ids], names=PAIR), examples)
         item, answer, known = self._known(documents, unit, 0 if len(np.unique(rated)) >= ENOUGH else self.items)
         lists = np.concatenate([rated, rated.max(initial=-1) + 1 + item])
         hybrid = _hybrid_score(np.concatenate([parts[place], known]), np.concatenate([gain, answer]), lists)
@@ -141,9 +142,8 @@ class Hybrid:
                 student.prepare(queries, documents)
             query, doc = self._pool(queries, documents) if given is None else _rows(given, queries, documents)
             if own_documents(queries, documents, self.keep_own_document):
-                ids = documents["doc_id"].combine_chunks()
-                own = pc.fill_null(pc.index_in(queries["query_id"], ids), -1).to_numpy()
-                query, doc = (rows[own[query] != doc] for rows in (query, doc))
+                own = pc.equal(queries["query_id"].take(query), document_ids(documents).take(doc)).to_numpy()
+                query, doc = query[~own], doc[~own]
             model, how = self.embedding.model, (self.batch_queries, self.hardware.device)
             cosine = scores(model, query, doc, queries, *how) / model.scale.item()
             reranked = scores(self.reranker.model, query, doc, queries, *how) / unit
@@ -153,19 +153,25 @@ class Hybrid:
     def _pool(self, queries: pa.Table, documents: pa.Table) -> tuple[np.ndarray, np.ndarray]:
         """What either of the two finds."""
         top_k = self.top_k + own_documents(queries, documents, self.keep_own_document)
-        found = self.bm25.search(queries, documents, top_k)
-        query, doc = _rows(found, queries, documents)
-        near, _ = cast(Searcher, self.embedding.model).search(queries["text"].to_pylist(), min(top_k, len(documents)))
-        key = np.concatenate([query * len(documents) + doc, _keys(near, len(documents))])
-        return np.divmod(np.unique(key), len(documents))
+
+        def by_words(asked: pa.Table, depth: int) -> pa.Table:
+            return self.bm25.search(asked, documents, depth)
+
+        def by_vectors(asked: pa.Table, depth: int) -> pa.Table:
+            model = cast(Searcher, self.embedding.model)
+            near, _ = model.search(asked["text"].to_pylist(), min(depth, len(documents)))
+            query = np.repeat(np.arange(len(asked)), near.shape[1])
+            return pa.table([asked["query_id"].take(query), documents["doc_id"].take(near.ravel())], names=PAIR)
+
+        keys = []
+        for search in (by_words, by_vectors):
+            query, doc = _rows(passages.search(search, queries, documents, top_k), queries, documents)
+            keys.append(query * len(documents) + doc)
+        return np.divmod(np.unique(np.concatenate(keys)), len(documents))
 
 
 def _agreement(table: pa.Table, examples: pa.Table) -> float:
     return float(np.mean(list(agreement(table, examples, CUTOFF).values()) or [0.0]))
-
-
-def _keys(rows: np.ndarray, width: int) -> np.ndarray:
-    return (np.arange(len(rows))[:, None] * width + rows).ravel()
 
 
 def _rows(found: pa.Table, queries: pa.Table, documents: pa.Table) -> tuple[np.ndarray, np.ndarray]:

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from zelo import passages
 from zelo.errors import BadInput
 from zelo.facts import Facts
 from zelo.protocols import FileRetriever, Retriever
@@ -24,7 +25,8 @@ FILLED = pa.schema([("query_id", pa.string())])
 class Retrieve:
     """Writes candidates (CANDIDATE) of the queries of these splits: the best `top_k` documents, grouped by query.
 
-    A document with the query's own id is left out unless `keep_own_document`. Where the retriever is a run file that lacks
+    Of a document that was split its best passage is a candidate. A document with the query's own id is left out unless
+    `keep_own_document`. Where the retriever is a run file that lacks
     queries, `filled` (FILLED) names those that have candidates from elsewhere: to learn from, not to measure the run by.
     """
 
@@ -72,6 +74,9 @@ class Retrieve:
         }
         return {"rows": len(candidates), **below, **own, "notes": list(found.notes)}
 
+    def _search(self, documents: pa.Table) -> passages.Search:
+        return lambda queries, top_k: self.retriever.search(queries, documents, top_k)
+
     def _found(self, queries: pa.Table, documents: pa.Table) -> tuple[Retrieved, Facts]:
         """What the retriever finds, and how many documents were left out of it."""
         leaves_out = own_documents(queries, documents, self.keep_own_document)
@@ -80,7 +85,7 @@ class Retrieve:
             found = self.retriever.retrieved(queries, documents, top_k)
         else:
             none = np.zeros(len(queries), bool)
-            found = Retrieved(self.retriever.search(queries, documents, top_k), none, ())
+            found = Retrieved(passages.search(self._search(documents), queries, documents, top_k), none, ())
         if not leaves_out:
             return found, {}
         candidates, own = without_own(found.candidates, queries, documents, self.top_k)

@@ -40,7 +40,7 @@ class SideBySide:
     """Writes side_by_side.json, `advantage` (ADVANTAGE, null where nobody answered) and the `answers` (OUTCOME).
 
     Two rankings stand side by side (Thomas and Hawking, Evaluation by Comparing Result Sets in Context, CIKM 2006) as the pairs
-    of documents at the same place, down to `depth`; the same document at both is not asked about. A judge sees two documents, in
+    of documents, or of their passages, at the same place, down to `depth`; the same one at both is not asked about. A judge sees two documents, in
     an order drawn from their ids, and neither names nor places. The mean over places decides a query. Any judge of pairs will
     do; a pair that several comparisons have is asked once. The answers of an ensemble are averaged.
     """
@@ -169,7 +169,7 @@ class _Asked:
         queries = queries.filter(pc.equal(queries["split"], stage.split))
         ids = queries["query_id"].combine_chunks()
         named = {name: None for one, others in stage.compared.items() for name in (one, *others)}
-        runs = {name: run_of(name, tables[name], ids, TRUTH.empty_table()) for name in named}
+        runs = {name: run_of(name, tables[name], ids, TRUTH.empty_table(), None) for name in named}
         if not any(map(len, runs.values())):
             raise BadInput(
                 f"side_by_side: no query of {stage.split} is ranked. Set stages.side_by_side.split to one that is, dev or"
