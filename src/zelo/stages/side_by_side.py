@@ -40,9 +40,9 @@ class SideBySide:
     """Writes side_by_side.json, `advantage` (ADVANTAGE, null where nobody answered) and the `answers` (OUTCOME).
 
     Two rankings stand side by side (Thomas and Hawking, Evaluation by Comparing Result Sets in Context, CIKM 2006) as the pairs
-    of documents, or of their passages, at the same place, down to `depth`; the same one at both is not asked about. A judge sees two documents, in
-    an order drawn from their ids, and neither names nor places. The mean over places decides a query. Any judge of pairs will
-    do; a pair that several comparisons have is asked once. The answers of an ensemble are averaged.
+    of documents, or of their passages, at the same place, down to `depth`; the same one at both is not asked about. A judge sees
+    two documents, in an order drawn from their ids, and neither names nor places. The mean over places decides a query. Any judge
+    of pairs will do; a pair that several comparisons have is asked once. The answers of an ensemble are averaged.
     """
 
     OUTSIDE_IDENTITY: ClassVar[frozenset[str]] = frozenset({"budget"})
