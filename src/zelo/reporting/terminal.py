@@ -216,6 +216,7 @@ def _print_places(result: "Result", folder: Path, complete: bool) -> None:
         ("probabilities.json", "scores as probabilities: reliability, threshold, precision and recall of each system"),
         ("side_by_side.json", "rankings compared blind: wins, ties and losses"),
         ("audit.json", "measurements of the audit"),
+        ("rerankers.json", "every reranker over every first stage, with intervals"),
         ("latency.json", "times, memory and cost of each system"),
         ("runs", "a TREC run file of every system"),
         *(
