@@ -18,7 +18,7 @@ ALL = "all"  # domains together
 
 
 @dataclass(frozen=True)
-class Threshold:
+class PrecisionThreshold:
     """The lowest score of a relevant document from which on the wanted precision holds on dev."""
 
     score: float | None  # None: no score has it
@@ -40,7 +40,7 @@ class Threshold:
         }
 
 
-def chosen(dev: LabelledScores, precision: float, interval: Resampling) -> Threshold:
+def chosen(dev: LabelledScores, precision: float, interval: Resampling) -> PrecisionThreshold:
     """The threshold for this precision."""
     cuts = np.unique(dev.score[dev.relevant])
     taken, hits = (len(score) - np.searchsorted(np.sort(score), cuts) for score in (dev.score, dev.score[dev.relevant]))
@@ -49,11 +49,11 @@ def chosen(dev: LabelledScores, precision: float, interval: Resampling) -> Thres
     if place < 0:
         enough = np.flatnonzero(taken >= LEAST)
         if not len(enough):
-            return Threshold(None, None, None, 0.0, 0)
+            return PrecisionThreshold(None, None, None, 0.0, 0)
         best = int(enough[np.argmax(share[enough])])
-        return Threshold(None, None, None, float(share[best]), int(taken[best]))
+        return PrecisionThreshold(None, None, None, float(share[best]), int(taken[best]))
     low, high = _interval(dev, cuts, precision, interval)
-    return Threshold(float(cuts[place]), low, high, float(share[place]), int(taken[place]))
+    return PrecisionThreshold(float(cuts[place]), low, high, float(share[place]), int(taken[place]))
 
 
 def measured(test: LabelledScores, score: float, interval: Resampling) -> Facts:
