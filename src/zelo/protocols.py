@@ -99,6 +99,16 @@ class PassingStage(Protocol):
         ...
 
 
+LEFT_OUT = "left_out"  # among a stage's facts, true: there is nothing for the stages that read it to do
+
+
+@runtime_checkable
+class StageWithOptionalInputs(Protocol):
+    """A stage that runs with the inputs that are there, where those that make the others are left out."""
+
+    OPTIONAL_INPUTS: ClassVar[Literal[True]]
+
+
 @runtime_checkable
 class StageWithInputCheck(Protocol):
     """A stage that cannot read just any stage."""
@@ -301,6 +311,16 @@ class FileRetriever(Retriever, Protocol):
 
     def retrieved(self, queries: pa.Table, documents: pa.Table, top_k: int) -> Retrieved:
         """What `search` gives, with the queries that the file lacks."""
+        ...
+
+
+@runtime_checkable
+class PaidRetriever(Retriever, Protocol):
+    """A first stage whose vectors may cost money: a stage asks for them before it searches."""
+
+    @property
+    def embedders(self) -> "Mapping[str, PaidEmbedder]":
+        """Who is asked, by its place in the component; empty where nothing costs money."""
         ...
 
 
@@ -531,6 +551,18 @@ class PaidScorer(PaidJudge, Protocol):
     """A scorer whose scores cost money, asked as such a judge is: about a query and `doc_a`. `p` of what it reads is a score."""
 
 
+class PaidEmbedder(PaidJudge, Protocol):
+    """A model that is asked for vectors as a judge is; they are in the ledger then, and `p` of what it reads says nothing."""
+
+    def questions(self, queries: pa.Table, documents: pa.Table) -> Questions:
+        """All these texts: side (`query`) and text (`doc_a`) each."""
+        ...
+
+    def unknown(self, questions: Questions) -> tuple[Questions, int]:
+        """(those whose vectors the ledger lacks, each text once; texts in all, each counted once)."""
+        ...
+
+
 @runtime_checkable
 class WindowScorer(PaidScorer, Protocol):
     """One that orders some of a query's candidates at a time: `p` of what it reads is a place in that window, larger is better.
@@ -689,6 +721,10 @@ class LanguageModel(Content, Protocol):
 
     def context(self) -> int | None:
         """Tokens that it reads at once; None: not known. Raises BadInput, without loading it, for what is none."""
+        ...
+
+    def check_cache(self, *, tokens_only: bool) -> None:
+        """Raises BadInput for what cannot go on from keys and values of tokens; if `tokens_only`, from these alone."""
         ...
 
 

@@ -214,6 +214,7 @@ def _print_places(result: "Result", folder: Path, complete: bool) -> None:
         ("report.html", "the report"),
         ("metrics.json", "metrics, one row per system, metric and baseline"),
         ("audit.json", "measurements of the audit"),
+        ("rerankers.json", "every reranker over every first stage, with intervals"),
         ("latency.json", "times, memory and cost of each system"),
         ("runs", "a TREC run file of every system"),
         *(

@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -51,8 +52,10 @@ class Evaluate:
     relevant document among a system's candidates counts as a miss, and the facts say how many there are. Where queries have a
     `domain`, each has rows of its own, without tests. Judges that made the training targets crown nobody: against their own
     ratings a verdict says that a system agrees more, not that it is better. Names in `first_stages`, `teachers`, `students` and
-    `first_stage_of` that are no system of this pipeline are left out and listed as absent.
+    `first_stage_of` that are no system of this pipeline, or of a pass that was left out, are listed as absent.
     """
+
+    OPTIONAL_INPUTS: ClassVar[Literal[True]] = True
 
     # data: load; labels, or a grade stage with human_labels: labels; examples: target; any other is a system that ranks or rates
     inputs: dict[str, str]
@@ -137,7 +140,7 @@ class Evaluate:
         runs: dict[str, pa.Table] = {}
         for role in self.inputs:
             twin = role == CANDIDATES and self.candidates_as in self.inputs  # a first stage that is there by itself
-            if role not in NOT_SYSTEMS and not twin:
+            if role in tables and role not in NOT_SYSTEMS and not twin:
                 runs[self._named(role)] = run_of(role, tables[role], evaluated, truth, known)
         return runs
 
