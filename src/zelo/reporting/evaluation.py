@@ -92,6 +92,13 @@ class Evaluation:
         """System -> value of the metric that decides, on the split that is reported."""
         return {row["system"]: row["value"] for row in self.rows if row["metric"] == self.metric}
 
+    @property
+    def deciding(self) -> dict[str, str]:
+        """Split -> the metric that decides on it, as the tables of the evaluation name it."""
+        rows = json.loads((self.table.path / "metrics.json").read_text(encoding="utf-8"))
+        found = {row["key"].removesuffix(f"/{row['system']}"): row["metric"] for row in rows}
+        return {split: found[key] for split, key in self.keys.items() if key in found}
+
     def source(self, result: "Result", system: str) -> str | None:
         """The stage that a system's ranking comes from."""
         return result.upstream(self.stage, self.table.manifest["roles"][system])

@@ -92,7 +92,7 @@ class RunFolder:
                 from zelo.reporting.report import render
                 from zelo.reporting.report_data import of_run
 
-                page = render(of_run(result, evaluation, self.manifest["stages"], self.config_yaml))
+                page = render(of_run(result, evaluation, self.manifest, self.config_yaml, self.folder))
                 whole_file.replace(self.folder / "report.html", page)
         self.manifest["status"] = FINISHED
         self.manifest["ended"] = now()
