@@ -1,6 +1,7 @@
 """What a page's script opens, as Python sees it."""
 
 import base64
+import itertools
 import json
 import zlib
 from typing import Any
@@ -22,8 +23,7 @@ def unpacked(text: str) -> tuple[dict[str, Any], dict[str, Any]]:
         if f"{name}_start" in plain:
             bounds = plain[f"{name}_start"].tolist()
             words = values.tobytes()
-            pairs = zip(bounds[:-1], bounds[1:], strict=True)
-            columns[name] = [words[low:high].decode("utf-8") for low, high in pairs]
+            columns[name] = [words[low:high].decode("utf-8") for low, high in itertools.pairwise(bounds)]
         elif not name.endswith("_start") or name.removesuffix("_start") not in plain:
             columns[name] = values
     return facts, columns

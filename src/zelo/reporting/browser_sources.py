@@ -36,7 +36,8 @@ def of_run(result: "Result", evaluation: Evaluation | None, data: Table, rated: 
     if evaluation:
         queries, values, metrics = _measured(evaluation, queries)
     else:
-        queries, values, metrics = _rated(queries, ratings), np.empty((0, 0)), {}
+        queries, metrics = _rated(queries, ratings), {}
+        values = np.empty((0, len(queries)))
     if not len(queries):
         return None
     before, after = _compared(evaluation)

@@ -32,7 +32,9 @@ def packed(facts: Facts, columns: Columns) -> str:
             raise TypeError(f"column {name} is of {values.dtype}; a page opens {', '.join(sorted(TYPES))}")
         places.append([name, values.dtype.name, end, len(values)])
         end += _padded(values.nbytes)
-    head = json.dumps({**facts, "columns": places}, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+    head = json.dumps({**facts, "columns": places}, ensure_ascii=False, separators=(",", ":")).encode(
+        "utf-8", "replace"
+    )
     head += b" " * (_padded(len(head) + 4) - len(head) - 4)
     deflate = zlib.compressobj(6)
     parts = [deflate.compress(len(head).to_bytes(4, "little") + head)]

@@ -17,7 +17,9 @@ from zelo.records import ANSWERED, QREL, RATING
 from zelo.reporting.disagreements import readable
 from zelo.reporting.packed_columns import packed
 
-LISTED = 2500  # queries with lists; of more, those that gain or lose most and some between, the others by their figures only
+LISTED = (
+    2500  # queries with lists; of more, those that gain or lose most and some between, the others by their figures only
+)
 DEPTH, LEAST_DEPTH = 100, 20  # documents of a list; less where all systems together have more than PLACES
 PLACES = 2_500_000
 PAIRS, LEAST_PAIRS = 1_000_000, 40  # compared pairs of all queries, and of one, the nearest in rating first
@@ -35,7 +37,9 @@ class Sources:
 
     queries: pa.Table  # QUERY, of [Q] queries: what is listed
     documents: pa.ChunkedArray  # ids of all documents
-    texts: Callable[[np.ndarray], pa.Table]  # ascending rows of `documents` -> DOCUMENT, perhaps without the ends of texts
+    texts: Callable[
+        [np.ndarray], pa.Table
+    ]  # ascending rows of `documents` -> DOCUMENT, perhaps without the ends of texts
     runs: Mapping[str, Rows]  # system -> query_id, doc_id, rank (1 is the best), score; a query's rows in order of rank
     values: np.ndarray  # [S, Q] of the metric that decides; nan where not measured
     metrics: dict[str, str]  # split -> that metric, in words
@@ -163,9 +167,13 @@ def _run(parts: Rows, queries: pa.Array, documents: pa.Array, depth: int) -> Fou
         found.append(_about(part.take(pa.array(high)).select(["query_id", "doc_id", "score"]), queries, documents))
     empty = np.empty(0, np.int64)
     query, document, score = (
-        np.concatenate([empty, *some])
-        for some in zip(*[(one.query, one.document, one.values["score"]) for one in found], strict=True)
-    ) if found else (empty, empty, empty)
+        (
+            np.concatenate([empty, *some])
+            for some in zip(*[(one.query, one.document, one.values["score"]) for one in found], strict=True)
+        )
+        if found
+        else (empty, empty, empty)
+    )
     order = np.argsort(query, kind="stable")
     return Found(query[order], document[order], {"score": score[order]})
 
@@ -338,7 +346,7 @@ def _pairs(outcomes: Rows, queries: pa.Array, documents: pa.Array, pools: Pools,
     asked, total = np.bincount(cell, minlength=size), np.bincount(cell, p, size)
     mean = np.where(asked > 0, np.round(STEPS * total / np.maximum(asked, 1)), UNASKED).astype(np.uint8)
     kept = _nearest(pools, a, b, rank)
-    return Pairs(a[kept], b[kept], mean.reshape(len(pairs), -1)[kept].T, list(judges), len(pairs))
+    return Pairs(a[kept], b[kept], mean.reshape(len(pairs), len(judges))[kept].T, list(judges), len(pairs))
 
 
 def _nearest(pools: Pools, a: np.ndarray, b: np.ndarray, rank: np.ndarray) -> np.ndarray:
@@ -360,7 +368,9 @@ def _reasons(
     row, judge = pairs.row(a, b), _index(table["judge"], pa.array(pairs.judges, pa.string()))
     kept = np.flatnonzero((row >= 0) & (judge >= 0))
     said = [readable(text, None) for text in table["text"].take(pa.array(kept)).to_pylist()]
-    kept = kept[[len("".join(lines)) > 1 for lines in said]] if said else kept  # a letter says no more than the preference
+    kept = (
+        kept[[len("".join(lines)) > 1 for lines in said]] if said else kept
+    )  # a letter says no more than the preference
     kept = kept[np.argsort(row[kept], kind="stable")][:REASONS]
     texts = ["\n".join(readable(text, None))[:REASON_TEXT] for text in table["text"].take(pa.array(kept)).to_pylist()]
     swapped = np.asarray(table["swapped"].fill_null(False))[kept].astype(bool)
@@ -391,7 +401,9 @@ def _texts(documents: pa.Table) -> Texts:
         documents["doc_id"].combine_chunks(),
         pc.utf8_slice_codeunits(_tidy(pc.fill_null(documents["title"], "").combine_chunks()), 0, TITLE),
         pc.if_else(
-            pa.array(long > length), pc.binary_join_element_wise(pc.utf8_slice_codeunits(text, 0, length), "…", ""), text
+            pa.array(long > length),
+            pc.binary_join_element_wise(pc.utf8_slice_codeunits(text, 0, length), "…", ""),
+            text,
         ),
         length,
     )

@@ -80,9 +80,7 @@ class ReportData:
     rerankers: Facts | None = None
 
 
-def of_run(
-    result: "Result", evaluation: Evaluation | None, manifest: Facts, config: str, folder: Path
-) -> ReportData:
+def of_run(result: "Result", evaluation: Evaluation | None, manifest: Facts, config: str, folder: Path) -> ReportData:
     """Of the stages that have ended. manifest: the run's; config: composed, without secrets; folder: of the run."""
     audited = Audited.of(result)
     anchor = evaluation.stage if evaluation else audited.stage if audited else list(result.tables)[-1]
@@ -151,7 +149,9 @@ def _rated(queries: pa.Table, ratings: Table) -> list[str]:
     """Ids of rated queries, dev first: examples for the report where nothing was evaluated."""
     rated = queries.filter(pc.is_in(queries["query_id"], pc.unique(ratings.read("ratings", ["query_id"])["query_id"])))
     dev = pc.equal(rated["split"], DEV)
-    return pa.concat_tables([rated.filter(dev), rated.filter(pc.invert(dev))])["query_id"].slice(0, MATRICES).to_pylist()
+    return (
+        pa.concat_tables([rated.filter(dev), rated.filter(pc.invert(dev))])["query_id"].slice(0, MATRICES).to_pylist()
+    )
 
 
 def _texts(queries: pa.Table, per_query: pa.Table | None) -> dict[str, str]:
