@@ -191,7 +191,7 @@ def sources(made: dict[str, pa.Table], values: dict[str, np.ndarray], **changed:
     given: dict[str, Any] = {
         "queries": made["queries"],
         "documents": documents["doc_id"],
-        "texts": lambda rows: documents.take(pa.array(rows)),
+        "texts": lambda rows: [documents.take(pa.array(rows[:7])), documents.take(pa.array(rows[7:]))],
         "runs": runs,
         "values": np.stack([one[: len(queries)] for one in values.values()]) if values else np.empty((0, len(queries))),
         "metrics": {"test": "nDCG@10"},

@@ -9,9 +9,12 @@ import pytest
 from report_data import FEW, JUDGES, QUERIES, browser, library, sources, tables
 from unpacked import unpacked
 
+from zelo.reporting import compared_pairs, shown_texts
 from zelo.reporting import query_browser as module
+from zelo.reporting.compared_pairs import STEPS, UNASKED
+from zelo.reporting.document_pools import UNLABELLED
 from zelo.reporting.packed_columns import packed
-from zelo.reporting.query_browser import STEPS, UNASKED, UNLABELLED, query_browser
+from zelo.reporting.query_browser import SCORES, query_browser
 
 VALUES = {name: np.linspace(low, 1, 3) for name, low in (("fusion", 0.5), ("zelo", 0.1))}
 
@@ -49,8 +52,8 @@ def test_lists_labels_and_ratings_are_those_that_were_given(made: dict[str, pa.T
             mine = [row for row in run.to_pylist() if row["query_id"] == query]
             assert [pools[q][place] for place in columns["list_place"][low:high]] == [row["doc_id"] for row in mine]
             least, most = columns["list_low"][s * 3 + q], columns["list_high"][s * 3 + q]
-            score = least + (most - least) * columns["list_score"][low:high] / 65535
-            assert score == pytest.approx([row["score"] for row in mine], abs=1e-4)
+            score = most - (most - least) * np.cumsum(columns["list_fall"][low:high]) / SCORES
+            assert score == pytest.approx([row["score"] for row in mine], abs=0.6 / SCORES)
     texts = dict(zip(columns["doc_id"], columns["text"], strict=True))
     assert texts == {name: texts[name] for name in library()}
     assert texts["shutil.which"].split()[:3] == library()["shutil.which"][1].split()[:3]
@@ -103,15 +106,17 @@ def test_it_does_not_depend_on_the_order_of_rows_and_parts(made: dict[str, pa.Ta
 
 
 def test_what_does_not_fit_is_left_out_and_said(made: dict[str, pa.Table], monkeypatch: pytest.MonkeyPatch) -> None:
-    limits = {"LISTED": 2, "PAIRS": 1, "LEAST_PAIRS": 7, "PLACES": 1, "LEAST_DEPTH": 5, "TEXT": 1}
-    for name, limit in limits.items():
-        monkeypatch.setattr(module, name, limit)
+    limits = {module: {"LISTED": 2, "PLACES": 1, "LEAST_DEPTH": 5}, shown_texts: {"TEXT": 1}}
+    limits[compared_pairs] = {"ANSWERS": 1, "LEAST_PAIRS": 7}
+    for place, named in limits.items():
+        for name, limit in named.items():
+            monkeypatch.setattr(place, name, limit)
     facts, columns = opened(query_browser(sources(made, VALUES, before="fusion", after="zelo")))
     assert columns["query_id"] == ["q0", "q2", "q1"], "the largest loss and the largest gain have lists"
-    assert (facts["listed"], facts["depth"], facts["excerpt"]) == (2, 5, module.LENGTHS[-1])
+    assert (facts["listed"], facts["depth"], facts["excerpt"]) == (2, 5, shown_texts.SHORTEST)
     assert np.diff(columns["list_start"]).tolist() == [5] * 4
     assert facts["pairs"] == [14, len(made["outcomes"]) / 3 * 2 / 4]
-    assert max(map(len, columns["text"])) == module.LENGTHS[-1] + 1
+    assert max(map(len, columns["text"])) == shown_texts.SHORTEST + 1
     for q in range(2):  # the pairs that stay are of documents near in rating
         low, high = columns["pool_start"][q : q + 2]
         rank = np.argsort(np.argsort(-columns["pool_rating"][low:high]))

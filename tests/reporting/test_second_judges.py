@@ -13,7 +13,7 @@ from unpacked import unpacked
 from zelo.pipeline.run import assemble, run_stages
 from zelo.places import config_folder
 from zelo.reporting import lineage, report_data
-from zelo.reporting.query_browser import STEPS, UNASKED
+from zelo.reporting.compared_pairs import STEPS, UNASKED
 from zelo.store import Store
 
 

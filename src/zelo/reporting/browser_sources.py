@@ -14,14 +14,15 @@ from zelo.auditing.reasons import REASON
 from zelo.records import DEV, QREL
 from zelo.reporting import lineage
 from zelo.reporting.evaluation import LABELS, Evaluation
-from zelo.reporting.query_browser import LENGTHS, LISTED, TEXT, Rows, Sources
+from zelo.reporting.query_browser import LISTED, Sources
+from zelo.reporting.shown_texts import LONGEST, SHORTEST, TEXT
 from zelo.store import Table
 
 if TYPE_CHECKING:
     from zelo.pipeline.run import Result
 
-BLOCK = 1 << 26  # bytes of a run file, and of answers, at a time
-ROWS = 1 << 19
+BLOCK = 1 << 25  # bytes of a run file at a time
+ROWS, DOCUMENTS = 1 << 18, 1 << 13  # at a time
 CATEGORY = pa.dictionary(pa.int32(), pa.string())
 ANSWER = ["query_id", "doc_a", "doc_b", "query_id_b", "criterion", "judge", "p", "status"]
 
@@ -131,10 +132,10 @@ def _rated(queries: pa.Table, ratings: Table | None) -> pa.Table:
     return pa.concat_tables([rated.filter(dev), rated.filter(pc.invert(dev))]).slice(0, LISTED)
 
 
-def _run(path: Path) -> Rows:
-    """The rows of a run file, with ids as categories."""
+def _run(path: Path) -> Iterator[pa.RecordBatch]:
+    """The rows of a run file, with ids as categories. It is opened when the first is asked for: a reader holds a block."""
     names = ["query_id", "q0", "doc_id", "rank", "score", "system"]
-    return csv.open_csv(
+    yield from csv.open_csv(
         path,
         read_options=csv.ReadOptions(column_names=names, block_size=BLOCK),
         parse_options=csv.ParseOptions(delimiter=" ", quote_char=False, escape_char=False),
@@ -163,16 +164,13 @@ def _about(table: Table, name: str, queries: pa.ChunkedArray) -> pa.Table:
     return pa.concat_tables(found)
 
 
-def _texts(data: Table, rows: np.ndarray) -> pa.Table:
-    """DOCUMENT of these rows, ascending, with the beginnings of the texts; all of the corpus is never in memory."""
-    longest = int(np.clip(4 * TEXT // max(len(rows), 1), LENGTHS[-1], 2 * LENGTHS[0]))
-    found, first = [], 0
+def _texts(data: Table, rows: np.ndarray) -> Iterator[pa.Table]:
+    """DOCUMENT of these rows, ascending, with the beginnings of the texts, a part at a time."""
+    longest = int(np.clip(4 * TEXT // max(len(rows), 1), 2 * SHORTEST, 2 * LONGEST))  # white space goes later
+    first = 0
     for path in data.shards("documents"):
-        file = pq.ParquetFile(path)
-        found.append(file.schema_arrow.empty_table().select(["doc_id", "title", "text"]))
-        for batch in file.iter_batches(columns=["doc_id", "title", "text"]):
+        for batch in pq.ParquetFile(path).iter_batches(DOCUMENTS, columns=["doc_id", "title", "text"]):
             low, high = np.searchsorted(rows, [first, first + len(batch)])
             part = pa.table(batch.take(pa.array(rows[low:high] - first)))
-            found.append(part.set_column(2, "text", pc.utf8_slice_codeunits(part["text"], 0, longest)))
+            yield part.set_column(2, "text", pc.utf8_slice_codeunits(part["text"], 0, longest))
             first += len(batch)
-    return pa.concat_tables(found)

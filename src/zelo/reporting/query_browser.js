@@ -5,7 +5,7 @@
   const FOLLOWED = 4000; // the list grows up to here to show the query that an address names
   const TOP = 10; // documents of a ranked list at first; relevant ones further down are there, too
   const BEGINNING = 180; // characters of a text before it is opened
-  const UNLABELLED = -128, STEPS = 250, UNASKED = 255; // as in query_browser.py
+  const UNLABELLED = -128, STEPS = 250, UNASKED = 255, SCORES = 4095; // as in query_browser.py
   const TYPES = {
     float32: Float32Array, int32: Int32Array, uint32: Uint32Array, int16: Int16Array, uint16: Uint16Array,
     int8: Int8Array, uint8: Uint8Array,
@@ -59,10 +59,11 @@
       return byRating(documents).map((place) => ({place, score: documents.rating[place]}));
     }
     const group = system * facts.listed + q;
-    const low = columns.list_low[group], width = columns.list_high[group] - low;
+    const high = columns.list_high[group], width = high - columns.list_low[group];
     const rows = [];
-    for (let row = columns.list_start[group]; row < columns.list_start[group + 1]; row++) {
-      rows.push({place: columns.list_place[row], score: low + width * columns.list_score[row] / 65535});
+    for (let row = columns.list_start[group], below = 0; row < columns.list_start[group + 1]; row++) {
+      below = (below + columns.list_fall[row]) & 0xffff;
+      rows.push({place: columns.list_place[row], score: high - width * below / SCORES});
     }
     return rows;
   }
