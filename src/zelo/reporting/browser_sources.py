@@ -11,9 +11,9 @@ import pyarrow.csv as csv
 import pyarrow.parquet as pq
 
 from zelo.auditing.reasons import REASON
-from zelo.records import DEV, QREL
+from zelo.records import DEV, QREL, RATING
 from zelo.reporting import lineage
-from zelo.reporting.evaluation import LABELS, Evaluation
+from zelo.reporting.evaluation import LABELS, Evaluation, shown
 from zelo.reporting.query_browser import LISTED, Sources
 from zelo.reporting.shown_texts import LONGEST, SHORTEST, TEXT
 from zelo.store import Table
@@ -44,7 +44,7 @@ def of_run(result: "Result", evaluation: Evaluation | None, data: Table, rated: 
     before, after = _compared(evaluation)
     ids = data.read("documents", ["doc_id"])["doc_id"]
     asked = [] if rated is None else [result.tables[name] for name in lineage.judged(result, rated)]
-    shown = queries["query_id"]
+    wanted = queries["query_id"]
     return Sources(
         queries=queries,
         documents=ids,
@@ -56,10 +56,11 @@ def of_run(result: "Result", evaluation: Evaluation | None, data: Table, rated: 
         after=after,
         outcomes=_answers(asked),
         reasons=pa.concat_tables(
-            [REASON.empty_table(), *(_about(table, "reasons", shown) for table in asked if table.has("reasons"))]
+            [REASON.empty_table(), *(_about(table, "reasons", wanted) for table in asked if table.has("reasons"))]
         ),
-        **({} if ratings is None else {"ratings": _about(ratings, "ratings", shown)}),
-        **_labels(result, evaluation, shown),
+        ratings=RATING.empty_table() if ratings is None else _about(ratings, "ratings", wanted),
+        qrels=_labels(result, evaluation, wanted),
+        labelled_by="labels" if evaluation is None or evaluation.protocol == LABELS else "grades of judges",
     )
 
 
@@ -89,7 +90,7 @@ def _measured(evaluation: Evaluation, queries: pa.Table) -> tuple[pa.Table, np.n
 
 def _in_words(metric: str) -> str:
     kind, _, name = metric.rpartition("/")
-    return f"{name}, agreement with judges" if kind else name
+    return f"{shown(name)}, agreement with judges" if kind else shown(name)
 
 
 def _files(evaluation: Evaluation) -> dict[str, Path]:
@@ -111,16 +112,13 @@ def _compared(evaluation: Evaluation | None) -> tuple[str | None, str | None]:
     return (systems[0] if len(systems) > 1 else None), (systems[-1] if systems else None)
 
 
-def _labels(result: "Result", evaluation: Evaluation | None, queries: pa.ChunkedArray) -> dict[str, object]:
-    """Labels are opened after evaluation only."""
+def _labels(result: "Result", evaluation: Evaluation | None, queries: pa.ChunkedArray) -> pa.Table:
+    """QREL rows of these queries. Labels are opened after evaluation only."""
     source = result.upstream(evaluation.stage, "labels") if evaluation else None
     if source is None:
-        return {}
+        return QREL.empty_table()
     table = result.tables[source]
-    name = "graded" if table.has("graded") else "qrels"
-    qrels = _about(table, name, queries).select(QREL.names)
-    by = "labels" if evaluation and evaluation.protocol == LABELS and name == "qrels" else "grades by judges"
-    return {"qrels": qrels, "labelled_by": by}
+    return _about(table, "graded" if table.has("graded") else "qrels", queries).select(QREL.names)
 
 
 def _rated(queries: pa.Table, ratings: Table | None) -> pa.Table:

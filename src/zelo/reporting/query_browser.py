@@ -60,7 +60,7 @@ class QueryBrowser:
     @property
     def listed(self) -> set[str]:
         """Ids of the queries that have lists."""
-        return set(self.columns["query_id"][: self.facts["listed"]].to_pylist())
+        return set(pa.array(self.columns["query_id"])[: self.facts["listed"]].to_pylist())
 
 
 def query_browser(sources: Sources) -> QueryBrowser:

@@ -18,7 +18,7 @@ from markupsafe import Markup
 from zelo.facts import Facts
 from zelo.records import TEST
 from zelo.reporting import audit_page, judge_costs, plots, ratings_page, rerankers
-from zelo.reporting.evaluation import CIRCULAR, FIRST_STAGES, GROUPS, NO_LABELS
+from zelo.reporting.evaluation import CIRCULAR, FIRST_STAGES, GROUPS, NO_LABELS, shown
 from zelo.reporting.excerpts import cut
 from zelo.reporting.gains import Gain, gain_of
 from zelo.reporting.plots import AxisScale
@@ -79,6 +79,7 @@ def environment() -> jinja2.Environment:
     )
     templates.filters |= {
         "cut": cut,
+        "metric": shown,
         "number": number,
         "place": lambda query: quote(query, safe=""),
         "signed": signed,
