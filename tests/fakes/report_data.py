@@ -18,7 +18,7 @@ from zelo.records import ANSWERED, DOCUMENT, OUTCOME, QREL, QUERY, RATING
 from zelo.reporting import rating_facts
 from zelo.reporting.budgets import BudgetCurve
 from zelo.reporting.gains import pick
-from zelo.reporting.query_browser import QueryBrowser, Sources, query_browser
+from zelo.reporting.query_browser import BrowserSources, QueryBrowser, query_browser
 from zelo.reporting.query_offsets import QueryOffsets
 from zelo.reporting.rating_facts import RatingFacts
 from zelo.reporting.report_data import ReportData
@@ -177,7 +177,7 @@ def stage_rows() -> list[dict[str, Any]]:
     ]
 
 
-def sources(made: dict[str, pa.Table], values: dict[str, np.ndarray], **changed: Any) -> Sources:
+def sources(made: dict[str, pa.Table], values: dict[str, np.ndarray], **changed: Any) -> BrowserSources:
     """What a browser of `tables` is made of. values: system -> [Q]; a system's list of a query is any order of the documents."""
     random = np.random.default_rng(11)
     documents, queries = made["documents"], made["queries"]["query_id"].to_pylist()
@@ -199,7 +199,7 @@ def sources(made: dict[str, pa.Table], values: dict[str, np.ndarray], **changed:
         "outcomes": [made["outcomes"]],
         "qrels": made["qrels"],
     }
-    return Sources(**(given | changed))
+    return BrowserSources(**(given | changed))
 
 
 def browser(made: dict[str, pa.Table], values: dict[str, np.ndarray]) -> QueryBrowser:

@@ -14,7 +14,7 @@ from zelo.auditing.reasons import REASON
 from zelo.records import DEV, QREL, RATING
 from zelo.reporting import lineage
 from zelo.reporting.evaluation import LABELS, Evaluation, shown
-from zelo.reporting.query_browser import LISTED, Sources
+from zelo.reporting.query_browser import LISTED, BrowserSources
 from zelo.reporting.shown_texts import LONGEST, SHORTEST, TEXT
 from zelo.store import Table
 
@@ -27,7 +27,7 @@ CATEGORY = pa.dictionary(pa.int32(), pa.string())
 ANSWER = ["query_id", "doc_a", "doc_b", "query_id_b", "criterion", "judge", "p", "status"]
 
 
-def of_run(result: "Result", evaluation: Evaluation | None, data: Table, rated: str | None) -> Sources | None:
+def of_run(result: "Result", evaluation: Evaluation | None, data: Table, rated: str | None) -> BrowserSources | None:
     """Of the queries that were evaluated, or else of rated ones, dev first; None where there are neither.
 
     data: holds queries and documents; rated: the stage whose ratings are shown.
@@ -45,7 +45,7 @@ def of_run(result: "Result", evaluation: Evaluation | None, data: Table, rated: 
     ids = data.read("documents", ["doc_id"])["doc_id"]
     asked = [] if rated is None else [result.tables[name] for name in lineage.judged(result, rated)]
     wanted = queries["query_id"]
-    return Sources(
+    return BrowserSources(
         queries=queries,
         documents=ids,
         texts=lambda rows: _texts(data, rows),

@@ -22,7 +22,7 @@ Rows = Iterable[pa.Table | pa.RecordBatch]
 
 
 @dataclass(frozen=True)
-class Pairs:
+class ComparedPairs:
     """Compared pairs of a query: rows of its pool, a below b, and what each judge says."""
 
     a: np.ndarray  # [B] ascending
@@ -53,7 +53,7 @@ class Pairs:
 
 def compared_pairs(
     outcomes: Rows, queries: pa.Array, documents: pa.Array, pools: DocumentPools, rank: np.ndarray
-) -> Pairs:
+) -> ComparedPairs:
     """The pairs nearest in rating. rank: [P]."""
     judges: dict[str, int] = {}
     used = documents.take(pa.array(pools.documents))
@@ -84,7 +84,7 @@ def compared_pairs(
     asked, total = np.bincount(cell, minlength=size), np.bincount(cell, p, size)
     mean = np.where(asked > 0, np.round(STEPS * total / np.maximum(asked, 1)), UNASKED).astype(np.uint8)
     kept = _nearest(pools, a, b, rank, ANSWERS // (len(judges) + 1))
-    return Pairs(a[kept], b[kept], mean.reshape(len(pairs), len(judges))[kept].T, list(judges), len(pairs))
+    return ComparedPairs(a[kept], b[kept], mean.reshape(len(pairs), len(judges))[kept].T, list(judges), len(pairs))
 
 
 def _nearest(pools: DocumentPools, a: np.ndarray, b: np.ndarray, rank: np.ndarray, count: int) -> np.ndarray:
@@ -103,7 +103,7 @@ def _nearest(pools: DocumentPools, a: np.ndarray, b: np.ndarray, rank: np.ndarra
 
 
 def reasons(
-    table: pa.Table, queries: pa.Array, documents: pa.Array, pools: DocumentPools, pairs: Pairs
+    table: pa.Table, queries: pa.Array, documents: pa.Array, pools: DocumentPools, pairs: ComparedPairs
 ) -> dict[str, np.ndarray | pa.Array]:
     """reason_pair [N] ascending, reason_judge, reason_turned (the pair's second document was shown as A) and reason."""
     query = index(table["query_id"], queries)

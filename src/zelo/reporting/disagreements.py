@@ -54,11 +54,11 @@ def of_run(judged: Table, rows: pa.Table | None, queries: pa.Table, data: Table)
     found = JudgedPairs.of(widest)
     if len(found.judges) < 2:
         return None
-    rows = found.disagreements(SHOWN, PER_QUERY) if rows is None else rows
+    chosen = found.disagreements(SHOWN, PER_QUERY) if rows is None else rows
     reasons = judged.read("reasons") if judged.has("reasons") else None
-    shown = pc.field("doc_id").isin(pa.chunked_array([*rows["doc_a"].chunks, *rows["doc_b"].chunks], pa.string()))
+    shown = pc.field("doc_id").isin(pa.chunked_array([*chosen["doc_a"].chunks, *chosen["doc_b"].chunks], pa.string()))
     documents = pa.concat_tables([pq.read_table(path, filters=shown) for path in data.shards("documents")])
-    return disagreements(rows, queries, documents, reasons, widest)
+    return disagreements(chosen, queries, documents, reasons, widest)
 
 
 def disagreements(

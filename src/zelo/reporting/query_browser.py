@@ -27,7 +27,7 @@ SCORES = 4095  # steps of a score, from the lowest to the highest of a list
 
 
 @dataclass(frozen=True)
-class Sources:
+class BrowserSources:
     """What the browser is made of. Tables may hold other queries, too, and come in any order, outcomes and runs in parts."""
 
     queries: pa.Table  # QUERY, of [Q] queries: what is listed
@@ -63,7 +63,7 @@ class QueryBrowser:
         return set(pa.array(self.columns["query_id"])[: self.facts["listed"]].to_pylist())
 
 
-def query_browser(sources: Sources) -> QueryBrowser:
+def query_browser(sources: BrowserSources) -> QueryBrowser:
     """The queries with lists come first, otherwise their order stays."""
     systems = list(sources.runs)
     order, listed = _chosen(sources, systems)
@@ -108,7 +108,7 @@ def query_browser(sources: Sources) -> QueryBrowser:
     return QueryBrowser(facts, columns)
 
 
-def _chosen(sources: Sources, systems: list[str]) -> tuple[np.ndarray, int]:
+def _chosen(sources: BrowserSources, systems: list[str]) -> tuple[np.ndarray, int]:
     """[Q] an order of the queries, and how many of the first have lists."""
     count = len(sources.queries)
     if count <= LISTED:

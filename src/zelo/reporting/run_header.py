@@ -65,11 +65,12 @@ def _cost(result: "Result") -> str:
     calls, unknown = 0, set()
     for name, table in result.tables.items():
         before = result.facts[name]["status"] == "cached"
-        for judge, facts in table.manifest.get("judges", {}).items():
+        paid = {**table.manifest.get("judges", {}), name: table.manifest.get("asked", {})}
+        for asked, facts in paid.items():
             if "price" in facts:
                 spent[before] += facts.get("usd") or 0.0
                 calls += 0 if before else facts.get("calls", 0)
-                unknown |= {judge} if facts["price"] == UNKNOWN else set()
+                unknown |= {asked} if facts["price"] == UNKNOWN else set()
     if not calls and not spent[True] and not unknown:
         return "free: nothing was sent to a provider"
     said = f"{money('known', spent[False]) if spent[False] else '$0'} for {calls:,} calls"

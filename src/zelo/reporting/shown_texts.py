@@ -13,7 +13,7 @@ _NAMES = ["doc_id", "title", "text"]
 
 
 @dataclass(frozen=True)
-class Texts:
+class Beginnings:
     """D documents, texts not beyond `length` characters."""
 
     doc_id: pa.Array
@@ -22,7 +22,7 @@ class Texts:
     length: int
 
 
-def beginnings(parts: Iterable[pa.Table]) -> Texts:
+def beginnings(parts: Iterable[pa.Table]) -> Beginnings:
     """With texts as long as all of them together allow. parts: DOCUMENT."""
     found = [pa.table([part["doc_id"], *(tidy(part[name]) for name in ("title", "text"))], _NAMES) for part in parts]
     documents = pa.concat_tables([pa.table([pa.array([], pa.string())] * 3, _NAMES), *found]).combine_chunks()
@@ -32,7 +32,7 @@ def beginnings(parts: Iterable[pa.Table]) -> Texts:
     lengths = range(LONGEST, SHORTEST, -20)
     length = next((most for most in lengths if np.minimum(long, most).sum() <= room), SHORTEST)
     short = pc.binary_join_element_wise(pc.utf8_slice_codeunits(text, 0, length), "…", "")
-    return Texts(
+    return Beginnings(
         documents["doc_id"].combine_chunks(),
         pc.utf8_slice_codeunits(documents["title"], 0, TITLE).combine_chunks(),
         pc.if_else(pa.chunked_array([long > length]), short, text).combine_chunks(),
