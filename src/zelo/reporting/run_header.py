@@ -65,9 +65,8 @@ def _cost(result: "Result") -> str:
     calls, unknown = 0, set()
     for name, table in result.tables.items():
         before = result.facts[name]["status"] == "cached"
-        paid = {**table.manifest.get("judges", {}), name: table.manifest.get("asked", {})}
-        for asked, facts in paid.items():
-            if "price" in facts:
+        for asked, facts in {**table.manifest.get("judges", {}), name: table.manifest.get("asked")}.items():
+            if isinstance(facts, dict) and "price" in facts:  # of some stages `asked` is a count
                 spent[before] += facts.get("usd") or 0.0
                 calls += 0 if before else facts.get("calls", 0)
                 unknown |= {asked} if facts["price"] == UNKNOWN else set()
