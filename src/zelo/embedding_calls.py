@@ -32,24 +32,23 @@ def plans(budget: Budget, component: object, place: str, queries: pa.Table, docu
     """What would be asked about these texts. Sends nothing. place: of the component in its stage."""
     found = []
     for (within, one), name in zip(embedders(component).items(), named(component), strict=True):
-        asked = one.questions(queries, documents)
-        (plan,) = budget.plans({name: (one, [one.unknown(asked)])})
-        known = len(asked) - plan.pairs
-        found.append(replace(plan, pairs=len(asked), known=known, key=".".join(filter(None, (place, within)))))
+        unknown, texts = one.unknown(one.questions(queries, documents))
+        (plan,) = budget.plans({name: (one, [unknown])})
+        known = texts - plan.pairs
+        found.append(replace(plan, pairs=texts, known=known, key=".".join(filter(None, (place, within)))))
     return found
 
 
 def ask(session: "Session", component: object, queries: pa.Table, documents: pa.Table) -> None:
     """Asks for all vectors that the ledger lacks. Raises LimitReached where there is one that it does not get."""
     for name, one in named(component).items():
-        asked = one.questions(queries, documents)
-        unknown = one.unknown(asked)
-        session.kept(name, len(asked) - len(unknown))
+        unknown, texts = one.unknown(one.questions(queries, documents))
+        session.kept(name, texts - len(unknown))
         if not len(unknown):
             continue
         outcomes = session.ask({name: (one, unknown)})[name]
-        if left := len(one.unknown(unknown)):
-            raise LimitReached(_incomplete(one, left, len(asked), outcomes.status.to_pylist(), session.figures[name]))
+        if left := len(one.unknown(unknown)[0]):
+            raise LimitReached(_incomplete(one, left, texts, outcomes.status.to_pylist(), session.figures[name]))
 
 
 def facts(session: "Session", component: object) -> Facts:
@@ -59,7 +58,7 @@ def facts(session: "Session", component: object) -> Facts:
         return {}
     notes = [
         f"embedding {name}: {one['calls']:,} calls, {money(one['price'], one['usd'])}; {one['from_ledger']:,} texts were in the"
-        " ledger, or twice in the collection"
+        " ledger"
         for name, one in asked.items()
     ]
     return {"asked": asked, "notes": notes}

@@ -558,8 +558,8 @@ class PaidEmbedder(PaidJudge, Protocol):
         """All these texts: side (`query`) and text (`doc_a`) each."""
         ...
 
-    def unknown(self, questions: Questions) -> Questions:
-        """Those whose vectors the ledger lacks, each text once."""
+    def unknown(self, questions: Questions) -> tuple[Questions, int]:
+        """(those whose vectors the ledger lacks, each text once; texts in all, each counted once)."""
         ...
 
 

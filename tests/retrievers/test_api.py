@@ -13,13 +13,16 @@ from components import component
 from embedding_server import AMISS, TOKENS, EmbeddingServer, vector
 from paid_judge import budget, new_command
 
+from zelo.datasets.synthetic import Synthetic
 from zelo.errors import BadInput, LimitReached, PriceUnknown
 from zelo.ledger.ledger import FILE, Ledger
 from zelo.ledger.operations import Caps, Granted, Known, Reserve
+from zelo.queries.from_text import FromText
 from zelo.records import DOCUMENT, QUERY
 from zelo.retrievers.bm25 import Bm25
 from zelo.retrievers.fusion import Fusion
 from zelo.stages.baseline import Baseline
+from zelo.stages.make_queries import MakeQueries
 from zelo.stages.retrieve import Retrieve
 from zelo.store import Table, write_parquet
 from zelo.training.hardware import Hardware
@@ -129,16 +132,15 @@ def test_a_text_is_paid_for_once_whatever_stops_the_run(tmp_path: Path, monkeypa
     with EmbeddingServer() as server:
         one = api(server, texts_per_request=2, concurrency=1, input_price=1.0)
         (plan,) = stage(one).plan(tables(tmp_path / "data"))
-        assert (plan.pairs, plan.known, plan.calls, plan.unit, plan.key) == (10, 2, 5, "texts", "retriever")
+        assert (plan.pairs, plan.known, plan.calls) == (8, 0, 5), "cheese and apple stand there twice"
+        assert (plan.unit, plan.key) == ("texts", "retriever")
         assert not server.seen
         with pytest.raises(LimitReached, match=r"budget\.calls: 2 of 2 are spent"):
             run(stage(one, budget=budget(calls=2)), tmp_path)
         assert len(server.seen) == 2
         new_command(monkeypatch)
         (plan,) = stage(one).plan(tables(tmp_path / "data"))
-        assert (plan.known, plan.calls) == (5, 3), (
-            "three texts are there, cheese also as a document, and apple is one text"
-        )
+        assert (plan.known, plan.calls) == (3, 3)
         run(stage(one), tmp_path)
         more = [*TEXTS, "grape"]
         run(stage(one), tmp_path, texts=more)
@@ -167,7 +169,7 @@ def test_a_reply_with_a_fault_is_no_vector(tmp_path: Path) -> None:
     with EmbeddingServer() as server:
         for kind, words in faults.items():
             server.plan = lambda _, kind=kind: kind
-            with pytest.raises(LimitReached, match=rf"8 of 10 texts have no vector: 8 unparseable.* {words}") as caught:
+            with pytest.raises(LimitReached, match=rf"8 of 8 texts have no vector: 8 unparseable.* {words}") as caught:
                 run(stage(api(server, model=kind, texts_per_request=3)), tmp_path)
             assert "\n" not in str(caught.value)
         with Ledger(tmp_path / "home" / FILE) as ledger:
@@ -224,6 +226,24 @@ def test_it_is_a_member_of_a_fusion_and_a_baseline(tmp_path: Path) -> None:
         data = tables(tmp_path / "data")["data"]
         with pytest.raises(BadInput, match=r"3 or more of 3 texts have no vector in the ledger"):
             replace(one, model="unasked").search(data.read("queries"), data.read("documents"), 2)
+
+
+def test_made_queries_are_searched_with_it(tmp_path: Path) -> None:
+    texts = [f"Here is what {letter}{letter}a and {letter}o are like in {letter}." for letter in "abcdef"]
+    maker = FromText(most=4, mix=False, top_k=1, per_document=1, seed=0)
+    with EmbeddingServer() as server:
+        fields = {"inputs": {}, "dataset": Synthetic(queries=1, documents=2), "budget": budget()}
+        one = MakeQueries(maker=maker, retriever=api(server, "api_voyage"), **fields)
+        assert (one.cheap, list(one.paid)) == (False, ["voyage"])
+        data = tables(tmp_path / "data", [], texts)
+        (plan,) = one.plan(data)
+        assert (plan.pairs, plan.calls) == (6, 2), "how many queries will be searched is not known yet"
+        (tmp_path / "out").mkdir()
+        facts = one.run(data, tmp_path / "out")
+    sent = [(seen.body["input_type"], text) for seen in server.seen for text in seen.body["input"]]
+    assert sorted(text for side, text in sent if side == "document") == texts
+    assert facts["made_queries"]["queries"] == 4
+    assert facts["notes"][2].startswith("embedding voyage: ")
 
 
 def test_what_cannot_be_asked_is_one_line() -> None:

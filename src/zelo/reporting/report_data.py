@@ -45,6 +45,7 @@ class ReportData:
     ratings: None where nothing was rated.
     card: what the data is like, (subject, words).
     rerankers: rerankers.json, of a pipeline that compares them over several first stages.
+    probabilities: probabilities.json, where dev and test have labels.
     """
 
     title: str
@@ -65,6 +66,7 @@ class ReportData:
     groups: dict[str, str] = field(default_factory=dict)
     card: list[tuple[str, str]] = field(default_factory=list)
     rerankers: Facts | None = None
+    probabilities: Facts = field(default_factory=dict)
 
 
 def of_run(result: "Result", evaluation: Evaluation | None, stages: Facts, config: str) -> ReportData:
@@ -103,6 +105,7 @@ def of_run(result: "Result", evaluation: Evaluation | None, stages: Facts, confi
         groups=evaluation.groups if evaluation else {},
         card=data_card.card_of(result),
         rerankers=rerankers.of_run(result),
+        probabilities=evaluation.probabilities if evaluation else {},
     )
 
 

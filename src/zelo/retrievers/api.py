@@ -232,17 +232,17 @@ class TextEmbedder:
         texts = pa.concat_tables([asked, documents.select(DOCUMENT.names)])
         return Questions(sides, texts, side, row, row, np.zeros(len(row), np.int16))
 
-    def unknown(self, questions: Questions) -> Questions:
-        """Those whose vectors the ledger lacks, each text once."""
+    def unknown(self, questions: Questions) -> tuple[Questions, int]:
+        """(those whose vectors the ledger lacks, each text once; texts in all, each counted once)."""
         lacking, seen = [], set()
         with Ledger(Store.current().root / FILE) as ledger:
             for rows, keys, _ in self._texts(questions):
                 known = ledger.known(keys)
                 for row, key in zip(rows, keys, strict=True):
                     if key not in known and key not in seen:
-                        seen.add(key)
                         lacking.append(row)
-        return questions.take(np.array(lacking, np.int64))
+                    seen.add(key)
+        return questions.take(np.array(lacking, np.int64)), len(seen)
 
     def requests(self, questions: Questions) -> Iterator[Request]:
         """Batches of texts of one side, lazily, in their order."""
