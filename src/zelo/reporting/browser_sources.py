@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as csv
 import pyarrow.parquet as pq
 
+from zelo import passages
 from zelo.auditing.reasons import REASON
 from zelo.records import DEV, QREL, RATING
 from zelo.reporting import lineage
@@ -42,7 +43,8 @@ def of_run(result: "Result", evaluation: Evaluation | None, data: Table, rated: 
     if not len(queries):
         return None
     before, after = _compared(evaluation)
-    ids = data.read("documents", ["doc_id"])["doc_id"]
+    split = passages.read(data)
+    ids = data.read("documents", ["doc_id"])["doc_id"] if split is None else split["doc_id"]
     asked = [] if rated is None else [result.tables[name] for name in lineage.judged(result, rated)]
     wanted = queries["query_id"]
     return BrowserSources(
@@ -60,6 +62,7 @@ def of_run(result: "Result", evaluation: Evaluation | None, data: Table, rated: 
         ),
         ratings=RATING.empty_table() if ratings is None else _about(ratings, "ratings", wanted),
         qrels=_labels(result, evaluation, wanted),
+        homes=None if split is None else split["document_id"],
         labelled_by="labels" if evaluation is None or evaluation.protocol == LABELS else "grades of judges",
     )
 

@@ -49,6 +49,35 @@ def index(column: pa.ChunkedArray | pa.Array, values: pa.Array) -> np.ndarray:
 
 
 @dataclass(frozen=True)
+class PassagesOfDocuments:
+    """Where documents were split: which passage stands for a document of a query, as results and labels are by document."""
+
+    names: pa.Array  # [N] ids of the documents, each once
+    first: np.ndarray  # [N] number of each document's first passage
+    keys: np.ndarray  # [R] query * N + document of what was rated, ascending
+    passages: np.ndarray  # [R] the passage that was
+
+    @staticmethod
+    def of(homes: pa.Array, rated: Found) -> "PassagesOfDocuments":
+        """homes: of each passage the id of its document; rated: numbers of passages."""
+        names = pc.unique(homes)
+        home = index(homes, names)
+        _, first = np.unique(home, return_index=True)
+        keys = rated.query * len(names) + home[rated.document]
+        order = np.argsort(keys, kind="stable")
+        return PassagesOfDocuments(names, first, keys[order], rated.document[order])
+
+    def standing(self, found: Found) -> Found:
+        """Rows about documents as rows about passages: the rated one, else the first."""
+        passage = self.first[found.document]
+        if len(self.keys):
+            wanted = found.query * len(self.names) + found.document
+            row = np.minimum(np.searchsorted(self.keys, wanted), len(self.keys) - 1)
+            passage = np.where(self.keys[row] == wanted, self.passages[row], passage)
+        return Found(found.query, passage, found.values)
+
+
+@dataclass(frozen=True)
 class DocumentPools:
     """The documents of each query, by number, ascending."""
 

@@ -15,7 +15,7 @@ from zelo.auditing.reasons import REASON
 from zelo.facts import Facts
 from zelo.records import QREL, RATING
 from zelo.reporting.compared_pairs import Rows, compared_pairs, reasons
-from zelo.reporting.document_pools import DocumentPools, Found, about, rounded
+from zelo.reporting.document_pools import DocumentPools, Found, PassagesOfDocuments, about, rounded
 from zelo.reporting.packed_columns import packed
 from zelo.reporting.shown_texts import beginnings, tidy
 
@@ -31,7 +31,7 @@ class BrowserSources:
     """What the browser is made of. Tables may hold other queries, too, and come in any order, outcomes and runs in parts."""
 
     queries: pa.Table  # QUERY, of [Q] queries: what is listed
-    documents: pa.ChunkedArray  # ids of all documents
+    documents: pa.ChunkedArray  # ids of all documents, or of their passages, where they were split
     texts: Callable[[np.ndarray], Iterable[pa.Table]]  # ascending rows of `documents` -> DOCUMENT, perhaps cut
     runs: Mapping[str, Rows]  # system -> query_id, doc_id, rank (1 is the best), score; a query's rows in order of rank
     values: np.ndarray  # [S, Q] of the metric that decides; nan where not measured
@@ -43,6 +43,7 @@ class BrowserSources:
     reasons: pa.Table = field(default_factory=REASON.empty_table)
     qrels: pa.Table = field(default_factory=QREL.empty_table)
     labelled_by: str = "labels"  # what a label is, in words
+    homes: pa.ChunkedArray | None = None  # of passages: ids of their documents, which runs and qrels are about
 
 
 @dataclass(frozen=True)
@@ -71,8 +72,11 @@ def query_browser(sources: BrowserSources) -> QueryBrowser:
     ids = queries["query_id"].combine_chunks()
     names, documents = ids.slice(0, listed), sources.documents.combine_chunks()
     depth = int(np.clip(PLACES // max(listed * len(systems), 1), LEAST_DEPTH, DEPTH))
-    lists = [_run(sources.runs[system], names, documents, depth) for system in systems]
-    rated, labels = (about(table, names, documents) for table in (sources.ratings, sources.qrels))
+    rated = about(sources.ratings, names, documents)
+    split = None if sources.homes is None else PassagesOfDocuments.of(sources.homes.combine_chunks(), rated)
+    by_document = [_run(sources.runs[system], names, split.names if split else documents, depth) for system in systems]
+    by_document.append(about(sources.qrels, names, split.names if split else documents))
+    *lists, labels = map(split.standing, by_document) if split else by_document
     relevant = labels.take(labels.values["relevance"] > 0)
     pools = DocumentPools.of([*lists, rated, relevant], listed, len(documents))
     pairs = compared_pairs(sources.outcomes, names, documents, pools, pools.ranks(rated))

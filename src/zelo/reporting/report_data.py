@@ -57,6 +57,7 @@ class ReportData:
     ratings: None where nothing was rated.
     card: what the data is like, (subject, words).
     rerankers: rerankers.json, of a pipeline that compares them over several first stages.
+    probabilities: probabilities.json, where dev and test have labels.
     """
 
     title: str
@@ -78,6 +79,7 @@ class ReportData:
     groups: dict[str, str] = field(default_factory=dict)
     card: list[tuple[str, str]] = field(default_factory=list)
     rerankers: Facts | None = None
+    probabilities: Facts = field(default_factory=dict)
 
 
 def of_run(result: "Result", evaluation: Evaluation | None, manifest: Facts, config: str, folder: Path) -> ReportData:
@@ -118,6 +120,7 @@ def of_run(result: "Result", evaluation: Evaluation | None, manifest: Facts, con
         groups=evaluation.groups if evaluation else {},
         card=data_card.card_of(result),
         rerankers=rerankers.of_run(result),
+        probabilities=evaluation.probabilities if evaluation else {},
     )
 
 
