@@ -10,7 +10,7 @@ UNLABELLED = -128  # in place of a label
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundRows:
     """N rows about a listed query and a document, by number, with what they say."""
 
     query: np.ndarray  # [N]
@@ -20,18 +20,18 @@ class Found:
     def __len__(self) -> int:
         return len(self.query)
 
-    def take(self, rows: np.ndarray) -> "Found":
-        return Found(self.query[rows], self.document[rows], {name: one[rows] for name, one in self.values.items()})
+    def take(self, rows: np.ndarray) -> "FoundRows":
+        return FoundRows(self.query[rows], self.document[rows], {name: one[rows] for name, one in self.values.items()})
 
 
-def about(table: pa.Table | pa.RecordBatch, queries: pa.Array, documents: pa.Array) -> Found:
+def about(table: pa.Table | pa.RecordBatch, queries: pa.Array, documents: pa.Array) -> FoundRows:
     """The rows of a table that are about these queries and documents, with its numbers."""
     query = index(table["query_id"], queries)
     rows = np.flatnonzero(query >= 0)
     table = table.take(pa.array(rows))
     document = index(table["doc_id"], documents)
     numbers = [name.name for name in table.schema if pa.types.is_integer(name.type) or pa.types.is_floating(name.type)]
-    found = Found(query[rows], document, {name: table[name].to_numpy(zero_copy_only=False) for name in numbers})
+    found = FoundRows(query[rows], document, {name: table[name].to_numpy(zero_copy_only=False) for name in numbers})
     return found.take(document >= 0)
 
 
@@ -58,7 +58,7 @@ class PassagesOfDocuments:
     passages: np.ndarray  # [R] the passage that was
 
     @staticmethod
-    def of(homes: pa.Array, rated: Found) -> "PassagesOfDocuments":
+    def of(homes: pa.Array, rated: FoundRows) -> "PassagesOfDocuments":
         """homes: of each passage the id of its document; rated: numbers of passages."""
         names = pc.unique(homes)
         home = index(homes, names)
@@ -67,14 +67,14 @@ class PassagesOfDocuments:
         order = np.argsort(keys, kind="stable")
         return PassagesOfDocuments(names, first, keys[order], rated.document[order])
 
-    def standing(self, found: Found) -> Found:
+    def standing(self, found: FoundRows) -> FoundRows:
         """Rows about documents as rows about passages: the rated one, else the first."""
         passage = self.first[found.document]
         if len(self.keys):
             wanted = found.query * len(self.names) + found.document
             row = np.minimum(np.searchsorted(self.keys, wanted), len(self.keys) - 1)
             passage = np.where(self.keys[row] == wanted, self.passages[row], passage)
-        return Found(found.query, passage, found.values)
+        return FoundRows(found.query, passage, found.values)
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class DocumentPools:
     count: int  # of all documents
 
     @staticmethod
-    def of(found: list[Found], queries: int, count: int) -> "DocumentPools":
+    def of(found: list[FoundRows], queries: int, count: int) -> "DocumentPools":
         """The documents of all these rows together."""
         count = max(count, 1)
         keys = distinct(np.concatenate([np.empty(0, np.int64), *(one.query * count + one.document for one in found)]))
@@ -111,7 +111,7 @@ class DocumentPools:
         """Of a place: as narrow as the largest pool allows."""
         return np.uint16 if len(self.start) < 2 or np.diff(self.start).max() < 2**16 else np.uint32
 
-    def ranks(self, rated: Found) -> np.ndarray:
+    def ranks(self, rated: FoundRows) -> np.ndarray:
         """[P] place by rating, 0 is the best; the unrated come last."""
         rating = np.full(len(self.keys), -np.inf)
         rating[self.rows(rated.query, rated.document)] = rated.values["rating"]
@@ -121,7 +121,7 @@ class DocumentPools:
         ranks[order] = np.arange(len(order)) - self.start[query]
         return ranks
 
-    def columns(self, rated: Found, labels: Found) -> dict[str, np.ndarray | pa.Array]:
+    def columns(self, rated: FoundRows, labels: FoundRows) -> dict[str, np.ndarray | pa.Array]:
         """pool_start, pool_doc, pool_rating, pool_stderr and pool_label."""
         rating, stderr = (np.full(len(self.keys), np.nan, np.float32) for _ in range(2))
         row = self.rows(rated.query, rated.document)

@@ -15,7 +15,7 @@ from zelo.auditing.reasons import REASON
 from zelo.facts import Facts
 from zelo.records import QREL, RATING
 from zelo.reporting.compared_pairs import Rows, compared_pairs, reasons
-from zelo.reporting.document_pools import DocumentPools, Found, PassagesOfDocuments, about, rounded
+from zelo.reporting.document_pools import DocumentPools, FoundRows, PassagesOfDocuments, about, rounded
 from zelo.reporting.packed_columns import packed
 from zelo.reporting.shown_texts import beginnings, tidy
 
@@ -130,7 +130,7 @@ def _chosen(sources: BrowserSources, systems: list[str]) -> tuple[np.ndarray, in
     return np.concatenate([np.flatnonzero(first), np.flatnonzero(~first)]), int(first.sum())
 
 
-def _run(parts: Rows, queries: pa.Array, documents: pa.Array, depth: int) -> Found:
+def _run(parts: Rows, queries: pa.Array, documents: pa.Array, depth: int) -> FoundRows:
     """The first rows of each query, query after query."""
     found = []
     for part in parts:
@@ -146,10 +146,10 @@ def _run(parts: Rows, queries: pa.Array, documents: pa.Array, depth: int) -> Fou
         else (empty, empty, empty)
     )
     order = np.argsort(query, kind="stable")
-    return Found(query[order], document[order], {"score": score[order]})
+    return FoundRows(query[order], document[order], {"score": score[order]})
 
 
-def _list_columns(lists: list[Found], pools: DocumentPools) -> dict[str, np.ndarray | pa.Array]:
+def _list_columns(lists: list[FoundRows], pools: DocumentPools) -> dict[str, np.ndarray | pa.Array]:
     """list_start [S * L + 1], list_place and list_fall [R], and list_low and list_high [S * L], the ends of the scores.
 
     A fall is by how many steps a score is below the one before it in the list, the first below the highest.
