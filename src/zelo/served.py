@@ -80,7 +80,7 @@ class Served:
                 f"{self.setting}: the documents of the run ({self.said}) are not in the store {store.root}. Set ZELO_HOME to the"
                 " store that it used, or run its command again."
             )
-        return table.read("documents")
+        return table.read("documents", DOCUMENT.names)
 
     @cached_property
     def _words(self) -> Callable[[str], np.ndarray]:

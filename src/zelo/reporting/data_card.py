@@ -5,11 +5,13 @@ from typing import TYPE_CHECKING
 
 from zelo.facts import Facts
 from zelo.protocols import Backbone, TrainingStage
+from zelo.records import LEFT_OUT, SPLITS
 from zelo.store import Table
 
 if TYPE_CHECKING:
     from zelo.pipeline.run import Result
 
+SHOWN = 10  # domains that a line names
 SHARE = 0.01  # of the documents, from which a language is named
 
 
@@ -20,10 +22,12 @@ def card_of(result: "Result") -> list[tuple[str, str]]:
 
 
 def lines(table: Table, result: "Result") -> Iterator[tuple[str, str]]:
-    """(subject, what there is to say of it), seven at most. table: a data card; result: of its run, for what students read."""
+    """(subject, what there is to say of it), eight at most. table: a data card; result: of its run, for what students read."""
     card = table.manifest["card"]
     yield "queries", _queries(card)
     yield "documents", _documents(card)
+    if len(card["domains"]) > 1:
+        yield "domains", _domains(card["domains"])
     if longer := _longer(table, result):
         yield "cut", longer
     yield "languages", _languages(card["languages"])
@@ -41,6 +45,16 @@ def _documents(card: Facts) -> str:
     sampled = f" (of {card['measured']:,} documents)" * (card["measured"] < card["documents"])
     empty = card["document_lengths"]["empty"]
     return f"{card['documents']:,}{_spread(card['document_lengths'])}{sampled}" + f"; {empty:,} empty" * bool(empty)
+
+
+def _domains(domains: Facts) -> str:
+    """What each domain has, the first SHOWN of them."""
+    said = []
+    for name, counts in list(domains.items())[:SHOWN]:
+        queries = ", ".join(f"{counts[split]:,} {split}" for split in SPLITS if split in counts) or "no queries"
+        documents = f" of {counts['documents']:,} documents" * ("documents" in counts)
+        said.append(f"{name or 'without a domain'} {queries}{documents}")
+    return "; ".join(said) + f"; and {len(domains) - SHOWN:,} more" * (len(domains) > SHOWN)
 
 
 def _spread(lengths: Facts | None) -> str:
@@ -144,6 +158,8 @@ def _left_out(card: Facts) -> str:
         for split, count in queries.items()
         if count
     ]
+    unused = {name: counts[LEFT_OUT] for name, counts in card["domains"].items() if LEFT_OUT in counts}
+    said += [f"{count:,} train or dev queries of {name}" for name, count in unused.items()]
     return "; ".join([*said, *[f"duplicate documents: {documents:,}"] * bool(documents)]) or "nothing"
 
 

@@ -9,7 +9,17 @@ import pyarrow.compute as pc
 
 from zelo.facts import Facts
 from zelo.records import DEV
-from zelo.reporting import acquired, data_card, disagreements, judge_costs, ladders, lineage, rating_facts, rerankers
+from zelo.reporting import (
+    acquired,
+    by_domain,
+    data_card,
+    disagreements,
+    judge_costs,
+    ladders,
+    lineage,
+    rating_facts,
+    rerankers,
+)
 from zelo.reporting.audit_page import Audited
 from zelo.reporting.disagreements import DisputedPair
 from zelo.reporting.evaluation import Evaluation
@@ -43,6 +53,7 @@ class ReportData:
     disagreements: None where a single judge answered; judged_by: the stage that asked, where several did.
     ratings: None where nothing was rated.
     card: what the data is like, (subject, words).
+    domains: what by_domain.view found; None where queries are not from several domains.
     rerankers: rerankers.json, of a pipeline that compares them over several first stages.
     """
 
@@ -64,6 +75,7 @@ class ReportData:
     groups: dict[str, str] = field(default_factory=dict)
     card: list[tuple[str, str]] = field(default_factory=list)
     rerankers: Facts | None = None
+    domains: Facts | None = None
 
 
 def of_run(result: "Result", evaluation: Evaluation | None, stages: Facts, config: str) -> ReportData:
@@ -102,6 +114,7 @@ def of_run(result: "Result", evaluation: Evaluation | None, stages: Facts, confi
         groups=evaluation.groups if evaluation else {},
         card=data_card.card_of(result),
         rerankers=rerankers.of_run(result),
+        domains=by_domain.view(evaluation) if evaluation else None,
     )
 
 

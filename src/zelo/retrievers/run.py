@@ -10,10 +10,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 
+from zelo import domains
 from zelo.errors import BadInput
 from zelo.protocols import Retriever
 from zelo.ranking import rows_of, top_candidates
-from zelo.records import TEST, Retrieved
+from zelo.records import LEFT_OUT, TEST, Retrieved
 from zelo.store import hash_file
 
 _COLUMNS = ("query_id", "q0", "doc_id", "rank", "score", "name")
@@ -45,12 +46,16 @@ class Run:
         found = top_candidates(queries, documents, run.query_row, run.doc_row, run.score, top_k)
         lacking = np.ones(queries.num_rows, bool)
         lacking[run.query_row] = False
-        filled = lacking & (np.array(queries["split"].to_pylist(), object) != TEST)
+        split = np.array(queries["split"].to_pylist(), object)
+        lacking &= split != LEFT_OUT
+        filled = lacking & (split != TEST)
         if not lacking.any():
             return Retrieved(found, filled, run.notes)
         note = f"{self.path} lacks {lacking.sum():,} of {len(lacking):,} queries: its ranking counts 0 there"
         if filled.any():
-            rest = self.otherwise.search(queries.filter(pa.array(filled)), documents, top_k)
+            rest = domains.search(
+                lambda some, of: self.otherwise.search(some, of, top_k), queries.filter(pa.array(filled)), documents
+            )
             both = pa.concat_tables([found, rest])
             order = np.lexsort((both["rank"].to_numpy(), rows_of(both["query_id"], queries["query_id"])))
             found = both.take(pa.array(order))

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from zelo import known_items
 from zelo.backbones.exported import CROSS_ENCODER, loader_of
+from zelo.domains import learned_from, own_corpora
 from zelo.errors import BadInput
 from zelo.facts import Facts
 from zelo.hybrid_score import PARTS, RIDGE, HybridScore, deviations, learned
@@ -92,7 +93,8 @@ class Hybrid:
         query, doc, parts = self._scored(queries, documents, given, unit)
         ids = queries["query_id"].take(pa.array(query)), documents["doc_id"].take(pa.array(doc))
         place, rated, gain = _rated(pa.table([*ids], names=SCORED.names[:2]), examples)
-        item, answer, known = self._known(documents, unit, 0 if len(np.unique(rated)) >= ENOUGH else self.items)
+        learned_by = learned_from(tables["data"].read("queries"), documents)
+        item, answer, known = self._known(learned_by, unit, 0 if len(np.unique(rated)) >= ENOUGH else self.items)
         lists = np.concatenate([rated, rated.max(initial=-1) + 1 + item])
         hybrid = _hybrid_score(np.concatenate([parts[place], known]), np.concatenate([gain, answer]), lists)
         scored = pa.table([*ids, hybrid.scores(parts).astype(np.float32)], schema=SCORED)
@@ -137,9 +139,9 @@ class Hybrid:
         import torch
 
         with torch.no_grad():
+            query, doc = self._pool(queries, documents) if given is None else _rows(given, queries, documents)
             for student in (self.embedding, self.reranker):
                 student.prepare(queries, documents)
-            query, doc = self._pool(queries, documents) if given is None else _rows(given, queries, documents)
             if own_documents(queries, documents, self.keep_own_document):
                 ids = documents["doc_id"].combine_chunks()
                 own = pc.fill_null(pc.index_in(queries["query_id"], ids), -1).to_numpy()
@@ -153,19 +155,19 @@ class Hybrid:
     def _pool(self, queries: pa.Table, documents: pa.Table) -> tuple[np.ndarray, np.ndarray]:
         """What either of the two finds."""
         top_k = self.top_k + own_documents(queries, documents, self.keep_own_document)
-        found = self.bm25.search(queries, documents, top_k)
-        query, doc = _rows(found, queries, documents)
-        near, _ = cast(Searcher, self.embedding.model).search(queries["text"].to_pylist(), min(top_k, len(documents)))
-        key = np.concatenate([query * len(documents) + doc, _keys(near, len(documents))])
-        return np.divmod(np.unique(key), len(documents))
+        width, keys = len(documents), []
+        for part in own_corpora(queries, documents):
+            found = self.bm25.search(part.queries, part.documents, top_k)
+            query, doc = _rows(found, queries, documents)
+            self.embedding.prepare(part.queries, part.documents)
+            model, texts = cast(Searcher, self.embedding.model), part.queries["text"].to_pylist()
+            near, _ = model.search(texts, min(top_k, len(part.documents)))
+            keys += [query * width + doc, (part.query_row[:, None] * width + part.doc_row[near]).ravel()]
+        return np.divmod(np.unique(np.concatenate(keys)), width)
 
 
 def _agreement(table: pa.Table, examples: pa.Table) -> float:
     return float(np.mean(list(agreement(table, examples, CUTOFF).values()) or [0.0]))
-
-
-def _keys(rows: np.ndarray, width: int) -> np.ndarray:
-    return (np.arange(len(rows))[:, None] * width + rows).ravel()
 
 
 def _rows(found: pa.Table, queries: pa.Table, documents: pa.Table) -> tuple[np.ndarray, np.ndarray]:

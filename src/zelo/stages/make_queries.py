@@ -10,13 +10,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from zelo import domains
 from zelo.datasets.layout import split_queries
 from zelo.errors import BadInput
 from zelo.facts import Facts
 from zelo.near_duplicates import Seen
 from zelo.protocols import CheapQueryMaker, Checked, Dataset, FileRetriever, MayLackQueries, QueryMaker, Retriever
 from zelo.ranking import rows_of
-from zelo.records import DEV, DOCUMENT, MADE, QUERY, SPLITS, TEST, TRAIN
+from zelo.records import DEV, DOCUMENT, DOMAIN, MADE, QUERY, SPLITS, TEST, TRAIN
 from zelo.store import Table, write_parquet
 
 ALIKE = 0.8  # share of common words above which two queries are near duplicates
@@ -82,14 +83,14 @@ class MakeQueries:
         wanted = self.maker.most - given["split"].to_pylist().count(TRAIN)
         made = _Made(given, self.maker.top_k)
         if wanted > 0:
-            self._fill(made, documents, wanted)
-        queries = pa.concat_tables([given, _queries(made.table)])
+            self._fill(made, domains.learned_from(given, documents), wanted)
+        queries = pa.concat_tables([given, _queries(made.table, documents, given)])
         split, dev = split_queries(queries, given.slice(0, 0).select(["query_id", "split"]))
         queries = queries.set_column(2, QUERY.field("split"), pa.array(split, pa.string()))
         if split.count(TRAIN) < 1 or DEV not in split:
             raise BadInput(self._none(made, len(documents)))
-        write_parquet(queries, QUERY, out, "queries")
-        write_parquet(documents, DOCUMENT, out, "documents")
+        write_parquet(queries, domains.with_domain(QUERY, queries), out, "queries")
+        write_parquet(documents, domains.with_domain(DOCUMENT, documents), out, "documents")
         write_parquet(made.table, MADE, out, "made")
         counts = {name: split.count(name) for name in SPLITS}
         facts = {"name": tables["data"].manifest["name"], "rows": len(documents), "queries": counts}
@@ -111,14 +112,19 @@ class MakeQueries:
         """[N] bool: the query finds its document. new: MADE."""
         if not len(new):
             return np.zeros(0, bool)
-        queries = _queries(new)
+        queries = _queries(new, documents, made.given)
         # A file names queries that are to be among those that are asked.
-        asked = pa.concat_tables([made.given, queries]) if isinstance(self.retriever, FileRetriever) else queries
-        pool = self.retriever.search(asked, documents, self.maker.top_k)
+        if isinstance(self.retriever, FileRetriever):
+            pool = self._search(pa.concat_tables([made.given, queries]), documents)
+        else:
+            pool = domains.search(self._search, queries, documents)
         query = rows_of(pool["query_id"], queries["query_id"])
         own = rows_of(new["doc_id"], documents["doc_id"])
         hit = (query >= 0) & (own[query] == rows_of(pool["doc_id"], documents["doc_id"]))
         return np.bincount(query[hit], minlength=len(new)) > 0
+
+    def _search(self, queries: pa.Table, documents: pa.Table) -> pa.Table:
+        return self.retriever.search(queries, documents, self.maker.top_k)
 
     def _none(self, made: "_Made", documents: int) -> str:
         if not made.tried:
@@ -132,11 +138,17 @@ class MakeQueries:
         )
 
 
-def _queries(made: pa.Table) -> pa.Table:
-    """Train queries (QUERY) of MADE rows; an id says what the text is."""
+def _queries(made: pa.Table, documents: pa.Table, given: pa.Table) -> pa.Table:
+    """Train queries (QUERY) of MADE rows, with the columns of `given`; an id says what the text is."""
     texts = made["text"].to_pylist()
     ids = [f"made-{blake2b(text.encode(), digest_size=8).hexdigest()}" for text in texts]
-    return pa.table([ids, texts, [TRAIN] * len(texts)], schema=QUERY)
+    queries = pa.table([ids, texts, [TRAIN] * len(texts)], schema=QUERY)
+    if DOMAIN not in given.column_names:
+        return queries
+    own = pa.array(rows_of(made["doc_id"], documents["doc_id"]))
+    known = DOMAIN in documents.column_names
+    domain = documents[DOMAIN].take(own) if known else pa.chunked_array([pa.nulls(len(made), pa.string())])
+    return queries.append_column(DOMAIN, domain)
 
 
 class _Made:

@@ -9,11 +9,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from zelo import domains
 from zelo.errors import BadInput
 from zelo.facts import Facts
 from zelo.protocols import FileRetriever, Retriever
 from zelo.ranking import own_documents, without_own
-from zelo.records import CANDIDATE, DUPLICATE, TRAIN, Retrieved
+from zelo.records import CANDIDATE, DUPLICATE, LEFT_OUT, TRAIN, Retrieved
 from zelo.store import Table, write_parquet, write_shard
 
 SHARD = 4096  # queries
@@ -24,7 +25,8 @@ FILLED = pa.schema([("query_id", pa.string())])
 class Retrieve:
     """Writes candidates (CANDIDATE) of the queries of these splits: the best `top_k` documents, grouped by query.
 
-    A document with the query's own id is left out unless `keep_own_document`. Where the retriever is a run file that lacks
+    A document with the query's own id is left out unless `keep_own_document`; where documents have a domain, those of the
+    query's own can be candidates. Where the retriever is a run file that lacks
     queries, `filled` (FILLED) names those that have candidates from elsewhere: to learn from, not to measure the run by.
     """
 
@@ -45,11 +47,12 @@ class Retrieve:
     def run(self, tables: dict[str, Table], out: Path) -> Facts:
         """Raises BadInput when no query of the train split has two candidates."""
         queries = tables["data"].read("queries")
-        queries = queries.filter(pc.is_in(queries["split"], pc.cast([*self.splits, DUPLICATE], "string")))
+        known = [DUPLICATE, *[LEFT_OUT] * isinstance(self.retriever, FileRetriever)]  # a run file may name them
+        queries = queries.filter(pc.is_in(queries["split"], pc.cast([*self.splits, *known], "string")))
         found, own = self._found(queries, tables["data"].read("documents"))
         candidates, filled = found.candidates, found.filled
-        used = pc.not_equal(queries["split"], DUPLICATE)
-        if not pc.all(used).as_py():  # the others are searched all the same: a run file may name them
+        used = pc.is_in(queries["split"], pc.cast(self.splits, "string"))
+        if not pc.all(used).as_py():
             filled, queries = filled[used.to_numpy()], queries.filter(used)
             candidates = candidates.filter(pc.is_in(candidates["query_id"], queries["query_id"].combine_chunks()))
         counted = candidates["query_id"].value_counts()
@@ -80,7 +83,9 @@ class Retrieve:
             found = self.retriever.retrieved(queries, documents, top_k)
         else:
             none = np.zeros(len(queries), bool)
-            found = Retrieved(self.retriever.search(queries, documents, top_k), none, ())
+            retriever = self.retriever  # of the documents of a query's own domain, if these have domains
+            searched = domains.search(lambda some, of: retriever.search(some, of, top_k), queries, documents)
+            found = Retrieved(searched, none, ())
         if not leaves_out:
             return found, {}
         candidates, own = without_own(found.candidates, queries, documents, self.top_k)

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from zelo.backbones.nearest import chunks, nearest
+from zelo.domains import own_corpora
 from zelo.errors import BadInput
 from zelo.facts import Facts
 from zelo.ranking import own_documents, without_own
@@ -21,7 +22,8 @@ from zelo.training.vector_files import DOCUMENTS, HALVINGS, QUERIES, opened
 
 @dataclass(frozen=True, kw_only=True)
 class Search:
-    """Writes scored documents (SCORED): the `top_k` of the whole corpus for each query of these splits.
+    """Writes scored documents (SCORED): the `top_k` of the corpus (of the query's domain, where documents have domains) for each
+    query of these splits.
 
     Vectors go through the first `halvings` of the compress stage's chain; documents are kept as `numbers`, queries in full. The
     manifest says how many bytes a document takes. A document with the query's own id is left out unless `keep_own_document`.
@@ -72,25 +74,22 @@ class Search:
         rows = np.flatnonzero(pc.is_in(queries["split"], pa.array(self.splits, pa.string())).to_numpy())
         array = opened(vectors, DOCUMENTS)
 
-        def parts() -> Iterator[torch.Tensor]:
-            for part in chunks(len(array)):
-                yield halved(torch.from_numpy(np.array(array[part])).to(device), chain)
+        def parts(of: np.ndarray) -> Iterator[torch.Tensor]:
+            for part in chunks(len(of)):
+                yield halved(torch.from_numpy(np.array(array[of[part]])).to(device), chain)
 
-        ranges = Ranges.of(parts()) if self.numbers == INT8 else None
+        ranges = Ranges.of(parts(np.arange(len(array)))) if self.numbers == INT8 else None
         asked = halved(torch.from_numpy(np.array(opened(vectors, QUERIES)[rows])).to(device), chain)
         asked_of = queries.take(pa.array(rows))
         leaves_out = own_documents(asked_of, documents, self.keep_own_document)
-        coarsened = (coarse(part, self.numbers, ranges) for part in parts())
-        row, score = nearest(asked, coarsened, self.top_k + leaves_out)
-        query = np.repeat(rows, row.shape[1])
-        scored = pa.table(
-            {
-                "query_id": queries["query_id"].take(pa.array(query)),
-                "doc_id": documents["doc_id"].take(pa.array(row.ravel())),
-                "score": score.ravel(),
-            },
-            schema=SCORED,
-        )
+        found = [SCORED.empty_table()]
+        for own_corpus in own_corpora(asked_of, documents):
+            coarsened = (coarse(part, self.numbers, ranges) for part in parts(own_corpus.doc_row))
+            row, score = nearest(asked[own_corpus.query_row], coarsened, self.top_k + leaves_out)
+            query = np.repeat(np.arange(len(row)), row.shape[1])
+            ids = own_corpus.queries["query_id"].take(pa.array(query)), own_corpus.documents["doc_id"]
+            found.append(pa.table([ids[0], ids[1].take(pa.array(row.ravel())), score.ravel()], schema=SCORED))
+        scored = pa.concat_tables(found)
         own: Facts = {}
         if leaves_out:
             scored, own = without_own(scored, asked_of, documents, self.top_k)
