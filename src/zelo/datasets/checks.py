@@ -60,9 +60,7 @@ def to_documents(rows: Rows) -> tuple[pa.Table, tuple[str, ...]]:
 def to_queries(rows: Rows, splits: Sequence[str | None]) -> tuple[pa.Table, tuple[str, ...]]:
     """QUERY rows, `split` being what the row or else its file says, or null, with DOMAIN if they have one; and notes.
 
-    Raises BadInput naming the place.
-
-    splits: what the name of each file says.
+    splits: what the name of each file says. Raises BadInput naming the place.
     """
     given = [pa.repeat(pa.scalar(split, pa.string()), file[2]) for file, split in zip(rows.files, splits, strict=True)]
     of_file = pa.chunked_array(given, pa.string())
