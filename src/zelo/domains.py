@@ -65,10 +65,12 @@ def known_documents(data: Table, dropped: pa.Table) -> pa.Table:
     return pa.concat_tables([documents, others])
 
 
-def learned_from(queries: pa.Table, documents: pa.Table) -> pa.Table:
-    """The documents of the domains that have train queries; all where documents have no domain."""
-    if DOMAIN not in queries.column_names or DOMAIN not in documents.column_names:
+def learned_from(data: Table) -> pa.Table:
+    """The documents of a load stage that are of domains with train queries; all where documents have no domain."""
+    documents = data.read("documents")
+    if DOMAIN not in documents.column_names:
         return documents
+    queries = data.read("queries")
     trained = pc.unique(queries.filter(pc.equal(queries["split"], TRAIN))[DOMAIN])
     return documents.filter(pc.is_in(documents[DOMAIN], trained.drop_null()))
 

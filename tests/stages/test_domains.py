@@ -136,9 +136,8 @@ def test_weights_say_how_many_train_queries_are_used(parts: dict[str, Beir], tmp
 def test_a_domain_that_is_left_out_is_measured_and_not_learned_from(parts: dict[str, Beir], tmp_path: Path) -> None:
     tables = tables_of(mixture(parts, leave_out="law"), tmp_path / "out")
     assert [len(ids_of(tables, "law", split)) for split in ("train", "dev", "test")] == [0, 0, 3]
-    queries, documents = tables["data"].read("queries"), tables["data"].read("documents")
-    assert out_of_domain(queries) == {"law"}
-    assert set(learned_from(queries, documents)["domain"].to_pylist()) == {"code", "art"}
+    assert out_of_domain(tables["data"].read("queries")) == {"law"}
+    assert set(learned_from(tables["data"])["domain"].to_pylist()) == {"code", "art"}
     assert not ids_of(tables, "law", "left_out") & set(tables["bm25"].read("candidates")["query_id"].to_pylist())
     facts, rows = measured(tables, tmp_path / "metrics")
     assert [name for name, found in facts["domains"].items() if found["out_of_domain"]] == ["law"]

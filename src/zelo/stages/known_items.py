@@ -55,8 +55,7 @@ class KnownItems:
             return write_equal(out, names, f"equal, as known items cannot be asked of {', '.join(unable)}")
         if not self.items or not panel.weighable:
             return write_equal(out, names, None)
-        documents = learned_from(tables["data"].read("queries"), tables["data"].read("documents"))
-        made = known_items.Items.of(documents, self.items, self.documents, self.seed)
+        made = known_items.Items.of(learned_from(tables["data"]), self.items, self.documents, self.seed)
         return write_learned(out, names, self._asked(made, panel), len(made.documents))
 
     def _asked(self, made: known_items.Items, panel: Panel) -> np.ndarray:

@@ -57,8 +57,7 @@ class KnownShortlists:
             return write_equal(out, names, f"equal, as known items cannot be asked of {', '.join(unable)}")
         if not self.items:
             return write_equal(out, names, None)
-        documents = learned_from(tables["data"].read("queries"), tables["data"].read("documents"))
-        made = known_items.Items.of(documents, self.items, self.documents, self.seed)
+        made = known_items.Items.of(learned_from(tables["data"]), self.items, self.documents, self.seed)
         item, other, usable = candidates(made, self.retriever)
         order = np.flatnonzero(usable)[np.argsort(item[usable], kind="stable")]
         item, other = item[order], other[order]

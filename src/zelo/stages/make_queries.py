@@ -83,7 +83,7 @@ class MakeQueries:
         wanted = self.maker.most - given["split"].to_pylist().count(TRAIN)
         made = _Made(given, self.maker.top_k)
         if wanted > 0:
-            self._fill(made, domains.learned_from(given, documents), wanted)
+            self._fill(made, domains.learned_from(tables["data"]), wanted)
         queries = pa.concat_tables([given, _queries(made.table, documents, given)])
         split, dev = split_queries(queries, given.slice(0, 0).select(["query_id", "split"]))
         queries = queries.set_column(2, QUERY.field("split"), pa.array(split, pa.string()))
