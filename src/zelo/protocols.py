@@ -232,16 +232,39 @@ class QueryMaker(Protocol):
     mix: bool  # true: made queries fill up where there are fewer than `most` train queries; false: only where there are none
     top_k: int  # a query stays if the first stage finds its document among so many
 
+
+@runtime_checkable
+class LocalQueryMaker(QueryMaker, Protocol):
+    """One that writes them in this process."""
+
     def make(self, documents: pa.Table, examples: Sequence[str]) -> Iterator[pa.Table]:
         """MADE rows, batch by batch, as long as there are more. documents: DOCUMENT; examples: queries that people have asked."""
         ...
 
 
 @runtime_checkable
-class CheapQueryMaker(QueryMaker, Protocol):
+class CheapQueryMaker(LocalQueryMaker, Protocol):
     """One that costs neither money nor much time."""
 
     CHEAP: ClassVar[Literal[True]]
+
+
+@runtime_checkable
+class PaidQueryMaker(QueryMaker, Protocol):
+    """One whose queries cost money: the budget asks for as many as are wanted."""
+
+    @property
+    def endpoint(self) -> "Endpoint":
+        """Where its requests go."""
+        ...
+
+    def questions(self, documents: pa.Table) -> Questions:
+        """All that could be asked, in this order: a style (`query`) and a document (`doc_a`) each. documents: DOCUMENT."""
+        ...
+
+    def writer(self, examples: Sequence[str]) -> "PaidWriter":
+        """Who is asked. examples: queries that people have asked."""
+        ...
 
 
 class Retriever(Protocol):
@@ -469,6 +492,14 @@ class PaidScorer(PaidJudge, Protocol):
     """A scorer whose scores cost money, asked as such a judge is: about a query and `doc_a`. `p` of what it reads is a score."""
 
 
+class PaidWriter(PaidJudge, Protocol):
+    """A writer of queries who is asked as a judge is; `p` of what it reads says nothing."""
+
+    def written(self, request: "Request", reply: "Reply") -> str | None:
+        """The query that a reply holds, None where it holds none."""
+        ...
+
+
 class Acquisition(Protocol):
     """Which pairs the expensive judges are asked about once there are students: after a first pass, for a second one."""
 
@@ -631,7 +662,11 @@ class TokenVectorSource(VectorSource, Protocol):
     """One whose `documents` also have `vectors` [T, dim] of all tokens and `offsets` [N + 1]."""
 
     token_vectors: ClassVar[Literal[True]]
-    storage: str  # numpy's name of the type of these vectors
+    storage: str | None  # numpy's name of the type of these vectors; None: it keeps none
+
+    def check_token_vectors(self, asks: str) -> None:
+        """Raises BadInput where it keeps none. asks: what compares them."""
+        ...
 
     def documents(self, table: pa.Table) -> "TokenVectors":
         """`pooled`, `vectors` and `offsets` of N documents (DOCUMENT), in the order of the table."""

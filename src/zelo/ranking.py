@@ -1,6 +1,6 @@
 """Ranked lists from columns of scores: the best k per query, ties by doc_id; what every first stage ends with."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pyarrow as pa
@@ -10,7 +10,7 @@ from zelo.facts import Facts
 from zelo.records import CANDIDATE
 from zelo.texts import document_texts
 
-ENTRIES_AT_ONCE = 1 << 24  # scores held in memory at a time
+QUERIES_AT_ONCE, DOCUMENTS_AT_ONCE = 1024, 16_384  # scores held in memory at a time
 PAIRS_AT_ONCE = 1 << 15
 LOOKED_AT = 1000  # own documents that are compared with their query's text
 ROUNDING = 1e-5  # more than float32 products of unit vectors are off by
@@ -46,20 +46,45 @@ def cosines(queries: np.ndarray, documents: np.ndarray, query_row: np.ndarray, d
     return scores
 
 
-def nearest(queries: np.ndarray, documents: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def nearest(
+    queries: np.ndarray, documents: np.ndarray, k: int, advance: Callable[[int], None] = lambda _: None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(query row, document row, cosine): the k nearest documents of each query, and what ties with the k-th.
 
-    queries: [Q, dim]; documents: [D, dim]; unit vectors. Exact; every pair is compared.
+    queries: [Q, dim]; documents: [D, dim]; unit vectors. Exact; every pair is compared. advance: called with queries done.
     """
-    step = max(1, ENTRIES_AT_ONCE // max(1, len(documents)))
     parts = []
-    for start in range(0, len(queries), step):
-        cosine = queries[start : start + step] @ documents.T
-        row, column = best(cosine, k, ROUNDING)
+    for start in range(0, len(queries), QUERIES_AT_ONCE):
+        some = queries[start : start + QUERIES_AT_ONCE]
+        row, column = _nearest(some, documents, k)
         parts.append((row + start, column, cosines(queries, documents, row + start, column)))
+        advance(len(some))
     if not parts:
         return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32)
     return tuple(np.concatenate(columns) for columns in zip(*parts, strict=True))  # type: ignore[return-value]
+
+
+def _nearest(queries: np.ndarray, documents: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """(query row, document row) of whatever may be among the k nearest, by products that rounding can move."""
+    found: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+    largest = np.full((len(queries), k), -np.inf, np.float32)  # the k largest so far, the least of them first
+    for low in range(0, len(documents), DOCUMENTS_AT_ONCE):
+        scores = queries @ documents[low : low + DOCUMENTS_AT_ONCE].T
+        if low:
+            row, column = np.nonzero(scores >= largest[:, :1] - ROUNDING)
+        else:
+            row, column = best(scores, k, ROUNDING)
+        if not len(row):
+            continue
+        value = scores[row, column]
+        found.append((row, column + low, value))
+        first = np.searchsorted(row, np.arange(len(queries)))
+        new = np.full((len(queries), int(np.bincount(row).max())), -np.inf, np.float32)
+        new[row, np.arange(len(row)) - first[row]] = value
+        largest = np.partition(np.concatenate([largest, new], axis=1), new.shape[1], axis=1)[:, new.shape[1] :]
+    row, column, value = (np.concatenate(columns) for columns in zip(*found, strict=True))
+    near = value >= largest[row, 0] - ROUNDING
+    return row[near], column[near]
 
 
 def rows_of(ids: pa.ChunkedArray, known: pa.ChunkedArray) -> np.ndarray:

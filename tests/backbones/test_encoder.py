@@ -13,6 +13,8 @@ import pytest
 
 from zelo.backbones import encoder
 from zelo.errors import BadInput
+from zelo.retrievers.late_interaction import LateInteraction
+from zelo.texts import Texts
 
 TEXTS = [
     "How do I sort a list?",
@@ -79,6 +81,25 @@ def test_a_full_disk_is_said_before_encoding(minilm: encoder.Encoder, monkeypatc
     monkeypatch.setattr(os, "posix_fallocate", full, raising=False)
     with pytest.raises(BadInput, match="No space left in the store"):
         minilm.documents(documents(["a text that was never encoded"]))
+
+
+def test_without_storage_there_is_one_vector_a_text(component: Callable[..., Any], minilm: encoder.Encoder) -> None:
+    pooled = component("backbone/minilm", storage=None)
+    found = pooled.documents(documents(TEXTS))
+    assert len(found.vectors) == 0
+    assert np.array_equal(found.pooled, minilm.documents(documents(TEXTS)).pooled)
+    with pytest.raises(BadInput, match=r"storage=null .* late interaction .*storage=float16"):
+        LateInteraction(backbone=pooled, idf=False, pool=None)
+
+
+def test_a_corpus_is_read_in_parts(minilm: encoder.Encoder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    whole = minilm.documents(documents(TEXTS))
+    monkeypatch.setattr(encoder, "PART", 2)
+    minilm._encode(tmp_path, "documents", Texts(documents(TEXTS)["text"]), "", minilm.max_length, "float32")
+    assert np.array_equal(np.load(tmp_path / "offsets.npy"), whole.offsets)
+    assert np.array_equal(np.load(tmp_path / "tokens.npy"), whole.tokens)
+    assert np.abs(np.load(tmp_path / "pooled.npy") - whole.pooled).max() < 1e-6
+    assert np.abs(np.load(tmp_path / "vectors.npy") - whole.vectors).max() < 1e-5
 
 
 def test_bfloat16_is_close(component: Callable[..., Any], minilm: encoder.Encoder) -> None:

@@ -58,7 +58,7 @@ FAMILIES: dict[str, tuple[type, ...]] = {
     "loss": (p.Loss, p.ListLoss, p.WidthLoss),
     "metric": (p.Metric,),
     "model": (p.Model, p.BackboneCheck, p.QueryPreparer, p.PairwiseModel, p.WidthModel, p.ExportedScores, p.Embedder),
-    "queries": (p.QueryMaker, p.CheapQueryMaker, p.Checked),
+    "queries": (p.QueryMaker, p.LocalQueryMaker, p.CheapQueryMaker, p.PaidQueryMaker, p.Checked),
     "retriever": (p.Retriever, p.FileRetriever, p.Scorer, p.BackboneScorer),
     "scorer": (p.Scorer, p.Checked, p.BackboneScorer, p.PaidScorer),
     "selection": (Selection,),
@@ -86,6 +86,7 @@ OWN = {
     "judge Human": {"known"},
     "model Embedding": {"encode"},
     "model LateInteraction": {"encode"},
+    "queries Generate": {"READ_BY"},
     "scorer Hosted": {"READ_BY"},
     "stage Evaluate": {"systems"},  # main asks this very class
     "stage Train": {"train_part"},

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from zelo.errors import BadInput
 from zelo.judges import answer
-from zelo.judges.prompt import ALONE, CROSS, PAIR, STRUCTURED, TAGGED, WINDOW, Prompt
 from zelo.places import config_folder
+from zelo.providers.answer_text import refused
+from zelo.providers.prompt import ALONE, CROSS, PAIR, STRUCTURED, TAGGED, WINDOW, Prompt
 
 TAG = "score-0a1b2c3d"
 USES = {
@@ -372,6 +373,6 @@ def test_refusals_are_distinguished_from_other_answers() -> None:
         "As an AI model, I",
         "Unfortunately, I cannot",
     ):
-        assert answer.refused(text), text
+        assert refused(text), text
     for text in ("", "Document A says: I'm sorry", "A is better.", '{"score": 7}', "Es tut mir leid"):  # its limits
-        assert not answer.refused(text), text
+        assert not refused(text), text

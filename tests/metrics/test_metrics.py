@@ -6,6 +6,7 @@ import math
 import ir_measures
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 import scipy.stats
 from hypothesis import given
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from zelo.errors import BadInput, ZeloError
 from zelo.metrics.agreement import agreement, judged_gains, ndcg
-from zelo.metrics.ir_measure import IrMeasure, positions, ranked
+from zelo.metrics.ir_measure import IrMeasure, positions, ranked, values_of
 from zelo.metrics.significance import FlipTest, bootstrap, holm, holm_factor, sign_flip
 from zelo.records import EXAMPLE, QREL, SCORED
 
@@ -42,6 +43,48 @@ def test_metrics_of_a_case_worked_by_hand():
     assert IrMeasure(name="R@100").values(run, qrels)["q"] == pytest.approx(2 / 3)
     assert IrMeasure(name="Judged@2").values(run, qrels)["q"] == 0.5
     assert IrMeasure(name="Judged@10").values(run, qrels)["q"] == 0.75
+
+
+@pytest.mark.parametrize("queries", [3, 60])
+def test_measures_over_columns_are_those_of_ir_measures_to_the_last_bit(queries: int, monkeypatch: pytest.MonkeyPatch):
+    names = [
+        "nDCG@10",
+        "nDCG",
+        "nDCG(judged_only=True)@10",
+        "R@5",
+        "R@100",
+        "P@5",
+        "RR@10",
+        "RR",
+        "AP",
+        "AP@5",
+        "Judged@10",
+    ]
+    names += ["Success@5", "nDCG(judged_only=True)@3", "AP(rel=2)"]  # the first and the last by the library itself
+    monkeypatch.setattr("zelo.metrics.ir_measure.QUERIES_AT_ONCE", 7)
+    random = np.random.default_rng(queries)
+    run, judged = {}, {}
+    for number in random.permutation(queries).tolist():
+        draw = random.permutation(40)
+        some = draw[: random.integers(1, 40)].tolist()
+        grades = random.integers(-1, 4, 40) if number % 4 else np.zeros(40, int)
+        judged[f"q{number}"] = {f"d{doc}": int(grades[doc]) for doc in random.permutation(40)[: random.integers(1, 25)]}
+        if number % 5:  # else the run lacks the query
+            run[f"q{number}"] = {f"d{doc}": round(float(random.standard_normal()), 1) for doc in some}
+    run["unjudged"] = {"d0": 1.0}
+    strict = ranked(run_of(**run))
+    asked = {
+        q: dict(zip(*(part[name].to_pylist() for name in ("doc_id", "score")), strict=True))
+        for q in run
+        for part in [strict.filter(pc.equal(strict["query_id"], q))]
+    }
+    ids, found = values_of({name: IrMeasure(name=name) for name in names}, strict, qrels_of(**judged))
+    assert ids == sorted(judged)
+    for name in names:
+        expected = dict.fromkeys(ids, 0.0)
+        for one in ir_measures.iter_calc([ir_measures.parse_measure(name)], judged, asked):
+            expected[one.query_id] = one.value
+        assert found[name].tolist() == [expected[query] for query in ids], name
 
 
 @pytest.mark.parametrize(

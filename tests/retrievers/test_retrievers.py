@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from zelo import ranking
 from zelo.errors import BadInput
 from zelo.places import config_folder
 from zelo.ranking import best, top_candidates
@@ -106,6 +107,22 @@ def test_best_keeps_what_ties_with_the_last() -> None:
         (0, 2),
         *((1, n) for n in range(4)),
     ]
+
+
+@pytest.mark.parametrize("count", [3, 40])
+def test_nearest_vectors_by_blocks_are_those_of_the_whole_product(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ranking, "QUERIES_AT_ONCE", 3)
+    monkeypatch.setattr(ranking, "DOCUMENTS_AT_ONCE", 7)
+    rng = np.random.default_rng(0)
+    documents = rng.integers(-1, 2, (count, 5)).astype(np.float32)  # small whole numbers: many ties, exact products
+    queries = rng.integers(-1, 2, (8, 5)).astype(np.float32)
+    row, column, score = ranking.nearest(queries, documents, 4)
+    scores = queries @ documents.T
+    expected = best(scores, 4)
+    assert sorted(zip(row.tolist(), column.tolist(), strict=True)) == list(
+        zip(*(c.tolist() for c in expected), strict=True)
+    )
+    assert np.array_equal(score, scores[row, column])
 
 
 def test_no_bm25_credit_without_a_shared_word(retriever: Callable[..., Any]) -> None:

@@ -1,6 +1,7 @@
 """Labels from judges' ratings: their grades, their errors, and an evaluation that carries these."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from statistics import NormalDist
 from typing import Any
@@ -127,6 +128,11 @@ def test_order_of_systems() -> None:
     assert found is not None
     assert found["tau"] == pytest.approx(1 / 3)
     assert found["by_labels"] == pytest.approx({"a": 0.1, "b": 0.6, "c": 0.3})
+    assert "Kendall's tau 0.33" in order.in_words(found)
+    tied = order.kendall(one, replace(other, values=values[[0, 0, 0]]), 100, 0)
+    assert tied is not None
+    assert (tied["tau"], tied["ci_low"], tied["undefined"]) == (None, None, 1)
+    assert "undefined (Kendall's tau): by labels all systems are equal" in order.in_words(tied)
 
 
 def test_bad_input() -> None:

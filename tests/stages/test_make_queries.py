@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from commands import command
+from paid_judge import budget
 
 from zelo.datasets.synthetic import Synthetic
 from zelo.errors import BadInput
@@ -43,7 +44,11 @@ class Written:
 
 def stage(maker: Any, retriever: Any = BM25) -> MakeQueries:
     return MakeQueries(
-        inputs={"data": "load"}, maker=maker, dataset=Synthetic(queries=1, documents=2), retriever=retriever
+        inputs={"data": "load"},
+        maker=maker,
+        dataset=Synthetic(queries=1, documents=2),
+        retriever=retriever,
+        budget=budget(),
     )
 
 

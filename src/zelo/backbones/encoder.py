@@ -4,7 +4,7 @@ import errno
 import os
 import sys
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import chain, groupby, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -22,14 +22,16 @@ from zelo.fingerprint.code_hash import code_hash
 from zelo.progress import progress
 from zelo.records import starts
 from zelo.store import Store, hash_json
-from zelo.texts import document_texts
+from zelo.texts import Texts
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-STORAGE = ("float32", "float16")
+STORAGE = ("float32", "float16", None)
 POOLING = ("mean", "cls")
+PART = 65_536  # texts whose tokens are lists at a time
+SAID = 10**9  # bytes of token vectors above which their size is said
 PRECISIONS = ("float32", "bfloat16")
 _HEAD = r"classifier|score|head\."  # of a sequence classifier: what is put on top of the pretrained layers
 
@@ -38,7 +40,7 @@ _HEAD = r"classifier|score|head\."  # of a sequence classifier: what is put on t
 class TokenVectors:
     """Last-layer vectors of N texts with T tokens in all, [CLS] and [SEP] or the like included."""
 
-    vectors: np.ndarray  # [T, dim] of length 1, in the encoder's `storage`
+    vectors: np.ndarray  # [T, dim] of length 1, in the encoder's `storage`; [0, dim] where that is None
     offsets: np.ndarray  # [N + 1] int64: text i has the rows offsets[i] to offsets[i + 1]
     tokens: np.ndarray  # [T] int32, the tokenizer's ids
     pooled: np.ndarray  # [N, dim] float32 of length 1: one vector per text
@@ -54,7 +56,8 @@ class Encoder:
     `model`: `package:NAME/FOLDER` (a folder inside an installed Python package), a folder, or the name of a model on the
     Hugging Face hub, there at `revision`. `sha256`: of model.safetensors; None is not checked. Lengths count tokens, special ones
     included. `lr`: the learning rate that suits it, for the optimizer.
-    `precision` is that of documents; queries are always encoded in float32. `storage` is that of token vectors on disk.
+    `precision` is that of documents; queries are always encoded in float32. `storage` is that of token vectors on disk; None
+    keeps one vector a text, and late interaction is refused.
     `frozen_layers`: so many of the lowest layers, and the embeddings, do not learn. Code of a model's own is never run.
     """
 
@@ -71,7 +74,7 @@ class Encoder:
     max_length: int
     query_length: int
     precision: str
-    storage: str
+    storage: str | None
     pooling: Literal["mean", "cls"]
     query_prompt: str
     document_prompt: str
@@ -81,7 +84,8 @@ class Encoder:
     def __post_init__(self) -> None:
         for name, options in (("precision", PRECISIONS), ("storage", STORAGE), ("pooling", POOLING)):
             if getattr(self, name) not in options:
-                raise BadInput(f"backbone.{name}={getattr(self, name)} is unknown; choose one of {', '.join(options)}.")
+                known = ", ".join(option or "null" for option in options)
+                raise BadInput(f"backbone.{name}={getattr(self, name)} is unknown; choose one of {known}.")
         check_rate(self.lr)
         check_frozen(self.frozen_layers)
         for name in ("max_length", "query_length"):
@@ -170,17 +174,24 @@ class Encoder:
 
     def documents(self, table: pa.Table) -> TokenVectors:
         """Vectors of N documents (DOCUMENT rows), from the store if these texts were encoded before."""
-        return self._obtain("documents", document_texts(table), self.document_prompt, self.max_length, self.precision)
+        texts = Texts(table["text"], table["title"])
+        return self._obtain("documents", texts, self.document_prompt, self.max_length, self.precision)
 
     def queries(self, table: pa.Table) -> TokenVectors:
         """Vectors of N queries (QUERY rows), from the store if these texts were encoded before."""
-        return self._obtain("queries", table["text"].to_pylist(), self.query_prompt, self.query_length, "float32")
+        return self._obtain("queries", Texts(table["text"]), self.query_prompt, self.query_length, "float32")
 
-    def _obtain(self, label: str, texts: list[str], prompt: str, length: int, precision: str) -> TokenVectors:
-        texts = [prompt + text for text in texts]
+    def check_token_vectors(self, asks: str) -> None:
+        """Raises BadInput where none are kept. asks: what compares them."""
+        if self.storage is None:
+            raise BadInput(
+                f"backbone.storage=null keeps no token vectors, which {asks} compares; set backbone.storage=float16."
+            )
+
+    def _obtain(self, label: str, texts: Texts, prompt: str, length: int, precision: str) -> TokenVectors:
         recipe = {
             **self.content(),
-            "texts": hash_texts(texts),
+            "texts": hash_texts(prompt + text for text in texts),
             "length": length,
             "precision": precision,
             "storage": self.storage,
@@ -189,19 +200,18 @@ class Encoder:
         }
 
         def make(folder: Path, _partial: object) -> Facts:
-            self._encode(folder, label, texts, length, precision)
+            self._encode(folder, label, texts, prompt, length, precision)
             return {"recipe": recipe}
 
         table, _reused = Store.current().obtain("vectors", hash_json(recipe), make)
         names = ("vectors", "offsets", "tokens", "pooled")
         return TokenVectors(*(np.load(table.path / f"{n}.npy", mmap_mode="r", allow_pickle=False) for n in names))
 
-    def _encode(self, folder: Path, label: str, texts: list[str], length: int, precision: str) -> None:
+    def _encode(self, folder: Path, label: str, texts: Texts, prompt: str, length: int, precision: str) -> None:
         import torch
 
-        ids: list[list[int]] = self.tokenizer()(texts, truncation=True, max_length=length)["input_ids"] if texts else []
-        offsets = starts(np.array([len(row) for row in ids], np.int64))
-        if len(ids) and np.diff(offsets).min() == 0:
+        tokens, offsets = self._tokens(texts, prompt, length)
+        if len(texts) and np.diff(offsets).min() == 0:
             raise BadInput(
                 f"Text {int(np.diff(offsets).argmin())} of the {label} is empty. Remove it or give it a text."
             )
@@ -209,25 +219,33 @@ class Encoder:
         network.to(device=device.chosen(), dtype=getattr(torch, precision))
         self._check_length(network, length)
         dim = network.config.hidden_size
-        shape = (int(offsets[-1]), dim)
-        tokens = np.array([token for row in ids for token in row], np.int32)
-        path, stored = folder / "vectors.npy", np.dtype(self.storage)
-        begin = np.lib.format.open_memmap(path, mode="w+", dtype=stored, shape=shape).offset
-        _reserve(path)
-        pooled = np.zeros((len(ids), dim), np.float32)
-        # Written as a file, not through the map: its pages would count as this process's memory.
-        with path.open("r+b") as file, progress(f"encoding {label}", int(offsets[-1]), "tokens") as advance:
-            for rows in token_batches(ids, TOKENS[device.chosen()]):
-                hidden, mask = _forward(network, [ids[row] for row in rows])
-                unit = torch.nn.functional.normalize(hidden, dim=-1).cpu().numpy()
-                summary = hidden[:, 0] if self.pooling == "cls" else (hidden * mask.unsqueeze(-1)).sum(1)
-                pooled[rows] = torch.nn.functional.normalize(summary, dim=-1).cpu().numpy()
-                for place, row in enumerate(rows):
-                    file.seek(begin + int(offsets[row]) * dim * stored.itemsize)
-                    file.write(unit[place, : len(ids[row])].astype(stored).tobytes())
-                advance(sum(len(ids[row]) for row in rows))
+        pooled = np.zeros((len(texts), dim), np.float32)
+        total = int(offsets[-1])
+        with (
+            _TokenFile(folder / "vectors.npy", label, total, dim, self.storage) as file,
+            progress(f"encoding {label}{file.takes}", total, "tokens") as advance,
+        ):
+            for low in range(0, len(texts), PART):
+                bounds = offsets[low : low + PART + 1]
+                ids = [tokens[start:end].tolist() for start, end in pairwise(bounds)]
+                for rows in token_batches(ids, TOKENS[device.chosen()]):
+                    hidden, mask = _forward(network, [ids[row] for row in rows])
+                    summary = hidden[:, 0] if self.pooling == "cls" else (hidden * mask.unsqueeze(-1)).sum(1)
+                    pooled[low + np.array(rows)] = torch.nn.functional.normalize(summary, dim=-1).cpu().numpy()
+                    file.write(hidden, bounds[rows], [len(ids[row]) for row in rows])
+                    advance(sum(len(ids[row]) for row in rows))
         for name, array in (("offsets", offsets), ("tokens", tokens), ("pooled", pooled)):
             np.save(folder / f"{name}.npy", array, allow_pickle=False)
+
+    def _tokens(self, texts: Texts, prompt: str, length: int) -> tuple[np.ndarray, np.ndarray]:
+        """([T] int32 ids of the tokens of all texts, [N + 1] int64 where each text begins)."""
+        tokenizer, parts, sizes = self.tokenizer(), [np.zeros(0, np.int32)], []
+        for low in range(0, len(texts), PART):
+            read = [prompt + text for text in texts[low : low + PART]]
+            ids = tokenizer(read, truncation=True, max_length=length)["input_ids"]
+            parts.append(np.fromiter(chain.from_iterable(ids), np.int32))
+            sizes += map(len, ids)
+        return np.concatenate(parts), starts(np.array(sizes, np.int64))
 
     @property
     def _pretrained(self) -> Pretrained:
@@ -262,16 +280,52 @@ def _frame(tokenizer: "PreTrainedTokenizerFast") -> tuple[list[list[int]], tuple
     return runs, (types[0], types[-1])
 
 
-def _reserve(path: Path) -> None:
+class _TokenFile:
+    """vectors.npy: `count` token vectors of length 1, written in any order; none where `storage` is None."""
+
+    def __init__(self, path: Path, label: str, count: int, dim: int, storage: str | None) -> None:
+        self.stored = np.dtype(storage or "float32")
+        self.row_bytes = dim * self.stored.itemsize
+        shape = (count if storage else 0, dim)
+        np.lib.format.open_memmap(path, mode="w+", dtype=self.stored, shape=shape)
+        self.begin = path.stat().st_size - shape[0] * self.row_bytes
+        self.keeps = storage is not None
+        size = shape[0] * self.row_bytes
+        self.takes = f" ({size / 1e9:,.1f} GB of token vectors)" if size > SAID else ""
+        # Written as a file, not through a map: its pages would count as this process's memory.
+        self.file = path.open("r+b")
+        _reserve(self.file.fileno(), self.begin + size, label)
+
+    def __enter__(self) -> "_TokenFile":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.file.close()
+
+    def write(self, hidden: "torch.Tensor", rows: np.ndarray, lengths: list[int]) -> None:
+        """hidden: [B, L, dim]; rows: [B] of the first token of each text; lengths: [B] tokens of each."""
+        import torch
+
+        if not self.keeps:
+            return
+        unit = torch.nn.functional.normalize(hidden, dim=-1).cpu().numpy()
+        for place, (row, length) in enumerate(zip(rows.tolist(), lengths, strict=True)):
+            self.file.seek(self.begin + row * self.row_bytes)
+            self.file.write(unit[place, :length].astype(self.stored).tobytes())
+
+
+def _reserve(file: int, size: int, label: str) -> None:
     """Takes the disk's room for a file of zeros now, so that a full disk is found before any text is read. Raises OSError."""
     if sys.platform == "darwin":  # which has no posix_fallocate
         return
-    with path.open("r+b") as file:
-        try:
-            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
-        except OSError as error:
-            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # a file system that cannot reserve
-                raise
+    try:
+        os.posix_fallocate(file, 0, size)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            need = f"{error.strerror}; the token vectors of the {label} take {size / 1e9:,.1f} GB"
+            raise OSError(error.errno, f"{need}; backbone.storage=float16 halves float32, null keeps none") from error
+        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # a file system that cannot reserve
+            raise
 
 
 def _forward(network: "PreTrainedModel", ids: list[list[int]]) -> tuple["torch.Tensor", "torch.Tensor"]:

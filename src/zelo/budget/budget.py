@@ -16,7 +16,7 @@ from zelo.ledger.ledger import FILE, Ledger
 from zelo.ledger.operations import Caps, report_lost
 from zelo.progress import Advance, progress
 from zelo.protocols import PaidJudge
-from zelo.providers.request import JUDGE, Endpoint
+from zelo.providers.request import WRITES, Endpoint
 from zelo.records import FAILED, REFUSED, TRUNCATED, UNPARSEABLE, Questions
 from zelo.store import Store
 
@@ -89,7 +89,7 @@ class Budget:
             for plan in plans:
                 left = f"{plan.calls:,} calls to make" if plan.calls else "none to ask"
                 print(
-                    f"{plan.asker}: {plan.known:,} of {plan.pairs:,} pairs from the ledger, {left}",
+                    f"{plan.asker}: {plan.known:,} of {plan.pairs:,} {plan.unit} from the ledger, {left}",
                     file=sys.stderr,
                 )
             with progress(plans[0].kind, sum(plan.pairs for plan in plans), "answers") as advance:
@@ -126,7 +126,7 @@ class Budget:
                 )
             if plan.costs and plan.usd is None and (self.usd is not None or self.lifetime_usd is not None):
                 reason = f"{plan.asker}: the price of {plan.model} is unknown, so a budget in dollars cannot be kept."
-                raise PriceUnknown(plan.key, reason, planned, writes=plan.kind == JUDGE)
+                raise PriceUnknown(plan.key, reason, planned, writes=plan.kind in WRITES)
             for name in ("usd", "lifetime_usd"):
                 cap = getattr(self, name)
                 if plan.calls and cap is not None and plan.worst_call > cap:

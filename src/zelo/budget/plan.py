@@ -9,7 +9,7 @@ from zelo.ledger.codec import LOOKED_UP, settled
 from zelo.ledger.ledger import Ledger
 from zelo.ledger.operations import Measured
 from zelo.protocols import PaidJudge, WindowJudge
-from zelo.providers.request import ASKERS, JUDGE, Endpoint, Request
+from zelo.providers.request import ASKED_FOR, ASKERS, JUDGE, WRITES, Endpoint, Request
 from zelo.records import Questions
 
 WIDTH = 100  # columns of what is said
@@ -25,7 +25,7 @@ class Plan:
     judge: str
     provider: str
     model: str
-    pairs: int  # comparisons asked for
+    pairs: int  # comparisons asked for, or what else its kind asks for
     known: int  # of these, how many the ledger answers
     calls: int  # to be sent; pairs with the same texts share one
     tokens_in: int  # expected, of all calls
@@ -66,6 +66,11 @@ class Plan:
         return f"{ASKERS[self.kind]} {self.judge}"
 
     @property
+    def unit(self) -> str:
+        """What `pairs` counts."""
+        return ASKED_FOR[self.kind]
+
+    @property
     def price(self) -> str:
         """Whether the price is free, known or unknown."""
         return "free" if self.free else "unknown" if self.usd is None else "known"
@@ -80,7 +85,7 @@ def lines(plans: Sequence[Plan]) -> list[str]:
     """A table in plain text, and what it rests on."""
     head = (
         " or ".join(dict.fromkeys(ASKERS[plan.kind] for plan in plans)),
-        "pairs",
+        " or ".join(dict.fromkeys(plan.unit for plan in plans)),
         "in ledger",
         "calls",
         "tokens in",
@@ -141,7 +146,7 @@ def _notes(plan: Plan) -> list[str]:
     if plan.usd is None:
         prices = (
             f"{plan.key}.input_price and {plan.key}.output_price, in dollars per million tokens"
-            if plan.kind == JUDGE
+            if plan.kind in WRITES
             else f"{plan.key}.input_price, in dollars per million tokens, or {plan.key}.search_price, per 1,000 searches"
         )
         found.append(f"{plan.judge}: no price is known for {plan.model} of {plan.provider}; set {prices}.")
@@ -155,7 +160,8 @@ def _notes(plan: Plan) -> list[str]:
         else f"what earlier calls measured (+-{plan.error:.0%})"
     )
     each_out = round(plan.tokens_out / plan.calls)
-    outward = "as earlier calls like these had" if plan.measured_out else "assumed; pipeline=audit measures it"
+    assumed = "assumed; pipeline=audit measures it" if plan.kind == JUDGE else "assumed"
+    outward = "as earlier calls like these had" if plan.measured_out else assumed
     each = (plan.pairs - plan.known) / plan.calls
     asked = f"{plan.judge}: {plan.model} of {plan.provider}; tokens in by {inward}; "
     if plan.most_out:
@@ -164,8 +170,8 @@ def _notes(plan: Plan) -> list[str]:
             f" {round(plan.most_out / plan.calls):,} tokens that it may have."
         )
     else:  # of a decision or a reranker: numbers, no text
-        price = f", ${plan.usd / (plan.pairs - plan.known):.2g} a pair" if plan.usd else ""
-        found.append(f"{asked}nothing is billed for answers; {each:.1f} pairs a call{price}.")
+        price = f", ${plan.usd / (plan.pairs - plan.known):.2g} a {plan.unit.removesuffix('s')}" if plan.usd else ""
+        found.append(f"{asked}nothing is billed for answers; {each:.1f} {plan.unit} a call{price}.")
     full = 0 if plan.window is None else plan.window * (plan.window - 1) // 2
     if each < full / 2:
         found.append(

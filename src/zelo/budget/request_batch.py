@@ -143,9 +143,9 @@ class Figures:
             f" max_failure_rate={max_failure_rate}. Every answer is kept. {self.fix(base_url)}"
         )
 
-    def so_far(self, pairs: int) -> str:
-        """In words, for a run that ends early. pairs: that are asked for in all."""
-        before = f"{self.from_ledger:,} of {pairs:,} pairs from the ledger"
+    def so_far(self, pairs: int, unit: str) -> str:
+        """In words, for a run that ends early. pairs: that are asked for in all; unit: what they are called."""
+        before = f"{self.from_ledger:,} of {pairs:,} {unit} from the ledger"
         now = f"asked now: {self.ended() or 'no answer'}; {self.calls:,} calls, {money(self.price, self.usd)}"
         after = "every answer is in the ledger"
         if self.open:

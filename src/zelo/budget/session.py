@@ -76,18 +76,23 @@ class Session:
 
     def texts(self, judge: PaidJudge, questions: Questions) -> Iterator[tuple[int, str]]:
         """(row, text) of what the ledger holds of this judge's answers to these questions. Sends nothing."""
+        for request, reply in self.replies(judge, questions):
+            yield from ((row, reply.text) for row in request.rows)
+
+    def replies(self, judge: PaidJudge, questions: Questions) -> Iterator[tuple[Request, Reply]]:
+        """What the ledger holds of this judge's answers to these questions, request by request. Sends nothing."""
         assert self.ledger is not None, "a judge without a plan"
         endpoint = judge.endpoint
         for request, entry in looked_up(self.ledger, judge, questions):
             if entry is not None:
-                text = reply_of(endpoint, request, entry).text
-                yield from ((row, text) for row in request.rows)
+                yield request, reply_of(endpoint, request, entry)
 
     def report(self) -> None:
         """What each judge came to so far, one line each: for a run that ends early."""
         for name, counts in self.counts.items():
             if counts.statuses or counts.calls or counts.open:
-                print(f"{self.plans[name].asker}: {counts.so_far(self.plans[name].pairs)}", file=sys.stderr)
+                plan = self.plans[name]
+                print(f"{plan.asker}: {counts.so_far(plan.pairs, plan.unit)}", file=sys.stderr)
                 if not isinstance(self.stopped, TooManyFailures):  # whose own message has them
                     for reason in reasons_in_words(counts.as_facts()):
                         print(f"{self.plans[name].asker}: {reason}", file=sys.stderr)

@@ -62,9 +62,13 @@ def by_labels(
 ) -> MeasuredSplit:
     """runs: system -> a ranked run (SCORED); qrels: QREL rows of this split; primary: key of the metric that decides."""
     named = {metric.name: metric for metric in metrics.values()}
-    values = {system: values_of(named, run, qrels) for system, run in runs.items()}
+    found = {system: values_of(named, run, qrels) for system, run in runs.items()}
     decides = list(named).index(metrics[primary].name)
-    return _measured(split, NATURAL, values, list(named), decides, pc.unique(qrels["query_id"]))
+    queries = sorted(pc.unique(qrels["query_id"]).to_pylist())
+    cells = np.array([[columns[metric] for metric in named] for _, columns in found.values()])
+    return MeasuredSplit(
+        split, NATURAL, list(runs), list(named), decides, queries, cells.reshape(len(runs), len(named), len(queries))
+    )
 
 
 def by_grades(
@@ -91,20 +95,7 @@ def by_grades(
 def by_judge(runs: Mapping[str, pa.Table], examples: pa.Table) -> MeasuredSplit:
     """Agreement of every system with the ratings of dev queries; the teacher, being these ratings, agrees fully."""
     name = f"{PREFIX}/nDCG@{CUTOFF}"
-    values = {system: {name: agreement(run, examples, CUTOFF)} for system, run in runs.items()}
-    return _measured(DEV, JUDGE, values, [name], 0, pc.unique(examples["query_id"]))
-
-
-def _measured(
-    split: str,
-    protocol: str,
-    values: Mapping[str, Mapping[str, Mapping[str, float]]],
-    metrics: list[str],
-    primary: int,
-    query_ids: pa.Array,
-) -> MeasuredSplit:
-    """values: system -> metric -> query_id -> value."""
-    queries = sorted(query_ids.to_pylist())
-    cells = np.array([[[found[metric][q] for q in queries] for metric in metrics] for found in values.values()])
-    shape = (len(values), len(metrics), len(queries))
-    return MeasuredSplit(split, protocol, list(values), metrics, primary, queries, cells.reshape(shape))
+    queries = sorted(pc.unique(examples["query_id"]).to_pylist())
+    values = [agreement(run, examples, CUTOFF) for run in runs.values()]
+    cells = np.array([[one[query] for query in queries] for one in values]).reshape(len(runs), 1, len(queries))
+    return MeasuredSplit(DEV, JUDGE, list(runs), [name], 0, queries, cells)

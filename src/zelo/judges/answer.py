@@ -1,48 +1,15 @@
 """What a model's answer says, read strictly: where a value is not certain there is none. No input, no output, no network."""
 
-import json
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NoReturn, TypeGuard, TypeVar
+from collections.abc import Sequence
+from typing import Any, TypeGuard
 
 from zelo.facts import Facts
-
-T = TypeVar("T")
+from zelo.providers.answer_text import FENCED, THOUGHT_OPENS, bare, json_in, last_tagged, tagged_line
 
 SOFT, TERNARY, SIGN = "soft", "ternary", "sign"
 PREFERENCES = (SOFT, TERNARY, SIGN)
-
-# Beginnings of an answer that declines. English only, and only at the start: a refusal in other words or another language
-# counts as unparseable. Neither is ever a preference, so nothing but the shares in the report depends on this list.
-REFUSALS = (
-    "i'm sorry",
-    "i am sorry",
-    "sorry, ",
-    "i apologize",
-    "i apologise",
-    "my apologies",
-    "i cannot",
-    "i can not",
-    "i can't",
-    "i could not in good conscience",
-    "i won't",
-    "i will not",
-    "i'm unable",
-    "i am unable",
-    "i'm not able",
-    "i am not able",
-    "i'm not comfortable",
-    "i am not comfortable",
-    "i must decline",
-    "i have to decline",
-    "i decline",
-    "i refuse",
-    "as an ai",
-    "unfortunately, i can",
-    "unfortunately, i am unable",
-    "unfortunately, i'm unable",
-)
 
 # Class of what is wrong with a reply, before anything is read -> the reason and the fix.
 WHY = {
@@ -55,18 +22,6 @@ WHY = {
 }
 
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)")
-_FENCE = re.compile(r"```(?:json)?[ \t]*\n(.*)\n[ \t]*```", re.DOTALL | re.IGNORECASE)
-_FENCED = re.compile(r"^[ \t]*```(?:json)?[ \t]*\n(.*?)\n[ \t]*```[ \t]*$", re.DOTALL | re.IGNORECASE | re.MULTILINE)
-_FENCE_LINE = re.compile(r"\s*```\w*\s*")
-_THOUGHT = re.compile(r"\s*<(think|thinking)>.*?</\1>", re.DOTALL | re.IGNORECASE)
-_THOUGHT_OPENS = re.compile(r"\s*<(think|thinking)>", re.IGNORECASE)
-_THOUGHT_ENDS = re.compile(r"</(?:think|thinking)>", re.IGNORECASE)  # alone: the model's template opened the block
-# What some servers leave of a model's end, as special tokens.
-_ENDS = (
-    *(f"<|{name}|>" for name in ("im_end", "eot_id", "eom_id", "end", "end_of_text", "endoftext", "return", "eot")),
-    *("</s>", "<eos>", "<end_of_turn>", "<\uff5cend\u2581of\u2581sentence\uff5c>"),
-)
-_DECORATION = " \t*_`"
 _BLANK = " \t\r\n\u2581\u0120\u010a"  # the last three: how tokenizers write a space and a new line
 
 
@@ -76,10 +31,10 @@ def score(text: str, tag: str | None) -> float | None:
     tag None: the whole text is a JSON object with `score`. Else: the last line is `<tag>: number`; numbers elsewhere never count.
     """
     if tag is None:
-        answer = _json(text)
+        answer = json_in(text)
         value = answer.get("score") if isinstance(answer, dict) else None
     else:
-        value = _last(text, tag, _number)
+        value = last_tagged(text, tag, _number)
     value = _as_number(value)
     return float(value) if _within(value, -1, 1) else None
 
@@ -90,10 +45,10 @@ def relevances(text: str, tag: str | None, count: int) -> tuple[float, ...] | No
     tag None: the whole text is a JSON object with `scores`, from label to number. Else: the last line is `<tag>: that object`.
     """
     if tag is None:
-        answer = _json(text)
+        answer = json_in(text)
         values = answer.get("scores") if isinstance(answer, dict) else None
     else:
-        values = _last(text, tag, _json)
+        values = last_tagged(text, tag, json_in)
     labels = [str(label) for label in range(1, count + 1)]
     if not isinstance(values, dict) or set(values) != set(labels):
         return None
@@ -141,12 +96,6 @@ def preference(score: float, rule: str, threshold: float) -> float:
     return 0.5 if abs(score) <= tie else float(score < 0)
 
 
-def refused(text: str) -> bool:
-    """Whether an answer without a value opens like a refusal (REFUSALS)."""
-    opening = _bare(text).lstrip(_DECORATION + "\r\n\"'").replace("\u2019", "'").casefold()
-    return opening.startswith(REFUSALS)
-
-
 def began_with(logprobs: Sequence[tuple[str, float]], mass: float) -> str:
     """The two likeliest first tokens that are neither A nor B, and the share of A and B, `mass`, for a message."""
     others = sorted(
@@ -174,14 +123,14 @@ def why_no_verdict(logprobs: Sequence[tuple[str, float]], least: float) -> str:
 
 def why_unread(text: str, tag: str | None, wanted: str) -> str:
     """Why an answer has no `wanted` (score or scores), and what to do: the same words for the same reason."""
-    text = _bare(text)
+    text = bare(text)
     if not text.strip():
         return "nothing follows the think block: raise judge.max_tokens"
-    if _THOUGHT_OPENS.match(text):
+    if THOUGHT_OPENS.match(text):
         return "the think block does not end: raise judge.max_tokens, or turn thinking off with judge.extra_body"
     value = "a number from -1 to 1" if wanted == "score" else "a number from 0 to 1 for each label"
     if tag is not None:
-        line = _tagged(tag)
+        line = tagged_line(tag)
         found = [bool(line.fullmatch(item)) for item in text.splitlines() if item.strip()]
         if not any(found):
             return (
@@ -189,8 +138,8 @@ def why_unread(text: str, tag: str | None, wanted: str) -> str:
                 " hold its answer to a JSON schema, or name a judge.model that follows instructions"
             )
         return f"the tagged line is not the last one, has no {value}, or occurs twice with different values"
-    if not isinstance(answer := _json(text), dict):
-        if len(_FENCED.findall(text)) > 1:
+    if not isinstance(answer := json_in(text), dict):
+        if len(FENCED.findall(text)) > 1:
             return "several JSON blocks came back where one was asked for"
         if text.lstrip().startswith("{"):
             return "the JSON cannot be read: it is cut, has a key twice, or something follows it"
@@ -208,72 +157,9 @@ def _object(properties: Facts) -> Facts:
     return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
 
 
-def _last(text: str, tag: str, parse: Callable[[str], T]) -> T | None:
-    """What follows the tag on the last line that is not blank; None if it has no tag, or another line another value."""
-    line = _tagged(tag)
-    lines = [item for item in _bare(text).splitlines() if item.strip() and not _FENCE_LINE.fullmatch(item)]
-    found = [(n, match[1].strip(_DECORATION)) for n, item in enumerate(lines) if (match := line.fullmatch(item))]
-    if not found or found[-1][0] != len(lines) - 1:
-        return None
-    values = [value for value in (parse(rest) for _, rest in found) if value is not None]
-    last = parse(found[-1][1])
-    return last if all(value == last for value in values) else None
-
-
-def _tagged(tag: str) -> re.Pattern[str]:
-    return re.compile(rf"[\s>*_`#-]*{re.escape(tag)}[\s*_`]*:(.*)", re.IGNORECASE | re.DOTALL)
-
-
-def _bare(text: str) -> str:
-    """The text without the thoughts that lead it and the special tokens that end it."""
-    text = text.rstrip()
-    while end := next((end for end in _ENDS if text.endswith(end)), None):
-        text = text.removesuffix(end).rstrip()
-    thought = _THOUGHT.match(text)
-    if thought is None and not _THOUGHT_OPENS.match(text):
-        thought = _THOUGHT_ENDS.search(text)
-        if thought is not None and re.search(r"<think", text[: thought.start()], re.IGNORECASE):
-            return text
-    return text if thought is None else text[thought.end() :]
-
-
 def _number(text: str) -> float | None:
     plain = text.replace("\u2212", "-")  # the minus sign of typesetters
     return float(plain) if _NUMBER.fullmatch(plain) else None
-
-
-def _json(text: str) -> object:
-    """The JSON that is all of the text, or all of its one fence; None where it is anything else or has a key twice.
-
-    Thoughts before it and words around the fence are passed over, words with a brace are not: they may be another answer.
-    """
-    for part in (text.strip(), *_parts(_bare(text).strip())):
-        try:
-            return json.loads(part, object_pairs_hook=_unique, parse_constant=_no_number)
-        except (ValueError, RecursionError):
-            continue
-    return None
-
-
-def _parts(text: str) -> Iterator[str]:
-    """Where the JSON of an answer may stand: all of the text, in a fence that is all of it, in the only fence."""
-    yield text
-    if fenced := _FENCE.fullmatch(text):
-        yield fenced[1]
-    blocks = _FENCED.findall(text)
-    if len(blocks) == 1 and "{" not in _FENCED.sub("", text):
-        yield blocks[0]
-
-
-def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a key occurs twice")
-    return found
-
-
-def _no_number(text: str) -> NoReturn:
-    raise ValueError(f"{text} is no number")
 
 
 def _as_number(value: object) -> Any:

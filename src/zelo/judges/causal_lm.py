@@ -16,10 +16,10 @@ from zelo.errors import BadInput
 from zelo.judges.answer import PREFERENCES, began_with, preference
 from zelo.judges.order_bias import BOTH, CONTENT_FREE, NOTHING, OrderBias
 from zelo.judges.pair_prompts import PairPrompts
-from zelo.judges.prompt import PAIR, Prompt
 from zelo.judges.rubric import only_compares
 from zelo.progress import Advance, progress
 from zelo.protocols import LanguageModel
+from zelo.providers.prompt import PAIR, Prompt
 from zelo.records import ANSWERED, FAILED, STATUSES, UNPARSEABLE, Outcomes, Questions
 from zelo.texts import SHORTEST_CUT
 

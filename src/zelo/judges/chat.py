@@ -12,9 +12,10 @@ from zelo.budget.request_batch import RequestBatch
 from zelo.errors import BadInput
 from zelo.facts import Facts
 from zelo.judges import answer, cut
-from zelo.judges.prompt import ALONE, CROSS, PAIR, STRUCTURED, TAGGED, WINDOW, Filled, Prompt
 from zelo.judges.query_pool import query_pools
 from zelo.judges.windows import windows
+from zelo.providers.answer_text import refused
+from zelo.providers.prompt import ALONE, CROSS, PAIR, STRUCTURED, TAGGED, WINDOW, Filled, Prompt
 from zelo.providers.request import TOP_LOGPROBS, ChatProvider, Endpoint, Reading, Reply, Request, form_of, key_of
 from zelo.records import ANSWERED, CRITERIA, REFUSED, UNPARSEABLE, Questions
 from zelo.texts import SHORTEST_CUT, beginning
@@ -373,6 +374,6 @@ def _width(pairs: Sequence[tuple[int, int]]) -> int:
 
 
 def _unread(text: str, why: str) -> Reading:
-    if answer.refused(text):
+    if refused(text):
         return Reading(REFUSED, why="the model declines to answer", shown=text)
     return Reading(UNPARSEABLE, why=why, shown=text)

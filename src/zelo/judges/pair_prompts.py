@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from zelo.errors import BadInput
-from zelo.judges.prompt import Filled, Prompt
 from zelo.protocols import LanguageModel
+from zelo.providers.prompt import Filled, Prompt
 from zelo.records import Questions
 from zelo.texts import SHORTEST_CUT, document_texts
 

@@ -11,10 +11,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from zelo.errors import BadInput
+from zelo.metrics.ranked_labels import RankedLabels
 from zelo.protocols import Metric
 
 if TYPE_CHECKING:
     import ir_measures
+
+QUERIES_AT_ONCE = 2000  # that ir_measures gets as Python objects
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,33 +31,71 @@ class IrMeasure:
 
     def values(self, run: pa.Table, qrels: pa.Table) -> dict[str, float]:
         """query_id -> value for every query of `qrels` (QREL rows of one split); a query that the run lacks counts 0."""
-        return values_of({self.name: self}, run, qrels)[self.name]
+        queries, found = values_of({self.name: self}, ranked(run), qrels)
+        return dict(zip(queries, found[self.name].tolist(), strict=True))
 
 
 def values_of(
     metrics: Mapping[str, "Metric | IrMeasure"], run: pa.Table, qrels: pa.Table
-) -> dict[str, dict[str, float]]:
-    """Key -> query_id -> value, as each metric's own `values` gives them; those of ir_measures are computed together."""
+) -> tuple[list[str], dict[str, np.ndarray]]:
+    """([Q] the queries of `qrels`, in order of id; key -> [Q] values). run: as `ranked` gives it.
+
+    Values are those of ir_measures. The measures that most people report are computed over columns, the others by ir_measures
+    itself, a few thousand queries at a time, and a metric of another kind by its own `values`.
+    """
+    labels = RankedLabels.of(run, qrels)
+    found, left = {}, {}
+    for key, metric in metrics.items():
+        if not isinstance(metric, IrMeasure):
+            values = metric.values(run, qrels)
+            found[key] = np.array([values[query] for query in labels.queries])
+        elif (column := _column(_measure(metric.name), labels)) is not None:
+            found[key] = column
+        else:
+            left[key] = _measure(metric.name)
+    if left:
+        found |= _by_library(left, run, qrels, labels.queries)
+    return labels.queries, {key: found[key] for key in metrics}
+
+
+def _column(measure: "ir_measures.Measure", labels: RankedLabels) -> np.ndarray | None:
+    """[Q] values; None for a measure that is not computed here."""
+    given = {name: value for name, value in measure.params.items() if value != measure.SUPPORTED_PARAMS[name].default}
+    cutoff, judged_only = given.pop("cutoff", math.inf), given.pop("judged_only", False)
+    if given or (judged_only and measure.NAME != "nDCG"):
+        return None
+    match measure.NAME:
+        case "nDCG":
+            return labels.ndcg(cutoff, judged_only)
+        case "R":
+            return labels.recall(cutoff)
+        case "P":
+            return labels.precision(cutoff)
+        case "RR":
+            return labels.reciprocal_rank(cutoff)
+        case "AP":
+            return labels.average_precision(cutoff)
+        case "Judged":
+            return labels.judged(cutoff)
+    return None
+
+
+def _by_library(
+    measures: Mapping[str, "ir_measures.Measure"], run: pa.Table, qrels: pa.Table, queries: list[str]
+) -> dict[str, np.ndarray]:
+    """Key -> [Q] values, from Python objects of QUERIES_AT_ONCE queries at a time."""
     import ir_measures
 
-    own = {key: _measure(metric.name) for key, metric in metrics.items() if isinstance(metric, IrMeasure)}
-    others = {key: metric.values(run, qrels) for key, metric in metrics.items() if key not in own}
-    judgements = _nested(qrels, "relevance")
-    found = {key: dict.fromkeys(judgements, 0.0) for key in own}
-    if own:
-        run = ranked(run.filter(pc.is_in(run["query_id"], pc.unique(qrels["query_id"]))))
-        depth = max(_depth(measure) for measure in own.values())
-        run = run.filter(positions(run) < depth)  # what lies below cannot count, and Python objects are expensive
-        keys = {measure: key for key, measure in own.items()}
-        for result in ir_measures.iter_calc(list(keys), judgements, _nested(run, "score")):
-            found[keys[result.measure]][result.query_id] = float(result.value)
-    return {key: (others | found)[key] for key in metrics}
-
-
-def _depth(measure: "ir_measures.Measure") -> float:
-    """How many of a query's first documents can count."""
-    cutoff = measure.params.get("cutoff")
-    return math.inf if cutoff is None or measure.params.get("judged_only") else cutoff
+    keys = {measure: key for key, measure in measures.items()}
+    found = {key: np.zeros(len(queries)) for key in measures}
+    for start in range(0, len(queries), QUERIES_AT_ONCE):
+        part = pa.array(queries[start : start + QUERIES_AT_ONCE], pa.string())
+        judged, asked = (table.filter(pc.is_in(table["query_id"], part)) for table in (qrels, run))
+        place = {query: start + row for row, query in enumerate(part.to_pylist())}
+        results = ir_measures.iter_calc(list(keys), _nested(judged, "relevance"), _nested(asked, "score"))
+        for result in results:
+            found[keys[result.measure]][place[result.query_id]] = float(result.value)
+    return found
 
 
 def ranked(run: pa.Table, worth: np.ndarray | None = None) -> pa.Table:
@@ -73,7 +114,7 @@ def ranked(run: pa.Table, worth: np.ndarray | None = None) -> pa.Table:
     score = _strictly_decreasing(exact[order].astype(np.float32), query[order])
     _require(run.take(order), np.isfinite(score), "has a score that leaves no smaller 32-bit number to break a tie")
     key = query * (int(document.max(initial=0)) + 1) + document
-    if len(np.unique(key)) < len(key):
+    if (np.diff(np.sort(key)) == 0).any():
         _require(run, np.isin(np.arange(len(key)), np.unique(key, return_index=True)[1]), "comes twice")
     taken = run.select(["query_id", "doc_id"]).take(order).combine_chunks()
     return taken.append_column("score", pa.array(score, pa.float32()))

@@ -52,8 +52,9 @@ class FlipTest:
             signs = random.integers(0, 2, size=(rows, queries), dtype=np.int8) * 2.0 - 1.0
             flipped = (queries - signs.sum(axis=1)) / 2
             mean = np.full((2, tests, rows), np.nan)
+            product = differences @ signs.T
             for part, (sign, size) in enumerate(((-1, flipped), (1, queries - flipped))):
-                sums = (total[:, None] + sign * (differences @ signs.T)) / 2
+                sums = (total[:, None] + sign * product) / 2
                 sums[np.abs(sums) <= slack[:, None]] = 0.0
                 np.divide(sums, size, out=mean[part], where=size > 0)
             there = slice(done, done + rows)

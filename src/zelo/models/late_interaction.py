@@ -40,6 +40,7 @@ class LateInteraction(nn.Module):
                 f"model=late_interaction compares token vectors, and {type(backbone).__name__} gives none that have read the"
                 " whole text; use an encoder: backbone=minilm, modernbert or xlm_r."
             )
+        backbone.check_token_vectors("model=late_interaction")
 
     def load(self, backbone: Backbone, checkpoint: Path | None) -> None:
         """Makes the query encoder from the backbone; trained weights come from `checkpoint`/weights.safetensors.

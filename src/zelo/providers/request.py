@@ -13,8 +13,15 @@ from zelo.providers.secrets import looks_secret, names_variable
 from zelo.records import ANSWERED
 
 PER_MILLION, PER_THOUSAND = 1e-6, 1e-3
-JUDGE, RERANK = "judge", "rerank"
-ASKERS = {JUDGE: "judge", RERANK: "reranker"}  # kind of an endpoint -> what its askers are called
+JUDGE, RERANK, GENERATE = "judge", "rerank", "generate"
+ASKERS = {
+    JUDGE: "judge",
+    RERANK: "reranker",
+    GENERATE: "query maker",
+}  # kind of an endpoint -> what its askers are called
+ASKED_FOR = {JUDGE: "pairs", RERANK: "pairs", GENERATE: "queries"}  # and what they want of it
+SETTINGS = {JUDGE: "judge.", RERANK: "", GENERATE: "queries."}  # and what stands before a field of theirs in a message
+WRITES = (JUDGE, GENERATE)  # kinds whose models may write, and be paid for that
 ABSURD = 10**9  # tokens; a larger count is a mistake of the endpoint's
 TOP_LOGPROBS = 20  # the most that OpenAI's API allows
 # Keys of a request that a field of the judge decides, or that would change what comes back beyond reading.
@@ -162,8 +169,8 @@ class Endpoint:
 
     @property
     def setting(self) -> str:
-        """What stands before a field of the asker in a message: of a judge, the group that it is set in."""
-        return "judge." if self.kind == JUDGE else ""
+        """What stands before a field of the asker in a message: the group that it is set in, where that is known."""
+        return SETTINGS[self.kind]
 
     @property
     def local(self) -> bool:

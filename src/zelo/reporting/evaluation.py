@@ -1,6 +1,7 @@
 """What a run came out with, read from the table of its evaluation."""
 
 import json
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -111,6 +112,11 @@ class Evaluation:
         """System -> value of the deciding metric on dev, all that a choice may look at; empty where dev is not measured."""
         start = f"{self.keys[DEV]}/" if DEV in self.keys else None
         return {key.removeprefix(start): value for key, value in self.keyed.items() if start and key.startswith(start)}
+
+
+def shown(metric: str) -> str:
+    """A metric in a heading: "condensed nDCG@10" for what ir-measures, and metrics.json, call nDCG(judged_only=True)@10."""
+    return re.sub(r"(\w+)\(judged_only=True\)", r"condensed \1", metric)
 
 
 def _group(system: str, evaluated: str, result: "Result") -> str:

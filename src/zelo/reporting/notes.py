@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from zelo.budget.plan import money
 from zelo.budget.request_batch import faults_in_words, reasons_in_words
+from zelo.evaluation.order import in_words
 from zelo.facts import Facts
 from zelo.records import ANSWERED, DEV, FAILED, TRUNCATED, UNSENT
 from zelo.reporting.evaluation import NO_LABELS
@@ -40,10 +41,7 @@ def notes(result: "Result") -> list[str]:
         if judging := figures.get("judging"):
             lines.append(f"{name}: {judging_in_words(judging)}")
         if order := figures.get("order"):
-            lines.append(
-                f"{name}: judges and labels order the {order['systems']} systems with Kendall's tau {order['tau']:.2f}"
-                f" (95 % interval {order['ci_low']:.2f} to {order['ci_high']:.2f}); 1 is the same order"
-            )
+            lines.append(f"{name}: {in_words(order)}")
         if figures.get("protocol") == "judge" and figures["split"] == DEV:
             lines.append(
                 f"{name}: test has no labels, so all metrics are judge agreement ({NO_LABELS}) on the dev queries, which"

@@ -12,7 +12,7 @@ from markupsafe import Markup
 from zelo.facts import Facts
 from zelo.records import TEST
 from zelo.reporting import audit_page, judge_costs, plots, ratings_page, rerankers
-from zelo.reporting.evaluation import CIRCULAR, FIRST_STAGES, GROUPS, NO_LABELS
+from zelo.reporting.evaluation import CIRCULAR, FIRST_STAGES, GROUPS, NO_LABELS, shown
 from zelo.reporting.gains import Gain, gain_of
 from zelo.reporting.ladders import Ladder, Rung, cut
 from zelo.reporting.plots import AxisScale
@@ -70,6 +70,7 @@ def environment() -> jinja2.Environment:
     )
     templates.filters |= {
         "cut": cut,
+        "metric": shown,
         "number": number,
         "rating": rating,
         "signed": signed,

@@ -12,7 +12,7 @@ from zelo.metrics.agreement import PREFIX
 from zelo.records import DEV
 from zelo.reporting import acquired, audit_page, by_domain, data_card, lineage, rerankers
 from zelo.reporting.audit_table import print_audit
-from zelo.reporting.evaluation import CIRCULAR, GROUPS, LABELS, NO_LABELS, Evaluation
+from zelo.reporting.evaluation import CIRCULAR, GROUPS, LABELS, NO_LABELS, Evaluation, shown
 from zelo.reporting.notes import notes
 from zelo.store import Store
 
@@ -151,7 +151,7 @@ def _print_table(figures: Evaluation, result: "Result") -> None:
     sizes = {row["system"]: row["bytes_per_document"] for row in figures.rows if row.get("bytes_per_document")}
     sized = ["bytes"] if len(set(sizes.values())) > 1 else []  # of a document's vector, where there is a choice
     short = len(PREFIX) + 1 if others and figures.protocol != LABELS else 0  # the line above says what they are against
-    columns = [name[short:] for name in (figures.metric, *others)]
+    columns = [shown(name[short:]) for name in (figures.metric, *others)]
     for name in (columns[0], "95 % interval", *["dev"] * bool(beside), *sized, *columns[1:]):
         board.add_column(name, justify="right", no_wrap=True)
     if wide:

@@ -21,6 +21,9 @@ _UNSPACED = re.compile(
 )
 
 
+PART = 65_536  # documents whose words are strings at a time
+
+
 @dataclass(frozen=True, kw_only=True)
 class Bm25:
     """Okapi BM25 as Lucene computes it, over title and text (Robertson and Zaragoza, 2009; Kamphuis et al., 2020).
@@ -54,8 +57,9 @@ class Bm25:
         with progress("bm25 search", len(words), "queries") as advance:
             for row, text in enumerate(words):
                 scores = scores_of(text)
-                column = best(scores[None], top_k)[1]
-                column = column[scores[column] > 0]
+                column = np.flatnonzero(scores)  # few of many documents share a word
+                if len(column) > top_k:
+                    column = column[best(scores[column][None], top_k)[1]]
                 found.append((np.full(len(column), row), column, scores[column]))
                 advance(1)
         query_row, doc_row, score = (
@@ -77,16 +81,22 @@ class Bm25:
         """A function from a query's words to the scores [D] of all documents."""
         import bm25s
 
-        words = self._words(document_texts(documents), 1)
-        if not any(words):  # nothing to index: no document has a word
+        vocabulary: dict[str, int] = {}
+        ids: list[list[int]] = []
+        with progress("bm25 index", documents.num_rows, "documents") as advance:
+            for low in range(0, documents.num_rows, PART):  # the words of all would be gigabytes of strings
+                part = documents.slice(low, PART)
+                for words in self._words(document_texts(part), 1):
+                    ids.append([vocabulary.setdefault(word, len(vocabulary)) for word in words])
+                advance(part.num_rows)
+        if not vocabulary:  # nothing to index: no document has a word
             return lambda _query: np.zeros(documents.num_rows, np.float32)
         index = bm25s.BM25(method="lucene", k1=self.k1, b=self.b, dtype="float32")
-        index.index(words, show_progress=False)
-        vocabulary = index.vocab_dict
+        index.index((ids, vocabulary), show_progress=False)
 
         def scores(query: list[str]) -> np.ndarray:
-            known = [word for word in query if word in vocabulary]
-            return index.get_scores(known) if known else np.zeros(documents.num_rows, np.float32)
+            known = [vocabulary[word] for word in query if word in vocabulary]
+            return index.get_scores_from_ids(known) if known else np.zeros(documents.num_rows, np.float32)
 
         return scores
 

@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from zelo.backbones.encoder import Encoder
+from zelo.progress import progress
 from zelo.ranking import cosines, nearest, top_candidates
 
 
@@ -17,7 +18,9 @@ class Dense:
 
     def search(self, queries: pa.Table, documents: pa.Table, top_k: int) -> pa.Table:
         """CANDIDATE rows, best first, ties by doc_id."""
-        found = nearest(self.backbone.queries(queries).pooled, self.backbone.documents(documents).pooled, top_k)
+        asked, read = self.backbone.queries(queries).pooled, self.backbone.documents(documents).pooled
+        with progress("dense search", queries.num_rows, "queries") as advance:
+            found = nearest(asked, read, top_k, advance)
         return top_candidates(queries, documents, *found, top_k)
 
     def score(self, queries: pa.Table, documents: pa.Table, query_row: np.ndarray, doc_row: np.ndarray) -> np.ndarray:

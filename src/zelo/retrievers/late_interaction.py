@@ -27,6 +27,7 @@ class LateInteraction:
 
     def __post_init__(self) -> None:
         check_pool(self.pool, "late_interaction")
+        self.backbone.check_token_vectors("late interaction")
 
     def search(self, queries: pa.Table, documents: pa.Table, top_k: int) -> pa.Table:
         """CANDIDATE rows, best first, ties by doc_id."""

@@ -29,6 +29,7 @@ class Window:
         if self.width < 1:
             raise BadInput(f"window: width={self.width} must be 1 or more tokens; 40 is about two sentences.")
         check_pool(self.pool, "window")
+        self.backbone.check_token_vectors("window")
 
     def search(self, queries: pa.Table, documents: pa.Table, top_k: int) -> pa.Table:
         """CANDIDATE rows, best first, ties by doc_id."""

@@ -1,28 +1,49 @@
 """Writes queries where there are none to train on, or too few."""
 
+import math
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from zelo import domains
+from zelo.budget.budget import Budget
+from zelo.budget.plan import Plan, money
+from zelo.budget.request_batch import reasons_in_words
 from zelo.datasets.layout import split_queries
-from zelo.errors import BadInput
+from zelo.errors import BadInput, LimitReached
 from zelo.facts import Facts
 from zelo.near_duplicates import Seen
-from zelo.protocols import CheapQueryMaker, Checked, Dataset, FileRetriever, MayLackQueries, QueryMaker, Retriever
+from zelo.protocols import (
+    CheapQueryMaker,
+    Checked,
+    Dataset,
+    FileRetriever,
+    LocalQueryMaker,
+    MayLackQueries,
+    PaidQueryMaker,
+    PaidWriter,
+    Retriever,
+)
 from zelo.ranking import rows_of
-from zelo.records import DEV, DOCUMENT, DOMAIN, MADE, QUERY, SPLITS, TEST, TRAIN
+from zelo.records import DEV, DOCUMENT, DOMAIN, MADE, QUERY, SPLITS, TEST, TRAIN, UNSENT
 from zelo.store import Table, write_parquet
+
+if TYPE_CHECKING:
+    from zelo.budget.session import Session
 
 ALIKE = 0.8  # share of common words above which two queries are near duplicates
 SPARE = 1.25  # candidates that are looked at for each query that is still wanted
 FEWEST = 64  # candidates at a time: a search reads all documents
+FEWEST_PAID = 16  # that are asked for at a time, where each costs money
+LEAST_SHARE = 0.1  # of candidates that stay: no more than ten are asked for at once for each query that is still wanted
 EXAMPLES = 10  # made queries that are shown, and real ones that a maker is shown
 MADE_TOO = "made"
 LIKE = {TEST: "a test query", DEV: "a dev query", TRAIN: "a train query", MADE_TOO: "another made query"}
@@ -36,14 +57,18 @@ class MakeQueries:
     `top_k` (round trip; as in Dai et al., Promptagator, ICLR 2023, section 3.2). That document is in `made` (MADE, of the made
     queries in their order) for a reader: nothing takes it for the right answer. Made queries are train queries, and where a
     collection has no dev queries, some of all train queries become that, as in any collection.
+
+    A maker that costs money is asked through the budget, for about as many queries as are wanted, and again for those that were
+    not kept. A reply that is no query is counted by its status and left out.
     """
 
-    OUTSIDE_IDENTITY: ClassVar[frozenset[str]] = frozenset({"dataset"})  # `data` is what it holds
+    OUTSIDE_IDENTITY: ClassVar[frozenset[str]] = frozenset({"dataset", "budget"})  # `data` is what the dataset holds
 
     inputs: dict[str, str]  # data: the load stage
-    maker: QueryMaker
+    maker: LocalQueryMaker | PaidQueryMaker
     dataset: Dataset
     retriever: Retriever
+    budget: Budget
 
     def __post_init__(self) -> None:
         if self.maker.most < 0:
@@ -64,6 +89,14 @@ class MakeQueries:
         return isinstance(self.maker, CheapQueryMaker)
 
     @property
+    def paid(self) -> dict[str, PaidWriter]:
+        """Who writes the queries, by name, where that costs money; without examples."""
+        if not isinstance(self.maker, PaidQueryMaker) or not self.maker.most:
+            return {}
+        writer = self.maker.writer(())
+        return {writer.name: writer}
+
+    @property
     def _lacks(self) -> bool:
         return isinstance(self.dataset, MayLackQueries) and not self.dataset.has_train_queries()
 
@@ -71,34 +104,66 @@ class MakeQueries:
         """Raises BadInput, before anything runs, where there are no queries and none are to be made, or the maker cannot."""
         if isinstance(self.maker, Checked):
             self.maker.check()
+        for writer in self.paid.values():
+            self.budget.check(writer.endpoint)
         if not self.maker.most and self._lacks:
             raise BadInput(
                 "The dataset has no train queries, and none are to be made. Add unlabelled queries to learn from, let them be"
                 " made (queries=from_text, queries.most=1000), or let dev queries serve as such (dataset.train_on_dev=true)."
             )
 
+    def plan(self, tables: dict[str, Table]) -> list[Plan]:
+        """What the maker would be asked, and for how much, if four of five queries stayed. Sends nothing."""
+        given, source = tables["data"].read("queries"), domains.learned_from(tables["data"])
+        return self._plan(_Made(given, self.maker.top_k), source, self._wanted(given))
+
+    def _plan(self, made: "_Made", documents: pa.Table, wanted: int) -> list[Plan]:
+        if not isinstance(self.maker, PaidQueryMaker) or wanted < 1:
+            return []
+        writer, questions = self.maker.writer(made.examples), self.maker.questions(documents)
+        first = questions.take(np.arange(min(math.ceil(SPARE * wanted), len(questions))))
+        plans = self.budget.plans({writer.name: (writer, [first])})
+        return [replace(plan, key="maker") for plan in plans]
+
+    def _wanted(self, given: pa.Table) -> int:
+        """Queries to make. given: QUERY."""
+        return self.maker.most - given["split"].to_pylist().count(TRAIN)
+
     def run(self, tables: dict[str, Table], out: Path) -> Facts:
-        """Raises BadInput where fewer than two queries can be trained on."""
+        """Raises BadInput where fewer than two queries can be trained on, LimitReached at a cap."""
         given, documents = tables["data"].read("queries"), tables["data"].read("documents")
-        wanted = self.maker.most - given["split"].to_pylist().count(TRAIN)
-        made = _Made(given, self.maker.top_k)
+        wanted, made = self._wanted(given), _Made(given, self.maker.top_k)
         if wanted > 0:
-            self._fill(made, domains.learned_from(tables["data"]), wanted)
+            source = domains.learned_from(tables["data"])
+            plans = self._plan(made, source, wanted)
+            with self.budget.open(plans) if plans else nullcontext() as session:
+                self._fill(made, source, wanted, session)
         queries = pa.concat_tables([given, _queries(made.table, documents, given)])
         split, dev = split_queries(queries, given.slice(0, 0).select(["query_id", "split"]))
         queries = queries.set_column(2, QUERY.field("split"), pa.array(split, pa.string()))
         if split.count(TRAIN) < 1 or DEV not in split:
+            if made.replies[UNSENT]:
+                raise LimitReached(
+                    f"make_queries: a cap of the budget was reached with {len(made.table):,} queries, and two are needed."
+                    " Every reply is kept: raise the budget and run again."
+                )
             raise BadInput(self._none(made, len(documents)))
         write_parquet(queries, domains.with_domain(QUERY, queries), out, "queries")
         write_parquet(documents, domains.with_domain(DOCUMENT, documents), out, "documents")
         write_parquet(made.table, MADE, out, "made")
         counts = {name: split.count(name) for name in SPLITS}
         facts = {"name": tables["data"].manifest["name"], "rows": len(documents), "queries": counts}
-        return facts | {"made_queries": made.facts(), "notes": made.notes(dev)}
+        facts |= {"made_queries": made.facts(), "notes": made.notes(dev)}
+        return facts | made.paid | ({"partial": True} if made.replies[UNSENT] else {})
 
-    def _fill(self, made: "_Made", documents: pa.Table, wanted: int) -> None:
+    def _fill(self, made: "_Made", documents: pa.Table, wanted: int, session: "Session | None") -> None:
         """Takes what the maker writes until there are so many queries, or it has no more."""
-        for batch in self.maker.make(documents, made.examples):
+        if isinstance(self.maker, PaidQueryMaker):
+            assert session is not None, "a maker that costs money without a plan"
+            batches = self._bought(self.maker, made, documents, wanted, session)
+        else:
+            batches = self.maker.make(documents, made.examples)
+        for batch in batches:
             low = 0
             while low < len(batch):
                 size = max(FEWEST, int(SPARE * (wanted - len(made.table))))
@@ -107,6 +172,25 @@ class MakeQueries:
                 low += size
                 if len(made.table) == wanted:
                     return
+
+    def _bought(
+        self, maker: PaidQueryMaker, made: "_Made", documents: pa.Table, wanted: int, session: "Session"
+    ) -> Iterator[pa.Table]:
+        """MADE rows of what the maker was asked for, a part at a time, until all is asked or a cap is reached."""
+        writer, questions, low = maker.writer(made.examples), maker.questions(documents), 0
+        while low < len(questions) and not made.replies[UNSENT]:
+            size = made.still_to_ask(wanted)
+            asked = questions.take(np.arange(low, min(low + size, len(questions))))
+            outcomes = session.ask({writer.name: (writer, asked)})[writer.name]
+            made.replies.update(outcomes.status.to_pylist())
+            made.paid = {"asked": session.figures[writer.name]}
+            ids, styles = asked.doc_a.to_pylist(), asked.query_id.to_pylist()
+            texts = (
+                (request.rows, writer.written(request, reply)) for request, reply in session.replies(writer, asked)
+            )
+            rows = [(text, ids[row], styles[row]) for rows, text in texts if text is not None for row in rows]
+            yield pa.table(list(zip(*rows, strict=True)) or [[], [], []], schema=MADE)
+            low += size
 
     def _found(self, new: pa.Table, made: "_Made", documents: pa.Table) -> np.ndarray:
         """[N] bool: the query finds its document. new: MADE."""
@@ -127,6 +211,9 @@ class MakeQueries:
         return self.retriever.search(queries, documents, self.maker.top_k)
 
     def _none(self, made: "_Made", documents: int) -> str:
+        if made.replies and not made.tried:
+            why = "; ".join([made.answered(), *reasons_in_words(made.paid["asked"])[:1]])
+            return f"make_queries: no reply is a query: {why}. Choose another queries.model, or add queries.jsonl."
         if not made.tried:
             return (
                 f"make_queries: the {documents:,} documents give no query: no title, heading or sentence of 4 to 25 words"
@@ -161,6 +248,8 @@ class _Made:
         self.table = MADE.empty_table()
         self.tried = self.searched = self.found = 0
         self.like: Counter[str] = Counter()
+        self.replies: Counter[str] = Counter()  # of a maker that costs money, by status
+        self.paid: Facts = {}  # what they cost, for the manifest
         self.seen = {kind: Seen(ALIKE) for kind in LIKE}
         for text, split in zip(given["text"].to_pylist(), given["split"].to_pylist(), strict=True):
             if split in self.seen:  # a duplicate has the text of one of these
@@ -190,10 +279,20 @@ class _Made:
         self.searched, self.found = self.searched + len(new), self.found + int(found.sum())
         self.table = pa.concat_tables([self.table, new.filter(pa.array(found))]).slice(0, most)
 
+    def still_to_ask(self, wanted: int) -> int:
+        """Queries to ask for next, by the share of those so far that stayed."""
+        share = len(self.table) / self.replies.total() if self.replies else 1 / SPARE
+        return max(FEWEST_PAID, math.ceil((wanted - len(self.table)) / max(share, LEAST_SHARE)))
+
+    def answered(self) -> str:
+        """How the replies ended, in words."""
+        return ", ".join(f"{count:,} {status}" for status, count in self.replies.most_common())
+
     def facts(self) -> Facts:
         """For the manifest."""
         styles = Counter(self.table["style"].to_pylist())
         return {
+            **({"replies": dict(self.replies)} if self.replies else {}),
             "queries": len(self.table),
             "styles": dict(sorted(styles.items())),
             "tried": self.tried,
@@ -212,7 +311,19 @@ class _Made:
         kinds = ", ".join(f"{count:,} {style}{'s' * (count > 1)}" for style, count in styles.most_common())
         serve = f"; {dev:,} of all train queries, chosen by hash, serve as dev queries" if dev else ""
         examples = [f"made for {row['doc_id']}: {row['text']}" for row in self.table.slice(0, EXAMPLES).to_pylist()]
-        return [f"{len(self.table):,} queries are made, nobody has asked them: {kinds}{serve}", self.why(), *examples]
+        made = f"{len(self.table):,} queries are made, nobody has asked them: {kinds}{serve}"
+        return [made, self.why(), *self.costs(), *examples]
+
+    def costs(self) -> list[str]:
+        """What was paid for them and how the replies ended, in words; nothing where they cost nothing."""
+        if not self.paid:
+            return []
+        asked = self.paid["asked"]
+        spent = f"{asked['calls']:,} calls, {money(asked['price'], asked['usd'])}"
+        return [
+            f"replies: {self.answered()}; {spent}; {asked['from_ledger']:,} were in the ledger",
+            *reasons_in_words(asked),
+        ]
 
     def why(self) -> str:
         """What became of all that were tried, in words."""

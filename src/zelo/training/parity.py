@@ -203,5 +203,5 @@ def _classified(
 def _tolerance(backbone: object) -> float:
     formats = ["float32"]
     formats += [backbone.precision] if isinstance(backbone, Precision) else []
-    formats += [backbone.storage] if isinstance(backbone, TokenVectorSource) else []
+    formats += [backbone.storage] if isinstance(backbone, TokenVectorSource) and backbone.storage else []
     return max(TOLERANCE.get(name, 0.0) for name in formats)

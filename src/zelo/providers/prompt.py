@@ -22,6 +22,7 @@ WINDOW = frozenset({"query", "documents"})
 ALONE = frozenset({"query", "document"})
 ALWAYS = frozenset({"instruction", "tag"})
 TAG = "score"
+LABELS = {"documents": "document", "queries": "query"}  # field of several texts -> what each is called
 
 _HEADING = re.compile(rf"^\[({'|'.join(SECTIONS)})\][ \t]*$", re.MULTILINE)
 _NEARLY = re.compile(rf"^\W*\[\s*({'|'.join(SECTIONS)})\s*\]\W*$", re.MULTILINE | re.IGNORECASE)
@@ -43,18 +44,18 @@ class Prompt:
     """A file with the sections [system] (may be missing), [user], and the form of the answer: [structured] or [tagged].
 
     The form in use is put after the user's part. A name in braces is a field. A paragraph with {instruction} is left out where
-    there is no instruction. What stands before the first section is a remark.
+    there is no instruction, and so is one with a list of texts that is empty. What stands before the first section is a remark.
     """
 
     path: Path
 
     @staticmethod
-    def named(name: str, where: str) -> "Prompt":
-        """conf/judge/prompts/<name>.txt, or a file of the user's own. Raises BadInput with the names that there are.
+    def named(name: str, where: str, group: str = "judge") -> "Prompt":
+        """conf/<group>/prompts/<name>.txt, or a file of the user's own. Raises BadInput with the names that there are.
 
         where: who asks, for the message.
         """
-        folder = config_folder() / "judge" / "prompts"
+        folder = config_folder() / group / "prompts"
         path = Path(name).expanduser() if name.endswith(".txt") or "/" in name else folder / f"{name}.txt"
         if not path.is_file():
             known = sorted(file.stem for file in folder.glob("*.txt"))
@@ -91,15 +92,23 @@ class Prompt:
         """Hash of what can be sent; a remark in the file changes nothing."""
         return hash_json(self.sections)
 
-    def check(self, needs: frozenset[str], form: str | None, instruction: str, where: str) -> None:
+    def check(
+        self,
+        needs: frozenset[str],
+        form: str | None,
+        instruction: str,
+        where: str,
+        may: frozenset[str] = frozenset(),
+    ) -> None:
         """Raises BadInput where the file does not fit its use: a field too many or too few, another form of answer.
 
-        needs: PAIR, CROSS, WINDOW or ALONE; form: the section that says how to answer, None: one letter; where: for the message.
+        needs: PAIR, CROSS, WINDOW, ALONE or another's own fields; form: the section that says how to answer, None: one letter;
+        where: for the message; may: fields that it may have besides.
         """
         place = f"{where}: prompt {self.path}"
         used = {name for text in self.sections.values() for name in _FIELD.findall(text)}
-        for name in sorted(used - needs - ALWAYS):
-            known = ", ".join(f"{{{field}}}" for field in sorted(needs | ALWAYS))
+        for name in sorted(used - needs - may - ALWAYS):
+            known = ", ".join(f"{{{field}}}" for field in sorted(needs | may | ALWAYS))
             raise BadInput(f"{place} has the field {{{name}}}, which nothing fills here; the fields are {known}.")
         asked = set(_FIELD.findall(self.sections.get("system", "") + self.sections["user"]))
         for name in sorted(needs - asked):
@@ -123,34 +132,40 @@ class Prompt:
         instruction: str,
         form: str | None,
         tags_from: frozenset[str] | None = None,
+        tag: str = TAG,
+        words: Mapping[str, str] | None = None,
     ) -> Filled:
         """The prompt with its fields filled in one pass, so that braces in a text stay as they are.
 
-        texts: field -> text (for `documents`: the texts, labelled from 1). Each stands between tags that carry eight
+        texts: field -> text (for `documents` and `queries`: texts, labelled from 1). Each stands between tags that carry eight
         characters made from all of them, which none of them contains: a text cannot close its own tag, nor write the line
         that is read as the answer. What looks like one of these tags inside a text loses its bracket. tags_from: the fields
-        that the characters are made from instead, so that prompts with these texts in common begin alike.
+        that the characters are made from instead, so that prompts with these texts in common begin alike. tag: what the last
+        line of a free answer begins with, before these characters. words: field -> what the user has written, which stands as
+        it is, as the instruction does.
         """
         parts = {name: [value] if isinstance(value, str) else value for name, value in texts.items()}
-        everything = [*sorted(texts), *itertools.chain(*parts.values()), instruction]
+        own = dict(words or {})
+        everything = [*sorted(texts), *itertools.chain(*parts.values()), instruction, *own.values()]
         seeds = [text for name, values in parts.items() if tags_from is None or name in tags_from for text in values]
-        nonce = _nonce([*sorted(texts), *seeds, instruction], everything)
-        values = {"instruction": instruction.strip(), "tag": f"{TAG}-{nonce}"}
+        nonce = _nonce([*sorted(texts), *seeds, instruction, *own.values()], everything)
+        values = own | {"instruction": instruction.strip(), "tag": f"{tag}-{nonce}"}
         for name, value in texts.items():
             if isinstance(value, str):
                 values[name] = _between(f"{name.replace('_', '-')}-{nonce}", value)
             else:
                 numbered = enumerate(value, 1)
-                values[name] = "\n\n".join(_between(f"document-{label}-{nonce}", text) for label, text in numbered)
+                label_of = LABELS[name]
+                values[name] = "\n\n".join(_between(f"{label_of}-{label}-{nonce}", text) for label, text in numbered)
         user = "\n\n".join([self.sections["user"], *([self.sections[form]] if form else [])])
         system = _filled(self.sections.get("system", ""), values)
         return Filled(system=system, user=_filled(user, values), tag=values["tag"])
 
 
 def _filled(template: str, values: Mapping[str, str]) -> str:
-    if not values["instruction"]:
+    if empty := [f"{{{name}}}" for name, value in values.items() if not value]:
         paragraphs = re.split(r"\n[ \t]*\n", template)
-        template = "\n\n".join(paragraph for paragraph in paragraphs if "{instruction}" not in paragraph)
+        template = "\n\n".join(part for part in paragraphs if not any(name in part for name in empty))
     return _FIELD.sub(lambda match: values[match[1]], template)
 
 
