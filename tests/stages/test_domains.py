@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 from commands import command
 from omegaconf import OmegaConf
+from paid_judge import budget
 
 from zelo.datasets.beir import Beir
 from zelo.datasets.mixture import Mixture
@@ -148,7 +149,9 @@ def test_a_domain_that_is_left_out_is_measured_and_not_learned_from(parts: dict[
     assert card["domains"]["law"] == {"documents": 30, "left_out": 41, "test": 3}
 
     maker = FromText(most=100, mix=True, top_k=5, per_document=1, seed=0)
-    made = MakeQueries(inputs={}, maker=maker, dataset=Synthetic(queries=1, documents=2), retriever=BM25)
+    made = MakeQueries(
+        inputs={}, maker=maker, dataset=Synthetic(queries=1, documents=2), retriever=BM25, budget=budget()
+    )
     (tmp_path / "made").mkdir()
     made.run(tables, tmp_path / "made")
     rows = Table("makequeries", "", tmp_path / "made", {}).read("queries").to_pylist()[82:]
