@@ -76,8 +76,9 @@ def tables_of(dataset: Any, folder: Path) -> dict[str, Table]:
 
 def measured(tables: dict[str, Table], out: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Facts and METRIC rows of the first stage alone."""
+    metrics: dict[str, Any] = {"ndcg": IrMeasure(name="nDCG@10")}
     evaluate = Evaluate(
-        inputs={"data": "load", "labels": "labels", "bm25": "bm25"}, metrics={"ndcg": IrMeasure(name="nDCG@10")},
+        inputs={"data": "load", "labels": "labels", "bm25": "bm25"}, metrics=metrics,
         primary="ndcg", table=[], candidates_as="bm25", first_stages=["bm25"], compared={}, teachers={}, students={},
         first_stage_of={}, resamples=100, seed=0,
     )  # fmt: skip
@@ -148,7 +149,7 @@ def test_a_domain_that_is_left_out_is_measured_and_not_learned_from(parts: dict[
     card = DataCard(inputs={}).run(tables, tmp_path)["card"]
     assert card["domains"]["law"] == {"documents": 30, "left_out": 41, "test": 3}
 
-    maker = FromText(most=100, mix=True, top_k=5, per_document=1, seed=0)
+    maker: Any = FromText(most=100, mix=True, top_k=5, per_document=1, seed=0)
     made = MakeQueries(
         inputs={}, maker=maker, dataset=Synthetic(queries=1, documents=2), retriever=BM25, budget=budget()
     )
