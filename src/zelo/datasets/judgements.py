@@ -77,14 +77,15 @@ def drop_unknown(
 
 
 def at_home(qrels: pa.Table, queries: pa.Table) -> tuple[pa.Table, tuple[str, ...]]:
-    """The QREL rows in files of their query's own split, and a note that counts the others. queries: QUERY."""
+    """The QREL rows in files of their query's own split, and a note that counts the others. queries: QUERY, or some of it."""
     home = queries["split"].take(pc.index_in(qrels["query_id"], queries["query_id"].combine_chunks()))
     here = pc.fill_null(pc.equal(qrels["split"], home), False)
     own, away = qrels.filter(here).select(QREL.names), pc.invert(here)
     if len(own) == len(qrels):
         return own, ()
     files, homes = (
-        " and ".join(sorted(pc.unique(column.filter(away)).to_pylist())) for column in (qrels["split"], home)
+        " and ".join(sorted(pc.unique(pc.fill_null(column.filter(away), "other")).to_pylist()))
+        for column in (qrels["split"], home)
     )
     count = f"{len(qrels) - len(own)} of {len(qrels)} judgements"
     return own, (f"{count}, in {files} files but of {homes} queries, were left out",)

@@ -13,6 +13,7 @@ from zelo import judge_weights
 from zelo.facts import Facts
 from zelo.metrics.spectrum import Spectrum
 from zelo.outcomes import Graphs
+from zelo.protocols import JudgingStage
 from zelo.records import starts
 from zelo.reporting import budgets, lineage, query_offsets
 from zelo.reporting.budgets import BudgetCurve
@@ -70,7 +71,8 @@ def of_run(
     answers = judge_weights.weighted(pa.concat_tables(outcomes.values()), _weights(result, rated))
     first = next(iter(outcomes))
     judging = lineage.step_of(result, first).stage
-    spent = budgets.of_queries(judging, judge_weights.weighted(outcomes[first], _weights(result, first)), shown)
+    weighted = judge_weights.weighted(outcomes[first], _weights(result, first))
+    spent = budgets.of_queries(judging, weighted, shown) if isinstance(judging, JudgingStage) else {}
     calibrated = result.tables.get(result.downstream(rated, "ratings") or "")
     return RatingFacts(
         matrices=matrices(shown, texts, rows_of(calibrated or rate, "ratings", shown), answers, spent),

@@ -25,7 +25,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from zelo.facts import Facts
 from zelo.records import DEV, TEST
-from zelo.reporting import sweep_page
+from zelo.reporting import claims, sweep_page
 from zelo.store import MANIFEST
 from zelo.tracking import redact, whole_file
 
@@ -146,6 +146,8 @@ class Sweep(Callback):
         """Shows the whole sweep."""
         if CURRENT.folder and (CURRENT.folder / SWEEP_CSV).exists():
             sweep_page.print_table(CURRENT.folder, read(CURRENT.folder))
+        if CURRENT.folder and (found := claims.rows(CURRENT.folder)):
+            whole_file.replace(CURRENT.folder / claims.PAGE, claims.page(found))
 
     def _list(self, config: DictConfig, manifest: Facts, folder: Path) -> None:
         overrides = " ".join(redact.text(str(part)) for part in config.hydra.overrides.task)

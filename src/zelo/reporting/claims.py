@@ -1,0 +1,48 @@
+"""The page of a paper's claims, from what the jobs of a sweep have written: no number on it is typed in."""
+
+import json
+from pathlib import Path
+
+from zelo.facts import Facts
+
+FILE, PAGE = "claim.json", "claims.md"
+HEAD = """# The paper's claims
+
+Claims of the zELO paper (arXiv 2509.12541) and of what its authors wrote later, what was run to see whether they hold, and what
+came out. A claim holds where the 95 % interval of each difference (paired permutation test over queries) lies on the claimed
+side, does not hold where one lies on the other, and else cannot be told. What is so at this size need not be so at another.
+
+`make claims` runs them all and writes this page, `zelo experiment/claims=c09` runs one. A claim that is not run has the recipe
+of its full size in `conf/experiment/claims/`; its cost is at list prices with answers of an assumed length, and the hours are
+reckoned from weights and tokens. Seconds are those of all stages behind a claim, which others share.
+
+| claim | made in | what was run | figures | verdict |
+| --- | --- | --- | --- | --- |
+"""
+
+
+def rows(sweep: Path) -> list[Facts]:
+    """What the finished jobs of a sweep say, by the number of the claim; none where they were no claims."""
+    found = []
+    for path in sweep.glob(f"*/{FILE}"):
+        stages = json.loads((path.parent / "manifest.json").read_text(encoding="utf-8"))["stages"].values()
+        seconds = sum(stage["computed_in"] for stage in stages)
+        found.append(json.loads(path.read_text(encoding="utf-8")) | {"seconds": seconds})
+    return sorted(found, key=lambda row: int(row["id"].lstrip("C")))
+
+
+def page(found: list[Facts]) -> str:
+    """Markdown. found: of `rows`."""
+    return HEAD + "".join(_line(row) for row in found)
+
+
+def _line(row: Facts) -> str:
+    cost = row["cost"]
+    if cost:
+        dollars = "" if cost["usd"] is None else f"${cost['usd']:,.0f} for judges and "
+        last = f"At {cost['queries']:,} queries: {dollars}{cost['hours']:,.0f} H100 hours"
+    else:
+        last = f"{row['seconds']:.0f} s"
+    figures = "<br>".join(row["figures"])
+    cells = (f"**{row['id']}** {row['says']}", row["source"], f"{row['ran']} {last}.", figures, row["verdict"])
+    return f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |\n"
