@@ -99,6 +99,16 @@ class PassingStage(Protocol):
         ...
 
 
+LEFT_OUT = "left_out"  # among a stage's facts, true: there is nothing for the stages that read it to do
+
+
+@runtime_checkable
+class StageWithOptionalInputs(Protocol):
+    """A stage that runs with the inputs that are there, where those that make the others are left out."""
+
+    OPTIONAL_INPUTS: ClassVar[Literal[True]]
+
+
 @runtime_checkable
 class StageWithInputCheck(Protocol):
     """A stage that cannot read just any stage."""
@@ -225,6 +235,26 @@ class MayLackQueries(Dataset, Protocol):
         ...
 
 
+class Splitter(Protocol):
+    """Splits long documents into passages."""
+
+    @property
+    def rule(self) -> str:
+        """How, in words: for the card of a model, whose user must do the same."""
+        ...
+
+    def split(self, documents: pa.Table) -> list[list[tuple[str, str]]]:
+        """(title, text) of the passages of each of some documents (DOCUMENT); one, the same, of a document that stays whole."""
+        ...
+
+
+@runtime_checkable
+class LeavesWhole(Splitter, Protocol):
+    """One that splits nothing."""
+
+    WHOLE: ClassVar[Literal[True]]
+
+
 class QueryMaker(Protocol):
     """Writes queries for documents: what people might ask who look for them."""
 
@@ -294,7 +324,7 @@ class Scorer(Protocol):
 
 @runtime_checkable
 class Checked(Protocol):
-    """A judge or a scorer that may find before any work that it cannot do it."""
+    """A component that may find before any work that it cannot do it."""
 
     def check(self) -> None:
         """Raises BadInput for a model, or what else it is made of, that it cannot use."""
@@ -306,6 +336,25 @@ class BackboneScorer(Scorer, Protocol):
     """A scorer that goes by the vectors of a backbone."""
 
     backbone: "VectorSource"
+
+
+@runtime_checkable
+class ModelScorer(Scorer, Protocol):
+    """A scorer whose model can be loaded once for many calls."""
+
+    def loaded(self) -> Any:
+        """The model in memory. Raises BadInput where it cannot be loaded."""
+        ...
+
+    def scores(
+        self, model: Any, queries: pa.Table, documents: pa.Table, query_row: np.ndarray, doc_row: np.ndarray
+    ) -> np.ndarray:
+        """What `score` gives, by the model that `loaded` gave."""
+        ...
+
+    def tokens(self, model: Any, query: str, documents: list[str]) -> int:
+        """How many tokens the model reads to score the documents for a query."""
+        ...
 
 
 class Graph(Protocol):
@@ -492,6 +541,19 @@ class PaidScorer(PaidJudge, Protocol):
     """A scorer whose scores cost money, asked as such a judge is: about a query and `doc_a`. `p` of what it reads is a score."""
 
 
+@runtime_checkable
+class WindowScorer(PaidScorer, Protocol):
+    """One that orders some of a query's candidates at a time: `p` of what it reads is a place in that window, larger is better.
+
+    Rows of one query that follow each other are a window, in the order in which they are to be shown. A document that an
+    answer leaves out has a `p` of 0 or less.
+    """
+
+    def windows(self, size: int) -> list[slice]:
+        """Places of each window of a list of so many candidates; each is asked about when the one before is in order."""
+        ...
+
+
 class PaidWriter(PaidJudge, Protocol):
     """A writer of queries who is asked as a judge is; `p` of what it reads says nothing."""
 
@@ -637,6 +699,10 @@ class LanguageModel(Content, Protocol):
 
     def context(self) -> int | None:
         """Tokens that it reads at once; None: not known. Raises BadInput, without loading it, for what is none."""
+        ...
+
+    def check_cache(self, *, tokens_only: bool) -> None:
+        """Raises BadInput for what cannot go on from keys and values of tokens; if `tokens_only`, from these alone."""
         ...
 
 

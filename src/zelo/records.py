@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 TRAIN, DEV, TEST = "train", "dev", "test"
 SPLITS = (TRAIN, DEV, TEST)
 DUPLICATE = "duplicate"  # in place of a split: the query has the text of a dev or test query, and nothing uses it
-LEFT_OUT = "left_out"  # in place of a split: nothing learns from the query's domain, or from so many of its queries
+UNUSED = "unused"  # in place of a split: nothing learns from the query's domain, or from so many of its queries
 DOMAIN = "domain"  # column of queries, if they have one; of documents where each domain has a corpus of its own
 
 ANSWERED = "answered"
@@ -35,6 +35,7 @@ _CATEGORY = pa.dictionary(pa.int32(), pa.string())
 
 QUERY = pa.schema([("query_id", pa.string()), ("text", pa.string()), ("split", pa.string())])
 DOCUMENT = pa.schema([("doc_id", pa.string()), ("title", pa.string()), ("text", pa.string())])
+PASSAGE = DOCUMENT.append(pa.field("document_id", pa.string()))  # documents that were split; `doc_id` is the passage's
 DROPPED = pa.schema(
     [("doc_id", pa.string()), ("same_as", pa.string())]
 )  # a document, and the one with its text that is kept

@@ -71,7 +71,7 @@ def test_domains_are_kept_and_left_out(tmp_path: Path) -> None:
     corpus = auto(tmp_path, columns={"domain": "subject"}, leave_out="law").load()
     rows = {row["query_id"]: (row["domain"], row["split"]) for row in corpus.queries.to_pylist()}
     assert rows["1"] == ("law", TEST)
-    assert {rows[str(n)] for n in (2, 4, 5, 7, 8, 10, 11)} == {("law", "left_out")}
+    assert {rows[str(n)] for n in (2, 4, 5, 7, 8, 10, 11)} == {("law", "unused")}
     assert {rows[str(n)][0] for n in (0, 3, 6, 9)} == {None}
     assert corpus.notes[-1].startswith("law is left out of training: ")
     assert "domain" not in auto(tmp_path).load().queries.column_names

@@ -46,6 +46,7 @@ PLURALS = {"loss": "losses", "queries": "queries"}
 UNLIKE_THEIR_FILE = {
     "zelo.calibrators.none.NoCalibration",
     "zelo.queries.none.NoQueries",
+    "zelo.splitters.none.NoSplitting",
     "zelo.training.sampler.QueryBatches",
     "zelo.budget.price.Prices",
 }
@@ -75,7 +76,7 @@ def composed(*overrides: str) -> DictConfig:
 @cache
 def _component(option: str) -> Any:
     group = option.partition("/")[0]
-    chosen = ["+backbone=minilm"] * (group == "student")  # which a student's backbone is
+    chosen = ["+backbone=minilm"] * (group in ("student", "splitter"))  # which theirs is
     config = compose(None, [f"+{group}={option.partition('/')[2]}", *chosen])
     return OmegaConf.to_container(config[group], resolve=True)
 
@@ -188,7 +189,7 @@ def test_wiring_composes_and_its_stages_are_their_signatures(option: str, corpus
     group, _, name = option.partition("/")
     config = composed(f"{group}={name}", *["dataset=beir"] * (name == "refine"))
     ours = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
-    given = ["model_path", "run"] if name == "score" else []
+    given = {"score": ["model_path", "run"], "latency": ["model_path"], "llm_rerankers": ["llm.model"]}.get(name, [])
     for place in [*OmegaConf.missing_keys(ours), *given]:
         OmegaConf.update(config, place, str(corpus / "run.trec" if place in ("retriever.path", "run") else corpus))
     nobody_fetches(config, tiny_decoder)
@@ -264,7 +265,7 @@ def test_only_labels_are_read_beside_the_queries_that_are_made() -> None:
         stages = yaml.safe_load(path.read_text()).get("stages") or {}
         for name, node in stages.items() if stages.get("make_queries", True) else ():  # null: this pipeline makes none
             if "load" in ((node or {}).get("inputs") or {}).values():
-                assert name in ("labels", "train_labels", "data_card", "make_queries"), (
+                assert name in ("labels", "train_labels", "data_card", "passages"), (
                     f"{path}: {name} is to read make_queries"
                 )
 
@@ -278,8 +279,9 @@ def test_interpolation_lives_in_wiring_diagrams_only() -> None:
             content.pop("hydra")
         if path.is_relative_to(CONF / "experiment"):
             content.pop("stages", None)  # those that it adds are wired as in a pipeline
+        if path.parent.name in ("student", "splitter") and "defaults" in content:  # the backbone that was chosen
+            assert {"/backbone@backbone": "${backbone}"} in content.pop("defaults")
         if path.parent == CONF / "student":  # it puts components together, and is its own wiring
-            assert content.pop("defaults")[1] == {"/backbone@backbone": "${backbone}"}
             assert content.pop("optimizer") == {"lr": "${..backbone.lr}"}
         assert "${" not in yaml.safe_dump(content), f"{path} interpolates"
 

@@ -140,14 +140,14 @@ def test_a_domain_that_is_left_out_is_measured_and_not_learned_from(parts: dict[
     assert [len(ids_of(tables, "law", split)) for split in ("train", "dev", "test")] == [0, 0, 3]
     assert out_of_domain(tables["data"].read("queries")) == {"law"}
     assert set(learned_from(tables["data"])["domain"].to_pylist()) == {"code", "art"}
-    assert not ids_of(tables, "law", "left_out") & set(tables["bm25"].read("candidates")["query_id"].to_pylist())
+    assert not ids_of(tables, "law", "unused") & set(tables["bm25"].read("candidates")["query_id"].to_pylist())
     facts, rows = measured(tables, tmp_path / "metrics")
     assert [name for name, found in facts["domains"].items() if found["out_of_domain"]] == ["law"]
     assert {row["domain"]: row["queries"] for row in rows if row["split"] == "test"} == {
         "law+code+art": 9, "art": 3, "code": 3, "law": 3,
     }  # fmt: skip
     card = DataCard(inputs={}).run(tables, tmp_path)["card"]
-    assert card["domains"]["law"] == {"documents": 30, "left_out": 41, "test": 3}
+    assert card["domains"]["law"] == {"documents": 30, "unused": 41, "test": 3}
 
     maker: Any = FromText(most=100, mix=True, top_k=5, per_document=1, seed=0)
     made = MakeQueries(

@@ -157,10 +157,11 @@ def test_a_run_to_be_reranked_loses_it_and_a_jsonl_of_texts_loses_nothing(tmp_pa
     assert found["texts.jsonl"] == ({"0": ["0", "1"]}, None)
 
 
-def test_a_second_pass_is_not_taught_by_a_label_of_it(tmp_path: Path) -> None:
+def test_a_second_pass_is_not_taught_by_a_label_of_it(data: Table, tmp_path: Path) -> None:
     qrels = pa.table([["d1", "d1"], ["d1", "d3"], [2, 1], ["train"] * 2], schema=QREL)
     candidates = pa.table([["d1"] * 2, ["d2", "d4"], [0, 1], [2.0, 1.0]], schema=CANDIDATE)
     tables = {"labels": table(tmp_path / "labels", qrels=(QREL, qrels)), "candidates": table(tmp_path / "candidates")}
+    tables["data"] = data
     write_shard(candidates, CANDIDATE, tables["candidates"].path, "candidates", 0)
     for keep, best in ((False, "d3"), (True, "d1")):
         out = tmp_path / str(keep)

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from zelo.errors import BadInput
-from zelo.records import DEV, DOMAIN, LEFT_OUT, QUERY, TEST, TRAIN
+from zelo.records import DEV, DOMAIN, QUERY, TEST, TRAIN, UNUSED
 
 
 def named(leave_out: str | Sequence[str] | None) -> list[str]:
@@ -24,7 +24,7 @@ def check_names(leave_out: str | Sequence[str] | None, there: Sequence[str]) -> 
 
 
 def without(queries: pa.Table, leave_out: str | Sequence[str] | None) -> tuple[pa.Table, list[str]]:
-    """The queries, those for train and dev of these domains with the split LEFT_OUT; and notes.
+    """The queries, those for train and dev of these domains with the split UNUSED; and notes.
 
     Raises BadInput for a domain without test queries, by which nothing would be measured. queries: QUERY with DOMAIN.
     """
@@ -43,7 +43,7 @@ def without(queries: pa.Table, leave_out: str | Sequence[str] | None) -> tuple[p
                 " in qrels/test.tsv"
             )
         unused = pc.and_(own, pc.is_in(queries["split"], pa.array([TRAIN, DEV])))
-        queries = queries.set_column(2, QUERY.field("split"), pc.if_else(unused, LEFT_OUT, queries["split"]))
+        queries = queries.set_column(2, QUERY.field("split"), pc.if_else(unused, UNUSED, queries["split"]))
         notes.append(
             f"{name} is left out of training: {counts[TRAIN]:,} train and {counts[DEV]:,} dev queries are not used,"
             f" {counts[TEST]:,} test queries measure out of domain"

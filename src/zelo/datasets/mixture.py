@@ -13,7 +13,7 @@ from zelo.datasets.left_out import check_names, named, without
 from zelo.errors import BadInput
 from zelo.likelihood.randomness import content_seed
 from zelo.protocols import Dataset, TrainJudged
-from zelo.records import DOCUMENT, DOMAIN, LEFT_OUT, QREL, QUERY, TRAIN, Corpus
+from zelo.records import DOCUMENT, DOMAIN, QREL, QUERY, TRAIN, UNUSED, Corpus
 from zelo.store import hash_json
 
 T = TypeVar("T")
@@ -130,7 +130,7 @@ class Mixture:
 
 
 def _with_split(queries: pa.Table, unused: pa.ChunkedArray) -> pa.Table:
-    return queries.set_column(2, QUERY.field("split"), pc.if_else(unused, LEFT_OUT, queries["split"]))
+    return queries.set_column(2, QUERY.field("split"), pc.if_else(unused, UNUSED, queries["split"]))
 
 
 def _train(queries: pa.Table, domain: str) -> list[str]:

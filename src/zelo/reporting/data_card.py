@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from zelo.facts import Facts
 from zelo.protocols import Backbone, TrainingStage
-from zelo.records import LEFT_OUT, SPLITS
+from zelo.records import SPLITS, UNUSED
 from zelo.store import Table
 
 if TYPE_CHECKING:
@@ -28,6 +28,8 @@ def lines(table: Table, result: "Result") -> Iterator[tuple[str, str]]:
     yield "documents", _documents(card)
     if len(card["domains"]) > 1:
         yield "domains", _domains(card["domains"])
+    if card["passages"]:
+        yield "passages", _passages(card["passages"])
     if longer := _longer(table, result):
         yield "cut", longer
     yield "languages", _languages(card["languages"])
@@ -57,6 +59,12 @@ def _domains(domains: Facts) -> str:
     return "; ".join(said) + f"; and {len(domains) - SHOWN:,} more" * (len(domains) > SHOWN)
 
 
+def _passages(found: Facts) -> str:
+    most = f"; the most are of {found['most']['doc_id']}: {found['most']['passages']:,}" * bool(found["split"])
+    counts = f"{found['passages']:,}, as {found['split']:,} of {found['documents']:,} documents are split"
+    return f"{counts}{_spread(found['lengths'])}{most}"
+
+
 def _spread(lengths: Facts | None) -> str:
     if lengths is None:
         return ""
@@ -65,14 +73,14 @@ def _spread(lengths: Facts | None) -> str:
 
 def _longer(table: Table, result: "Result") -> str:
     """How many documents the students of this run do not read to the end; empty where they read all."""
-    lengths = table.read("lengths")
+    lengths, texts = table.read("lengths"), "passages" if table.manifest["card"]["passages"] else "documents"
     length, documents = (lengths[column].to_numpy() for column in ("length", "documents"))
     found = []
     for limit, names in sorted(_limits(result).items()):
         share = documents[length > limit].sum() / max(documents.sum(), 1)
         if share:
             found.append(
-                f"at least {_percent(share)} of the documents have more than {limit:,} tokens ({', '.join(names)})"
+                f"at least {_percent(share)} of the {texts} have more than {limit:,} tokens ({', '.join(names)})"
             )
     return "; ".join(found)
 
@@ -156,7 +164,7 @@ def _left_out(card: Facts) -> str:
         for split, count in queries.items()
         if count
     ]
-    unused = {name: counts[LEFT_OUT] for name, counts in card["domains"].items() if LEFT_OUT in counts}
+    unused = {name: counts[UNUSED] for name, counts in card["domains"].items() if UNUSED in counts}
     said += [f"{count:,} train or dev queries of {name}" for name, count in unused.items()]
     return "; ".join([*said, *[f"duplicate documents: {documents:,}"] * bool(documents)]) or "nothing"
 

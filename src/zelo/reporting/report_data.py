@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from zelo.facts import Facts
+from zelo.passages import by_passage
 from zelo.records import DEV
 from zelo.reporting import (
     acquired,
@@ -134,6 +135,8 @@ def _ratings(
     # Labels are opened after evaluation only.
     labels = result.upstream(evaluation.stage, "labels") if evaluation else None
     qrels = result.tables[labels].read("qrels") if labels else None
+    if qrels is not None and "document_id" in documents.column_names:
+        qrels = by_passage(qrels, documents)
     ratings = rows_of(calibrated or rate, "ratings", shown)
     found = ladders.ladders(queries, documents, ratings, pa.concat_tables(asked.values()), qrels, shown)
     return found, rating_facts.of_run(result, rated, shown, queries, asked)

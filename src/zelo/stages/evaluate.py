@@ -3,11 +3,13 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from zelo import passages
 from zelo.domains import out_of_domain
 from zelo.errors import BadInput
 from zelo.evaluation import labels as labelled
@@ -46,12 +48,15 @@ class Evaluate:
 
     Dev and test are measured against labels, over the queries that the split's qrels name, as trec_eval does. Where dev has no
     labels, it is measured against judge ratings: agreement, named `judge_agreement/...` and by protocol `judge`. Figures of dev
-    are there to select by, those of test never. Documents of one score stand with the least relevant first; a query without a
+    are there to select by, those of test never. Documents that were split are ranked by their best
+    passage. Documents of one score stand with the least relevant first; a query without a
     relevant document among a system's candidates counts as a miss, and the facts say how many there are. Where queries have a
     `domain`, each has rows of its own, without tests. Judges that made the training targets crown nobody: against their own
     ratings a verdict says that a system agrees more, not that it is better. Names in `first_stages`, `teachers`, `students` and
-    `first_stage_of` that are no system of this pipeline are left out and listed as absent.
+    `first_stage_of` that are no system of this pipeline, or of a pass that was left out, are listed as absent.
     """
+
+    OPTIONAL_INPUTS: ClassVar[Literal[True]] = True
 
     # data: load; labels, or a grade stage with human_labels: labels; examples: target; any other is a system that ranks or rates
     inputs: dict[str, str]
@@ -85,13 +90,15 @@ class Evaluate:
 
     def run(self, tables: dict[str, Table], out: Path) -> Facts:
         """Raises BadInput when there is neither a label nor a judged dev query to measure with."""
+        known = passages.read(tables[DATA])
         labels, examples = labelled.of_splits(tables[LABELS], tables[DATA]), _judged_dev(tables)
+        examples = passages.by_document(examples, known, "target")
         if not labels and not len(examples):
             raise BadInput(
                 "evaluate: neither dev nor test has labels, and no dev query was judged, so nothing can be measured. Add qrels,"
                 " or train queries (a tenth of them becomes dev)."
             )
-        runs = self._runs(tables, labelled.truth_of(labels, examples))
+        runs = self._runs(tables, labelled.truth_of(labels, examples), known)
         graded = tables[LABELS].has("graded")
         measure = by_grades if graded else by_labels
         measured = [measure(runs, split, labels[split], self.metrics, self.primary) for split in sorted(labels)]
@@ -128,14 +135,14 @@ class Evaluate:
         found = order.kendall(judged, human[0], self.resamples, self.seed) if human else None
         return {"order": found}
 
-    def _runs(self, tables: dict[str, Table], truth: pa.Table) -> dict[str, pa.Table]:
-        """System -> its ranking of the queries that are evaluated."""
+    def _runs(self, tables: dict[str, Table], truth: pa.Table, known: pa.Table | None) -> dict[str, pa.Table]:
+        """System -> its ranking of the queries that are evaluated, by documents. known: passages."""
         evaluated = pc.unique(truth["query_id"])
         runs: dict[str, pa.Table] = {}
         for role in self.inputs:
             twin = role == CANDIDATES and self.candidates_as in self.inputs  # a first stage that is there by itself
-            if role not in NOT_SYSTEMS and not twin:
-                runs[self._named(role)] = run_of(role, tables[role], evaluated, truth)
+            if role in tables and role not in NOT_SYSTEMS and not twin:
+                runs[self._named(role)] = run_of(role, tables[role], evaluated, truth, known)
         return runs
 
     @property

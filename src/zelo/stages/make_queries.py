@@ -33,7 +33,7 @@ from zelo.protocols import (
     Retriever,
 )
 from zelo.ranking import rows_of
-from zelo.records import DEV, DOCUMENT, DOMAIN, MADE, QUERY, SPLITS, TEST, TRAIN, UNSENT
+from zelo.records import DEV, DOMAIN, MADE, QUERY, SPLITS, TEST, TRAIN, UNSENT
 from zelo.store import Table, write_parquet
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ LIKE = {TEST: "a test query", DEV: "a dev query", TRAIN: "a train query", MADE_T
 
 @dataclass(frozen=True, kw_only=True)
 class MakeQueries:
-    """Writes queries (QUERY): those that people have asked, and behind them made ones; and documents (DOCUMENT), as they are.
+    """Writes queries (QUERY): those that people have asked, and behind them made ones; and documents, as they are.
 
     A made query stays if it is no near duplicate, and if the first stage finds the document that it was made for among the best
     `top_k` (round trip; as in Dai et al., Promptagator, ICLR 2023, section 3.2). That document is in `made` (MADE, of the made
@@ -149,7 +149,7 @@ class MakeQueries:
                 )
             raise BadInput(self._none(made, len(documents)))
         write_parquet(queries, domains.with_domain(QUERY, queries), out, "queries")
-        write_parquet(documents, domains.with_domain(DOCUMENT, documents), out, "documents")
+        write_parquet(documents, documents.schema, out, "documents")
         write_parquet(made.table, MADE, out, "made")
         counts = {name: split.count(name) for name in SPLITS}
         facts = {"name": tables["data"].manifest["name"], "rows": len(documents), "queries": counts}

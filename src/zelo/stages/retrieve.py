@@ -9,12 +9,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from zelo import domains
+from zelo import domains, passages
 from zelo.errors import BadInput
 from zelo.facts import Facts
 from zelo.protocols import FileRetriever, Retriever
 from zelo.ranking import own_documents, without_own
-from zelo.records import CANDIDATE, DUPLICATE, LEFT_OUT, TRAIN, Retrieved
+from zelo.records import CANDIDATE, DUPLICATE, TRAIN, UNUSED, Retrieved
 from zelo.store import Table, write_parquet, write_shard
 
 SHARD = 4096  # queries
@@ -25,9 +25,10 @@ FILLED = pa.schema([("query_id", pa.string())])
 class Retrieve:
     """Writes candidates (CANDIDATE) of the queries of these splits: the best `top_k` documents, grouped by query.
 
-    A document with the query's own id is left out unless `keep_own_document`; where documents have a domain, those of the
-    query's own can be candidates. Where the retriever is a run file that lacks
-    queries, `filled` (FILLED) names those that have candidates from elsewhere: to learn from, not to measure the run by.
+    Of a document that was split its best passage is a candidate. A document with the query's own id is left out unless
+    `keep_own_document`; where documents have a domain, those of the query's own can be candidates. Where the retriever is a run
+    file that lacks queries, `filled` (FILLED) names those that have candidates from elsewhere: to learn from, not to measure the
+    run by.
     """
 
     CHEAP: ClassVar[bool] = True  # plan=true may run it, to count what would be asked
@@ -47,7 +48,7 @@ class Retrieve:
     def run(self, tables: dict[str, Table], out: Path) -> Facts:
         """Raises BadInput when no query of the train split has two candidates."""
         queries = tables["data"].read("queries")
-        known = [DUPLICATE, *[LEFT_OUT] * isinstance(self.retriever, FileRetriever)]  # a run file may name them
+        known = [DUPLICATE, *[UNUSED] * isinstance(self.retriever, FileRetriever)]  # a run file may name them
         queries = queries.filter(pc.is_in(queries["split"], pc.cast([*self.splits, *known], "string")))
         found, own = self._found(queries, tables["data"].read("documents"))
         candidates, filled = found.candidates, found.filled
@@ -75,6 +76,9 @@ class Retrieve:
         }
         return {"rows": len(candidates), **below, **own, "notes": list(found.notes)}
 
+    def _search(self, documents: pa.Table) -> passages.Search:
+        return lambda queries, top_k: self.retriever.search(queries, documents, top_k)
+
     def _found(self, queries: pa.Table, documents: pa.Table) -> tuple[Retrieved, Facts]:
         """What the retriever finds, and how many documents were left out of it."""
         leaves_out = own_documents(queries, documents, self.keep_own_document)
@@ -83,8 +87,9 @@ class Retrieve:
             found = self.retriever.retrieved(queries, documents, top_k)
         else:
             none = np.zeros(len(queries), bool)
-            retriever = self.retriever  # of the documents of a query's own domain, if these have domains
-            searched = domains.search(lambda some, of: retriever.search(some, of, top_k), queries, documents)
+            searched = domains.search(
+                lambda some, of: passages.search(self._search(of), some, of, top_k), queries, documents
+            )
             found = Retrieved(searched, none, ())
         if not leaves_out:
             return found, {}

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from zelo import domains
+from zelo import domains, passages
 from zelo.errors import BadInput
 from zelo.facts import Facts
 from zelo.progress import progress
@@ -90,11 +90,15 @@ class Score:
     def _search(self, model: Searcher, queries: pa.Table, documents: pa.Table) -> tuple[pa.Table, Facts]:
         leaves_out = own_documents(queries, documents, self.keep_own_document)
 
-        def find(some: pa.Table, of: pa.Table) -> pa.Table:
-            self.student.prepare(some, of)
-            row, score = model.search(some["text"].to_pylist(), self.top_k + leaves_out)
-            query = np.repeat(np.arange(len(some)), row.shape[1])
-            return _table(some["query_id"].take(query), of["doc_id"].take(row.ravel()), score.ravel())
+        def find(asked: pa.Table, of: pa.Table) -> pa.Table:
+            self.student.prepare(asked, of)
+
+            def search(some: pa.Table, top_k: int) -> pa.Table:
+                row, score = model.search(some["text"].to_pylist(), top_k)
+                query = np.repeat(np.arange(len(some)), row.shape[1])
+                return _table(some["query_id"].take(query), of["doc_id"].take(row.ravel()), score.ravel())
+
+            return passages.search(search, asked, of, self.top_k + leaves_out)
 
         found = domains.search(find, queries, documents)
         return without_own(found, queries, documents, self.top_k) if leaves_out else (found, {})

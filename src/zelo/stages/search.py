@@ -9,11 +9,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from zelo import domains, passages
 from zelo.backbones.nearest import chunks, nearest
-from zelo.domains import own_corpora
 from zelo.errors import BadInput
 from zelo.facts import Facts
-from zelo.ranking import own_documents, without_own
+from zelo.ranking import own_documents, rows_of, without_own
 from zelo.records import SCORED
 from zelo.store import Table, write_parquet
 from zelo.training.hardware import Hardware
@@ -82,14 +82,21 @@ class Search:
         asked = halved(torch.from_numpy(np.array(opened(vectors, QUERIES)[rows])).to(device), chain)
         asked_of = queries.take(pa.array(rows))
         leaves_out = own_documents(asked_of, documents, self.keep_own_document)
-        found = [SCORED.empty_table()]
-        for own_corpus in own_corpora(asked_of, documents):
-            coarsened = (coarse(part, self.numbers, ranges) for part in parts(own_corpus.doc_row))
-            row, score = nearest(asked[own_corpus.query_row], coarsened, self.top_k + leaves_out)
-            query = np.repeat(np.arange(len(row)), row.shape[1])
-            ids = own_corpus.queries["query_id"].take(pa.array(query)), own_corpus.documents["doc_id"]
-            found.append(pa.table([ids[0], ids[1].take(pa.array(row.ravel())), score.ravel()], schema=SCORED))
-        scored = pa.concat_tables(found)
+
+        def find(here: pa.Table, of: pa.Table) -> pa.Table:
+            doc_row = rows_of(of["doc_id"], documents["doc_id"])
+
+            def search(some: pa.Table, top_k: int) -> pa.Table:
+                coarsened = (coarse(part, self.numbers, ranges) for part in parts(doc_row))
+                vectors_of = asked[torch.from_numpy(rows_of(some["query_id"], asked_of["query_id"]))]
+                row, score = nearest(vectors_of, coarsened, top_k)
+                query = np.repeat(np.arange(len(some)), row.shape[1])
+                ids = some["query_id"].take(pa.array(query)), of["doc_id"].take(pa.array(row.ravel()))
+                return pa.table([*ids, score.ravel()], schema=SCORED)
+
+            return passages.search(search, here, of, self.top_k + leaves_out)
+
+        scored = domains.search(find, asked_of, documents)
         own: Facts = {}
         if leaves_out:
             scored, own = without_own(scored, asked_of, documents, self.top_k)
