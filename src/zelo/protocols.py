@@ -314,6 +314,16 @@ class FileRetriever(Retriever, Protocol):
         ...
 
 
+@runtime_checkable
+class PaidRetriever(Retriever, Protocol):
+    """A first stage whose vectors may cost money: a stage asks for them before it searches."""
+
+    @property
+    def embedders(self) -> "Mapping[str, PaidEmbedder]":
+        """Who is asked, by its place in the component; empty where nothing costs money."""
+        ...
+
+
 class Scorer(Protocol):
     """Whatever can score given query-document pairs; every retriever but `run` and `fusion` can."""
 
@@ -539,6 +549,18 @@ class PaidJudge(Protocol):
 @runtime_checkable
 class PaidScorer(PaidJudge, Protocol):
     """A scorer whose scores cost money, asked as such a judge is: about a query and `doc_a`. `p` of what it reads is a score."""
+
+
+class PaidEmbedder(PaidJudge, Protocol):
+    """A model that is asked for vectors as a judge is; they are in the ledger then, and `p` of what it reads says nothing."""
+
+    def questions(self, queries: pa.Table, documents: pa.Table) -> Questions:
+        """All these texts: side (`query`) and text (`doc_a`) each."""
+        ...
+
+    def unknown(self, questions: Questions) -> tuple[Questions, int]:
+        """(those whose vectors the ledger lacks, each text once; texts in all, each counted once)."""
+        ...
 
 
 @runtime_checkable

@@ -59,7 +59,7 @@ FAMILIES: dict[str, tuple[type, ...]] = {
     "metric": (p.Metric,),
     "model": (p.Model, p.BackboneCheck, p.QueryPreparer, p.PairwiseModel, p.WidthModel, p.ExportedScores, p.Embedder),
     "queries": (p.QueryMaker, p.LocalQueryMaker, p.CheapQueryMaker, p.PaidQueryMaker, p.Checked),
-    "retriever": (p.Retriever, p.FileRetriever, p.Scorer, p.BackboneScorer),
+    "retriever": (p.Retriever, p.FileRetriever, p.PaidRetriever, p.Scorer, p.BackboneScorer),
     "scorer": (p.Scorer, p.Checked, p.BackboneScorer, p.PaidScorer, p.WindowScorer, p.ModelScorer),
     "selection": (Selection,),
     "splitter": (p.Splitter, p.LeavesWhole, p.Checked),
@@ -89,6 +89,7 @@ OWN = {
     "model Embedding": {"encode"},
     "model LateInteraction": {"encode"},
     "queries Generate": {"READ_BY"},
+    "retriever Api": {"READ_BY", "endpoint"},
     "retriever Bm25": {"of"},  # the hybrid says with which words it searches
     "scorer Hosted": {"READ_BY"},
     "scorer Listwise": {"READ_BY"},

@@ -286,6 +286,12 @@ def test_interpolation_lives_in_wiring_diagrams_only() -> None:
         assert "${" not in yaml.safe_dump(content), f"{path} interpolates"
 
 
+def test_rankings_are_compared_by_judges_that_did_not_grade() -> None:
+    config = composed("experiment=side_by_side", "pipeline=benchmark", "judge@side_by_side.judge=lexical")
+    with pytest.raises(BadInput, match="the judge lexical also made the training targets or the grades"):
+        assemble(config)
+
+
 @pytest.mark.parametrize("option", sorted(path.stem for path in (CONF / "hardware").glob("*.yaml")))
 def test_hardware_is_outside_identity(option: str) -> None:
     """It sets nothing but itself and Hydra's launcher, and each of its fields may change with no other name of a table."""

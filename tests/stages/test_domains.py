@@ -66,7 +66,9 @@ def tables_of(dataset: Any, folder: Path) -> dict[str, Table]:
     """The tables of load, labels and the first stage."""
     made: dict[str, Table] = {}
     load = Load(inputs={}, dataset=dataset, drop_duplicates=True)
-    retrieve = Retrieve(inputs={}, retriever=BM25, top_k=5, splits=["train", "dev", "test"], keep_own_document=False)
+    retrieve = Retrieve(
+        inputs={}, retriever=BM25, top_k=5, splits=["train", "dev", "test"], keep_own_document=False, budget=budget()
+    )
     for role, stage in (("data", load), ("labels", Labels(inputs={}, dataset=dataset)), ("bm25", retrieve)):
         out = folder / role
         out.mkdir(parents=True)
@@ -80,7 +82,7 @@ def measured(tables: dict[str, Table], out: Path) -> tuple[dict[str, Any], list[
     evaluate = Evaluate(
         inputs={"data": "load", "labels": "labels", "bm25": "bm25"}, metrics=metrics,
         primary="ndcg", table=[], candidates_as="bm25", first_stages=["bm25"], compared={}, teachers={}, students={},
-        first_stage_of={}, resamples=100, seed=0,
+        first_stage_of={}, resamples=100, seed=0, precision=0.9,
     )  # fmt: skip
     out.mkdir()
     facts = evaluate.run(tables, out)

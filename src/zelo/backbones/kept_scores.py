@@ -58,7 +58,9 @@ class KeptScores:
 
     def add(self, pairs: pa.FixedSizeBinaryArray, compute: Callable[[], np.ndarray]) -> np.ndarray:
         """[N] float32 scores as computed, here or by another process at the same time; now they are kept."""
-        name = f"{self._named}-{hashlib.blake2b(pairs.buffers()[1], digest_size=12).hexdigest()}"
+        low, width = pairs.offset, pairs.type.byte_width
+        raw = memoryview(pairs.buffers()[1])[width * low : width * (low + len(pairs))]
+        name = f"{self._named}-{hashlib.blake2b(raw, digest_size=12).hexdigest()}"
         table = self._obtain(name, lambda: pa.table([pairs, compute()], schema=KEPT))
         return table.read(KIND, ["score"])["score"].to_numpy()
 

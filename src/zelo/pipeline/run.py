@@ -159,7 +159,7 @@ def _make(step: Step, inputs: dict[str, Table], out: Path, partial: Table | None
     try:
         figures = stage.run(inputs | ({"partial": partial} if partial else {}), out)
     except PriceUnknown as error:
-        raise PriceUnknown(step.key_of(error.place), error.reason, error.plan, error.writes) from error
+        raise PriceUnknown(step.key_of(error.place), error.reason, error.plan, error.prices) from error
     del stage
     gc.collect()  # Lightning's objects name each other in circles
     if any(table.partial for table in inputs.values()):  # what is made of a part is not what the whole would make

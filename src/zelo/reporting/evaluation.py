@@ -46,6 +46,7 @@ class Evaluation:
     groups: dict[str, str]  # system -> one of GROUPS, by what the pipeline makes of it
     domains: dict[str, Facts]  # domain -> {queries, labels, out_of_domain}, where queries are from several
     by_domain: dict[str, dict[str, float]]  # domain -> system -> value of the deciding metric
+    probabilities: Facts  # precision, queries and systems; empty where dev or test has no labels
 
     @staticmethod
     def of(result: "Result") -> "Evaluation | None":
@@ -86,6 +87,7 @@ class Evaluation:
                 }
                 for domain in domains
             },
+            json.loads((table.path / "probabilities.json").read_text(encoding="utf-8")),
         )
 
     @property

@@ -56,6 +56,7 @@ class ReportData:
     card: what the data is like, (subject, words).
     domains: what by_domain.view found; None where queries are not from several domains.
     rerankers: rerankers.json, of a pipeline that compares them over several first stages.
+    probabilities: probabilities.json, where dev and test have labels.
     """
 
     title: str
@@ -77,6 +78,7 @@ class ReportData:
     card: list[tuple[str, str]] = field(default_factory=list)
     rerankers: Facts | None = None
     domains: Facts | None = None
+    probabilities: Facts = field(default_factory=dict)
 
 
 def of_run(result: "Result", evaluation: Evaluation | None, stages: Facts, config: str) -> ReportData:
@@ -116,6 +118,7 @@ def of_run(result: "Result", evaluation: Evaluation | None, stages: Facts, confi
         card=data_card.card_of(result),
         rerankers=rerankers.of_run(result),
         domains=by_domain.view(evaluation) if evaluation else None,
+        probabilities=evaluation.probabilities if evaluation else {},
     )
 
 

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from hashlib import blake2b
@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from zelo import domains
+from zelo import domains, embedding_calls
 from zelo.budget.budget import Budget
 from zelo.budget.plan import Plan, money
 from zelo.budget.request_batch import reasons_in_words
@@ -28,8 +28,8 @@ from zelo.protocols import (
     FileRetriever,
     LocalQueryMaker,
     MayLackQueries,
+    PaidJudge,
     PaidQueryMaker,
-    PaidWriter,
     Retriever,
 )
 from zelo.ranking import rows_of
@@ -85,16 +85,16 @@ class MakeQueries:
 
     @property
     def cheap(self) -> bool:
-        """Whether plan=true may run it: no model writes the queries."""
-        return isinstance(self.maker, CheapQueryMaker)
+        """Whether plan=true may run it: no model writes the queries, and the first stage costs nothing."""
+        return isinstance(self.maker, CheapQueryMaker) and not embedding_calls.named(self.retriever)
 
     @property
-    def paid(self) -> dict[str, PaidWriter]:
-        """Who writes the queries, by name, where that costs money; without examples."""
-        if not isinstance(self.maker, PaidQueryMaker) or not self.maker.most:
+    def paid(self) -> Mapping[str, PaidJudge]:
+        """By name, who writes the queries, without examples, and who gives vectors to the first stage, where that costs money."""
+        if not self.maker.most:
             return {}
-        writer = self.maker.writer(())
-        return {writer.name: writer}
+        writers = [self.maker.writer(())] if isinstance(self.maker, PaidQueryMaker) else []
+        return {writer.name: writer for writer in writers} | embedding_calls.named(self.retriever)
 
     @property
     def _lacks(self) -> bool:
@@ -118,12 +118,15 @@ class MakeQueries:
         return self._plan(_Made(given, self.maker.top_k), source, self._wanted(given))
 
     def _plan(self, made: "_Made", documents: pa.Table, wanted: int) -> list[Plan]:
-        if not isinstance(self.maker, PaidQueryMaker) or wanted < 1:
+        if wanted < 1:
             return []
+        vectors = embedding_calls.plans(self.budget, self.retriever, "retriever", QUERY.empty_table(), documents)
+        if not isinstance(self.maker, PaidQueryMaker):
+            return vectors
         writer, questions = self.maker.writer(made.examples), self.maker.questions(documents)
         first = questions.take(np.arange(min(math.ceil(SPARE * wanted), len(questions))))
         plans = self.budget.plans({writer.name: (writer, [first])})
-        return [replace(plan, key="maker") for plan in plans]
+        return [*(replace(plan, key="maker") for plan in plans), *vectors]
 
     def _wanted(self, given: pa.Table) -> int:
         """Queries to make. given: QUERY."""
@@ -137,7 +140,11 @@ class MakeQueries:
             source = domains.learned_from(tables["data"])
             plans = self._plan(made, source, wanted)
             with self.budget.open(plans) if plans else nullcontext() as session:
+                if session is not None:
+                    embedding_calls.ask(session, self.retriever, QUERY.empty_table(), source)
                 self._fill(made, source, wanted, session)
+                bought = {} if session is None else embedding_calls.facts(session, self.retriever)
+                made.vectors = bought.get("notes", [])
         queries = pa.concat_tables([given, _queries(made.table, documents, given)])
         split, dev = split_queries(queries, given.slice(0, 0).select(["query_id", "split"]))
         queries = queries.set_column(2, QUERY.field("split"), pa.array(split, pa.string()))
@@ -168,7 +175,7 @@ class MakeQueries:
             while low < len(batch):
                 size = max(FEWEST, int(SPARE * (wanted - len(made.table))))
                 new = made.unlike(batch.slice(low, size))
-                made.take(new, self._found(new, made, documents), wanted)
+                made.take(new, self._found(new, made, documents, session), wanted)
                 low += size
                 if len(made.table) == wanted:
                     return
@@ -192,16 +199,17 @@ class MakeQueries:
             yield pa.table(list(zip(*rows, strict=True)) or [[], [], []], schema=MADE)
             low += size
 
-    def _found(self, new: pa.Table, made: "_Made", documents: pa.Table) -> np.ndarray:
+    def _found(self, new: pa.Table, made: "_Made", documents: pa.Table, session: "Session | None") -> np.ndarray:
         """[N] bool: the query finds its document. new: MADE."""
         if not len(new):
             return np.zeros(0, bool)
         queries = _queries(new, documents, made.given)
         # A file names queries that are to be among those that are asked.
-        if isinstance(self.retriever, FileRetriever):
-            pool = self._search(pa.concat_tables([made.given, queries]), documents)
-        else:
-            pool = domains.search(self._search, queries, documents)
+        from_file = isinstance(self.retriever, FileRetriever)
+        asked = pa.concat_tables([made.given, queries]) if from_file else queries
+        if session is not None:
+            embedding_calls.ask(session, self.retriever, asked, documents.slice(0, 0))
+        pool = self._search(asked, documents) if from_file else domains.search(self._search, asked, documents)
         query = rows_of(pool["query_id"], queries["query_id"])
         own = rows_of(new["doc_id"], documents["doc_id"])
         hit = (query >= 0) & (own[query] == rows_of(pool["doc_id"], documents["doc_id"]))
@@ -250,6 +258,7 @@ class _Made:
         self.like: Counter[str] = Counter()
         self.replies: Counter[str] = Counter()  # of a maker that costs money, by status
         self.paid: Facts = {}  # what they cost, for the manifest
+        self.vectors: list[str] = []  # what the first stage has cost, in words
         self.seen = {kind: Seen(ALIKE) for kind in LIKE}
         for text, split in zip(given["text"].to_pylist(), given["split"].to_pylist(), strict=True):
             if split in self.seen:  # a duplicate has the text of one of these
@@ -312,7 +321,7 @@ class _Made:
         serve = f"; {dev:,} of all train queries, chosen by hash, serve as dev queries" if dev else ""
         examples = [f"made for {row['doc_id']}: {row['text']}" for row in self.table.slice(0, EXAMPLES).to_pylist()]
         made = f"{len(self.table):,} queries are made, nobody has asked them: {kinds}{serve}"
-        return [made, self.why(), *self.costs(), *examples]
+        return [made, self.why(), *self.costs(), *self.vectors, *examples]
 
     def costs(self) -> list[str]:
         """What was paid for them and how the replies ended, in words; nothing where they cost nothing."""

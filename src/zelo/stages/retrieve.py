@@ -9,10 +9,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from zelo import domains, passages
+from zelo import domains, embedding_calls, passages
+from zelo.budget.budget import Budget
+from zelo.budget.plan import Plan
 from zelo.errors import BadInput
 from zelo.facts import Facts
-from zelo.protocols import FileRetriever, Retriever
+from zelo.protocols import FileRetriever, PaidEmbedder, Retriever
 from zelo.ranking import own_documents, without_own
 from zelo.records import CANDIDATE, DUPLICATE, TRAIN, UNUSED, Retrieved
 from zelo.store import Table, write_parquet, write_shard
@@ -31,13 +33,14 @@ class Retrieve:
     run by.
     """
 
-    CHEAP: ClassVar[bool] = True  # plan=true may run it, to count what would be asked
+    OUTSIDE_IDENTITY: ClassVar[frozenset[str]] = frozenset({"budget"})
 
     inputs: dict[str, str]  # data: the load stage
     retriever: Retriever
     top_k: int
     splits: list[str]
     keep_own_document: bool
+    budget: Budget
 
     def __post_init__(self) -> None:
         if self.top_k < 2:
@@ -45,12 +48,46 @@ class Retrieve:
                 f"retrieve: top_k={self.top_k}; at least 2 candidates are needed to compare, set top_k >= 2."
             )
 
-    def run(self, tables: dict[str, Table], out: Path) -> Facts:
-        """Raises BadInput when no query of the train split has two candidates."""
+    @property
+    def paid(self) -> dict[str, PaidEmbedder]:
+        """Who is asked for vectors, by name; nobody where that costs nothing."""
+        return embedding_calls.named(self.retriever)
+
+    @property
+    def cheap(self) -> bool:
+        """Whether plan=true may run it, to count what would be asked."""
+        return not self.paid
+
+    def check(self) -> None:
+        """Raises BadInput for a key that is missing, before the stages above spend any time."""
+        for embedder in self.paid.values():
+            self.budget.check(embedder.endpoint)
+
+    def plan(self, tables: dict[str, Table]) -> list[Plan]:
+        """What would be asked for vectors, and for how much. Sends nothing."""
+        return embedding_calls.plans(self.budget, self.retriever, "retriever", *self._read(tables))
+
+    def _read(self, tables: dict[str, Table]) -> tuple[pa.Table, pa.Table]:
+        """(queries of these splits and their duplicates, documents)."""
         queries = tables["data"].read("queries")
         known = [DUPLICATE, *[UNUSED] * isinstance(self.retriever, FileRetriever)]  # a run file may name them
-        queries = queries.filter(pc.is_in(queries["split"], pc.cast([*self.splits, *known], "string")))
-        found, own = self._found(queries, tables["data"].read("documents"))
+        wanted = pc.is_in(queries["split"], pc.cast([*self.splits, *known], "string"))
+        return queries.filter(wanted), tables["data"].read("documents")
+
+    def _ask(self, queries: pa.Table, documents: pa.Table) -> Facts:
+        """Gets the vectors that the search needs, where they cost money; what was spent."""
+        if not self.paid:
+            return {}
+        plans = embedding_calls.plans(self.budget, self.retriever, "retriever", queries, documents)
+        with self.budget.open(plans) as session:
+            embedding_calls.ask(session, self.retriever, queries, documents)
+            return embedding_calls.facts(session, self.retriever)
+
+    def run(self, tables: dict[str, Table], out: Path) -> Facts:
+        """Raises BadInput when no query of the train split has two candidates, LimitReached for vectors that are missing."""
+        queries, documents = self._read(tables)
+        bought = self._ask(queries, documents)
+        found, own = self._found(queries, documents)
         candidates, filled = found.candidates, found.filled
         used = pc.is_in(queries["split"], pc.cast(self.splits, "string"))
         if not pc.all(used).as_py():
@@ -74,7 +111,7 @@ class Retrieve:
             "queries_without": int((sizes == 0).sum()),
             "queries": len(sizes),
         }
-        return {"rows": len(candidates), **below, **own, "notes": list(found.notes)}
+        return {"rows": len(candidates), **below, **own, **bought, "notes": [*bought.get("notes", []), *found.notes]}
 
     def _search(self, documents: pa.Table) -> passages.Search:
         return lambda queries, top_k: self.retriever.search(queries, documents, top_k)
