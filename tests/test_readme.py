@@ -66,7 +66,9 @@ def folder(tmp_path: Path, tiny_beir: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_each_command_can_be_planned(line: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     arguments = shlex.split(line)[1:]
     plan = [] if {"--help", "--cfg", "plan=true"} & set(arguments) else ["plan=true"]
-    if re.search(r"judge=(chat|frontier|decision)|baselines.cohere", line):  # a plan that counts questions retrieves
+    if re.search(
+        r"judge=(chat|frontier|decision)|baselines.(cohere|llm)|llm_rerankers", line
+    ):  # a plan that counts questions retrieves
         plan += ["dataset=beir", f"dataset.path={folder / 'FOLDER'}", "retriever=bm25"]
     if "pipeline=score" in line:  # the run is one of this dataset
         plan += ["dataset=beir", f"dataset.path={folder / 'FOLDER'}"]

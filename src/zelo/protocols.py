@@ -308,6 +308,25 @@ class BackboneScorer(Scorer, Protocol):
     backbone: "VectorSource"
 
 
+@runtime_checkable
+class ModelScorer(Scorer, Protocol):
+    """A scorer whose model can be loaded once for many calls."""
+
+    def loaded(self) -> Any:
+        """The model in memory. Raises BadInput where it cannot be loaded."""
+        ...
+
+    def scores(
+        self, model: Any, queries: pa.Table, documents: pa.Table, query_row: np.ndarray, doc_row: np.ndarray
+    ) -> np.ndarray:
+        """What `score` gives, by the model that `loaded` gave."""
+        ...
+
+    def tokens(self, model: Any, query: str, documents: list[str]) -> int:
+        """How many tokens the model reads to score the documents for a query."""
+        ...
+
+
 class Graph(Protocol):
     """Which pairs of a query's candidates are compared."""
 
@@ -490,6 +509,19 @@ class PaidJudge(Protocol):
 @runtime_checkable
 class PaidScorer(PaidJudge, Protocol):
     """A scorer whose scores cost money, asked as such a judge is: about a query and `doc_a`. `p` of what it reads is a score."""
+
+
+@runtime_checkable
+class WindowScorer(PaidScorer, Protocol):
+    """One that orders some of a query's candidates at a time: `p` of what it reads is a place in that window, larger is better.
+
+    Rows of one query that follow each other are a window, in the order in which they are to be shown. A document that an
+    answer leaves out has a `p` of 0 or less.
+    """
+
+    def windows(self, size: int) -> list[slice]:
+        """Places of each window of a list of so many candidates; each is asked about when the one before is in order."""
+        ...
 
 
 class PaidWriter(PaidJudge, Protocol):

@@ -69,6 +69,14 @@ class Served:
         best = np.lexsort((ids[pool], -score))[:top_k]
         return [(str(ids[pool[row]]), float(score[row])) for row in best]
 
+    def nearest(self, query: str, top_k: int = 10) -> list[tuple[str, float]]:
+        """(doc_id, cosine) of the `top_k` documents of the run that are nearest to the query by the embedding alone."""
+        check_texts(query, [])
+        [vector] = self.models[0].model.encode_query([query], show_progress_bar=False)
+        cosines = self._vectors @ vector
+        best = np.argsort(-cosines, kind="stable")[:top_k]
+        return [(self.documents["doc_id"][int(row)].as_py(), float(cosines[row])) for row in best]
+
     @cached_property
     def documents(self) -> pa.Table:
         """DOCUMENT rows of the run."""

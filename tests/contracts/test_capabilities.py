@@ -60,7 +60,7 @@ FAMILIES: dict[str, tuple[type, ...]] = {
     "model": (p.Model, p.BackboneCheck, p.QueryPreparer, p.PairwiseModel, p.WidthModel, p.ExportedScores, p.Embedder),
     "queries": (p.QueryMaker, p.LocalQueryMaker, p.CheapQueryMaker, p.PaidQueryMaker, p.Checked),
     "retriever": (p.Retriever, p.FileRetriever, p.Scorer, p.BackboneScorer),
-    "scorer": (p.Scorer, p.Checked, p.BackboneScorer, p.PaidScorer),
+    "scorer": (p.Scorer, p.Checked, p.BackboneScorer, p.PaidScorer, p.WindowScorer, p.ModelScorer),
     "selection": (Selection,),
     "solver": (p.Solver, p.PerJudgeSolver, LinkFunction, Iterative),
     "stage": (
@@ -88,6 +88,7 @@ OWN = {
     "model LateInteraction": {"encode"},
     "queries Generate": {"READ_BY"},
     "scorer Hosted": {"READ_BY"},
+    "scorer Listwise": {"READ_BY"},
     "stage Evaluate": {"systems"},  # main asks this very class
     "stage Train": {"train_part"},
 }

@@ -186,7 +186,7 @@ def test_wiring_composes_and_its_stages_are_their_signatures(option: str, corpus
     group, _, name = option.partition("/")
     config = composed(f"{group}={name}", *["dataset=beir"] * (name == "refine"))
     ours = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
-    given = ["model_path", "run"] if name == "score" else []
+    given = {"score": ["model_path", "run"], "latency": ["model_path"], "llm_rerankers": ["llm.model"]}.get(name, [])
     for place in [*OmegaConf.missing_keys(ours), *given]:
         OmegaConf.update(config, place, str(corpus / "run.trec" if place in ("retriever.path", "run") else corpus))
     nobody_fetches(config, tiny_decoder)

@@ -109,6 +109,30 @@ def test_best_keeps_what_ties_with_the_last() -> None:
     ]
 
 
+def test_bm25_finds_the_language_of_the_documents(retriever: Callable[..., Any]) -> None:
+    texts = {
+        "de": "Die Häuser der alten Stadt wurden im vergangenen Jahrhundert von vielen Handwerkern gebaut.",
+        "en": "The houses of the old town were built in the last century by many craftsmen.",
+        "ja": "この町の古い家々は、前の世紀に多くの職人によって建てられました。とても美しいです。",
+    }
+    bm25 = retriever("bm25")
+
+    def of(*languages: str) -> tuple[str | None, str | None]:
+        rows = [texts[language] for language in languages]
+        ids = [f"d{row}" for row in range(len(rows))]
+        found = bm25.of(pa.table([ids, [""] * len(rows), rows], schema=DOCUMENT))
+        return found.stemmer, found.stopwords
+
+    assert of("de", "de", "en") == ("german", "de")
+    assert of("en") == of("de", "ja") == of() == ("english", "en"), "English where no language has most"
+    assert of("ja") == (None, None), "a language without a stemmer"
+    german = pa.table(
+        [["d0", "d1"], ["", ""], [texts["de"], texts["de"].replace("Häuser", "Brücken")]], schema=DOCUMENT
+    )
+    asked = pa.table([["q"], ["Haus und Häusern"], ["train"]], schema=QUERY)
+    assert bm25.search(asked, german, 2)["doc_id"].to_pylist() == ["d0"], "the word is found in another form"
+
+
 @pytest.mark.parametrize("count", [3, 40])
 def test_nearest_vectors_by_blocks_are_those_of_the_whole_product(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ranking, "QUERIES_AT_ONCE", 3)
@@ -183,8 +207,9 @@ def test_bm25_reads_other_scripts_word_by_word_as_ever(retriever: Callable[..., 
     texts = ["Sort the lists, naïve café!", "поиск документов", "한국어 문서 검색", "", "a_b c3 Ünïcode"]
     stem: Any = Stemmer.Stemmer("english").stemWords
     expected = bm25s.tokenize(texts, stopwords="en", stemmer=stem, return_ids=False, show_progress=False)
-    assert retriever("bm25")._words(texts, 1) == expected
-    assert retriever("bm25")._words(["Sort 天气 lists"], 2) == [["sort", "list", "天气"]]
+    english = retriever("bm25", stemmer="english", stopwords="en")
+    assert english._words(texts, 1) == expected
+    assert english._words(["Sort 天气 lists"], 2) == [["sort", "list", "天气"]]
 
 
 def test_late_interaction_against_its_definition(retriever: Callable[..., Any]) -> None:

@@ -149,6 +149,12 @@ class Exported:
                 advance(len(rows))
         return found
 
+    def tokens(self, query: str, documents: list[str]) -> int:
+        """How many tokens it reads to score the documents, what is cut and what fills up a batch left out."""
+        if self.classifier is not None:
+            return self.classifier.tokens([query] * len(documents), documents)
+        return tokens_read(self.model, self.loader, query, documents)
+
     def _read(
         self, queries: list[str], documents: list[str], query_row: np.ndarray, doc_row: np.ndarray
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -184,6 +190,15 @@ class Exported:
                 if self.loader == EMBEDDING:
                     left, right = np.stack(left), np.stack(right)
                 yield rows, self.model.similarity_pairwise(left, right).float().cpu().numpy()
+
+
+def tokens_read(model: Any, loader: str, query: str, documents: list[str]) -> int:
+    """Tokens of a query and documents as a model of sentence-transformers reads them. loader: its class, one of LOADERS."""
+    if loader == CROSS_ENCODER:
+        parts = [model.preprocess([(query, text) for text in documents])]
+    else:
+        parts = [model.preprocess([query], task="query"), model.preprocess(documents, task="document")]
+    return sum(int(part["attention_mask"].sum()) for part in parts)
 
 
 def check_texts(query: str, documents: list[str]) -> None:

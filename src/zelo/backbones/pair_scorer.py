@@ -60,8 +60,7 @@ class PairScorer:
         chunks = [order[low : low + CHUNK] for low in range(0, len(order), CHUNK)]
 
         def tokens(rows: np.ndarray) -> dict[str, list[list[int]]]:
-            asked, read = [queries[row] for row in query_row[rows]], [documents[row] for row in doc_row[rows]]
-            return self.tokenizer(asked, read, truncation=True, max_length=self.max_length, padding=False)
+            return self._tokens([queries[row] for row in query_row[rows]], [documents[row] for row in doc_row[rows]])
 
         with ThreadPoolExecutor(1) as beside:
             waiting = [beside.submit(tokens, rows) for rows in chunks[:1]]
@@ -70,6 +69,13 @@ class PairScorer:
                 waiting += [beside.submit(tokens, later) for later in chunks[number + 1 : number + 2]]
                 logits = torch.from_numpy(self._logits(found))
                 yield rows, (torch.sigmoid(logits) if self.activated else logits).numpy()
+
+    def tokens(self, queries: list[str], documents: list[str]) -> int:
+        """How many tokens N pairs have."""
+        return sum(map(len, self._tokens(queries, documents)["input_ids"]))
+
+    def _tokens(self, queries: list[str], documents: list[str]) -> dict[str, list[list[int]]]:
+        return self.tokenizer(queries, documents, truncation=True, max_length=self.max_length, padding=False)
 
     def _logits(self, tokens: dict[str, list[list[int]]]) -> np.ndarray:
         import torch

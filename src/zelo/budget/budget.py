@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING
 
 from zelo.budget import plan as planning
 from zelo.budget.plan import Plan
+from zelo.budget.request_batch import RequestBatch
 from zelo.errors import BadInput, PriceUnknown
+from zelo.ledger.codec import looked_up, reply_of
 from zelo.ledger.ledger import FILE, Ledger
 from zelo.ledger.operations import Caps, report_lost
 from zelo.progress import Advance, progress
 from zelo.protocols import PaidJudge
-from zelo.providers.request import WRITES, Endpoint
-from zelo.records import FAILED, REFUSED, TRUNCATED, UNPARSEABLE, Questions
+from zelo.providers.request import Endpoint
+from zelo.records import FAILED, REFUSED, TRUNCATED, UNPARSEABLE, Outcomes, Questions
 from zelo.store import Store
 
 if TYPE_CHECKING:
@@ -77,6 +79,15 @@ class Budget:
                 for name, (judge, batches) in asked.items()
             ]
 
+    def recalled(self, judge: PaidJudge, questions: Questions) -> Outcomes:
+        """What the ledger answers of these questions, the others being unsent. Sends nothing."""
+        batch = RequestBatch.of(judge.name, judge, questions)
+        with _ledger() as ledger:
+            for request, entry in looked_up(ledger, judge, questions):
+                if entry is not None:
+                    batch.put(request, judge.read(request, reply_of(judge.endpoint, request, entry)), 0, 0.0)
+        return batch.outcomes()
+
     @contextmanager
     def open(self, plans: list[Plan]) -> Iterator["Session"]:
         """A session that may ask what was planned. Raises BadInput, before anything is sent, where no budget allows it."""
@@ -126,7 +137,7 @@ class Budget:
                 )
             if plan.costs and plan.usd is None and (self.usd is not None or self.lifetime_usd is not None):
                 reason = f"{plan.asker}: the price of {plan.model} is unknown, so a budget in dollars cannot be kept."
-                raise PriceUnknown(plan.key, reason, planned, writes=plan.kind in WRITES)
+                raise PriceUnknown(plan.key, reason, planned, plan.writes)
             for name in ("usd", "lifetime_usd"):
                 cap = getattr(self, name)
                 if plan.calls and cap is not None and plan.worst_call > cap:

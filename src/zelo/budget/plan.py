@@ -71,6 +71,11 @@ class Plan:
         return ASKED_FOR[self.kind]
 
     @property
+    def writes(self) -> bool:
+        """Whether what is asked is a model that writes, so that what comes out has a price, too."""
+        return self.kind in WRITES or self.most_out > 0
+
+    @property
     def price(self) -> str:
         """Whether the price is free, known or unknown."""
         return "free" if self.free else "unknown" if self.usd is None else "known"
@@ -146,7 +151,7 @@ def _notes(plan: Plan) -> list[str]:
     if plan.usd is None:
         prices = (
             f"{plan.key}.input_price and {plan.key}.output_price, in dollars per million tokens"
-            if plan.kind in WRITES
+            if plan.writes
             else f"{plan.key}.input_price, in dollars per million tokens, or {plan.key}.search_price, per 1,000 searches"
         )
         found.append(f"{plan.judge}: no price is known for {plan.model} of {plan.provider}; set {prices}.")

@@ -17,6 +17,7 @@ LIBRARIES = {  # too large to read, even where they are allowed; their major ver
     "transformers": "transformers",
     "sentence_transformers": "sentence-transformers",
     "bm25s": "bm25s",
+    "py3langid": "py3langid",
 }
 INSTALLED = frozenset({"site-packages", "dist-packages"})
 

@@ -24,6 +24,8 @@ def mount(config: DictConfig) -> None:
             f"baselines.{named[0]}: this pipeline compares no systems, so it has no use for a baseline. Leave out {options},"
             " or choose pipeline=default."
         )
+    if config.baseline.stage is None:  # a stage of the pipeline reads `baselines` itself
+        return
     for name in named:
         if name in config.stages or not re.fullmatch(r"[A-Za-z_]\w*", name):
             raise BadInput(

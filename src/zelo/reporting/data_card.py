@@ -72,9 +72,7 @@ def _limits(result: "Result") -> dict[int, list[str]]:
     return found
 
 
-def _languages(languages: Facts | None) -> str:
-    if languages is None:
-        return "not known; pip install 'zelo[documents]' brings py3langid"
+def _languages(languages: Facts) -> str:
     if not languages["documents"]:
         return "not known: no document has enough text"
     shares = languages["shares"].items()

@@ -10,7 +10,7 @@ from zelo.budget.plan import money, together
 from zelo.facts import Facts
 from zelo.metrics.agreement import PREFIX
 from zelo.records import DEV
-from zelo.reporting import acquired, audit_page, data_card, lineage, rerankers
+from zelo.reporting import acquired, audit_page, data_card, latency, lineage, rerankers
 from zelo.reporting.audit_table import print_audit
 from zelo.reporting.evaluation import CIRCULAR, GROUPS, LABELS, NO_LABELS, Evaluation, shown
 from zelo.reporting.notes import notes
@@ -127,13 +127,15 @@ def print_results(result: "Result", folder: Path, optimize: str | None) -> float
             console().print(f"optimize={optimize}: {words}; test is never used for selection.", soft_wrap=True)
     if compared := rerankers.of_run(result):
         print("\n" + "\n".join(rerankers.lines(compared, min(console().width, PLAIN_WIDTH))))
+    if timed := latency.of_run(result):
+        print("\n" + "\n".join(latency.lines(timed)))
     for line in acquired.lines(result):
         console().print(line + ".", soft_wrap=True)
     audited = audit_page.Audited.of(result)
     if audited:
         print_audit(audited.found, console())
     reranked = any(folder.glob("reranked.*"))
-    _print_places(result, folder, bool(figures or audited or reranked))
+    _print_places(result, folder, bool(figures or audited or reranked or timed))
     return figures.dev.get(optimize) if figures and optimize is not None else None
 
 
@@ -212,6 +214,7 @@ def _print_places(result: "Result", folder: Path, complete: bool) -> None:
         ("report.html", "the report"),
         ("metrics.json", "metrics, one row per system, metric and baseline"),
         ("audit.json", "measurements of the audit"),
+        ("latency.json", "times, memory and cost of each system"),
         ("runs", "a TREC run file of every system"),
         *(
             (lineage.step_of(result, name).stage.name, "the trained model and its card")

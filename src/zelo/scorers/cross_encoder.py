@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
+from zelo.backbones.exported import CROSS_ENCODER, tokens_read
 from zelo.backbones.published import Published, by_length, check_batch
 from zelo.errors import BadInput
 from zelo.progress import progress
@@ -56,6 +57,10 @@ class CrossEncoder:
 
     def score(self, queries: pa.Table, documents: pa.Table, query_row: np.ndarray, doc_row: np.ndarray) -> np.ndarray:
         """[N] float32 scores of N pairs. Raises BadInput for a model that cannot be loaded, or has several scores a pair."""
+        return self.scores(self.loaded(), queries, documents, query_row, doc_row)
+
+    def loaded(self) -> Any:
+        """The model in memory. Raises BadInput where it cannot be loaded, or has several scores a pair."""
         import torch
 
         options: dict[str, Any] = {} if self.max_length is None else {"max_length": self.max_length}
@@ -67,6 +72,12 @@ class CrossEncoder:
             )
         if self.activation:
             model.activation_fn = torch.nn.Identity()
+        return model
+
+    def scores(
+        self, model: Any, queries: pa.Table, documents: pa.Table, query_row: np.ndarray, doc_row: np.ndarray
+    ) -> np.ndarray:
+        """What `score` gives, by the model that `loaded` gave."""
         used_queries, query = np.unique(query_row, return_inverse=True)
         used_documents, document = np.unique(doc_row, return_inverse=True)
         asked = queries["text"].take(pa.array(used_queries)).to_pylist()
@@ -79,6 +90,10 @@ class CrossEncoder:
                 found[rows] = model.predict(pairs, batch_size=self.batch_size, show_progress_bar=False, **ask)
                 advance(len(rows))
         return self._activated(found)
+
+    def tokens(self, model: Any, query: str, documents: list[str]) -> int:
+        """How many tokens the model reads to score the documents for a query."""
+        return tokens_read(model, CROSS_ENCODER, query, documents)
 
     def _activated(self, logits: np.ndarray) -> np.ndarray:
         scaled = logits / np.float32(self.temperature)

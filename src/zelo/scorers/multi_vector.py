@@ -1,11 +1,12 @@
 """A published late-interaction model, opened by sentence-transformers: a vector for each token (ColBERT, Khattab 2020)."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
 
+from zelo.backbones.exported import MULTI_VECTOR, tokens_read
 from zelo.backbones.published import Published, by_length, check_batch
 from zelo.progress import progress
 from zelo.texts import document_texts
@@ -34,7 +35,20 @@ class MultiVector:
 
     def score(self, queries: pa.Table, documents: pa.Table, query_row: np.ndarray, doc_row: np.ndarray) -> np.ndarray:
         """[N] float32 scores of N pairs. Raises BadInput for a model that cannot be loaded."""
-        model = self._published.opened("MultiVectorEncoder")
+        return self.scores(self.loaded(), queries, documents, query_row, doc_row)
+
+    def loaded(self) -> Any:
+        """The model in memory. Raises BadInput where it cannot be loaded."""
+        return self._published.opened("MultiVectorEncoder")
+
+    def tokens(self, model: Any, query: str, documents: list[str]) -> int:
+        """How many tokens the model reads to score the documents for a query."""
+        return tokens_read(model, MULTI_VECTOR, query, documents)
+
+    def scores(
+        self, model: Any, queries: pa.Table, documents: pa.Table, query_row: np.ndarray, doc_row: np.ndarray
+    ) -> np.ndarray:
+        """What `score` gives, by the model that `loaded` gave."""
         options = {"batch_size": self.batch_size, "show_progress_bar": False}
         used, query = np.unique(query_row, return_inverse=True)
         asked = model.encode_query(queries["text"].take(pa.array(used)).to_pylist(), **options)

@@ -1,6 +1,8 @@
 """Scores candidates with a reranker that zelo has not trained: what a student is to be better than."""
 
+import functools
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
@@ -9,14 +11,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from zelo import sliding_windows
 from zelo.budget.budget import Budget
 from zelo.budget.plan import Plan, money
 from zelo.budget.request_batch import reasons_in_words
 from zelo.errors import BadInput, LimitReached
 from zelo.facts import Facts
-from zelo.protocols import Checked, PaidScorer, Scorer
+from zelo.protocols import Checked, PaidScorer, Scorer, WindowScorer
 from zelo.ranking import rows_of
-from zelo.records import ANSWERED, SCORED, UNSENT, Questions
+from zelo.records import ANSWERED, FAILED, SCORED, UNSENT, Questions
 from zelo.stages.score import first_candidates
 from zelo.store import Table, write_parquet
 from zelo.training.hardware import Hardware
@@ -27,7 +30,8 @@ class Baseline:
     """Writes scored documents (SCORED): the first `top_k` candidates of each query of these splits.
 
     With `rest` among its inputs also `rest` (SCORED): all documents of that table. A scorer that costs money is asked through
-    the budget; a document without a score is an error, never a place in a ranking.
+    the budget; a document without a score is an error, never a place in a ranking. A WindowScorer gives an order, and the score
+    is the number of the query's candidates behind: a window whose reply is no answer stays as it stood, and is counted.
     """
 
     OUTSIDE_IDENTITY: ClassVar[frozenset[str]] = frozenset({"hardware", "budget"})
@@ -43,6 +47,15 @@ class Baseline:
     def __post_init__(self) -> None:
         if self.top_k < 1:
             raise BadInput(f"baseline: top_k={self.top_k} scores nothing; set it to 1 or more.")
+
+    def check_inputs(self, stages: Mapping[str, object]) -> None:
+        """Raises BadInput for a scorer that orders lists, where the same document is looked for in several of them."""
+        if isinstance(self.scorer, WindowScorer) and "rest" in stages:
+            raise BadInput(
+                f"{self.scorer.endpoint.asker} orders one list of candidates and gives no score that holds in another, so it"
+                " cannot be reranked over several first stages at once. Use pipeline=default, with retriever=bm25 or another"
+                " first stage."
+            )
 
     @property
     def paid(self) -> dict[str, PaidScorer]:
@@ -63,6 +76,9 @@ class Baseline:
         return self._plan([questions for _, questions in self._asked(tables).values()])
 
     def _plan(self, asked: list[Questions]) -> list[Plan]:
+        if isinstance(scorer := self.scorer, WindowScorer):
+            recall = functools.partial(self.budget.recalled, scorer)
+            asked = [some for questions in asked for some in sliding_windows.foreseen(scorer, questions, recall)]
         plans = self.budget.plans({name: (scorer, asked) for name, scorer in self.paid.items()})
         return [replace(plan, key="scorer") for plan in plans]
 
@@ -70,7 +86,10 @@ class Baseline:
         """Raises BadInput for a score that is no number, LimitReached where a scorer that costs money left some out."""
         asked = self._asked(tables)
         figures: Facts = {"scorer": type(self.scorer).__name__}
-        if isinstance(self.scorer, PaidScorer):
+        if isinstance(self.scorer, WindowScorer):
+            order, paid = self._ordered(self.scorer, asked["scored"][1])
+            found, figures = {"scored": order}, figures | paid
+        elif isinstance(self.scorer, PaidScorer):
             found, paid = self._bought(self.scorer, {name: questions for name, (_, questions) in asked.items()})
             figures |= paid
         else:
@@ -118,9 +137,31 @@ class Baseline:
             figures = session.figures[scorer.name]
         if left:
             raise LimitReached(_incomplete(scorer, left, sum(map(len, asked.values())), figures))
-        spent = f"{figures['calls']:,} calls, {money(figures['price'], figures['usd'])}"
-        words = f"{scorer.endpoint.asker}: {spent}; {figures['from_ledger']:,} scores were in the ledger"
+        words = f"{_spent(scorer, figures)}; {figures['from_ledger']:,} scores were in the ledger"
         return found, {"asked": figures, "notes": [words]}
+
+    def _ordered(self, scorer: WindowScorer, candidates: Questions) -> tuple[np.ndarray, Facts]:
+        """([N] float32 scores, what the order rests on and what it cost)."""
+        with self.budget.open(self._plan([candidates])) as session:
+            order = sliding_windows.order(
+                scorer, candidates, lambda questions: session.ask({scorer.name: (scorer, questions)})[scorer.name]
+            )
+            figures = session.figures[scorer.name]
+        if lost := Counter({status: order.left[status] for status in (UNSENT, FAILED) if order.left[status]}):
+            raise LimitReached(_incomplete(scorer, lost, order.windows, figures, "windows", "order"))
+        said = [f"{_spent(scorer, figures)}; {order.windows:,} windows"]
+        if order.left:
+            counts = ", ".join(f"{count:,} {status}" for status, count in order.left.most_common())
+            said.append(
+                f"{scorer.endpoint.asker}: {order.left.total():,} windows stay as they stood, without an answer: {counts}"
+            )
+            said += [f"{scorer.endpoint.asker}: {reason}" for reason in reasons_in_words(figures)[:1]]
+        if order.unnamed:
+            said.append(
+                f"{scorer.endpoint.asker}: {order.unnamed:,} documents that an answer left out stand behind the others"
+            )
+        facts = {"windows": order.windows, "windows_left": dict(order.left), "documents_left_out": order.unnamed}
+        return order.score, {"asked": figures, "notes": said, **facts}
 
 
 def _questions(pairs: pa.Table, queries: pa.Table, documents: pa.Table) -> Questions:
@@ -130,7 +171,14 @@ def _questions(pairs: pa.Table, queries: pa.Table, documents: pa.Table) -> Quest
     return Questions(queries, documents, query, document, document, np.zeros(len(pairs), np.int16))
 
 
-def _incomplete(scorer: PaidScorer, left: Counter[str], asked: int, figures: Facts) -> str:
+def _spent(scorer: PaidScorer, figures: Facts) -> str:
+    """What a scorer has cost, in words."""
+    return f"{scorer.endpoint.asker}: {figures['calls']:,} calls, {money(figures['price'], figures['usd'])}"
+
+
+def _incomplete(
+    scorer: PaidScorer, left: Counter[str], asked: int, figures: Facts, unit: str = "documents", what: str = "score"
+) -> str:
     """Why a ranking is not whole, and what to do."""
     counts = ", ".join(f"{count:,} {status}" for status, count in left.most_common())
     reasons = " ".join(f"{reason}." for reason in reasons_in_words(figures)[:1])
@@ -138,6 +186,6 @@ def _incomplete(scorer: PaidScorer, left: Counter[str], asked: int, figures: Fac
     fix = f"Set ask_again=[{','.join(again)}] to ask for these again" if again else "Raise the budget and run again"
     limit = f" ({figures['limit']})" if figures.get("limit") else ""
     return (
-        f"{scorer.endpoint.asker}: {left.total():,} of {asked:,} documents have no score: {counts}{limit}. {reasons}"
+        f"{scorer.endpoint.asker}: {left.total():,} of {asked:,} {unit} have no {what}: {counts}{limit}. {reasons}"
         f" A ranking with holes is not compared; every reply is kept. {fix}, or leave this baseline out."
     ).replace("  ", " ")

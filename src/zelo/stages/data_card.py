@@ -1,8 +1,6 @@
 """What the data is like, said before anything is made of it."""
 
-from collections import Counter
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +9,7 @@ import pyarrow.compute as pc
 
 from zelo.duplicates import first_of_same, near_duplicates
 from zelo.facts import Facts
+from zelo.languages import languages, spaced
 from zelo.records import DEV, SPLITS, TEST, TRAIN
 from zelo.store import Table, write_parquet
 from zelo.texts import Texts
@@ -18,12 +17,9 @@ from zelo.texts import Texts
 LENGTH = pa.schema([("length", pa.int32()), ("documents", pa.int64())])  # documents of each length, shortest first
 MEASURED = 100_000  # documents whose length is counted
 READ = 1000  # documents whose language is guessed
-CHARACTERS = 1000  # of each of them
-SHORTEST = 20  # characters from which a language is guessed
 SHOWN = 3  # pairs of duplicates that are named
 # A word, a mark, or a character of a script that puts no space between words: a tokenizer makes at least one token of most.
 PIECE = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}]|[\p{L}\p{M}\p{N}_]+|[^\s\p{L}\p{M}\p{N}_]"
-DETECTOR = "py3langid"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,13 +31,6 @@ class DataCard:
 
     inputs: dict[str, str]  # data: the load stage; labels: a stage of judgements
 
-    def content(self) -> dict[str, str]:
-        """The version of the package that guesses languages, empty without it."""
-        try:
-            return {"languages": version(DETECTOR)}
-        except PackageNotFoundError:
-            return {"languages": ""}
-
     def run(self, tables: dict[str, Table], out: Path) -> Facts:
         """Counts and measures."""
         data, labels = tables["data"], tables.get("labels")
@@ -50,6 +39,7 @@ class DataCard:
         counted = np.unique(lengths, return_counts=True)
         write_parquet(pa.table(list(counted), names=LENGTH.names).cast(LENGTH), LENGTH, out, "lengths")
         texts = Texts(documents["text"], documents["title"])
+        found = languages(texts, READ)
         used = queries.filter(pc.is_in(queries["split"], pa.array(SPLITS)))
         manifests = [data.manifest, *([labels.manifest] if labels else [])]
         card = {
@@ -58,7 +48,10 @@ class DataCard:
             "document_lengths": _spread(lengths),
             "measured": len(lengths),
             "query_lengths": _spread(_lengths(used["text"])),
-            "languages": self._languages(texts),
+            "languages": {
+                "documents": found.total(),
+                "shares": {name: count / found.total() for name, count in found.most_common()},
+            },
             "duplicates": _duplicates(documents),
             "duplicate_queries": int((first_of_same(used["split"], used["text"]) != np.arange(len(used))).sum()),
             "judged": _judged(labels.read("qrels")) if labels else None,
@@ -70,26 +63,10 @@ class DataCard:
         }
         return {"rows": len(documents), "card": card}
 
-    def _languages(self, texts: Texts) -> Facts | None:
-        """Share of each language among some documents, most frequent first; None where the package is missing."""
-        if not self.content()["languages"]:
-            return None
-        import py3langid  # type: ignore[import-not-found]
-
-        samples = (texts[row][:CHARACTERS].strip() for row in _spaced(len(texts), READ).tolist())
-        found = Counter(py3langid.classify(text)[0] for text in samples if len(text) >= SHORTEST)
-        total = found.total()
-        return {"documents": total, "shares": {name: count / total for name, count in found.most_common()}}
-
-
-def _spaced(count: int, most: int) -> np.ndarray:
-    """Up to `most` rows of `count`, at even distances."""
-    return np.arange(count) if count <= most else np.linspace(0, count - 1, most).astype(int)
-
 
 def _lengths(*columns: pa.ChunkedArray) -> np.ndarray:
     """[min(N, MEASURED)] words and marks of the texts of some rows, all columns together."""
-    rows = pa.array(_spaced(len(columns[0]), MEASURED))
+    rows = pa.array(spaced(len(columns[0]), MEASURED))
     counts = [pc.count_substring_regex(column.take(rows), PIECE).to_numpy() for column in columns]
     return np.sum(counts, axis=0)
 

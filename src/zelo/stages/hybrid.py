@@ -102,7 +102,7 @@ class Hybrid:
             name: _agreement(scored.set_column(2, SCORED.field("score"), pa.array(score.astype(np.float32))), examples)
             for name, score in named.items()
         }
-        hybrid.write(out, {"pool": self.top_k, "bm25": asdict(self.bm25), "learned_from": facts})
+        hybrid.write(out, {"pool": self.top_k, "bm25": asdict(self.bm25.of(documents)), "learned_from": facts})
         served = queries.filter(pc.is_in(queries["split"], pa.array(self.splits, pa.string())))["query_id"]
         scored = scored.filter(pc.is_in(scored["query_id"], served.combine_chunks()))
         write_parquet(scored, SCORED, out, "scored")

@@ -13,7 +13,7 @@ from zelo.backbones.exported import MATRIX
 from zelo.errors import BadInput
 from zelo.facts import Facts
 from zelo.hybrid_score import FILE
-from zelo.reporting import acquired, audit_page, claims, hybrid, lineage
+from zelo.reporting import acquired, audit_page, claims, hybrid, latency, lineage
 from zelo.reporting.evaluation import Evaluation
 from zelo.reporting.notes import missing
 from zelo.store import FINISHED, MANIFEST, RUNNING, Table
@@ -81,7 +81,8 @@ class RunFolder:
             for name in lineage.students(result):
                 self._publish_model(name, result, evaluation)
             for table in result.tables.values():
-                for path in [*table.path.glob("reranked.*"), *table.path.glob(claims.FILE)]:
+                published = ("reranked.*", claims.FILE, latency.FILE)
+                for path in (path for pattern in published for path in table.path.glob(pattern)):
                     shutil.copyfile(path, self.folder / path.name)
             if said := hybrid.said(result):
                 whole_file.replace(self.folder / FILE, json.dumps(said, indent=1) + "\n")

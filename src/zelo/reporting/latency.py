@@ -1,0 +1,82 @@
+"""Latency and cost of systems, as a table for the terminal."""
+
+import json
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from zelo.facts import Facts
+
+if TYPE_CHECKING:
+    from zelo.pipeline.run import Result
+
+FILE = "latency.json"
+HEAD = ("p50 ms", "95 % interval", "p95 ms", "calls", "queries/s", "docs/s", "tokens/s", "MB", "$ per 1,000")
+
+
+def of_run(result: "Result") -> Facts | None:
+    """What the stage that measures has found; None where none did."""
+    for table in result.tables.values():
+        if (path := table.path / FILE).is_file():
+            return json.loads(path.read_text(encoding="utf-8"))
+    return None
+
+
+def lines(found: Facts) -> list[str]:
+    """A table in plain text: a group for each payload, and what it was measured on."""
+    rows: list[tuple[str, list[str]]] = []
+    for size, members in groupby(found["rows"], key=lambda row: row["bytes"]):
+        group = list(members)
+        rows.append((_title(size, group), []))
+        rows += [(f"  {row['system']}", _cells(row)) for row in group]
+    names = max(len(name) for name, cells in rows if cells) + 2
+    widths = [max(len(head), *(len(cells[n]) for _, cells in rows if cells)) + 2 for n, head in enumerate(HEAD)]
+    shown = [n for n in range(len(HEAD)) if any(cells and cells[n] for _, cells in rows)]
+    text = ["Latency, one query at a time", "".ljust(names) + "".join(HEAD[n].rjust(widths[n]) for n in shown)]
+    for name, cells in rows:
+        text.append(name.ljust(names) + "".join(cells[n].rjust(widths[n]) for n in shown) if cells else name)
+    return [line.rstrip() for line in text] + _about(found)
+
+
+def _title(size: int | None, rows: list[Facts]) -> str:
+    documents = rows[0]["documents"]
+    if size is None:
+        return f"a query over {documents:,} documents"
+    return f"{size / 1000:g} KB: a query with {documents:g} documents"
+
+
+def _cells(row: Facts) -> list[str]:
+    interval = "" if row["p50_low"] is None else f"{_ms(row['p50_low'])} to {_ms(row['p50_high'])}"
+    memory = row["gpu_memory_mb"] if row["gpu_memory_mb"] is not None else row["memory_mb"]
+    return [
+        _ms(row["p50"]),
+        interval,
+        _ms(row["p95"]),
+        str(row["calls"]),
+        f"{row['queries_per_second']:,.2f}",
+        _rate(row["documents_per_second"]),
+        _rate(row["tokens_per_second"]),
+        _rate(memory),
+        "" if row["usd_per_1000"] is None else f"{row['usd_per_1000']:,.3f}",
+    ]
+
+
+def _about(found: Facts) -> list[str]:
+    machine = found["machine"]
+    device = machine["gpu"] or f"{machine['cpu']}, {machine['cores']} cores, {machine['threads']} threads"
+    versions = ", ".join(f"{name} {machine[name]}" for name in ("torch", "transformers", "sentence-transformers"))
+    paid = " A price of 1,000 queries is that of the endpoint's calls" * any("endpoint" in row for row in found["rows"])
+    own = found["dollars_per_hour"]
+    said = f"{paid}{';' if paid and own else ''}{f' this machine costs {own:g} dollars an hour' if own else ''}."
+    return [
+        f"Measured {found['measured']} on {device}; {versions}.",
+        f"Without {found['warmup']} calls to warm up. Memory is the peak above what the process held before the model."
+        + said * bool(paid or own),
+    ]
+
+
+def _ms(seconds: float) -> str:
+    return f"{1000 * seconds:,.1f}"
+
+
+def _rate(value: float | None) -> str:
+    return "" if value is None else f"{value:,.0f}"
