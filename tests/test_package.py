@@ -60,7 +60,7 @@ def test_the_wheel_carries_the_configs_and_the_data(wheel: Path) -> None:
 
 
 def test_the_installed_program_runs_from_another_folder(programs: Path, tiny_beir: Path, tmp_path: Path) -> None:
-    assert "dataset=auto" in call(programs / "zelo", "--help", folder=tmp_path)
+    assert "data=PATH" in call(programs / "zelo", "--help", folder=tmp_path)
     run = (
         "until=rate",
         "dataset=beir",

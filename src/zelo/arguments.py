@@ -1,4 +1,7 @@
-"""The command line before Hydra reads it: `~` becomes the home folder, and a text that Hydra's grammar cannot read is quoted."""
+"""The command line before Hydra reads it.
+
+`data=PATH` is written out, `~` becomes the home folder, and a text that Hydra's grammar cannot read is quoted.
+"""
 
 import os
 import re
@@ -18,9 +21,15 @@ OPEN = re.compile(r"[\w.]+\.extra_body(\.\w+)*=")
 
 
 def prepared(arguments: Sequence[str]) -> list[str]:
-    """The same arguments, -m first, as Hydra wants it, and values as it can read them."""
+    """The same arguments, -m first, as Hydra wants it, and values as it can read them; data=PATH as dataset.path of auto."""
     ordered = sorted(arguments, key=lambda part: part not in ("-m", "--multirun"))
+    ordered = [whole for part in ordered for whole in _written_out(part)]
     return [_readable(part) if "=" in part and not part.startswith("-") else part for part in ordered]
+
+
+def _written_out(argument: str) -> list[str]:
+    key, equals, value = argument.partition("=")
+    return ["dataset=auto", f"dataset.path={value}"] if key == "data" and equals else [argument]
 
 
 def _readable(argument: str) -> str:

@@ -42,15 +42,19 @@ def first_few(numbers: "np.ndarray") -> str:
 class PriceUnknown(BadInput):
     """A cap in dollars cannot be kept. `place` is that of who asks in its stage, whose full key those with the config know.
 
-    writes: what is asked is a model that writes, which has a price for what it writes; others may have one for a search.
+    prices: the fields of its prices; all are needed, but for one by search, which stands for the others.
     """
 
-    def __init__(self, place: str, reason: str, plan: str, writes: bool = True) -> None:
-        prices = f"{place}.input_price and {place}.output_price (dollars per million tokens)"
-        if not writes:
-            prices = f"{place}.input_price (dollars per million tokens) or {place}.search_price (per 1,000 searches)"
-        super().__init__(f"{reason} Set {prices}, or budget.calls instead.{plan}")
-        self.place, self.reason, self.plan, self.writes = place, reason, plan, writes
+    def __init__(self, place: str, reason: str, plan: str, prices: tuple[str, ...]) -> None:
+        super().__init__(f"{reason} Set {price_fields(place, prices)}, or budget.calls instead.{plan}")
+        self.place, self.reason, self.plan, self.prices = place, reason, plan, prices
+
+
+def price_fields(place: str, prices: tuple[str, ...]) -> str:
+    """Which fields of prices to set, in words."""
+    tokens = " and ".join(f"{place}.{name}" for name in prices if name != "search_price")
+    by_search = f" or {place}.search_price (per 1,000 searches)" * ("search_price" in prices)
+    return f"{tokens} (dollars per million tokens){by_search}"
 
 
 class ModelNotFound(BadInput):

@@ -156,6 +156,7 @@ def _print_plan(config: DictConfig, steps: "list[Step]", store: "Store") -> None
     from zelo.pipeline import plan
     from zelo.reporting import terminal
 
+    steps = plan.remaining(steps, store)
     missing = terminal.print_plan(steps, store)
     priced = dict(plan.priced(steps, store))
     for name, plans in priced.items():

@@ -44,6 +44,13 @@ class Pools:
         place = np.arange(len(self.doc_row)) - np.repeat(np.cumsum(self.sizes) - self.sizes, self.sizes)
         return Pools(self.query_row, np.minimum(self.sizes, top_k), self.doc_row[place < top_k])
 
+    def joined(self, more: "Pools") -> "Pools":
+        """With the candidates of another behind those of the same query; no candidate is in both."""
+        query = np.concatenate([np.repeat(one.query_row, one.sizes) for one in (self, more)])
+        order = np.argsort(query, kind="stable")
+        query_row, sizes = np.unique(query, return_counts=True)
+        return Pools(query_row, sizes.astype(np.int64), np.concatenate([self.doc_row, more.doc_row])[order])
+
     def only(self, keep: np.ndarray) -> "Pools":
         """Those of some of the queries. keep: [Q] bool."""
         return Pools(self.query_row[keep], self.sizes[keep], self.doc_row[np.repeat(keep, self.sizes)])

@@ -99,6 +99,16 @@ class PassingStage(Protocol):
         ...
 
 
+LEFT_OUT = "left_out"  # among a stage's facts, true: there is nothing for the stages that read it to do
+
+
+@runtime_checkable
+class StageWithOptionalInputs(Protocol):
+    """A stage that runs with the inputs that are there, where those that make the others are left out."""
+
+    OPTIONAL_INPUTS: ClassVar[Literal[True]]
+
+
 @runtime_checkable
 class StageWithInputCheck(Protocol):
     """A stage that cannot read just any stage."""
@@ -225,6 +235,26 @@ class MayLackQueries(Dataset, Protocol):
         ...
 
 
+class Splitter(Protocol):
+    """Splits long documents into passages."""
+
+    @property
+    def rule(self) -> str:
+        """How, in words: for the card of a model, whose user must do the same."""
+        ...
+
+    def split(self, documents: pa.Table) -> list[list[tuple[str, str]]]:
+        """(title, text) of the passages of each of some documents (DOCUMENT); one, the same, of a document that stays whole."""
+        ...
+
+
+@runtime_checkable
+class LeavesWhole(Splitter, Protocol):
+    """One that splits nothing."""
+
+    WHOLE: ClassVar[Literal[True]]
+
+
 class QueryMaker(Protocol):
     """Writes queries for documents: what people might ask who look for them."""
 
@@ -284,6 +314,16 @@ class FileRetriever(Retriever, Protocol):
         ...
 
 
+@runtime_checkable
+class PaidRetriever(Retriever, Protocol):
+    """A first stage whose vectors may cost money: a stage asks for them before it searches."""
+
+    @property
+    def embedders(self) -> "Mapping[str, PaidEmbedder]":
+        """Who is asked, by its place in the component; empty where nothing costs money."""
+        ...
+
+
 class Scorer(Protocol):
     """Whatever can score given query-document pairs; every retriever but `run` and `fusion` can."""
 
@@ -294,7 +334,7 @@ class Scorer(Protocol):
 
 @runtime_checkable
 class Checked(Protocol):
-    """A judge or a scorer that may find before any work that it cannot do it."""
+    """A component that may find before any work that it cannot do it."""
 
     def check(self) -> None:
         """Raises BadInput for a model, or what else it is made of, that it cannot use."""
@@ -511,6 +551,18 @@ class PaidScorer(PaidJudge, Protocol):
     """A scorer whose scores cost money, asked as such a judge is: about a query and `doc_a`. `p` of what it reads is a score."""
 
 
+class PaidEmbedder(PaidJudge, Protocol):
+    """A model that is asked for vectors as a judge is; they are in the ledger then, and `p` of what it reads says nothing."""
+
+    def questions(self, queries: pa.Table, documents: pa.Table) -> Questions:
+        """All these texts: side (`query`) and text (`doc_a`) each."""
+        ...
+
+    def unknown(self, questions: Questions) -> tuple[Questions, int]:
+        """(those whose vectors the ledger lacks, each text once; texts in all, each counted once)."""
+        ...
+
+
 @runtime_checkable
 class WindowScorer(PaidScorer, Protocol):
     """One that orders some of a query's candidates at a time: `p` of what it reads is a place in that window, larger is better.
@@ -669,6 +721,10 @@ class LanguageModel(Content, Protocol):
 
     def context(self) -> int | None:
         """Tokens that it reads at once; None: not known. Raises BadInput, without loading it, for what is none."""
+        ...
+
+    def check_cache(self, *, tokens_only: bool) -> None:
+        """Raises BadInput for what cannot go on from keys and values of tokens; if `tokens_only`, from these alone."""
         ...
 
 

@@ -93,6 +93,19 @@ def rows_of(ids: pa.ChunkedArray, known: pa.ChunkedArray) -> np.ndarray:
     return pc.fill_null(rows, -1).to_numpy().astype(np.int64)  # pyright: ignore[reportAttributeAccessIssue]
 
 
+def document_ids(documents: pa.Table) -> pa.ChunkedArray:
+    """[N] ids of the documents that the rows are, or are passages of. documents: DOCUMENT or PASSAGE."""
+    return documents["document_id"] if "document_id" in documents.column_names else documents["doc_id"]
+
+
+def of_documents(ids: pa.ChunkedArray, documents: pa.Table) -> pa.ChunkedArray:
+    """Ids of documents in place of those of passages. documents: DOCUMENT, where nothing changes, or PASSAGE."""
+    if "document_id" not in documents.column_names:
+        return ids
+    home = documents["document_id"].take(pc.index_in(ids, documents["doc_id"].combine_chunks()))
+    return pc.coalesce(home, ids)
+
+
 def top_candidates(
     queries: pa.Table, documents: pa.Table, query_row: np.ndarray, doc_row: np.ndarray, score: np.ndarray, top_k: int
 ) -> pa.Table:
@@ -118,9 +131,20 @@ def top_candidates(
     return pa.table(columns, schema=CANDIDATE)
 
 
+def first_rows(ranking: pa.Table, top_k: int | None) -> pa.Table:
+    """At most `top_k` rows of each query; a `rank` is counted again. ranking: grouped by query, best first."""
+    ids = ranking["query_id"].combine_chunks().dictionary_encode().indices.to_numpy()
+    first = np.flatnonzero(np.diff(ids, prepend=-1))
+    rank = np.arange(len(ranking)) - np.repeat(first, np.diff(first, append=len(ranking)))
+    if "rank" in ranking.column_names:
+        column = ranking.schema.get_field_index("rank")
+        ranking = ranking.set_column(column, ranking.schema.field(column), pa.array(rank.astype(np.int32)))
+    return ranking if top_k is None else ranking.filter(pa.array(rank < top_k))
+
+
 def own_documents(queries: pa.Table, documents: pa.Table, keep: bool) -> bool:
     """Whether some query has the id of a document, and is not to keep that one: ask for one more than is wanted."""
-    return not keep and bool(pc.any(pc.is_in(documents["doc_id"], queries["query_id"].combine_chunks())).as_py())
+    return not keep and bool(pc.any(pc.is_in(document_ids(documents), queries["query_id"].combine_chunks())).as_py())
 
 
 def without_own(ranking: pa.Table, queries: pa.Table, documents: pa.Table, top_k: int | None) -> tuple[pa.Table, Facts]:
@@ -129,22 +153,14 @@ def without_own(ranking: pa.Table, queries: pa.Table, documents: pa.Table, top_k
     ranking: `query_id` and `doc_id`, grouped by query, best first; a `rank` is counted again. BEIR ranks so: there, such a
     document is the query itself. The facts also count those whose texts are unlike, where the two ids meet by chance.
     """
-    own = pc.equal(ranking["query_id"], ranking["doc_id"])
-    kept = ranking.filter(pc.invert(own))
-    ids = kept["query_id"].combine_chunks().dictionary_encode().indices.to_numpy()
-    first = np.flatnonzero(np.diff(ids, prepend=-1))
-    rank = np.arange(len(kept)) - np.repeat(first, np.diff(first, append=len(kept)))
-    if "rank" in kept.column_names:
-        column = kept.schema.get_field_index("rank")
-        kept = kept.set_column(column, kept.schema.field(column), pa.array(rank.astype(np.int32)))
-    if top_k is not None:
-        kept = kept.filter(pa.array(rank < top_k))
-    ids = ranking.filter(own)["query_id"]
-    looked_at = ids.slice(0, LOOKED_AT)
-    asked = queries["text"].take(pa.array(rows_of(looked_at, queries["query_id"]))).to_pylist()
-    read = document_texts(documents.take(pa.array(rows_of(looked_at, documents["doc_id"]))))
+    own = pc.equal(ranking["query_id"], of_documents(ranking["doc_id"], documents))
+    kept = first_rows(ranking.filter(pc.invert(own)), top_k)
+    left = ranking.filter(own)
+    looked_at = left.slice(0, LOOKED_AT)
+    asked = queries["text"].take(pa.array(rows_of(looked_at["query_id"], queries["query_id"]))).to_pylist()
+    read = document_texts(documents.take(pa.array(rows_of(looked_at["doc_id"], documents["doc_id"]))))
     unlike = sum(not _alike(*texts) for texts in zip(asked, read, strict=True))
-    return kept, {"own_documents": len(ids), "own_documents_unlike": 2 * unlike > len(looked_at)}
+    return kept, {"own_documents": len(left), "own_documents_unlike": 2 * unlike > len(looked_at)}
 
 
 def _alike(query: str, document: str) -> bool:

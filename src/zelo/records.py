@@ -33,6 +33,7 @@ _CATEGORY = pa.dictionary(pa.int32(), pa.string())
 
 QUERY = pa.schema([("query_id", pa.string()), ("text", pa.string()), ("split", pa.string())])
 DOCUMENT = pa.schema([("doc_id", pa.string()), ("title", pa.string()), ("text", pa.string())])
+PASSAGE = DOCUMENT.append(pa.field("document_id", pa.string()))  # documents that were split; `doc_id` is the passage's
 DROPPED = pa.schema(
     [("doc_id", pa.string()), ("same_as", pa.string())]
 )  # a document, and the one with its text that is kept

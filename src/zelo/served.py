@@ -11,7 +11,9 @@ from zelo.backbones.exported import Exported, check_texts
 from zelo.backbones.vectors import hash_texts, kept
 from zelo.errors import BadInput
 from zelo.hybrid_score import EMBEDDING, FILE, RERANKER, HybridScore
+from zelo.passages import DEEPER
 from zelo.progress import progress
+from zelo.ranking import document_ids
 from zelo.records import DOCUMENT
 from zelo.retrievers.bm25 import Bm25, scorer
 from zelo.store import Store, hash_file, hash_json
@@ -50,36 +52,63 @@ class Served:
         check_texts(query, documents)
         nothing = [""] * len(documents)
         given = pa.table([nothing, nothing, documents], schema=DOCUMENT)
-        words = scorer(self.bm25, pa.concat_tables([self.documents, given]))(query)[len(self.documents) :]
+        read = pa.concat_tables([self.documents.select(DOCUMENT.names), given])
+        words = scorer(self.bm25, read)(query)[len(self.documents) :]
         cosines, reranked = (self._scored(model, query, documents) for model in self.models)
         score = self.hybrid.scores(np.stack([words, cosines, reranked], axis=1))
         return [(int(place), float(score[place])) for place in np.argsort(-score, kind="stable")]
 
     def search(self, query: str, top_k: int = 10) -> list[tuple[str, float]]:
-        """(doc_id, score) of the `top_k` best documents of the run. The first search encodes them all, once for this store."""
+        """(doc_id, score) of the `top_k` best documents of the run. The first search encodes them all, once for this store.
+
+        Of a document that was split, the best passage counts.
+        """
         check_texts(query, [])
         words = self._words(query)
         [vector] = self.models[0].model.encode_query([query], show_progress_bar=False)
         cosines = self._vectors @ vector
         ids = np.array(self.documents["doc_id"].to_pylist())
-        found = [np.lexsort((ids, -score))[: self.pool] for score in (words, cosines)]
+        found = [self._best(np.lexsort((ids, -score)), self.pool) for score in (words, cosines)]
         pool = np.unique(np.concatenate([found[0][words[found[0]] > 0], found[1]]))
         reranked = self._scored(self.models[1], query, document_texts(self.documents.take(pa.array(pool))))
         score = self.hybrid.scores(np.stack([words[pool], cosines[pool], reranked], axis=1))
-        best = np.lexsort((ids[pool], -score))[:top_k]
-        return [(str(ids[pool[row]]), float(score[row])) for row in best]
+        order = np.lexsort((ids[pool], -score))
+        score_of = dict(zip(pool.tolist(), score.tolist(), strict=True))
+        best = self._best(pool[order], top_k)
+        return [(self._id(row), score_of[row]) for row in best.tolist()]
+
+    def _best(self, rows: np.ndarray, top_k: int) -> np.ndarray:
+        """The first row of each document, `top_k` at most. rows: [N] of the documents, best first."""
+        if self._homes is None:
+            return rows[:top_k]
+        depth = top_k
+        while True:  # the passages of few documents can fill the first places
+            first = np.unique(self._homes[rows[:depth]], return_index=True)[1]
+            if len(first) >= top_k or depth >= len(rows):
+                return rows[np.sort(first)[:top_k]]
+            depth *= DEEPER
+
+    @cached_property
+    def _homes(self) -> np.ndarray | None:
+        """[D] a number for the document that each row is a passage of; None where documents are whole."""
+        if "document_id" not in self.documents.column_names:
+            return None
+        return self.documents["document_id"].combine_chunks().dictionary_encode().indices.to_numpy()
+
+    def _id(self, row: int) -> str:
+        return document_ids(self.documents)[row].as_py()
 
     def nearest(self, query: str, top_k: int = 10) -> list[tuple[str, float]]:
         """(doc_id, cosine) of the `top_k` documents of the run that are nearest to the query by the embedding alone."""
         check_texts(query, [])
         [vector] = self.models[0].model.encode_query([query], show_progress_bar=False)
         cosines = self._vectors @ vector
-        best = np.argsort(-cosines, kind="stable")[:top_k]
-        return [(self.documents["doc_id"][int(row)].as_py(), float(cosines[row])) for row in best]
+        best = self._best(np.argsort(-cosines, kind="stable"), top_k)
+        return [(self._id(row), float(cosines[row])) for row in best.tolist()]
 
     @cached_property
     def documents(self) -> pa.Table:
-        """DOCUMENT rows of the run."""
+        """DOCUMENT or PASSAGE rows of the run."""
         kind, _, identity = str(self.said).partition("/")
         store = Store.default()
         table = store.find(kind, identity)

@@ -33,7 +33,7 @@ def unknown_key(key: str, root: DictConfig) -> str:
     plain = key.lstrip("+~").partition("@")[0]
     parts = plain.split(".")
     if plain in ("data", "path"):
-        return f"{plain}: no such key. Your data is dataset=auto dataset.path=PATH."
+        return f"{plain}: no such key. Your data is data=PATH."
     if parts[0] == "stages" and len(parts) > 1 and parts[1] in STAGES:
         return f"{plain}: no such stage; it is stages.{STAGES[parts[1]]} now."
     if parts[0] == "stages" and parts[-1] in RENAMED and parts[-2] != "design":
@@ -79,7 +79,8 @@ def unknown_option(group: str, option: str, options: Sequence[str]) -> str:
         )
     paths, models = ([name for name in _fields(group, field) if name in options] for field in ("path", "model"))
     if paths and _path_like(option):
-        fix = f"{group}={paths[0]} {shlex.quote(f'{group}.path={option}')}"
+        data = shlex.quote(f"data={option}")
+        fix = data if group == "dataset" else f"{group}={paths[0]} {shlex.quote(f'{group}.path={option}')}"
         return f"{written}: an option is a name, and this looks like a path. Write {fix}. {there}"
     if models and not alike and _name_like(option) and not _path_like(option):
         named = "anthropic" if "claude" in option else "chat"
@@ -94,7 +95,7 @@ def bare_word(word: str) -> str:
     if _path_like(word):
         if Path(word).is_file():
             return f"{word}: arguments are written key=value. A run file is retriever=run {shlex.quote(f'retriever.path={word}')}"
-        return f"{word}: arguments are written key=value. Write dataset=auto {shlex.quote(f'dataset.path={word}')}"
+        return f"{word}: arguments are written key=value. Write {shlex.quote(f'data={word}')}"
     folder = config_folder()
     for group in ("pipeline", "experiment", "sweep"):
         if (folder / group / f"{word}.yaml").exists() and word != "default":

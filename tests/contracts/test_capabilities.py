@@ -59,9 +59,10 @@ FAMILIES: dict[str, tuple[type, ...]] = {
     "metric": (p.Metric,),
     "model": (p.Model, p.BackboneCheck, p.QueryPreparer, p.PairwiseModel, p.WidthModel, p.ExportedScores, p.Embedder),
     "queries": (p.QueryMaker, p.LocalQueryMaker, p.CheapQueryMaker, p.PaidQueryMaker, p.Checked),
-    "retriever": (p.Retriever, p.FileRetriever, p.Scorer, p.BackboneScorer),
+    "retriever": (p.Retriever, p.FileRetriever, p.PaidRetriever, p.Scorer, p.BackboneScorer),
     "scorer": (p.Scorer, p.Checked, p.BackboneScorer, p.PaidScorer, p.WindowScorer, p.ModelScorer),
     "selection": (Selection,),
+    "splitter": (p.Splitter, p.LeavesWhole, p.Checked),
     "solver": (p.Solver, p.PerJudgeSolver, LinkFunction, Iterative),
     "stage": (
         p.Stage,
@@ -74,6 +75,7 @@ FAMILIES: dict[str, tuple[type, ...]] = {
         p.SometimesCheapStage,
         p.StageWithCheck,
         p.StageWithInputCheck,
+        p.StageWithOptionalInputs,
         p.StageWithUnread,
         p.TrainingStage,
     ),
@@ -87,6 +89,8 @@ OWN = {
     "model Embedding": {"encode"},
     "model LateInteraction": {"encode"},
     "queries Generate": {"READ_BY"},
+    "retriever Api": {"READ_BY", "endpoint"},
+    "retriever Bm25": {"of"},  # the hybrid says with which words it searches
     "scorer Hosted": {"READ_BY"},
     "scorer Listwise": {"READ_BY"},
     "stage Evaluate": {"systems"},  # main asks this very class

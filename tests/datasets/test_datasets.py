@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 import yaml
+from paid_judge import budget
 
 from zelo.datasets import pydocs
 from zelo.datasets.beir import Beir
@@ -405,9 +406,9 @@ def test_a_run_file_may_name_a_query_that_is_left_out(tmp_path: Path):
     (tmp_path / "out").mkdir()
     nobody: Any = None
     retriever = Run(path=str(tmp_path / "run.trec"), otherwise=nobody)
-    Retrieve(inputs={}, retriever=retriever, top_k=3, splits=list(SPLITS), keep_own_document=False).run(
-        {"data": table}, tmp_path / "out"
-    )
+    Retrieve(
+        inputs={}, retriever=retriever, top_k=3, splits=list(SPLITS), keep_own_document=False, budget=budget()
+    ).run({"data": table}, tmp_path / "out")
     found = Table("retrieve", "x", tmp_path / "out", {}).read("candidates")["query_id"].to_pylist()
     assert set(found) == {f"q{n}" for n in range(24)} - {"q5"}
 

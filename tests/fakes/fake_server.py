@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 HTML = b"<!DOCTYPE html><html><body><h1>It works!</h1></body></html>"
 TOKENS_IN, TOKENS_OUT = 120, 30  # of every honest answer
@@ -129,7 +129,7 @@ class FakeServer:
         """What a judge's field base_url is set to, for either API."""
         return f"http://127.0.0.1:{self.port}/v1"
 
-    def __enter__(self) -> "FakeServer":
+    def __enter__(self) -> Self:
         self.ready = threading.Event()
         self.thread = threading.Thread(target=asyncio.run, args=(self.run(),), daemon=True)
         self.thread.start()

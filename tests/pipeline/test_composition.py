@@ -46,6 +46,7 @@ PLURALS = {"loss": "losses", "queries": "queries"}
 UNLIKE_THEIR_FILE = {
     "zelo.calibrators.none.NoCalibration",
     "zelo.queries.none.NoQueries",
+    "zelo.splitters.none.NoSplitting",
     "zelo.training.sampler.QueryBatches",
     "zelo.budget.price.Prices",
 }
@@ -75,7 +76,7 @@ def composed(*overrides: str) -> DictConfig:
 @cache
 def _component(option: str) -> Any:
     group = option.partition("/")[0]
-    chosen = ["+backbone=minilm"] * (group == "student")  # which a student's backbone is
+    chosen = ["+backbone=minilm"] * (group in ("student", "splitter"))  # which theirs is
     config = compose(None, [f"+{group}={option.partition('/')[2]}", *chosen])
     return OmegaConf.to_container(config[group], resolve=True)
 
@@ -262,7 +263,7 @@ def test_only_labels_are_read_beside_the_queries_that_are_made() -> None:
         stages = yaml.safe_load(path.read_text()).get("stages") or {}
         for name, node in stages.items() if stages.get("make_queries", True) else ():  # null: this pipeline makes none
             if "load" in ((node or {}).get("inputs") or {}).values():
-                assert name in ("labels", "train_labels", "data_card", "make_queries"), (
+                assert name in ("labels", "train_labels", "data_card", "passages"), (
                     f"{path}: {name} is to read make_queries"
                 )
 
@@ -276,10 +277,17 @@ def test_interpolation_lives_in_wiring_diagrams_only() -> None:
             content.pop("hydra")
         if path.is_relative_to(CONF / "experiment"):
             content.pop("stages", None)  # those that it adds are wired as in a pipeline
+        if path.parent.name in ("student", "splitter") and "defaults" in content:  # the backbone that was chosen
+            assert {"/backbone@backbone": "${backbone}"} in content.pop("defaults")
         if path.parent == CONF / "student":  # it puts components together, and is its own wiring
-            assert content.pop("defaults")[1] == {"/backbone@backbone": "${backbone}"}
             assert content.pop("optimizer") == {"lr": "${..backbone.lr}"}
         assert "${" not in yaml.safe_dump(content), f"{path} interpolates"
+
+
+def test_rankings_are_compared_by_judges_that_did_not_grade() -> None:
+    config = composed("experiment=side_by_side", "pipeline=benchmark", "judge@side_by_side.judge=lexical")
+    with pytest.raises(BadInput, match="the judge lexical also made the training targets or the grades"):
+        assemble(config)
 
 
 @pytest.mark.parametrize("option", sorted(path.stem for path in (CONF / "hardware").glob("*.yaml")))

@@ -115,4 +115,4 @@ def test_the_key_of_a_price_is_that_of_the_pipeline(here: Path, capsys: pytest.C
         assert f"cannot be kept. Set {key}.input_price and {key}.output_price (dollars" in said
         assert command(*small, *arguments, "plan=true") == 0
         said = " ".join(capsys.readouterr().out.split())
-        assert f"set {key}.input_price and {key}.output_price, in dollars" in said
+        assert f"set {key}.input_price and {key}.output_price (dollars" in said

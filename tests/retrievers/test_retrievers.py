@@ -15,7 +15,8 @@ from zelo.ranking import best, top_candidates
 from zelo.records import CANDIDATE, DOCUMENT, QUERY
 from zelo.retrievers.fusion import Fusion
 
-OPTIONS = sorted(path.stem for path in (config_folder() / "retriever").glob("*.yaml"))
+ALL = sorted(path.stem for path in (config_folder() / "retriever").glob("*.yaml"))
+OPTIONS = [option for option in ALL if not option.startswith("api")]  # these ask an endpoint: test_api
 SCORERS = [option for option in OPTIONS if option not in ("fusion", "run", "random")]
 
 QUERIES = pa.table(

@@ -34,6 +34,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ZELO_HOME", str(tmp_path / "home"))
+
+
 def test_a_cross_encoder_scores_as_its_library(folder: Path) -> None:
     from sentence_transformers import CrossEncoder
 
@@ -45,6 +50,10 @@ def test_a_cross_encoder_scores_as_its_library(folder: Path) -> None:
     zerank = component("scorer/zerank_2", model=str(folder / "one")).score(QUERIES, DOCUMENTS, QUERY_ROW, DOC_ROW)
     assert zerank == pytest.approx(1 / (1 + np.exp(-logits / 5)), abs=1e-5)
     assert own.content() != component("scorer/cross_encoder", model=str(folder / "two")).content()
+    again = component("scorer/cross_encoder", model=str(folder / "one"), batch_size=1)
+    kept = again.score(QUERIES, DOCUMENTS, QUERY_ROW[::-1], DOC_ROW[::-1])
+    assert kept == pytest.approx(theirs.predict(pairs)[::-1], abs=1e-5)
+    assert "_model" not in vars(again)  # no weight was read
 
 
 def test_a_late_interaction_model_scores_as_its_library(folder: Path) -> None:

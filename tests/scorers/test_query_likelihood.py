@@ -12,6 +12,7 @@ import pytest
 import tiny_models
 import torch
 from commands import command
+from transformers import MambaConfig, Qwen3NextConfig
 
 from zelo.backbones.prefix_cache import Continuations, log_likelihoods
 from zelo.errors import BadInput
@@ -138,6 +139,29 @@ def test_scores_are_kept(make: Make) -> None:
     assert "_network" not in vars(again)  # no weight was read
 
 
+def test_only_new_pairs_are_computed(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    computed: list[tuple[int, int]] = []  # documents and pairs of each pass
+
+    def counted(network: Any, asked: list[Continuations], *rest: Any) -> np.ndarray:
+        computed.append((len(asked), sum(len(one.texts) for one in asked)))
+        return log_likelihoods(network, asked, *rest)
+
+    monkeypatch.setattr("zelo.scorers.query_likelihood.log_likelihoods", counted)
+    scorer = make("qwen3", baseline=True)
+    first = scorer.score(QUERIES, DOCUMENTS, QUERY_ROW[DOC_ROW != 5], DOC_ROW[DOC_ROW != 5]).reshape(4, 5)
+    assert computed == [(5, 20), (1, 4)]  # the baseline reads no document
+    others = DOCUMENTS.take(pa.array([5, 3, 1, 4, 2]))  # without the first document, with the last, in another order
+    query, document = (part.ravel() for part in np.mgrid[:4, :5])
+    second = scorer.score(QUERIES, others, query, document).reshape(4, 5)
+    assert computed[2:] == [(1, 4)]
+    assert np.array_equal(second[:, 1:], first[:, [3, 1, 4, 2]])
+    changed = QUERIES.set_column(1, QUERY.field("text"), pa.array([*ASKED[:3], "another"]))
+    assert np.array_equal(scorer.score(changed, others, query, document).reshape(4, 5)[:3], second[:3])
+    assert computed[3:] == [(5, 5), (1, 1)]
+    make("qwen3", title=False).score(QUERIES, others, query, document)
+    assert computed[5:] == [(5, 20)]
+
+
 def test_it_is_a_scorer_of_any_text(make: Make) -> None:
     scorer = make("qwen3")
     assert isinstance(scorer, BackboneScorer)
@@ -160,6 +184,23 @@ def test_a_query_without_a_token_is_named(make: Make) -> None:
 def test_what_the_model_cannot_is_said_before_any_work(make: Make, family: str, changes: Any, message: str) -> None:
     with pytest.raises(BadInput, match=message):
         FromScores(name="lm", scorer=make(family, **changes), tau=2.0).check()
+
+
+def test_a_model_with_another_memory_is_refused_before_its_weights_are_read(
+    make: Make, component: Make, tmp_path: Path
+) -> None:
+    scorer = make("qwen3")
+    judge = replace(component("judge/causal_lm"), backbone=scorer.backbone)
+    for config in (MambaConfig(), Qwen3NextConfig()):
+        config.save_pretrained(tmp_path / "qwen3")  # beside weights that are of no such model
+        said = f"the architecture {config.model_type} goes on from something else"
+        with pytest.raises(BadInput, match=said):
+            FromScores(name="lm", scorer=scorer, tau=2.0).check()
+        if config.model_type == "mamba":
+            with pytest.raises(BadInput, match=said):
+                judge.check()
+        else:
+            judge.check()  # it reads each prompt whole
 
 
 def test_an_encoder_is_refused(component: Make) -> None:

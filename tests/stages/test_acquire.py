@@ -188,6 +188,7 @@ def test_a_labelled_document_that_was_not_found_becomes_a_candidate(table: Make,
         (query, doc, rank, 3.0 - rank) for query, docs in found.items() for rank, doc in enumerate(docs.split())
     ]
     tables = {
+        "data": table("load", documents=(DOCUMENT, [(f"d{number}", "", "text") for number in range(9)])),
         "labels": table("trainlabels", qrels=(QREL, [(*label, "train") for label in labels])),
         "candidates": table("retrieve", candidates=(CANDIDATE, candidates)),
     }

@@ -162,6 +162,11 @@ def test_every_reranker_over_every_first_stage_by_hand(tables: dict[str, Table],
     assert any("too few for a verdict" in line for line in lines)
     (row,) = (line for line in lines if line.split()[:1] == ["strong"] and "0.631" in line)
     assert row.split() == ["strong", "0.500", "1.000", "0.631", "3"], "with the depth at which it is best"
+    (alone, *_) = (line for line in lines if line.split()[:2] == ["no", "reranker"])
+    assert alone.split()[2:] == ["0.500"] * 3, "the same with any number of candidates"
+    (bm25, _) = report.view(found)["groups"]
+    (strong,) = (line for line in bm25["lines"] if line["name"] == "strong")
+    assert strong["curve"][0][1] == bm25["alone"] > strong["curve"][2][1] > strong["curve"][1][1]
     lacking = {role: part for role, part in tables.items() if role != "split/rest"}
     stage.inputs.pop("split/rest")
     with pytest.raises(BadInput, match=r"split has no score of document '[wxy]' for query 'q', a candidate of bm25"):

@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from zelo.errors import BadInput
 from zelo.evaluation.claim import FAILS, HOLDS, OPEN, Contrast, Found, verdict
 from zelo.places import config_folder
-from zelo.records import OUTCOME, QREL, QUERY, QUERY_FIT, RATING, SCORED
+from zelo.records import DOCUMENT, OUTCOME, QREL, QUERY, QUERY_FIT, RATING, SCORED
 from zelo.reporting import claims
 from zelo.solvers.bradley_terry import BradleyTerry
 from zelo.stages.claim import Claim
@@ -183,6 +183,7 @@ def test_one_scale_tells_relevant_documents_better(tmp_path: Path) -> None:
     tables = {"data": data(tmp_path, dev=10), "labels": table(tmp_path, "labels")}
     qrels = pa.table([query, doc, relevant.ravel().astype(int), split], names=QREL.names)
     write_parquet(qrels, QREL, tables["labels"].path, "qrels")
+    write_parquet(pa.table([doc[:DOCUMENTS]] * 3, names=DOCUMENT.names), DOCUMENT, tables["data"].path, "documents")
     for name, drift in (("steady", 0.0), ("drifting", 2.0)):
         tables[name] = table(tmp_path, name)
         shifted = score + drift * random.standard_normal((QUERIES, 1))

@@ -14,7 +14,7 @@ from zelo.errors import BadInput
 from zelo.evaluation import order
 from zelo.evaluation.measured import MeasuredSplit
 from zelo.metrics.ir_measure import IrMeasure
-from zelo.records import QREL, QUERY, RATING, SCORED
+from zelo.records import DOCUMENT, QREL, QUERY, RATING, SCORED
 from zelo.stages.evaluate import Evaluate
 from zelo.stages.grade import Grade
 from zelo.store import Table, write_parquet
@@ -43,6 +43,8 @@ def world(folder: Path, stderr: float) -> dict[str, Table]:
     write_parquet(
         pa.table([names, names, ["test"] * QUERIES], names=QUERY.names), QUERY, tables["data"].path, "queries"
     )
+    ids = [f"d{n:02}" for n in range(DOCUMENTS)]
+    write_parquet(pa.table([ids] * 3, schema=DOCUMENT), DOCUMENT, tables["data"].path, "documents")
     rated = truth + 0.1 * random.standard_normal(len(query))
     plain = [np.full(len(query), stderr), *[np.zeros(len(query))] * 3]
     write_parquet(pa.table([query, doc, rated, *plain], names=RATING.names), RATING, tables["ratings"].path, "ratings")
@@ -80,6 +82,7 @@ def evaluated(folder: Path, stderr: float) -> tuple[Any, Any, Any]:
         teachers={},
         students={},
         first_stage_of={},
+        precision=0.8,
         resamples=1000,
         seed=0,
     )

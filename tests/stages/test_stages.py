@@ -1,5 +1,6 @@
 """The stages from candidates to targets, with components made for the purpose."""
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -128,6 +129,31 @@ def test_order_is_drawn_per_judge_and_undone(store: Store, data: dict[str, Table
     assert 0.3 < share < 0.7
     assert {(q, *sorted((a, b))) for q, a, b in one.asked} == {(q, *sorted((a, b))) for q, a, b in two.asked}
     assert one.asked != two.asked
+
+
+def test_only_pairs_with_a_new_document_are_compared_and_rated_with_the_others(
+    store: Store, data: dict[str, Table], tmp_path: Path
+) -> None:
+    rows = [["q1", "q5", "q5"], ["d8", "d7", "d8"], [0, 0, 1], [0.0] * 3]
+    write_parquet(pa.table(rows, CANDIDATE.names), CANDIDATE, tmp_path, "candidates")
+    new, first = {("q1", "d8"), ("q5", "d7"), ("q5", "d8")}, judged(store, data, First("one"), degree=2)
+    judge = First("one")
+    second = judged(store, data | {"new": Table("refresh", "", tmp_path, {})}, judge, "new", degree=2)
+    met: Counter[tuple[str, str]] = Counter()
+    for row in second.read("outcomes").to_pylist():
+        ends = {(row["query_id"], row[name]) for name in ("doc_a", "doc_b")}
+        assert ends & new
+        met.update(ends)
+    assert [met[one] for one in sorted(new)] == [2, 2, 2]
+    assert {query for query, _ in met} == {"q1", "q5"}
+    out = tmp_path / "rated"
+    out.mkdir()
+    solver = Thurstone(ridge=0.1, tolerance=1e-8, max_steps=50, stderr="laplace", lapse=0.0, held_out=0.0)
+    inputs = {"outcomes": "judge", "new": "judge_2"}
+    facts = Rate(inputs=inputs, solver=solver, quorum=1).run({"outcomes": first, "new": second}, out)
+    rated = Table("rate", "", out, {}).read("ratings").filter(pc.field("query_id") == "q5").sort_by("rating")
+    assert facts["unrated"] == 0
+    assert rated["doc_id"].to_pylist() == ["d8", "d7", "d3", "d2", "d1", "d0"]
 
 
 def test_presentation_order_depends_on_the_pair_alone() -> None:

@@ -154,6 +154,7 @@ def result(tmp_path: Path) -> Result:
         "metrics.json": json.dumps(rows()),
         "verdicts.json": json.dumps(verdicts),
         "choices.json": "{}",
+        "probabilities.json": "{}",
         "per_query.parquet": pa.table({name: [row[i] for row in per_query] for i, name in enumerate(names)}),
         **{f"runs/{system}.trec": "q1 Q0 a 1 1.0 x\n" for system in SYSTEMS},
     }
@@ -605,9 +606,10 @@ BAD = {
     "judge=causal_lm judge.backbone.model=/no": "judge.backbone.model=/no: there is no such folder.",
     "judge=causal_lm backbone@judge.backbone=minilm": "the backbone Encoder is no causal language model.",
     "dataset.path=/nowhere": "one of dataset=auto or dataset=beir",
-    "data=/nowhere": "Your data is dataset=auto dataset.path=PATH.",
-    "dataset=/nowhere/folder": "Write dataset=auto dataset.path=/nowhere/folder",
-    "dataset=./folder": "Write dataset=auto dataset.path=./folder",
+    "data=/nowhere": "/nowhere does not exist; give a file, a folder or a pattern",
+    "path=/nowhere": "Your data is data=PATH.",
+    "dataset=/nowhere/folder": "Write data=/nowhere/folder",
+    "dataset=./folder": "Write data=./folder",
     "solver=mine/robust.yaml": "Put it into mine/solver/ and write --config-dir mine solver=robust.",
     "retriever=/nowhere/first.trec": "Write retriever=run retriever.path=/nowhere/first.trec",
     "backbone=BAAI/bge-small-en": "a model. Set embedding.backbone.model and reranker.backbone.model.",
@@ -617,7 +619,7 @@ BAD = {
     "train": "until=train_embedding or until=train_reranker",
     "audit": "Write pipeline=audit",
     "plan": "Write plan=true",
-    "/nowhere/folder": "Write dataset=auto dataset.path=/nowhere/folder",
+    "/nowhere/folder": "Write data=/nowhere/folder",
     "embedding.backbone.model=/no/such": "embedding.backbone.model=/no/such: there is no such folder.",
     "judge=dense judge.scorer.backbone.model=/no": "judge.scorer.backbone.model=/no: there is no such folder.",
     "graph.degree=2,4": "A sweep is zelo -m graph.degree=2,4",
@@ -711,9 +713,10 @@ def test_a_text_needs_no_quotes_of_hydras(written: str, value: Any) -> None:
 
 
 def test_what_prepares_arguments_leaves_a_sweep_and_flags_alone() -> None:
-    given = ["seed=1,2", "--config-dir=~/conf", "-m", "run=~/a,~/b", "judge.extra_body.a.b=false"]
+    given = ["seed=1,2", "--config-dir=~/conf", "-m", "run=~/a,~/b", "judge.extra_body.a.b=false", "data=~/my docs"]
     home = Path.home()
     ready = ["-m", "seed=1,2", "--config-dir=~/conf", f"run={home}/a,{home}/b", "++judge.extra_body.a.b=false"]
+    ready += ["dataset=auto", f"dataset.path={home}/my docs"]
     assert arguments.prepared(given) == ready
 
 

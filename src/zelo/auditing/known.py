@@ -12,6 +12,7 @@ from zelo.auditing.answers import JudgedPairs
 from zelo.errors import BadInput
 from zelo.facts import Facts
 from zelo.judges.human import Human
+from zelo.passages import by_passage
 from zelo.records import TEST, Questions
 from zelo.store import Table
 
@@ -32,11 +33,11 @@ class Reference:
         return {"pairs": pairs, "unjudged": self.unjudged} if pairs else {"not_measured": self.missing}
 
 
-def grades_apart(found: JudgedPairs, labels: Table | None, queries: pa.Table) -> Reference:
+def grades_apart(found: JudgedPairs, labels: Table | None, queries: pa.Table, known: pa.Table | None) -> Reference:
     """Differences of grades.
 
     Beside a relevant document one without a label counts as grade 0, as evaluation counts it; beside one that is not relevant
-    nothing is known about it. The labels of test queries stay closed.
+    nothing is known about it. A passage has the label of its document. The labels of test queries stay closed. known: passages.
     """
     pairs = len(found.edges)
     if labels is None:
@@ -44,6 +45,7 @@ def grades_apart(found: JudgedPairs, labels: Table | None, queries: pa.Table) ->
     qrels = labels.read("qrels")
     hidden = queries.filter(pc.equal(queries["split"], TEST))["query_id"].combine_chunks()
     qrels = qrels.filter(pc.invert(pc.is_in(qrels["query_id"], value_set=hidden)))
+    qrels = by_passage(qrels, known)
     node = found.nodes(qrels["query_id"], qrels["doc_id"])
     grade = np.full(len(found.doc_id), np.nan)
     grade[node[node >= 0]] = qrels["relevance"].to_numpy()[node >= 0]

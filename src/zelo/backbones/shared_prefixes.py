@@ -11,7 +11,7 @@ from zelo.backbones.token_batches import token_batches
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedModel
+    from transformers import DynamicCache, PreTrainedModel
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,51 @@ class Prefixes:
     """The key-value cache of R prefixes of at most T tokens, padded anywhere."""
 
     layers: "list[tuple[torch.Tensor, torch.Tensor]]"  # keys and values, [R, heads, T, dim] each
-    mask: "torch.Tensor"  # [R, T] int64, 0 where there is padding
+    mask: "torch.Tensor"  # [R, T] int64 on the CPU, 0 where there is padding
+
+    def of(self, place: np.ndarray) -> "tuple[DynamicCache, torch.Tensor]":
+        """(a cache of B of them for the network to go on from, their mask [B, T]). place: [B] which."""
+        import torch
+        from transformers import DynamicCache
+
+        chosen = torch.as_tensor(place)
+        at = chosen.to(self.layers[0][0].device)
+        return DynamicCache([(keys[at], values[at]) for keys, values in self.layers]), self.mask[chosen]
+
+
+def read_behind(
+    network: "PreTrainedModel", parts: list[list[int]], past: Prefixes | None, place: np.ndarray, *, keep: bool
+) -> "tuple[torch.Tensor, Prefixes | None]":
+    """([B, vocabulary] float32 logits after the last token, the cache if it is to be kept) of B parts behind prefixes.
+
+    Parts are padded on the left, so that all end at the same place. place: [B] rows of `past`.
+    """
+    import torch
+    from transformers import DynamicCache
+
+    lengths = torch.tensor([len(part) for part in parts])
+    width = int(lengths.max())
+    mask = (torch.arange(width) >= width - lengths[:, None]).long()
+    tokens = torch.zeros_like(mask)
+    tokens[mask.bool()] = torch.tensor([token for part in parts for token in part])
+    position = (mask.cumsum(1) - 1).clamp(min=0)
+    cache: Any = DynamicCache() if keep else None
+    if past is not None:
+        cache, before = past.of(place)
+        position = position + before.sum(1, keepdim=True)
+        mask = torch.cat([before, mask], 1)
+    where = network.device
+    with torch.inference_mode():
+        output: Any = network(
+            input_ids=tokens.to(where),
+            attention_mask=mask.to(where),
+            position_ids=position.to(where),
+            past_key_values=cache,
+            use_cache=cache is not None,
+            logits_to_keep=1,
+        )
+    logits = output.logits[:, -1].float()
+    return logits, Prefixes([(layer.keys, layer.values) for layer in cache.layers], mask) if keep else None
 
 
 @dataclass(frozen=True)
@@ -54,7 +98,7 @@ class SharedPrefixes:
             rest = [ids[row][known:] for row, known in zip(rows, done, strict=True)]
             for batch in token_batches(rest, self.budget, before):
                 parts = [rest[n] for n in batch]
-                yield rows[batch].tolist(), self._read(parts, past, place[batch], keep=False)[0]
+                yield rows[batch].tolist(), read_behind(self.network, parts, past, place[batch], keep=False)[0]
             return
         end, deeper = levels[0][rows], levels[1:]
         longer = end > done  # the others have nothing more in common than their outer group has
@@ -65,51 +109,13 @@ class SharedPrefixes:
         rest = [list(prefix[done[n] :]) for prefix, (n, *_) in sharing.items()]
         for batch in token_batches(rest, self.budget, before):
             first = [members[number][0] for number in batch]
-            read = self._read([rest[number] for number in batch], past, place[first], keep=True)[1]
+            parts = [rest[number] for number in batch]
+            read = read_behind(self.network, parts, past, place[first], keep=True)[1]
             below = np.concatenate([members[number] for number in batch])
             inside = np.repeat(np.arange(len(batch)), [len(members[number]) for number in batch])
             yield from self._below(ids, deeper, rows[below], read, inside)
         if not longer.all():
             yield from self._below(ids, deeper, rows[~longer], past, place[~longer])
-
-    def _read(
-        self, parts: list[list[int]], past: Prefixes | None, place: np.ndarray, *, keep: bool
-    ) -> "tuple[torch.Tensor, Prefixes | None]":
-        """([B, vocabulary] float32 logits after the last token, the cache if it is to be kept) of B parts behind prefixes.
-
-        Parts are padded on the left, so that all end at the same place. place: [B] rows of `past`.
-        """
-        import torch
-        from transformers import DynamicCache
-
-        lengths = torch.tensor([len(part) for part in parts])
-        width = int(lengths.max())
-        mask = (torch.arange(width) >= width - lengths[:, None]).long()
-        tokens = torch.zeros_like(mask)
-        tokens[mask.bool()] = torch.tensor([token for part in parts for token in part])
-        position = (mask.cumsum(1) - 1).clamp(min=0)
-        where = self.network.device
-        cache: Any = DynamicCache() if keep else None
-        if past is not None:
-            chosen = torch.as_tensor(place)
-            before = past.mask[chosen]
-            position = position + before.sum(1, keepdim=True)
-            mask = torch.cat([before, mask], 1)
-            at = chosen.to(where)
-            cache = DynamicCache([(keys[at], values[at]) for keys, values in past.layers])
-        with torch.inference_mode():
-            output: Any = self.network(
-                input_ids=tokens.to(where),
-                attention_mask=mask.to(where),
-                position_ids=position.to(where),
-                past_key_values=cache,
-                use_cache=cache is not None,
-                logits_to_keep=1,
-            )
-        logits = output.logits[:, -1].float()
-        if cache is None or not keep:
-            return logits, None
-        return logits, Prefixes([(layer.keys, layer.values) for layer in cache.layers], mask)
 
     def _keeps_all(self) -> bool:
         """Whether each layer has keys and values of every token before, whatever its own place."""

@@ -137,7 +137,7 @@ class Budget:
                 )
             if plan.costs and plan.usd is None and (self.usd is not None or self.lifetime_usd is not None):
                 reason = f"{plan.asker}: the price of {plan.model} is unknown, so a budget in dollars cannot be kept."
-                raise PriceUnknown(plan.key, reason, planned, plan.writes)
+                raise PriceUnknown(plan.key, reason, planned, plan.prices)
             for name in ("usd", "lifetime_usd"):
                 cap = getattr(self, name)
                 if plan.calls and cap is not None and plan.worst_call > cap:

@@ -5,11 +5,12 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from textwrap import wrap
 
+from zelo.errors import price_fields
 from zelo.ledger.codec import LOOKED_UP, settled
 from zelo.ledger.ledger import Ledger
 from zelo.ledger.operations import Measured
 from zelo.protocols import PaidJudge, WindowJudge
-from zelo.providers.request import ASKED_FOR, ASKERS, JUDGE, WRITES, Endpoint, Request
+from zelo.providers.request import ASKED_FOR, ASKERS, JUDGE, PRICES, WRITTEN, Endpoint, Request
 from zelo.records import Questions
 
 WIDTH = 100  # columns of what is said
@@ -71,9 +72,9 @@ class Plan:
         return ASKED_FOR[self.kind]
 
     @property
-    def writes(self) -> bool:
-        """Whether what is asked is a model that writes, so that what comes out has a price, too."""
-        return self.kind in WRITES or self.most_out > 0
+    def prices(self) -> tuple[str, ...]:
+        """Names of the fields of prices of who asks: what a model writes has one, too."""
+        return WRITTEN if self.most_out > 0 else PRICES[self.kind]
 
     @property
     def price(self) -> str:
@@ -149,11 +150,7 @@ def _notes(plan: Plan) -> list[str]:
         return []
     found = []
     if plan.usd is None:
-        prices = (
-            f"{plan.key}.input_price and {plan.key}.output_price, in dollars per million tokens"
-            if plan.writes
-            else f"{plan.key}.input_price, in dollars per million tokens, or {plan.key}.search_price, per 1,000 searches"
-        )
+        prices = price_fields(plan.key, plan.prices)
         found.append(f"{plan.judge}: no price is known for {plan.model} of {plan.provider}; set {prices}.")
     if plan.free:
         found.append(

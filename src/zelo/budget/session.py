@@ -15,9 +15,9 @@ from zelo.budget.plan import Plan
 from zelo.budget.rate_limiter import RateLimiter
 from zelo.budget.request_batch import Figures, RequestBatch, note, reasons_in_words
 from zelo.errors import LimitReached, ZeloError, first_error
-from zelo.ledger.codec import LOOKED_UP, entry_of, is_to_ask_again, looked_up, reply_of
+from zelo.ledger.codec import LOOKED_UP, entry_of, is_to_ask_again, looked_up, parts_of, reply_of
 from zelo.ledger.ledger import AsyncLedger, Ledger
-from zelo.ledger.operations import Caps, Entry, Granted, Lose, NoRoom, Release, Reserve, Settle
+from zelo.ledger.operations import Caps, Entry, Granted, Known, Lose, NoRoom, Release, Reserve, Settle
 from zelo.progress import Advance
 from zelo.protocols import PaidJudge
 from zelo.providers import retry
@@ -235,12 +235,18 @@ class Session:
         return self._land(request, None)
 
     async def _grant(self, batch: RequestBatch, request: Request) -> Granted | Entry | None:
-        """Leave to send, or the answer that another process has got meanwhile, or None: no room, and none will come."""
+        """Leave to send, or the answer that another process has got meanwhile, or None.
+
+        None: no room, and none will come; or another process has got the answers of all parts, which are in the ledger.
+        """
         endpoint, caps = batch.judge.endpoint, self.caps[batch.name]
         tokens, again = request.tokens_in + request.tokens_out, request.key in self.former
         label = (request.key, endpoint.provider, endpoint.model, endpoint.kind, request.repeat)
-        reserve = Reserve(*label, tokens, self._worst(batch, request), caps, again)
+        parts = tuple(key for key, _ in request.parts)
+        reserve = Reserve(*label, tokens, self._worst(batch, request), caps, again, parts)
         result = await self.writer.reserve(reserve, self.halted[batch.name])
+        if isinstance(result, Known):
+            return None
         if not isinstance(result, NoRoom):
             return result
         cap = f"budget.{result.cap}: {result}"
@@ -263,8 +269,13 @@ class Session:
     async def _settle(self, batch: RequestBatch, request: Request, grant: Granted, reply: Reply) -> Entry:
         endpoint, counts = batch.judge.endpoint, self.counts[batch.name]
         counts.calls, counts.billed = counts.calls + 1, counts.billed + 1
-        paid = entry_of(endpoint, request, reply)
-        ended = Settle(grant.call, paid, keep=reply.status != FAILED, again=request.key in self.former)
+        paid, again = entry_of(endpoint, request, reply), request.key in self.former
+        if request.parts:  # what does not answer each of them cannot be kept, and is asked again by a later run
+            whole = batch.judge.read(request, reply).status == ANSWERED
+            parts = parts_of(endpoint, request, reply) if whole else ()
+            ended = Settle(grant.call, paid, keep=False, parts=parts)
+        else:
+            ended = Settle(grant.call, paid, keep=reply.status != FAILED, again=again)
         stands = await self.writer.do(ended)  # an earlier answer, if another process got one first
         counts.open -= 1
         counts.usd, counts.tokens = counts.usd + paid.usd, counts.tokens + paid.tokens_in + paid.tokens_out

@@ -4,6 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from zelo import passages
 from zelo.errors import BadInput
 from zelo.metrics.ir_measure import positions, ranked
 from zelo.store import Table
@@ -14,10 +15,11 @@ UNJUDGED = -1.0
 """Worth of a document without a label: less than that of one judged not relevant, so that a tie shows it first."""
 
 
-def run_of(role: str, table: Table, evaluated: pa.Array, truth: pa.Table) -> pa.Table:
+def run_of(role: str, table: Table, evaluated: pa.Array, truth: pa.Table, known: pa.Table | None) -> pa.Table:
     """A system's ranking of these queries: SCORED rows, ranked, at most DEPTH per query.
 
-    truth: query_id, doc_id, worth. Documents of one score stand with the least worth first, so that nothing is gained by
+    truth: query_id, doc_id, worth, of documents; known: their passages, where they were split. Documents of one score stand
+    with the least worth first, so that nothing is gained by
     giving many documents the same score. Raises BadInput for a stage that ranks nothing.
     """
     scores = {"scored": "score", "candidates": "score", "ratings": "rating"}
@@ -30,6 +32,7 @@ def run_of(role: str, table: Table, evaluated: pa.Array, truth: pa.Table) -> pa.
     if table.has("filled"):  # queries that a run file lacks: their candidates are another retriever's
         found = found.filter(pc.invert(pc.is_in(found["query_id"], table.read("filled")["query_id"].combine_chunks())))
     found = found.filter(pc.is_in(found["query_id"], evaluated)).rename_columns(["query_id", "doc_id", "score"])
+    found = passages.by_document(found, known, "score")
     run = ranked(found, worth(found, truth))
     return run.filter(positions(run) < DEPTH)
 

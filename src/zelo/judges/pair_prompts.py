@@ -42,7 +42,10 @@ class PairPrompts:
     document_tokens: int
 
     def check(self) -> None:
-        """Raises BadInput for a model that cannot be asked: no letters, a chat template that moves messages, a short context."""
+        """Raises BadInput for a model that cannot be asked: recurrent, without letters, with too short a context, or with a chat
+        template that moves messages.
+        """
+        self.backbone.check_cache(tokens_only=False)
         _ = self.letters, self._frame
         if (room := self._context // 2) < SHORTEST_CUT:
             raise BadInput(

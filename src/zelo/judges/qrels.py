@@ -14,6 +14,7 @@ from zelo.judges.noise import noise
 from zelo.judges.rubric import criterion_hashes
 from zelo.likelihood.randomness import content_seed, id_hashes, mixed
 from zelo.qrels import qrels_files, read_qrels
+from zelo.ranking import document_ids
 from zelo.records import CRITERIA, TEST, Outcomes, Questions
 from zelo.store import hash_file, hash_json
 
@@ -26,7 +27,8 @@ class Qrels:
 
     What is rated or trained with it has seen labels: never compare it with what has not, except as a bound. `path` is a qrels
     file, in BEIR's three columns or TREC's four, or a folder in BEIR layout, of which qrels/train.tsv is not opened: labels are
-    learnt from only where somebody names that very file. A document without a judgement has grade 0. Noise is made of the
+    learnt from only where somebody names that very file. A document without a judgement has grade 0; a passage has the
+    grade of its document. Noise is made of the
     judge's name, the pair, repeat and seed, once per pair whatever is shown first: p(a, b) + p(b, a) = 1.
 
     Asked whether a document alone meets a criterion of the rubric, it holds the grade against a threshold in place of grade_b:
@@ -66,7 +68,9 @@ class Qrels:
         query = other = id_hashes(queries, questions.query_row, self.seed)
         if questions.query_b_row is not None:
             other = id_hashes(queries, questions.query_b_row, self.seed)
-        doc = id_hashes(questions.documents["doc_id"], np.concatenate([questions.a_row, questions.b_row]), self.seed)
+        doc = id_hashes(
+            document_ids(questions.documents), np.concatenate([questions.a_row, questions.b_row]), self.seed
+        )
         a, b = mixed(_PAIR, query, doc[:n]), mixed(_PAIR, other, doc[n:])
         asked = np.concatenate([a, b])
         place = np.searchsorted(keys, asked)

@@ -9,7 +9,7 @@ from itertools import islice
 from zelo.ledger.ledger import Ledger
 from zelo.ledger.operations import Entry
 from zelo.protocols import PaidJudge
-from zelo.providers.request import NO_USAGE, ChatProvider, Endpoint, Fault, Reply, Request
+from zelo.providers.request import NO_USAGE, ChatProvider, Endpoint, Fault, PartProvider, Reply, Request
 from zelo.records import REFUSED, UNPARSEABLE, Questions
 
 LOOKED_UP = 256  # keys at a time
@@ -92,3 +92,27 @@ def entry_of(endpoint: Endpoint, request: Request, reply: Reply) -> Entry:
         prompt_bytes=0 if reply.error == NO_USAGE else request.tokens_in,
         form=request.form,
     )
+
+
+def parts_of(endpoint: Endpoint, request: Request, reply: Reply) -> tuple[Entry, ...]:
+    """What is kept of a whole answer to a request of parts: an entry for each, which took its share of tokens and dollars."""
+    if not request.parts or not isinstance(endpoint.api, PartProvider):
+        return ()
+    whole, bodies = entry_of(endpoint, request, reply), endpoint.api.bodies(reply.text)
+    total, before, found = sum(size for _, size in request.parts), 0, []
+    for place, (key, size) in enumerate(request.parts):
+        low, high = (whole.tokens_in * edge // total for edge in (before, before + size))
+        before += size
+        answer = json.dumps({"http": reply.http, "body": bodies[place]}, ensure_ascii=False)
+        found.append(
+            replace(
+                whole,
+                key=key,
+                answer=answer,
+                tokens_in=high - low,
+                tokens_out=0,
+                usd=whole.usd * size / total,
+                prompt_bytes=whole.prompt_bytes and size,
+            )
+        )
+    return tuple(found)

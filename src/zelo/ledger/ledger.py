@@ -23,6 +23,7 @@ from zelo.ledger.operations import (
     Caps,
     Entry,
     Granted,
+    Known,
     Lose,
     Lost,
     Measured,
@@ -122,7 +123,7 @@ class Ledger:
     def write(self, operations: Iterable[Operation]) -> list[Result]:
         """Does all of these in order, or none; they are on disk when it returns. One result each.
 
-        Reserve gives Granted, or the Entry that is there already, Busy or NoRoom; Settle gives the Entry that stands.
+        Reserve gives Granted, or the Entry that is there already, Known, Busy or NoRoom; Settle gives the Entry that stands.
         Raises ValueError for a mistake of the caller: its own call is in flight already, or is closed.
         """
         with self._file.transaction():
@@ -179,7 +180,9 @@ class Ledger:
                 self._lose(call, why)
         return None
 
-    def _reserve(self, wanted: Reserve) -> Granted | Entry | Busy | NoRoom:
+    def _reserve(self, wanted: Reserve) -> Granted | Entry | Known | Busy | NoRoom:
+        if wanted.parts and len(self.known(wanted.parts)) == len(set(wanted.parts)):
+            return Known()
         if found := self._file.rows(f"SELECT {ENTRY} FROM entry WHERE key = ?", (wanted.key,)):
             entry = Entry(*found[0])
             if not wanted.again or entry.command == wanted.caps.command:
@@ -225,6 +228,10 @@ class Ledger:
         if key != entry.key:
             raise ValueError(f"call {ended.call} asked {key.hex()}, not {entry.key.hex()}")
         self._count(command, spent=(1, entry.tokens_in + entry.tokens_out, round(entry.usd * PICO)))
+        if ended.parts:
+            for part in ended.parts:
+                self._keep(replace(part, command=command))
+            return entry
         if not ended.keep:
             return entry
         if ended.again:
@@ -329,7 +336,7 @@ class AsyncLedger:
         """Something else that the ledger's thread is to do."""
         return await asyncio.get_running_loop().run_in_executor(self.thread, what, *arguments)
 
-    async def reserve(self, wanted: Reserve, halted: asyncio.Event) -> Granted | Entry | NoRoom | None:
+    async def reserve(self, wanted: Reserve, halted: asyncio.Event) -> Granted | Entry | Known | NoRoom | None:
         """Leave to send, or the answer that another process has got meanwhile, or NoRoom where none will come.
 
         Waits while calls in flight may give room back, or another process asks the same. None: `halted` came first.
@@ -345,7 +352,7 @@ class AsyncLedger:
                 await asyncio.wait_for(halted.wait(), POLL)
         return None
 
-    async def _room(self, wanted: Reserve, halted: asyncio.Event) -> Granted | Entry | Busy | NoRoom | None:
+    async def _room(self, wanted: Reserve, halted: asyncio.Event) -> Granted | Entry | Known | Busy | NoRoom | None:
         while not halted.is_set():
             self.room.clear()
             result = await self.do(wanted)

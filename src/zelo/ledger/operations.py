@@ -51,6 +51,7 @@ class Reserve:
     usd: float
     caps: Caps
     again: bool = False  # also where there is an entry, unless this command has paid for it
+    parts: tuple[bytes, ...] = ()  # keys of its parts, whose answers are kept one by one; none: the answer is one
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,7 @@ class Settle:
     call: int
     entry: Entry
     keep: bool = True  # False: nothing came that could be read later
+    parts: tuple[Entry, ...] = ()  # what is kept instead of `entry`, which then says what the call has cost
     again: bool = False  # an entry that is there already is replaced, and stays in the table `former`
 
 
@@ -89,6 +91,11 @@ class Granted:
 @dataclass(frozen=True, slots=True)
 class Busy:
     """Another living process has the same call in flight."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """The answers of all parts of the call are there: another process has got them meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +162,7 @@ class Measured:
 
 
 Operation = Reserve | Settle | Release | Lose
-Result = Granted | Entry | Busy | NoRoom | None
+Result = Granted | Entry | Known | Busy | NoRoom | None
 
 
 def report_lost(calls: list[Lost]) -> None:

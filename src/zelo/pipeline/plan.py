@@ -5,9 +5,23 @@ from dataclasses import replace
 
 from zelo.budget.plan import Plan
 from zelo.pipeline.order import ancestors
-from zelo.pipeline.run import Step, run_stages
-from zelo.protocols import CheapStage, PaidStage, SometimesCheapStage
+from zelo.pipeline.run import Step, falls_away, run_stages
+from zelo.protocols import LEFT_OUT, CheapStage, PaidStage, SometimesCheapStage
 from zelo.store import Store
+
+
+def remaining(steps: list[Step], store: Store) -> list[Step]:
+    """The stages but for those that a table in the store leaves out."""
+    left_out: set[str] = set()
+    kept: list[Step] = []
+    for step in steps:
+        table = store.find(step.kind, step.identity)
+        if falls_away(step, left_out):
+            left_out.add(step.name)
+            continue
+        left_out |= {step.name} if table and table.manifest.get(LEFT_OUT) else set()
+        kept.append(step)
+    return kept
 
 
 def priced(steps: list[Step], store: Store) -> Iterator[tuple[str, list[Plan]]]:

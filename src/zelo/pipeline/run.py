@@ -22,7 +22,15 @@ from zelo.pipeline.identity import identity
 from zelo.pipeline.instantiate import build, described, refuse
 from zelo.pipeline.order import key_of, needed, ordered, with_inputs
 from zelo.pipeline.plain import plain
-from zelo.protocols import PassingStage, ProcessesStage, StageWithCheck, StageWithInputCheck, StageWithUnread
+from zelo.protocols import (
+    LEFT_OUT,
+    PassingStage,
+    ProcessesStage,
+    StageWithCheck,
+    StageWithInputCheck,
+    StageWithOptionalInputs,
+    StageWithUnread,
+)
 from zelo.store import MADE_OF, Store, Table, contents
 from zelo.training import nodes
 
@@ -107,8 +115,12 @@ def _key_below(config: DictConfig, name: str, place: str) -> str:
 
 
 def run_stages(steps: list[Step], store: Store) -> Iterator[tuple[Result, str]]:
-    """Runs or reuses one stage after another; yields the result so far and the stage's name after each."""
-    result = Result(steps)
+    """Runs or reuses one stage after another; yields the result so far and the stage's name after each.
+
+    Where the table of a stage says that what follows is left out, the stages that read it do not run, nor those that read these;
+    one with optional inputs runs with the others.
+    """
+    result, left_out = Result(steps), set[str]()
     with nodes.leading(steps, store):
         for step in steps:
             if isinstance(step.stage, StageWithCheck) and not store.find(step.kind, step.identity):
@@ -116,19 +128,28 @@ def run_stages(steps: list[Step], store: Store) -> Iterator[tuple[Result, str]]:
                     step.stage.check()  # what is missing is said before the stages above it spend any time
         for step in steps:
             start = time.monotonic()
-            inputs = {role: result.tables[source] for role, source in step.inputs.items()}
+            if falls_away(step, left_out):
+                left_out.add(step.name)
+                continue
+            inputs = {role: result.tables[source] for role, source in step.inputs.items() if source not in left_out}
             make = functools.partial(_make, step, inputs)
             unchanged = (
                 None if step.node else store.unchanged(step.kind, step.identity, inputs)
             )  # other nodes wait for it
             table, cached = (unchanged, True) if unchanged else store.obtain(step.kind, step.identity, make)
             result.tables[step.name] = table
+            left_out |= {step.name} if table.manifest.get(LEFT_OUT) else set()
             result.facts[step.name] = {
                 "status": "cached" if cached else "partial" if table.partial else "computed",
                 "seconds": time.monotonic() - start,
                 "peak_memory_mb": table.manifest.get("peak_memory_mb"),
             }
             yield result, step.name
+
+
+def falls_away(step: Step, left_out: set[str]) -> bool:
+    """Whether a stage does not run since stages that it reads are left out."""
+    return bool(left_out & set(step.inputs.values())) and not isinstance(step.stage, StageWithOptionalInputs)
 
 
 def _make(step: Step, inputs: dict[str, Table], out: Path, partial: Table | None) -> Facts:
@@ -138,7 +159,7 @@ def _make(step: Step, inputs: dict[str, Table], out: Path, partial: Table | None
     try:
         figures = stage.run(inputs | ({"partial": partial} if partial else {}), out)
     except PriceUnknown as error:
-        raise PriceUnknown(step.key_of(error.place), error.reason, error.plan, error.writes) from error
+        raise PriceUnknown(step.key_of(error.place), error.reason, error.plan, error.prices) from error
     del stage
     gc.collect()  # Lightning's objects name each other in circles
     if any(table.partial for table in inputs.values()):  # what is made of a part is not what the whole would make

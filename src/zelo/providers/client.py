@@ -17,7 +17,6 @@ from zelo.providers.request import NO_USAGE, REFUSED_CONNECTION, Endpoint, Fault
 from zelo.providers.secrets import HIDDEN, SHORTEST, line, redacted
 from zelo.records import ANSWERED, REFUSED, TRUNCATED, UNPARSEABLE
 
-LARGEST = 4 << 20  # bytes of an answer; a judge's is a few thousand
 CONNECT = 10.0  # seconds; a connection that takes longer was never made, so nothing was billed
 HEADERS = {
     "content-type": "application/json",
@@ -85,13 +84,13 @@ class Client:
             async with self._session.post(
                 self._url, data=content, headers=self.endpoint.api.headers(key), allow_redirects=False
             ) as response:
-                raw = await _content(response)
+                raw = await _content(response, self.endpoint.largest)
                 status, headers = response.status, response.headers
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             # Named by its class alone: what aiohttp's errors carry includes the headers that were sent.
             return _broken(self.endpoint, error)
         if raw is None:
-            what = f"{where(self.endpoint)} answered with more than {LARGEST >> 20} MiB"
+            what = f"{where(self.endpoint)} answered with more than {self.endpoint.largest >> 20} MiB"
             return Fault("too_large", what, billed=True)
         result = read(self.endpoint, request, status, headers, raw, key)
         return replace(result, http=status, body=redacted(status, raw, key)) if isinstance(result, Reply) else result
@@ -184,13 +183,13 @@ def _outcome(request: Request, parsed: Parsed) -> tuple[str | None, str]:
     return (ANSWERED, "") if parsed.text.strip() or (request.logprobs and parsed.logprobs) else (UNPARSEABLE, "empty")
 
 
-async def _content(response: aiohttp.ClientResponse) -> bytes | None:
+async def _content(response: aiohttp.ClientResponse, most: int) -> bytes | None:
     """The body, unpacked; None if it is too large."""
     chunks, size = [], 0
     async for chunk in response.content.iter_any():
         chunks.append(chunk)
         size += len(chunk)
-        if size > LARGEST:
+        if size > most:
             return None
     return b"".join(chunks)
 

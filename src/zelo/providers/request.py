@@ -13,15 +13,14 @@ from zelo.providers.secrets import looks_secret, names_variable
 from zelo.records import ANSWERED
 
 PER_MILLION, PER_THOUSAND = 1e-6, 1e-3
-JUDGE, RERANK, GENERATE = "judge", "rerank", "generate"
-ASKERS = {
-    JUDGE: "judge",
-    RERANK: "reranker",
-    GENERATE: "query maker",
-}  # kind of an endpoint -> what its askers are called
-ASKED_FOR = {JUDGE: "pairs", RERANK: "pairs", GENERATE: "queries"}  # and what they want of it
-SETTINGS = {JUDGE: "judge.", RERANK: "", GENERATE: "queries."}  # and what stands before a field of theirs in a message
-WRITES = (JUDGE, GENERATE)  # kinds whose models may write, and be paid for that
+JUDGE, RERANK, GENERATE, EMBED = "judge", "rerank", "generate", "embed"
+# Kind of an endpoint -> what its askers are called, what they want of it, what stands before a field of theirs in a message, and
+# their fields of prices.
+ASKERS = {JUDGE: "judge", RERANK: "reranker", GENERATE: "query maker", EMBED: "embedding"}
+ASKED_FOR = {JUDGE: "pairs", RERANK: "pairs", GENERATE: "queries", EMBED: "texts"}
+SETTINGS = {JUDGE: "judge.", RERANK: "", GENERATE: "queries.", EMBED: ""}
+WRITTEN = ("input_price", "output_price")
+PRICES = {JUDGE: WRITTEN, RERANK: ("input_price", "search_price"), GENERATE: WRITTEN, EMBED: ("input_price",)}
 ABSURD = 10**9  # tokens; a larger count is a mistake of the endpoint's
 TOP_LOGPROBS = 20  # the most that OpenAI's API allows
 # Keys of a request that a field of the judge decides, or that would change what comes back beyond reading.
@@ -95,6 +94,15 @@ class ListProvider(Provider, Protocol):
 
     def of_list(self, items: list[Any]) -> Mapping[str, Any]:
         """The object that `parse` takes for such a list."""
+        ...
+
+
+@runtime_checkable
+class PartProvider(Provider, Protocol):
+    """One whose answers are kept part by part."""
+
+    def bodies(self, text: str) -> dict[int, str]:
+        """Place of a part -> a body that answers it alone. text: of a `Parsed` of all."""
         ...
 
 
@@ -173,6 +181,11 @@ class Endpoint:
         return SETTINGS[self.kind]
 
     @property
+    def largest(self) -> int:
+        """Bytes of an answer, at most: a judge's is a few thousand, a batch of vectors some millions."""
+        return (64 if self.kind == EMBED else 4) << 20
+
+    @property
     def local(self) -> bool:
         """Whether the address is this machine: its answers cost no money, unless a price is known."""
         host = urlsplit(self.base_url).hostname or ""
@@ -241,6 +254,11 @@ class Request:
     def likely_searches(self) -> int:
         """Searches that a reranker is expected to bill for it."""
         return 0
+
+    @property
+    def parts(self) -> tuple[tuple[bytes, int], ...]:
+        """(key, size) of each part of it whose answer is kept by itself; none: the whole is one."""
+        return ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,10 +20,12 @@ def card_of(result: "Result") -> list[tuple[str, str]]:
 
 
 def lines(table: Table, result: "Result") -> Iterator[tuple[str, str]]:
-    """(subject, what there is to say of it), seven at most. table: a data card; result: of its run, for what students read."""
+    """(subject, what there is to say of it), eight at most. table: a data card; result: of its run, for what students read."""
     card = table.manifest["card"]
     yield "queries", _queries(card)
     yield "documents", _documents(card)
+    if card["passages"]:
+        yield "passages", _passages(card["passages"])
     if longer := _longer(table, result):
         yield "cut", longer
     yield "languages", _languages(card["languages"])
@@ -43,6 +45,12 @@ def _documents(card: Facts) -> str:
     return f"{card['documents']:,}{_spread(card['document_lengths'])}{sampled}" + f"; {empty:,} empty" * bool(empty)
 
 
+def _passages(found: Facts) -> str:
+    most = f"; the most are of {found['most']['doc_id']}: {found['most']['passages']:,}" * bool(found["split"])
+    counts = f"{found['passages']:,}, as {found['split']:,} of {found['documents']:,} documents are split"
+    return f"{counts}{_spread(found['lengths'])}{most}"
+
+
 def _spread(lengths: Facts | None) -> str:
     if lengths is None:
         return ""
@@ -51,14 +59,14 @@ def _spread(lengths: Facts | None) -> str:
 
 def _longer(table: Table, result: "Result") -> str:
     """How many documents the students of this run do not read to the end; empty where they read all."""
-    lengths = table.read("lengths")
+    lengths, texts = table.read("lengths"), "passages" if table.manifest["card"]["passages"] else "documents"
     length, documents = (lengths[column].to_numpy() for column in ("length", "documents"))
     found = []
     for limit, names in sorted(_limits(result).items()):
         share = documents[length > limit].sum() / max(documents.sum(), 1)
         if share:
             found.append(
-                f"at least {_percent(share)} of the documents have more than {limit:,} tokens ({', '.join(names)})"
+                f"at least {_percent(share)} of the {texts} have more than {limit:,} tokens ({', '.join(names)})"
             )
     return "; ".join(found)
 

@@ -44,6 +44,7 @@ class Evaluation:
     keyed: dict[str, float]  # the deciding metric of every split and system, by its full name; dev first
     queries: dict[str, int]  # split -> queries that were evaluated
     groups: dict[str, str]  # system -> one of GROUPS, by what the pipeline makes of it
+    probabilities: Facts  # precision, queries and systems; empty where dev or test has no labels
 
     @staticmethod
     def of(result: "Result") -> "Evaluation | None":
@@ -76,6 +77,7 @@ class Evaluation:
             {name: found[name] for name in names if name in found},
             table.manifest["queries"],
             {system: _group(system, stage, result) for system in systems},
+            json.loads((table.path / "probabilities.json").read_text(encoding="utf-8")),
         )
 
     @property

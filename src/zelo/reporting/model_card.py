@@ -14,6 +14,7 @@ from zelo.facts import Facts
 from zelo.protocols import NamedModel
 from zelo.reporting import hybrid, lineage, score_scale, serving
 from zelo.reporting.evaluation import CIRCULAR, NO_LABELS, Evaluation
+from zelo.store import Table
 from zelo.training.judging import judging_in_words
 from zelo.training.parity import parity_in_words
 
@@ -213,10 +214,24 @@ def _data(step: "Step", result: "Result", figures: Evaluation | None) -> list[st
     unlabelled = "" if _labels(step, result) else "unlabelled "
     lines = [f"{trained['queries']:,} {unlabelled}train queries with {trained['rows']:,} {learned}{domain}"]
     if data:
-        lines.append(f"a corpus of {data.manifest['rows']:,} documents")
-        read = result.tables.get(result.upstream(step.name, "data", "data") or "")  # before queries were made
-        lines += [note for table in (read, data) if table for note in table.manifest.get("notes", [])]
+        above = _data_tables(step, result)
+        split = next((table.manifest["passages"] for table in above if "passages" in table.manifest), None)
+        documents, cut = data.manifest["rows"], ""
+        if split and split["split"]:
+            documents, cut = split["documents"], f", split into {split['passages']:,} passages"
+        lines.append(f"a corpus of {documents:,} documents{cut}")
+        lines += [note for table in above for note in table.manifest.get("notes", [])]
     return lines
+
+
+def _data_tables(step: "Step", result: "Result") -> list[Table]:
+    """What it learned from, from the first one on: as it was read, split into passages, with made queries."""
+    found: list[Table] = []
+    name = result.upstream(step.name, "data")
+    while name in result.tables:
+        found.insert(0, result.tables[name])
+        name = result.upstream(name, "data")
+    return found
 
 
 def _recipe(step: "Step", result: "Result") -> list[tuple[str, str]]:
@@ -225,6 +240,8 @@ def _recipe(step: "Step", result: "Result") -> list[tuple[str, str]]:
     weighing = {lineage.weighing(result, name) for name in lineage.holding(result, "outcomes") if name in above}
     for other in [other for other in result.steps if other.name in above and other.name in result.tables]:
         table = result.tables[other.name]
+        if "passages" in table.manifest:
+            lines.append(("passages", describe(other.stage.splitter)))
         if table.has("outcomes"):
             judges = ", ".join(describe(judge) for judge in other.stage.members.values())
             lines += [("pairs", describe(other.stage.graph)), ("judges", judges)]

@@ -48,7 +48,7 @@ def notes(result: "Result") -> list[str]:
                 " also selected the checkpoints: differences are less reliable than with labels"
             )
         if figures.get("absent"):
-            lines.append(f"{name}: not in this pipeline, so not evaluated: {', '.join(figures['absent'])}")
+            lines.append(f"{name}: not in this run, so not evaluated: {', '.join(figures['absent'])}")
     return lines
 
 

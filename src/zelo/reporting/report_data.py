@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from zelo.facts import Facts
+from zelo.passages import by_passage
 from zelo.records import DEV
 from zelo.reporting import acquired, data_card, disagreements, judge_costs, ladders, lineage, rating_facts, rerankers
 from zelo.reporting.audit_page import Audited
@@ -44,6 +45,7 @@ class ReportData:
     ratings: None where nothing was rated.
     card: what the data is like, (subject, words).
     rerankers: rerankers.json, of a pipeline that compares them over several first stages.
+    probabilities: probabilities.json, where dev and test have labels.
     """
 
     title: str
@@ -64,6 +66,7 @@ class ReportData:
     groups: dict[str, str] = field(default_factory=dict)
     card: list[tuple[str, str]] = field(default_factory=list)
     rerankers: Facts | None = None
+    probabilities: Facts = field(default_factory=dict)
 
 
 def of_run(result: "Result", evaluation: Evaluation | None, stages: Facts, config: str) -> ReportData:
@@ -102,6 +105,7 @@ def of_run(result: "Result", evaluation: Evaluation | None, stages: Facts, confi
         groups=evaluation.groups if evaluation else {},
         card=data_card.card_of(result),
         rerankers=rerankers.of_run(result),
+        probabilities=evaluation.probabilities if evaluation else {},
     )
 
 
@@ -121,6 +125,8 @@ def _ratings(
     # Labels are opened after evaluation only.
     labels = result.upstream(evaluation.stage, "labels") if evaluation else None
     qrels = result.tables[labels].read("qrels") if labels else None
+    if qrels is not None and "document_id" in documents.column_names:
+        qrels = by_passage(qrels, documents)
     ratings = rows_of(calibrated or rate, "ratings", shown)
     found = ladders.ladders(queries, documents, ratings, pa.concat_tables(asked.values()), qrels, shown)
     return found, rating_facts.of_run(result, rated, shown, queries, asked)

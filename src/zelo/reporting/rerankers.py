@@ -11,12 +11,15 @@ if TYPE_CHECKING:
     from zelo.pipeline.run import Result
 
 ALONE = "no reranker"
+FILE = "rerankers.json"
+CURVE = (112, 24)  # CSS pixels of the picture of a line
+EDGE = 4
 
 
 def of_run(result: "Result") -> Facts | None:
     """What the stage that compares them has found; None where none did."""
     for table in result.tables.values():
-        path = table.path / "rerankers.json"
+        path = table.path / FILE
         if path.is_file() and (found := json.loads(path.read_text(encoding="utf-8")))["rows"]:
             return found
     return None
@@ -26,22 +29,41 @@ def view(found: Facts) -> Facts:
     """For both: one group a first stage, in it a line a reranker, from low to high at the largest depth."""
     groups = []
     for stage, rows in groupby(found["rows"], key=lambda row: row["first_stage"]):
-        by_name = {name: list(own) for name, own in groupby(rows, key=lambda row: row["reranker"])}
-        lines = [_line(name, own, found["depths"]) for name, own in by_name.items()]
-        groups.append((stage, sorted(lines, key=lambda line: (line["name"] != ALONE, line["values"][-1] or 0.0))))
-    return {**found, "groups": groups, "few": found["queries"] < FEWEST}
+        own = list(rows)
+        low, high = min(row["value"] for row in own), max(row["value"] for row in own)
+        by_name = {name: list(some) for name, some in groupby(own, key=lambda row: row["reranker"])}
+        alone = next(row["value"] for row in own if row["reranker"] is None)
+        lines = [_line(name, some, found["depths"]) for name, some in by_name.items()]
+        for line in lines:
+            line["curve"] = _curve(line["values"], low, high)
+        lines.sort(key=lambda line: (line["name"] != ALONE, line["values"][-1]))
+        groups.append({"stage": stage, "lines": lines, "alone": _height(alone, low, high)})
+    return {**found, "groups": groups, "few": found["queries"] < FEWEST, "curve": CURVE}
 
 
 def _line(name: str | None, rows: list[Facts], depths: list[int]) -> Facts:
+    """A first stage alone is the same with any number of candidates."""
     values = {row["depth"]: row["value"] for row in rows}
     last = rows[-1]
     return {
         "name": name or ALONE,
-        "values": [values.get(depth) for depth in depths],
+        "values": [values[depth] if name else last["value"] for depth in depths],
         "low": last["ci_low"],
         "high": last["ci_high"],
         "best": max(values, key=lambda depth: values[depth]) if name else None,
     }
+
+
+def _curve(values: list[float], low: float, high: float) -> list[tuple[float, float]]:
+    """(x, y) of each value in a picture as large as CURVE, all pictures of a first stage on one scale."""
+    width, _ = CURVE
+    step = (width - 2 * EDGE) / max(len(values) - 1, 1)
+    return [(round(EDGE + n * step, 1), _height(value, low, high)) for n, value in enumerate(values)]
+
+
+def _height(value: float, low: float, high: float) -> float:
+    share = (value - low) / (high - low) if high > low else 0.5
+    return round(CURVE[1] - EDGE - share * (CURVE[1] - 2 * EDGE), 1)
 
 
 def lines(found: Facts, width: int) -> list[str]:
@@ -49,10 +71,10 @@ def lines(found: Facts, width: int) -> list[str]:
     shown = view(found)
     head = ["", *(str(depth) for depth in found["depths"]), "best at"]
     rows: list[tuple[bool, list[str]]] = []
-    for stage, members in shown["groups"]:
-        rows.append((True, [f"over {stage}"]))
-        for line in members:
-            numbers = ["" if value is None else f"{value:.3f}" for value in line["values"]]
+    for group in shown["groups"]:
+        rows.append((True, [f"over {group['stage']}"]))
+        for line in group["lines"]:
+            numbers = [f"{value:.3f}" for value in line["values"]]
             rows.append((False, [line["name"], *numbers, str(line["best"] or "")]))
     names = min(max(len(cells[0]) for _, cells in rows) + 2, max(width - 9 * (len(head) - 1), 16))
     text = [f"{found['metric']} on {found['split']}, {found['queries']} queries, by candidates that are reranked"]

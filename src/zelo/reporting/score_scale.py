@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from zelo import passages
 from zelo.backbones.exported import CROSS_ENCODER
 from zelo.records import DEV
 from zelo.reporting import lineage, reliability_plot
@@ -79,7 +80,9 @@ def section(step: "Step", result: "Result", loader: str, folder: Path) -> str:
     loader: the class that opens the export; its scores are what the figures are about. Called after the evaluation only.
     """
     scored = _scored(step, result, loader)
-    found = None if scored is None else _labelled(scored, result) or _judged(scored, step, result)
+    data = result.tables.get(result.upstream(step.name, "data") or "")
+    known = passages.read(data) if data else None
+    found = None if scored is None else _labelled(scored, result, known) or _judged(scored, step, result)
     if found is None:
         return ""
     cut, shown = threshold(found.score, found.relevant), parts(found.score, found.relevant)
@@ -132,7 +135,7 @@ def _scored(step: "Step", result: "Result", loader: str) -> pa.Table | None:
     return scored.set_column(scored.schema.get_field_index("score"), "score", pa.array(score))
 
 
-def _labelled(scored: pa.Table, result: "Result") -> KnownRelevance | None:
+def _labelled(scored: pa.Table, result: "Result", known: pa.Table | None) -> KnownRelevance | None:
     evaluated = lineage.deepest(result, "per_query")
     labels = result.upstream(evaluated, "labels") if evaluated else None
     if labels is None:
@@ -140,6 +143,7 @@ def _labelled(scored: pa.Table, result: "Result") -> KnownRelevance | None:
     qrels = result.tables[labels].read("qrels")
     qrels = qrels.filter(pc.equal(qrels["split"], DEV))
     scored = scored.filter(pc.is_in(scored["query_id"], pc.unique(qrels["query_id"])))
+    scored = passages.by_document(scored, known, "score")
     relevant = pc.is_in(_pairs(scored), pc.unique(_pairs(qrels.filter(pc.greater(qrels["relevance"], 0)))))
     words = "From the labels of {} dev queries, which the model has not learned from:"
     return _enough(

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from zelo.errors import BadInput
-from zelo.protocols import Retriever
+from zelo.protocols import PaidEmbedder, PaidRetriever, Retriever
 from zelo.ranking import rows_of, top_candidates
 
 
@@ -29,6 +29,16 @@ class Fusion:
                 f"fusion: members={list(self.members)}, depth={self.depth}, constant={self.constant}; it needs one member or"
                 " more, depth 1 or more, constant 0 or more."
             )
+
+    @property
+    def embedders(self) -> dict[str, PaidEmbedder]:
+        """Those of its members."""
+        paid = {name: member for name, member in self.members.items() if isinstance(member, PaidRetriever)}
+        return {
+            f"members.{name}{f'.{within}' * bool(within)}": one
+            for name, member in paid.items()
+            for within, one in member.embedders.items()
+        }
 
     def search(self, queries: pa.Table, documents: pa.Table, top_k: int) -> pa.Table:
         """CANDIDATE rows, best first, ties by doc_id; score in (0, members / (constant + 1)]."""

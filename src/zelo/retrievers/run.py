@@ -3,21 +3,23 @@
 import codecs
 import io
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 
+from zelo import passages
 from zelo.errors import BadInput
 from zelo.protocols import Retriever
-from zelo.ranking import rows_of, top_candidates
+from zelo.ranking import document_ids, rows_of, top_candidates
 from zelo.records import TEST, Retrieved
 from zelo.store import hash_file
 
 _COLUMNS = ("query_id", "q0", "doc_id", "rank", "score", "name")
 _SHAPE = "is not six columns (query Q0 document rank score name) with a number as score"
+_DEPTH = 1000  # passages of a query among which those of the run's documents are looked for
 _LARGEST = float(np.finfo(np.float32).max)
 
 
@@ -25,7 +27,8 @@ _LARGEST = float(np.finfo(np.float32).max)
 class Run:
     """The run in the file `path`, ordered by its scores, as trec_eval does; the ranks that it gives are compared alone.
 
-    Train and dev queries that it does not name are searched by `otherwise`, to learn from; test queries stay without.
+    Train and dev queries that it does not name are searched by `otherwise`, to learn from; test queries stay without. Where
+    documents were split the run still names documents: of each, the passage that `otherwise` ranks first stands for it.
     """
 
     path: str
@@ -41,7 +44,7 @@ class Run:
 
     def retrieved(self, queries: pa.Table, documents: pa.Table, top_k: int) -> Retrieved:
         """The same, which of the queries the file lacks and `otherwise` has searched, and what is odd in the file."""
-        run = read_run(self._file(), queries, documents)
+        run = self._of_passages(read_run(self._file(), queries, documents), queries, documents)
         found = top_candidates(queries, documents, run.query_row, run.doc_row, run.score, top_k)
         lacking = np.ones(queries.num_rows, bool)
         lacking[run.query_row] = False
@@ -50,7 +53,8 @@ class Run:
             return Retrieved(found, filled, run.notes)
         note = f"{self.path} lacks {lacking.sum():,} of {len(lacking):,} queries: its ranking counts 0 there"
         if filled.any():
-            rest = self.otherwise.search(queries.filter(pa.array(filled)), documents, top_k)
+            asked = queries.filter(pa.array(filled))
+            rest = passages.search(lambda some, k: self.otherwise.search(some, documents, k), asked, documents, top_k)
             both = pa.concat_tables([found, rest])
             order = np.lexsort((both["rank"].to_numpy(), rows_of(both["query_id"], queries["query_id"])))
             found = both.take(pa.array(order))
@@ -61,6 +65,31 @@ class Run:
         if left := int((lacking & ~filled).sum()):
             note += f"; {left:,} of test get none"
         return Retrieved(found, filled, (note, *run.notes))
+
+    def _of_passages(self, run: "RunLines", queries: pa.Table, documents: pa.Table) -> "RunLines":
+        """The same, with the best passage of each document where documents were split."""
+        if "document_id" not in documents.column_names:
+            return run
+        named = queries.take(pa.array(np.unique(run.query_row)))
+        found = passages.best_passages(self.otherwise.search(named, documents, _DEPTH), documents)
+        rows = rows_of(found["doc_id"], documents["doc_id"])
+        ids = document_ids(documents)
+        first = rows_of(ids, ids)  # [D] the first passage of each one's document
+        known = rows_of(found["query_id"], queries["query_id"]) * documents.num_rows + first[rows]
+        order = np.argsort(known)
+        wanted = run.query_row * documents.num_rows + run.doc_row
+        place = np.minimum(np.searchsorted(known, wanted, sorter=order), max(len(known) - 1, 0))
+        there = known[order][place] == wanted if len(known) else np.zeros(len(wanted), bool)
+        doc_row = np.where(there, rows[order][place], run.doc_row) if len(known) else run.doc_row
+        split = np.bincount(first, minlength=len(first))[run.doc_row] > 1
+        if not split.any():
+            return run
+        note = (
+            f"{self.path} names documents, of which {int(split.sum()):,} lines name one that was split: the passage that"
+            f" {type(self.otherwise).__name__} (retriever.otherwise) ranks first stands for it, and the first one where none of"
+            f" them is among its best {_DEPTH:,} passages ({int((split & ~there).sum()):,} lines)"
+        )
+        return replace(run, doc_row=doc_row, notes=(*run.notes, note))
 
     def _file(self) -> Path:
         path = Path(self.path).expanduser()
@@ -80,9 +109,9 @@ class RunLines:
 
 
 def read_run(path: Path, queries: pa.Table, documents: pa.Table) -> RunLines:
-    """Rows of the two tables and scores.
+    """Rows of the two tables and scores; of a document that was split, the row of its first passage.
 
-    queries: QUERY; documents: DOCUMENT. Raises BadInput naming the line that cannot be used.
+    queries: QUERY; documents: DOCUMENT or PASSAGE. Raises BadInput naming the line that cannot be used.
     """
     data = path.read_bytes().removeprefix(codecs.BOM_UTF8)
     data = re.sub(rb"[ \t\r]*\n\s*|\Z", b"\n", re.sub(rb"[ \t]+", b" ", data)).lstrip()
@@ -103,7 +132,7 @@ def read_run(path: Path, queries: pa.Table, documents: pa.Table) -> RunLines:
         raise _fault(path, None, _SHAPE) from None
     score = table["score"].to_numpy()
     query_row = rows_of(table["query_id"], queries["query_id"])
-    doc_row = rows_of(table["doc_id"], documents["doc_id"])
+    doc_row = rows_of(table["doc_id"], document_ids(documents))
     pair = query_row * documents.num_rows + doc_row
     again = np.ones(len(pair), bool)
     again[np.unique(pair, return_index=True)[1]] = False

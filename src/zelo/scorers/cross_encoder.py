@@ -1,17 +1,22 @@
 """A published cross-encoder, opened by sentence-transformers: it reads the query and a document together."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
 
 from zelo.backbones.exported import CROSS_ENCODER, tokens_read
+from zelo.backbones.kept_scores import KeptScores, pair_keys
 from zelo.backbones.published import Published, by_length, check_batch
 from zelo.errors import BadInput
+from zelo.facts import Facts
+from zelo.fingerprint.code_hash import code_hash
 from zelo.progress import progress
 from zelo.texts import document_texts
 
+KEPT_TOGETHER = 8192  # pairs
 SIGMOID, IDENTITY = "sigmoid", "identity"
 
 
@@ -20,6 +25,7 @@ class CrossEncoder:
     """One score a pair. `activation` null is the model's own; else the logit is divided by `temperature` first.
 
     A ranking does not depend on either; a threshold does. zerank-2 gives raw logits, and sigmoid(x / 5) is its probability.
+    Scores are kept in the store, pair by pair.
     """
 
     OUTSIDE_IDENTITY: ClassVar[frozenset[str]] = frozenset({"batch_size"})
@@ -57,7 +63,29 @@ class CrossEncoder:
 
     def score(self, queries: pa.Table, documents: pa.Table, query_row: np.ndarray, doc_row: np.ndarray) -> np.ndarray:
         """[N] float32 scores of N pairs. Raises BadInput for a model that cannot be loaded, or has several scores a pair."""
-        return self.scores(self.loaded(), queries, documents, query_row, doc_row)
+        rows, query = np.unique(query_row, return_inverse=True)
+        named, document = np.unique(doc_row, return_inverse=True)
+        texts = document_texts(documents.take(pa.array(named)))
+        keys = pair_keys(queries["text"].take(pa.array(rows)).to_pylist(), texts, query, document)
+        kept = KeptScores(self._recipe)
+        found, known = kept.find(keys)
+        todo = np.flatnonzero(~known)
+        for low in range(0, len(todo), KEPT_TOGETHER):
+            some = todo[low : low + KEPT_TOGETHER]
+            part = queries, documents, query_row[some], doc_row[some]
+            found[some] = kept.add(keys.take(pa.array(some)), lambda part=part: self.scores(self._model, *part))
+        return found
+
+    @property
+    def _recipe(self) -> Facts:
+        """All that a score depends on but the texts."""
+        names = ("max_length", "prompt", "activation", "temperature")
+        own = {name: getattr(self, name) for name in names}
+        return {**self.content(), **own, "code": code_hash(__name__, "CrossEncoder")}
+
+    @cached_property
+    def _model(self) -> Any:
+        return self.loaded()
 
     def loaded(self) -> Any:
         """The model in memory. Raises BadInput where it cannot be loaded, or has several scores a pair."""

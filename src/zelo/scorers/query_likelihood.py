@@ -2,26 +2,28 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
 
+from zelo.backbones.kept_scores import KeptScores, pair_keys, titled_texts
 from zelo.backbones.prefix_cache import Continuations, log_likelihoods
 from zelo.errors import BadInput
+from zelo.facts import Facts
 from zelo.fingerprint.code_hash import code_hash
-from zelo.progress import progress
+from zelo.progress import Advance, progress
 from zelo.protocols import LanguageModel
 from zelo.ranking import groups
-from zelo.store import Store, hash_json
+from zelo.records import DOCUMENT
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 SHORTEST = 8  # tokens of a document; less says nothing about it
 PART = 1 << 16  # tokens whose scores are kept together: a minute or two on a CPU
+NOTHING = pa.table([[""], [""], [""]], schema=DOCUMENT)  # instead of a document
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +33,7 @@ class QueryLikelihood:
     Query likelihood as in Ponte and Croft (SIGIR 1998); with a pretrained language model as in Sachan et al. (EMNLP 2022, UPR).
     A document is read once for all queries that ask for it. It is read in at most `windows` stretches of `document_tokens`, from
     its beginning, each behind its title if `title`; the best counts. `baseline`: less the same without a document, which is
-    one number for each query. Scores are kept in the store. A score that is no number is nan.
+    one number for each query. Scores are kept in the store, pair by pair. A score that is no number is nan.
     """
 
     OUTSIDE_IDENTITY: ClassVar[frozenset[str]] = frozenset({"batch_tokens"})
@@ -62,7 +64,8 @@ class QueryLikelihood:
         return {"computes_in": self.backbone.language_precision()}
 
     def check(self) -> None:
-        """Raises BadInput for a model that is none, or reads less than a prefix and a query."""
+        """Raises BadInput for a model that is none, shares no prefix, or reads less than a prefix and a query."""
+        self.backbone.check_cache(tokens_only=True)
         limit, words = self.backbone.context(), sum(map(len, self._frame))
         longest = words + self.document_tokens + self.query_tokens
         if limit is not None and longest > limit:
@@ -74,59 +77,50 @@ class QueryLikelihood:
     def score(self, queries: pa.Table, documents: pa.Table, query_row: np.ndarray, doc_row: np.ndarray) -> np.ndarray:
         """[N] float32 scores of N pairs, each the same up to rounding whatever else is asked."""
         self.check()
-        rows, query = np.unique(query_row, return_inverse=True)
-        texts = self._queries(queries, rows)
-        passages: list[_Passage] = []
-        for row, pairs in groups(doc_row, query_row):
-            passages += [_Passage(ids, pairs) for ids in self._windows(documents, row)]
-        scores = np.full(len(query_row), -np.inf, np.float32)
-        for passage, found in self._found(passages, texts, query):
-            scores[passage.pairs] = np.fmax(scores[passage.pairs], found)
-        scores[scores == -np.inf] = np.nan
+        scores = self._found(queries, documents, query_row, doc_row)
         if self.baseline:
-            alone = _Passage([], np.arange(len(rows)))
-            ((_, found),) = self._found([alone], texts, np.arange(len(rows)))
-            scores -= found[query]
+            rows, query = np.unique(query_row, return_inverse=True)
+            scores = scores - self._found(queries, NOTHING, rows, np.zeros_like(rows))[query]
         return scores
 
-    def _found(
-        self, passages: "list[_Passage]", texts: list[list[int]], query: np.ndarray
-    ) -> "Iterator[tuple[_Passage, np.ndarray]]":
-        """Each passage with the scores of its pairs, part by part of about as many tokens."""
+    def _found(self, queries: pa.Table, documents: pa.Table, query_row: np.ndarray, doc_row: np.ndarray) -> np.ndarray:
+        """[N] float32 mean log likelihoods, from the store where they were computed before."""
+        (rows, query), (named, document) = (np.unique(row, return_inverse=True) for row in (query_row, doc_row))
+        asked, read = queries.take(pa.array(rows)), documents.take(pa.array(named))
+        texts = self._queries(queries, rows)
+        pairs = pair_keys(asked["text"].to_pylist(), titled_texts(read), query, document)
+        kept = KeptScores(self._recipe)
+        scores, known = kept.find(pairs)
+        todo = np.flatnonzero(~known)
+        reads = [_Read(self._windows(read, row), todo[at]) for row, at in groups(document[todo], query[todo])]
+        with progress("query likelihood", sum(len(one.windows) * len(one.pairs) for one in reads), "pairs") as advance:
+            for part in _parts(reads, texts, query):
+                rows = np.concatenate([one.pairs for one in part])
+                compute = partial(self._computed, part, texts, query, advance)
+                scores[rows] = kept.add(pairs.take(pa.array(rows)), compute)
+        return scores
+
+    def _computed(self, part: "list[_Read]", texts: list[list[int]], query: np.ndarray, advance: Advance) -> np.ndarray:
+        """[P] float32 scores of the pairs of some documents, one after the other."""
         before, bridge = self._frame
-        passages = sorted(passages, key=lambda passage: (len(passage.ids), passage.ids))
-        pairs = sum(len(passage.pairs) for passage in passages)
-        with progress("query likelihood", pairs, "pairs") as advance:
-            for part in _parts(passages, texts, query):
-                asked = [
-                    Continuations([*before, *passage.ids, *bridge], [texts[row] for row in query[passage.pairs]])
-                    for passage in part
-                ]
-                found, low = self._kept(asked, advance), 0
-                for passage in part:
-                    yield passage, found[low : low + len(passage.pairs)]
-                    low += len(passage.pairs)
+        asked = [
+            Continuations([*before, *ids, *bridge], [texts[row] for row in query[one.pairs]])
+            for one in part
+            for ids in one.windows
+        ]
+        found, low, best = log_likelihoods(self._network, asked, self.batch_tokens, advance), 0, []
+        for one in part:
+            high = low + len(one.windows) * len(one.pairs)
+            best.append(np.fmax.reduce(found[low:high].reshape(-1, len(one.pairs))))
+            low = high
+        return np.concatenate(best)
 
-    def _kept(self, asked: list[Continuations], advance: Any) -> np.ndarray:
-        """[P] float32 scores of all pairs in their order, from the store if they were computed before."""
-        recipe = {
-            **self.backbone.content(),
-            **self.content(),
-            "asked": hash_json([[one.prefix, one.texts] for one in asked]),
-            "code": code_hash(__name__, "QueryLikelihood"),
-        }
-        done = False
-
-        def make(folder: Path, _partial: object) -> dict[str, Any]:
-            nonlocal done
-            np.save(folder / "scores.npy", log_likelihoods(self._network, asked, self.batch_tokens, advance))
-            done = True
-            return {"recipe": recipe}
-
-        table, _ = Store.current().obtain("scores", hash_json(recipe), make)
-        if not done:
-            advance(sum(len(one.texts) for one in asked))
-        return np.load(table.path / "scores.npy", allow_pickle=False)
+    @property
+    def _recipe(self) -> Facts:
+        """All that a likelihood depends on but the texts."""
+        fields = ("before", "bridge", "document_tokens", "query_tokens", "title", "windows")
+        own = {name: getattr(self, name) for name in fields}
+        return {**self.backbone.content(), **self.content(), **own, "code": code_hash(__name__, "QueryLikelihood")}
 
     def _queries(self, queries: pa.Table, rows: np.ndarray) -> list[list[int]]:
         """Token ids of the queries in these rows. Raises BadInput for one that has none."""
@@ -176,18 +170,20 @@ class QueryLikelihood:
 
 
 @dataclass(frozen=True)
-class _Passage:
+class _Read:
     """What is read of a document, and the pairs that it is asked for."""
 
-    ids: list[int]
+    windows: list[list[int]]
     pairs: np.ndarray
 
 
-def _parts(passages: list[_Passage], texts: list[list[int]], query: np.ndarray) -> Iterator[list[_Passage]]:
+def _parts(reads: list[_Read], texts: list[list[int]], query: np.ndarray) -> Iterator[list[_Read]]:
+    """Documents of about one length together, with their queries about PART tokens."""
     part, size = [], 0
-    for passage in passages:
-        part.append(passage)
-        size += len(passage.ids) + sum(len(texts[row]) for row in query[passage.pairs])
+    for one in sorted(reads, key=lambda one: (len(one.windows[0]), one.windows)):
+        part.append(one)
+        asked = sum(len(texts[row]) for row in query[one.pairs])
+        size += sum(map(len, one.windows)) + len(one.windows) * asked
         if size >= PART:
             yield part
             part, size = [], 0

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from zelo import protocols
+from zelo import passages, protocols
 from zelo.asking import Panel
 from zelo.auditing import answers
 from zelo.auditing.advice import CARE, KEEP, Advice, on_all, on_judge
@@ -70,7 +70,7 @@ class Audit:
             )
         queries, documents = tables["data"].read("queries"), tables["data"].read("documents")
         known = {
-            "labels": grades_apart(found, tables.get("labels"), queries),
+            "labels": grades_apart(found, tables.get("labels"), queries, passages.read(tables["data"])),
             "human": people(found, self.human, queries, documents),
         }
         injected = tables.get("injected")

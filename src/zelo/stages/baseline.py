@@ -11,13 +11,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from zelo import sliding_windows
+from zelo import embedding_calls, sliding_windows
 from zelo.budget.budget import Budget
 from zelo.budget.plan import Plan, money
 from zelo.budget.request_batch import reasons_in_words
 from zelo.errors import BadInput, LimitReached
 from zelo.facts import Facts
-from zelo.protocols import Checked, PaidScorer, Scorer, WindowScorer
+from zelo.protocols import Checked, PaidJudge, PaidScorer, Scorer, WindowScorer
 from zelo.ranking import rows_of
 from zelo.records import ANSWERED, FAILED, SCORED, UNSENT, Questions
 from zelo.stages.score import first_candidates
@@ -58,9 +58,11 @@ class Baseline:
             )
 
     @property
-    def paid(self) -> dict[str, PaidScorer]:
-        """The scorer by its name, where it costs money."""
-        return {self.scorer.name: self.scorer} if isinstance(self.scorer, PaidScorer) else {}
+    def paid(self) -> dict[str, PaidJudge]:
+        """The scorer by its name, where it costs money, or who gives it vectors."""
+        if isinstance(self.scorer, PaidScorer):
+            return {self.scorer.name: self.scorer}
+        return dict(embedding_calls.named(self.scorer))
 
     def check(self) -> None:
         """Raises BadInput for a key or a model that is missing, before the stages above spend any time."""
@@ -76,10 +78,12 @@ class Baseline:
         return self._plan([questions for _, questions in self._asked(tables).values()])
 
     def _plan(self, asked: list[Questions]) -> list[Plan]:
+        if not isinstance(self.scorer, PaidScorer):
+            return embedding_calls.plans(self.budget, self.scorer, "scorer", *_texts(asked))
         if isinstance(scorer := self.scorer, WindowScorer):
             recall = functools.partial(self.budget.recalled, scorer)
             asked = [some for questions in asked for some in sliding_windows.foreseen(scorer, questions, recall)]
-        plans = self.budget.plans({name: (scorer, asked) for name, scorer in self.paid.items()})
+        plans = self.budget.plans({self.scorer.name: (self.scorer, asked)})
         return [replace(plan, key="scorer") for plan in plans]
 
     def run(self, tables: dict[str, Table], out: Path) -> Facts:
@@ -93,12 +97,21 @@ class Baseline:
             found, paid = self._bought(self.scorer, {name: questions for name, (_, questions) in asked.items()})
             figures |= paid
         else:
+            figures |= self._ask([questions for _, questions in asked.values()])
             found = {name: self._scored(self.scorer, questions) for name, (_, questions) in asked.items()}
         for name, (pairs, _) in asked.items():
             scored = pa.table([pairs["query_id"], pairs["doc_id"], found[name]], schema=SCORED)
             write_parquet(scored, SCORED, out, name)
             figures |= {"rows": len(scored)} if name == "scored" else {}
         return figures
+
+    def _ask(self, asked: list[Questions]) -> Facts:
+        """Gets the vectors that the scorer needs, where they cost money; what was spent."""
+        if not self.paid:
+            return {}
+        with self.budget.open(self._plan(asked)) as session:
+            embedding_calls.ask(session, self.scorer, *_texts(asked))
+            return embedding_calls.facts(session, self.scorer)
 
     def _asked(self, tables: dict[str, Table]) -> dict[str, tuple[pa.Table, Questions]]:
         """Name of a table to write -> (its pairs as SCORED rows of a first stage, the same as questions)."""
@@ -162,6 +175,13 @@ class Baseline:
             )
         facts = {"windows": order.windows, "windows_left": dict(order.left), "documents_left_out": order.unnamed}
         return order.score, {"asked": figures, "notes": said, **facts}
+
+
+def _texts(asked: list[Questions]) -> tuple[pa.Table, pa.Table]:
+    """(queries, documents) that these questions are about."""
+    queries = [one.queries.take(pa.array(np.unique(one.query_row))) for one in asked]
+    documents = [one.documents.take(pa.array(np.unique(one.a_row))) for one in asked]
+    return pa.concat_tables(queries), pa.concat_tables(documents)
 
 
 def _questions(pairs: pa.Table, queries: pa.Table, documents: pa.Table) -> Questions:

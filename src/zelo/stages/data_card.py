@@ -20,33 +20,40 @@ READ = 1000  # documents whose language is guessed
 SHOWN = 3  # pairs of duplicates that are named
 # A word, a mark, or a character of a script that puts no space between words: a tokenizer makes at least one token of most.
 PIECE = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}]|[\p{L}\p{M}\p{N}_]+|[^\s\p{L}\p{M}\p{N}_]"
+SPLIT = "passages"  # in a manifest: how documents were split
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataCard:
-    """Writes `lengths` (LENGTH), in words and marks. No stage reads it: it is for people, and changes nothing.
+    """Writes `lengths` (LENGTH) of documents, or of passages where they are split, in words and marks.
 
+    No stage reads it: it is for people, and changes nothing.
     Labels are counted. Large collections are sampled, and the facts say so; equal texts are counted in full.
     """
 
-    inputs: dict[str, str]  # data: the load stage; labels: a stage of judgements
+    inputs: dict[str, str]  # data: the load stage; labels: a stage of judgements; passages: of documents
 
     def run(self, tables: dict[str, Table], out: Path) -> Facts:
         """Counts and measures."""
         data, labels = tables["data"], tables.get("labels")
         queries, documents = data.read("queries"), data.read("documents")
-        lengths = _lengths(documents["title"], documents["text"])
-        counted = np.unique(lengths, return_counts=True)
+        lengths = read_lengths = _lengths(documents["title"], documents["text"])
+        split = tables["passages"] if "passages" in tables and SPLIT in tables["passages"].manifest else None
+        if split:
+            passages = split.read("documents", ["title", "text"])
+            read_lengths = _lengths(passages["title"], passages["text"])
+        counted = np.unique(read_lengths, return_counts=True)
         write_parquet(pa.table(list(counted), names=LENGTH.names).cast(LENGTH), LENGTH, out, "lengths")
         texts = Texts(documents["text"], documents["title"])
         found = languages(texts, READ)
         used = queries.filter(pc.is_in(queries["split"], pa.array(SPLITS)))
-        manifests = [data.manifest, *([labels.manifest] if labels else [])]
+        manifests = [table.manifest for table in (data, labels, split) if table]
         card = {
             "documents": len(documents),
             "queries": {split: pc.sum(pc.equal(used["split"], split)).as_py() or 0 for split in SPLITS},
             "document_lengths": _spread(lengths),
             "measured": len(lengths),
+            SPLIT: split.manifest[SPLIT] | {"lengths": _spread(read_lengths)} if split else None,
             "query_lengths": _spread(_lengths(used["text"])),
             "languages": {
                 "documents": found.total(),

@@ -3,14 +3,17 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from zelo import passages
 from zelo.errors import BadInput
 from zelo.evaluation import labels as labelled
-from zelo.evaluation import order
+from zelo.evaluation import order, probability
+from zelo.evaluation.labelled_scores import LabelledScores
 from zelo.evaluation.measured import JUDGE, NATURAL, MeasuredSplit, by_grades, by_judge, by_labels
 from zelo.evaluation.paired import PairedTests
 from zelo.evaluation.runs import run_of
@@ -20,7 +23,7 @@ from zelo.metrics.agreement import PREFIX
 from zelo.metrics.significance import bootstrap
 from zelo.metrics.trec import write_trec
 from zelo.protocols import Metric
-from zelo.records import DEV, EXAMPLE, METRIC
+from zelo.records import DEV, EXAMPLE, METRIC, TEST
 from zelo.store import Table, write_parquet
 
 DATA, LABELS, EXAMPLES, CANDIDATES = "data", "labels", "examples", "candidates"
@@ -41,16 +44,21 @@ PER_QUERY = pa.schema(
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluate:
-    """Writes metrics.json (METRIC rows), verdicts.json, choices.json, per_query.parquet and runs/<system>.trec.
+    """Writes metrics.json (METRIC rows), verdicts.json, choices.json, probabilities.json, per_query.parquet, runs/<system>.trec.
 
     Dev and test are measured against labels, over the queries that the split's qrels name, as trec_eval does. Where dev has no
     labels, it is measured against judge ratings: agreement, named `judge_agreement/...` and by protocol `judge`. Figures of dev
-    are there to select by, those of test never. Documents of one score stand with the least relevant first; a query without a
+    are there to select by, those of test never. Documents that were split are ranked by their best
+    passage. Documents of one score stand with the least relevant first; a query without a
     relevant document among a system's candidates counts as a miss, and the facts say how many there are. Where queries have a
     `domain`, each has rows of its own, without tests. Judges that made the training targets crown nobody: against their own
-    ratings a verdict says that a system agrees more, not that it is better. Names in `first_stages`, `teachers`, `students` and
-    `first_stage_of` that are no system of this pipeline are left out and listed as absent.
+    ratings a verdict says that a system agrees more, not that it is better. Where dev and test have labels, each system's scores
+    are made probabilities on dev, and the threshold for a `precision` is chosen there; both are measured on test. Names in
+    `first_stages`, `teachers`, `students` and `first_stage_of` that are no system of this pipeline, or of a pass that was left
+    out, are listed as absent.
     """
+
+    OPTIONAL_INPUTS: ClassVar[Literal[True]] = True
 
     # data: load; labels, or a grade stage with human_labels: labels; examples: target; any other is a system that ranks or rates
     inputs: dict[str, str]
@@ -63,6 +71,7 @@ class Evaluate:
     compared: dict[str, list[str]]  # any other system -> baselines
     students: dict[str, list[str]]  # system -> baselines, or `best-first-stage`; the last present is the main result
     first_stage_of: dict[str, str]  # system -> what found its candidates; a system not named here searched by itself
+    precision: float  # of the documents above a threshold, which is chosen for it on dev
     resamples: int  # of the bootstrap and of the permutation test
     seed: int
 
@@ -79,18 +88,24 @@ class Evaluate:
             raise BadInput(
                 f"evaluate: table names {unknown[0]!r}, which is none of its metrics; write some of {', '.join(self.metrics)}."
             )
+        if not 0 < self.precision < 1:
+            raise BadInput(
+                f"evaluate: precision={self.precision} is no share between 0 and 1; set stages.evaluate.precision=0.8."
+            )
         if self.resamples < 100:
             raise BadInput(f"evaluate: resamples={self.resamples} is too few for intervals; set it to 10000.")
 
     def run(self, tables: dict[str, Table], out: Path) -> Facts:
         """Raises BadInput when there is neither a label nor a judged dev query to measure with."""
+        known = passages.read(tables[DATA])
         labels, examples = labelled.of_splits(tables[LABELS], tables[DATA]), _judged_dev(tables)
+        examples = passages.by_document(examples, known, "target")
         if not labels and not len(examples):
             raise BadInput(
                 "evaluate: neither dev nor test has labels, and no dev query was judged, so nothing can be measured. Add qrels,"
                 " or train queries (a tenth of them becomes dev)."
             )
-        runs = self._runs(tables, labelled.truth_of(labels, examples))
+        runs = self._runs(tables, labelled.truth_of(labels, examples), known)
         graded = tables[LABELS].has("graded")
         measure = by_grades if graded else by_labels
         measured = [measure(runs, split, labels[split], self.metrics, self.primary) for split in sorted(labels)]
@@ -109,10 +124,28 @@ class Evaluate:
         domains = self._domain_rows(measured[-1], tables)
         human = self._by_people(measured[-1], runs, tables)
         rows += [row for one in human for row in self._rows(one, [], np.empty((len(one.metrics), 0)), tables)]
-        _write(out, rows + domains, verdicts, choice, measured + human, runs)
+        probabilities = {} if graded else self._probabilities(labels, runs, tables)
+        _write(out, rows + domains, verdicts, choice, probabilities, measured + human, runs)
         figures = self._figures(measured, choice, runs, graded) | {"rows": len(rows) + len(domains)}
         figures["domains"] = list(dict.fromkeys(row["domain"] for row in domains))
-        return figures | self._about_labels(labels, runs) | self._order(measured[-1], human)
+        about = self._about_labels(labels, runs)
+        system = str(figures["system"])
+        if main := probabilities.get("systems", {}).get(system):
+            about["notes"] += probability.words_of(system, main, self.precision, probabilities["queries"])
+        return figures | about | self._order(measured[-1], human)
+
+    def _probabilities(self, labels: dict[str, pa.Table], runs: dict[str, pa.Table], tables: dict[str, Table]) -> Facts:
+        """What each system's scores say as probabilities; nothing where dev or test has no labels: test chooses nothing."""
+        if DEV not in labels or TEST not in labels:
+            return {}
+        queries = {split: sorted(pc.unique(labels[split]["query_id"]).to_pylist()) for split in (DEV, TEST)}
+        dev, test = (labelled.domains_of(tables[DATA], queries[split]) for split in (DEV, TEST))
+        found: Facts = {}
+        for system, run in runs.items():
+            chosen, told = (LabelledScores.of(run, labels[split], queries[split]) for split in (DEV, TEST))
+            found[system] = probability.report(chosen, told, (dev, test), self.precision, self.resamples, self.seed)
+        counts = {split: len(names) for split, names in queries.items()}
+        return {"precision": self.precision, "queries": counts, "systems": found}
 
     def _by_people(
         self, judged: MeasuredSplit, runs: dict[str, pa.Table], tables: dict[str, Table]
@@ -127,14 +160,14 @@ class Evaluate:
         found = order.kendall(judged, human[0], self.resamples, self.seed) if human else None
         return {"order": found}
 
-    def _runs(self, tables: dict[str, Table], truth: pa.Table) -> dict[str, pa.Table]:
-        """System -> its ranking of the queries that are evaluated."""
+    def _runs(self, tables: dict[str, Table], truth: pa.Table, known: pa.Table | None) -> dict[str, pa.Table]:
+        """System -> its ranking of the queries that are evaluated, by documents. known: passages."""
         evaluated = pc.unique(truth["query_id"])
         runs: dict[str, pa.Table] = {}
         for role in self.inputs:
             twin = role == CANDIDATES and self.candidates_as in self.inputs  # a first stage that is there by itself
-            if role not in NOT_SYSTEMS and not twin:
-                runs[self._named(role)] = run_of(role, tables[role], evaluated, truth)
+            if role in tables and role not in NOT_SYSTEMS and not twin:
+                runs[self._named(role)] = run_of(role, tables[role], evaluated, truth, known)
         return runs
 
     @property
@@ -269,11 +302,13 @@ def _write(
     rows: list[Facts],
     verdicts: list[Facts],
     choice: Facts,
+    probabilities: Facts,
     measured: list[MeasuredSplit],
     runs: dict[str, pa.Table],
 ) -> None:
     ordered = [{name: row[name] for name in METRIC.names} for row in rows]
-    for name, content in (("metrics", ordered), ("verdicts", verdicts), ("choices", choice)):
+    named = {"metrics": ordered, "verdicts": verdicts, "choices": choice, "probabilities": probabilities}
+    for name, content in named.items():
         text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
         (out / f"{name}.json").write_text(text + "\n", encoding="utf-8")
     write_parquet(pa.concat_tables([_per_query(one) for one in measured]), PER_QUERY, out, "per_query")

@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from zelo import passages
 from zelo.errors import BadInput
 from zelo.facts import Facts
 from zelo.records import QREL
@@ -54,6 +55,7 @@ class Grade:
         """Raises BadInput for ratings of another dataset."""
         queries, table = tables["data"].read("queries", ["query_id", "split"]), tables["ratings"]
         rows = table.read("ratings", ["query_id", "doc_id", "rating", "stderr"])
+        rows = passages.by_document(rows, passages.read(tables["data"]), "rating")
         home = pc.index_in(rows["query_id"], queries["query_id"].combine_chunks())
         if home.null_count:
             raise BadInput("grade: the ratings are of queries that this dataset lacks. Rate this one's queries.")

@@ -2,27 +2,27 @@
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import ClassVar, cast
+from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from zelo import known_items
-from zelo.backbones.exported import CROSS_ENCODER, loader_of
 from zelo.errors import BadInput
 from zelo.facts import Facts
 from zelo.hybrid_score import PARTS, RIDGE, HybridScore, deviations, learned
 from zelo.metrics.agreement import CUTOFF, agreement, judged_gains
-from zelo.protocols import BackboneCheck, PairwiseModel, Searcher, VectorsById
-from zelo.ranking import groups, own_documents, rows_of
+from zelo.ranking import groups
 from zelo.records import DEV, SCORED
 from zelo.retrievers.bm25 import Bm25
-from zelo.stages.score import candidates, scores
+from zelo.stages.hybrid_parts import HybridParts
+from zelo.stages.score import candidates
 from zelo.store import Table, write_parquet
 from zelo.training.hardware import Hardware
 from zelo.training.student import OF_TRAINING, Student
 
+PAIR = ["query_id", "doc_id"]
 ENOUGH = 30  # judged dev queries: from here on known items, which are other queries than people ask, take no part
 
 
@@ -59,13 +59,7 @@ class Hybrid:
                 f"hybrid: inputs name no {' and no '.join(missing)}. It needs BM25, an embedding and a reranker; a pipeline"
                 " that lacks one sets stages.hybrid=null and stages.evaluate.inputs.zelo=null."
             )
-        if not isinstance(self.bm25, Bm25):
-            raise BadInput(f"hybrid: bm25 is {type(self.bm25).__name__}; set retriever@first_stages.bm25=bm25.")
-        if not isinstance(self.embedding.model, Searcher) or isinstance(self.reranker.model, PairwiseModel):
-            raise BadInput(
-                f"hybrid: {type(self.embedding.model).__name__} searches and {type(self.reranker.model).__name__} reranks;"
-                " it needs model=embedding for the first, and a model that scores one document for the second."
-            )
+        _ = self._parts  # which refuses what it cannot use
         if self.top_k < 1 or self.items < 0 or self.documents < 2:
             raise BadInput(
                 f"hybrid: top_k={self.top_k}, items={self.items}, documents={self.documents}; at least 1, 0 and 2."
@@ -73,10 +67,19 @@ class Hybrid:
 
     def check(self) -> None:
         """Raises BadInput where the hardware is not there, and for a backbone that a model cannot be made of."""
-        self.hardware.check()
-        for student in (self.embedding, self.reranker):
-            if isinstance(student.model, BackboneCheck):
-                student.model.check(student.backbone)
+        self._parts.check()
+
+    @property
+    def _parts(self) -> HybridParts:
+        return HybridParts(
+            self.bm25,
+            self.embedding,
+            self.reranker,
+            self.hardware,
+            self.top_k,
+            self.keep_own_document,
+            self.batch_queries,
+        )
 
     def run(self, tables: dict[str, Table], out: Path) -> Facts:
         """Scores the pools of dev queries, learns the weights from them and from known items, and ranks all splits."""
@@ -85,13 +88,10 @@ class Hybrid:
         examples = examples.filter(pc.equal(examples["split"], DEV))
         wanted = pc.is_in(queries["split"], pc.cast(pa.array([*self.splits, DEV]), pa.string()))
         queries, given = queries.filter(wanted), candidates(tables["candidates"]) if "candidates" in tables else None
-        for student, role in ((self.embedding, "embedding"), (self.reranker, "reranker")):
-            student.load(tables[role].path)
-            student.model.to(self.hardware.device)
-        unit = self._unit(tables["reranker"])
-        query, doc, parts = self._scored(queries, documents, given, unit)
+        unit = self._parts.load(tables["embedding"], tables["reranker"])
+        query, doc, parts = self._parts.scored(queries, documents, given, unit)
         ids = queries["query_id"].take(pa.array(query)), documents["doc_id"].take(pa.array(doc))
-        place, rated, gain = _rated(pa.table([*ids], names=SCORED.names[:2]), examples)
+        place, rated, gain = _rated(pa.table([*ids], names=PAIR), examples)
         item, answer, known = self._known(documents, unit, 0 if len(np.unique(rated)) >= ENOUGH else self.items)
         lists = np.concatenate([rated, rated.max(initial=-1) + 1 + item])
         hybrid = _hybrid_score(np.concatenate([parts[place], known]), np.concatenate([gain, answer]), lists)
@@ -111,69 +111,18 @@ class Hybrid:
 
     def _known(self, documents: pa.Table, unit: float, items: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(number of the item, whether this is its answer, [N, 3] scores) of the items whose answer is in their pool."""
-        if any(isinstance(one.backbone, VectorsById) for one in (self.embedding, self.reranker)):
-            items = 0  # such a student knows given texts only
+        items = 0 if self._parts.given_texts_only else items
         made = known_items.Items.of(documents, items, self.documents, self.seed)
         if not len(made.wanted):
             return np.zeros(0, np.int64), np.zeros(0), np.zeros((0, len(PARTS)))
-        item, doc, parts = self._scored(made.queries, made.documents, None, unit)
+        item, doc, parts = self._parts.scored(made.queries, made.documents, None, unit)
         answer = (made.wanted[item] == doc).astype(np.float64)
         found = np.bincount(item, answer)[item] > 0
         return item[found], answer[found], parts[found]
 
-    def _unit(self, trained: Table) -> float:
-        """What the reranker's scores are divided by to be those of its export: logits stay, a similarity is not scaled there."""
-        export = trained.path / "export"
-        plain = loader_of(export, f"the export {export}") == CROSS_ENCODER
-        return 1.0 if plain else self.reranker.model.scale.item()
-
-    def _scored(
-        self, queries: pa.Table, documents: pa.Table, given: pa.Table | None, unit: float
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(query row, document row, [N, 3] scores of the parts as a user's engine gives them), by query.
-
-        given: SCORED columns of the pool; None searches. unit: of the reranker.
-        """
-        import torch
-
-        with torch.no_grad():
-            for student in (self.embedding, self.reranker):
-                student.prepare(queries, documents)
-            query, doc = self._pool(queries, documents) if given is None else _rows(given, queries, documents)
-            if own_documents(queries, documents, self.keep_own_document):
-                ids = documents["doc_id"].combine_chunks()
-                own = pc.fill_null(pc.index_in(queries["query_id"], ids), -1).to_numpy()
-                query, doc = (rows[own[query] != doc] for rows in (query, doc))
-            model, how = self.embedding.model, (self.batch_queries, self.hardware.device)
-            cosine = scores(model, query, doc, queries, *how) / model.scale.item()
-            reranked = scores(self.reranker.model, query, doc, queries, *how) / unit
-        words = self.bm25.score(queries, documents, query, doc)
-        return query, doc, np.stack([words, cosine, reranked], axis=1)
-
-    def _pool(self, queries: pa.Table, documents: pa.Table) -> tuple[np.ndarray, np.ndarray]:
-        """What either of the two finds."""
-        top_k = self.top_k + own_documents(queries, documents, self.keep_own_document)
-        found = self.bm25.search(queries, documents, top_k)
-        query, doc = _rows(found, queries, documents)
-        near, _ = cast(Searcher, self.embedding.model).search(queries["text"].to_pylist(), min(top_k, len(documents)))
-        key = np.concatenate([query * len(documents) + doc, _keys(near, len(documents))])
-        return np.divmod(np.unique(key), len(documents))
-
 
 def _agreement(table: pa.Table, examples: pa.Table) -> float:
     return float(np.mean(list(agreement(table, examples, CUTOFF).values()) or [0.0]))
-
-
-def _keys(rows: np.ndarray, width: int) -> np.ndarray:
-    return (np.arange(len(rows))[:, None] * width + rows).ravel()
-
-
-def _rows(found: pa.Table, queries: pa.Table, documents: pa.Table) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of the two tables, by query; other queries are left out."""
-    query, doc = rows_of(found["query_id"], queries["query_id"]), rows_of(found["doc_id"], documents["doc_id"])
-    order = np.lexsort((doc, query))
-    order = order[query[order] >= 0]
-    return query[order], doc[order]
 
 
 def _rated(table: pa.Table, examples: pa.Table) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, ClassVar, cast
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from zelo import judge_weights, protocols
@@ -27,12 +26,12 @@ from zelo.metrics import tally
 from zelo.pools import Pools
 from zelo.progress import Advance, progress, silent
 from zelo.records import OUTCOME, STATUSES, Comparisons, Fit, Questions
+from zelo.stages.candidate_pools import CandidatePools
 from zelo.store import Table, shard, shard_writer, write_shard
 
 if TYPE_CHECKING:
     from zelo.budget.session import Session
 
-CANDIDATES_PER_BATCH = 51_200  # of whole queries: a scorer reads a document once for all of them
 SOME = 200  # questions that a price is reckoned by
 RANDOM, BOTH = "random", "both"
 EVERYTHING = AuditDesign(sample_queries=None, documents_per_query=None, repeats=1, injection=None)
@@ -50,7 +49,8 @@ class JudgeStage:
     OUTSIDE_IDENTITY: ClassVar[frozenset[str]] = frozenset({"budget"})
 
     # data: the load stage; candidates: a retrieve stage; perhaps weights: a stage that weighs judges, student: a train stage,
-    # and lists: a retrieve stage, where `candidates` has but some of each query's
+    # lists: a retrieve stage, where `candidates` has but some of each query's, and new: a refresh stage, whose documents join the
+    # candidates, and only pairs with one of them are compared
     inputs: dict[str, str]
     graph: protocols.Graph
     judge: protocols.Judge | protocols.PaidJudge
@@ -116,7 +116,14 @@ class JudgeStage:
         return frozenset() if adaptive and self._panel.weighable else frozenset({"weights"})
 
     def check_inputs(self, stages: Mapping[str, object]) -> None:
-        """Raises BadInput for a student that is to judge and comes from nowhere, or from two places."""
+        """Raises BadInput for a student that is to judge and comes from nowhere, or from two places; and for a graph or a sample
+        that cannot be of pairs with new documents alone.
+        """
+        if "new" in stages and (isinstance(self.graph, protocols.AdaptiveGraph) or self._samples):
+            raise BadInput(
+                f"judge: pairs with new documents are drawn at once and all asked, and graph={type(self.graph).__name__} goes on"
+                " from the answers to all pairs, or design asks a sample. Choose graph@refresh.graph=cycles, and design=null."
+            )
         waits = [
             name
             for name, member in self.members.items()
@@ -167,7 +174,7 @@ class JudgeStage:
             usd += plan.usd / (plan.pairs - plan.known) * pairs
         return usd
 
-    def _first(self, name: str, pools: "CandidatePools") -> Iterator[Questions]:
+    def _first(self, name: str, pools: CandidatePools) -> Iterator[Questions]:
         """What a judge is asked in the first round, as it is shown, batch by batch."""
         for batch in pools.every():
             asked = self._asked(batch, pools, self._seeds(batch, pools), None)
@@ -202,7 +209,7 @@ class JudgeStage:
 
     def _shard(
         self,
-        pools: "CandidatePools",
+        pools: CandidatePools,
         number: int,
         earlier: pa.Table | None,
         weights: pa.Table | None,
@@ -229,7 +236,7 @@ class JudgeStage:
     def _rounds(
         self,
         batch: Pools,
-        pools: "CandidatePools",
+        pools: CandidatePools,
         earlier: pa.Table | None,
         weights: pa.Table | None,
         session: "Session",
@@ -248,18 +255,18 @@ class JudgeStage:
             rounds.append((asked.edges, *average(believed, self._times)))
             fit = _fit(solver, batch.sizes, *(np.concatenate(part) for part in zip(*rounds, strict=True)))
 
-    def _seeds(self, batch: Pools, pools: "CandidatePools") -> np.ndarray:
+    def _seeds(self, batch: Pools, pools: CandidatePools) -> np.ndarray:
         names = pools.queries["query_id"].take(batch.query_row).to_pylist()
         return np.array([content_seed(name, self.seed) for name in names], np.uint64)
 
-    def _asked(
-        self, batch: Pools, pools: "CandidatePools", seeds: np.ndarray, fit: Fit | None
-    ) -> "QuestionBatch | None":
+    def _asked(self, batch: Pools, pools: CandidatePools, seeds: np.ndarray, fit: Fit | None) -> "QuestionBatch | None":
         """What is asked about a batch of queries next, in the direction of the graph's edges; None: nothing more."""
         edges = self.graph.propose(batch.sizes, seeds, fit)
-        if edges is None or not len(edges):
+        if edges is None:
             return None
-        edges = self._design.pairs(edges, batch.sizes)
+        edges = pools.with_new(batch, self._design.pairs(edges, batch.sizes))
+        if not len(edges):
+            return None
         query_of = np.repeat(batch.query_row, batch.sizes)
         times, both = self._times, self.presentation == BOTH
         questions = Questions(
@@ -280,7 +287,7 @@ class JudgeStage:
         """Whether a later attempt may better any of these outcomes."""
         return any(self._panel.missing(name, one.status) for name, one in tallies.items())
 
-    def _figures(self, table: Table, pools: "CandidatePools", session: "Session") -> Facts:
+    def _figures(self, table: Table, pools: CandidatePools, session: "Session") -> Facts:
         """For the manifest, counted in what was written: some shards may be of an attempt before this one."""
         tallies = tally.of_files(table.shards("outcomes"))
         counts: dict[str, dict[str, int]] = {
@@ -312,73 +319,16 @@ class JudgeStage:
                 figures["notes"] += member.notes()
         return figures | ({"partial": True} if any(missing.values()) else {})
 
-    def _pools(self, tables: dict[str, Table]) -> "CandidatePools":
+    def _pools(self, tables: dict[str, Table]) -> CandidatePools:
         queries, documents = tables["data"].read("queries"), tables["data"].read("documents")
         files = tables["candidates"].shards("candidates")
-        whole = tables["lists"].shards("candidates") if "lists" in tables else None
+        whole, new = (tables[role].shards("candidates") if role in tables else None for role in ("lists", "new"))
         documents = self._design.documents(documents)
         if not self._samples:
-            return CandidatePools(queries, documents, files, None, whole, self.top_k)
+            return CandidatePools(queries, documents, files, None, whole, new, self.top_k)
         pools = Pools.of(tables["candidates"].read("candidates"), queries, documents).best(self.top_k)
         sample = self._design.sample(pools, queries, self.seed)
-        return CandidatePools(queries, documents, files, sample, whole, self.top_k)
-
-
-@dataclass(frozen=True)
-class CandidatePools:
-    """The candidates of all queries, one shard in memory at a time, or a sample of them as one shard."""
-
-    queries: pa.Table
-    documents: pa.Table
-    files: list[Path]
-    sample: Pools | None
-    whole: list[Path] | None  # files of the queries' whole lists; None: they are in `files`
-    top_k: int  # of each query, in `files`
-
-    @property
-    def shards(self) -> int:
-        """How many there are."""
-        return len(self.files) if self.sample is None else 1
-
-    @property
-    def queries_with_candidates(self) -> int:
-        """For a progress bar."""
-        return sum(self.size(number) for number in range(self.shards))
-
-    def size(self, number: int) -> int:
-        """Queries in a shard."""
-        if self.sample is not None:
-            return len(self.sample.query_row)
-        return len(pc.unique(pq.read_table(self.files[number], columns=["query_id"])["query_id"]))
-
-    def batches(self, number: int) -> Iterator[Pools]:
-        """The pools of one shard, a batch of queries at a time."""
-        pools = self.sample
-        if pools is None:
-            pools = Pools.of(pq.read_table(self.files[number]), self.queries, self.documents).best(self.top_k)
-        yield from pools.batches(CANDIDATES_PER_BATCH)
-
-    def lists_of(self, batch: Pools) -> Pools:
-        """All candidates of the queries of a batch."""
-        if self.whole is None:
-            return batch
-        names = self.queries["query_id"].take(batch.query_row).combine_chunks()
-        rows = (pq.read_table(file, columns=["query_id", "doc_id"]) for file in self.whole)
-        found = pa.concat_tables([part.filter(pc.is_in(part["query_id"], value_set=names)) for part in rows])
-        return Pools.of(found, self.queries, self.documents)
-
-    def every(self) -> Iterator[Pools]:
-        """Those of all shards."""
-        for number in range(self.shards):
-            yield from self.batches(number)
-
-    def cut(self, judge: object) -> dict[str, int]:
-        """How many of the candidates were longer than the judge reads, where it knows."""
-        if not isinstance(judge, protocols.TruncatingJudge):
-            return {}
-        rows = np.unique(np.concatenate([np.zeros(0, np.int32), *(batch.doc_row for batch in self.every())]))
-        none = np.zeros(len(rows), np.int32)
-        return {"cut": judge.cut(Questions(self.queries, self.documents, none, rows, rows, none.astype(np.int16)))}
+        return CandidatePools(queries, documents, files, sample, whole, new, self.top_k)
 
 
 @dataclass(frozen=True)

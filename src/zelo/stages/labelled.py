@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from zelo import passages
 from zelo.errors import BadInput
 from zelo.facts import Facts
 from zelo.records import CANDIDATE, TRAIN
@@ -30,13 +31,15 @@ LABELLED = pa.schema(
 class Labelled:
     """Writes candidates (CANDIDATE) of train queries with a positive label, and `labelled` (LABELLED): which document has it.
 
-    A document that the first stage missed becomes the last candidate; a list that is full loses its last one for it. A label of
-    the document with the query's own id is left out unless `keep_own_document`: that one is no candidate.
+    A document that the first stage missed becomes the last candidate; a list that is full loses its last one for it. Of a
+    document that was split, the passage among the candidates has the label; where none is there, nobody knows which passage it
+    is about, and the label is left out. So is one of the document with the query's own id, unless `keep_own_document`: that one
+    is no candidate.
     """
 
     CHEAP: ClassVar[bool] = True  # plan=true may run it, to count what would be asked
 
-    inputs: dict[str, str]  # labels: a stage of train labels; candidates: a retrieve stage
+    inputs: dict[str, str]  # data; labels: a stage of train labels; candidates: a retrieve stage
     top_k: int  # candidates of a list that is full
     keep_own_document: bool
 
@@ -49,10 +52,11 @@ class Labelled:
         qrels = tables["labels"].read("qrels")
         if not self.keep_own_document:
             qrels = qrels.filter(pc.not_equal(qrels["query_id"], qrels["doc_id"]))
-        best = _best(qrels)
+        known = passages.read(tables["data"])
         found = []
         for number, file in enumerate(tables["candidates"].shards("candidates")):
-            candidates, labelled = _with(pq.read_table(file), best, self.top_k)
+            candidates = pq.read_table(file)
+            candidates, labelled = _with(candidates, _best(_of_candidates(qrels, candidates, known)), self.top_k)
             write_shard(candidates, CANDIDATE, out, "candidates", number)
             found.append(labelled)
         labelled = pa.concat_tables(found)
@@ -67,6 +71,18 @@ def refuse_other_labels(stage: object) -> None:
             f"labels: the stage {type(stage).__name__} gives dev and test labels, which only measure; nothing may be trained on"
             " them. Name a stage of train labels, as pipeline=refine does."
         )
+
+
+def _of_candidates(qrels: pa.Table, candidates: pa.Table, known: pa.Table | None) -> pa.Table:
+    """QREL rows, those of documents that were split as labels of the passages among the candidates. known: PASSAGE ids."""
+    if known is None:
+        return qrels
+    keys = ["query_id", "doc_id"]
+    labels = passages.by_passage(qrels, known)
+    whole = pc.is_in(labels["doc_id"], known["document_id"].combine_chunks())
+    there = labels.join(candidates.select(keys), keys, join_type="left semi")
+    alone = labels.filter(whole).join(candidates.select(keys), keys, join_type="left anti")
+    return pa.concat_tables([there, alone])
 
 
 def _best(qrels: pa.Table) -> pa.Table:

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from hashlib import blake2b
@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from zelo import embedding_calls
 from zelo.budget.budget import Budget
 from zelo.budget.plan import Plan, money
 from zelo.budget.request_batch import reasons_in_words
@@ -27,12 +28,12 @@ from zelo.protocols import (
     FileRetriever,
     LocalQueryMaker,
     MayLackQueries,
+    PaidJudge,
     PaidQueryMaker,
-    PaidWriter,
     Retriever,
 )
 from zelo.ranking import rows_of
-from zelo.records import DEV, DOCUMENT, MADE, QUERY, SPLITS, TEST, TRAIN, UNSENT
+from zelo.records import DEV, MADE, QUERY, SPLITS, TEST, TRAIN, UNSENT
 from zelo.store import Table, write_parquet
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ LIKE = {TEST: "a test query", DEV: "a dev query", TRAIN: "a train query", MADE_T
 
 @dataclass(frozen=True, kw_only=True)
 class MakeQueries:
-    """Writes queries (QUERY): those that people have asked, and behind them made ones; and documents (DOCUMENT), as they are.
+    """Writes queries (QUERY): those that people have asked, and behind them made ones; and documents, as they are.
 
     A made query stays if it is no near duplicate, and if the first stage finds the document that it was made for among the best
     `top_k` (round trip; as in Dai et al., Promptagator, ICLR 2023, section 3.2). That document is in `made` (MADE, of the made
@@ -84,16 +85,16 @@ class MakeQueries:
 
     @property
     def cheap(self) -> bool:
-        """Whether plan=true may run it: no model writes the queries."""
-        return isinstance(self.maker, CheapQueryMaker)
+        """Whether plan=true may run it: no model writes the queries, and the first stage costs nothing."""
+        return isinstance(self.maker, CheapQueryMaker) and not embedding_calls.named(self.retriever)
 
     @property
-    def paid(self) -> dict[str, PaidWriter]:
-        """Who writes the queries, by name, where that costs money; without examples."""
-        if not isinstance(self.maker, PaidQueryMaker) or not self.maker.most:
+    def paid(self) -> Mapping[str, PaidJudge]:
+        """By name, who writes the queries, without examples, and who gives vectors to the first stage, where that costs money."""
+        if not self.maker.most:
             return {}
-        writer = self.maker.writer(())
-        return {writer.name: writer}
+        writers = [self.maker.writer(())] if isinstance(self.maker, PaidQueryMaker) else []
+        return {writer.name: writer for writer in writers} | embedding_calls.named(self.retriever)
 
     @property
     def _lacks(self) -> bool:
@@ -117,12 +118,15 @@ class MakeQueries:
         return self._plan(_Made(given, self.maker.top_k), documents, self._wanted(given))
 
     def _plan(self, made: "_Made", documents: pa.Table, wanted: int) -> list[Plan]:
-        if not isinstance(self.maker, PaidQueryMaker) or wanted < 1:
+        if wanted < 1:
             return []
+        vectors = embedding_calls.plans(self.budget, self.retriever, "retriever", QUERY.empty_table(), documents)
+        if not isinstance(self.maker, PaidQueryMaker):
+            return vectors
         writer, questions = self.maker.writer(made.examples), self.maker.questions(documents)
         first = questions.take(np.arange(min(math.ceil(SPARE * wanted), len(questions))))
         plans = self.budget.plans({writer.name: (writer, [first])})
-        return [replace(plan, key="maker") for plan in plans]
+        return [*(replace(plan, key="maker") for plan in plans), *vectors]
 
     def _wanted(self, given: pa.Table) -> int:
         """Queries to make. given: QUERY."""
@@ -135,7 +139,11 @@ class MakeQueries:
         if wanted > 0:
             plans = self._plan(made, documents, wanted)
             with self.budget.open(plans) if plans else nullcontext() as session:
+                if session is not None:
+                    embedding_calls.ask(session, self.retriever, QUERY.empty_table(), documents)
                 self._fill(made, documents, wanted, session)
+                bought = {} if session is None else embedding_calls.facts(session, self.retriever)
+                made.vectors = bought.get("notes", [])
         queries = pa.concat_tables([given, _queries(made.table)])
         split, dev = split_queries(queries, given.slice(0, 0).select(["query_id", "split"]))
         queries = queries.set_column(2, QUERY.field("split"), pa.array(split, pa.string()))
@@ -147,7 +155,7 @@ class MakeQueries:
                 )
             raise BadInput(self._none(made, len(documents)))
         write_parquet(queries, QUERY, out, "queries")
-        write_parquet(documents, DOCUMENT, out, "documents")
+        write_parquet(documents, documents.schema, out, "documents")
         write_parquet(made.table, MADE, out, "made")
         counts = {name: split.count(name) for name in SPLITS}
         facts = {"name": tables["data"].manifest["name"], "rows": len(documents), "queries": counts}
@@ -166,7 +174,7 @@ class MakeQueries:
             while low < len(batch):
                 size = max(FEWEST, int(SPARE * (wanted - len(made.table))))
                 new = made.unlike(batch.slice(low, size))
-                made.take(new, self._found(new, made, documents), wanted)
+                made.take(new, self._found(new, made, documents, session), wanted)
                 low += size
                 if len(made.table) == wanted:
                     return
@@ -190,13 +198,15 @@ class MakeQueries:
             yield pa.table(list(zip(*rows, strict=True)) or [[], [], []], schema=MADE)
             low += size
 
-    def _found(self, new: pa.Table, made: "_Made", documents: pa.Table) -> np.ndarray:
+    def _found(self, new: pa.Table, made: "_Made", documents: pa.Table, session: "Session | None") -> np.ndarray:
         """[N] bool: the query finds its document. new: MADE."""
         if not len(new):
             return np.zeros(0, bool)
         queries = _queries(new)
         # A file names queries that are to be among those that are asked.
         asked = pa.concat_tables([made.given, queries]) if isinstance(self.retriever, FileRetriever) else queries
+        if session is not None:
+            embedding_calls.ask(session, self.retriever, asked, documents.slice(0, 0))
         pool = self.retriever.search(asked, documents, self.maker.top_k)
         query = rows_of(pool["query_id"], queries["query_id"])
         own = rows_of(new["doc_id"], documents["doc_id"])
@@ -237,6 +247,7 @@ class _Made:
         self.like: Counter[str] = Counter()
         self.replies: Counter[str] = Counter()  # of a maker that costs money, by status
         self.paid: Facts = {}  # what they cost, for the manifest
+        self.vectors: list[str] = []  # what the first stage has cost, in words
         self.seen = {kind: Seen(ALIKE) for kind in LIKE}
         for text, split in zip(given["text"].to_pylist(), given["split"].to_pylist(), strict=True):
             if split in self.seen:  # a duplicate has the text of one of these
@@ -299,7 +310,7 @@ class _Made:
         serve = f"; {dev:,} of all train queries, chosen by hash, serve as dev queries" if dev else ""
         examples = [f"made for {row['doc_id']}: {row['text']}" for row in self.table.slice(0, EXAMPLES).to_pylist()]
         made = f"{len(self.table):,} queries are made, nobody has asked them: {kinds}{serve}"
-        return [made, self.why(), *self.costs(), *examples]
+        return [made, self.why(), *self.costs(), *self.vectors, *examples]
 
     def costs(self) -> list[str]:
         """What was paid for them and how the replies ended, in words; nothing where they cost nothing."""

@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 from scipy.optimize import minimize
 from scipy.special import expit, logit
 
+from zelo import passages
 from zelo.errors import BadInput
 from zelo.evaluation import labels as labelled
 from zelo.evaluation.runs import run_of, worth
@@ -38,11 +39,11 @@ class RelevanceLoss:
         labels = labelled.of_splits(tables[LABELS], tables[DATA])
         if missing := [split for split in (DEV, TEST) if split not in labels]:
             raise BadInput(f"relevance_loss: {missing[0]} has no labels; it fits a curve on dev and measures on test.")
-        rows = []
+        rows, known = [], passages.read(tables[DATA])
         for role, table in tables.items():
             if role in (DATA, LABELS):
                 continue
-            dev, test = (_scored(role, table, labels[split]) for split in (DEV, TEST))
+            dev, test = (_scored(role, table, labels[split], known) for split in (DEV, TEST))
             slope, start = _curve(*dev[1:])
             query, score, relevant = test
             p = expit(slope * score + start)
@@ -55,12 +56,14 @@ class RelevanceLoss:
         return {"rows": len(table)}
 
 
-def _scored(role: str, table: Table, qrels: pa.Table) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """([N] query, [N] score, [N] bool: relevant) of all that a system has scored of these queries."""
+def _scored(
+    role: str, table: Table, qrels: pa.Table, known: pa.Table | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """([N] query, [N] score, [N] bool: relevant) of all that a system has scored of these queries. known: passages."""
     truth = pa.table(
         [qrels["query_id"], qrels["doc_id"], qrels["relevance"].cast(pa.float64())], ["query_id", "doc_id", "worth"]
     )
-    run = run_of(role, table, pc.unique(qrels["query_id"]), truth)
+    run = run_of(role, table, pc.unique(qrels["query_id"]), truth, known)
     return run["query_id"].cast(pa.string()).to_numpy(), run["score"].to_numpy().astype(float), worth(run, truth) > 0
 
 

@@ -15,8 +15,8 @@ from zelo.facts import Facts
 from zelo.metrics.ir_measure import ranked
 from zelo.metrics.trec import write_trec
 from zelo.progress import progress
-from zelo.ranking import rows_of
-from zelo.records import SCORED
+from zelo.ranking import document_ids, rows_of
+from zelo.records import SCORED, starts
 from zelo.store import Table, hash_file, hash_json, write_parquet
 from zelo.texts import document_texts
 from zelo.training.hardware import Hardware
@@ -29,12 +29,13 @@ class Rerank:
     """Writes scored documents (SCORED) and the run again, best first: reranked.trec, or reranked.jsonl where a jsonl was read.
 
     A line of the latter has `documents` in the new order, their `scores`, and `order`, the place of each in the old list. A
-    score is what the folder's own activation or similarity gives: from 0 to 1 of a CrossEncoder, else a cosine.
+    score is what the folder's own activation or similarity gives: from 0 to 1 of a CrossEncoder, else a cosine; of a document
+    that was split, that of its best passage.
     """
 
     OUTSIDE_IDENTITY: ClassVar[frozenset[str]] = frozenset({"hardware"})
 
-    inputs: dict[str, str]  # data: a load_run stage
+    inputs: dict[str, str]  # data: a load_run stage; passages: of its documents, or again that stage
     path: str | None  # a folder that a train stage exported
     hardware: Hardware
     batch_size: int
@@ -59,10 +60,13 @@ class Rerank:
         queries, documents, candidates = (data.read(name) for name in ("queries", "documents", "candidates"))
         query_row = rows_of(candidates["query_id"], queries["query_id"])
         doc_row = rows_of(candidates["doc_id"], documents["doc_id"])
+        passages = tables["passages"].read("documents")
+        begin, part = _parts(rows_of(document_ids(passages), documents["doc_id"]), doc_row)
         model = Exported(self._folder(), self.hardware.device, self._setting, self.batch_size)
-        with progress("rerank", len(candidates), "pairs") as advance:
-            texts = queries["text"].to_pylist(), document_texts(documents)
-            score = model.scores(*texts, query_row, doc_row, advance)
+        with progress("rerank", len(part), "pairs") as advance:
+            texts = queries["text"].to_pylist(), document_texts(passages)
+            each = model.scores(*texts, np.repeat(query_row, np.diff(begin)), part, advance)
+        score = np.maximum.reduceat(each, begin[:-1])
         if not np.isfinite(score).all():
             where = int(np.argmin(np.isfinite(score)))
             named = [candidates[name][where].as_py() for name in ("query_id", "doc_id")]
@@ -88,6 +92,17 @@ class Rerank:
         folder = Path(self.path).expanduser()
         loader_of(folder, self._setting)
         return folder
+
+
+def _parts(home: np.ndarray, doc_row: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """([N + 1] where the passages of each of N documents begin, [P] rows of these passages).
+
+    home: [passages] row of the document that each is from, ascending; doc_row: [N].
+    """
+    first = np.searchsorted(home, np.arange(int(home[-1]) + 2))
+    sizes = np.diff(first)[doc_row]
+    begin = starts(sizes)
+    return begin, np.arange(begin[-1]) + np.repeat(first[doc_row] - begin[:-1], sizes)
 
 
 def _write_jsonl(data: Table, query_row: np.ndarray, doc_row: np.ndarray, score: np.ndarray, path: Path) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from zelo import passages
 from zelo.errors import BadInput
 from zelo.facts import Facts
 from zelo.metrics.ir_measure import ranked
@@ -53,14 +54,14 @@ class Rerankers:
         """Raises BadInput where a reranker has no score of a candidate."""
         queries, qrels = tables[DATA].read("queries", ["query_id"]), tables[LABELS].read("qrels")
         qrels = qrels.filter(pc.equal(qrels["split"], self.split))
-        documents = tables[DATA].read("documents", ["doc_id"])
+        documents, split = tables[DATA].read("documents", ["doc_id"]), passages.read(tables[DATA])
         rows: list[Facts] = []
         names = [role for role in self.inputs if role not in (DATA, LABELS, *self.first_stages) and REST not in role]
         if len(qrels):
             known = {name: _scores(name, tables, queries, documents) for name in names}
             for role in self.first_stages:
                 order = _Order.of(candidates(tables[role]), qrels, self.depths[-1], queries, documents)
-                rows += self._of_first_stage(role, order, known, qrels)
+                rows += self._of_first_stage(role, order, known, qrels, split)
         facts = {
             "metric": self.metric.name,
             "split": self.split,
@@ -75,13 +76,18 @@ class Rerankers:
         return {"rows": len(rows)} | ({} if len(qrels) else {"notes": none})
 
     def _of_first_stage(
-        self, role: str, order: "_Order", known: dict[str, tuple[np.ndarray, np.ndarray]], qrels: pa.Table
+        self,
+        role: str,
+        order: "_Order",
+        known: dict[str, tuple[np.ndarray, np.ndarray]],
+        qrels: pa.Table,
+        split: pa.Table | None,
     ) -> list[Facts]:
         runs: list[tuple[str | None, int, pa.Table]] = [(ALONE, self.depths[-1], order.reranked(None, 0))]
         for name, (key, score) in known.items():
             found = order.scores(name, role, key, score)
             runs += [(name, depth, order.reranked(found, depth)) for depth in self.depths]
-        values = [self.metric.values(run, qrels) for _, _, run in runs]
+        values = [self.metric.values(passages.by_document(run, split, "score"), qrels) for _, _, run in runs]
         asked = sorted(values[0])
         matrix = np.array([[one[query] for query in asked] for one in values])
         low, high = bootstrap(matrix, self.resamples, self.seed)

@@ -9,9 +9,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from zelo import embedding_calls, passages
+from zelo.budget.budget import Budget
+from zelo.budget.plan import Plan
 from zelo.errors import BadInput
 from zelo.facts import Facts
-from zelo.protocols import FileRetriever, Retriever
+from zelo.protocols import FileRetriever, PaidEmbedder, Retriever
 from zelo.ranking import own_documents, without_own
 from zelo.records import CANDIDATE, DUPLICATE, TRAIN, Retrieved
 from zelo.store import Table, write_parquet, write_shard
@@ -24,17 +27,19 @@ FILLED = pa.schema([("query_id", pa.string())])
 class Retrieve:
     """Writes candidates (CANDIDATE) of the queries of these splits: the best `top_k` documents, grouped by query.
 
-    A document with the query's own id is left out unless `keep_own_document`. Where the retriever is a run file that lacks
+    Of a document that was split its best passage is a candidate. A document with the query's own id is left out unless
+    `keep_own_document`. Where the retriever is a run file that lacks
     queries, `filled` (FILLED) names those that have candidates from elsewhere: to learn from, not to measure the run by.
     """
 
-    CHEAP: ClassVar[bool] = True  # plan=true may run it, to count what would be asked
+    OUTSIDE_IDENTITY: ClassVar[frozenset[str]] = frozenset({"budget"})
 
     inputs: dict[str, str]  # data: the load stage
     retriever: Retriever
     top_k: int
     splits: list[str]
     keep_own_document: bool
+    budget: Budget
 
     def __post_init__(self) -> None:
         if self.top_k < 2:
@@ -42,11 +47,45 @@ class Retrieve:
                 f"retrieve: top_k={self.top_k}; at least 2 candidates are needed to compare, set top_k >= 2."
             )
 
-    def run(self, tables: dict[str, Table], out: Path) -> Facts:
-        """Raises BadInput when no query of the train split has two candidates."""
+    @property
+    def paid(self) -> dict[str, PaidEmbedder]:
+        """Who is asked for vectors, by name; nobody where that costs nothing."""
+        return embedding_calls.named(self.retriever)
+
+    @property
+    def cheap(self) -> bool:
+        """Whether plan=true may run it, to count what would be asked."""
+        return not self.paid
+
+    def check(self) -> None:
+        """Raises BadInput for a key that is missing, before the stages above spend any time."""
+        for embedder in self.paid.values():
+            self.budget.check(embedder.endpoint)
+
+    def plan(self, tables: dict[str, Table]) -> list[Plan]:
+        """What would be asked for vectors, and for how much. Sends nothing."""
+        return embedding_calls.plans(self.budget, self.retriever, "retriever", *self._read(tables))
+
+    def _read(self, tables: dict[str, Table]) -> tuple[pa.Table, pa.Table]:
+        """(queries of these splits and their duplicates, documents)."""
         queries = tables["data"].read("queries")
-        queries = queries.filter(pc.is_in(queries["split"], pc.cast([*self.splits, DUPLICATE], "string")))
-        found, own = self._found(queries, tables["data"].read("documents"))
+        wanted = pc.is_in(queries["split"], pc.cast([*self.splits, DUPLICATE], "string"))
+        return queries.filter(wanted), tables["data"].read("documents")
+
+    def _ask(self, queries: pa.Table, documents: pa.Table) -> Facts:
+        """Gets the vectors that the search needs, where they cost money; what was spent."""
+        if not self.paid:
+            return {}
+        plans = embedding_calls.plans(self.budget, self.retriever, "retriever", queries, documents)
+        with self.budget.open(plans) as session:
+            embedding_calls.ask(session, self.retriever, queries, documents)
+            return embedding_calls.facts(session, self.retriever)
+
+    def run(self, tables: dict[str, Table], out: Path) -> Facts:
+        """Raises BadInput when no query of the train split has two candidates, LimitReached for vectors that are missing."""
+        queries, documents = self._read(tables)
+        bought = self._ask(queries, documents)
+        found, own = self._found(queries, documents)
         candidates, filled = found.candidates, found.filled
         used = pc.not_equal(queries["split"], DUPLICATE)
         if not pc.all(used).as_py():  # the others are searched all the same: a run file may name them
@@ -70,7 +109,10 @@ class Retrieve:
             "queries_without": int((sizes == 0).sum()),
             "queries": len(sizes),
         }
-        return {"rows": len(candidates), **below, **own, "notes": list(found.notes)}
+        return {"rows": len(candidates), **below, **own, **bought, "notes": [*bought.get("notes", []), *found.notes]}
+
+    def _search(self, documents: pa.Table) -> passages.Search:
+        return lambda queries, top_k: self.retriever.search(queries, documents, top_k)
 
     def _found(self, queries: pa.Table, documents: pa.Table) -> tuple[Retrieved, Facts]:
         """What the retriever finds, and how many documents were left out of it."""
@@ -80,7 +122,7 @@ class Retrieve:
             found = self.retriever.retrieved(queries, documents, top_k)
         else:
             none = np.zeros(len(queries), bool)
-            found = Retrieved(self.retriever.search(queries, documents, top_k), none, ())
+            found = Retrieved(passages.search(self._search(documents), queries, documents, top_k), none, ())
         if not leaves_out:
             return found, {}
         candidates, own = without_own(found.candidates, queries, documents, self.top_k)

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from zelo import passages
 from zelo.errors import BadInput
 from zelo.facts import Facts
 from zelo.progress import progress
@@ -88,9 +89,13 @@ class Score:
 
     def _search(self, model: Searcher, queries: pa.Table, documents: pa.Table) -> tuple[pa.Table, Facts]:
         leaves_out = own_documents(queries, documents, self.keep_own_document)
-        row, score = model.search(queries["text"].to_pylist(), self.top_k + leaves_out)
-        query = np.repeat(np.arange(len(queries)), row.shape[1])
-        found = _table(queries["query_id"].take(query), documents["doc_id"].take(row.ravel()), score.ravel())
+
+        def search(asked: pa.Table, top_k: int) -> pa.Table:
+            row, score = model.search(asked["text"].to_pylist(), top_k)
+            query = np.repeat(np.arange(len(asked)), row.shape[1])
+            return _table(asked["query_id"].take(query), documents["doc_id"].take(row.ravel()), score.ravel())
+
+        found = passages.search(search, queries, documents, self.top_k + leaves_out)
         return without_own(found, queries, documents, self.top_k) if leaves_out else (found, {})
 
 

@@ -9,10 +9,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from zelo import passages
 from zelo.backbones.nearest import chunks, nearest
 from zelo.errors import BadInput
 from zelo.facts import Facts
-from zelo.ranking import own_documents, without_own
+from zelo.ranking import own_documents, rows_of, without_own
 from zelo.records import SCORED
 from zelo.store import Table, write_parquet
 from zelo.training.hardware import Hardware
@@ -80,17 +81,16 @@ class Search:
         asked = halved(torch.from_numpy(np.array(opened(vectors, QUERIES)[rows])).to(device), chain)
         asked_of = queries.take(pa.array(rows))
         leaves_out = own_documents(asked_of, documents, self.keep_own_document)
-        coarsened = (coarse(part, self.numbers, ranges) for part in parts())
-        row, score = nearest(asked, coarsened, self.top_k + leaves_out)
-        query = np.repeat(rows, row.shape[1])
-        scored = pa.table(
-            {
-                "query_id": queries["query_id"].take(pa.array(query)),
-                "doc_id": documents["doc_id"].take(pa.array(row.ravel())),
-                "score": score.ravel(),
-            },
-            schema=SCORED,
-        )
+
+        def search(some: pa.Table, top_k: int) -> pa.Table:
+            coarsened = (coarse(part, self.numbers, ranges) for part in parts())
+            vectors_of = asked[torch.from_numpy(rows_of(some["query_id"], asked_of["query_id"]))]
+            row, score = nearest(vectors_of, coarsened, top_k)
+            query = np.repeat(np.arange(len(some)), row.shape[1])
+            ids = some["query_id"].take(pa.array(query)), documents["doc_id"].take(pa.array(row.ravel()))
+            return pa.table([*ids, score.ravel()], schema=SCORED)
+
+        scored = passages.search(search, asked_of, documents, self.top_k + leaves_out)
         own: Facts = {}
         if leaves_out:
             scored, own = without_own(scored, asked_of, documents, self.top_k)
