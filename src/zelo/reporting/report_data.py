@@ -13,6 +13,7 @@ from zelo.records import DEV
 from zelo.reporting import (
     acquired,
     browser_sources,
+    by_domain,
     data_card,
     disagreements,
     judge_costs,
@@ -56,6 +57,7 @@ class ReportData:
     disagreements: None where a single judge answered; judged_by: the stage that asked, where several did.
     ratings: None where nothing was rated.
     card: what the data is like, (subject, words).
+    domains: what by_domain.view found; None where queries are not from several domains.
     rerankers: rerankers.json, of a pipeline that compares them over several first stages.
     probabilities: probabilities.json, where dev and test have labels.
     """
@@ -79,6 +81,7 @@ class ReportData:
     groups: dict[str, str] = field(default_factory=dict)
     card: list[tuple[str, str]] = field(default_factory=list)
     rerankers: Facts | None = None
+    domains: Facts | None = None
     probabilities: Facts = field(default_factory=dict)
 
 
@@ -120,6 +123,7 @@ def of_run(result: "Result", evaluation: Evaluation | None, manifest: Facts, con
         groups=evaluation.groups if evaluation else {},
         card=data_card.card_of(result),
         rerankers=rerankers.of_run(result),
+        domains=by_domain.view(evaluation) if evaluation else None,
         probabilities=evaluation.probabilities if evaluation else {},
     )
 

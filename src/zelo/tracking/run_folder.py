@@ -99,6 +99,11 @@ class RunFolder:
         self.manifest["ended"] = now()
         if evaluation:
             self.manifest["figures"] = {"system": optimize, "keys": evaluation.keys, "values": evaluation.keyed}
+            if evaluation.domains:
+                self.manifest["figures"]["domains"] = {
+                    name: facts | {"split": evaluation.split, "value": evaluation.by_domain[name].get(optimize or "")}
+                    for name, facts in evaluation.domains.items()
+                }
         if added := acquired.lines(result):
             self.manifest["acquired"] = added
         self._save()
