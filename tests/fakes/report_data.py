@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from zelo.evaluation import probability
+from zelo.evaluation.labelled_scores import LabelledScores
 from zelo.metrics.predicted_answers import PAIRS
 from zelo.metrics.spectrum import spectra
 from zelo.records import ANSWERED, DOCUMENT, OUTCOME, QREL, QUERY, RATING
@@ -195,6 +197,23 @@ def facts_of(made: dict[str, pa.Table], texts: dict[str, str]) -> RatingFacts:
     )
 
 
+def probabilities() -> dict[str, Any]:
+    """Scores that are log odds, of two domains whose scores mean different things; one system is of no use."""
+    random = np.random.default_rng(11)
+    query = np.repeat(np.arange(64), 20)
+    odds = random.normal(-1, 2, len(query))
+    relevant = random.random(len(query)) < 1 / (1 + np.exp(-odds))
+    halves = {"law": np.arange(64) < 32, "code": np.arange(64) >= 32}
+    labelled = np.bincount(query[relevant], minlength=64)
+    systems = {"bm25": random.normal(size=len(query)), "zelo": odds + (query >= 32)}
+    found = {name: LabelledScores(score, relevant, query, labelled) for name, score in systems.items()}
+    return {
+        "precision": 0.8,
+        "queries": {"dev": 64, "test": 64},
+        "systems": {name: probability.report(one, one, (halves, halves), 0.8, 200, 0) for name, one in found.items()},
+    }
+
+
 def report(
     queries: list[str] | None = None, documents: dict[str, tuple[str, str]] | None = None, n: int = 64
 ) -> ReportData:
@@ -227,6 +246,7 @@ def report(
         notes=["3 judged documents are not in this installation and were dropped.", "dev is as the judges see it."],
         query_texts=texts,
         ratings=facts_of(made, {query: texts[query] for query in chosen}),
+        probabilities=probabilities(),
         groups={
             name: "students"
             if name in AGAINST

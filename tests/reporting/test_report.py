@@ -72,6 +72,14 @@ def evil() -> str:
     return render(hostile())
 
 
+def test_scores_as_probabilities_say_what_cannot_be_reached_and_where_a_threshold_fails(html: str):
+    part = html[html.index('<section id="probabilities">') :]
+    part = part[: part.index("</section>")]
+    assert "cannot be reached on dev" in part
+    assert part.count("<tr><td><bdi>") == 2 + 6, "two systems, and three thresholds in two domains"
+    assert 'aria-label="Share of relevant documents by probability"' in part
+
+
 def test_says_everything(html: str, data: ReportData) -> None:
     words = Page(html).words
     for one in data.verdicts:
@@ -161,7 +169,7 @@ def test_sections_without_content_are_left_out(data: ReportData) -> None:
     empty = ReportData("Nothing", [], [], None, [], {}, [], "", [])
     page = Page(render(empty))
     assert {attrs.get("id") for name, attrs in page.elements if name == "section"} == {"cost", "config"}
-    rated = Page(render(replace(data, verdicts=[], metrics=[], per_query=None, curves={})))
+    rated = Page(render(replace(data, verdicts=[], metrics=[], per_query=None, curves={}, probabilities={})))
     sections = [attrs.get("id") for name, attrs in rated.elements if name == "section"]
     assert sections[:3] == ["notes", "ladders", "ratings"]
     linked = {str(attrs["href"])[1:] for name, attrs in rated.elements if name == "a" and attrs["href"] in sections}

@@ -154,6 +154,7 @@ def result(tmp_path: Path) -> Result:
         "metrics.json": json.dumps(rows()),
         "verdicts.json": json.dumps(verdicts),
         "choices.json": "{}",
+        "probabilities.json": "{}",
         "per_query.parquet": pa.table({name: [row[i] for row in per_query] for i, name in enumerate(names)}),
         **{f"runs/{system}.trec": "q1 Q0 a 1 1.0 x\n" for system in SYSTEMS},
     }

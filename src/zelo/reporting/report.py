@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from zelo.facts import Facts
 from zelo.records import TEST
-from zelo.reporting import audit_page, judge_costs, plots, ratings_page, rerankers
+from zelo.reporting import audit_page, judge_costs, plots, probability_page, ratings_page, rerankers
 from zelo.reporting.evaluation import CIRCULAR, FIRST_STAGES, GROUPS, NO_LABELS, shown
 from zelo.reporting.gains import Gain, gain_of
 from zelo.reporting.ladders import Ladder, Rung, cut
@@ -53,6 +53,7 @@ def render(data: ReportData) -> str:
         judges=[judge_costs.view(row) for row in data.judges],
         disagreements=data.disagreements,
         rerankers=rerankers.view(data.rerankers) if data.rerankers else None,
+        probabilities=probability_page.view(data.probabilities, data.groups),
         ratings=ratings_page.view(data.ratings) if data.ratings else None,
         peak_memory=max([stage["peak_memory_mb"] or 0 for stage in data.stages], default=0) or None,
     )
@@ -73,6 +74,7 @@ def environment() -> jinja2.Environment:
         "metric": shown,
         "number": number,
         "rating": rating,
+        "percent": percent,
         "signed": signed,
         "p_value": p_value,
         "duration": duration,
@@ -247,6 +249,7 @@ def _size(megabytes: float) -> str:
 
 number = _or_dash(lambda value: f"{value:.3f}")
 rating = _or_dash(lambda value: f"{value:.2f}")
+percent = _or_dash(lambda value: f"{value:.0%}")
 signed = _or_dash(lambda value: f"{value:+.3f}")
 p_value = _or_dash(lambda value: "< 0.001" if value < 0.001 else f"{value:.3f}")
 duration = _or_dash(_duration)

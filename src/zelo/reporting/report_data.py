@@ -10,7 +10,17 @@ import pyarrow.compute as pc
 from zelo.facts import Facts
 from zelo.passages import by_passage
 from zelo.records import DEV
-from zelo.reporting import acquired, data_card, disagreements, judge_costs, ladders, lineage, rating_facts, rerankers
+from zelo.reporting import (
+    acquired,
+    by_domain,
+    data_card,
+    disagreements,
+    judge_costs,
+    ladders,
+    lineage,
+    rating_facts,
+    rerankers,
+)
 from zelo.reporting.audit_page import Audited
 from zelo.reporting.disagreements import DisputedPair
 from zelo.reporting.evaluation import Evaluation
@@ -44,7 +54,9 @@ class ReportData:
     disagreements: None where a single judge answered; judged_by: the stage that asked, where several did.
     ratings: None where nothing was rated.
     card: what the data is like, (subject, words).
+    domains: what by_domain.view found; None where queries are not from several domains.
     rerankers: rerankers.json, of a pipeline that compares them over several first stages.
+    probabilities: probabilities.json, where dev and test have labels.
     """
 
     title: str
@@ -65,6 +77,8 @@ class ReportData:
     groups: dict[str, str] = field(default_factory=dict)
     card: list[tuple[str, str]] = field(default_factory=list)
     rerankers: Facts | None = None
+    domains: Facts | None = None
+    probabilities: Facts = field(default_factory=dict)
 
 
 def of_run(result: "Result", evaluation: Evaluation | None, stages: Facts, config: str) -> ReportData:
@@ -103,6 +117,8 @@ def of_run(result: "Result", evaluation: Evaluation | None, stages: Facts, confi
         groups=evaluation.groups if evaluation else {},
         card=data_card.card_of(result),
         rerankers=rerankers.of_run(result),
+        domains=by_domain.view(evaluation) if evaluation else None,
+        probabilities=evaluation.probabilities if evaluation else {},
     )
 
 
