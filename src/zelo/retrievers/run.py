@@ -90,9 +90,9 @@ class Run:
         if not split.any():
             return run
         note = (
-            f"{self.path} names documents, of which {int(split.sum()):,} lines name one that was split: the passage that"
-            f" {type(self.otherwise).__name__} (retriever.otherwise) ranks first stands for it, and the first one where none of"
-            f" them is among its best {_DEPTH:,} passages ({int((split & ~there).sum()):,} lines)"
+            f"{self.path}: lines that name a document that was split: {int(split.sum()):,}; its passage that"
+            f" {type(self.otherwise).__name__} (retriever.otherwise) ranks first is the candidate, or its first passage where"
+            f" none is among the best {_DEPTH:,} ({int((split & ~there).sum()):,} lines)"
         )
         return replace(run, doc_row=doc_row, notes=(*run.notes, note))
 
