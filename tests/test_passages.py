@@ -97,7 +97,7 @@ def test_a_run_and_labels_name_documents(tmp_path: Path) -> None:
     best = {name: next(doc for doc in drawn if doc[0] == name) for name in "ac"}
     assert documents_of(found.candidates, "q") == [best["c"], "d", best["a"]], "the order is that of the run"
     assert len({doc[0] for doc in documents_of(found.candidates, "d")}) == 3, "each document once"
-    assert "2 lines name one that was split" in found.notes[1]
+    assert "lines that name a document that was split: 2;" in found.notes[1]
     (tmp_path / "qrels.tsv").write_text("q\ta\t1\n")
     judge = Qrels(name="labels", path=str(tmp_path / "qrels.tsv"), slope=50.0, sd=0.0, slip=0.0, seed=0)
     asked = Questions(QUERIES, DOCUMENTS, *np.array([[0, 0], [1, 3], [3, 2], [0, 0]], np.int32))

@@ -42,7 +42,7 @@ def commands(program: str) -> list[str]:
 @pytest.fixture
 def folder(tmp_path: Path, tiny_beir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with the files that the pages name."""
-    for name in ("cosqa", "scifact"):
+    for name in ("cosqa", "scifact", "law", "code"):
         (tiny_beir / name).mkdir()
         for file in ("corpus.jsonl", "queries.jsonl"):
             shutil.copy(tiny_beir / file, tiny_beir / name)

@@ -21,6 +21,7 @@ from zelo.texts import document_texts
 
 AT_ONCE = 1024  # documents
 BATCH = 32
+TOP_K = 100  # documents of each part, where hybrid.json does not say
 
 
 class Served:
@@ -32,7 +33,7 @@ class Served:
         Raises BadInput where a part is missing or cannot be loaded.
         """
         self.hybrid, said = HybridScore.read(folder / FILE)
-        self.setting, self.pool, self.said = setting, said.get("pool"), said.get("documents")
+        self.setting, self.pool, self.said = setting, said.get("pool") or TOP_K, said.get("documents")
         names = [said["parts"][part].get("model") for part in (EMBEDDING, RERANKER)]
         for part, name in zip((EMBEDDING, RERANKER), names, strict=True):
             if not name or not (folder / name).is_dir():

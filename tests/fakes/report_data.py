@@ -20,7 +20,7 @@ from zelo.records import ANSWERED, DOCUMENT, OUTCOME, QREL, QUERY, RATING
 from zelo.reporting import rating_facts
 from zelo.reporting.budgets import BudgetCurve
 from zelo.reporting.gains import pick
-from zelo.reporting.ladders import ladders
+from zelo.reporting.query_browser import BrowserSources, QueryBrowser, query_browser
 from zelo.reporting.query_offsets import QueryOffsets
 from zelo.reporting.rating_facts import RatingFacts
 from zelo.reporting.report_data import ReportData
@@ -179,6 +179,41 @@ def stage_rows() -> list[dict[str, Any]]:
     ]
 
 
+def sources(made: dict[str, pa.Table], values: dict[str, np.ndarray], **changed: Any) -> BrowserSources:
+    """What a browser of `tables` is made of. values: system -> [Q]; a system's list of a query is any order of the documents."""
+    random = np.random.default_rng(11)
+    documents, queries = made["documents"], made["queries"]["query_id"].to_pylist()
+    ids, count = documents["doc_id"].to_pylist(), min(len(documents), 40)
+    runs = {}
+    for system in values:
+        found = [ids[place] for _ in queries for place in random.permutation(len(ids))[:count]]
+        rank = np.tile(np.arange(1, count + 1), len(queries))
+        columns = [np.repeat(queries, count), found, rank, 1 / rank]
+        runs[system] = [pa.table(columns, names=["query_id", "doc_id", "rank", "score"])]
+    given: dict[str, Any] = {
+        "queries": made["queries"],
+        "documents": documents["doc_id"],
+        "texts": lambda rows: [documents.take(pa.array(rows[:7])), documents.take(pa.array(rows[7:]))],
+        "runs": runs,
+        "values": np.stack([one[: len(queries)] for one in values.values()]) if values else np.empty((0, len(queries))),
+        "metrics": {"test": "nDCG@10"},
+        "ratings": made["ratings"],
+        "outcomes": [made["outcomes"]],
+        "qrels": made["qrels"],
+    }
+    return BrowserSources(**(given | changed))
+
+
+def browser(made: dict[str, pa.Table], values: dict[str, np.ndarray]) -> QueryBrowser:
+    """As the default run makes it."""
+    first = made["outcomes"].slice(0, 40)
+    said = first.select(["query_id", "doc_a", "doc_b", "judge", "swapped"])
+    titles = made["documents"]["title"].to_pylist()
+    texts = [f"{titles[n % len(titles)]}\nscore-0a1b2c3d: {n % 3 - 1}" for n in range(len(first))]
+    reasons = said.append_column("text", pa.array(texts)).set_column(3, "judge", first["judge"].cast(pa.string()))
+    return query_browser(sources(made, values, before="fusion", after="zelo", reasons=reasons))
+
+
 def facts_of(made: dict[str, pa.Table], texts: dict[str, str]) -> RatingFacts:
     """What a run with an adaptive graph and offsets tells about the ratings in `tables`."""
     random = np.random.default_rng(2)
@@ -234,12 +269,14 @@ def report(
     verdicts = [verdict(system, base, values) for system, bases in AGAINST.items() for base in bases]
     chosen = pick(per_query, verdicts, ids, 6)
     made = tables({query: texts[query] for query in chosen}, documents or library())
+    shown = {system: one[[ids.index(query) for query in chosen]] for system, one in values.items()}
     return ReportData(
         title="zelo on pydocs",
         verdicts=verdicts,
         metrics=metric_rows(values),
         per_query=per_query,
-        ladders=ladders(**made, pick=chosen),
+        browser=browser(made, shown),
+        header=[("command", "zelo name=x"), ("started", "a Sunday"), ("models", "multirun/x/embedding")],
         curves={"embedding": curve(600), "reranker": curve(300)},
         stages=stage_rows(),
         config="dataset:\n  _target_: zelo.datasets.pydocs.Pydocs\nseed: 7\n" * 20,

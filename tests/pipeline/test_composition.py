@@ -151,6 +151,8 @@ def test_an_option_composes_and_builds(option: str, corpus: Path) -> None:
         part.update({key: str(corpus) for key, value in part.items() if value == "???"})
     if option == "dataset/auto":  # one of its places must be named
         node["path"] = str(corpus)
+    if option == "dataset/mixture":
+        node["parts"] = {name: component("dataset/beir") | {"path": str(corpus)} for name in ("law", "code")}
     assert instantiate.build(node, option) is not None
 
 

@@ -345,7 +345,7 @@ def test_figures_split_by_the_domain_of_queries(tmp_path: Path):
     write_parquet(queries, queries.schema, tables["data"].path, "queries")
     facts = stage(list(NOISE)).run(tables, tmp_path)
     rows = [row for row in read(tmp_path, "metrics") if row["split"] == "test"]
-    assert facts["domains"] == ["code", "law"]
+    assert list(facts["domains"]) == ["code", "law"]
     value = {(row["domain"], row["system"]): row for row in rows if row["metric"] == "nDCG@10"}
     for system in NOISE:
         code, law, both = (value[name, system] for name in ("code", "law", "toy"))

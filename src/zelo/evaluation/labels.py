@@ -101,3 +101,9 @@ def domains_of(data: Table, queries: list[str]) -> dict[str, np.ndarray]:
     if len(distinct) < 2:
         return {}
     return {name: pc.fill_null(pc.equal(names, name), False).to_numpy() for name in distinct}
+
+
+def of_queries(qrels: pa.Table, queries: list[str]) -> Facts | None:
+    """`kind_of` the labels of some queries; None where these have none."""
+    own = qrels.filter(pc.is_in(qrels["query_id"], pa.array(queries, pa.string())))
+    return kind_of(own) if len(own) else None

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from zelo import passages
+from zelo.domains import out_of_domain
 from zelo.errors import BadInput
 from zelo.evaluation import labels as labelled
 from zelo.evaluation import order, probability
@@ -121,13 +122,13 @@ class Evaluate:
             # Without examples nothing here was trained, so that judges are as good a measure as any.
             taught = set(self._tested) if one.protocol == JUDGE and EXAMPLES in self.inputs else set()
             verdicts = verdicts_of(one, pairs, tests, taught)
-        domains = self._domain_rows(measured[-1], tables)
+        domains, by_domain = self._by_domain(measured[-1], labels, tables)
         human = self._by_people(measured[-1], runs, tables)
         rows += [row for one in human for row in self._rows(one, [], np.empty((len(one.metrics), 0)), tables)]
         probabilities = {} if graded else self._probabilities(labels, runs, tables)
         _write(out, rows + domains, verdicts, choice, probabilities, measured + human, runs)
         figures = self._figures(measured, choice, runs, graded) | {"rows": len(rows) + len(domains)}
-        figures["domains"] = list(dict.fromkeys(row["domain"] for row in domains))
+        figures["domains"] = by_domain
         about = self._about_labels(labels, runs)
         system = str(figures["system"])
         if main := probabilities.get("systems", {}).get(system):
@@ -219,14 +220,23 @@ class Evaluate:
                 rows.append(row | {"p_value": p_value, "baseline": baseline})
         return rows
 
-    def _domain_rows(self, one: MeasuredSplit, tables: dict[str, Table]) -> list[Facts]:
-        """METRIC rows of each domain that the queries of a split are from, without tests."""
-        rows, collection = [], tables[DATA].manifest["name"]
+    def _by_domain(
+        self, one: MeasuredSplit, labels: dict[str, pa.Table], tables: dict[str, Table]
+    ) -> tuple[list[Facts], Facts]:
+        """METRIC rows of each domain that the queries of a split are from, without tests; and what each domain is.
+
+        Domain -> {queries, labels: as of `kind_of` if people made them, out_of_domain: whether nothing was learned from it}.
+        """
+        rows, facts, collection = [], {}, tables[DATA].manifest["name"]
+        outside = out_of_domain(tables[DATA].read("queries"))
         for name, chosen in labelled.domains_of(tables[DATA], one.queries).items():
             domain = name if name != collection else f"{name} (domain)"
+            own = [one.queries[place] for place in np.flatnonzero(chosen)]
+            kind = labelled.of_queries(labels[one.split], own) if one.protocol == NATURAL else None
+            facts[domain] = {"queries": len(own), "labels": kind, "out_of_domain": name in outside}
             for row in self._measures(one, chosen, domain, tables):
                 rows.append(row | {"key": f"{row['key']}/{domain}", "p_value": None, "baseline": None})
-        return rows
+        return rows, facts
 
     def _measures(self, one: MeasuredSplit, chosen: np.ndarray, domain: str, tables: dict[str, Table]) -> list[Facts]:
         """One row of means and intervals for each system and metric. chosen: [Q] bool, some queries of the split."""

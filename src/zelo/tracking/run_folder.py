@@ -93,12 +93,17 @@ class RunFolder:
                 from zelo.reporting.report import render
                 from zelo.reporting.report_data import of_run
 
-                page = render(of_run(result, evaluation, self.manifest["stages"], self.config_yaml))
+                page = render(of_run(result, evaluation, self.manifest, self.config_yaml, self.folder))
                 whole_file.replace(self.folder / "report.html", page)
         self.manifest["status"] = FINISHED
         self.manifest["ended"] = now()
         if evaluation:
             self.manifest["figures"] = {"system": optimize, "keys": evaluation.keys, "values": evaluation.keyed}
+            if evaluation.domains:
+                self.manifest["figures"]["domains"] = {
+                    name: facts | {"split": evaluation.split, "value": evaluation.by_domain[name].get(optimize or "")}
+                    for name, facts in evaluation.domains.items()
+                }
         if added := acquired.lines(result):
             self.manifest["acquired"] = added
         self._save()
