@@ -139,6 +139,7 @@ def stage() -> Evaluate:
         teachers={},
         students={"reranker": ["bm25"]},
         first_stage_of={},
+        precision=0.8,
         resamples=10_000,
         seed=0,
     )

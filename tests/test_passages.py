@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from commands import STUDENTS, command
+from components import component
 from tiny_models import save
 
 import zelo
@@ -20,6 +21,7 @@ from zelo.retrievers.random import Random
 from zelo.retrievers.run import Run
 from zelo.served import Served
 from zelo.splitters.none import NoSplitting
+from zelo.stages import rerank
 from zelo.stages.labelled import LABELLED, Labelled
 from zelo.stages.passages import Passages
 from zelo.store import Table, write_parquet, write_shard
@@ -95,7 +97,7 @@ def test_a_run_and_labels_name_documents(tmp_path: Path) -> None:
     best = {name: next(doc for doc in drawn if doc[0] == name) for name in "ac"}
     assert documents_of(found.candidates, "q") == [best["c"], "d", best["a"]], "the order is that of the run"
     assert len({doc[0] for doc in documents_of(found.candidates, "d")}) == 3, "each document once"
-    assert "2 lines name one that was split" in found.notes[1]
+    assert "lines that name a document that was split: 2;" in found.notes[1]
     (tmp_path / "qrels.tsv").write_text("q\ta\t1\n")
     judge = Qrels(name="labels", path=str(tmp_path / "qrels.tsv"), slope=50.0, sd=0.0, slip=0.0, seed=0)
     asked = Questions(QUERIES, DOCUMENTS, *np.array([[0, 0], [1, 3], [3, 2], [0, 0]], np.int32))
@@ -120,6 +122,37 @@ def test_a_train_label_is_of_the_passage_among_the_candidates(tmp_path: Path) ->
         ("r", "d", 1, False),  # nobody knows which passage of c is meant
         ("s", "b", 1, True),
     }
+
+
+def test_a_run_is_reranked_by_the_best_passage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Model:
+        """Scores the seven passages."""
+
+        loader = "Model"
+
+        def __init__(self, *_: object) -> None: ...
+
+        def scores(
+            self, queries: list[str], texts: list[str], query: np.ndarray, row: np.ndarray, _: object
+        ) -> np.ndarray:
+            assert len(texts) == len(DOCUMENTS)
+            return np.array([0.1, 0.9, 0.5, 0.7, 0.8, 0.2, 0.3])[row] + 10 * query
+
+    monkeypatch.setattr(rerank, "Exported", Model)
+    monkeypatch.setattr(rerank, "loader_of", lambda *_: "Model")
+    tables = {name: Table(name, name, tmp_path / name, {}) for name in ("data", "passages")}
+    for table in tables.values():
+        table.path.mkdir()
+    whole = pa.table([list("abcd"), [""] * 4, ["text"] * 4], schema=DOCUMENT)
+    candidates = ranking(q=["b", "d", "c"], d=["a", "b"])
+    contents = (("queries", QUERY, QUERIES), ("documents", DOCUMENT, whole), ("candidates", CANDIDATE, candidates))
+    for name, schema, rows in contents:
+        write_parquet(rows, schema, tables["data"].path, name)
+    write_parquet(DOCUMENTS, PASSAGE, tables["passages"].path, "documents")
+    rerank.Rerank(inputs={}, path="model", hardware=component("hardware/cpu"), batch_size=1).run(tables, tmp_path)
+    found = [line.split()[:5:2] for line in (tmp_path / "reranked.trec").read_text().splitlines()]
+    order = {query: [(doc, round(float(score), 5)) for asked, doc, score in found if asked == query] for query in "qd"}
+    assert order == {"q": [("c", 0.8), ("b", 0.7), ("d", 0.3)], "d": [("a", 10.9), ("b", 10.7)]}
 
 
 def test_an_id_that_is_taken_is_refused(tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ def commands(program: str) -> list[str]:
 @pytest.fixture
 def folder(tmp_path: Path, tiny_beir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with the files that the pages name."""
-    for name in ("cosqa", "scifact"):
+    for name in ("cosqa", "scifact", "law", "code"):
         (tiny_beir / name).mkdir()
         for file in ("corpus.jsonl", "queries.jsonl"):
             shutil.copy(tiny_beir / file, tiny_beir / name)
@@ -74,8 +74,10 @@ def test_each_command_can_be_planned(line: str, folder: Path, monkeypatch: pytes
         plan += ["dataset=beir", f"dataset.path={folder / 'FOLDER'}"]
     if "qwen3_0_6b" in line:  # of the Hugging Face hub
         plan += [f"embedding.backbone.model={tiny_models.save('qwen3', folder / 'qwen3')}"]
-    if "likelihood" in line or "lm_judge" in line:  # weights of a package that not everybody has
+    compared = "side_by_side" in line and "judge=chat" not in line
+    if "likelihood" in line or "lm_judge" in line or compared:  # weights of a package that not everybody has
         place = "second.judge" if "lm_judge" in line else "judge.members.likelihood" if "members" in line else "judge"
+        place = "side_by_side.judge" if compared else place
         model = tiny_models.save("llama", folder / "llama")
         plan += [f"{place}.scorer.backbone.model={model}", f"{place}.scorer.backbone.sha256=null"]
     monkeypatch.setattr(sys, "argv", ["zelo", *arguments, *plan])

@@ -16,8 +16,9 @@ STRUCTURED = re.compile(r"[\[{'\"]|\w+\(")
 HOME = re.compile(r"(?:(?<=^)|(?<=,))~[\w.-]*(?=/|$|,)")
 
 
-# An extra_body has whatever keys its endpoint takes; Hydra adds a key that no yaml has only where a + says so.
-OPEN = re.compile(r"[\w.]+\.extra_body(\.\w+)*=")
+# Keys that no yaml has, which Hydra adds only where a + says so: an extra_body has whatever its endpoint takes, and a mixture has
+# parts of any names.
+OPEN = re.compile(r"([\w.]+\.extra_body(\.\w+)*|dataset\.(parts|weights)(\.[\w-]+)+)=")
 
 
 def prepared(arguments: Sequence[str]) -> list[str]:

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from zelo.near_duplicates import Seen
-from zelo.records import DROPPED, QREL
+from zelo.records import DOMAIN, DROPPED, QREL
 from zelo.texts import Texts
 
 ALIKE = 0.8  # share of common words from which two documents are nearly the same
@@ -40,12 +40,17 @@ def first_of_same(*columns: pa.ChunkedArray) -> np.ndarray:
 
 
 def without_same(documents: pa.Table) -> tuple[pa.Table, pa.Table]:
-    """The documents (DOCUMENT), each title and text once, and DROPPED rows of the others."""
-    first = first_of_same(documents["title"], documents["text"])
+    """The documents (DOCUMENT), each title and text once in a domain, and DROPPED rows of the others."""
+    first = first_of_same(documents["title"], documents["text"], *domains_of(documents))
     kept = first == np.arange(len(first))
     ids = documents["doc_id"]
     dropped = pa.table([ids.filter(pa.array(~kept)), ids.take(pa.array(first[~kept]))], schema=DROPPED)
     return documents.filter(pa.array(kept)), dropped
+
+
+def domains_of(documents: pa.Table) -> list[pa.ChunkedArray]:
+    """The column of the domains, if documents have any: documents of two domains are two, whatever their texts."""
+    return [documents[DOMAIN]] if DOMAIN in documents.column_names else []
 
 
 def dropped_in_words(dropped: pa.Table) -> str:

@@ -86,7 +86,7 @@ def job(config: DictConfig, folder: Path) -> float | None:
 
     A run that is refused for its data, such as one of a corpus or of labels that cannot be read, leaves no folder.
     """
-    from zelo.pipeline import baselines, instantiate
+    from zelo.pipeline import baselines, instantiate, parts
     from zelo.pipeline.run import assemble
     from zelo.stages.evaluate import Evaluate
     from zelo.store import Store
@@ -97,6 +97,7 @@ def job(config: DictConfig, folder: Path) -> float | None:
         config.logger.folder = str(folder)
     _check_settings(config)
     baselines.mount(config)
+    parts.complete(config, [str(override) for override in HydraConfig.get().overrides.task])
     _refuse_merged(config)
     _refuse_unread(config)
     steps = assemble(config)

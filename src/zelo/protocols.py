@@ -204,7 +204,7 @@ class Dataset(Content, Protocol):
     def judgements(self, queries: pa.Table, documents: pa.Table) -> tuple[pa.Table, tuple[str, ...]]:
         """QREL rows of dev and test queries, and notes as of a Corpus. Raises BadInput naming the file and the line.
 
-        queries: QUERY, documents: `doc_id` of DOCUMENT, both as `load` gave them.
+        queries: QUERY, documents: `doc_id` of DOCUMENT, and DOMAIN where they have one, both as `load` gave them.
         """
         ...
 

@@ -12,7 +12,7 @@ from zelo.facts import Facts
 from zelo.likelihood.links import LinkFunction
 from zelo.likelihood.randomness import content_seed
 from zelo.pools import Pools
-from zelo.records import Asks, Questions, Rated
+from zelo.records import DOMAIN, Asks, Questions, Rated
 from zelo.store import Table
 
 QUESTIONS_AT_ONCE = 1 << 17
@@ -45,10 +45,18 @@ class Ratings:
             rating=rows["rating"].to_numpy(),
             stderr=rows["stderr"].to_numpy(),
             seeds=np.array([content_seed(name, seed) for name in names], np.uint64),
-            domain=np.zeros(len(names), np.int32),
+            domain=self._domains(),
             link=link,
             criteria=_criteria(self.table.manifest.get("fit", {})),
         )
+
+    def _domains(self) -> np.ndarray:
+        """[Q] int32, a number for each domain; 0 everywhere where queries have none."""
+        if DOMAIN not in self.queries.column_names:
+            return np.zeros(len(self.query_row), np.int32)
+        names = self.queries[DOMAIN].take(pa.array(self.query_row)).to_pylist()
+        numbers = {name: number for number, name in enumerate(sorted({name or "" for name in names}))}
+        return np.array([numbers[name or ""] for name in names], np.int32)
 
     @property
     def on_one_scale(self) -> bool:

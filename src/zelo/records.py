@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 TRAIN, DEV, TEST = "train", "dev", "test"
 SPLITS = (TRAIN, DEV, TEST)
 DUPLICATE = "duplicate"  # in place of a split: the query has the text of a dev or test query, and nothing uses it
+UNUSED = "unused"  # in place of a split: nothing learns from the query's domain, or from so many of its queries
+DOMAIN = "domain"  # column of queries, if they have one; of documents where each domain has a corpus of its own
 
 ANSWERED = "answered"
 REFUSED, TRUNCATED, UNPARSEABLE, FAILED, UNSENT = "refused", "truncated", "unparseable", "failed", "unsent"
@@ -162,7 +164,7 @@ METRIC = pa.schema(
 
 @dataclass(frozen=True)
 class Corpus:
-    """What a dataset yields: `queries` (QUERY) and `documents` (DOCUMENT). Labels are no part of it."""
+    """What a dataset yields: `queries` (QUERY) and `documents` (DOCUMENT), perhaps with a DOMAIN. Labels are no part of it."""
 
     queries: pa.Table
     documents: pa.Table

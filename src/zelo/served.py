@@ -11,6 +11,7 @@ from zelo.backbones.exported import Exported, check_texts
 from zelo.backbones.vectors import hash_texts, kept
 from zelo.errors import BadInput
 from zelo.hybrid_score import EMBEDDING, FILE, RERANKER, HybridScore
+from zelo.passages import DEEPER
 from zelo.progress import progress
 from zelo.ranking import document_ids
 from zelo.records import DOCUMENT
@@ -20,6 +21,7 @@ from zelo.texts import document_texts
 
 AT_ONCE = 1024  # documents
 BATCH = 32
+TOP_K = 100  # documents of each part, where hybrid.json does not say
 
 
 class Served:
@@ -31,7 +33,7 @@ class Served:
         Raises BadInput where a part is missing or cannot be loaded.
         """
         self.hybrid, said = HybridScore.read(folder / FILE)
-        self.setting, self.pool, self.said = setting, said.get("pool"), said.get("documents")
+        self.setting, self.pool, self.said = setting, said.get("pool") or TOP_K, said.get("documents")
         names = [said["parts"][part].get("model") for part in (EMBEDDING, RERANKER)]
         for part, name in zip((EMBEDDING, RERANKER), names, strict=True):
             if not name or not (folder / name).is_dir():
@@ -74,17 +76,28 @@ class Served:
         order = np.lexsort((ids[pool], -score))
         score_of = dict(zip(pool.tolist(), score.tolist(), strict=True))
         best = self._best(pool[order], top_k)
-        return [(str(self._homes[row]), score_of[row]) for row in best.tolist()]
+        return [(self._id(row), score_of[row]) for row in best.tolist()]
 
     def _best(self, rows: np.ndarray, top_k: int) -> np.ndarray:
         """The first row of each document, `top_k` at most. rows: [N] of the documents, best first."""
-        first = np.unique(self._homes[rows], return_index=True)[1]
-        return rows[np.sort(first)[:top_k]]
+        if self._homes is None:
+            return rows[:top_k]
+        depth = top_k
+        while True:  # the passages of few documents can fill the first places
+            first = np.unique(self._homes[rows[:depth]], return_index=True)[1]
+            if len(first) >= top_k or depth >= len(rows):
+                return rows[np.sort(first)[:top_k]]
+            depth *= DEEPER
 
     @cached_property
-    def _homes(self) -> np.ndarray:
-        """[D] id of the document that each row is, or is a passage of."""
-        return np.array(document_ids(self.documents).to_pylist())
+    def _homes(self) -> np.ndarray | None:
+        """[D] a number for the document that each row is a passage of; None where documents are whole."""
+        if "document_id" not in self.documents.column_names:
+            return None
+        return self.documents["document_id"].combine_chunks().dictionary_encode().indices.to_numpy()
+
+    def _id(self, row: int) -> str:
+        return document_ids(self.documents)[row].as_py()
 
     def nearest(self, query: str, top_k: int = 10) -> list[tuple[str, float]]:
         """(doc_id, cosine) of the `top_k` documents of the run that are nearest to the query by the embedding alone."""
@@ -92,7 +105,7 @@ class Served:
         [vector] = self.models[0].model.encode_query([query], show_progress_bar=False)
         cosines = self._vectors @ vector
         best = self._best(np.argsort(-cosines, kind="stable"), top_k)
-        return [(str(self._homes[row]), float(cosines[row])) for row in best]
+        return [(self._id(row), float(cosines[row])) for row in best.tolist()]
 
     @cached_property
     def documents(self) -> pa.Table:

@@ -58,6 +58,27 @@ def labels(dataset: Auto) -> tuple[list[tuple[str, str, int, str]], tuple[str, .
     return [tuple(row.values()) for row in qrels.to_pylist()], notes
 
 
+def test_domains_are_kept_and_left_out(tmp_path: Path) -> None:
+    lines = [{"id": n, "query": f"query {n}", "subject": "law" if n % 3 else " "} for n in range(12)]
+    write(
+        tmp_path,
+        {
+            "corpus.jsonl": CORPUS,
+            "queries.jsonl": jsonl(*lines),
+            "qrels/test.tsv": "query-id\tcorpus-id\tscore\n1\td1\t1\n",
+        },
+    )
+    corpus = auto(tmp_path, columns={"domain": "subject"}, leave_out="law").load()
+    rows = {row["query_id"]: (row["domain"], row["split"]) for row in corpus.queries.to_pylist()}
+    assert rows["1"] == ("law", TEST)
+    assert {rows[str(n)] for n in (2, 4, 5, 7, 8, 10, 11)} == {("law", "unused")}
+    assert {rows[str(n)][0] for n in (0, 3, 6, 9)} == {None}
+    assert corpus.notes[-1].startswith("law is left out of training: ")
+    assert "domain" not in auto(tmp_path).load().queries.column_names
+    with pytest.raises(BadInput, match=r"leave_out=law: no domain has this name; there are none, as no query has one"):
+        auto(tmp_path, leave_out="law").load()
+
+
 # --- Forms ---
 
 DOCS = [("d1", "one", "first text"), ("d2", "", "second text")]

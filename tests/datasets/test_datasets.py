@@ -19,6 +19,7 @@ from zelo.datasets.judgements import at_home, read_named
 from zelo.datasets.layout import split_queries
 from zelo.datasets.pydocs import Pydocs
 from zelo.datasets.synthetic import Synthetic
+from zelo.domains import with_domain
 from zelo.errors import BadInput, ZeloError
 from zelo.protocols import Dataset
 from zelo.records import DEV, DOCUMENT, QREL, QUERY, SPLITS, TEST, TRAIN, Corpus
@@ -66,7 +67,7 @@ def load(folder: Path, train_on_dev: bool = False) -> Corpus:
 
 def judged(dataset: Dataset, corpus: Corpus) -> tuple[pa.Table, tuple[str, ...]]:
     """Judgements and notes, as the stages `load` and `labels` get at them."""
-    return dataset.judgements(corpus.queries, corpus.documents.select(["doc_id"]))
+    return dataset.judgements(corpus.queries, corpus.documents.drop_columns(["title", "text"]))
 
 
 def labels(folder: Path, train_on_dev: bool = False) -> tuple[pa.Table, tuple[str, ...]]:
@@ -92,13 +93,15 @@ def test_contract(option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     module, name = config.pop("_target_").rsplit(".", 1)
     if "path" in config:
         config["path"] = str(write(tmp_path / "data", {}))
+    if "parts" in config:
+        config["parts"] = {name: beir(write(tmp_path / name, {})) for name in ("law", "code")}
     dataset = getattr(importlib.import_module(module), name)(**config)
     assert {key: getattr(dataset, key) for key in config} == config
     corpus = documentation if option == "pydocs" else dataset.load()
     qrels, _ = judged(dataset, corpus)
 
-    assert corpus.queries.schema.equals(QUERY)
-    assert corpus.documents.schema.equals(DOCUMENT)
+    assert corpus.queries.schema.equals(with_domain(QUERY, corpus.queries))
+    assert corpus.documents.schema.equals(with_domain(DOCUMENT, corpus.documents))
     assert qrels.schema.equals(QREL)
     queries, documents = corpus.queries["query_id"].to_pylist(), corpus.documents["doc_id"].to_pylist()
     assert len(set(queries)) == len(queries) > 0

@@ -25,17 +25,23 @@ class Page(HTMLParser):
         self.elements: list[tuple[str, dict[str, str | None]]] = []
         self.comments: list[str] = []
         self.words = ""
+        self.scripts: list[str] = []  # what is in script elements, and so is no word of the page
         self.feed(html)
         self.close()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.elements.append((tag, dict(attrs)))
+        if tag == "script":
+            self.scripts.append("")
 
     def handle_comment(self, data: str) -> None:
         self.comments.append(data)
 
     def handle_data(self, data: str) -> None:
-        self.words += data
+        if self.cdata_elem == "script":
+            self.scripts[-1] += data
+        else:
+            self.words += data
 
     @property
     def tags(self) -> set[str]:

@@ -12,13 +12,15 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from zelo.evaluation import probability
+from zelo.evaluation.labelled_scores import LabelledScores
 from zelo.metrics.predicted_answers import PAIRS
 from zelo.metrics.spectrum import spectra
 from zelo.records import ANSWERED, DOCUMENT, OUTCOME, QREL, QUERY, RATING
 from zelo.reporting import rating_facts
 from zelo.reporting.budgets import BudgetCurve
 from zelo.reporting.gains import pick
-from zelo.reporting.ladders import ladders
+from zelo.reporting.query_browser import BrowserSources, QueryBrowser, query_browser
 from zelo.reporting.query_offsets import QueryOffsets
 from zelo.reporting.rating_facts import RatingFacts
 from zelo.reporting.report_data import ReportData
@@ -177,6 +179,41 @@ def stage_rows() -> list[dict[str, Any]]:
     ]
 
 
+def sources(made: dict[str, pa.Table], values: dict[str, np.ndarray], **changed: Any) -> BrowserSources:
+    """What a browser of `tables` is made of. values: system -> [Q]; a system's list of a query is any order of the documents."""
+    random = np.random.default_rng(11)
+    documents, queries = made["documents"], made["queries"]["query_id"].to_pylist()
+    ids, count = documents["doc_id"].to_pylist(), min(len(documents), 40)
+    runs = {}
+    for system in values:
+        found = [ids[place] for _ in queries for place in random.permutation(len(ids))[:count]]
+        rank = np.tile(np.arange(1, count + 1), len(queries))
+        columns = [np.repeat(queries, count), found, rank, 1 / rank]
+        runs[system] = [pa.table(columns, names=["query_id", "doc_id", "rank", "score"])]
+    given: dict[str, Any] = {
+        "queries": made["queries"],
+        "documents": documents["doc_id"],
+        "texts": lambda rows: [documents.take(pa.array(rows[:7])), documents.take(pa.array(rows[7:]))],
+        "runs": runs,
+        "values": np.stack([one[: len(queries)] for one in values.values()]) if values else np.empty((0, len(queries))),
+        "metrics": {"test": "nDCG@10"},
+        "ratings": made["ratings"],
+        "outcomes": [made["outcomes"]],
+        "qrels": made["qrels"],
+    }
+    return BrowserSources(**(given | changed))
+
+
+def browser(made: dict[str, pa.Table], values: dict[str, np.ndarray]) -> QueryBrowser:
+    """As the default run makes it."""
+    first = made["outcomes"].slice(0, 40)
+    said = first.select(["query_id", "doc_a", "doc_b", "judge", "swapped"])
+    titles = made["documents"]["title"].to_pylist()
+    texts = [f"{titles[n % len(titles)]}\nscore-0a1b2c3d: {n % 3 - 1}" for n in range(len(first))]
+    reasons = said.append_column("text", pa.array(texts)).set_column(3, "judge", first["judge"].cast(pa.string()))
+    return query_browser(sources(made, values, before="fusion", after="zelo", reasons=reasons))
+
+
 def facts_of(made: dict[str, pa.Table], texts: dict[str, str]) -> RatingFacts:
     """What a run with an adaptive graph and offsets tells about the ratings in `tables`."""
     random = np.random.default_rng(2)
@@ -193,6 +230,23 @@ def facts_of(made: dict[str, pa.Table], texts: dict[str, str]) -> RatingFacts:
         curl=[(query, text, 0.05) for query, text in texts.items()],
         offsets=QueryOffsets(random.normal(size=64), np.full(64, 0.1), PAIRS, answer**2, answer, answer),
     )
+
+
+def probabilities() -> dict[str, Any]:
+    """Scores that are log odds, of two domains whose scores mean different things; one system is of no use."""
+    random = np.random.default_rng(11)
+    query = np.repeat(np.arange(64), 20)
+    odds = random.normal(-1, 2, len(query))
+    relevant = random.random(len(query)) < 1 / (1 + np.exp(-odds))
+    halves = {"law": np.arange(64) < 32, "code": np.arange(64) >= 32}
+    labelled = np.bincount(query[relevant], minlength=64)
+    systems = {"bm25": random.normal(size=len(query)), "zelo": odds + (query >= 32)}
+    found = {name: LabelledScores(score, relevant, query, labelled) for name, score in systems.items()}
+    return {
+        "precision": 0.8,
+        "queries": {"dev": 64, "test": 64},
+        "systems": {name: probability.report(one, one, (halves, halves), 0.8, 200, 0) for name, one in found.items()},
+    }
 
 
 def report(
@@ -215,18 +269,21 @@ def report(
     verdicts = [verdict(system, base, values) for system, bases in AGAINST.items() for base in bases]
     chosen = pick(per_query, verdicts, ids, 6)
     made = tables({query: texts[query] for query in chosen}, documents or library())
+    shown = {system: one[[ids.index(query) for query in chosen]] for system, one in values.items()}
     return ReportData(
         title="zelo on pydocs",
         verdicts=verdicts,
         metrics=metric_rows(values),
         per_query=per_query,
-        ladders=ladders(**made, pick=chosen),
+        browser=browser(made, shown),
+        header=[("command", "zelo name=x"), ("started", "a Sunday"), ("models", "multirun/x/embedding")],
         curves={"embedding": curve(600), "reranker": curve(300)},
         stages=stage_rows(),
         config="dataset:\n  _target_: zelo.datasets.pydocs.Pydocs\nseed: 7\n" * 20,
         notes=["3 judged documents are not in this installation and were dropped.", "dev is as the judges see it."],
         query_texts=texts,
         ratings=facts_of(made, {query: texts[query] for query in chosen}),
+        probabilities=probabilities(),
         groups={
             name: "students"
             if name in AGAINST

@@ -151,6 +151,8 @@ def test_an_option_composes_and_builds(option: str, corpus: Path) -> None:
         part.update({key: str(corpus) for key, value in part.items() if value == "???"})
     if option == "dataset/auto":  # one of its places must be named
         node["path"] = str(corpus)
+    if option == "dataset/mixture":
+        node["parts"] = {name: component("dataset/beir") | {"path": str(corpus)} for name in ("law", "code")}
     assert instantiate.build(node, option) is not None
 
 
@@ -282,6 +284,12 @@ def test_interpolation_lives_in_wiring_diagrams_only() -> None:
         if path.parent == CONF / "student":  # it puts components together, and is its own wiring
             assert content.pop("optimizer") == {"lr": "${..backbone.lr}"}
         assert "${" not in yaml.safe_dump(content), f"{path} interpolates"
+
+
+def test_rankings_are_compared_by_judges_that_did_not_grade() -> None:
+    config = composed("experiment=side_by_side", "pipeline=benchmark", "judge@side_by_side.judge=lexical")
+    with pytest.raises(BadInput, match="the judge lexical also made the training targets or the grades"):
+        assemble(config)
 
 
 @pytest.mark.parametrize("option", sorted(path.stem for path in (CONF / "hardware").glob("*.yaml")))

@@ -106,14 +106,13 @@ def hostile(tables: dict[str, Table], tmp_path: Path) -> ReportData:
         verdicts=[],
         metrics=[],
         per_query=None,
-        ladders=[],
         curves={},
         stages=[],
         config="seed: 0",
         notes=[HOSTILE[0]],
         audit=told,
         judges=judge_costs.rows(judged),
-        disagreements=disagreements.of_run(judged, None, queries, documents),
+        disagreements=disagreements.of_run(judged, None, queries, stored(tmp_path, "evil", {"documents": documents})),
     )
 
 
@@ -162,7 +161,7 @@ def test_an_ordinary_report_has_judges_and_disagreements_and_no_advice(
     assert {"Judges", "Disagreements"} <= set(re.findall(r"\w+", page.words))
     assert "Advice" not in page.words
     alone = stored(tmp_path, "alone", dict.fromkeys(("outcomes", "widest"), table({"right": right})))
-    assert disagreements.of_run(alone, None, tables["data"].read("queries"), tables["data"].read("documents")) is None
+    assert disagreements.of_run(alone, None, tables["data"].read("queries"), tables["data"]) is None
 
 
 def test_the_widest_disagreements_come_first_and_reasons_know_their_order(
@@ -172,7 +171,7 @@ def test_the_widest_disagreements_come_first_and_reasons_know_their_order(
     judged = stored(tmp_path, "judge", {"outcomes": outcomes, "widest": outcomes})
     said = {"query_id": ["q19"], "doc_a": ["d2"], "doc_b": ["d1"], "judge": ["right"], "swapped": [False]}
     pq.write_table(pa.table(said | {"text": ["because"]}), judged.path / "reasons.parquet")
-    found = disagreements.of_run(judged, None, tables["data"].read("queries"), tables["data"].read("documents"))
+    found = disagreements.of_run(judged, None, tables["data"].read("queries"), tables["data"])
     assert found is not None
     spreads = [pair.spread for pair in found]
     assert spreads == sorted(spreads, reverse=True)

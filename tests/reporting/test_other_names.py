@@ -30,6 +30,7 @@ def test_a_student_of_another_name_is_one_in_the_report(tmp_path: Path) -> None:
     pq.write_table(per_query, folder / "per_query.parquet")
     (folder / "metrics.json").write_text(json.dumps([row | {"key": ""} for row in rows]))
     (folder / "verdicts.json").write_text(json.dumps(verdicts))
+    (folder / "probabilities.json").write_text("{}")
     manifest = {"metric": "nDCG@10", "split": "test", "protocol": "natural", "keys": {}, "queries": {"test": 64}}
     manifest |= {
         "students": [names.get(name, name) for name in AGAINST],

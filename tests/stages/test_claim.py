@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import yaml
+from omegaconf import OmegaConf
 
 from zelo.errors import BadInput
 from zelo.evaluation.claim import FAILS, HOLDS, OPEN, Contrast, Found, verdict
@@ -24,6 +25,7 @@ from zelo.stages.rating_errors import RatingErrors
 from zelo.stages.relevance_loss import RelevanceLoss
 from zelo.stages.some_queries import SomeQueries
 from zelo.store import Table, write_parquet
+from zelo.tracking import sweep
 
 QUERIES, DOCUMENTS = 40, 12
 NAMES = [f"q{n:02}" for n in range(QUERIES)]
@@ -233,22 +235,22 @@ class Asks:
         return 3.0
 
 
-def test_the_page_says_what_the_claims_have_written(tmp_path: Path) -> None:
+def test_a_sweep_writes_a_page_of_its_claims(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     size = FullSize(
         inputs={}, asks=Asks(), queries=1000, parameters=1e9, trained_tokens=6e6, read_tokens=0.0, operations=1e12
     )
     facts = size.run({"candidates": table(tmp_path, "retrieve", {"queries": 10})}, tmp_path)
     assert facts["cost"] == {"usd": 300.0, "hours": pytest.approx(10.0), "queries": 1000}
-    stages = {"stages": {"rate": {"computed_in": 2.4}, "claim": {"computed_in": 0.2}}}
     for job, one, tables in (
         ("1-b", claim(id="C10", contrasts=[], not_run="too dear."), {"cost": table(tmp_path, "size", facts)}),
         ("0-a", claim(id="C9"), figures(tmp_path)),
     ):
         (tmp_path / job).mkdir()
         one.run(tables, tmp_path / job)
-        (tmp_path / job / "manifest.json").write_text(json.dumps(stages))
-    lines = claims.page(claims.rows(tmp_path)).splitlines()[-2:]
-    assert re.fullmatch(r"\| \*\*C9\*\* a \| b \| c 3 s\. \| nDCG@10: good 0\.\d+ above poor .* \| holds \|", lines[0])
+    monkeypatch.setattr(sweep, "CURRENT", sweep.Current(folder=tmp_path))
+    sweep.Sweep("index.csv").on_multirun_end(OmegaConf.create())
+    lines = (tmp_path / claims.PAGE).read_text().splitlines()[-2:]
+    assert re.fullmatch(r"\| \*\*C9\*\* a \| b \| c \| nDCG@10: good 0\.\d+ above poor .* \| holds \|", lines[0])
     assert lines[1] == (
         "| **C10** a | b | c At 1,000 queries: $300 for judges and 10 H100 hours. |  | not run: too dear. |"
     )

@@ -82,6 +82,7 @@ def evaluated(folder: Path, stderr: float) -> tuple[Any, Any, Any]:
         teachers={},
         students={},
         first_stage_of={},
+        precision=0.8,
         resamples=1000,
         seed=0,
     )

@@ -177,6 +177,28 @@ def test_the_best_job_is_marked_where_jobs_can_be_compared(tmp_path: Path, capsy
     ]
 
 
+def test_a_sweep_over_domains_compares_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each job as its manifest says, to the columns, the page and the terminal."""
+    keys, test = {"dev": "dev/nDCG@10", "test": "test/nDCG@10"}, "test/nDCG@10/zelo"
+    for job, out in enumerate(["law", "code"]):
+        domains = {
+            name: {"split": "test", "value": value, "out_of_domain": name == out}
+            for name, value in (("law", 0.4 + job / 10), ("code", 0.7 - job / 10))
+        }
+        figures = {"system": "zelo", "keys": keys, "values": {"dev/nDCG@10/zelo": 0.5, test: 0.55}, "domains": domains}
+        manifest = {"status": "finished", "figures": figures}
+        own = {"job": str(job), "leave_out": out, "status": "finished"} | sweep._main_figures(manifest)
+        own |= sweep._domain_figures(manifest, own["test"])
+        sweep.record(tmp_path, own | {"seconds": "1.0", "error": "", "folder": f"{job}-x"})
+    rows = sweep.read(tmp_path)
+    assert [(one[f"{test}/law"], one["out_of_domain"]) for one in rows] == [("0.4", "law"), ("0.5", "code")]
+    sweep_page.print_table(tmp_path, rows)
+    said = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["0", "law", "0.500", "0.550", "0.400", "(out)", "0.700", "1.0", "best"] in said
+    assert ["1", "code", "0.500", "0.550", "0.500", "0.600", "(out)", "1.0"] in said
+    assert (tmp_path / "sweep.html").read_text().count("(out)") == 3, "in two cells, and said once what it means"
+
+
 def test_what_selects_is_dev_in_every_table(tmp_path: Path) -> None:
     folder = tmp_path / "multirun" / "0"
     folder.mkdir(parents=True)

@@ -28,7 +28,7 @@ from zelo.training.hardware import Hardware
 from zelo.training.module import StudentModule
 from zelo.training.sampler import QueryBatches
 from zelo.training.trainer import Trained
-from zelo.training.weight_interpolation import Mixture, _put, learning, mix
+from zelo.training.weight_interpolation import WeightMixture, _put, learning, mix
 
 
 def same(one: nn.Module, other: nn.Module) -> bool:
@@ -183,7 +183,7 @@ def dev_of(model: Toy) -> DataModule:
     )
 
 
-def mixed(model: Toy, start: dict[str, Tensor], dev: dict[float, float], shares: list[float]) -> Mixture:
+def mixed(model: Toy, start: dict[str, Tensor], dev: dict[float, float], shares: list[float]) -> WeightMixture:
     return mix(model, start, dev, shares, dev_of(model), Hardware(**ONE), "32-true", "train toy")
 
 

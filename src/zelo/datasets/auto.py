@@ -14,6 +14,7 @@ from zelo.datasets.delimited import suffix
 from zelo.datasets.document_files import in_words, read_files, titles_in_words
 from zelo.datasets.judgements import at_home, drop_unknown, refuse_lost_row
 from zelo.datasets.layout import assemble, hash_large, split_queries
+from zelo.datasets.left_out import without
 from zelo.datasets.sources import ABOUT, TABLES, Sources, find, reader_of
 from zelo.errors import BadInput
 from zelo.qrels import qrel_rows, qrel_table
@@ -30,8 +31,9 @@ class Auto:
     """Documents, queries and judgements from whatever is at `path`: a file, a folder or a pattern.
 
     `documents`, `queries` and `qrels` are other places for one of them. `columns` names columns that are not found by their
-    names: id, title and text of documents; query_id, query and split of queries; judged_query, judged_document and relevance.
-    Judgements of train queries are opened by `train_qrels` alone; with `train_on_dev`, those of dev queries never are.
+    names: id, title and text of documents; query_id, query, split and domain of queries; judged_query, judged_document and
+    relevance. Train and dev queries of the domains `leave_out` are not used. Judgements of train queries are opened by
+    `train_qrels` alone; with `train_on_dev`, those of dev queries never are.
     """
 
     path: str | None
@@ -39,6 +41,7 @@ class Auto:
     queries: str | None
     qrels: str | None
     columns: dict[str, str | int | None]
+    leave_out: str | list[str] | None
     train_on_dev: bool
     unknown_ids: Literal["error", "drop"]
 
@@ -68,7 +71,8 @@ class Auto:
         said = _said(found, self._columns, len(documents), len(queries))
         source = found.queries[0][0] if found.queries else found.root
         corpus = assemble(documents, queries, qrels, (said, *notes, *more, *_beside(found)), source)
-        return replace(corpus, name=self._name(found))
+        used, left = without(corpus.queries, self.leave_out)
+        return replace(corpus, queries=used, notes=(*corpus.notes, *left), name=self._name(found))
 
     def has_train_queries(self) -> bool:
         """Whether there are any, known without reading the documents. Raises BadInput naming the file and the line."""

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from zelo.datasets.columns import LINE
 from zelo.errors import BadInput
 from zelo.qrels import SPLIT_NAMES
-from zelo.records import DOCUMENT, QUERY, SPLITS
+from zelo.records import DOCUMENT, DOMAIN, QUERY, SPLITS
 
 SPACE = "%20"  # in place of white space in an id: a run file is cut at spaces
 
@@ -58,9 +58,9 @@ def to_documents(rows: Rows) -> tuple[pa.Table, tuple[str, ...]]:
 
 
 def to_queries(rows: Rows, splits: Sequence[str | None]) -> tuple[pa.Table, tuple[str, ...]]:
-    """QUERY rows, `split` being what the row or else its file says, or null; and notes. Raises BadInput naming the place.
+    """QUERY rows, `split` being what the row or else its file says, or null, with DOMAIN if they have one; and notes.
 
-    splits: what the name of each file says.
+    splits: what the name of each file says. Raises BadInput naming the place.
     """
     given = [pa.repeat(pa.scalar(split, pa.string()), file[2]) for file, split in zip(rows.files, splits, strict=True)]
     of_file = pa.chunked_array(given, pa.string())
@@ -81,7 +81,11 @@ def to_queries(rows: Rows, splits: Sequence[str | None]) -> tuple[pa.Table, tupl
         rows = rows.kept(pc.invert(blank))
     rows, repaired = _with_ids(rows, "query_id", "query")
     table = rows.table
-    return pa.table([table["query_id"], table["query"], table["of"]], schema=QUERY), (*notes, *repaired)
+    queries = pa.table([table["query_id"], table["query"], table["of"]], schema=QUERY)
+    if DOMAIN in table.column_names:
+        named = pc.utf8_trim_whitespace(table[DOMAIN])
+        queries = queries.append_column(DOMAIN, pc.if_else(pc.equal(named, ""), pa.scalar(None, pa.string()), named))
+    return queries, (*notes, *repaired)
 
 
 def safe_id(name: str) -> str:

@@ -39,13 +39,13 @@ def recipe_of(node: object, built: Any, without: frozenset[str] = frozenset()) -
         return node if target in FOREIGN else node | {"_code_": code_hash(module_of(target))}
     own = built.OUTSIDE_IDENTITY if isinstance(built, FieldsOutsideIdentity) else frozenset[str]()
     outside = without | own | {"_target_"}  # fields that cannot change the result
+    content = built.content() if isinstance(built, Content) else {}
     recipe = {
         key: recipe_of(item, getattr(built, key), _below(outside, key))
         for key, item in node.items()
         if key not in outside
     }
-    if isinstance(built, Content):
-        recipe |= built.content()
+    recipe |= content
     recipe |= {"_target_": target, "_code_": code_hash(type(built).__module__, type(built).__name__)}
     # What a user allows may be a function, or a name that its package passes on.
     if not OWN.fullmatch(target) and (named := module_of(target)) != type(built).__module__:

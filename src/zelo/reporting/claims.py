@@ -14,7 +14,7 @@ side, does not hold where one lies on the other, and else cannot be told. What i
 
 `make claims` runs them all and writes this page, `zelo experiment/claims=c09` runs one. A claim that is not run has the recipe
 of its full size in `conf/experiment/claims/`; its cost is at list prices with answers of an assumed length, and the hours are
-reckoned from weights and tokens. Seconds are those of all stages behind a claim, which others share.
+reckoned from weights and tokens.
 
 | claim | made in | what was run | figures | verdict |
 | --- | --- | --- | --- | --- |
@@ -23,12 +23,8 @@ reckoned from weights and tokens. Seconds are those of all stages behind a claim
 
 def rows(sweep: Path) -> list[Facts]:
     """What the finished jobs of a sweep say, by the number of the claim; none where they were no claims."""
-    found = []
-    for path in sweep.glob(f"*/{FILE}"):
-        stages = json.loads((path.parent / "manifest.json").read_text(encoding="utf-8"))["stages"].values()
-        seconds = sum(stage["computed_in"] for stage in stages)
-        found.append(json.loads(path.read_text(encoding="utf-8")) | {"seconds": seconds})
-    return sorted(found, key=lambda row: int(row["id"].lstrip("C")))
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in sweep.glob(f"*/{FILE}")]
+    return sorted(found, key=lambda row: (int(row["id"].lstrip("C")), row["ran"]))
 
 
 def page(found: list[Facts]) -> str:
@@ -37,12 +33,10 @@ def page(found: list[Facts]) -> str:
 
 
 def _line(row: Facts) -> str:
-    cost = row["cost"]
+    cost, last = row["cost"], ""
     if cost:
         dollars = "" if cost["usd"] is None else f"${cost['usd']:,.0f} for judges and "
-        last = f"At {cost['queries']:,} queries: {dollars}{cost['hours']:,.0f} H100 hours"
-    else:
-        last = f"{row['seconds']:.0f} s"
+        last = f" At {cost['queries']:,} queries: {dollars}{cost['hours']:,.0f} H100 hours."
     figures = "<br>".join(row["figures"])
-    cells = (f"**{row['id']}** {row['says']}", row["source"], f"{row['ran']} {last}.", figures, row["verdict"])
+    cells = (f"**{row['id']}** {row['says']}", row["source"], row["ran"] + last, figures, row["verdict"])
     return f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |\n"

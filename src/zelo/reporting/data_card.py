@@ -5,11 +5,13 @@ from typing import TYPE_CHECKING
 
 from zelo.facts import Facts
 from zelo.protocols import Backbone, TrainingStage
+from zelo.records import SPLITS, UNUSED
 from zelo.store import Table
 
 if TYPE_CHECKING:
     from zelo.pipeline.run import Result
 
+SHOWN = 10  # domains that a line names
 SHARE = 0.01  # of the documents, from which a language is named
 
 
@@ -24,6 +26,8 @@ def lines(table: Table, result: "Result") -> Iterator[tuple[str, str]]:
     card = table.manifest["card"]
     yield "queries", _queries(card)
     yield "documents", _documents(card)
+    if len(card["domains"]) > 1:
+        yield "domains", _domains(card["domains"])
     if card["passages"]:
         yield "passages", _passages(card["passages"])
     if longer := _longer(table, result):
@@ -43,6 +47,16 @@ def _documents(card: Facts) -> str:
     sampled = f" (of {card['measured']:,} documents)" * (card["measured"] < card["documents"])
     empty = card["document_lengths"]["empty"]
     return f"{card['documents']:,}{_spread(card['document_lengths'])}{sampled}" + f"; {empty:,} empty" * bool(empty)
+
+
+def _domains(domains: Facts) -> str:
+    """What each domain has, the first SHOWN of them."""
+    said = []
+    for name, counts in list(domains.items())[:SHOWN]:
+        queries = ", ".join(f"{counts[split]:,} {split}" for split in SPLITS if split in counts) or "no queries"
+        documents = f" of {counts['documents']:,} documents" * ("documents" in counts)
+        said.append(f"{name or 'without a domain'} {queries}{documents}")
+    return "; ".join(said) + f"; and {len(domains) - SHOWN:,} more" * (len(domains) > SHOWN)
 
 
 def _passages(found: Facts) -> str:
@@ -150,6 +164,8 @@ def _left_out(card: Facts) -> str:
         for split, count in queries.items()
         if count
     ]
+    unused = {name: counts[UNUSED] for name, counts in card["domains"].items() if UNUSED in counts}
+    said += [f"{count:,} train or dev queries of {name}" for name, count in unused.items()]
     return "; ".join([*said, *[f"duplicate documents: {documents:,}"] * bool(documents)]) or "nothing"
 
 

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from zelo.auditing.answers import COLUMNS, JudgedPairs
 from zelo.facts import Facts
-from zelo.reporting.ladders import cut
+from zelo.reporting.excerpts import cut
 from zelo.store import Table
 
 SHOWN, PER_QUERY = 12, 2  # pairs on the page, and of one query
@@ -44,16 +45,20 @@ class DisputedPair:
     opinions: list[Opinion]
 
 
-def of_run(judged: Table, rows: pa.Table | None, queries: pa.Table, documents: pa.Table) -> list[DisputedPair] | None:
-    """Of a judge stage's table; None where a single judge answered. rows: DISAGREEMENT, if they were chosen before."""
+def of_run(judged: Table, rows: pa.Table | None, queries: pa.Table, data: Table) -> list[DisputedPair] | None:
+    """Of a judge stage's table; None where a single judge answered. rows: DISAGREEMENT, if they were chosen before.
+
+    data: holds the documents; only those that are shown come into memory.
+    """
     widest = judged.read("widest", COLUMNS)
     found = JudgedPairs.of(widest)
     if len(found.judges) < 2:
         return None
-    if rows is None:
-        rows = found.disagreements(SHOWN, PER_QUERY)
+    chosen = found.disagreements(SHOWN, PER_QUERY) if rows is None else rows
     reasons = judged.read("reasons") if judged.has("reasons") else None
-    return disagreements(rows, queries, documents, reasons, widest)
+    shown = pc.field("doc_id").isin(pa.chunked_array([*chosen["doc_a"].chunks, *chosen["doc_b"].chunks], pa.string()))
+    documents = pa.concat_tables([pq.read_table(path, filters=shown) for path in data.shards("documents")])
+    return disagreements(chosen, queries, documents, reasons, widest)
 
 
 def disagreements(

@@ -44,6 +44,9 @@ class Evaluation:
     keyed: dict[str, float]  # the deciding metric of every split and system, by its full name; dev first
     queries: dict[str, int]  # split -> queries that were evaluated
     groups: dict[str, str]  # system -> one of GROUPS, by what the pipeline makes of it
+    domains: dict[str, Facts]  # domain -> {queries, labels, out_of_domain}, where queries are from several
+    by_domain: dict[str, dict[str, float]]  # domain -> system -> value of the deciding metric
+    probabilities: Facts  # precision, queries and systems; empty where dev or test has no labels
 
     @staticmethod
     def of(result: "Result") -> "Evaluation | None":
@@ -58,6 +61,7 @@ class Evaluation:
         found = {row["key"]: row["value"] for row in rows}
         systems = list(dict.fromkeys(row["system"] for row in rows))
         names = [f"{key}/{system}" for key in keys.values() for system in systems]
+        domains = dict(table.manifest["domains"])
         return Evaluation(
             stage,
             table,
@@ -69,13 +73,21 @@ class Evaluation:
                 row
                 for row in rows
                 if (row["split"], row["protocol"]) == (split, table.manifest["protocol"])
-                and row["domain"] not in table.manifest["domains"]
+                and row["domain"] not in domains
             ],
             verdicts,
             keys,
             {name: found[name] for name in names if name in found},
             table.manifest["queries"],
             {system: _group(system, stage, result) for system in systems},
+            domains,
+            {
+                domain: {
+                    row["system"]: row["value"] for row in rows if (row["domain"], row["metric"]) == (domain, metric)
+                }
+                for domain in domains
+            },
+            json.loads((table.path / "probabilities.json").read_text(encoding="utf-8")),
         )
 
     @property
@@ -92,6 +104,13 @@ class Evaluation:
     def values(self) -> dict[str, float]:
         """System -> value of the metric that decides, on the split that is reported."""
         return {row["system"]: row["value"] for row in self.rows if row["metric"] == self.metric}
+
+    @property
+    def deciding(self) -> dict[str, str]:
+        """Split -> the metric that decides on it, as the tables of the evaluation name it."""
+        rows = json.loads((self.table.path / "metrics.json").read_text(encoding="utf-8"))
+        found = {row["key"].removesuffix(f"/{row['system']}"): row["metric"] for row in rows}
+        return {split: found[key] for split, key in self.keys.items() if key in found}
 
     def source(self, result: "Result", system: str) -> str | None:
         """The stage that a system's ranking comes from."""

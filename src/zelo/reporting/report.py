@@ -1,9 +1,15 @@
-"""The report of a run: one HTML file that needs no network and no script. Plain data in, text out."""
+"""The report of a run: one HTML file that needs no network. Plain data in, text out.
 
+One script runs on it, that of the query browser, which a policy names by its hash: no text of the data can be another.
+"""
+
+import base64
+import hashlib
 import math
 from collections.abc import Callable
 from itertools import groupby
 from pathlib import Path
+from urllib.parse import quote
 
 import jinja2
 import numpy as np
@@ -11,16 +17,17 @@ from markupsafe import Markup
 
 from zelo.facts import Facts
 from zelo.records import TEST
-from zelo.reporting import audit_page, judge_costs, plots, ratings_page, rerankers
+from zelo.reporting import audit_page, judge_costs, plots, probability_page, ratings_page, rerankers
 from zelo.reporting.evaluation import CIRCULAR, FIRST_STAGES, GROUPS, NO_LABELS, shown
+from zelo.reporting.excerpts import cut
 from zelo.reporting.gains import Gain, gain_of
-from zelo.reporting.ladders import Ladder, Rung, cut
 from zelo.reporting.plots import AxisScale
 from zelo.reporting.report_data import ReportData
 
 MAIN_METRIC = "nDCG@10"
 PROTOCOLS = {"natural": "", "judge": NO_LABELS}  # in words; others as they are
 EQUAL = 1e-9  # differences up to here count as equal
+SCRIPT = Path(__file__).with_name("query_browser.js")
 EXTREMES = 5  # queries listed as largest gains and as largest losses
 # control characters other than tab and line ends, lone surrogates: neither HTML nor UTF-8 can carry them
 _UNFIT = dict.fromkeys(
@@ -35,7 +42,7 @@ def render(data: ReportData) -> str:
     found = [gain_of(verdict, data.per_query) for verdict in verdicts if not verdict["minor"]]
     differences = [gain for gain in found if gain]
     drawn = [(name, plots.curves(points, f"curve{n}")) for n, (name, points) in enumerate(data.curves.items())]
-    page = environment().get_template("report.html.jinja")
+    page, script = environment().get_template("report.html.jinja"), SCRIPT.read_text(encoding="utf-8")
     return page.render(
         data=data,
         verdicts=verdicts,
@@ -43,16 +50,19 @@ def render(data: ReportData) -> str:
         verdict_scale=_difference_scale(data.verdicts),
         boards=_boards(data.metrics, _main_metric(data), data.groups),
         gains=_gain_figures(differences, data.query_texts),
-        ladders=[_ladder(ladder, differences) for ladder in data.ladders],
-        shown={ladder.query_id: n for n, ladder in enumerate(data.ladders, 1)},
+        packed=Markup(data.browser.packed) if data.browser else "",
+        script=Markup(script) if data.browser else "",
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        listed=data.browser.listed if data.browser else set(),
         curves=[{"name": name, "svg": Markup(svg)} for name, svg in drawn],
         longest=max([max(stage["seconds"] or 0, stage.get("computed_in") or 0) for stage in data.stages], default=0)
         or 1,
-        trained=not data.audit or bool(data.verdicts or data.ladders),  # else there is nothing but the audit to show
+        trained=not data.audit or bool(data.verdicts or data.browser),  # else there is nothing but the audit to show
         audit=audit_page.view(data.audit) if data.audit else None,
         judges=[judge_costs.view(row) for row in data.judges],
         disagreements=data.disagreements,
         rerankers=rerankers.view(data.rerankers) if data.rerankers else None,
+        probabilities=probability_page.view(data.probabilities, data.groups),
         ratings=ratings_page.view(data.ratings) if data.ratings else None,
         peak_memory=max([stage["peak_memory_mb"] or 0 for stage in data.stages], default=0) or None,
     )
@@ -72,7 +82,8 @@ def environment() -> jinja2.Environment:
         "cut": cut,
         "metric": shown,
         "number": number,
-        "rating": rating,
+        "place": lambda query: quote(query, safe=""),
+        "percent": percent,
         "signed": signed,
         "p_value": p_value,
         "duration": duration,
@@ -189,33 +200,6 @@ def _systems(rows: list[Facts], main: str, groups: dict[str, str]) -> list[Facts
     )
 
 
-def _ladder(ladder: Ladder, differences: list[Gain]) -> dict[str, object]:
-    """A ladder with its axis, its gaps and what the students made of its query."""
-    spans = [_span(rung) for rung in ladder.rungs]
-    changes = [
-        (gain.verdict["system"], float(gain.before[place]), float(gain.after[place]), gain.verdict["baseline"])
-        for gain in differences
-        for place in [index for index, query in enumerate(gain.queries) if query == ladder.query_id]
-    ]
-    ranks = [0, *(rung.rank for rung in ladder.rungs)]
-    return {
-        "ladder": ladder,
-        "scale": AxisScale.around([*ladder.ratings, *(end for span in spans for end in span)]),
-        "rungs": [
-            {"rung": rung, "low": low, "high": high, "skipped": rung.rank - before - 1}
-            for rung, (low, high), before in zip(ladder.rungs, spans, ranks, strict=False)
-        ],
-        "changes": changes,
-        "metric": differences[0].verdict["metric"] if differences else "",
-    }
-
-
-def _span(rung: Rung) -> tuple[float, float]:
-    """95 % interval of a rating; the rating itself where the standard error is unknown."""
-    reach = 1.96 * rung.stderr if math.isfinite(rung.stderr) else 0.0
-    return rung.rating - reach, rung.rating + reach
-
-
 def _fit(text: str) -> str:
     """The text without characters that a page cannot carry; marked-up text stays marked up."""
     return type(text)(text.translate(_UNFIT))
@@ -246,7 +230,7 @@ def _size(megabytes: float) -> str:
 
 
 number = _or_dash(lambda value: f"{value:.3f}")
-rating = _or_dash(lambda value: f"{value:.2f}")
+percent = _or_dash(lambda value: f"{value:.0%}")
 signed = _or_dash(lambda value: f"{value:+.3f}")
 p_value = _or_dash(lambda value: "< 0.001" if value < 0.001 else f"{value:.3f}")
 duration = _or_dash(_duration)

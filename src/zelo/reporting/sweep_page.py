@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 FIGURES = {"dev": "value", "test": "test_value"}  # of the system that is optimized, in words: column
+OUTSIDE = "out_of_domain"  # column: the domains that nothing was learned from
 
 
 def best(rows: list[dict[str, str]]) -> str | None:
@@ -25,13 +26,13 @@ def best(rows: list[dict[str, str]]) -> str | None:
 def page(folder: Path, rows: list[dict[str, str]]) -> str:
     """sweep.html of a sweep's folder: one file that needs no network; every text is escaped."""
     options = shown_options(rows)
-    shown = [(title, name) for title, name in FIGURES.items() if any(row.get(name) for row in rows)]
+    shown = _figures(rows)
     jobs = [
         {
             "row": row,
             "report": (folder / row["folder"] / "report.html").exists(),
             "options": [row[name] for name in options],
-            "figures": [_rounded(row.get(name)) for _, name in shown],
+            "figures": [_figure(row, name) for name in shown.values()],
         }
         for row in rows
     ]
@@ -40,7 +41,7 @@ def page(folder: Path, rows: list[dict[str, str]]) -> str:
         title=folder.name,
         jobs=jobs,
         options=list(options.values()),
-        figures=[title for title, _ in shown],
+        figures=list(shown),
         system=next((row["system"] for row in rows if row.get("value")), None),
         best=best(rows),
         selection=selection(rows),
@@ -85,14 +86,36 @@ def selection(rows: list[dict[str, str]]) -> list[str]:
         lines[0] += f" ({NO_LABELS}; each job against ratings of its own)"
     if any(row.get("test") for row in rows):
         lines.append(f"test, which selects nothing: {next(row['test'] for row in rows if row.get('test'))}")
+    if domains := _domains(rows):
+        lines.append(f"by domain: {', '.join(domains)} of test; (out): nothing was learned from this domain")
     return lines
+
+
+def _figures(rows: list[dict[str, str]]) -> dict[str, str]:
+    """In words -> column, of what is known of any job."""
+    shown = {title: name for title, name in FIGURES.items() if any(row.get(name) for row in rows)}
+    return shown | _domains(rows)
+
+
+def _domains(rows: list[dict[str, str]]) -> dict[str, str]:
+    """Domain -> column of its test figure, where jobs are measured by domain."""
+    tests = {f"{row['test']}/" for row in rows if row.get("test")}
+    names = dict.fromkeys(name for row in rows for name in row)
+    return {name.removeprefix(test): name for test in sorted(tests) for name in names if name.startswith(test)}
+
+
+def _figure(row: dict[str, str], name: str) -> str:
+    """A figure of a job, marked where nothing was learned from its domain."""
+    domain = name.removeprefix(f"{row.get('test')}/")
+    outside = domain != name and domain in (row.get(OUTSIDE) or "").split(",")
+    return _rounded(row.get(name)) + " (out)" * outside
 
 
 def _table(rows: list[dict[str, str]], winner: str | None) -> "Table":
     from rich.table import Table
 
     options = shown_options(rows)
-    figures = {title: name for title, name in FIGURES.items() if any(row.get(name) for row in rows)}
+    figures = _figures(rows)
     system = next((row["system"] for row in rows if row.get("value")), None)
     table = Table(
         box=None, padding=(0, 2, 0, 0), header_style="bold", title=system, title_justify="left", title_style="bold"
@@ -103,7 +126,7 @@ def _table(rows: list[dict[str, str]], winner: str | None) -> "Table":
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
     for row in rows:
-        values = [_rounded(row.get(name)) for name in figures.values()]
+        values = [_figure(row, name) for name in figures.values()]
         remark = "best" if row["job"] == winner else "" if row["status"] == "finished" else row["status"]
         table.add_row(row["job"], *(row[name] for name in options), *values, row["seconds"], remark)
     return table

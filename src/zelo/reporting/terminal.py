@@ -10,7 +10,7 @@ from zelo.budget.plan import money, together
 from zelo.facts import Facts
 from zelo.metrics.agreement import PREFIX
 from zelo.records import DEV
-from zelo.reporting import acquired, audit_page, data_card, latency, lineage, rerankers
+from zelo.reporting import acquired, audit_page, by_domain, data_card, latency, lineage, rerankers
 from zelo.reporting.audit_table import print_audit
 from zelo.reporting.evaluation import CIRCULAR, GROUPS, LABELS, NO_LABELS, Evaluation, shown
 from zelo.reporting.notes import notes
@@ -121,6 +121,7 @@ def print_results(result: "Result", folder: Path, optimize: str | None) -> float
     figures = Evaluation.of(result)
     if figures:
         _print_table(figures, result)
+        _print_domains(figures)
         _print_verdicts(figures)
         if optimize is not None and not figures.dev and figures.table.manifest["students"]:
             words = "dev has neither labels nor judged queries, so a sweep cannot select a job"
@@ -180,6 +181,33 @@ def _print_table(figures: Evaluation, result: "Result") -> None:
     print("\n".join(line.rstrip() for line in captured.get().splitlines()))
 
 
+def _print_domains(figures: Evaluation) -> None:
+    """A table of the deciding metric in each domain, some domains at a time."""
+    found = by_domain.view(figures)
+    if found is None:
+        return
+    from rich.table import Table
+    from rich.text import Text
+
+    lines = console()
+    lines.print(f"\nby domain: {found['metric']}", style="bold", soft_wrap=True)
+    for low in range(0, len(found["domains"]), by_domain.WIDE):
+        part = slice(low, low + by_domain.WIDE)
+        board = Table(box=None, padding=(0, 1, 0, 0), header_style="bold")
+        board.add_column("", overflow="fold")
+        for domain in found["domains"][part]:
+            board.add_column(domain["name"], justify="right", overflow="fold")
+        for what in ("queries", "labels", "training"):
+            words = [str(domain[what]) for domain in found["domains"][part]]
+            if any(words):
+                board.add_row(Text(what, "dim italic"), *(Text(word, "dim") for word in words))
+        for _, system, values in found["systems"]:
+            board.add_row(f"  {system}", *(_number(value) for value in values[part]))
+        with lines.capture() as captured:
+            lines.print(board)
+        print("\n".join(line.rstrip() for line in captured.get().splitlines()))
+
+
 def _grouped(figures: Evaluation) -> dict[str, list[str]]:
     """Group -> systems, from low to high by the deciding metric."""
     values = figures.values
@@ -213,6 +241,8 @@ def _print_places(result: "Result", folder: Path, complete: bool) -> None:
     entries = [
         ("report.html", "the report"),
         ("metrics.json", "metrics, one row per system, metric and baseline"),
+        ("probabilities.json", "scores as probabilities: reliability, threshold, precision and recall of each system"),
+        ("side_by_side.json", "rankings compared blind: wins, ties and losses"),
         ("audit.json", "measurements of the audit"),
         ("rerankers.json", "every reranker over every first stage, with intervals"),
         ("latency.json", "times, memory and cost of each system"),

@@ -10,11 +10,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 
-from zelo import passages
+from zelo import domains, passages
 from zelo.errors import BadInput
 from zelo.protocols import Retriever
 from zelo.ranking import document_ids, rows_of, top_candidates
-from zelo.records import TEST, Retrieved
+from zelo.records import TEST, UNUSED, Retrieved
 from zelo.store import hash_file
 
 _COLUMNS = ("query_id", "q0", "doc_id", "rank", "score", "name")
@@ -48,13 +48,18 @@ class Run:
         found = top_candidates(queries, documents, run.query_row, run.doc_row, run.score, top_k)
         lacking = np.ones(queries.num_rows, bool)
         lacking[run.query_row] = False
-        filled = lacking & (np.array(queries["split"].to_pylist(), object) != TEST)
+        split = np.array(queries["split"].to_pylist(), object)
+        lacking &= split != UNUSED
+        filled = lacking & (split != TEST)
         if not lacking.any():
             return Retrieved(found, filled, run.notes)
         note = f"{self.path} lacks {lacking.sum():,} of {len(lacking):,} queries: its ranking counts 0 there"
         if filled.any():
-            asked = queries.filter(pa.array(filled))
-            rest = passages.search(lambda some, k: self.otherwise.search(some, documents, k), asked, documents, top_k)
+            rest = domains.search(
+                lambda some, of: passages.search(self._otherwise(of), some, of, top_k),
+                queries.filter(pa.array(filled)),
+                documents,
+            )
             both = pa.concat_tables([found, rest])
             order = np.lexsort((both["rank"].to_numpy(), rows_of(both["query_id"], queries["query_id"])))
             found = both.take(pa.array(order))
@@ -85,11 +90,14 @@ class Run:
         if not split.any():
             return run
         note = (
-            f"{self.path} names documents, of which {int(split.sum()):,} lines name one that was split: the passage that"
-            f" {type(self.otherwise).__name__} (retriever.otherwise) ranks first stands for it, and the first one where none of"
-            f" them is among its best {_DEPTH:,} passages ({int((split & ~there).sum()):,} lines)"
+            f"{self.path}: lines that name a document that was split: {int(split.sum()):,}; its passage that"
+            f" {type(self.otherwise).__name__} (retriever.otherwise) ranks first is the candidate, or its first passage where"
+            f" none is among the best {_DEPTH:,} ({int((split & ~there).sum()):,} lines)"
         )
         return replace(run, doc_row=doc_row, notes=(*run.notes, note))
+
+    def _otherwise(self, documents: pa.Table) -> passages.Search:
+        return lambda queries, top_k: self.otherwise.search(queries, documents, top_k)
 
     def _file(self) -> Path:
         path = Path(self.path).expanduser()

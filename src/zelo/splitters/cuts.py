@@ -45,8 +45,8 @@ class Bounds:
         return None
 
     def start(self, low: int, high: int) -> int:
-        """The first sentence in [low, high), else the first word; `high` where there is neither."""
-        for places in (self.sentences, self.words):
+        """The first sentence in [low, high), else the first line or word; `high` where there is none."""
+        for places in (self.sentences, self.lines, self.words):
             found = _within(places, low, high - 1)
             if len(found):
                 return int(found[0])

@@ -7,10 +7,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from zelo.duplicates import first_of_same, near_duplicates
+from zelo.duplicates import domains_of, first_of_same, near_duplicates
 from zelo.facts import Facts
 from zelo.languages import languages, spaced
-from zelo.records import DEV, SPLITS, TEST, TRAIN
+from zelo.records import DEV, DOMAIN, SPLITS, TEST, TRAIN
 from zelo.store import Table, write_parquet
 from zelo.texts import Texts
 
@@ -66,6 +66,7 @@ class DataCard:
                 "documents": data.manifest.get("dropped_documents", 0),
                 "queries": data.manifest.get("duplicates", {}),
             },
+            "domains": _domains(queries, documents),
             "notes": [note for manifest in manifests for note in manifest.get("notes", [])],
         }
         return {"rows": len(documents), "card": card}
@@ -88,7 +89,7 @@ def _spread(lengths: np.ndarray) -> Facts | None:
 
 def _duplicates(documents: pa.Table) -> Facts:
     titles, texts, ids = documents["title"], documents["text"], documents["doc_id"]
-    first = first_of_same(titles, texts)
+    first = first_of_same(titles, texts, *domains_of(documents))
     rows = np.arange(len(first))
     near = near_duplicates(titles, texts, rows[first == rows])
     same = [(row, int(first[row])) for row in np.flatnonzero(first != rows)[:SHOWN].tolist()]
@@ -103,6 +104,20 @@ def _duplicates(documents: pa.Table) -> Facts:
         "examples": named(same),
         "near_examples": named(near.pairs),
     }
+
+
+def _domains(queries: pa.Table, documents: pa.Table) -> Facts:
+    """Domain -> its queries of each split, those that nothing uses too, and its documents where these have domains."""
+    if DOMAIN not in queries.column_names:
+        return {}
+    counts = queries.group_by([DOMAIN, "split"]).aggregate([([], "count_all")]).to_pylist()
+    found: Facts = {}
+    for row in sorted(counts, key=lambda row: row[DOMAIN] or ""):
+        found.setdefault(row[DOMAIN] or "", {})[row["split"]] = row["count_all"]
+    held = documents[DOMAIN].value_counts().to_pylist() if DOMAIN in documents.column_names else []
+    for row in held:
+        found.setdefault(row["values"], {})["documents"] = row["counts"]
+    return found
 
 
 def _judged(qrels: pa.Table) -> Facts:

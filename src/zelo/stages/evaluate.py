@@ -10,9 +10,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from zelo import passages
+from zelo.domains import out_of_domain
 from zelo.errors import BadInput
 from zelo.evaluation import labels as labelled
-from zelo.evaluation import order
+from zelo.evaluation import order, probability
+from zelo.evaluation.labelled_scores import LabelledScores
 from zelo.evaluation.measured import JUDGE, NATURAL, MeasuredSplit, by_grades, by_judge, by_labels
 from zelo.evaluation.paired import PairedTests
 from zelo.evaluation.runs import run_of
@@ -22,7 +24,7 @@ from zelo.metrics.agreement import PREFIX
 from zelo.metrics.significance import bootstrap
 from zelo.metrics.trec import write_trec
 from zelo.protocols import Metric
-from zelo.records import DEV, EXAMPLE, METRIC
+from zelo.records import DEV, EXAMPLE, METRIC, TEST
 from zelo.store import Table, write_parquet
 
 DATA, LABELS, EXAMPLES, CANDIDATES = "data", "labels", "examples", "candidates"
@@ -43,7 +45,7 @@ PER_QUERY = pa.schema(
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluate:
-    """Writes metrics.json (METRIC rows), verdicts.json, choices.json, per_query.parquet and runs/<system>.trec.
+    """Writes metrics.json (METRIC rows), verdicts.json, choices.json, probabilities.json, per_query.parquet, runs/<system>.trec.
 
     Dev and test are measured against labels, over the queries that the split's qrels name, as trec_eval does. Where dev has no
     labels, it is measured against judge ratings: agreement, named `judge_agreement/...` and by protocol `judge`. Figures of dev
@@ -51,8 +53,10 @@ class Evaluate:
     passage. Documents of one score stand with the least relevant first; a query without a
     relevant document among a system's candidates counts as a miss, and the facts say how many there are. Where queries have a
     `domain`, each has rows of its own, without tests. Judges that made the training targets crown nobody: against their own
-    ratings a verdict says that a system agrees more, not that it is better. Names in `first_stages`, `teachers`, `students` and
-    `first_stage_of` that are no system of this pipeline, or of a pass that was left out, are listed as absent.
+    ratings a verdict says that a system agrees more, not that it is better. Where dev and test have labels, each system's scores
+    are made probabilities on dev, and the threshold for a `precision` is chosen there; both are measured on test. Names in
+    `first_stages`, `teachers`, `students` and `first_stage_of` that are no system of this pipeline, or of a pass that was left
+    out, are listed as absent.
     """
 
     OPTIONAL_INPUTS: ClassVar[Literal[True]] = True
@@ -68,6 +72,7 @@ class Evaluate:
     compared: dict[str, list[str]]  # any other system -> baselines
     students: dict[str, list[str]]  # system -> baselines, or `best-first-stage`; the last present is the main result
     first_stage_of: dict[str, str]  # system -> what found its candidates; a system not named here searched by itself
+    precision: float  # of the documents above a threshold, which is chosen for it on dev
     resamples: int  # of the bootstrap and of the permutation test
     seed: int
 
@@ -83,6 +88,10 @@ class Evaluate:
         if unknown := [key for key in self.table if key not in self.metrics]:
             raise BadInput(
                 f"evaluate: table names {unknown[0]!r}, which is none of its metrics; write some of {', '.join(self.metrics)}."
+            )
+        if not 0 < self.precision < 1:
+            raise BadInput(
+                f"evaluate: precision={self.precision} is no share between 0 and 1; set stages.evaluate.precision=0.8."
             )
         if self.resamples < 100:
             raise BadInput(f"evaluate: resamples={self.resamples} is too few for intervals; set it to 10000.")
@@ -113,13 +122,31 @@ class Evaluate:
             # Without examples nothing here was trained, so that judges are as good a measure as any.
             taught = set(self._tested) if one.protocol == JUDGE and EXAMPLES in self.inputs else set()
             verdicts = verdicts_of(one, pairs, tests, taught)
-        domains = self._domain_rows(measured[-1], tables)
+        domains, by_domain = self._by_domain(measured[-1], labels, tables)
         human = self._by_people(measured[-1], runs, tables)
         rows += [row for one in human for row in self._rows(one, [], np.empty((len(one.metrics), 0)), tables)]
-        _write(out, rows + domains, verdicts, choice, measured + human, runs)
+        probabilities = {} if graded else self._probabilities(labels, runs, tables)
+        _write(out, rows + domains, verdicts, choice, probabilities, measured + human, runs)
         figures = self._figures(measured, choice, runs, graded) | {"rows": len(rows) + len(domains)}
-        figures["domains"] = list(dict.fromkeys(row["domain"] for row in domains))
-        return figures | self._about_labels(labels, runs) | self._order(measured[-1], human)
+        figures["domains"] = by_domain
+        about = self._about_labels(labels, runs)
+        system = str(figures["system"])
+        if main := probabilities.get("systems", {}).get(system):
+            about["notes"] += probability.words_of(system, main, self.precision, probabilities["queries"])
+        return figures | about | self._order(measured[-1], human)
+
+    def _probabilities(self, labels: dict[str, pa.Table], runs: dict[str, pa.Table], tables: dict[str, Table]) -> Facts:
+        """What each system's scores say as probabilities; nothing where dev or test has no labels: test chooses nothing."""
+        if DEV not in labels or TEST not in labels:
+            return {}
+        queries = {split: sorted(pc.unique(labels[split]["query_id"]).to_pylist()) for split in (DEV, TEST)}
+        dev, test = (labelled.domains_of(tables[DATA], queries[split]) for split in (DEV, TEST))
+        found: Facts = {}
+        for system, run in runs.items():
+            chosen, told = (LabelledScores.of(run, labels[split], queries[split]) for split in (DEV, TEST))
+            found[system] = probability.report(chosen, told, (dev, test), self.precision, self.resamples, self.seed)
+        counts = {split: len(names) for split, names in queries.items()}
+        return {"precision": self.precision, "queries": counts, "systems": found}
 
     def _by_people(
         self, judged: MeasuredSplit, runs: dict[str, pa.Table], tables: dict[str, Table]
@@ -193,14 +220,23 @@ class Evaluate:
                 rows.append(row | {"p_value": p_value, "baseline": baseline})
         return rows
 
-    def _domain_rows(self, one: MeasuredSplit, tables: dict[str, Table]) -> list[Facts]:
-        """METRIC rows of each domain that the queries of a split are from, without tests."""
-        rows, collection = [], tables[DATA].manifest["name"]
+    def _by_domain(
+        self, one: MeasuredSplit, labels: dict[str, pa.Table], tables: dict[str, Table]
+    ) -> tuple[list[Facts], Facts]:
+        """METRIC rows of each domain that the queries of a split are from, without tests; and what each domain is.
+
+        Domain -> {queries, labels: as of `kind_of` if people made them, out_of_domain: whether nothing was learned from it}.
+        """
+        rows, facts, collection = [], {}, tables[DATA].manifest["name"]
+        outside = out_of_domain(tables[DATA].read("queries"))
         for name, chosen in labelled.domains_of(tables[DATA], one.queries).items():
             domain = name if name != collection else f"{name} (domain)"
+            own = [one.queries[place] for place in np.flatnonzero(chosen)]
+            kind = labelled.of_queries(labels[one.split], own) if one.protocol == NATURAL else None
+            facts[domain] = {"queries": len(own), "labels": kind, "out_of_domain": name in outside}
             for row in self._measures(one, chosen, domain, tables):
                 rows.append(row | {"key": f"{row['key']}/{domain}", "p_value": None, "baseline": None})
-        return rows
+        return rows, facts
 
     def _measures(self, one: MeasuredSplit, chosen: np.ndarray, domain: str, tables: dict[str, Table]) -> list[Facts]:
         """One row of means and intervals for each system and metric. chosen: [Q] bool, some queries of the split."""
@@ -276,11 +312,13 @@ def _write(
     rows: list[Facts],
     verdicts: list[Facts],
     choice: Facts,
+    probabilities: Facts,
     measured: list[MeasuredSplit],
     runs: dict[str, pa.Table],
 ) -> None:
     ordered = [{name: row[name] for name in METRIC.names} for row in rows]
-    for name, content in (("metrics", ordered), ("verdicts", verdicts), ("choices", choice)):
+    named = {"metrics": ordered, "verdicts": verdicts, "choices": choice, "probabilities": probabilities}
+    for name, content in named.items():
         text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
         (out / f"{name}.json").write_text(text + "\n", encoding="utf-8")
     write_parquet(pa.concat_tables([_per_query(one) for one in measured]), PER_QUERY, out, "per_query")

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from zelo import known_items
+from zelo.domains import learned_from
 from zelo.errors import BadInput
 from zelo.facts import Facts
 from zelo.hybrid_score import PARTS, RIDGE, HybridScore, deviations, learned
@@ -92,7 +93,8 @@ class Hybrid:
         query, doc, parts = self._parts.scored(queries, documents, given, unit)
         ids = queries["query_id"].take(pa.array(query)), documents["doc_id"].take(pa.array(doc))
         place, rated, gain = _rated(pa.table([*ids], names=PAIR), examples)
-        item, answer, known = self._known(documents, unit, 0 if len(np.unique(rated)) >= ENOUGH else self.items)
+        known_in = learned_from(tables["data"])
+        item, answer, known = self._known(known_in, unit, 0 if len(np.unique(rated)) >= ENOUGH else self.items)
         lists = np.concatenate([rated, rated.max(initial=-1) + 1 + item])
         hybrid = _hybrid_score(np.concatenate([parts[place], known]), np.concatenate([gain, answer]), lists)
         scored = pa.table([*ids, hybrid.scores(parts).astype(np.float32)], schema=SCORED)

@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 
 from zelo import passages
 from zelo.backbones.exported import CROSS_ENCODER, loader_of
+from zelo.domains import own_corpora
 from zelo.errors import BadInput
 from zelo.protocols import BackboneCheck, PairwiseModel, Searcher, VectorsById
 from zelo.ranking import document_ids, own_documents, rows_of
@@ -73,9 +74,9 @@ class HybridParts:
         import torch
 
         with torch.no_grad():
+            query, doc = self._pool(queries, documents) if given is None else _rows(given, queries, documents)
             for student in (self.embedding, self.reranker):
                 student.prepare(queries, documents)
-            query, doc = self._pool(queries, documents) if given is None else _rows(given, queries, documents)
             if own_documents(queries, documents, self.keep_own_document):
                 own = pc.equal(queries["query_id"].take(query), document_ids(documents).take(doc)).to_numpy()
                 query, doc = query[~own], doc[~own]
@@ -88,11 +89,22 @@ class HybridParts:
     def _pool(self, queries: pa.Table, documents: pa.Table) -> tuple[np.ndarray, np.ndarray]:
         """What either of the two finds."""
         top_k = self.top_k + own_documents(queries, documents, self.keep_own_document)
+        keys = []
+        for part in own_corpora(queries, documents):
+            self.embedding.prepare(part.queries, part.documents)
+            for search in (self._by_words(part.documents), self._by_vectors(part.documents)):
+                found = passages.search(search, part.queries, part.documents, top_k)
+                query, doc = _rows(found, queries, documents)
+                keys.append(query * len(documents) + doc)
+        return np.divmod(np.unique(np.concatenate(keys)), len(documents))
 
-        def by_words(asked: pa.Table, depth: int) -> pa.Table:
-            return self.bm25.search(asked, documents, depth)
+    def _by_words(self, documents: pa.Table) -> passages.Search:
+        return lambda asked, depth: self.bm25.search(asked, documents, depth)
 
-        def by_vectors(asked: pa.Table, depth: int) -> pa.Table:
+    def _by_vectors(self, documents: pa.Table) -> passages.Search:
+        """documents: those that the embedding has prepared."""
+
+        def search(asked: pa.Table, depth: int) -> pa.Table:
             model = cast(Searcher, self.embedding.model)
             near, _ = model.search(asked["text"].to_pylist(), min(depth, len(documents)))
             query = np.repeat(np.arange(len(asked)), near.shape[1])
@@ -100,11 +112,7 @@ class HybridParts:
                 [asked["query_id"].take(query), documents["doc_id"].take(near.ravel())], names=["query_id", "doc_id"]
             )
 
-        keys = []
-        for search in (by_words, by_vectors):
-            query, doc = _rows(passages.search(search, queries, documents, top_k), queries, documents)
-            keys.append(query * len(documents) + doc)
-        return np.divmod(np.unique(np.concatenate(keys)), len(documents))
+        return search
 
 
 def _rows(found: pa.Table, queries: pa.Table, documents: pa.Table) -> tuple[np.ndarray, np.ndarray]:

@@ -9,6 +9,7 @@ from scipy.special import logit
 
 from zelo import judge_weights, known_items, protocols
 from zelo.asking import Panel
+from zelo.domains import learned_from
 from zelo.errors import BadInput
 from zelo.facts import Facts
 from zelo.metrics.agreement import CUTOFF
@@ -54,7 +55,7 @@ class KnownItems:
             return write_equal(out, names, f"equal, as known items cannot be asked of {', '.join(unable)}")
         if not self.items or not panel.weighable:
             return write_equal(out, names, None)
-        made = known_items.Items.of(tables["data"].read("documents"), self.items, self.documents, self.seed)
+        made = known_items.Items.of(learned_from(tables["data"]), self.items, self.documents, self.seed)
         return write_learned(out, names, self._asked(made, panel), len(made.documents))
 
     def _asked(self, made: known_items.Items, panel: Panel) -> np.ndarray:

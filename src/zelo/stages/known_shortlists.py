@@ -8,6 +8,7 @@ import pyarrow.compute as pc
 
 from zelo import known_items, protocols
 from zelo.asking import Panel
+from zelo.domains import learned_from
 from zelo.errors import BadInput
 from zelo.facts import Facts
 from zelo.pools import Pools
@@ -56,7 +57,7 @@ class KnownShortlists:
             return write_equal(out, names, f"equal, as known items cannot be asked of {', '.join(unable)}")
         if not self.items:
             return write_equal(out, names, None)
-        made = known_items.Items.of(tables["data"].read("documents"), self.items, self.documents, self.seed)
+        made = known_items.Items.of(learned_from(tables["data"]), self.items, self.documents, self.seed)
         item, other, usable = candidates(made, self.retriever)
         order = np.flatnonzero(usable)[np.argsort(item[usable], kind="stable")]
         item, other = item[order], other[order]

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-import pyarrow as pa
 import pyarrow.compute as pc
 
+from zelo.domains import known_documents
 from zelo.duplicates import labels_of_kept
 from zelo.errors import BadInput
 from zelo.facts import Facts
@@ -36,8 +36,7 @@ class Labels:
         data = tables["data"]
         queries = data.read("queries")
         dropped = data.read("dropped") if data.has("dropped") else DROPPED.empty_table()
-        known = pa.concat_tables([data.read("documents", ["doc_id"]), dropped.select(["doc_id"])])
-        qrels, notes = self.dataset.judgements(queries, known)
+        qrels, notes = self.dataset.judgements(queries, known_documents(data, dropped))
         unused = queries.filter(pc.equal(queries["split"], DUPLICATE))["query_id"].combine_chunks()
         used = pc.invert(pc.is_in(qrels["query_id"], unused))
         if lost := len(qrels) - (pc.sum(used).as_py() or 0):

@@ -6,6 +6,7 @@ from typing import ClassVar
 
 import pyarrow as pa
 
+from zelo.domains import with_domain
 from zelo.duplicates import dropped_in_words, without_same
 from zelo.errors import BadInput
 from zelo.facts import Facts
@@ -55,8 +56,8 @@ class Load:
         if len(documents) < 2:
             raise BadInput(f"The dataset has {len(documents)} documents; at least two are needed to compare.")
         queries = corpus.queries.set_column(2, QUERY.field("split"), pa.array(splits, pa.string()))
-        write_parquet(queries, QUERY, out, "queries")
-        write_parquet(documents, DOCUMENT, out, "documents")
+        write_parquet(queries, with_domain(QUERY, queries), out, "queries")
+        write_parquet(documents, with_domain(DOCUMENT, documents), out, "documents")
         return {
             "name": corpus.name,
             "rows": len(documents),

@@ -7,6 +7,7 @@ from typing import ClassVar
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from zelo.domains import with_domain
 from zelo.duplicates import dropped_in_words, without_same
 from zelo.errors import BadInput
 from zelo.facts import Facts
@@ -52,6 +53,6 @@ class LoadTestSet:
                 " two documents to compare."
             )
         write_parquet(queries, queries.schema, out, "queries")
-        write_parquet(documents, DOCUMENT, out, "documents")
+        write_parquet(documents, with_domain(DOCUMENT, documents), out, "documents")
         left = {"dropped_documents": len(corpus.documents) - len(documents)}
         return {"name": corpus.name, "rows": len(documents), "queries": {TEST: len(queries)}, **left, "notes": notes}

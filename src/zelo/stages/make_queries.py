@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from zelo import embedding_calls
+from zelo import domains, embedding_calls
 from zelo.budget.budget import Budget
 from zelo.budget.plan import Plan, money
 from zelo.budget.request_batch import reasons_in_words
@@ -33,7 +33,7 @@ from zelo.protocols import (
     Retriever,
 )
 from zelo.ranking import rows_of
-from zelo.records import DEV, MADE, QUERY, SPLITS, TEST, TRAIN, UNSENT
+from zelo.records import DEV, DOMAIN, MADE, QUERY, SPLITS, TEST, TRAIN, UNSENT
 from zelo.store import Table, write_parquet
 
 if TYPE_CHECKING:
@@ -114,8 +114,8 @@ class MakeQueries:
 
     def plan(self, tables: dict[str, Table]) -> list[Plan]:
         """What the maker would be asked, and for how much, if four of five queries stayed. Sends nothing."""
-        given, documents = tables["data"].read("queries"), tables["data"].read("documents")
-        return self._plan(_Made(given, self.maker.top_k), documents, self._wanted(given))
+        given, source = tables["data"].read("queries"), domains.learned_from(tables["data"])
+        return self._plan(_Made(given, self.maker.top_k), source, self._wanted(given))
 
     def _plan(self, made: "_Made", documents: pa.Table, wanted: int) -> list[Plan]:
         if wanted < 1:
@@ -137,14 +137,15 @@ class MakeQueries:
         given, documents = tables["data"].read("queries"), tables["data"].read("documents")
         wanted, made = self._wanted(given), _Made(given, self.maker.top_k)
         if wanted > 0:
-            plans = self._plan(made, documents, wanted)
+            source = domains.learned_from(tables["data"])
+            plans = self._plan(made, source, wanted)
             with self.budget.open(plans) if plans else nullcontext() as session:
                 if session is not None:
-                    embedding_calls.ask(session, self.retriever, QUERY.empty_table(), documents)
-                self._fill(made, documents, wanted, session)
+                    embedding_calls.ask(session, self.retriever, QUERY.empty_table(), source)
+                self._fill(made, source, wanted, session)
                 bought = {} if session is None else embedding_calls.facts(session, self.retriever)
                 made.vectors = bought.get("notes", [])
-        queries = pa.concat_tables([given, _queries(made.table)])
+        queries = pa.concat_tables([given, _queries(made.table, documents, given)])
         split, dev = split_queries(queries, given.slice(0, 0).select(["query_id", "split"]))
         queries = queries.set_column(2, QUERY.field("split"), pa.array(split, pa.string()))
         if split.count(TRAIN) < 1 or DEV not in split:
@@ -154,7 +155,7 @@ class MakeQueries:
                     " Every reply is kept: raise the budget and run again."
                 )
             raise BadInput(self._none(made, len(documents)))
-        write_parquet(queries, QUERY, out, "queries")
+        write_parquet(queries, domains.with_domain(QUERY, queries), out, "queries")
         write_parquet(documents, documents.schema, out, "documents")
         write_parquet(made.table, MADE, out, "made")
         counts = {name: split.count(name) for name in SPLITS}
@@ -202,16 +203,20 @@ class MakeQueries:
         """[N] bool: the query finds its document. new: MADE."""
         if not len(new):
             return np.zeros(0, bool)
-        queries = _queries(new)
+        queries = _queries(new, documents, made.given)
         # A file names queries that are to be among those that are asked.
-        asked = pa.concat_tables([made.given, queries]) if isinstance(self.retriever, FileRetriever) else queries
+        from_file = isinstance(self.retriever, FileRetriever)
+        asked = pa.concat_tables([made.given, queries]) if from_file else queries
         if session is not None:
             embedding_calls.ask(session, self.retriever, asked, documents.slice(0, 0))
-        pool = self.retriever.search(asked, documents, self.maker.top_k)
+        pool = self._search(asked, documents) if from_file else domains.search(self._search, asked, documents)
         query = rows_of(pool["query_id"], queries["query_id"])
         own = rows_of(new["doc_id"], documents["doc_id"])
         hit = (query >= 0) & (own[query] == rows_of(pool["doc_id"], documents["doc_id"]))
         return np.bincount(query[hit], minlength=len(new)) > 0
+
+    def _search(self, queries: pa.Table, documents: pa.Table) -> pa.Table:
+        return self.retriever.search(queries, documents, self.maker.top_k)
 
     def _none(self, made: "_Made", documents: int) -> str:
         if made.replies and not made.tried:
@@ -228,11 +233,17 @@ class MakeQueries:
         )
 
 
-def _queries(made: pa.Table) -> pa.Table:
-    """Train queries (QUERY) of MADE rows; an id says what the text is."""
+def _queries(made: pa.Table, documents: pa.Table, given: pa.Table) -> pa.Table:
+    """Train queries (QUERY) of MADE rows, with the columns of `given`; an id says what the text is."""
     texts = made["text"].to_pylist()
     ids = [f"made-{blake2b(text.encode(), digest_size=8).hexdigest()}" for text in texts]
-    return pa.table([ids, texts, [TRAIN] * len(texts)], schema=QUERY)
+    queries = pa.table([ids, texts, [TRAIN] * len(texts)], schema=QUERY)
+    if DOMAIN not in given.column_names:
+        return queries
+    own = pa.array(rows_of(made["doc_id"], documents["doc_id"]))
+    known = DOMAIN in documents.column_names
+    domain = documents[DOMAIN].take(own) if known else pa.chunked_array([pa.nulls(len(made), pa.string())])
+    return queries.append_column(DOMAIN, domain)
 
 
 class _Made:

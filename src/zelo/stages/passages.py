@@ -9,11 +9,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from zelo.domains import with_domain
 from zelo.errors import BadInput
 from zelo.facts import Facts
 from zelo.progress import progress
 from zelo.protocols import Checked, LeavesWhole, Splitter
-from zelo.records import PASSAGE
+from zelo.ranking import rows_of
+from zelo.records import DOMAIN, PASSAGE
 from zelo.store import Table, write_parquet
 
 ROWS = 512  # documents that are Python objects at a time
@@ -52,14 +54,14 @@ class Passages:
         most: Facts = {"doc_id": None, "passages": 1}
         split, made = 0, []
         with (
-            pq.ParquetWriter(out / "documents.parquet", PASSAGE, compression="zstd") as writer,
+            pq.ParquetWriter(out / "documents.parquet", with_domain(PASSAGE, documents), compression="zstd") as writer,
             progress("split documents", len(documents), "documents") as advance,
         ):
             for low in range(0, len(documents), ROWS):
                 some = documents.slice(low, ROWS)
                 parts = self.splitter.split(some)
                 passages = _passages(some["doc_id"].to_pylist(), parts)
-                writer.write_table(passages)
+                writer.write_table(_with_domain(passages, some))
                 new = passages.filter(pc.not_equal(passages["doc_id"], passages["document_id"]))
                 made.append(new["doc_id"].combine_chunks())
                 split += len(pc.unique(new["document_id"]))
@@ -86,6 +88,15 @@ def _passages(ids: list[str], parts: list[list[tuple[str, str]]]) -> pa.Table:
         for passage, (title, text) in zip(_ids(doc_id, len(found)), found, strict=True)
     ]
     return pa.table([list(column) for column in zip(*rows, strict=True)], schema=PASSAGE)
+
+
+def _with_domain(passages: pa.Table, documents: pa.Table) -> pa.Table:
+    """The passages, of the domain of their document where it has one."""
+    if DOMAIN not in documents.column_names:
+        return passages
+    return passages.append_column(
+        DOMAIN, documents[DOMAIN].take(pa.array(rows_of(passages["document_id"], documents["doc_id"])))
+    )
 
 
 def _refuse_taken(made: pa.ChunkedArray, known: pa.ChunkedArray) -> None:

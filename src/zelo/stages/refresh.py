@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from zelo import known_items
+from zelo.domains import learned_from
 from zelo.errors import BadInput
 from zelo.facts import Facts
 from zelo.hybrid_score import FILE, HybridScore
@@ -86,7 +87,9 @@ class Refresh:
         queries, documents = tables["data"].read("queries"), tables["data"].read("documents")
         unit = self._parts.load(tables["embedding"], tables["reranker"])
         hybrid = HybridScore.read(tables["hybrid"].path / FILE)[0]
-        known, words = self._known(documents, hybrid, unit) if self.items else ({}, "no known item is asked")
+        known, words = (
+            self._known(learned_from(tables["data"]), hybrid, unit) if self.items else ({}, "no known item is asked")
+        )
         if known and known["hybrid"] <= known["candidates"]:
             return {"rows": 0, "known": known, LEFT_OUT: True, "notes": [f"refresh: left out, {words}"]}
         queries = queries.filter(pc.is_in(queries["split"], pa.array(self.splits, pa.string())))

@@ -9,14 +9,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from zelo import embedding_calls, passages
+from zelo import domains, embedding_calls, passages
 from zelo.budget.budget import Budget
 from zelo.budget.plan import Plan
 from zelo.errors import BadInput
 from zelo.facts import Facts
 from zelo.protocols import FileRetriever, PaidEmbedder, Retriever
 from zelo.ranking import own_documents, without_own
-from zelo.records import CANDIDATE, DUPLICATE, TRAIN, Retrieved
+from zelo.records import CANDIDATE, DUPLICATE, TRAIN, UNUSED, Retrieved
 from zelo.store import Table, write_parquet, write_shard
 
 SHARD = 4096  # queries
@@ -28,8 +28,9 @@ class Retrieve:
     """Writes candidates (CANDIDATE) of the queries of these splits: the best `top_k` documents, grouped by query.
 
     Of a document that was split its best passage is a candidate. A document with the query's own id is left out unless
-    `keep_own_document`. Where the retriever is a run file that lacks
-    queries, `filled` (FILLED) names those that have candidates from elsewhere: to learn from, not to measure the run by.
+    `keep_own_document`; where documents have a domain, those of the query's own can be candidates. Where the retriever is a run
+    file that lacks queries, `filled` (FILLED) names those that have candidates from elsewhere: to learn from, not to measure the
+    run by.
     """
 
     OUTSIDE_IDENTITY: ClassVar[frozenset[str]] = frozenset({"budget"})
@@ -69,7 +70,8 @@ class Retrieve:
     def _read(self, tables: dict[str, Table]) -> tuple[pa.Table, pa.Table]:
         """(queries of these splits and their duplicates, documents)."""
         queries = tables["data"].read("queries")
-        wanted = pc.is_in(queries["split"], pc.cast([*self.splits, DUPLICATE], "string"))
+        known = [DUPLICATE, *[UNUSED] * isinstance(self.retriever, FileRetriever)]  # a run file may name them
+        wanted = pc.is_in(queries["split"], pc.cast([*self.splits, *known], "string"))
         return queries.filter(wanted), tables["data"].read("documents")
 
     def _ask(self, queries: pa.Table, documents: pa.Table) -> Facts:
@@ -87,8 +89,8 @@ class Retrieve:
         bought = self._ask(queries, documents)
         found, own = self._found(queries, documents)
         candidates, filled = found.candidates, found.filled
-        used = pc.not_equal(queries["split"], DUPLICATE)
-        if not pc.all(used).as_py():  # the others are searched all the same: a run file may name them
+        used = pc.is_in(queries["split"], pc.cast(self.splits, "string"))
+        if not pc.all(used).as_py():
             filled, queries = filled[used.to_numpy()], queries.filter(used)
             candidates = candidates.filter(pc.is_in(candidates["query_id"], queries["query_id"].combine_chunks()))
         counted = candidates["query_id"].value_counts()
@@ -122,7 +124,10 @@ class Retrieve:
             found = self.retriever.retrieved(queries, documents, top_k)
         else:
             none = np.zeros(len(queries), bool)
-            found = Retrieved(passages.search(self._search(documents), queries, documents, top_k), none, ())
+            searched = domains.search(
+                lambda some, of: passages.search(self._search(of), some, of, top_k), queries, documents
+            )
+            found = Retrieved(searched, none, ())
         if not leaves_out:
             return found, {}
         candidates, own = without_own(found.candidates, queries, documents, self.top_k)

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from zelo import passages
+from zelo import domains, passages
 from zelo.errors import BadInput
 from zelo.facts import Facts
 from zelo.progress import progress
@@ -24,9 +24,9 @@ from zelo.training.student import OF_TRAINING, Student
 class Score:
     """Writes scored documents (SCORED) for the queries of these splits.
 
-    With `candidates` among its inputs it scores the first `top_k` of those, else it searches the whole corpus for the best
-    `top_k`. Without `checkpoint` the model is the untuned one. A document with the query's own id is left out unless
-    `keep_own_document`.
+    With `candidates` among its inputs it scores the first `top_k` of those, else it searches the corpus (of the query's domain,
+    where documents have domains) for the best `top_k`. Without `checkpoint` the model is the untuned one. A document with the
+    query's own id is left out unless `keep_own_document`.
     """
 
     OUTSIDE_IDENTITY: ClassVar[frozenset[str]] = OF_TRAINING | {"hardware"}
@@ -67,10 +67,10 @@ class Score:
         torch.manual_seed(self.seed)
         model = self.student.model
         self.student.load(tables["checkpoint"].path if "checkpoint" in tables else None)
-        self.student.prepare(queries, documents)
         model.to(self.hardware.device)
         with torch.no_grad():
             if "candidates" in tables:
+                self.student.prepare(queries, documents)
                 first, own = first_candidates(
                     tables["candidates"], queries, documents, self.top_k, self.keep_own_document
                 )
@@ -90,12 +90,17 @@ class Score:
     def _search(self, model: Searcher, queries: pa.Table, documents: pa.Table) -> tuple[pa.Table, Facts]:
         leaves_out = own_documents(queries, documents, self.keep_own_document)
 
-        def search(asked: pa.Table, top_k: int) -> pa.Table:
-            row, score = model.search(asked["text"].to_pylist(), top_k)
-            query = np.repeat(np.arange(len(asked)), row.shape[1])
-            return _table(asked["query_id"].take(query), documents["doc_id"].take(row.ravel()), score.ravel())
+        def find(asked: pa.Table, of: pa.Table) -> pa.Table:
+            self.student.prepare(asked, of)
 
-        found = passages.search(search, queries, documents, self.top_k + leaves_out)
+            def search(some: pa.Table, top_k: int) -> pa.Table:
+                row, score = model.search(some["text"].to_pylist(), top_k)
+                query = np.repeat(np.arange(len(some)), row.shape[1])
+                return _table(some["query_id"].take(query), of["doc_id"].take(row.ravel()), score.ravel())
+
+            return passages.search(search, asked, of, self.top_k + leaves_out)
+
+        found = domains.search(find, queries, documents)
         return without_own(found, queries, documents, self.top_k) if leaves_out else (found, {})
 
 

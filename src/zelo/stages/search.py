@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from zelo import passages
+from zelo import domains, passages
 from zelo.backbones.nearest import chunks, nearest
 from zelo.errors import BadInput
 from zelo.facts import Facts
@@ -22,7 +22,8 @@ from zelo.training.vector_files import DOCUMENTS, HALVINGS, QUERIES, opened
 
 @dataclass(frozen=True, kw_only=True)
 class Search:
-    """Writes scored documents (SCORED): the `top_k` of the whole corpus for each query of these splits.
+    """Writes scored documents (SCORED): the `top_k` of the corpus (of the query's domain, where documents have domains) for each
+    query of these splits.
 
     Vectors go through the first `halvings` of the compress stage's chain; documents are kept as `numbers`, queries in full. The
     manifest says how many bytes a document takes. A document with the query's own id is left out unless `keep_own_document`.
@@ -73,24 +74,29 @@ class Search:
         rows = np.flatnonzero(pc.is_in(queries["split"], pa.array(self.splits, pa.string())).to_numpy())
         array = opened(vectors, DOCUMENTS)
 
-        def parts() -> Iterator[torch.Tensor]:
-            for part in chunks(len(array)):
-                yield halved(torch.from_numpy(np.array(array[part])).to(device), chain)
+        def parts(of: np.ndarray) -> Iterator[torch.Tensor]:
+            for part in chunks(len(of)):
+                yield halved(torch.from_numpy(np.array(array[of[part]])).to(device), chain)
 
-        ranges = Ranges.of(parts()) if self.numbers == INT8 else None
+        ranges = Ranges.of(parts(np.arange(len(array)))) if self.numbers == INT8 else None
         asked = halved(torch.from_numpy(np.array(opened(vectors, QUERIES)[rows])).to(device), chain)
         asked_of = queries.take(pa.array(rows))
         leaves_out = own_documents(asked_of, documents, self.keep_own_document)
 
-        def search(some: pa.Table, top_k: int) -> pa.Table:
-            coarsened = (coarse(part, self.numbers, ranges) for part in parts())
-            vectors_of = asked[torch.from_numpy(rows_of(some["query_id"], asked_of["query_id"]))]
-            row, score = nearest(vectors_of, coarsened, top_k)
-            query = np.repeat(np.arange(len(some)), row.shape[1])
-            ids = some["query_id"].take(pa.array(query)), documents["doc_id"].take(pa.array(row.ravel()))
-            return pa.table([*ids, score.ravel()], schema=SCORED)
+        def find(here: pa.Table, of: pa.Table) -> pa.Table:
+            doc_row = rows_of(of["doc_id"], documents["doc_id"])
 
-        scored = passages.search(search, asked_of, documents, self.top_k + leaves_out)
+            def search(some: pa.Table, top_k: int) -> pa.Table:
+                coarsened = (coarse(part, self.numbers, ranges) for part in parts(doc_row))
+                vectors_of = asked[torch.from_numpy(rows_of(some["query_id"], asked_of["query_id"]))]
+                row, score = nearest(vectors_of, coarsened, top_k)
+                query = np.repeat(np.arange(len(some)), row.shape[1])
+                ids = some["query_id"].take(pa.array(query)), of["doc_id"].take(pa.array(row.ravel()))
+                return pa.table([*ids, score.ravel()], schema=SCORED)
+
+            return passages.search(search, here, of, self.top_k + leaves_out)
+
+        scored = domains.search(find, asked_of, documents)
         own: Facts = {}
         if leaves_out:
             scored, own = without_own(scored, asked_of, documents, self.top_k)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pytorch_lightning.loggers import Logger
 
     from zelo.training.datamodule import DataModule, Examples
-    from zelo.training.weight_interpolation import Mixture
+    from zelo.training.weight_interpolation import WeightMixture
 
 WEIGHTS = "weights.safetensors"
 
@@ -129,7 +129,7 @@ class Train:
 
     def _learned(
         self, examples: "dict[str, Examples]", queries: pa.Table, documents: pa.Table, out: Path
-    ) -> "tuple[Trained, Mixture]":
+    ) -> "tuple[Trained, WeightMixture]":
         """Trains, here or in processes of their own, and puts what dev likes best into the model."""
         from zelo.training.weight_interpolation import learning, mix
 

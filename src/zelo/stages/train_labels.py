@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, cast
 
-import pyarrow as pa
 import pyarrow.compute as pc
 
+from zelo.domains import known_documents
 from zelo.duplicates import labels_of_kept
 from zelo.errors import BadInput
 from zelo.facts import Facts
@@ -41,7 +41,7 @@ class TrainLabels:
         data = tables["data"]
         queries = data.read("queries")
         dropped = data.read("dropped") if data.has("dropped") else DROPPED.empty_table()
-        known = pa.concat_tables([data.read("documents", ["doc_id"]), dropped.select(["doc_id"])])
+        known = known_documents(data, dropped)
         qrels, notes = cast(TrainJudged, self.dataset).train_qrels(queries, known)
         train = queries.filter(pc.equal(queries["split"], TRAIN))["query_id"]
         qrels = qrels.filter(pc.is_in(qrels["query_id"], train.combine_chunks()))

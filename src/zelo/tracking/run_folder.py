@@ -75,13 +75,13 @@ class RunFolder:
         evaluation = Evaluation.of(result)
         with _writing(self.folder):
             if evaluation:
-                for name in ("metrics.json", "verdicts.json", "choices.json"):
+                for name in ("metrics.json", "verdicts.json", "choices.json", "probabilities.json"):
                     shutil.copyfile(evaluation.table.path / name, self.folder / name)
                 _copy_folder(evaluation.table.path / "runs", self.folder / "runs")
             for name in lineage.students(result):
                 self._publish_model(name, result, evaluation)
             for table in result.tables.values():
-                published = ("reranked.*", claims.FILE, latency.FILE, rerankers.FILE)
+                published = ("reranked.*", claims.FILE, latency.FILE, rerankers.FILE, "side_by_side.json")
                 for path in (path for pattern in published for path in table.path.glob(pattern)):
                     shutil.copyfile(path, self.folder / path.name)
             if said := hybrid.said(result):
@@ -93,12 +93,17 @@ class RunFolder:
                 from zelo.reporting.report import render
                 from zelo.reporting.report_data import of_run
 
-                page = render(of_run(result, evaluation, self.manifest["stages"], self.config_yaml))
+                page = render(of_run(result, evaluation, self.manifest, self.config_yaml, self.folder))
                 whole_file.replace(self.folder / "report.html", page)
         self.manifest["status"] = FINISHED
         self.manifest["ended"] = now()
         if evaluation:
             self.manifest["figures"] = {"system": optimize, "keys": evaluation.keys, "values": evaluation.keyed}
+            if evaluation.domains:
+                self.manifest["figures"]["domains"] = {
+                    name: facts | {"split": evaluation.split, "value": evaluation.by_domain[name].get(optimize or "")}
+                    for name, facts in evaluation.domains.items()
+                }
         if added := acquired.lines(result):
             self.manifest["acquired"] = added
         self._save()

@@ -205,6 +205,7 @@ def _row(config: DictConfig, manifest: Facts, error: Exception | None) -> dict[s
     row |= _main_figures(manifest)
     values = manifest.get("figures", {}).get("values", {})
     row |= {key: str(value) for key, value in values.items()}
+    row |= _domain_figures(manifest, row.get("test", ""))
     folder = Path(config.hydra.runtime.output_dir).name if manifest else ""
     return row | {"error": "" if error is None else redact.text(" ".join(str(error).split())), "folder": folder}
 
@@ -219,6 +220,19 @@ def _main_figures(manifest: Facts) -> dict[str, str]:
         key = f"{keys[split]}/{system}" if split in keys else ""
         found |= {column: key, number: str(values[key])} if key in values else {column: "", number: ""}
     return found
+
+
+def _domain_figures(manifest: Facts, test: str) -> dict[str, str]:
+    """The test figure of the optimized system in each domain, and the domains that nothing was learned from.
+
+    test: the full name of that figure over all queries.
+    """
+    domains = manifest.get("figures", {}).get("domains", {})
+    found = {
+        f"{test}/{name}": str(facts["value"]) for name, facts in domains.items() if facts["split"] == TEST and test
+    }
+    outside = ",".join(name for name, facts in domains.items() if facts["out_of_domain"])
+    return found | {sweep_page.OUTSIDE: outside} if found else {}
 
 
 def _set_aside(index: Path) -> None:

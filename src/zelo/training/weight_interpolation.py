@@ -17,7 +17,7 @@ from zelo.training.hardware import Hardware
 
 
 @dataclass(frozen=True)
-class Mixture:
+class WeightMixture:
     """How much of the trained weights a student has, from 0 (the untuned ones) to 1, and what dev said of each share."""
 
     share: float
@@ -38,7 +38,7 @@ def mix(
     hardware: Hardware,
     precision: str,
     label: str,
-) -> Mixture:
+) -> WeightMixture:
     """Puts (1 - share) start + share trained into the model, by the share that ranks dev best; of equals the least.
 
     Weights on the line between a pretrained and a tuned model often rank better than either (WiSE-FT: Wortsman et al., CVPR
@@ -53,7 +53,7 @@ def mix(
                 dev[share] = _measured(model, data, hardware, precision, advance)
     best = max(sorted(dev), key=dev.__getitem__)
     _put(model, start, trained, best)
-    return Mixture(best, {share: dev[share] for share in sorted(dev)})
+    return WeightMixture(best, {share: dev[share] for share in sorted(dev)})
 
 
 def _put(model: Any, start: Mapping[str, Tensor], trained: Mapping[str, Tensor], share: float) -> None:
