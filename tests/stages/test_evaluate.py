@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from zelo.errors import BadInput
+from zelo.evaluation import labels
 from zelo.evaluation.measured import MeasuredSplit
 from zelo.evaluation.paired import PairedTests, smallest_difference
 from zelo.evaluation.verdict import verdicts_of
@@ -298,6 +299,17 @@ def test_fewer_than_thirty_queries_cannot_tell(
     assert ("is better" in found["text"]) == (verdict == "better")
     few = "zelo: no difference shown from bm25 in nDCG@10 (29 test queries are too few, at least 30 are needed; "
     assert found["text"].startswith(few) == (verdict == "no difference shown")
+
+
+def test_fewer_than_ten_queries_are_said_to_be_too_few_for_an_interval():
+    nine, ten = (
+        labels.kind_of(
+            pa.table([[f"q{n}" for n in range(count)], ["d"] * count, [1] * count, ["test"] * count], QREL.names)
+        )
+        for count in (9, 10)
+    )
+    assert "labelled test queries: 9, at least 10 are needed" in labels.in_words("test", nine, {})[1]
+    assert len(labels.in_words("test", ten, {})) == 1
 
 
 def test_ties_stand_against_the_system_and_misses_are_counted(tmp_path: Path):

@@ -10,6 +10,8 @@ from zelo.facts import Facts
 from zelo.records import DEV, TEST
 from zelo.store import Table
 
+FEW = 10
+"""Labelled queries below which even an interval is not to be trusted."""
 SPARSE = 10
 """Judged documents per query below which labels are called sparse: most of the first ten documents have none."""
 
@@ -71,6 +73,11 @@ def in_words(split: str, kind: Facts, missed: Mapping[str, int]) -> list[str]:
         f"{split} labels: {kind['kind']} ({grades}) and {kind['density']}, {kind['judged_per_query']:.1f} judged and"
         f" {kind['relevant_per_query']:.1f} relevant documents per query{few * (kind['density'] == 'sparse')}"
     ]
+    if kind["queries"] < FEW:
+        lines.append(
+            f"labelled {split} queries: {kind['queries']}, at least {FEW} are needed for an interval to be trusted and 30 for a"
+            " difference to count as shown. Label more"
+        )
     if kind["without_relevant"]:
         lines.append(
             f"{split}: {kind['without_relevant']} of {kind['queries']} queries have no relevant document and count 0"

@@ -157,19 +157,22 @@ class Latency:
         loaded: dict[str, systems.Loaded] = {}
         memory: dict[str, Facts] = {}
         notes = []
-        for system in self._here():
-            watched = Memory(self.hardware.device)
-            with watched.watched():
-                try:
-                    loaded[system.name] = system.load()
-                except BadInput as error:
-                    if not system.needs_store:
-                        raise
-                    notes.append(f"latency: {system.name} is left out: {error}")
-                    continue
-                for some in asked.values():
-                    loaded[system.name].call(some[0])
-            memory[system.name] = dict.fromkeys(watched.megabytes) if system.shares else watched.megabytes
+        chosen = self._here()
+        with progress("loading and warming up", len(chosen), "systems") as advance:
+            for system in chosen:
+                watched = Memory(self.hardware.device)
+                with watched.watched():
+                    try:
+                        loaded[system.name] = system.load()
+                    except BadInput as error:
+                        if not system.needs_store:
+                            raise
+                        notes.append(f"latency: {system.name} is left out: {error}")
+                        continue
+                    for some in asked.values():
+                        loaded[system.name].call(some[0])
+                memory[system.name] = dict.fromkeys(watched.megabytes) if system.shares else watched.megabytes
+                advance(1)
         return loaded, memory, notes
 
     def _measured(
