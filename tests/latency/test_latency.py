@@ -115,7 +115,7 @@ def test_models_and_endpoints_are_measured_with_the_same_payloads(
     [
         ({}, "model_path=null names no folder"),
         ({"path": "x", "payloads": [50]}, "none below document_bytes=100"),
-        ({"path": "x", "repeats": 4}, "repeats=4: at least 5"),
+        ({"path": "x", "repeats": 4}, "repeats=4: at least 6"),
     ],
 )
 def test_what_measures_nothing_is_refused(changes: dict[str, Any], words: str) -> None:

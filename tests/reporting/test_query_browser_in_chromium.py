@@ -100,6 +100,7 @@ def test_an_address_names_a_query_and_a_document_and_judges_say_why(
     async def use(here: Tab) -> None:
         assert await here.see(words(".query .facts .id")) == query
         assert first in await here.see(words(".why h4"))
+        await here.until("document.querySelector('.why').getBoundingClientRect().top < innerHeight")
         reasons = "[...document.querySelectorAll('.bout .reasons')].map((one) => one.textContent)"
         said = " ".join(await here.see(reasons))
         assert f"the document above shown as {'AB'[int(columns['reason_turned'][0])]}" in said

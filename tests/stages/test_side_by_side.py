@@ -88,6 +88,10 @@ def test_a_query_and_a_comparison_worked_by_hand():
     assert (ten["wins"], ten["ties"], ten["losses"], ten["unanswered"]) == (9, 4, 1, 1)
     assert ten["sign_p"] == pytest.approx(2 * (1 + 10) / 2**10)  # at most one of ten coins
     assert ten["win_rate"] == pytest.approx(11 / 14)
+    all_won = compared("a", "b", np.full(8, 0.1), 500, 0)
+    assert all_won["ci_low"] == pytest.approx(0.025 ** (1 / 8)), (
+        "Clopper and Pearson: resamples of eight wins are all alike"
+    )
     assert "no difference shown; at least 30 queries are needed (9 wins, 4 ties, 1 losses" in in_words(ten)
 
 

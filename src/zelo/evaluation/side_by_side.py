@@ -11,7 +11,8 @@ from zelo.evaluation.verdict import FEWEST, NO_DIFFERENCE
 from zelo.facts import Facts
 from zelo.metrics.ir_measure import positions
 from zelo.metrics.judging import TIE
-from zelo.metrics.significance import FlipTest, bootstrap
+from zelo.metrics.measure import Resampling
+from zelo.metrics.significance import FlipTest
 from zelo.ranking import rows_of
 
 PREFERRED, NOT_PREFERRED = "preferred", "the baseline is preferred"
@@ -61,8 +62,9 @@ def advantage(sides: Sides, p: np.ndarray) -> np.ndarray:
 def compared(system: str, baseline: str, lead: np.ndarray, resamples: int, seed: int) -> Facts:
     """Wins, ties and losses of a system, with the interval of its share and two tests. lead: [Q] its `advantage`.
 
-    win_rate counts a tie as half a win; its interval is over queries. sign_p: exact two-sided sign test, without ties (Dixon and
-    Mood, JASA 41, 1946). permutation_p: of the mean advantage, which also says how large the preferences are.
+    win_rate counts a tie as half a win; its interval is over queries, None below five of them. sign_p: exact two-sided sign test,
+    without ties (Dixon and Mood, JASA 41, 1946). permutation_p: of the mean advantage, which also says how large the preferences
+    are.
     """
     known = lead[~np.isnan(lead)]
     result = np.where(np.abs(known) <= TIE, 0.0, np.sign(known))
@@ -78,15 +80,15 @@ def compared(system: str, baseline: str, lead: np.ndarray, resamples: int, seed:
     }
     if not len(known):
         return facts | {"verdict": NO_DIFFERENCE}
-    low, high = bootstrap(((result + 1) / 2)[None], resamples, seed)
+    rate = Resampling(resamples, seed).share((result + 1) / 2, np.arange(len(known)), "")
     test = FlipTest.of(known[None], resamples, seed)
     ends = test.interval(np.array([ALPHA]))
     sign = min(1.0, 2 * float(bdtr(min(wins, losses), wins + losses, 0.5))) if wins + losses else 1.0
     shown = sign < ALPHA and len(known) >= FEWEST
     return facts | {
-        "win_rate": float((result + 1).mean() / 2),
-        "ci_low": float(low[0]),
-        "ci_high": float(high[0]),
+        "win_rate": rate.value,
+        "ci_low": rate.low,
+        "ci_high": rate.high,
         "sign_p": sign,
         "advantage": float(known.mean()),
         "advantage_low": float(max(ends[0][0], -1.0)),
@@ -102,9 +104,11 @@ def in_words(facts: Facts) -> str:
     lacking = f", {facts['unanswered']} without an answer" * bool(facts["unanswered"])
     if not facts["queries"]:
         return f"{pair}, blind: no query has an answer{lacking}"
+    low, high = facts["ci_low"], facts["ci_high"]
+    ends = "" if low is None else f", 95 % interval {low:.0%} to {high:.0%}"
     few = f"; at least {FEWEST} queries are needed" * (facts["queries"] < FEWEST)
     return (
         f"{pair}, blind: {facts['verdict']}{few} ({facts['wins']} wins, {facts['ties']} ties, {facts['losses']} losses of"
-        f" {facts['queries']} queries{lacking}; win rate {facts['win_rate']:.0%}, 95 % interval {facts['ci_low']:.0%} to"
-        f" {facts['ci_high']:.0%}; sign test p = {facts['sign_p']:.2g}, permutation test p = {facts['permutation_p']:.2g})"
+        f" {facts['queries']} queries{lacking}; win rate {facts['win_rate']:.0%}{ends}; sign test p = {facts['sign_p']:.2g},"
+        f" permutation test p = {facts['permutation_p']:.2g})"
     )

@@ -64,13 +64,13 @@ def _about(found: Facts) -> list[str]:
     machine = found["machine"]
     device = machine["gpu"] or f"{machine['cpu']}, {machine['cores']} cores, {machine['threads']} threads"
     versions = ", ".join(f"{name} {machine[name]}" for name in ("torch", "transformers", "sentence-transformers"))
-    paid = " A price of 1,000 queries is that of the endpoint's calls" * any("endpoint" in row for row in found["rows"])
-    own = found["dollars_per_hour"]
-    said = f"{paid}{';' if paid and own else ''}{f' this machine costs {own:g} dollars an hour' if own else ''}."
+    paid = "; 1,000 queries of an endpoint cost what its calls cost" * any("endpoint" in row for row in found["rows"])
+    own = found["dollars_per_hour"] or 0
+    price = f"; this machine costs {own:g} dollars an hour" * bool(own)
     return [
         f"Measured {found['measured']} on {device}; {versions}.",
-        f"Without {found['warmup']} calls to warm up. Memory is the peak above what the process held before the model."
-        + said * bool(paid or own),
+        f"Calls to warm up, not counted: {found['warmup']}. Memory is the peak above what the process held before the"
+        f" model{paid}{price}.",
     ]
 
 

@@ -464,7 +464,7 @@
     if (at >= state.shown && at < FOLLOWED) { state.shown = at + 1; showFound(); }
     if (query === before && parts.why && query !== null && listed(query)) showWhy(pool(query)); else showQuery();
     mark();
-    const shown = place !== null ? parts.why : event && query !== before ? parts.query : null;
+    const shown = place !== null ? parts.why : query !== before ? parts.query : null;
     if (shown && (event || kind === "query")) shown.scrollIntoView({block: shown === parts.why ? "nearest" : "start"});
   }
 
@@ -521,9 +521,9 @@
     await unpack(source.textContent);
     source.remove();
     hay = Array.from({length: count()}, (_, q) => `${text("query_id", q)} ${text("query", q)}`.toLowerCase());
-    build();
-    root.hidden = false;
     told.remove();
+    root.hidden = false;
+    build();
   }
 
   start().catch((error) => { told.textContent = `The queries of this report cannot be opened: ${error}`; });

@@ -241,8 +241,6 @@ def _print_places(result: "Result", folder: Path, complete: bool) -> None:
     entries = [
         ("report.html", "the report"),
         ("metrics.json", "metrics, one row per system, metric and baseline"),
-        ("probabilities.json", "scores as probabilities: reliability, threshold, precision and recall of each system"),
-        ("side_by_side.json", "rankings compared blind: wins, ties and losses"),
         ("audit.json", "measurements of the audit"),
         ("rerankers.json", "every reranker over every first stage, with intervals"),
         ("latency.json", "times, memory and cost of each system"),

@@ -23,7 +23,7 @@ from zelo.store import Table, hash_file, hash_json
 from zelo.texts import document_texts
 from zelo.training.hardware import Hardware
 
-FEWEST = 5  # measured calls of a system with a payload, however long they take
+FEWEST = 6  # measured calls of a system with a payload, however long they take: with fewer the median has no interval
 BUSY = 0.5  # processes a core that want to compute: above it times say something of the other processes, too
 
 

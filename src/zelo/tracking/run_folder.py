@@ -75,7 +75,8 @@ class RunFolder:
         evaluation = Evaluation.of(result)
         with _writing(self.folder):
             if evaluation:
-                for name in ("metrics.json", "verdicts.json", "choices.json", "probabilities.json"):
+                names = ["metrics.json", "verdicts.json", "choices.json"]
+                for name in [*names, *["probabilities.json"] * bool(evaluation.probabilities)]:
                     shutil.copyfile(evaluation.table.path / name, self.folder / name)
                 _copy_folder(evaluation.table.path / "runs", self.folder / "runs")
             for name in lineage.students(result):
