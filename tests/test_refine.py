@@ -16,7 +16,7 @@ from omegaconf import DictConfig
 from zelo.errors import BadInput
 from zelo.pipeline.run import Result, Step, assemble, run_stages
 from zelo.places import config_folder
-from zelo.reporting import acquired, ladders, model_card, rating_facts
+from zelo.reporting import acquired, browser_sources, lineage, model_card, rating_facts
 from zelo.stages import retrieve
 from zelo.store import Store
 from zelo.tracking.run_folder import RunFolder
@@ -119,9 +119,17 @@ def read(result: Result, stage: str, name: str) -> Any:
 
 
 def reports_join_what_belongs_together(result: Result, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The report of a run that ended at any stage of the second pass: ladders, judges and ratings are of one pass."""
+    """The report of a run that ended at any stage of the second pass: judges and ratings are of one pass."""
     shown: list[dict[str, Any]] = []
-    monkeypatch.setattr(ladders, "ladders", lambda q, d, ratings, outcomes, *_: shown.append(locals()) or [])
+    of_run = browser_sources.of_run
+
+    def browsed(result: Result, evaluation: Any, data: Any, rated: str) -> Any:
+        sources = of_run(result, evaluation, data, rated)
+        assert sources
+        shown.append({"browsed": rated, "ratings": sources.ratings, "judged": lineage.judged(result, rated)})
+        return sources
+
+    monkeypatch.setattr(browser_sources, "of_run", browsed)
     monkeypatch.setattr(rating_facts, "of_run", lambda result, rated, *_: shown[-1].update(rated=rated))
     names = list(result.tables)
     for end in range(names.index("acquire"), len(names)):
@@ -130,13 +138,11 @@ def reports_join_what_belongs_together(result: Result, folder: Path, monkeypatch
         second = "_2" if "rate_2" in cut.tables else ""
         rated = f"calibrate{second}" if f"calibrate{second}" in cut.tables else f"rate{second}"
         assert shown[-1]["rated"] == f"rate{second}"
-        for name, table in (
-            ("ratings", read(cut, rated, "ratings")),
-            ("outcomes", read(cut, f"judge{second}", "outcomes")),
-        ):
-            ids = pc.unique(shown[-1][name]["query_id"])
-            assert len(ids)
-            assert shown[-1][name].equals(table.filter(pc.is_in(table["query_id"], ids))), f"{names[end]}: {name}"
+        assert shown[-1]["judged"] == [f"judge{second}"]
+        ratings, table = shown[-1]["ratings"], read(cut, rated, "ratings")
+        ids = pc.unique(ratings["query_id"])
+        assert len(ids)
+        assert ratings.equals(table.filter(pc.is_in(table["query_id"], ids))), names[end]
 
 
 @pytest.mark.long

@@ -99,7 +99,7 @@ class PassingStage(Protocol):
         ...
 
 
-LEFT_OUT = "left_out"  # among a stage's facts, true: there is nothing for the stages that read it to do
+LEFT_OUT = "nothing_to_do"  # among a stage's facts, true: there is nothing for the stages that read it to do
 
 
 @runtime_checkable
@@ -258,9 +258,20 @@ class LeavesWhole(Splitter, Protocol):
 class QueryMaker(Protocol):
     """Writes queries for documents: what people might ask who look for them."""
 
-    most: int  # queries that are wanted; 0: none are made
-    mix: bool  # true: made queries fill up where there are fewer than `most` train queries; false: only where there are none
-    top_k: int  # a query stays if the first stage finds its document among so many
+    @property
+    def most(self) -> int:
+        """Queries that are wanted; 0: none are made."""
+        ...
+
+    @property
+    def mix(self) -> bool:
+        """True: made queries fill up where there are fewer than `most` train queries; false: only where there are none."""
+        ...
+
+    @property
+    def top_k(self) -> int:
+        """A query stays if the first stage finds its document among so many."""
+        ...
 
 
 @runtime_checkable
@@ -653,7 +664,10 @@ class CrossQueryTarget(Target, Protocol):
 class Metric(Protocol):
     """A ranking metric with one value per query."""
 
-    name: str  # as ir-measures writes it
+    @property
+    def name(self) -> str:
+        """As ir-measures writes it."""
+        ...
 
     def values(self, run: pa.Table, qrels: pa.Table) -> dict[str, float]:
         """query_id -> value, for every query of `qrels`; a query without results counts 0. run: SCORED rows."""

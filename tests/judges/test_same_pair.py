@@ -96,7 +96,7 @@ def test_where_one_pair_a_query_is_asked(judged: Callable[..., Pairs]) -> None:
     alike(judged("judge=lexical", "graph=gold", "graph.depth=4"), every)
     two = [
         "+stages.first={_target_: zelo.stages.retrieve.Retrieve, inputs: {data: load}, retriever: ${retriever},"
-        " top_k: 2, splits: [train, dev, test], keep_own_document: false}",
+        " top_k: 2, splits: [train, dev, test], keep_own_document: false, budget: ${stages.judge.budget}}",
         "stages.judge.inputs.candidates=first",
         "graph=complete",
     ]

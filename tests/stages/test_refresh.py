@@ -130,7 +130,7 @@ def test_what_is_left_out_takes_what_reads_it_along_but_for_optional_inputs(tmp_
 
     steps = [
         step("first", Runs()),
-        step("round", Runs(left_out=True), "first"),
+        step("round", Runs(nothing_to_do=True), "first"),
         step("judge", Runs(), "first", "round"),
     ]
     steps += [step("rate", Runs(), "judge"), step("other", Runs(), "first"), step("end", Optional(), "rate", "other")]

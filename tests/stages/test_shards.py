@@ -21,8 +21,7 @@ from zelo.likelihood.randomness import id_hashes, mixed, uniform
 from zelo.pipeline.run import assemble, run_stages
 from zelo.places import config_folder
 from zelo.records import OUTCOME, Outcomes, Questions
-from zelo.stages import judge as stage
-from zelo.stages import retrieve
+from zelo.stages import candidate_pools, retrieve
 from zelo.store import Store, Table, shard, write_shard
 
 SMALL = [
@@ -39,7 +38,7 @@ SMALL = [
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Table]]:
     """Runs stages on little synthetic data, 16 queries to a shard and 8 to a batch."""
     monkeypatch.setattr(retrieve, "SHARD", 16)
-    monkeypatch.setattr(stage, "CANDIDATES_PER_BATCH", 8 * 30)
+    monkeypatch.setattr(candidate_pools, "CANDIDATES_PER_BATCH", 8 * 30)
 
     def made(home: str, *overrides: str) -> dict[str, Table]:
         GlobalHydra.instance().clear()

@@ -28,7 +28,11 @@ def described(device: str) -> Facts:
 
 def cpu() -> str:
     """The processor's name."""
-    found = re.search(r"^model name\s*:\s*(.+)$", CPUINFO.read_text(errors="replace") if CPUINFO.exists() else "", re.M)
+    found = re.search(
+        r"^model name\s*:\s*(.+)$",
+        CPUINFO.read_text(encoding="utf-8", errors="replace") if CPUINFO.exists() else "",
+        re.M,
+    )
     return found[1].strip() if found else platform.processor() or platform.machine()
 
 

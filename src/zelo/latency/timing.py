@@ -92,6 +92,6 @@ class Memory:
 def _resident() -> int:
     """Bytes; 0 where it is not known."""
     try:
-        return int(RESIDENT.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        return int(RESIDENT.read_text(encoding="utf-8").split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except (OSError, ValueError, IndexError):
         return 0

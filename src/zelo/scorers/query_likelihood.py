@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -96,8 +96,9 @@ class QueryLikelihood:
         with progress("query likelihood", sum(len(one.windows) * len(one.pairs) for one in reads), "pairs") as advance:
             for part in _parts(reads, texts, query):
                 rows = np.concatenate([one.pairs for one in part])
-                compute = partial(self._computed, part, texts, query, advance)
-                scores[rows] = kept.add(pairs.take(pa.array(rows)), compute)
+                scores[rows] = kept.add(
+                    pairs.take(pa.array(rows)), lambda part=part: self._computed(part, texts, query, advance)
+                )
         return scores
 
     def _computed(self, part: "list[_Read]", texts: list[list[int]], query: np.ndarray, advance: Advance) -> np.ndarray:
