@@ -69,7 +69,7 @@ def unknown_option(group: str, option: str, options: Sequence[str]) -> str:
     """One line about `group=option`, where the group has only `options`."""
     written = f"{group}={option}"
     there = f"There are: {', '.join(sorted(options))}."
-    if "/" in option and (config_folder() / group / option).parent.is_dir():  # experiment/claims=c01
+    if re.match(r"\w+/", option) and (config_folder() / group / option).parent.is_dir():  # experiment/claims=c01
         below, _, option = option.rpartition("/")
         group = f"{group}/{below}"
         written = f"{group}={option}"
