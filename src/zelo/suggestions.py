@@ -69,6 +69,10 @@ def unknown_option(group: str, option: str, options: Sequence[str]) -> str:
     """One line about `group=option`, where the group has only `options`."""
     written = f"{group}={option}"
     there = f"There are: {', '.join(sorted(options))}."
+    if re.match(r"\w+/", option) and (config_folder() / group / option).parent.is_dir():  # experiment/claims=c01
+        below, _, option = option.rpartition("/")
+        group = f"{group}/{below}"
+        written = f"{group}={option}"
     near = get_close_matches(option, options, 1, 0.0) or list(options[:1])
     alike = bool(get_close_matches(option, options, 1, ALIKE))
     if option.endswith((".yaml", ".yml")):

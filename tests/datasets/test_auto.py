@@ -365,6 +365,11 @@ BAD: dict[str, tuple[Files, dict[str, Any], list[str]]] = {
     "an unknown split": ({"x.csv": C, "queries.csv": "query,split\na,later\n"}, {}, ["queries.csv:2", "'later'"]),
     "unknown ids": (BEIR | {"qrels/test.tsv": "q0 d9 1\nq9 d1 1\n"}, {}, ["test.tsv:1: document 'd9'", "unknown_ids=drop"]),
     "no positives": (BEIR | {"qrels/test.tsv": "q0 d1 0\nq0 d2 -1\n"}, {}, ["none of the 2 test judgements is above 0"]),
+    "no row in a table of judgements": (
+        {"corpus.jsonl": CORPUS, "queries.jsonl": QUERIES, "qrels/test.parquet": parquet(query_id=[], doc_id=[], score=[])},
+        {},
+        ["test.parquet holds no judgements"],
+    ),
     "no judgements": (BEIR | {"qrels/test.tsv": "query-id\tcorpus-id\tscore\n"}, {}, ["test.tsv holds no judgements"]),
     "judgements without a label": (
         {"x.csv": C, "q.csv": "query_id,doc_id,score\nq0,d1,\n"}, {"documents": "x.csv", "qrels": "q.csv"},
@@ -478,6 +483,13 @@ def test_without_a_path_it_says_what_to_write():
         auto(None)
     with pytest.raises(BadInput, match=r"dataset\.path=~nobody"):
         auto(Path("~nobody-of-this-name/x")).load()
+
+
+def test_what_zelo_writes_is_no_data(tmp_path: Path):
+    folder = write(tmp_path, {"a.md": "one", "b.md": "two", "multirun/zelo/now/more.md": "no", "home/load/x.md": "no"})
+    for name in ("locks", "uses"):
+        (folder / "home" / name).mkdir()
+    assert auto(folder).load().documents["doc_id"].to_pylist() == ["a.md", "b.md"]
 
 
 def test_queries_may_be_missing(tmp_path: Path):

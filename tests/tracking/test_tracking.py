@@ -622,6 +622,7 @@ BAD = {
     "student=pointwise": "student@reranker",
     "train": "until=train_embedding or until=train_reranker",
     "audit": "Write pipeline=audit",
+    "experiment/claims=c99": "experiment/claims=c99: no such option. Did you mean experiment/claims=c",
     "plan": "Write plan=true",
     "/nowhere/folder": "Write data=/nowhere/folder",
     "embedding.backbone.model=/no/such": "embedding.backbone.model=/no/such: there is no such folder.",

@@ -200,6 +200,8 @@ def _qrel_rows(path: Path, split: str, columns: Columns) -> Iterator[tuple[str, 
 
 def _table_rows(path: Path, split: str, columns: Columns) -> Iterator[tuple[str, str, str, str, str]]:
     rows = _rows([path], columns)
+    if not len(rows.table):
+        return
     roles = ("judged_query", "judged_document", "relevance")
     for row, cells in enumerate(zip(*(rows.table[role].to_pylist() for role in roles), strict=True)):
         if any(cell is None for cell in cells):

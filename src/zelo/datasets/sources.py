@@ -145,10 +145,15 @@ def _below(folder: Path) -> tuple[list[Path], int]:
 
     files, links = [], 0
     for parent, folders, names in os.walk(folder, onerror=refuse):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and not _ours(Path(parent, name)))
         links += sum(Path(parent, name).is_symlink() for name in folders)
         files += [Path(parent, name) for name in names if not name.startswith(".")]
     return sorted(file for file in files if file.name not in BESIDE and not CACHES.fullmatch(file.name)), links
+
+
+def _ours(folder: Path) -> bool:
+    """Run directories or a store of zelo, which are no data."""
+    return folder.name == "multirun" or ((folder / "locks").is_dir() and (folder / "uses").is_dir())
 
 
 def _is_archive(path: Path) -> bool:
