@@ -99,7 +99,7 @@ class PassingStage(Protocol):
         ...
 
 
-LEFT_OUT = "nothing_to_do"  # among a stage's facts, true: there is nothing for the stages that read it to do
+NOTHING_TO_DO = "nothing_to_do"  # among a stage's facts, true: there is nothing for the stages that read it to do
 
 
 @runtime_checkable

@@ -14,7 +14,7 @@ from zelo.errors import BadInput
 from zelo.hybrid_score import PARTS, HybridScore
 from zelo.pipeline.plan import remaining
 from zelo.pipeline.run import Step, run_stages
-from zelo.protocols import LEFT_OUT
+from zelo.protocols import NOTHING_TO_DO
 from zelo.records import CANDIDATE, PASSAGE, QUERY
 from zelo.stages.refresh import ROLES, Refresh
 from zelo.store import Store, Table, write_parquet, write_shard
@@ -60,8 +60,8 @@ def test_what_the_hybrid_finds_besides_the_candidates_is_new(tables: dict[str, T
         [("q0", "d00", 0), ("q0", "d02", 2)],
         [("t0", "d01", 1), ("t0", "d02", 2)],
     ]
-    assert (facts["rows"], facts["queries"], LEFT_OUT in facts) == (4, 2, False)
-    assert stage(splits=["train"]).run(tables, out)[LEFT_OUT], "no query of this split has a new document"
+    assert (facts["rows"], facts["queries"], NOTHING_TO_DO in facts) == (4, 2, False)
+    assert stage(splits=["train"]).run(tables, out)[NOTHING_TO_DO], "no query of this split has a new document"
 
 
 def test_another_passage_of_a_candidate_is_not_new(tables: dict[str, Table], tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ def test_it_is_left_out_where_known_items_say_that_the_hybrid_finds_no_more(
     )  # of which the hybrid finds the first and the last
     monkeypatch.setattr(known_items.Items, "of", lambda *_: items)
     facts = stage(items=4, retriever=Finds("d00", "d28")).run(tables, tmp_path / "hybrid")
-    assert facts[LEFT_OUT]
+    assert facts[NOTHING_TO_DO]
     said = "of 4 known items the hybrid has 0.500 among its 3 best, the first stage 0.500"
     assert facts["notes"] == [f"refresh: left out, {said}"]
     assert not (tmp_path / "hybrid" / "candidates").exists()

@@ -6,7 +6,7 @@ from dataclasses import replace
 from zelo.budget.plan import Plan
 from zelo.pipeline.order import ancestors
 from zelo.pipeline.run import Step, falls_away, run_stages
-from zelo.protocols import LEFT_OUT, CheapStage, PaidStage, SometimesCheapStage
+from zelo.protocols import NOTHING_TO_DO, CheapStage, PaidStage, SometimesCheapStage
 from zelo.store import Store
 
 
@@ -19,7 +19,7 @@ def remaining(steps: list[Step], store: Store) -> list[Step]:
         if falls_away(step, left_out):
             left_out.add(step.name)
             continue
-        left_out |= {step.name} if table and table.manifest.get(LEFT_OUT) else set()
+        left_out |= {step.name} if table and table.manifest.get(NOTHING_TO_DO) else set()
         kept.append(step)
     return kept
 

@@ -23,7 +23,7 @@ from zelo.pipeline.instantiate import build, described, refuse
 from zelo.pipeline.order import key_of, needed, ordered, with_inputs
 from zelo.pipeline.plain import plain
 from zelo.protocols import (
-    LEFT_OUT,
+    NOTHING_TO_DO,
     PassingStage,
     ProcessesStage,
     StageWithCheck,
@@ -138,7 +138,7 @@ def run_stages(steps: list[Step], store: Store) -> Iterator[tuple[Result, str]]:
             )  # other nodes wait for it
             table, cached = (unchanged, True) if unchanged else store.obtain(step.kind, step.identity, make)
             result.tables[step.name] = table
-            left_out |= {step.name} if table.manifest.get(LEFT_OUT) else set()
+            left_out |= {step.name} if table.manifest.get(NOTHING_TO_DO) else set()
             result.facts[step.name] = {
                 "status": "cached" if cached else "partial" if table.partial else "computed",
                 "seconds": time.monotonic() - start,

@@ -55,7 +55,7 @@ class EmbeddingsApi:
 
     path: str  # behind base_url
     texts: str  # key of the texts
-    side: str | None  # key that says whether texts are queries or documents; None: the model is not told
+    side: str | None  # key that says whether texts are queries or documents; None: it is not sent
     query: str | None  # its value for queries
     document: str | None  # and for documents
     vectors: str  # key of the answer's vectors

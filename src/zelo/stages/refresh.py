@@ -14,7 +14,7 @@ from zelo.domains import learned_from
 from zelo.errors import BadInput
 from zelo.facts import Facts
 from zelo.hybrid_score import FILE, HybridScore
-from zelo.protocols import LEFT_OUT, FileRetriever, Retriever
+from zelo.protocols import NOTHING_TO_DO, FileRetriever, Retriever
 from zelo.ranking import document_ids, rows_of
 from zelo.records import CANDIDATE
 from zelo.retrievers.bm25 import Bm25
@@ -91,7 +91,7 @@ class Refresh:
             self._known(learned_from(tables["data"]), hybrid, unit) if self.items else ({}, "no known item is asked")
         )
         if known and known["hybrid"] <= known["candidates"]:
-            return {"rows": 0, "known": known, LEFT_OUT: True, "notes": [f"refresh: left out, {words}"]}
+            return {"rows": 0, "known": known, NOTHING_TO_DO: True, "notes": [f"refresh: left out, {words}"]}
         queries = queries.filter(pc.is_in(queries["split"], pa.array(self.splits, pa.string())))
         query, doc, rank, score = self._best(queries, documents, hybrid, unit)
         home = _documents(documents)
@@ -104,7 +104,7 @@ class Refresh:
             ids = queries["query_id"].take(pa.array(query[new])), documents["doc_id"].take(pa.array(doc[new]))
             write_shard(pa.table([*ids, rank[new], score[new]], CANDIDATE.names), CANDIDATE, out, "candidates", number)
             rows, asked = rows + int(new.sum()), asked + len(np.unique(query[new]))
-        left_out: Facts = {} if rows else {LEFT_OUT: True}
+        left_out: Facts = {} if rows else {NOTHING_TO_DO: True}
         found = f"{rows:,} documents of {asked:,} queries are new" if rows else "left out, nothing that it finds is new"
         return {"rows": rows, "queries": asked, "known": known, **left_out, "notes": [f"refresh: {found}; {words}"]}
 
