@@ -489,7 +489,9 @@ def test_what_zelo_writes_is_no_data(tmp_path: Path):
     folder = write(tmp_path, {"a.md": "one", "b.md": "two", "multirun/zelo/now/more.md": "no", "home/load/x.md": "no"})
     for name in ("locks", "uses"):
         (folder / "home" / name).mkdir()
-    assert auto(folder).load().documents["doc_id"].to_pylist() == ["a.md", "b.md"]
+    corpus = auto(folder).load()
+    assert corpus.documents["doc_id"].to_pylist() == ["a.md", "b.md"]
+    assert "2 folders that zelo wrote not read: home, multirun" in corpus.notes
 
 
 def test_queries_may_be_missing(tmp_path: Path):

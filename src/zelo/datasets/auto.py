@@ -256,6 +256,9 @@ def _beside(found: Sources) -> tuple[str, ...]:
     if left:
         named = ", ".join(_named(path, found) for path in left[:SHOWN]) + ", ..." * (len(left) > SHOWN)
         notes.append(f"{count_of(len(left), 'other file')} not read: {named}")
+    if found.own:
+        named = ", ".join(str(path.relative_to(found.root)) for path in found.own)
+        notes.append(f"{count_of(len(found.own), 'folder')} that zelo wrote not read: {named}")
     if found.links:
         notes.append(f"{count_of(found.links, 'link')} to a folder not followed")
     return tuple(notes)

@@ -53,12 +53,13 @@ class Sources:
     qrels: list[tuple[Path, str]] = field(default_factory=list)
     unread: list[Path] = field(default_factory=list)
     links: int = 0  # to folders, which are not followed
+    own: list[Path] = field(default_factory=list)  # run directories and stores of zelo, which are no data
 
 
 def find(path: Path, kind: Kind | None) -> Sources:
     """The files at a path: a file, a folder or a glob. kind: what they hold, where the user says so. Raises BadInput."""
-    root, files, links = _files(path)
-    found = Sources(root, links=links)
+    root, files, links, own = _files(path)
+    found = Sources(root, links=links, own=own)
     tables: list[Path] = []
     for file in files:
         named = _role(file.relative_to(root), alone=len(files) == 1)
@@ -112,43 +113,45 @@ def split_of(relative: Path) -> str | None:
     return None
 
 
-def _files(path: Path) -> tuple[Path, list[Path], int]:
-    """The folder that they lie in, the visible files, and how many links to folders are not followed."""
+def _files(path: Path) -> tuple[Path, list[Path], int, list[Path]]:
+    """The folder that they lie in, the visible files, how many links to folders are not followed, and folders of zelo."""
     if glob.has_magic(str(path)) and not path.exists():
         files = sorted(Path(name) for name in glob.glob(str(path), recursive=True) if Path(name).is_file())
         if not files:
             raise BadInput(f"{path}: no file has such a name; quote the pattern, so that the shell leaves it alone")
         front = next(number for number, part in enumerate(path.parts) if glob.has_magic(part))
-        return Path(*path.parts[:front]), files, 0
+        return Path(*path.parts[:front]), files, 0, []
     if path.is_file():
         _refuse_archive(path)
-        return path.parent, [path], 0
+        return path.parent, [path], 0, []
     if not path.is_dir():
         fix = "give a file, a folder or a pattern such as 'notes/*.md'"
         if _HUB.fullmatch(str(path)):
             fix = f"for one of the Hugging Face hub: hf download {path} --repo-type dataset --local-dir FOLDER, then FOLDER"
         raise BadInput(f"{path} does not exist; {fix}")
-    files, links = _below(path)
+    files, links, own = _below(path)
     if not files:
         raise BadInput(f"{path} holds no files; {FORMATS}")
     usable = [file for file in files if not _is_archive(file)]
     if not usable:
         _refuse_archive(files[0])
-    return path, usable, links
+    return path, usable, links, own
 
 
-def _below(folder: Path) -> tuple[list[Path], int]:
-    """The visible files below a folder, and how many links to other folders there are: such may lead in a circle."""
+def _below(folder: Path) -> tuple[list[Path], int, list[Path]]:
+    """The visible files below a folder, how many links to other folders, which may lead in a circle, and folders of zelo."""
 
     def refuse(error: OSError) -> None:
         raise BadInput(f"{error.filename} cannot be read: {error.strerror}; allow it, or move it elsewhere")
 
-    files, links = [], 0
+    files, links, own = [], 0, []
     for parent, folders, names in os.walk(folder, onerror=refuse):
-        folders[:] = sorted(name for name in folders if not name.startswith(".") and not _ours(Path(parent, name)))
+        visible = sorted(name for name in folders if not name.startswith("."))
+        own += [Path(parent, name) for name in visible if _ours(Path(parent, name))]
+        folders[:] = [name for name in visible if not _ours(Path(parent, name))]
         links += sum(Path(parent, name).is_symlink() for name in folders)
         files += [Path(parent, name) for name in names if not name.startswith(".")]
-    return sorted(file for file in files if file.name not in BESIDE and not CACHES.fullmatch(file.name)), links
+    return sorted(file for file in files if file.name not in BESIDE and not CACHES.fullmatch(file.name)), links, own
 
 
 def _ours(folder: Path) -> bool:
