@@ -14,6 +14,7 @@ import yaml
 from paid_judge import budget
 
 from zelo.datasets import pydocs
+from zelo.datasets.auto import Auto
 from zelo.datasets.beir import Beir
 from zelo.datasets.judgements import at_home, read_named
 from zelo.datasets.layout import split_queries
@@ -223,6 +224,21 @@ def test_train_labels_are_never_read(tmp_path: Path):
     corpus = load(both, train_on_dev=True)
     assert splits_of(corpus) == splits_of(load(write(tmp_path / "none", {"qrels/dev.tsv": None})))
     assert set(labels(both, train_on_dev=True)[0]["split"].to_pylist()) == {TEST}
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_query_keeps_its_domain(inside: bool, tmp_path: Path):
+    said = [{"domain": "law"}, {"domain": " "}, {}, {"domain": 7}]
+    lines = [
+        {"_id": f"q{n}", "text": f"query {n}"} | ({"metadata": said[n % 4]} if inside else said[n % 4])
+        for n in range(24)
+    ]
+    folder = write(tmp_path, {"queries.jsonl": "".join(json.dumps(line) + "\n" for line in lines)})
+    queries = load(folder).queries
+    assert queries["domain"].to_pylist() == ["law", None, None, "7"] * 6
+    assert splits_of(load(folder))["q0"] == TEST
+    fields = yaml.safe_load((CONF / "auto.yaml").read_text(encoding="utf-8")) | {"path": str(folder)}
+    assert Auto(**{key: value for key, value in fields.items() if key != "_target_"}).load().queries == queries
 
 
 def test_layouts_that_differ_a_little_are_read(tmp_path: Path):
@@ -493,6 +509,7 @@ BAD = {
         {"queries.jsonl": Q + '{"_id": "q9", "text": " "}\n'},
         ["queries.jsonl:2", "'q9'", "no text"],
     ),
+    "domain is a list": ({"queries.jsonl": Q[:-2] + ', "metadata": {"domain": ["x"]}}'}, ["queries.jsonl:1", "domain"]),
     "unknown split": ({"queries.jsonl": Q[:-2] + ', "split": "x"}'}, ["queries.jsonl:1", "'x'", "train, dev, test"]),
     "unknown document": ({"qrels/test.tsv": HEADER + "q0\td0\t1\nq0\td9\t1\n"}, ["test.tsv:3", "document 'd9'"]),
     "unknown query": ({"qrels/dev.tsv": HEADER + "q99\td0\t1\n"}, ["dev.tsv:2", "query 'q99'", "queries.jsonl"]),
