@@ -1,4 +1,4 @@
-"""What a run leaves for a comparison with other runs: a figure of each stage, and the values per query of the system that selects.
+"""What a run leaves for a comparison with others: a figure of each stage, and the values per query of the system that selects.
 
 Before anything is trained that system is the teacher: its ratings rank the candidates, and labels of dev measure the ranking.
 """
@@ -6,7 +6,6 @@ Before anything is trained that system is the teacher: its ratings rank the cand
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
@@ -40,15 +39,15 @@ FIGURES = {  # column of sweep.csv -> what a table calls it
     "curl": "curl",
     "mean_stderr": "stderr",
     "sd_target": "sd target",
-    "compute_seconds": "computed in",  # of all stages, in whichever run they were computed
+    "compute_seconds": "computed in",  # seconds of all stages, in whichever run they were computed
 }
 
 
 def of_run(result: "Result", evaluation: Evaluation | None, optimize: str | None) -> Facts:
     """{system, keys: split -> full name of its metric, values: full name -> value, per_query, against, figures}.
 
-    per_query: split -> query_id -> value; against: split -> identity of the labels or ratings that measured, the same where values
-    of two runs may be compared query by query. system is None where nothing was measured.
+    per_query: split -> query_id -> value; against: split -> identity of the labels or ratings that measured: where it is the
+    same, two runs may be compared query by query. system is None where nothing was measured.
     """
     found = _evaluated(result, evaluation, optimize) if evaluation else _trained(result) or _teacher(result)
     nothing: Facts = {"system": None, "keys": {}, "values": {}, "per_query": {}, "against": {}}
