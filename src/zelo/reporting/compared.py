@@ -30,15 +30,15 @@ FILE = "compared.json"
 TEACHER = "teacher"
 METRIC = IrMeasure(name="nDCG@10")
 FIGURES = {  # column of sweep.csv -> what a table calls it
-    "pairs": "pairs",
-    "questions": "questions",  # that judges were asked
-    "calls": "calls",  # requests that were sent when the answers were made
-    "judges_usd": "usd",  # what all answers cost, whichever run paid for them
-    "judges_agree": "agree",  # share of pairs on which two judges prefer the same document
+    "sd_target": "sd target",
     "held_out_log_loss": "log loss",
+    "judges_agree": "agree",  # share of pairs on which two judges prefer the same document
+    "pairs": "pairs",
+    "judges_usd": "usd",  # what all answers cost, whichever run paid for them
+    "calls": "calls",  # requests that were sent when the answers were made
+    "questions": "questions",  # that judges were asked
     "curl": "curl",
     "mean_stderr": "stderr",
-    "sd_target": "sd target",
     "compute_seconds": "computed in",  # seconds of all stages, in whichever run they were computed
 }
 

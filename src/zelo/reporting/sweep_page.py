@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 OUTSIDE = "out_of_domain"  # column: the domains that nothing was learned from
 INTERVAL = "95 %"
-BEST, ALIKE = "best", "no difference shown"
+BEST, ALIKE = "best", "like the best"  # not shown to differ from it
 NAMED = 5  # settings in one sentence
 WHOLE = ("pairs", "questions", "calls")  # figures that are counts
 
