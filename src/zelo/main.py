@@ -63,7 +63,7 @@ def app(config: DictConfig) -> float | None:
 
     folder = Path(HydraConfig.get().runtime.output_dir)
     try:
-        return job(config, folder)
+        return job(config, folder, " ".join(["zelo", *sys.argv[1:]]))
     except ModelNotFound as error:
         from zelo.pipeline.order import keys_of_model
 
@@ -81,9 +81,10 @@ def app(config: DictConfig) -> float | None:
         discard_if_empty(folder)  # Hydra makes it before anything is known to be right
 
 
-def job(config: DictConfig, folder: Path) -> float | None:
+def job(config: DictConfig, folder: Path, command: str) -> float | None:
     """Checks everything, then runs; from then on the run directory says how far it came, even where it fails.
 
+    command: as it was typed, for the run directory.
     A run that is refused for its data, such as one of a corpus or of labels that cannot be read, leaves no folder.
     """
     from zelo.pipeline import baselines, instantiate, parts
@@ -114,10 +115,12 @@ def job(config: DictConfig, folder: Path) -> float | None:
     _refuse_run_of_launcher()
     if hardware.here:
         return nodes.follow(steps, store)
-    return _run(config, folder, steps, store, logger)
+    return _run(config, folder, command, steps, store, logger)
 
 
-def _run(config: DictConfig, folder: Path, steps: "list[Step]", store: "Store", logger: Any) -> float | None:
+def _run(
+    config: DictConfig, folder: Path, command: str, steps: "list[Step]", store: "Store", logger: Any
+) -> float | None:
     """Runs the stages one after the other, and writes into the run directory how far they came."""
     from zelo.pipeline import identity, instantiate
     from zelo.pipeline.run import run_stages
@@ -127,7 +130,7 @@ def _run(config: DictConfig, folder: Path, steps: "list[Step]", store: "Store", 
     from zelo.tracking import redact, run_folder
 
     described = redact.tree(instantiate.described(config))
-    run = run_folder.RunFolder(folder, OmegaConf.to_yaml(described), config.seed)
+    run = run_folder.RunFolder(folder, OmegaConf.to_yaml(described), config.seed, command)
     result = None
     try:
         store.register_run(folder, (step.identity for step in steps))

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +16,7 @@ from zelo.reporting import acquired, audit_page, claims, hybrid, latency, lineag
 from zelo.reporting.evaluation import Evaluation
 from zelo.reporting.notes import missing
 from zelo.store import FINISHED, MANIFEST, RUNNING, Table
-from zelo.tracking import redact, whole_file
+from zelo.tracking import redact, run_tables, whole_file
 
 if TYPE_CHECKING:
     from zelo.pipeline.run import Result, Step
@@ -28,14 +27,14 @@ FAILED, INTERRUPTED = "failed", "interrupted"
 class RunFolder:
     """A folder that can be read at any moment: the config at once, the manifest after every stage, the rest at the end."""
 
-    def __init__(self, folder: Path, config_yaml: str, seed: int) -> None:
-        """config_yaml: composed and resolved, without secrets. Raises BadInput when the folder cannot be written."""
+    def __init__(self, folder: Path, config_yaml: str, seed: int, command: str) -> None:
+        """config_yaml: composed and resolved, without secrets; command: as typed. Raises BadInput for a read-only folder."""
         self.folder = folder
         self.began_empty = not folder.is_dir() or not any(folder.iterdir())
         self.config_yaml = config_yaml
         self.manifest: Facts = {
             "status": RUNNING,
-            "command": redact.text(" ".join(["zelo", *sys.argv[1:]])),
+            "command": redact.text(command),
             "started": now(),
             "seed": seed,
             "versions": {},
@@ -79,6 +78,7 @@ class RunFolder:
                 for name in [*names, *["probabilities.json"] * bool(evaluation.probabilities)]:
                     shutil.copyfile(evaluation.table.path / name, self.folder / name)
                 _copy_folder(evaluation.table.path / "runs", self.folder / "runs")
+            run_tables.publish(result, self.folder)
             for name in lineage.students(result):
                 self._publish_model(name, result, evaluation)
             for table in result.tables.values():
@@ -166,7 +166,7 @@ def _stage(step: "Step", table: Table, facts: Facts) -> Facts:
 
 def _copy_folder(source: Path, target: Path) -> None:
     shutil.rmtree(target, ignore_errors=True)
-    shutil.copytree(source, target)
+    shutil.copytree(source, target, copy_function=whole_file.link)
 
 
 @contextmanager
