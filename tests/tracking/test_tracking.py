@@ -286,9 +286,8 @@ def test_a_run_folder_holds_everything_and_no_secret(
     result: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", SECRET)
-    monkeypatch.setattr(sys, "argv", ["zelo", f"judge.api_key={SECRET}", "seed=3", "judge.password=hunter22"])
     folder = tmp_path / "run"
-    run = RunFolder(folder, "seed: 3\n", 3, "zelo")
+    run = RunFolder(folder, "seed: 3\n", 3, f"zelo judge.api_key={SECRET} seed=3 judge.password=hunter22")
     assert (folder / "config.yaml").read_text() == "seed: 3\n"
     assert json.loads((folder / "manifest.json").read_text())["status"] == "running"
     run.write_manifest(result, {"zelo": "0.1"})
@@ -349,7 +348,9 @@ def test_a_run_that_stops_early_publishes_what_there_is(
     run = RunFolder(tmp_path / "run", "", 0, "zelo")
     run.write_manifest(early, {})
     run.publish(early, "zelo")
-    assert {path.name for path in (tmp_path / "run").iterdir()} == {"config.yaml", "manifest.json", "report.html"}
+    tables = {"outcomes.parquet", "ratings.parquet"}
+    names = {path.name for path in (tmp_path / "run").iterdir()}
+    assert names == {"config.yaml", "manifest.json", "report.html", *tables}
     page = (tmp_path / "run" / "report.html").read_text()
     _, columns = unpacked(Page(page).scripts[0])
     assert columns["query_id"]
