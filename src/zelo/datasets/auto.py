@@ -261,9 +261,9 @@ def _chosen(path: Path, columns: Columns) -> str:
 
 
 def _beside(found: Sources) -> tuple[str, ...]:
-    """Notes about what was not read."""
+    """Notes about what was not read, and how names were understood."""
     left = sorted(path for path in found.unread if not ABOUT.fullmatch(path.name))
-    notes = []
+    notes = [*found.notes]
     if left:
         named = ", ".join(_named(path, found) for path in left[:SHOWN]) + ", ..." * (len(left) > SHOWN)
         notes.append(f"{count_of(len(left), 'other file')} not read: {named}")

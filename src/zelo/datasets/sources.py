@@ -57,12 +57,14 @@ class Sources:
     name: str = ""  # of the collection, where it has one that is not its path's
     commits: list[str] = field(default_factory=list)  # of the hub, each as a place that names it
     called: dict[Path, str] = field(default_factory=dict)  # what a file is called where its path says nothing
+    notes: list[str] = field(default_factory=list)  # what else a reader should know
 
     def learn(self, *others: "Sources") -> None:
         """Keeps what is said of the files of other places."""
         for other in others:
             self.commits += [commit for commit in other.commits if commit not in self.commits]
             self.called |= other.called
+            self.notes += other.notes
 
 
 def find(path: Path, kind: Kind | None, ends: Collection[str] = ()) -> Sources:
