@@ -51,12 +51,12 @@ def programs(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_wheel_carries_the_configs_and_the_data(wheel: Path) -> None:
     inside = set(zipfile.ZipFile(wheel).namelist())
     configs = {f"zelo/conf/{path.relative_to(TOP / 'conf').as_posix()}" for path in (TOP / "conf").rglob("*.*")}
-    package = {path.relative_to(TOP / "src").as_posix() for path in (TOP / "src/zelo").rglob("*.*") if path.is_file()}
+    package = {path.relative_to(TOP / "src").as_posix() for path in (TOP / "src").rglob("*.*") if path.is_file()}
     package = {name for name in package if "__pycache__" not in name}
     assert configs | package <= inside
     assert "zelo/py.typed" in inside, "type checkers read the types of a package that says it has them"
     assert any(name.endswith("/licenses/LICENSE") for name in inside)
-    assert {name.partition("/")[0] for name in inside if ".dist-info" not in name} == {"zelo"}
+    assert {name.partition("/")[0] for name in inside if ".dist-info" not in name} == {"zelo", "hydra_plugins"}
 
 
 def test_the_installed_program_runs_from_another_folder(programs: Path, tiny_beir: Path, tmp_path: Path) -> None:

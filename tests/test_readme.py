@@ -42,10 +42,11 @@ def commands(program: str) -> list[str]:
 @pytest.fixture
 def folder(tmp_path: Path, tiny_beir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with the files that the pages name."""
-    for name in ("cosqa", "scifact", "law", "code"):
-        (tiny_beir / name).mkdir()
+    places = [tiny_beir / name for name in ("cosqa", "scifact", "law", "code")]
+    for place in [*places, tmp_path / "hf:mteb/scifact"]:  # a path that exists wins over a name
+        place.mkdir(parents=True)
         for file in ("corpus.jsonl", "queries.jsonl"):
-            shutil.copy(tiny_beir / file, tiny_beir / name)
+            shutil.copy(tiny_beir / file, place)
     (tmp_path / "FIRST_STAGE.trec").write_text(
         "".join(f"q{q} Q0 d{d} {d + 1} {9 - d} me\n" for q in range(8) for d in range(9))
     )

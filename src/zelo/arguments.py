@@ -65,6 +65,8 @@ def explain(error: OverrideParseException) -> str:
     key, equals, value = str(error.override).partition("=")
     if not equals or not re.fullmatch(r"[+~]{0,2}[\w./@:$-]+", key):
         return f"{error.override}: arguments are written key=value or group=option; zelo --help shows them."
+    if value.endswith(",") or re.fullmatch(r"(choice|range|glob)\(\s*\)", value):
+        return f"{key}={value}: a grid without a value, or with one that is missing. Write {key}=2,4 for the values 2 and 4."
     fix = shlex.quote(f"{key}={quoted(value)}")
     kind = " A list is [a,b], a mapping is {a:1}." if value.startswith(("[", "{")) else ""
     return (

@@ -31,6 +31,12 @@ def with_domain(schema: pa.Schema, table: pa.Table) -> pa.Schema:
     return schema.append(pa.field(DOMAIN, pa.string())) if DOMAIN in table.column_names else schema
 
 
+def with_names(queries: pa.Table, names: pa.ChunkedArray) -> pa.Table:
+    """The queries with a column `domain`; a blank name is none."""
+    named = pc.utf8_trim_whitespace(names)
+    return queries.append_column(DOMAIN, pc.if_else(pc.equal(named, ""), pa.scalar(None, pa.string()), named))
+
+
 def own_corpora(queries: pa.Table, documents: pa.Table) -> Iterator[OwnCorpus]:
     """The queries of each domain with its documents; all of both at once where documents have no domain."""
     if DOMAIN not in queries.column_names or DOMAIN not in documents.column_names:

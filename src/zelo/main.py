@@ -5,6 +5,7 @@ terminated.
 """
 
 import contextlib
+import copy
 import errno
 import os
 import re
@@ -19,7 +20,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from zelo import annotations, arguments, suggestions
@@ -42,6 +43,7 @@ SETTINGS = {  # read without a stage's help
     "stages": object,
     "logger": object,
     "hardware": object,
+    "sweep": object,
 }
 TOGETHER = {  # group -> how several of its options are used at once
     "judge": "Judges that are asked together are an ensemble: judge=embedded is one, and conf/judge/embedded.yaml shows how"
@@ -84,18 +86,49 @@ def app(config: DictConfig) -> float | None:
 def job(config: DictConfig, folder: Path, command: str) -> float | None:
     """Checks everything, then runs; from then on the run directory says how far it came, even where it fails.
 
-    command: as it was typed, for the run directory.
+    folder: the run directory; command: as it was typed.
     A run that is refused for its data, such as one of a corpus or of labels that cannot be read, leaves no folder.
     """
-    from zelo.pipeline import baselines, instantiate, parts
-    from zelo.pipeline.run import assemble
-    from zelo.stages.evaluate import Evaluate
     from zelo.store import Store
-    from zelo.tracking import redact
     from zelo.training import nodes
 
     if "folder" in config.logger:
         config.logger.folder = str(folder)
+    steps, logger, hardware = _checked(config)
+    store = Store.default()
+    hardware.apply()
+    if config.plan:
+        return _print_plan(config, steps, store)
+    _refuse_run_of_launcher()
+    if hardware.here:
+        return nodes.follow(steps, store)
+    return _run(config, folder, command, steps, store, logger)
+
+
+def check(config: DictConfig) -> None:
+    """Raises, before the first job of a sweep starts, what would keep this one from running. config: composed, with hydra's."""
+    from zelo.pipeline.run import check_stages
+    from zelo.store import Store
+
+    HydraConfig.instance().set_config(config)
+    sweep_folder = config.hydra.sweep.dir
+    config = copy.deepcopy(config)
+    with read_write(config), open_dict(config):
+        del config["hydra"]
+    if "folder" in config.logger:
+        config.logger.folder = str(sweep_folder)
+    steps, _, _ = _checked(config)
+    if HydraConfig.get().runtime.choices["hydra/launcher"] == "basic":  # else it runs elsewhere
+        check_stages(steps, Store.default())
+
+
+def _checked(config: DictConfig) -> "tuple[list[Step], Any, Any]":
+    """The stages, the logger and the hardware of a job. Raises BadInput for whatever can be known before anything runs."""
+    from zelo.pipeline import baselines, instantiate, parts
+    from zelo.pipeline.run import assemble
+    from zelo.stages.evaluate import Evaluate
+    from zelo.tracking import redact
+
     _check_settings(config)
     baselines.mount(config)
     parts.complete(config, [str(override) for override in HydraConfig.get().overrides.task])
@@ -107,15 +140,7 @@ def job(config: DictConfig, folder: Path, command: str) -> float | None:
     _check_optimize(config.optimize, systems)
     _check_sweeper(config, bool(systems))
     logger = instantiate.build(redact.tree(OmegaConf.to_container(config.logger, resolve=True)), "logger")
-    store = Store.default()
-    hardware = instantiate.build(OmegaConf.to_container(config.hardware, resolve=True), "hardware")
-    hardware.apply()
-    if config.plan:
-        return _print_plan(config, steps, store)
-    _refuse_run_of_launcher()
-    if hardware.here:
-        return nodes.follow(steps, store)
-    return _run(config, folder, command, steps, store, logger)
+    return steps, logger, instantiate.build(OmegaConf.to_container(config.hardware, resolve=True), "hardware")
 
 
 def _run(
@@ -262,14 +287,14 @@ def _check_optimize(optimize: str | None, systems: Sequence[str]) -> None:
 def _check_sweeper(config: DictConfig, measures: bool) -> None:
     """Raises BadInput where a sweeper that optimizes would get no figure, before it runs a trial."""
     hydra = HydraConfig.get()
-    name = hydra.runtime.choices.get("hydra/sweeper", "basic")
-    if hydra.mode != RunMode.MULTIRUN or name == "basic":
+    name = hydra.runtime.choices.get("hydra/sweeper", "grid")
+    if hydra.mode != RunMode.MULTIRUN or name in ("grid", "basic"):
         return
     if not measures or config.optimize is None:
         cause = f"optimize={config.optimize}" if config.optimize is None else f"until={config.until}"
         raise BadInput(
             f"{cause}: hydra/sweeper={name} optimizes a metric of the stage evaluate, and these jobs have none. Leave until out"
-            " and name a system with optimize=zelo, or sweep without an optimizer (hydra/sweeper=basic)."
+            " and name a system with optimize=zelo, or sweep without an optimizer (hydra/sweeper=grid)."
         )
 
 

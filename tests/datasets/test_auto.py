@@ -472,12 +472,6 @@ def test_unknown_ids_are_dropped_where_that_is_asked_for(tmp_path: Path):
     assert "left out" in notes[0]
 
 
-def test_a_name_of_the_hub_is_told_from_a_path(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(BadInput, match="hf download mteb/scifact --repo-type dataset"):
-        auto("mteb/scifact").load()
-
-
 def test_without_a_path_it_says_what_to_write():
     with pytest.raises(BadInput, match=r"dataset\.path=PATH"):
         auto(None)

@@ -4,6 +4,7 @@ import importlib
 import json
 import shutil
 import sys
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import yaml
 from paid_judge import budget
 
 from zelo.datasets import pydocs
+from zelo.datasets.auto import Auto
 from zelo.datasets.beir import Beir
 from zelo.datasets.judgements import at_home, read_named
 from zelo.datasets.layout import split_queries
@@ -26,6 +28,7 @@ from zelo.records import DEV, DOCUMENT, QREL, QUERY, SPLITS, TEST, TRAIN, Corpus
 from zelo.retrievers.run import Run
 from zelo.stages.labels import Labels
 from zelo.stages.load import Load, without_leaks
+from zelo.stages.load_test_set import LoadTestSet
 from zelo.stages.retrieve import Retrieve
 from zelo.stages.train_labels import TrainLabels
 from zelo.store import Table
@@ -223,6 +226,21 @@ def test_train_labels_are_never_read(tmp_path: Path):
     corpus = load(both, train_on_dev=True)
     assert splits_of(corpus) == splits_of(load(write(tmp_path / "none", {"qrels/dev.tsv": None})))
     assert set(labels(both, train_on_dev=True)[0]["split"].to_pylist()) == {TEST}
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_query_keeps_its_domain(inside: bool, tmp_path: Path):
+    said = [{"domain": "law"}, {"domain": " "}, {}, {"domain": 7}]
+    lines = [
+        {"_id": f"q{n}", "text": f"query {n}"} | ({"metadata": said[n % 4]} if inside else said[n % 4])
+        for n in range(24)
+    ]
+    folder = write(tmp_path, {"queries.jsonl": "".join(json.dumps(line) + "\n" for line in lines)})
+    queries = load(folder).queries
+    assert queries["domain"].to_pylist() == ["law", None, None, "7"] * 6
+    assert splits_of(load(folder))["q0"] == TEST
+    fields = yaml.safe_load((CONF / "auto.yaml").read_text(encoding="utf-8")) | {"path": str(folder)}
+    assert Auto(**{key: value for key, value in fields.items() if key != "_target_"}).load().queries == queries
 
 
 def test_layouts_that_differ_a_little_are_read(tmp_path: Path):
@@ -493,6 +511,7 @@ BAD = {
         {"queries.jsonl": Q + '{"_id": "q9", "text": " "}\n'},
         ["queries.jsonl:2", "'q9'", "no text"],
     ),
+    "domain is a list": ({"queries.jsonl": Q[:-2] + ', "metadata": {"domain": ["x"]}}'}, ["queries.jsonl:1", "domain"]),
     "unknown split": ({"queries.jsonl": Q[:-2] + ', "split": "x"}'}, ["queries.jsonl:1", "'x'", "train, dev, test"]),
     "unknown document": ({"qrels/test.tsv": HEADER + "q0\td0\t1\nq0\td9\t1\n"}, ["test.tsv:3", "document 'd9'"]),
     "unknown query": ({"qrels/dev.tsv": HEADER + "q99\td0\t1\n"}, ["dev.tsv:2", "query 'q99'", "queries.jsonl"]),
@@ -538,8 +557,22 @@ def test_bad_paths(tmp_path: Path):
             beir("x", **{field: value}).load()
 
 
+def test_a_test_set_is_the_test_split_and_without_one_every_query(tmp_path: Path):
+    for name, files, splits, rows, said in (
+        ("both", {}, {"test": 2, "unused": 22}, 2, "the test split is graded, 2 queries; 21 train and 1 dev"),
+        ("none", {"qrels/test.tsv": None}, {"test": 24}, 0, "no judgements name test queries: all 24 queries"),
+    ):
+        dataset, out = beir(write(tmp_path / name, files)), tmp_path / f"{name}-out"
+        out.mkdir()
+        facts = LoadTestSet(inputs={}, dataset=dataset, drop_duplicates=True).run({}, out)
+        data = Table("load", "", out, facts)
+        assert Counter(data.read("queries")["split"].to_pylist()) == splits
+        assert facts["queries"] == {"test": splits["test"]}
+        assert any(note.startswith(said) for note in facts["notes"]), facts["notes"]
+        assert Labels(inputs={}, dataset=dataset).run({"data": data}, out)["rows"] == rows
+
+
 def test_judgements_of_queries_that_are_not_used_are_counted() -> None:
-    """As where a benchmark has the test queries alone."""
     qrels = pa.table([["a", "b", "c"], ["d", "d", "d"], [1, 1, 1], ["test", "dev", "dev"]], names=QREL.names)
     queries = pa.table([["a", "b"], ["x", "y"], ["test", "test"]], names=QUERY.names)
     own, notes = at_home(qrels, queries)

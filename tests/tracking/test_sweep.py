@@ -12,6 +12,7 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from zelo import main
+from zelo.errors import BadInput
 from zelo.reporting import sweep_page
 from zelo.tracking import sweep
 
@@ -46,7 +47,15 @@ def test_a_sweep_goes_on_after_a_failure_and_shares_work(
     monkeypatch.setenv("ZELO_HOME", str(tmp_path / "home"))
     fixed = f"dataset=beir dataset.path={tiny} retriever=bm25 judge=lexical top_k=6 until=rate name=ladder"
     varied = "graph.degree=3,2 solver=thurstone,bradley_terry"
-    monkeypatch.setattr(sys, "argv", ["zelo", *fixed.split(), "-m", *varied.split(), "--config-dir", str(tiny)])
+    command = ["zelo", *fixed.split(), "-m", *varied.split(), "--config-dir", str(tiny)]
+    monkeypatch.setattr(sys, "argv", command)
+    assert main.main() == 2
+    said = capsys.readouterr()
+    assert "job graph.degree=3 solver=thurstone: " in said.err
+    assert "2 of 4 jobs cannot run. Nothing was run; sweep.keep_going=true runs the others." in said.err
+    assert "computed" not in said.out, "a job began before all were checked"
+    assert not list((tmp_path / "multirun").glob("*/*"))
+    monkeypatch.setattr(sys, "argv", ["zelo", "sweep.keep_going=true", *command[1:]])
     assert main.main() == 2, "the status of the first failure"
     said = capsys.readouterr()
     (folder,) = (tmp_path / "multirun/ladder").iterdir()
@@ -111,12 +120,44 @@ def test_an_interrupted_job_is_written_down_and_the_last(
     ] * sweeping
 
 
-def test_a_sweep_that_cannot_be_composed_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("grid", "words"),
+    [
+        ("graph.degre=2,4", "job graph.degre=2: graph.degre: no such key. Did you mean graph.degree?"),
+        ("graph.degree=range(4,2)", "an empty grid"),
+        ("graph.degree=choice()", "a grid without a value"),
+        ("graph.degree=range(2,8,0)", "must not be zero"),
+        ("seed=range(40) graph.degree=range(30)", "1,200 jobs (40 x 30) are more than 1,000"),
+        ("seed=1,2 sweep.keep_going=maybe", 'sweep.keep_going="maybe": expected true or false'),
+        ("seed=1,2 hydra/launcher=ray", "hydra/launcher=ray: no such option"),
+    ],
+)
+def test_a_bad_grid_is_refused_before_any_work(
+    grid: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["zelo", "-m", "solver=thurstone,thurston"])
+    monkeypatch.setattr(sys, "argv", ["zelo", "-m", *grid.split()])
     assert main.main() == 2
+    said = capsys.readouterr()
+    assert words in said.err
+    assert said.err.count("\n") == 1
     assert not list(tmp_path.rglob("*.yaml"))
     assert not list(tmp_path.glob("multirun/*/*"))
+
+
+def test_a_job_that_cannot_be_composed_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sweep.CURRENT.varied = ["solver"]
+    config = OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}}})
+    sweep.record(tmp_path, row(0, 0.3))
+    sweep.leave_out(config, 1, ["solver=thurston", "seed=0"], BadInput("no such option"))
+    left = read(tmp_path / "sweep.csv")[1]
+    assert (left["job"], left["solver"], left["status"], left["error"]) == (
+        "1",
+        "thurston",
+        "left out",
+        "no such option",
+    )
+    assert [str(error) for error in sweep.CURRENT.failures] == ["no such option"]
 
 
 def test_a_plan_of_a_sweep_writes_nothing(tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Anybody's data: what lies at a path is found out, and said."""
+"""Anybody's data: what lies at a path, on the hub or in ir_datasets is found out, and said."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +15,8 @@ from zelo.datasets.document_files import in_words, read_files, titles_in_words
 from zelo.datasets.judgements import at_home, drop_unknown, refuse_lost_row
 from zelo.datasets.layout import assemble, hash_large, split_queries
 from zelo.datasets.left_out import without
-from zelo.datasets.sources import ABOUT, TABLES, Sources, find, reader_of
+from zelo.datasets.located import expanded, located
+from zelo.datasets.sources import ABOUT, TABLES, Sources, reader_of
 from zelo.errors import BadInput
 from zelo.qrels import qrel_rows, qrel_table
 from zelo.records import DEV, QREL, QUERY, TRAIN, Corpus
@@ -28,18 +29,18 @@ PLACES = {"query": "the queries", "document": "the documents"}
 
 @dataclass(frozen=True, kw_only=True)
 class Auto:
-    """Documents, queries and judgements from whatever is at `path`: a file, a folder or a pattern.
+    """Documents, queries and judgements from whatever is at `path`: a file, a folder, a pattern, hf:OWNER/NAME or irds:ID.
 
-    `documents`, `queries` and `qrels` are other places for one of them. `columns` names columns that are not found by their
-    names: id, title and text of documents; query_id, query, split and domain of queries; judged_query, judged_document and
-    relevance. Train and dev queries of the domains `leave_out` are not used. Judgements of train queries are opened by
-    `train_qrels` alone; with `train_on_dev`, those of dev queries never are.
+    `documents`, `queries` and `qrels` are other places for one of them, the last two also lists of places. `columns` names
+    columns that are not found by their names: id, title and text of documents; query_id, query, split and domain of queries;
+    judged_query, judged_document and relevance. Train and dev queries of the domains `leave_out` are not used. Judgements of
+    train queries are opened by `train_qrels` alone; with `train_on_dev`, those of dev queries never are.
     """
 
     path: str | None
     documents: str | None
-    queries: str | None
-    qrels: str | None
+    queries: str | list[str] | None
+    qrels: str | list[str] | None
     columns: dict[str, str | int | None]
     leave_out: str | list[str] | None
     train_on_dev: bool
@@ -60,6 +61,8 @@ class Auto:
         named = self._judged(found, False)
         pairs = sorted(set(zip(named["query_id"].to_pylist(), named["split"].to_pylist(), strict=True)))
         parts = {"documents": [texts, tables], "queries": queries, "named": pairs}
+        if found.commits:
+            parts["commits"] = found.commits
         return {"path": "", "qrels": "", **{key: hash_json(part) for key, part in parts.items()}}
 
     def load(self) -> Corpus:
@@ -105,14 +108,20 @@ class Auto:
         return own, (*dropped, *left_out, *below)
 
     def _sources(self) -> Sources:
-        found = find(_expanded("path", self.path), None) if self.path else Sources(Path())
+        found = located("path", self.path, None) if self.path else Sources(Path())
         if self.documents:
-            other = find(_expanded("documents", self.documents), "documents")
+            other = located("documents", self.documents, "documents")
             found.root, found.texts, found.documents = other.root, other.texts, other.documents
+            found.name = found.name if self.path else other.name
+            found.learn(other)
         if self.queries:
-            found.queries = find(_expanded("queries", self.queries), "queries").queries
+            others = [located("queries", place, "queries") for place in _each(self.queries)]
+            found.queries = [file for other in others for file in other.queries]
+            found.learn(*others)
         if self.qrels:
-            found.qrels = find(_expanded("qrels", self.qrels), "qrels").qrels
+            others = [located("qrels", place, "qrels") for place in _each(self.qrels)]
+            found.qrels = [file for other in others for file in other.qrels]
+            found.learn(*others)
         if not (found.texts or found.documents):
             there = [path.name for path, _ in [*found.queries, *found.qrels]] + [path.name for path in found.unread]
             raise BadInput(
@@ -160,15 +169,14 @@ class Auto:
         return drop_unknown(qrels, queries, documents, self.unknown_ids == "drop", PLACES)
 
     def _name(self, found: Sources) -> str:
-        path = _expanded("path", self.path or self.documents).absolute()
+        if found.name:
+            return found.name
+        path = expanded("path", self.path or self.documents or "").absolute()
         return path.name if path.is_dir() else Path(path.stem).stem if path.is_file() else found.root.absolute().name
 
 
-def _expanded(field: str, path: str | None) -> Path:
-    try:
-        return Path(path or "").expanduser()
-    except RuntimeError as error:  # ~name of a user who is not there
-        raise BadInput(f"dataset.{field}={path}: {error}; write the whole path") from None
+def _each(places: str | Sequence[str]) -> Sequence[str]:
+    return [places] if isinstance(places, str) else places
 
 
 def _rows(files: Sequence[Path], columns: Columns) -> Rows:
@@ -227,7 +235,8 @@ def _said(found: Sources, columns: Callable[[Kind], Columns], documents: int, qu
     else:
         parts.append("no queries")
     parts.append(f"judgements: {_files([path for path, _ in found.qrels], found)}" if found.qrels else "no judgements")
-    return "; ".join(parts)
+    commits = f"{' and '.join(found.commits)}: " if found.commits else ""
+    return commits + "; ".join(parts)
 
 
 def _files(paths: Sequence[Path], found: Sources) -> str:
@@ -235,6 +244,8 @@ def _files(paths: Sequence[Path], found: Sources) -> str:
 
 
 def _named(path: Path, found: Sources) -> str:
+    if path in found.called:
+        return found.called[path]
     return path.relative_to(found.root).as_posix() if path.is_relative_to(found.root) else path.name
 
 
@@ -250,9 +261,9 @@ def _chosen(path: Path, columns: Columns) -> str:
 
 
 def _beside(found: Sources) -> tuple[str, ...]:
-    """Notes about what was not read."""
+    """Notes about what was not read, and how names were understood."""
     left = sorted(path for path in found.unread if not ABOUT.fullmatch(path.name))
-    notes = []
+    notes = [*found.notes]
     if left:
         named = ", ".join(_named(path, found) for path in left[:SHOWN]) + ", ..." * (len(left) > SHOWN)
         notes.append(f"{count_of(len(left), 'other file')} not read: {named}")

@@ -29,6 +29,7 @@ QUERIES = "queries.jsonl"
 class Beir:
     """The documents of a folder with corpus.jsonl, the queries of its queries.jsonl and judgements in qrels/*.tsv, if any.
 
+    A query keeps its `domain`, a key of its line or of the line's `metadata`.
     Judgements of train queries (qrels/train.tsv) are opened by `train_qrels` alone. With `train_on_dev`, those of dev queries
     never are: these become train queries without labels, for collections that have no others.
     """

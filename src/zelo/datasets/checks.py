@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from zelo.datasets.columns import LINE
+from zelo.domains import with_names
 from zelo.errors import BadInput
 from zelo.qrels import SPLIT_NAMES
 from zelo.records import DOCUMENT, DOMAIN, QUERY, SPLITS
@@ -83,8 +84,7 @@ def to_queries(rows: Rows, splits: Sequence[str | None]) -> tuple[pa.Table, tupl
     table = rows.table
     queries = pa.table([table["query_id"], table["query"], table["of"]], schema=QUERY)
     if DOMAIN in table.column_names:
-        named = pc.utf8_trim_whitespace(table[DOMAIN])
-        queries = queries.append_column(DOMAIN, pc.if_else(pc.equal(named, ""), pa.scalar(None, pa.string()), named))
+        queries = with_names(queries, table[DOMAIN])
     return queries, (*notes, *repaired)
 
 

@@ -27,7 +27,7 @@ _KNOWN: dict[Kind, dict[str, str]] = {
         "query_id": "_id id query_id qid question_id topic_id topic_number number num uuid",
         "query": "text query question query_text search search_term keyword keywords title utterance prompt topic",
         "split": "split",
-        "domain": "domain",
+        "domain": "domain metadata_domain",
     },
     "qrels": {
         "judged_query": "query_id qid query queryid topic topic_id question_id q_id",

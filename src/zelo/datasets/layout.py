@@ -13,11 +13,12 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from zelo.domains import with_names
 from zelo.errors import BadInput
 from zelo.facts import Facts
 from zelo.lines import read_lines
 from zelo.qrels import SPLIT_NAMES
-from zelo.records import DEV, DOCUMENT, QUERY, SPLITS, TEST, TRAIN, Corpus
+from zelo.records import DEV, DOCUMENT, DOMAIN, QUERY, SPLITS, TEST, TRAIN, Corpus
 from zelo.store import hash_file
 from zelo.texts import folded
 
@@ -58,11 +59,11 @@ def read_documents(path: Path, id_column: str = ID) -> tuple[pa.Table, tuple[str
 
 
 def read_queries(path: Path, id_column: str = ID) -> pa.Table:
-    """QUERY rows of a queries.jsonl, `split` being what the line says, or null. Raises BadInput naming file and line.
+    """QUERY rows of a queries.jsonl, `split` being what the line says, or null, with DOMAIN if a line names one.
 
-    id_column: as in `read_documents`.
+    id_column: as in `read_documents`. Raises BadInput naming file and line.
     """
-    ids, texts, splits = [], [], []
+    ids, texts, splits, domains = [], [], [], []
     for line, record in _records(path):
         text = _text(record.get("text"), "text", path, line)
         split = record.get("split")
@@ -75,11 +76,12 @@ def read_queries(path: Path, id_column: str = ID) -> pa.Table:
         ids.append(_id(record, id_column, path, line))
         texts.append(text)
         splits.append(split and SPLIT_NAMES[split])
+        domains.append(_domain(record, path, line))
     if not ids:
         raise BadInput(f"{path} holds no queries: write one JSON object with _id and text on each line")
     queries = pa.table([ids, texts, splits], schema=QUERY)
     _refuse_repeats(queries["query_id"], id_column, path)
-    return queries
+    return with_names(queries, pa.chunked_array([domains], pa.string())) if any(domains) else queries
 
 
 def has_train_queries(path: Path, id_column: str, named: pa.Table, train_on_dev: bool) -> bool:
@@ -191,6 +193,15 @@ def _id(record: Facts, id_column: str, path: Path, line: int) -> str:
             f"{path}:{line}: {id_column} {value!r} is empty or has white space, which run files cannot hold; rename it"
         )
     return value
+
+
+def _domain(record: Facts, path: Path, line: int) -> str | None:
+    """What a line has as `domain`, else what its `metadata` has, where BEIR keeps further keys."""
+    metadata = record.get("metadata")
+    value = record.get(DOMAIN, metadata.get(DOMAIN) if isinstance(metadata, dict) else None)
+    if value is None:
+        return None
+    return str(value) if type(value) is int else _text(value, DOMAIN, path, line)
 
 
 def _text(value: object, name: str, path: Path, line: int) -> str:

@@ -4,7 +4,7 @@ import glob
 import os
 import re
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,7 +29,7 @@ BESIDE = (
     "state.json",
     "dataset_dict.json",
 )  # what `datasets` writes beside its tables
-_HUB = re.compile(r"[\w-]+/[\w-]+")  # the name of a dataset there
+_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)+")  # what a dataset of the hub or of ir_datasets may be called
 CACHES = re.compile(r"(cache|indices|tmp)[-_.\w]*\.arrow")
 ABOUT = re.compile(r"(readme|license|licence|changelog|source|index|notice)(\.\w+)?", re.IGNORECASE)
 SPLITS = {**SPLIT_NAMES, "eval": TEST, "val": SPLIT_NAMES["dev"], "training": SPLIT_NAMES["train"]}
@@ -54,11 +54,25 @@ class Sources:
     unread: list[Path] = field(default_factory=list)
     links: int = 0  # to folders, which are not followed
     own: list[Path] = field(default_factory=list)  # run directories and stores of zelo, which are no data
+    name: str = ""  # of the collection, where it has one that is not its path's
+    commits: list[str] = field(default_factory=list)  # of the hub, each as a place that names it
+    called: dict[Path, str] = field(default_factory=dict)  # what a file is called where its path says nothing
+    notes: list[str] = field(default_factory=list)  # what else a reader should know
+
+    def learn(self, *others: "Sources") -> None:
+        """Keeps what is said of the files of other places."""
+        for other in others:
+            self.commits += [commit for commit in other.commits if commit not in self.commits]
+            self.called |= other.called
+            self.notes += other.notes
 
 
-def find(path: Path, kind: Kind | None) -> Sources:
-    """The files at a path: a file, a folder or a glob. kind: what they hold, where the user says so. Raises BadInput."""
-    root, files, links, own = _files(path)
+def find(path: Path, kind: Kind | None, ends: Collection[str] = ()) -> Sources:
+    """The files at a path: a file, a folder or a glob. Raises BadInput.
+
+    kind: what they hold, where the user says so. ends: how the names end of those that are looked at, where not all are.
+    """
+    root, files, links, own = _files(path, ends)
     found = Sources(root, links=links, own=own)
     tables: list[Path] = []
     for file in files:
@@ -113,10 +127,11 @@ def split_of(relative: Path) -> str | None:
     return None
 
 
-def _files(path: Path) -> tuple[Path, list[Path], int, list[Path]]:
+def _files(path: Path, ends: Collection[str]) -> tuple[Path, list[Path], int, list[Path]]:
     """The folder that they lie in, the visible files, how many links to folders are not followed, and folders of zelo."""
     if glob.has_magic(str(path)) and not path.exists():
-        files = sorted(Path(name) for name in glob.glob(str(path), recursive=True) if Path(name).is_file())
+        named = sorted(Path(name) for name in glob.glob(str(path), recursive=True) if Path(name).is_file())
+        files = [file for file in named if _is_looked_at(file, ends)]
         if not files:
             raise BadInput(f"{path}: no file has such a name; quote the pattern, so that the shell leaves it alone")
         front = next(number for number, part in enumerate(path.parts) if glob.has_magic(part))
@@ -126,13 +141,13 @@ def _files(path: Path) -> tuple[Path, list[Path], int, list[Path]]:
         return path.parent, [path], 0, []
     if not path.is_dir():
         fix = "give a file, a folder or a pattern such as 'notes/*.md'"
-        if _HUB.fullmatch(str(path)):
-            fix = f"for one of the Hugging Face hub: hf download {path} --repo-type dataset --local-dir FOLDER, then FOLDER"
+        if _NAME.fullmatch(str(path)):
+            fix += f"; hf:{path} is a dataset of the Hugging Face hub, irds:{path} one of ir_datasets"
         raise BadInput(f"{path} does not exist; {fix}")
     files, links, own = _below(path)
     if not files:
         raise BadInput(f"{path} holds no files; {FORMATS}")
-    usable = [file for file in files if not _is_archive(file)]
+    usable = [file for file in files if not _is_archive(file) and _is_looked_at(file, ends)]
     if not usable:
         _refuse_archive(files[0])
     return path, usable, links, own
@@ -157,6 +172,10 @@ def _below(folder: Path) -> tuple[list[Path], int, list[Path]]:
 def _ours(folder: Path) -> bool:
     """Run directories or a store of zelo, which are no data."""
     return folder.name == "multirun" or ((folder / "locks").is_dir() and (folder / "uses").is_dir())
+
+
+def _is_looked_at(path: Path, ends: Collection[str]) -> bool:
+    return not ends or suffix(path) in ends
 
 
 def _is_archive(path: Path) -> bool:

@@ -3,20 +3,17 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar
 
 import numpy as np
 
-from zelo.budget.price import Prices
-from zelo.budget.request_batch import RequestBatch
 from zelo.errors import BadInput
-from zelo.facts import Facts
 from zelo.judges import answer, cut
 from zelo.judges.query_pool import query_pools
 from zelo.judges.windows import windows
 from zelo.providers.answer_text import refused
+from zelo.providers.connection import ChatConnection
 from zelo.providers.prompt import ALONE, CROSS, PAIR, STRUCTURED, TAGGED, WINDOW, Filled, Prompt
-from zelo.providers.request import TOP_LOGPROBS, ChatProvider, Endpoint, Reading, Reply, Request, form_of, key_of
+from zelo.providers.request import JUDGE, TOP_LOGPROBS, Endpoint, Reading, Reply, Request, form_of, key_of
 from zelo.records import ANSWERED, CRITERIA, REFUSED, UNPARSEABLE, Questions
 from zelo.texts import SHORTEST_CUT, beginning
 
@@ -24,7 +21,6 @@ SCORE, VERDICT, LISTWISE = "score", "verdict", "listwise"
 OWN_PROMPT = {SCORE: "pairwise_thinking", VERDICT: "pairwise_verdict", LISTWISE: "listwise"}
 
 ROWS = 256  # questions whose texts are joined at a time
-LIMIT_KEYS = ("max_tokens", "max_completion_tokens")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +37,7 @@ class Asked(Request):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Chat:
+class Chat(ChatConnection):
     """One model. p is for the document shown first: from a score in [-1, 1], from the odds of A against B, or from relevances.
 
     score: the model reasons, then gives a number, as structured output or on a tagged last line; also across queries. Asked
@@ -53,32 +49,8 @@ class Chat:
     from ids, whichever is a row's first; a pair that is asked in both orders is in two windows, the second one backwards.
     """
 
-    # What a reply passes through before `read` sees it: an answer is what these make of it.
-    READ_BY: ClassVar[tuple[type, ...]] = (RequestBatch,)
-    OUTSIDE_IDENTITY: ClassVar[frozenset[str]] = frozenset(
-        {
-            "base_url",
-            "api_key_env",
-            "prices",
-            "input_price",
-            "output_price",
-            "concurrency",
-            "requests_per_minute",
-            "tokens_per_minute",
-            "timeout",
-            "retries",
-            "token_limit_key",
-        }
-    )
-
     name: str
-    api: ChatProvider
-    provider: str  # a label; answers in the ledger are found by it, not by the address
-    model: str
-    base_url: str
-    api_key_env: str | None  # environment variable that holds the key; None: no key is sent
     mode: str  # score, verdict or listwise
-    structured: bool  # the endpoint can be held to a JSON schema; else a tagged last line is read (score and listwise)
     prompt: str | None  # a name in conf/judge/prompts or the path of a .txt file; None: the one made for the mode
     cross_prompt: str  # the same, for two queries with a document each (score)
     rubric_prompt: str  # the same, for one document alone and the criteria of the rubric (score)
@@ -86,49 +58,22 @@ class Chat:
     preference: str  # soft, ternary or sign: from score to preference
     threshold: float  # ternary: a score of at most this size is a tie
     window: int  # listwise: documents that are shown at once, at most
-    temperature: float | None  # None: not sent
     verdict_mass: float  # verdict: what A and B must carry of the probability together; below it nothing is read
     top_logprobs: int  # verdict: likeliest first tokens that are asked for
-    max_tokens: int  # that come back, thinking included; a verdict takes one
-    token_limit_key: str | None  # max_tokens or max_completion_tokens; None: the second where reasoning_effort is set
-    reasoning_effort: str | None  # None: not sent
     seed: int | None  # None: not sent
-    extra_body: Facts  # further keys of each request, as the openai client names them
     document_tokens: int  # a longer document is cut; at 4 bytes a token
-    prices: Prices
-    input_price: float | None  # US dollars per million tokens; None: as in `prices`
-    output_price: float | None
-    concurrency: int  # calls at a time, at most
-    requests_per_minute: int | None
-    tokens_per_minute: int | None
-    timeout: float  # seconds for one attempt
-    retries: int  # attempts after the first
 
     def __post_init__(self) -> None:
         where = f"judge {self.name}"
-        if not isinstance(self.api, ChatProvider):
-            raise BadInput(
-                f"{where}: api={self.api!r} is no chat API of zelo.providers; choose judge=chat or judge=anthropic, or set"
-                " judge.api._target_=zelo.providers.openai.ChatCompletions or zelo.providers.anthropic.Messages."
-            )
-        for name in ("provider", "model", "base_url"):
-            value = getattr(self, name)
-            if not str(value or "").strip() or value == "???":
-                raise BadInput(f"{where}: {name} is empty; set judge.{name}.")
+        self._check_set(where, "set judge.{}")
         if not isinstance(self.instruction, str):
             raise BadInput(f"{where}: instruction={self.instruction} is no text; write '' for none.")
         known = {"mode": tuple(OWN_PROMPT), "preference": answer.PREFERENCES}
-        known |= {} if self.token_limit_key is None else {"token_limit_key": LIMIT_KEYS}
         for name, values in known.items():
             if getattr(self, name) not in values:
                 raise BadInput(f"{where}: {name}={getattr(self, name)!r} is unknown; use one of {', '.join(values)}.")
         if not 0 <= self.threshold < 1:
             raise BadInput(f"{where}: threshold={self.threshold} must be in [0, 1); scores go from -1 to 1, try 0.1.")
-        hottest = self.api.max_temperature
-        if self.temperature is not None and not 0 <= self.temperature <= hottest:
-            raise BadInput(
-                f"{where}: temperature={self.temperature} is not from 0 to {hottest:g}; use 0, or null to leave it out."
-            )
         if not 0 <= self.verdict_mass < 1:
             raise BadInput(
                 f"{where}: verdict_mass={self.verdict_mass} must be in [0, 1); try 0.5, or 0 to read anything."
@@ -138,24 +83,15 @@ class Chat:
         for name, least in (("max_tokens", 1), ("window", 2), ("document_tokens", SHORTEST_CUT)):
             if getattr(self, name) < least:
                 raise BadInput(f"{where}: {name}={getattr(self, name)} is too small; set it to {least} or more.")
-        self._check_provider(where)
-        _ = self.endpoint  # checks its own fields
+        self._check_chat(where, self.endpoint)
+        if self.mode == VERDICT and not self.api.logprobs:
+            api = type(self.api).__name__
+            raise BadInput(f"{where}: mode=verdict needs log-probabilities, and {api} gives none; use mode=score.")
         needs = WINDOW if self.mode == LISTWISE else PAIR
         self._prompt.check(needs, self._form, self.instruction, where)
         if self.mode == SCORE:
             self._cross_prompt.check(CROSS, self._form, self.instruction, where)
             self._rubric_prompt.check(ALONE, self._form, self.instruction, where)
-
-    def _check_provider(self, where: str) -> None:
-        """What the API does not have is refused here, not at the first call."""
-        api = type(self.api).__name__
-        if self.mode == VERDICT and not self.api.logprobs:
-            raise BadInput(f"{where}: mode=verdict needs log-probabilities, and {api} gives none; use mode=score.")
-        if self.structured and not self.api.schemas:
-            raise BadInput(f"{where}: structured=true needs JSON schemas, and {api} takes none; set it to false.")
-        for name, value in (("seed", self.seed), ("reasoning_effort", self.reasoning_effort)):
-            if value is not None and name not in self.api.parameters:
-                raise BadInput(f"{where}: {name}={value} is unknown to {api}; set it to null.")
 
     @cached_property
     def _prompt(self) -> Prompt:
@@ -184,33 +120,13 @@ class Chat:
     @property
     def endpoint(self) -> Endpoint:
         """Where the questions go. A price that is neither set nor in the table is None."""
-        stated_in, stated_out = self.prices.of(self.model)
-        chosen = {
-            "temperature": self.temperature,
+        parameters = {
             "max_tokens": self.tokens_out,
-            "reasoning_effort": self.reasoning_effort,
             "seed": self.seed,
-            # What has its default is left out, so that answers of before these fields keep their keys.
+            # What has its default is left out, so that answers of before this field keep their keys.
             "top_logprobs": self.top_logprobs if self.mode == VERDICT and self.top_logprobs != TOP_LOGPROBS else None,
-            "extra_body": self.extra_body or None,
         }
-        return Endpoint(
-            name=self.name,
-            api=self.api,
-            provider=self.provider,
-            model=self.model,
-            base_url=self.base_url,
-            api_key_env=self.api_key_env,
-            input_price=stated_in if self.input_price is None else self.input_price,
-            output_price=stated_out if self.output_price is None else self.output_price,
-            concurrency=self.concurrency,
-            requests_per_minute=self.requests_per_minute,
-            tokens_per_minute=self.tokens_per_minute,
-            timeout=self.timeout,
-            retries=self.retries,
-            parameters={name: value for name, value in chosen.items() if value is not None},
-            token_limit_key=self.token_limit_key,
-        )
+        return self._chat_endpoint(self.name, JUDGE, parameters)
 
     @property
     def asked_whole(self) -> bool:

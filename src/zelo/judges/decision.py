@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from zelo.budget.price import Prices
-from zelo.budget.request_batch import RequestBatch
 from zelo.errors import BadInput
 from zelo.facts import Facts
 from zelo.judges import cut
 from zelo.judges.query_pool import QueryPool, query_pools
 from zelo.judges.states import Pair, states
+from zelo.providers.connection import Connection
 from zelo.providers.decisions import REFUSAL, Choice, DecisionProvider, DecisionRequest, size_of
-from zelo.providers.request import Endpoint, Reading, Reply, Request, form_of, key_of
+from zelo.providers.request import JUDGE, Endpoint, Reading, Reply, Request, form_of, key_of
 from zelo.records import ANSWERED, REFUSED, UNPARSEABLE, Questions
 from zelo.texts import BYTES_PER_TOKEN, SHORTEST_CUT, beginning
 
@@ -38,7 +38,7 @@ class Decisions(DecisionRequest):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Decision:
+class Decision(Connection):
     """One model. p is for the document shown first, as the endpoint's probability for this option.
 
     A state holds the query and documents of it, each once, under labels; a question names the labels of two. Documents stand
@@ -47,42 +47,17 @@ class Decision:
     answered by other options than its own is no preference, and the others are not touched by it.
     """
 
-    # What a reply passes through before `read` sees it: an answer is what these make of it.
-    READ_BY: ClassVar[tuple[type, ...]] = (RequestBatch,)
-    OUTSIDE_IDENTITY: ClassVar[frozenset[str]] = frozenset(
-        {
-            "base_url",
-            "api_key_env",
-            "prices",
-            "input_price",
-            "concurrency",
-            "requests_per_minute",
-            "tokens_per_minute",
-            "timeout",
-            "retries",
-        }
-    )
+    OUTSIDE_IDENTITY: ClassVar[frozenset[str]] = Connection.OUTSIDE_IDENTITY | {"prices"}
 
     name: str
     api: DecisionProvider
-    provider: str  # a label; answers in the ledger are found by it, not by the address
-    model: str
-    base_url: str
-    api_key_env: str | None  # environment variable that holds the key; None: no key is sent
     task: str  # opens each state
     question: str  # of a pair; {first} and {second} are the labels of its documents
     instruction: str  # what relevance means to the user; may be empty
     pairs_per_state: int  # questions of one request, at most
     state_tokens: int  # of all documents in a state, at most; at 4 bytes a token
     document_tokens: int  # a longer document is cut
-    extra_body: Facts  # further keys of each request
-    prices: Prices
-    input_price: float | None  # US dollars per million tokens; None: as in `prices`. What comes out is free
-    concurrency: int  # calls at a time, at most
-    requests_per_minute: int | None
-    tokens_per_minute: int | None
-    timeout: float  # seconds for one attempt
-    retries: int  # attempts after the first
+    prices: Prices  # where input_price is None. What comes out is free
 
     def __post_init__(self) -> None:
         where = f"judge {self.name}"
@@ -91,10 +66,7 @@ class Decision:
                 f"{where}: api={self.api!r} is no form of decision endpoints; choose judge=decision (System One) or"
                 " judge=decision_openai."
             )
-        for name in ("provider", "model", "base_url", "task", "question"):
-            value = getattr(self, name)
-            if not str(value or "").strip() or value == "???":
-                raise BadInput(f"{where}: {name} is empty; set judge.{name}.")
+        self._check_set(where, "set judge.{}", "task", "question")
         for name in (FIRST, SECOND):
             if self.question.count(name) != 1:
                 raise BadInput(
@@ -110,9 +82,7 @@ class Decision:
                 f"{where}: state_tokens={self.state_tokens} has no room for two documents of"
                 f" document_tokens={self.document_tokens}; set it to {2 * self.document_tokens} or more."
             )
-        for name in self.api.filled:
-            if name in self.extra_body:
-                raise BadInput(f"{where}: extra_body.{name}: the judge fills this key itself; leave it out.")
+        self._check_extra_body(where, "judge", self.api.filled)
         _ = self.endpoint  # checks its own fields
 
     @property
@@ -120,22 +90,7 @@ class Decision:
         """Where the questions go. A price that is neither set nor in the table is None; what comes out costs nothing."""
         stated = self.prices.of(self.model)[0]
         price = stated if self.input_price is None else self.input_price
-        return Endpoint(
-            name=self.name,
-            api=self.api,
-            provider=self.provider,
-            model=self.model,
-            base_url=self.base_url,
-            api_key_env=self.api_key_env,
-            input_price=price,
-            output_price=None if price is None else 0.0,
-            concurrency=self.concurrency,
-            requests_per_minute=self.requests_per_minute,
-            tokens_per_minute=self.tokens_per_minute,
-            timeout=self.timeout,
-            retries=self.retries,
-            parameters={"extra_body": self.extra_body} if self.extra_body else {},
-        )
+        return self._read_only(self.name, JUDGE, price)
 
     @property
     def asked_whole(self) -> bool:

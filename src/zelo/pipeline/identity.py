@@ -62,7 +62,7 @@ def versions() -> dict[str, str]:
     """Versions of what a result may depend on."""
     packages = ("zelo", "hydra-core", "numpy", "scipy", "pyarrow", "torch", "pytorch-lightning", "transformers")
     found = {"python": sys.version.split()[0], "arrow": pa.cpp_version}
-    for package in (*packages, "sentence-transformers", "bm25s", "ir-measures"):
+    for package in (*packages, "sentence-transformers", "bm25s", "ir-measures", "ir-datasets"):
         try:
             found[package] = version(package)
         except PackageNotFoundError:

@@ -114,6 +114,14 @@ def _key_below(config: DictConfig, name: str, place: str) -> str:
     return key_of(config, f"stages.{name}.{place}")
 
 
+def check_stages(steps: list[Step], store: Store) -> None:
+    """Raises BadInput for what a stage that is to run is missing, before the stages above it spend any time."""
+    for step in steps:
+        if isinstance(step.stage, StageWithCheck) and not store.find(step.kind, step.identity):
+            with store.active():
+                step.stage.check()
+
+
 def run_stages(steps: list[Step], store: Store) -> Iterator[tuple[Result, str]]:
     """Runs or reuses one stage after another; yields the result so far and the stage's name after each.
 
@@ -122,10 +130,7 @@ def run_stages(steps: list[Step], store: Store) -> Iterator[tuple[Result, str]]:
     """
     result, left_out = Result(steps), set[str]()
     with nodes.leading(steps, store):
-        for step in steps:
-            if isinstance(step.stage, StageWithCheck) and not store.find(step.kind, step.identity):
-                with store.active():
-                    step.stage.check()  # what is missing is said before the stages above it spend any time
+        check_stages(steps, store)
         for step in steps:
             start = time.monotonic()
             if falls_away(step, left_out):

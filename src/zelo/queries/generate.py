@@ -3,19 +3,17 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from zelo.budget.price import Prices
-from zelo.budget.request_batch import RequestBatch
 from zelo.errors import BadInput
 from zelo.facts import Facts
 from zelo.providers.answer_text import json_in, last_tagged, refused
+from zelo.providers.connection import ChatConnection
 from zelo.providers.prompt import STRUCTURED, TAGGED, Prompt
-from zelo.providers.request import GENERATE, ChatProvider, Endpoint, Reading, Reply, Request, form_of, key_of
+from zelo.providers.request import GENERATE, Endpoint, Reading, Reply, Request, form_of, key_of
 from zelo.records import ANSWERED, QUERY, REFUSED, TRAIN, UNPARSEABLE, Questions
 from zelo.texts import SHORTEST_CUT, beginning
 
@@ -48,29 +46,12 @@ class QueryRequest(Request):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Generate:
+class Generate(ChatConnection):
     """One query a call: for a document, in a style, with some real queries as examples.
 
     As in InPars (Bonifacio et al., SIGIR 2022, section 3) and Promptagator (Dai et al., ICLR 2023, section 3.1), with other
     words. A reply is the text of a query or it is none: one that is refused, cut off or of another form is counted and left out.
     """
-
-    READ_BY: ClassVar[tuple[type, ...]] = (RequestBatch,)  # what a reply passes through before `read` sees it
-    OUTSIDE_IDENTITY: ClassVar[frozenset[str]] = frozenset(
-        {
-            "base_url",
-            "api_key_env",
-            "prices",
-            "input_price",
-            "output_price",
-            "concurrency",
-            "requests_per_minute",
-            "tokens_per_minute",
-            "timeout",
-            "retries",
-            "token_limit_key",
-        }
-    )
 
     most: int
     mix: bool
@@ -79,38 +60,11 @@ class Generate:
     instruction: str  # what relevance means to the user; may be empty
     examples: int  # real queries that a prompt shows, at most
     prompt: str  # a name in conf/queries/prompts or the path of a .txt file
-    api: ChatProvider
-    provider: str  # a label; answers in the ledger are found by it, not by the address
-    model: str
-    base_url: str
-    api_key_env: str | None  # environment variable that holds the key; None: no key is sent
-    structured: bool  # the endpoint can be held to a JSON schema; else a tagged last line is read
-    temperature: float | None  # None: not sent
-    max_tokens: int  # that come back, thinking included
-    token_limit_key: str | None  # max_tokens or max_completion_tokens; None: the second where reasoning_effort is set
-    reasoning_effort: str | None  # None: not sent
-    extra_body: Facts  # further keys of each request
     document_tokens: int  # a longer document is cut; at 4 bytes a token
     seed: int  # which documents come first
-    prices: Prices
-    input_price: float | None  # US dollars per million tokens; None: as in `prices`
-    output_price: float | None
-    concurrency: int  # calls at a time, at most
-    requests_per_minute: int | None
-    tokens_per_minute: int | None
-    timeout: float  # seconds for one attempt
-    retries: int  # attempts after the first
 
     def __post_init__(self) -> None:
-        if not isinstance(self.api, ChatProvider):
-            raise BadInput(
-                f"queries: api={self.api!r} is no chat API of zelo.providers; set"
-                " queries.api._target_=zelo.providers.openai.ChatCompletions or zelo.providers.anthropic.Messages."
-            )
-        for name in ("provider", "model", "base_url"):
-            value = getattr(self, name)
-            if not str(value or "").strip() or value == "???":
-                raise BadInput(f"queries: {name} is empty; set queries.{name}.")
+        self._check_set("queries", "set queries.{}")
         if not self.styles or not all(str(words or "").strip() for words in self.styles.values()):
             raise BadInput(
                 f"queries.styles={self.styles} has no style, or one without words; name some, as conf/queries/generate.yaml."
@@ -118,16 +72,7 @@ class Generate:
         for name, least in (("max_tokens", 1), ("document_tokens", SHORTEST_CUT), ("examples", 0)):
             if getattr(self, name) < least:
                 raise BadInput(f"queries.{name}={getattr(self, name)} is too small; set it to {least} or more.")
-        hottest, api = self.api.max_temperature, type(self.api).__name__
-        if self.temperature is not None and not 0 <= self.temperature <= hottest:
-            raise BadInput(
-                f"queries.temperature={self.temperature} is not from 0 to {hottest:g}; use 0, or null to leave it out."
-            )
-        if self.structured and not self.api.schemas:
-            raise BadInput(f"queries.structured=true needs JSON schemas, and {api} takes none; set it to false.")
-        if self.reasoning_effort is not None and "reasoning_effort" not in self.api.parameters:
-            raise BadInput(f"queries.reasoning_effort={self.reasoning_effort} is unknown to {api}; set it to null.")
-        _ = self.endpoint  # checks its own fields
+        self._check_chat("queries", self.endpoint)
         self._prompt.check(NEEDS, self._form, self.instruction, "queries", MAY)
 
     @cached_property
@@ -142,31 +87,7 @@ class Generate:
     @property
     def endpoint(self) -> Endpoint:
         """Where the requests go. A price that is neither set nor in the table is None."""
-        stated_in, stated_out = self.prices.of(self.model)
-        chosen = {
-            "temperature": self.temperature,
-            "max_tokens": self.max_tokens,
-            "reasoning_effort": self.reasoning_effort,
-            "extra_body": self.extra_body or None,
-        }
-        return Endpoint(
-            name=NAME,
-            api=self.api,
-            provider=self.provider,
-            model=self.model,
-            base_url=self.base_url,
-            api_key_env=self.api_key_env,
-            input_price=stated_in if self.input_price is None else self.input_price,
-            output_price=stated_out if self.output_price is None else self.output_price,
-            concurrency=self.concurrency,
-            requests_per_minute=self.requests_per_minute,
-            tokens_per_minute=self.tokens_per_minute,
-            timeout=self.timeout,
-            retries=self.retries,
-            parameters={name: value for name, value in chosen.items() if value is not None},
-            token_limit_key=self.token_limit_key,
-            kind=GENERATE,
-        )
+        return self._chat_endpoint(NAME, GENERATE, {})
 
     def content(self) -> dict[str, str]:
         """The words of the prompt."""

@@ -10,11 +10,10 @@ import numpy as np
 import pyarrow as pa
 
 from zelo.backbones.vectors import Vectors, hash_texts, kept
-from zelo.budget.request_batch import RequestBatch
 from zelo.errors import BadInput
-from zelo.facts import Facts
 from zelo.ledger.ledger import FILE, Ledger
 from zelo.progress import progress
+from zelo.providers.connection import Connection
 from zelo.providers.embeddings import EmbeddingRequest, EmbeddingsApi, unpacked
 from zelo.providers.request import EMBED, Endpoint, Reading, Reply, Request, form_of, key_of
 from zelo.ranking import cosines, nearest, top_candidates
@@ -34,55 +33,30 @@ WHY = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Api:
+class Api(Connection):
     """Cosine of the vectors that an endpoint gives, in [-1, 1]: the search is that of `Dense`.
 
     A stage asks for the vectors through the budget, and the ledger keeps each under its text: a text is paid for once, whichever
     others it was sent with. The endpoint is told by `api.side`, or by a prefix, whether a text is a query.
     """
 
-    READ_BY: ClassVar[tuple[type, ...]] = (RequestBatch,)  # what a reply passes through before `read` sees it
-    OUTSIDE_IDENTITY: ClassVar[frozenset[str]] = frozenset(
-        {
-            "name",
-            "base_url",
-            "api_key_env",
-            "texts_per_request",
-            "tokens_per_request",
-            "input_price",
-            "concurrency",
-            "requests_per_minute",
-            "tokens_per_minute",
-            "timeout",
-            "retries",
-        }
-    )
+    OUTSIDE_IDENTITY: ClassVar[frozenset[str]] = Connection.OUTSIDE_IDENTITY | {
+        "name",
+        "texts_per_request",
+        "tokens_per_request",
+    }
 
     name: str
     api: EmbeddingsApi
     query_prefix: str
     document_prefix: str
-    provider: str  # a label; vectors in the ledger are found by it, not by the address
-    model: str
-    base_url: str
-    api_key_env: str | None  # environment variable that holds the key; None: no key is sent
     texts_per_request: int  # at most
     tokens_per_request: int  # at most; at 4 bytes a token
     document_tokens: int  # a longer text is cut; at 4 bytes a token
-    extra_body: Facts  # further keys of each request
-    input_price: float | None  # US dollars per million tokens; None: unknown
-    concurrency: int  # calls at a time, at most
-    requests_per_minute: int | None
-    tokens_per_minute: int | None
-    timeout: float  # seconds for one attempt
-    retries: int  # attempts after the first
 
     def __post_init__(self) -> None:
         where = f"embedding {self.name}"
-        for name in ("name", "provider", "model", "base_url"):
-            value = getattr(self, name)
-            if not str(value or "").strip() or value == "???":
-                raise BadInput(f"{where}: {name} is empty; set it, as in retriever.{name}=...")
+        self._check_set(where, "set it, as in retriever.{}=...", "name")
         for name, least in (("texts_per_request", 1), ("document_tokens", SHORTEST_CUT)):
             if getattr(self, name) < least:
                 raise BadInput(f"{where}: {name}={getattr(self, name)} is too small; set it to {least} or more.")
@@ -91,31 +65,13 @@ class Api:
                 f"{where}: tokens_per_request={self.tokens_per_request} has no room for a text of"
                 f" document_tokens={self.document_tokens}; set it to {self.document_tokens} or more."
             )
-        for name in self.api.filled:
-            if name in self.extra_body:
-                raise BadInput(f"{where}: extra_body.{name}: the retriever fills this key itself; leave it out.")
+        self._check_extra_body(where, "retriever", self.api.filled)
         _ = self.endpoint  # checks its own fields
 
     @property
     def endpoint(self) -> Endpoint:
         """Where the texts go. What comes out costs nothing."""
-        return Endpoint(
-            name=self.name,
-            api=self.api,
-            provider=self.provider,
-            model=self.model,
-            base_url=self.base_url,
-            api_key_env=self.api_key_env,
-            input_price=self.input_price,
-            output_price=None if self.input_price is None else 0.0,
-            concurrency=self.concurrency,
-            requests_per_minute=self.requests_per_minute,
-            tokens_per_minute=self.tokens_per_minute,
-            timeout=self.timeout,
-            retries=self.retries,
-            parameters={"extra_body": self.extra_body} if self.extra_body else {},
-            kind=EMBED,
-        )
+        return self._read_only(self.name, EMBED, self.input_price)
 
     @property
     def embedders(self) -> Mapping[str, "TextEmbedder"]:

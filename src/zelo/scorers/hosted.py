@@ -7,9 +7,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from zelo.budget.request_batch import RequestBatch
 from zelo.errors import BadInput
-from zelo.facts import Facts
+from zelo.providers.connection import Connection
 from zelo.providers.request import RERANK, Endpoint, Reading, Reply, Request, form_of, key_of
 from zelo.providers.rerank import RerankApi, RerankRequest
 from zelo.records import ANSWERED, UNPARSEABLE, Questions
@@ -26,7 +25,7 @@ WHY = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Hosted:
+class Hosted(Connection):
     """One model of one endpoint. Scores are as it gives them: higher is better, the range is the provider's.
 
     Results come ranked and are mapped to documents by their index: a reply that lacks one, has one twice, or has a score that
@@ -34,75 +33,29 @@ class Hosted:
     its texts, so that the same documents are the same request wherever they stood.
     """
 
-    READ_BY: ClassVar[tuple[type, ...]] = (RequestBatch,)  # what a reply passes through before `read` sees it
-    OUTSIDE_IDENTITY: ClassVar[frozenset[str]] = frozenset(
-        {
-            "base_url",
-            "api_key_env",
-            "input_price",
-            "search_price",
-            "concurrency",
-            "requests_per_minute",
-            "tokens_per_minute",
-            "timeout",
-            "retries",
-        }
-    )
+    OUTSIDE_IDENTITY: ClassVar[frozenset[str]] = Connection.OUTSIDE_IDENTITY | {"search_price"}
 
     name: str
     api: RerankApi
-    provider: str  # a label; answers in the ledger are found by it, not by the address
-    model: str
-    base_url: str
-    api_key_env: str | None  # environment variable that holds the key; None: no key is sent
     documents_per_request: int  # of one query, at most
     document_tokens: int  # a longer document is cut
-    extra_body: Facts  # further keys of each request
-    input_price: float | None  # US dollars per million tokens; None: unknown, or billed by search
     search_price: float | None  # US dollars per 1,000 searches; None: unknown, or billed by token
-    concurrency: int  # calls at a time, at most
-    requests_per_minute: int | None
-    tokens_per_minute: int | None
-    timeout: float  # seconds for one attempt
-    retries: int  # attempts after the first
 
     def __post_init__(self) -> None:
         where = f"reranker {self.name}"
-        for name in ("name", "provider", "model", "base_url"):
-            value = getattr(self, name)
-            if not str(value or "").strip() or value == "???":
-                raise BadInput(f"{where}: {name} is empty; set it, as in baselines.NAME.{name}=...")
+        self._check_set(where, "set it, as in baselines.NAME.{}=...", "name")
         for name, least in (("documents_per_request", 1), ("document_tokens", SHORTEST_CUT)):
             if getattr(self, name) < least:
                 raise BadInput(f"{where}: {name}={getattr(self, name)} is too small; set it to {least} or more.")
         if self.input_price is not None and self.search_price is not None:
             raise BadInput(f"{where}: both input_price and search_price are set; a call is billed by one of them.")
-        for name in self.api.filled:
-            if name in self.extra_body:
-                raise BadInput(f"{where}: extra_body.{name}: the reranker fills this key itself; leave it out.")
+        self._check_extra_body(where, "reranker", self.api.filled)
         _ = self.endpoint  # checks its own fields
 
     @property
     def endpoint(self) -> Endpoint:
         """Where the questions go. What comes out costs nothing."""
-        return Endpoint(
-            name=self.name,
-            api=self.api,
-            provider=self.provider,
-            model=self.model,
-            base_url=self.base_url,
-            api_key_env=self.api_key_env,
-            input_price=self.input_price,
-            output_price=None if self.input_price is None else 0.0,
-            search_price=self.search_price,
-            concurrency=self.concurrency,
-            requests_per_minute=self.requests_per_minute,
-            tokens_per_minute=self.tokens_per_minute,
-            timeout=self.timeout,
-            retries=self.retries,
-            parameters={"extra_body": self.extra_body} if self.extra_body else {},
-            kind=RERANK,
-        )
+        return self._read_only(self.name, RERANK, self.input_price, self.search_price)
 
     def requests(self, questions: Questions) -> Iterator[Request]:
         """What to ask, lazily, query by query. Each row, a query and `doc_a`, belongs to exactly one request."""

@@ -4,22 +4,19 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar
 
 import numpy as np
 
-from zelo.budget.price import Prices
-from zelo.budget.request_batch import RequestBatch
 from zelo.errors import BadInput
 from zelo.facts import Facts
 from zelo.providers.answer_text import json_in, last_tagged, refused
+from zelo.providers.connection import ChatConnection
 from zelo.providers.prompt import STRUCTURED, TAGGED, WINDOW, Prompt
-from zelo.providers.request import RERANK, ChatProvider, Endpoint, Reading, Reply, Request, form_of, key_of
+from zelo.providers.request import RERANK, Endpoint, Reading, Reply, Request, form_of, key_of
 from zelo.records import ANSWERED, REFUSED, UNPARSEABLE, Questions
 from zelo.texts import SHORTEST_CUT, beginning
 
 TAG = "order"
-LIMIT_KEYS = ("max_tokens", "max_completion_tokens")
 # Class of what is wrong with a reply, before anything is read -> the reason and the fix.
 WHY = {
     "empty": "the answer is empty: raise max_tokens if the model thinks, or set structured=false",
@@ -46,7 +43,7 @@ class WindowRequest(Request):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Listwise:
+class Listwise(ChatConnection):
     """Permutation generation with sliding windows (RankGPT: Sun et al., EMNLP 2023, section 3 and figure 2c).
 
     The last `window` candidates are ordered first; then the window moves `step` places towards the first candidate, so that
@@ -54,56 +51,17 @@ class Listwise:
     answer. Documents that it leaves out stand behind the others, in the order that they had.
     """
 
-    READ_BY: ClassVar[tuple[type, ...]] = (RequestBatch,)  # what a reply passes through before `read` sees it
-    OUTSIDE_IDENTITY: ClassVar[frozenset[str]] = frozenset(
-        {
-            "base_url",
-            "api_key_env",
-            "prices",
-            "input_price",
-            "output_price",
-            "concurrency",
-            "requests_per_minute",
-            "tokens_per_minute",
-            "timeout",
-            "retries",
-            "token_limit_key",
-        }
-    )
-
     name: str
-    api: ChatProvider
-    provider: str  # a label; answers in the ledger are found by it, not by the address
-    model: str
-    base_url: str
-    api_key_env: str | None  # environment variable that holds the key; None: no key is sent
     window: int  # documents that are shown at once, at most
     step: int  # places between two windows
-    structured: bool  # the endpoint can be held to a JSON schema; else a tagged last line is read
     prompt: str  # a name in conf/scorer/prompts or the path of a .txt file
     instruction: str  # what relevance means to the user; may be empty
-    temperature: float | None  # None: not sent
-    max_tokens: int  # that come back, thinking included
-    token_limit_key: str | None  # max_tokens or max_completion_tokens; None: the second where reasoning_effort is set
-    reasoning_effort: str | None  # None: not sent
     seed: int | None  # None: not sent
-    extra_body: Facts  # further keys of each request, as the openai client names them
     document_tokens: int  # a longer document is cut; at 4 bytes a token
-    prices: Prices
-    input_price: float | None  # US dollars per million tokens; None: as in `prices`
-    output_price: float | None
-    concurrency: int  # calls at a time, at most
-    requests_per_minute: int | None
-    tokens_per_minute: int | None
-    timeout: float  # seconds for one attempt
-    retries: int  # attempts after the first
 
     def __post_init__(self) -> None:
         where = f"reranker {self.name}"
-        for name in ("name", "provider", "model", "base_url"):
-            value = getattr(self, name)
-            if not str(value or "").strip() or value == "???":
-                raise BadInput(f"{where}: {name} is empty; set it, as in baselines.NAME.{name}=...")
+        self._check_set(where, "set it, as in baselines.NAME.{}=...", "name")
         for name, least in (("window", 2), ("step", 1), ("max_tokens", 1), ("document_tokens", SHORTEST_CUT)):
             if getattr(self, name) < least:
                 raise BadInput(f"{where}: {name}={getattr(self, name)} is too small; set it to {least} or more.")
@@ -112,32 +70,8 @@ class Listwise:
                 f"{where}: step={self.step} is not below window={self.window}, so no document could climb from one window"
                 f" into the next; set step to {self.window // 2}."
             )
-        if self.token_limit_key not in (None, *LIMIT_KEYS):
-            raise BadInput(
-                f"{where}: token_limit_key={self.token_limit_key!r} is unknown; use {' or '.join(LIMIT_KEYS)}."
-            )
-        self._check_api(where)
-        _ = self.endpoint  # checks its own fields
+        self._check_chat(where, self.endpoint)
         self._prompt.check(WINDOW, self._form, self.instruction, where)
-
-    def _check_api(self, where: str) -> None:
-        """What the API does not have is refused here, not at the first call."""
-        if not isinstance(self.api, ChatProvider):
-            raise BadInput(
-                f"{where}: api={self.api!r} is no chat API of zelo.providers; set api._target_ to"
-                " zelo.providers.openai.ChatCompletions or zelo.providers.anthropic.Messages."
-            )
-        api, hottest = type(self.api).__name__, self.api.max_temperature
-        if self.structured and not self.api.schemas:
-            raise BadInput(f"{where}: structured=true needs JSON schemas, and {api} takes none; set it to false.")
-        if self.temperature is not None and not 0 <= self.temperature <= hottest:
-            raise BadInput(
-                f"{where}: temperature={self.temperature} is not from 0 to {hottest:g}; use 0, or null to leave it out."
-            )
-        for name in ("seed", "reasoning_effort"):
-            value = getattr(self, name)
-            if value is not None and name not in self.api.parameters:
-                raise BadInput(f"{where}: {name}={value} is unknown to {api}; set it to null.")
 
     @cached_property
     def _prompt(self) -> Prompt:
@@ -151,32 +85,7 @@ class Listwise:
     @property
     def endpoint(self) -> Endpoint:
         """Where the questions go. A price that is neither set nor in the table is None."""
-        stated_in, stated_out = self.prices.of(self.model)
-        chosen = {
-            "temperature": self.temperature,
-            "max_tokens": self.max_tokens,
-            "reasoning_effort": self.reasoning_effort,
-            "seed": self.seed,
-            "extra_body": self.extra_body or None,
-        }
-        return Endpoint(
-            name=self.name,
-            api=self.api,
-            provider=self.provider,
-            model=self.model,
-            base_url=self.base_url,
-            api_key_env=self.api_key_env,
-            input_price=stated_in if self.input_price is None else self.input_price,
-            output_price=stated_out if self.output_price is None else self.output_price,
-            concurrency=self.concurrency,
-            requests_per_minute=self.requests_per_minute,
-            tokens_per_minute=self.tokens_per_minute,
-            timeout=self.timeout,
-            retries=self.retries,
-            parameters={name: value for name, value in chosen.items() if value is not None},
-            token_limit_key=self.token_limit_key,
-            kind=RERANK,
-        )
+        return self._chat_endpoint(self.name, RERANK, {"seed": self.seed})
 
     def content(self) -> dict[str, str]:
         """The words of the prompt."""

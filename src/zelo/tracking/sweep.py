@@ -44,8 +44,9 @@ INDEX_COLUMNS: tuple[str, ...] = (
     "folder",
 )
 TAIL_COLUMNS = ("seconds", "error", "folder")
+LEFT_OUT = "left out"  # the status of a job that could not be composed
 LONGEST_NAME = 100  # characters of a job's folder name
-BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
+GRID_SWEEPER = "hydra_plugins.zelo_grid.GridSweeper"
 
 
 @dataclass
@@ -85,6 +86,11 @@ def varied(overrides: Sequence[str]) -> list[str]:
     return [part for part in plain if not CURRENT.varied or part.partition("=")[0] in CURRENT.varied]
 
 
+def said(overrides: Sequence[str]) -> str:
+    """What was varied in a job, for a reader."""
+    return " ".join(redact.text(part) for part in varied(overrides))
+
+
 class Sweep(Callback):
     """Keeps sweep.csv, sweep.html and the index up to date. index: a CSV file; runs in folders beneath its own are listed."""
 
@@ -117,8 +123,7 @@ class Sweep(Callback):
         if config.hydra.mode == RunMode.MULTIRUN:
             # Hydra's own copy of the config: every job writes one that is resolved and free of secrets.
             (Path(config.hydra.sweep.dir) / "multirun.yaml").unlink(missing_ok=True)
-            what = " ".join(redact.text(part) for part in varied(config.hydra.overrides.task))
-            print(f"\nJob {config.hydra.job.num}: {what}", flush=True)
+            print(f"\nJob {config.hydra.job.num}: {said(config.hydra.overrides.task)}", flush=True)
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: object) -> None:
         """Writes the rows of a job. A failure is kept for the command: the other jobs go on, and it is told once.
@@ -136,7 +141,7 @@ class Sweep(Callback):
         if isinstance(error, Interrupted):
             raise KeyboardInterrupt from error
         mine = CURRENT.pid == os.getpid()
-        simple = config.hydra.mode == RunMode.RUN or config.hydra.sweeper._target_ == BASIC_SWEEPER
+        simple = config.hydra.mode == RunMode.RUN or config.hydra.sweeper._target_ == GRID_SWEEPER
         if error is not None and mine and simple:  # other sweepers want to know
             CURRENT.failures.append(error)
             job_return.return_value = None
@@ -161,6 +166,15 @@ class Sweep(Callback):
                 if file.tell() == 0:
                     writer.writeheader()
                 writer.writerow(row)
+
+
+def leave_out(config: DictConfig, number: int, overrides: Sequence[str], error: Exception) -> None:
+    """Writes down a job that is not run, since it cannot be composed. config: of the sweep."""
+    row = {"job": str(number)} | _options(overrides) | {"status": LEFT_OUT} | _main_figures({})
+    record(
+        Path(config.hydra.sweep.dir).absolute(), row | {"seconds": "", "error": redact.text(str(error)), "folder": ""}
+    )
+    CURRENT.failures.append(error)
 
 
 def discard_unused() -> None:
@@ -197,10 +211,7 @@ def _row(config: DictConfig, manifest: Facts, error: Exception | None) -> dict[s
     """One job: what was varied, how it ended, the dev figure that selects, and the deciding metric of each split and system."""
     from zelo.tracking.run_folder import FAILED, INTERRUPTED
 
-    row = {"job": str(config.hydra.job.num)}
-    for part in varied(config.hydra.overrides.task):
-        key, _, value = part.partition("=")
-        row[key] = redact.text(value)
+    row = {"job": str(config.hydra.job.num)} | _options(config.hydra.overrides.task)
     row["status"] = manifest["status"] if error is None else INTERRUPTED if isinstance(error, Interrupted) else FAILED
     row |= _main_figures(manifest)
     values = manifest.get("figures", {}).get("values", {})
@@ -208,6 +219,11 @@ def _row(config: DictConfig, manifest: Facts, error: Exception | None) -> dict[s
     row |= _domain_figures(manifest, row.get("test", ""))
     folder = Path(config.hydra.runtime.output_dir).name if manifest else ""
     return row | {"error": "" if error is None else redact.text(" ".join(str(error).split())), "folder": folder}
+
+
+def _options(overrides: Sequence[str]) -> dict[str, str]:
+    """Key -> value of what was varied in a job."""
+    return {key: redact.text(value) for key, _, value in (part.partition("=") for part in varied(overrides))}
 
 
 def _main_figures(manifest: Facts) -> dict[str, str]:
