@@ -13,6 +13,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from difflib import get_close_matches
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -155,7 +156,9 @@ def _run(
     from zelo.tracking import redact, run_folder
 
     described = redact.tree(instantiate.described(config))
-    run = run_folder.RunFolder(folder, OmegaConf.to_yaml(described), config.seed, command)
+    run = run_folder.RunFolder(
+        folder, OmegaConf.to_yaml(described), config.seed, command, HydraConfig.get().overrides.task
+    )
     result = None
     try:
         store.register_run(folder, (step.identity for step in steps))
@@ -321,6 +324,9 @@ def main() -> int:
 
         # Without composing anything, as Hydra would: it must be quick.
         print(help_text(OmegaConf.load(config_folder() / "config.yaml").hydra.help.template, config_folder()), end="")
+        return 0
+    if sys.argv[1:] == ["--version"]:
+        print(f"zelo {version('zelo')}")  # Hydra would say its own
         return 0
     from zelo.budget import budget as budget
 

@@ -2,8 +2,9 @@
 
 import json
 import shutil
+import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,14 +28,18 @@ FAILED, INTERRUPTED = "failed", "interrupted"
 class RunFolder:
     """A folder that can be read at any moment: the config at once, the manifest after every stage, the rest at the end."""
 
-    def __init__(self, folder: Path, config_yaml: str, seed: int, command: str) -> None:
-        """config_yaml: composed and resolved, without secrets; command: as typed. Raises BadInput for a read-only folder."""
+    def __init__(self, folder: Path, config_yaml: str, seed: int, command: str, overrides: Sequence[str]) -> None:
+        """config_yaml: composed and resolved, without secrets; command: as typed; overrides: of this job.
+
+        Raises BadInput when the folder cannot be written.
+        """
         self.folder = folder
         self.began_empty = not folder.is_dir() or not any(folder.iterdir())
         self.config_yaml = config_yaml
         self.manifest: Facts = {
             "status": RUNNING,
             "command": redact.text(command),
+            "git": _commit(),
             "started": now(),
             "seed": seed,
             "versions": {},
@@ -44,6 +49,8 @@ class RunFolder:
         with _writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
             whole_file.replace(folder / "config.yaml", config_yaml)
+            listed = "".join(f"- {json.dumps(redact.text(one), ensure_ascii=False)}\n" for one in overrides)
+            whole_file.replace(folder / "overrides.yaml", listed or "[]\n")
         self._save()
 
     def write_manifest(self, result: "Result", versions: dict[str, str]) -> None:
@@ -133,6 +140,15 @@ class RunFolder:
 def now() -> str:
     """Local time with its offset, to the second."""
     return time.strftime("%Y-%m-%dT%H:%M:%S%z")
+
+
+def _commit() -> str | None:
+    """The commit of the folder that the run was started in, with -dirty where files differ from it; None where there is none."""
+    describe = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        return subprocess.run(describe, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
 
 
 def discard_if_empty(folder: Path) -> None:
