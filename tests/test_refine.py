@@ -134,7 +134,7 @@ def reports_join_what_belongs_together(result: Result, folder: Path, monkeypatch
     names = list(result.tables)
     for end in range(names.index("acquire"), len(names)):
         cut = Result(result.steps, {name: result.tables[name] for name in names[: end + 1]}, result.facts)
-        RunFolder(folder / f"until-{names[end]}", "", 0).publish(cut, None)
+        RunFolder(folder / f"until-{names[end]}", "", 0, "zelo", []).publish(cut, None)
         second = "_2" if "rate_2" in cut.tables else ""
         rated = f"calibrate{second}" if f"calibrate{second}" in cut.tables else f"rate{second}"
         assert shown[-1]["rated"] == f"rate{second}"
@@ -204,7 +204,7 @@ def test_ratings_are_refreshed_on_what_the_hybrid_finds(
     systems = {row["system"] for row in json.loads((result.tables["evaluate"].path / "metrics.json").read_text())}
     passes = {f"zelo{part}{number}" for part in ("", "-embedding", "-reranker") for number in ("", "-2")}
     assert passes <= systems
-    RunFolder(tmp_path / "both", "", 0).publish(result, "zelo")
+    RunFolder(tmp_path / "both", "", 0, "zelo").publish(result, "zelo", [])
     # Too short for known items, of which the hybrid so has no more.
     *_, (left_out, _) = run_stages(assemble(composed("pipeline=refresh", **two)), Store.default())
     assert not {"judge_2", "train_reranker_2", "hybrid_2"} & left_out.tables.keys()
@@ -213,7 +213,7 @@ def test_ratings_are_refreshed_on_what_the_hybrid_finds(
     }
     systems = {row["system"] for row in json.loads((left_out.tables["evaluate"].path / "metrics.json").read_text())}
     assert passes & systems == {"zelo", "zelo-embedding", "zelo-reranker"}
-    RunFolder(tmp_path / "left-out", "", 0).publish(left_out, "zelo")
+    RunFolder(tmp_path / "left-out", "", 0, "zelo").publish(left_out, "zelo", [])
     models = {"both": {"embedding", "reranker", "embedding-2", "reranker-2"}, "left-out": {"embedding", "reranker"}}
     for folder, wanted in models.items():
         assert {path.parent.name for path in (tmp_path / folder).glob("*/README.md")} == wanted

@@ -1,18 +1,20 @@
 """zelo: from queries and documents without labels to a reranker, an embedding model and their evaluation.
 
-The command `zelo` runs all of it. This module is for notebooks: it loads exported models, and imports nothing heavy before.
+The command `zelo` runs all of it. This module is for notebooks, and imports nothing heavy before
+it is needed.
 """
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zelo.errors import BadInput, ZeloError
+from zelo.notebook import compose, judge, rate, run
 
 if TYPE_CHECKING:
     from zelo.backbones.exported import Exported
     from zelo.served import Served
 
-__all__ = ["BadInput", "ZeloError", "load", "rerank"]
+__all__ = ["BadInput", "ZeloError", "compose", "judge", "load", "rate", "rerank", "run"]
 
 
 def load(folder: str | Path, device: str = "cpu") -> "Exported | Served":

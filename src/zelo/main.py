@@ -13,6 +13,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from difflib import get_close_matches
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,7 +66,7 @@ def app(config: DictConfig) -> float | None:
 
     folder = Path(HydraConfig.get().runtime.output_dir)
     try:
-        return job(config, folder)
+        return job(config, folder, " ".join(["zelo", *sys.argv[1:]]))
     except ModelNotFound as error:
         from zelo.pipeline.order import keys_of_model
 
@@ -83,9 +84,10 @@ def app(config: DictConfig) -> float | None:
         discard_if_empty(folder)  # Hydra makes it before anything is known to be right
 
 
-def job(config: DictConfig, folder: Path) -> float | None:
+def job(config: DictConfig, folder: Path, command: str) -> float | None:
     """Checks everything, then runs; from then on the run directory says how far it came, even where it fails.
 
+    folder: the run directory; command: as it was typed.
     A run that is refused for its data, such as one of a corpus or of labels that cannot be read, leaves no folder.
     """
     from zelo.store import Store
@@ -101,7 +103,7 @@ def job(config: DictConfig, folder: Path) -> float | None:
     _refuse_run_of_launcher()
     if hardware.here:
         return nodes.follow(steps, store)
-    return _run(config, folder, steps, store, logger)
+    return _run(config, folder, command, steps, store, logger)
 
 
 def check(config: DictConfig) -> None:
@@ -142,7 +144,9 @@ def _checked(config: DictConfig) -> "tuple[list[Step], Any, Any]":
     return steps, logger, instantiate.build(OmegaConf.to_container(config.hardware, resolve=True), "hardware")
 
 
-def _run(config: DictConfig, folder: Path, steps: "list[Step]", store: "Store", logger: Any) -> float | None:
+def _run(
+    config: DictConfig, folder: Path, command: str, steps: "list[Step]", store: "Store", logger: Any
+) -> float | None:
     """Runs the stages one after the other, and writes into the run directory how far they came."""
     from zelo.pipeline import identity, instantiate
     from zelo.pipeline.run import run_stages
@@ -152,7 +156,9 @@ def _run(config: DictConfig, folder: Path, steps: "list[Step]", store: "Store", 
     from zelo.tracking import redact, run_folder
 
     described = redact.tree(instantiate.described(config))
-    run = run_folder.RunFolder(folder, OmegaConf.to_yaml(described), config.seed)
+    run = run_folder.RunFolder(
+        folder, OmegaConf.to_yaml(described), config.seed, command, HydraConfig.get().overrides.task
+    )
     result = None
     try:
         store.register_run(folder, (step.identity for step in steps))
@@ -318,6 +324,9 @@ def main() -> int:
 
         # Without composing anything, as Hydra would: it must be quick.
         print(help_text(OmegaConf.load(config_folder() / "config.yaml").hydra.help.template, config_folder()), end="")
+        return 0
+    if sys.argv[1:] == ["--version"]:
+        print(f"zelo {version('zelo')}")  # Hydra would say its own
         return 0
     from zelo.budget import budget as budget
 

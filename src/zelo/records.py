@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 TRAIN, DEV, TEST = "train", "dev", "test"
 SPLITS = (TRAIN, DEV, TEST)
 DUPLICATE = "duplicate"  # in place of a split: the query has the text of a dev or test query, and nothing uses it
-UNUSED = "unused"  # in place of a split: nothing learns from the query's domain, or from so many of its queries
+UNUSED = "unused"  # in place of a split: nothing learns from the query, and nothing is measured by it
 DOMAIN = "domain"  # column of queries, if they have one; of documents where each domain has a corpus of its own
 
 ANSWERED = "answered"

@@ -261,7 +261,7 @@ def test_the_pipeline_audits(tiny_beir: Path, tmp_path: Path, capsys: pytest.Cap
     steps = assemble(config)
     assert [step.kind for step in steps] == ["load", "labels", "datacard", "retrieve", "judge", "judge", "audit"]
     *_, (result, _) = run_stages(steps, Store(tmp_path / "home"))
-    run = RunFolder(tmp_path / "run", OmegaConf.to_yaml(config.stages.audit), 0)
+    run = RunFolder(tmp_path / "run", OmegaConf.to_yaml(config.stages.audit), 0, "zelo", [])
     run.write_manifest(result, {})
     run.publish(result, None)
     told = json.loads((tmp_path / "run" / "audit.json").read_text())

@@ -71,7 +71,7 @@ def test_a_repaired_endpoint_is_asked_again_only_with_ask_again(run: Run, tmp_pa
         assert second.tables["judge"].partial
         assert second.tables["judge"].content == first.content
         assert "ask_again=[unparseable] sends them again" in "\n".join(notes(second))
-        folder = RunFolder(tmp_path / "run", "", 0)
+        folder = RunFolder(tmp_path / "run", "", 0, "zelo", [])
         folder.write_manifest(second, {})
         assert folder.manifest["stages"]["judge"]["missing"] == {"chat": {UNPARSEABLE: pairs}}
         with pytest.raises(

@@ -180,7 +180,7 @@ def test_a_cap_is_named_wherever_it_matters_and_the_next_run_counts_on(
         limit = "budget.calls: 10 of 10 are spent"
         assert status["answered"] >= 10
         assert limit in "\n".join(notes(result))
-        folder = RunFolder(tmp_path / "run", "", 0)
+        folder = RunFolder(tmp_path / "run", "", 0, "zelo", [])
         folder.write_manifest(result, {})
         missing = folder.manifest["stages"]["judge"]["missing"]["chat"]
         assert (missing["unsent"], missing["limit"][: len(limit)]) == (status["unsent"], limit)

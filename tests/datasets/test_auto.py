@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 import yaml
-from made_files import arrow, docx, parquet, pdf, zipped
+from made_files import arrow, docx, parquet, pdf, twice, zipped
 
 from zelo import lines
 from zelo.datasets import delimited
@@ -349,6 +349,12 @@ BAD: dict[str, tuple[Files, dict[str, Any], list[str]]] = {
     "wide characters": ({"x.csv": C.encode("utf-16")}, {}, ["x.csv", "iconv -f utf-16"]),
     "a quote that is open": ({"x.csv": C + 'd2,"b\nd3,c\n'}, {}, ["x.csv:3", "opened here and not closed"]),
     "a comma too many": ({"x.csv": C + "d2,b,c\n"}, {}, ["x.csv:3: 3 cells", "has 2"]),
+    "a header with a name twice": ({"x.csv": "id,text,text\n1,a,b\n"}, {}, ["x.csv:1: the header has 'text' twice"]),
+    "a column twice": ({"x.parquet": twice("id", "text", "text")}, {}, ["x.parquet has the column 'text' twice"]),
+    "lines that end with CR": ({"x.csv": C.replace("\n", "\r") + "d2,two\r"}, {}, ["x.csv:1: lines end with CR", "tr "]),
+    "a pointer of Git LFS": ({"x.csv": "version https://git-lfs.github.com/spec/v1\nsize 5\n"}, {}, ["x.csv is a pointer"]),
+    "a name that is not UTF-8": ({"caf\udce9.md": "x"}, {}, ["caf\\xe9.md: the name of this file", "rename it"]),
+    "a workbook": ({"x.xlsx": zipped({"a": "b"})}, {}, ["no documents were found; it holds x.xlsx", "give csv, tsv"]),
     "a huge line": ({"x.jsonl": jsonl({"text": "a"}, {"text": "b" * 2000})}, {}, ["x.jsonl:2", "1,000 bytes or more"]),
     "a huge cell": ({"x.csv": C + 'd2,"' + "b\n" * 900 + '"\n'}, {}, ["x.csv:3", "not closed"]),
     "json inside json": ({"x.jsonl": jsonl({"text": {"en": "a"}})}, {}, ["x.jsonl:1", "dataset.columns.text=text.en"]),

@@ -4,6 +4,7 @@ import importlib
 import json
 import shutil
 import sys
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from zelo.records import DEV, DOCUMENT, QREL, QUERY, SPLITS, TEST, TRAIN, Corpus
 from zelo.retrievers.run import Run
 from zelo.stages.labels import Labels
 from zelo.stages.load import Load, without_leaks
+from zelo.stages.load_test_set import LoadTestSet
 from zelo.stages.retrieve import Retrieve
 from zelo.stages.train_labels import TrainLabels
 from zelo.store import Table
@@ -555,8 +557,22 @@ def test_bad_paths(tmp_path: Path):
             beir("x", **{field: value}).load()
 
 
+def test_a_test_set_is_the_test_split_and_without_one_every_query(tmp_path: Path):
+    for name, files, splits, rows, said in (
+        ("both", {}, {"test": 2, "unused": 22}, 2, "the test split is graded, 2 queries; 21 train and 1 dev"),
+        ("none", {"qrels/test.tsv": None}, {"test": 24}, 0, "no judgements name test queries: all 24 queries"),
+    ):
+        dataset, out = beir(write(tmp_path / name, files)), tmp_path / f"{name}-out"
+        out.mkdir()
+        facts = LoadTestSet(inputs={}, dataset=dataset, drop_duplicates=True).run({}, out)
+        data = Table("load", "", out, facts)
+        assert Counter(data.read("queries")["split"].to_pylist()) == splits
+        assert facts["queries"] == {"test": splits["test"]}
+        assert any(note.startswith(said) for note in facts["notes"]), facts["notes"]
+        assert Labels(inputs={}, dataset=dataset).run({"data": data}, out)["rows"] == rows
+
+
 def test_judgements_of_queries_that_are_not_used_are_counted() -> None:
-    """As where a benchmark has the test queries alone."""
     qrels = pa.table([["a", "b", "c"], ["d", "d", "d"], [1, 1, 1], ["test", "dev", "dev"]], names=QREL.names)
     queries = pa.table([["a", "b"], ["x", "y"], ["test", "test"]], names=QUERY.names)
     own, notes = at_home(qrels, queries)

@@ -33,6 +33,16 @@ REPOS: Mapping[str, Mapping[str, Mapping[str, bytes]]] = {
     "o/queries": {NEW: {"queries.jsonl": b'{"_id": "q0", "text": "a"}\n'}},
     "o/pictures": {NEW: {"data.csv": b"a,b\n1,2\n"}},
     "o/gated": {NEW: MTEB},
+    "o/nano": {
+        NEW: {
+            f"{kind}/train-00000-of-00001.parquet": content
+            for kind, content in {
+                "corpus": parquet(_id=["d1", "d2"], text=["first", "second"]),
+                "queries": parquet(_id=["q0"], text=["a"]),
+                "qrels": parquet(**{"query-id": ["q0"], "corpus-id": ["d1"]}, score=[1]),
+            }.items()
+        }
+    },
 }
 
 
@@ -92,6 +102,12 @@ def test_a_folder_and_judgements_of_another_repository(fetched: list[str]) -> No
     assert splits["q1"] == TEST
     assert TRAIN in splits.values()
     assert f"hf:o/mteb@{NEW} and hf:o/qrels@{NEW}: " in joined.notes[0]
+
+
+def test_where_all_is_called_train_nothing_is(fetched: list[str]) -> None:
+    corpus = auto("hf:o/nano").load()
+    assert corpus.queries["split"].to_pylist() == [TEST]
+    assert "all tables are called train" in corpus.notes[1]
 
 
 def test_a_gated_dataset_is_read_with_a_token(fetched: list[str], monkeypatch: pytest.MonkeyPatch) -> None:

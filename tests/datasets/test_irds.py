@@ -28,26 +28,47 @@ class Titled(NamedTuple):
         return f"{self.title} {self.body}"
 
 
+class Code(NamedTuple):
+    """As of the few collections without a default text."""
+
+    doc_id: str
+    code: str
+    png: bytes
+
+
+class Topic(NamedTuple):
+    query_id: str
+    title: str
+    description: str
+
+    def default_text(self) -> str:
+        return self.title
+
+
 class Docs(BaseDocs):
-    def __init__(self, *documents: Titled) -> None:
+    def __init__(self, *documents: Titled | Code) -> None:
         self.documents = documents
         self.read = 0
 
-    def docs_iter(self) -> Iterator[Titled]:
+    def docs_iter(self) -> Iterator[Titled | Code]:
         """The documents one after the other."""
         self.read += 1
         yield from self.documents
 
     def docs_cls(self) -> type:
-        return Titled
+        return type(self.documents[0])
 
 
 class Queries(BaseQueries):
-    def __init__(self, *ids: str) -> None:
-        self.ids = ids
+    def __init__(self, *ids: str, record: type = GenericQuery) -> None:
+        self.ids, self.record = ids, record
 
-    def queries_iter(self) -> Iterator[GenericQuery]:
-        yield from (GenericQuery(name, f"query {name}") for name in self.ids)
+    def queries_iter(self) -> Iterator[Any]:
+        more = ["at length"] * (self.record is Topic)
+        yield from (self.record(name, f"query {name}", *more) for name in self.ids)
+
+    def queries_cls(self) -> type:
+        return self.record
 
 
 class Qrels(BaseQrels):
@@ -78,7 +99,8 @@ def docs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Docs:
         "whole": [docs, Queries("t1", "t2", "e1"), Qrels(("t1", "d1", 1), ("e1", "d1", 1))],  # as of mr-tydi
         "whole/train": [docs, Queries("t1", "t2"), Qrels(("t1", "d1", 1))],
         "whole/test": [docs, Queries("e1"), Qrels(("e1", "d1", 1))],
-        "topics": [Queries("e1")],
+        "topics": [Queries("e1", "e2", record=Topic)],
+        "code": [Docs(Code("c1", "def one(): ...", b""), Code("c2", "def two(): ...", b""))],
         "far": [Offline()],
     }
     for name, parts in ids.items():
@@ -131,6 +153,15 @@ def test_queries_and_judgements_may_have_ids_of_their_own(docs: Docs) -> None:
     assert splits(parts) == {"v1": DEV, "t1": TRAIN, "t2": TRAIN, "e1": TEST}
     assert {row[0] for row in judged(parts)} == {"v1", "e1"}
     assert parts.load().name == "law"
+
+
+def test_fields_that_are_no_default_text_are_named_as_columns(docs: Docs) -> None:
+    of = {"documents": "irds:code", "queries": "irds:topics"}
+    assert auto(None, **of).load().queries["text"].to_pylist() == ["query e1", "query e2"]
+    corpus = auto(None, **of, columns=CONF["columns"] | {"query": "description"}).load()
+    assert corpus.queries["text"].to_pylist() == ["at length", "at length"]
+    assert corpus.documents["text"].to_pylist() == ["def one(): ...", "def two(): ..."]
+    assert "irds:code: 2 documents (text is 'code')" in corpus.notes[0]
 
 
 # fields -> words of the one line

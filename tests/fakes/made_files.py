@@ -59,6 +59,13 @@ def parquet(**columns: Any) -> bytes:
     return out.getvalue()
 
 
+def twice(*names: str) -> bytes:
+    """A parquet file with columns of these names, which may be the same."""
+    out = io.BytesIO()
+    pq.write_table(pa.Table.from_arrays([pa.array(["1", "2"])] * len(names), names=list(names)), out)
+    return out.getvalue()
+
+
 def arrow(**columns: Any) -> bytes:
     """An arrow stream, as `datasets` saves one to disk."""
     out, table = io.BytesIO(), pa.table(columns)

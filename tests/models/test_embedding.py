@@ -451,7 +451,7 @@ def test_vectors_of_a_closed_api_go_through_the_full_pipeline(
     manifest = result.tables["train_embedding"].manifest
     assert manifest["parity"]["largest_difference"]["numpy"] < 1e-6
     assert manifest["steps"] > 0
-    folder = RunFolder(tmp_path / "run", "", 0)
+    folder = RunFolder(tmp_path / "run", "", 0, "zelo", [])
     folder.write_manifest(result, {})
     folder.publish(result, "zelo")
     assert sorted(path.name for path in (tmp_path / "run/embedding").iterdir()) == ["README.md", "matrix.safetensors"]

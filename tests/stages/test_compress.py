@@ -170,7 +170,7 @@ def test_the_pipeline_measures_each_form_and_exports_the_halved_model(
     assert (
         np.abs(whole.sort_by(order)["score"].to_numpy() * 0.05 - coarse.sort_by(order)["score"].to_numpy()).max() < 0.02
     )
-    folder = RunFolder(tmp_path / "run", "", 0)
+    folder = RunFolder(tmp_path / "run", "", 0, "zelo", [])
     folder.write_manifest(result, {})
     folder.publish(result, "zelo")
     print_results(result, tmp_path / "run", "zelo")

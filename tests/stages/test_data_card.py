@@ -56,6 +56,14 @@ def test_what_it_counts(tables: dict[str, Table], tmp_path: Path, monkeypatch: p
     }
 
 
+def test_domains_of_queries_that_share_one_corpus(tables: dict[str, Table], tmp_path: Path):
+    queries = tables["data"].read("queries")
+    queries = queries.append_column("domain", pa.array(["law", "art", "law", None], pa.string()))
+    write_parquet(queries, queries.schema, tables["data"].path, "queries")
+    said = dict(lines(card_of(tables, tmp_path / "card"), Result()))
+    assert said["domains"] == "without a domain no queries; art 1 train; law 1 train, 1 test"
+
+
 def test_it_does_without_labels_and_queries(tables: dict[str, Table], tmp_path: Path):
     write_parquet(QUERY.empty_table(), QUERY, tables["data"].path, "queries")
     said = dict(lines(card_of({"data": tables["data"]}, tmp_path / "card"), Result()))

@@ -286,10 +286,17 @@ def test_a_run_folder_holds_everything_and_no_secret(
     result: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", SECRET)
-    monkeypatch.setattr(sys, "argv", ["zelo", f"judge.api_key={SECRET}", "seed=3", "judge.password=hunter22"])
     folder = tmp_path / "run"
-    run = RunFolder(folder, "seed: 3\n", 3)
+    run = RunFolder(
+        folder,
+        "seed: 3\n",
+        3,
+        f"zelo judge.api_key={SECRET} seed=3 judge.password=hunter22",
+        ["seed=3", f"judge.api_key={SECRET}"],
+    )
     assert (folder / "config.yaml").read_text() == "seed: 3\n"
+    overrides = yaml.safe_load((folder / "overrides.yaml").read_text())
+    assert overrides == ["seed=3", "judge.api_key=${oc.env:OPENAI_API_KEY}"]
     assert json.loads((folder / "manifest.json").read_text())["status"] == "running"
     run.write_manifest(result, {"zelo": "0.1"})
     run.publish(result, "zelo")
@@ -321,7 +328,7 @@ def test_a_run_folder_holds_everything_and_no_secret(
 
 
 def test_a_card_is_valid_and_tells_what_was_measured(result: Result, tmp_path: Path) -> None:
-    run = RunFolder(tmp_path / "run", "", 0)
+    run = RunFolder(tmp_path / "run", "", 0, "zelo", [])
     run.publish(result, None)
     card = (tmp_path / "run" / "embedding" / "README.md").read_text()
     front = yaml.safe_load(card.split("---\n")[1])
@@ -346,10 +353,12 @@ def test_a_run_that_stops_early_publishes_what_there_is(
 ) -> None:
     ended = ("load", "labels", "judge", "known_items", "rate")
     early = Result(result.steps[:5], {name: result.tables[name] for name in ended}, result.facts)
-    run = RunFolder(tmp_path / "run", "", 0)
+    run = RunFolder(tmp_path / "run", "", 0, "zelo", [])
     run.write_manifest(early, {})
     run.publish(early, "zelo")
-    assert {path.name for path in (tmp_path / "run").iterdir()} == {"config.yaml", "manifest.json", "report.html"}
+    tables = {"outcomes.parquet", "ratings.parquet"}
+    names = {path.name for path in (tmp_path / "run").iterdir()}
+    assert names == {"config.yaml", "overrides.yaml", "manifest.json", "report.html", *tables}
     page = (tmp_path / "run" / "report.html").read_text()
     _, columns = unpacked(Page(page).scripts[0])
     assert columns["query_id"]
@@ -360,7 +369,7 @@ def test_a_run_that_stops_early_publishes_what_there_is(
 
 def test_a_failed_run_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", SECRET)
-    run = RunFolder(tmp_path / "run", "", 0)
+    run = RunFolder(tmp_path / "run", "", 0, "zelo", [])
     run.fail(BadInput(f"the hub refused {SECRET}"))
     manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
     assert (manifest["status"], manifest["error"]) == ("failed", "the hub refused ${oc.env:HF_TOKEN}")
@@ -558,7 +567,7 @@ def test_help_teaches(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Mo
     text = capsys.readouterr().out
     for path in config_folder().glob("*/*.yaml"):
         assert path.stem in text
-    assert text.count("\n  zelo") == 5, "five example commands"
+    assert text.count("\n  zelo") == 6, "six example commands"
     assert "Exit status" in text
     assert "$ZELO_HOME" in text
     assert max(len(line) for line in text.splitlines()) <= 120

@@ -16,7 +16,7 @@ from zelo.datasets.judgements import at_home, drop_unknown, refuse_lost_row
 from zelo.datasets.layout import assemble, hash_large, split_queries
 from zelo.datasets.left_out import without
 from zelo.datasets.located import expanded, located
-from zelo.datasets.sources import ABOUT, TABLES, Sources, reader_of
+from zelo.datasets.sources import ABOUT, FORMATS, TABLES, Sources, reader_of
 from zelo.errors import BadInput
 from zelo.qrels import qrel_rows, qrel_table
 from zelo.records import DEV, QREL, QUERY, TRAIN, Corpus
@@ -126,7 +126,7 @@ class Auto:
             there = [path.name for path, _ in [*found.queries, *found.qrels]] + [path.name for path in found.unread]
             raise BadInput(
                 f"dataset.path={self.path}: no documents were found; it holds {', '.join(there[:5]) or 'nothing'}. Name them with"
-                " dataset.documents=PATH"
+                f" dataset.documents=PATH; {FORMATS}"
             )
         return found
 
@@ -261,9 +261,9 @@ def _chosen(path: Path, columns: Columns) -> str:
 
 
 def _beside(found: Sources) -> tuple[str, ...]:
-    """Notes about what was not read."""
+    """Notes about what was not read, and how names were understood."""
     left = sorted(path for path in found.unread if not ABOUT.fullmatch(path.name))
-    notes = []
+    notes = [*found.notes]
     if left:
         named = ", ".join(_named(path, found) for path in left[:SHOWN]) + ", ..." * (len(left) > SHOWN)
         notes.append(f"{count_of(len(left), 'other file')} not read: {named}")

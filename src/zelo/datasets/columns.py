@@ -103,6 +103,9 @@ class Columns:
         for role in _NEEDED[self.kind]:
             if role not in found:
                 found[role] = self._only_one_left(names, found, role, path)
+        for column in found.values():
+            if names.count(column) > 1:
+                raise BadInput(f"{path} has the column {column!r} twice; give each a name of its own")
         return found
 
     def _only_one_left(self, names: Sequence[str], found: Mapping[str, str], role: str, path: Path) -> str:

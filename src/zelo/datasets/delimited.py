@@ -1,7 +1,7 @@
 """Tables as text: csv with commas or semicolons, tsv with or without a header, a text a line."""
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -40,7 +40,11 @@ class Delimited:
         first = next((line for line in read_lines(path) if line.strip()), "").strip("\r\n")
         if suffix(path) == ".csv":
             delimiter = max(",;\t|", key=first.count)
-            start = next(csv.reader([first], delimiter=delimiter), [])
+            try:
+                start = next(csv.reader([first], delimiter=delimiter), [])
+            except csv.Error as error:
+                raise BadInput(f"{path}:1: {_fault(error)}") from None
+            _refuse_twice(start, columns, path)
         else:
             delimiter = "\t"
             start = first.split("\t")
@@ -75,13 +79,25 @@ def _quoted(path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
         try:
             row = next(reader, None)
         except csv.Error as error:
-            raise BadInput(
-                f"{path}:{line}: {error}: a quote is opened here and not closed; a quote inside a quoted cell is written twice"
-            ) from None
+            raise BadInput(f"{path}:{line}: {_fault(error)}") from None
         if row is None:
             return
         if any(cell.strip() for cell in row):
             yield line, row
+
+
+def _fault(error: csv.Error) -> str:
+    if "new-line character" in str(error):
+        return "lines end with CR alone; make it LF: tr '\\r' '\\n'"
+    return f"{error}: a quote is opened here and not closed; a quote inside a quoted cell is written twice"
+
+
+def _refuse_twice(cells: Sequence[str], columns: Columns, path: Path) -> None:
+    """Raises BadInput for a header in which one name stands twice, which would be taken for a row."""
+    names = [cell.strip() for cell in cells]
+    if len({*names}) < len(names) and columns.is_header(list(dict.fromkeys(names)), usual=False):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise BadInput(f"{path}:1: the header has {twice!r} twice; give each column a name of its own")
 
 
 def _plain(path: Path, width: int) -> Iterator[tuple[int, list[str]]]:

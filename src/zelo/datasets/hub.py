@@ -8,9 +8,10 @@ from pathlib import Path
 
 from zelo.datasets import delimited
 from zelo.datasets.columns import Kind
-from zelo.datasets.sources import TABLES, Sources, find
+from zelo.datasets.sources import TABLES, Sources, find, split_of
 from zelo.errors import BadInput
 from zelo.lines import PACKED
+from zelo.records import TEST, TRAIN
 
 PREFIX = "hf:"
 ENDS = (*TABLES, *delimited.SUFFIXES)  # of the files that are fetched
@@ -40,9 +41,22 @@ def find_in_hub(place: str, kind: Kind | None) -> Sources:
             f" hf:{repo}@refs/convert/parquet has the tables that the hub made of it, if it made any"
         )
     found = find(path, kind, ENDS)
+    _forget_one_split(found)
     found.name = repo.rpartition("/")[2]
     found.commits = [f"hf:{repo}@{folder.name}" + f"/{inside}" * bool(inside)]
     return found
+
+
+def _forget_one_split(found: Sources) -> None:
+    """The hub calls the rows of a table without splits `train`: where documents and judgements are all called so, none is."""
+    named = [split_of(file.relative_to(found.root)) for file in found.documents]
+    named += [split for _, split in (*found.queries, *found.qrels)]
+    if found.documents and found.qrels and set(named) == {TRAIN}:
+        found.queries = [(file, None) for file, _ in found.queries]
+        found.qrels = [(file, TEST) for file, _ in found.qrels]
+        found.notes.append(
+            "all tables are called train, as the hub calls what has no splits: judgements are of test queries"
+        )
 
 
 @cache  # a branch that moves meanwhile does not change the data of a run

@@ -4,8 +4,9 @@ What it reads is written to the store once for each version of the package, as p
 """
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
+from operator import attrgetter, methodcaller
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,9 @@ from zelo.store import Store, Table, hash_json
 
 PREFIX = "irds:"
 BELOW = [word for word in SPLITS if word != "eval"]  # ids below another that are its splits; eval has no public labels
-NAMES: dict[Kind, list[str]] = {
-    "documents": ["id", "title", "text"],
-    "queries": ["query_id", "query"],
-    "qrels": ["query_id", "doc_id", "relevance"],
-}
+_JUDGEMENT = ("query_id", "doc_id", "relevance")
+
+Columns = Mapping[str, Callable[[Any], object]]  # name -> its value for a record of the package
 
 
 def find_in_irds(place: str, kind: Kind | None) -> Sources:
@@ -88,10 +87,10 @@ def _kept(name: str, dataset: Any, kind: Kind, found: Sources) -> Path:
     import ir_datasets  # pyright: ignore[reportMissingImports]
 
     def make(out: Path, earlier: Table | None) -> Facts:
-        schema = pa.schema([(column, pa.string()) for column in NAMES[kind]])
-        rows = _rows(name, dataset, kind)
+        columns = _columns(dataset, kind)
+        schema = pa.schema([(column, pa.string()) for column in columns])
         with pq.ParquetWriter(out / f"{kind}.parquet", schema, compression="zstd") as file:
-            for table in batches(enumerate(rows, 1), NAMES[kind]):
+            for table in batches(enumerate(_rows(name, dataset, kind, columns), 1), list(columns)):
                 file.write_table(table.drop_columns([LINE]))
         return {"id": name}
 
@@ -101,11 +100,40 @@ def _kept(name: str, dataset: Any, kind: Kind, found: Sources) -> Path:
     return path
 
 
-def _rows(name: str, dataset: Any, kind: Kind) -> Iterator[list[str | None]]:
-    """One after the other, in the order of NAMES. Raises BadInput where the package cannot fetch or read them."""
-    read = {"documents": _documents, "queries": _queries, "qrels": _qrels}[kind]
+def _columns(dataset: Any, kind: Kind) -> Columns:
+    """What is kept of a record: its id, the package's default text and a title; of queries and where there is no such text, all.
+
+    The default text of a document begins with its title, if it has one, which is kept apart.
+    """
+    if kind == "qrels":
+        return {field: attrgetter(field) for field in _JUDGEMENT}
+    record = dataset.docs_cls() if kind == "documents" else dataset.queries_cls()
+    fields = [field for field in record._fields if record.__annotations__[field] is str and field != "split"]
+    said = "default_text" in dir(record)
+    if said and kind == "documents":
+        fields = [field for field in fields if field == "title"]
+    columns: dict[str, Callable[[Any], object]] = {"_id": attrgetter("doc_id" if kind == "documents" else "query_id")}
+    columns |= {field: attrgetter(field) for field in fields if field not in _JUDGEMENT}
+    if said:
+        titled = kind == "documents" and "title" in fields
+        columns["text"] = _text_after_title if titled else methodcaller("default_text")
+    return columns
+
+
+def _text_after_title(document: Any) -> str:
+    return (document.default_text() or "").removeprefix(document.title or "").strip()
+
+
+def _rows(name: str, dataset: Any, kind: Kind, columns: Columns) -> Iterator[list[str | None]]:
+    """One after the other. Raises BadInput where the package cannot fetch or read them."""
+    count = dataset.docs_metadata().get("count") if kind == "documents" else None
     try:
-        yield from read(name, dataset)
+        with progress(f"{PREFIX}{name}", count, kind) if count else nullcontext(silent) as advance:
+            for number, record in enumerate(_iterated(dataset, kind), 1):
+                values = (value(record) for value in columns.values())
+                yield [None if value is None else str(value) for value in values]
+                if number % CHUNK == 0:
+                    advance(CHUNK)
     except Exception as error:  # of the package, its readers and its downloads: they have no class in common
         reason = (str(error).strip().splitlines() or [""])[0]
         raise BadInput(
@@ -114,23 +142,7 @@ def _rows(name: str, dataset: Any, kind: Kind) -> Iterator[list[str | None]]:
         ) from error
 
 
-def _documents(name: str, dataset: Any) -> Iterator[list[str | None]]:
-    """Id, title and text; the package's default text begins with the title, where a document has one."""
-    titled = "title" in dataset.docs_cls()._fields
-    count = dataset.docs_metadata().get("count")
-    with progress(f"{PREFIX}{name}", count, "documents") if count else nullcontext(silent) as advance:
-        for number, document in enumerate(dataset.docs_iter(), 1):
-            title = (document.title or "") if titled else ""
-            yield [document.doc_id, title, (document.default_text() or "").removeprefix(title).strip()]
-            if number % CHUNK == 0:
-                advance(CHUNK)
-
-
-def _queries(name: str, dataset: Any) -> Iterator[list[str | None]]:
-    for query in dataset.queries_iter():
-        yield [query.query_id, query.default_text()]
-
-
-def _qrels(name: str, dataset: Any) -> Iterator[list[str | None]]:
-    for judgement in dataset.qrels_iter():
-        yield [judgement.query_id, judgement.doc_id, str(judgement.relevance)]
+def _iterated(dataset: Any, kind: Kind) -> Iterator[Any]:
+    if kind == "documents":
+        return dataset.docs_iter()
+    return dataset.queries_iter() if kind == "queries" else dataset.qrels_iter()

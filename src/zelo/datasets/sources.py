@@ -30,6 +30,7 @@ BESIDE = (
     "dataset_dict.json",
 )  # what `datasets` writes beside its tables
 _NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)+")  # what a dataset of the hub or of ir_datasets may be called
+POINTER = b"version https://git-lfs.github.com/spec/"
 CACHES = re.compile(r"(cache|indices|tmp)[-_.\w]*\.arrow")
 ABOUT = re.compile(r"(readme|license|licence|changelog|source|index|notice)(\.\w+)?", re.IGNORECASE)
 SPLITS = {**SPLIT_NAMES, "eval": TEST, "val": SPLIT_NAMES["dev"], "training": SPLIT_NAMES["train"]}
@@ -57,12 +58,14 @@ class Sources:
     name: str = ""  # of the collection, where it has one that is not its path's
     commits: list[str] = field(default_factory=list)  # of the hub, each as a place that names it
     called: dict[Path, str] = field(default_factory=dict)  # what a file is called where its path says nothing
+    notes: list[str] = field(default_factory=list)  # what else a reader should know
 
     def learn(self, *others: "Sources") -> None:
         """Keeps what is said of the files of other places."""
         for other in others:
             self.commits += [commit for commit in other.commits if commit not in self.commits]
             self.called |= other.called
+            self.notes += other.notes
 
 
 def find(path: Path, kind: Kind | None, ends: Collection[str] = ()) -> Sources:
@@ -74,6 +77,7 @@ def find(path: Path, kind: Kind | None, ends: Collection[str] = ()) -> Sources:
     found = Sources(root, links=links, own=own)
     tables: list[Path] = []
     for file in files:
+        _refuse_name(file)
         named = _role(file.relative_to(root), alone=len(files) == 1)
         role = named if kind is None or (len(files) > 1 and named not in (None, kind)) else kind
         if kind is not None and role != kind:
@@ -107,6 +111,8 @@ def reader_of(path: Path) -> Reader:
     head = _head(path)
     if not head.strip():
         raise BadInput(f"{path} is empty; delete it, or write it again")
+    if head.startswith(POINTER):
+        raise BadInput(f"{path} is a pointer of Git LFS in place of the file; fetch it with git lfs pull")
     for reader in READERS:
         if reader.fits(path, head):
             return reader
@@ -165,6 +171,15 @@ def _below(folder: Path) -> tuple[list[Path], int, list[Path]]:
         links += sum(Path(parent, name).is_symlink() for name in folders)
         files += [Path(parent, name) for name in names if not name.startswith(".")]
     return sorted(file for file in files if file.name not in BESIDE and not CACHES.fullmatch(file.name)), links, own
+
+
+def _refuse_name(path: Path) -> None:
+    """Raises BadInput for a name that neither JSON nor parquet can keep."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        shown = os.fsencode(path).decode("utf-8", "backslashreplace")
+        raise BadInput(f"{shown}: the name of this file is not UTF-8; rename it") from None
 
 
 def _ours(folder: Path) -> bool:

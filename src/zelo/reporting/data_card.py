@@ -54,7 +54,7 @@ def _domains(domains: Facts) -> str:
     said = []
     for name, counts in list(domains.items())[:SHOWN]:
         queries = ", ".join(f"{counts[split]:,} {split}" for split in SPLITS if split in counts) or "no queries"
-        documents = f" of {counts['documents']:,} documents" * ("documents" in counts)
+        documents = f" of {counts['documents']:,} documents" if "documents" in counts else ""  # they may have no domain
         said.append(f"{name or 'without a domain'} {queries}{documents}")
     return "; ".join(said) + f"; and {len(domains) - SHOWN:,} more" * (len(domains) > SHOWN)
 

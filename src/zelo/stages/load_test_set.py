@@ -1,5 +1,6 @@
 """Reads a dataset as a test set: nothing is trained on it."""
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -12,15 +13,16 @@ from zelo.duplicates import dropped_in_words, without_same
 from zelo.errors import BadInput
 from zelo.facts import Facts
 from zelo.protocols import Dataset
-from zelo.records import DOCUMENT, DROPPED, TEST
+from zelo.records import DEV, DOCUMENT, DROPPED, QUERY, TEST, TRAIN, UNUSED
 from zelo.store import Table, write_parquet
 
 
 @dataclass(frozen=True, kw_only=True)
 class LoadTestSet:
-    """Writes the test queries (QUERY) and the documents (DOCUMENT); where no query is a test query, all of them are.
+    """Writes queries (QUERY) and documents (DOCUMENT). Where no query is a test query, all of them are.
 
-    A dataset without judgements has no test queries by itself: they are what its qrels name.
+    A dataset without judgements has no test queries by itself: they are what its qrels name. Beside test queries the split of
+    the others becomes `unused`: their ids stay known to run files and judgements.
     """
 
     CHEAP: ClassVar[bool] = True  # plan=true may run it, to count what would be asked
@@ -35,24 +37,28 @@ class LoadTestSet:
         """Raises BadInput when there is no query, or there are fewer than two documents."""
         corpus = self.dataset.load()
         queries, notes = corpus.queries, list(corpus.notes)
-        own = queries.filter(pc.equal(queries["split"], TEST))
-        if len(own):
-            queries = own
+        counts = Counter(queries["split"].to_pylist())
+        tested = counts.pop(TEST, 0)
+        if not tested:
+            tested = len(queries)
+            notes.append(f"no judgements name test queries: all {tested:,} queries are the test set")
+            split = pa.chunked_array([pa.repeat(TEST, tested)], pa.string())
         else:
-            notes.append(f"no judgements name test queries: all {len(queries):,} queries are the test set")
-            split = queries.schema.get_field_index("split")
-            queries = queries.set_column(split, "split", pa.array([TEST] * len(queries), pa.string()))
+            split = pc.if_else(pc.equal(queries["split"], TEST), TEST, UNUSED)
+            others = " and ".join(f"{counts[name]:,} {name}" for name in (TRAIN, DEV) if counts[name])
+            notes += [f"the test split is graded, {tested:,} queries; {others} queries are not used"] if others else []
+        queries = queries.set_column(2, QUERY.field("split"), split)
         documents = corpus.documents
         if self.drop_duplicates:
             documents, dropped = without_same(documents)
             write_parquet(dropped, DROPPED, out, "dropped")
             notes.append(dropped_in_words(dropped))
-        if not len(queries) or len(documents) < 2:
+        if not tested or len(documents) < 2:
             raise BadInput(
-                f"The dataset has {len(queries)} queries and {len(documents)} documents; a benchmark needs a query and"
+                f"The dataset has {tested} queries and {len(documents)} documents; a benchmark needs a query and"
                 " two documents to compare."
             )
-        write_parquet(queries, queries.schema, out, "queries")
+        write_parquet(queries, with_domain(QUERY, queries), out, "queries")
         write_parquet(documents, with_domain(DOCUMENT, documents), out, "documents")
         left = {"dropped_documents": len(corpus.documents) - len(documents)}
-        return {"name": corpus.name, "rows": len(documents), "queries": {TEST: len(queries)}, **left, "notes": notes}
+        return {"name": corpus.name, "rows": len(documents), "queries": {TEST: tested}, **left, "notes": notes}

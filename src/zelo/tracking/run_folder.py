@@ -2,9 +2,9 @@
 
 import json
 import shutil
-import sys
+import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +17,7 @@ from zelo.reporting import acquired, audit_page, claims, compared, hybrid, laten
 from zelo.reporting.evaluation import Evaluation
 from zelo.reporting.notes import missing
 from zelo.store import FINISHED, MANIFEST, RUNNING, Table
-from zelo.tracking import redact, whole_file
+from zelo.tracking import redact, run_tables, whole_file
 
 if TYPE_CHECKING:
     from zelo.pipeline.run import Result, Step
@@ -28,14 +28,18 @@ FAILED, INTERRUPTED = "failed", "interrupted"
 class RunFolder:
     """A folder that can be read at any moment: the config at once, the manifest after every stage, the rest at the end."""
 
-    def __init__(self, folder: Path, config_yaml: str, seed: int) -> None:
-        """config_yaml: composed and resolved, without secrets. Raises BadInput when the folder cannot be written."""
+    def __init__(self, folder: Path, config_yaml: str, seed: int, command: str, overrides: Sequence[str]) -> None:
+        """config_yaml: composed and resolved, without secrets; command: as typed; overrides: of this job.
+
+        Raises BadInput when the folder cannot be written.
+        """
         self.folder = folder
         self.began_empty = not folder.is_dir() or not any(folder.iterdir())
         self.config_yaml = config_yaml
         self.manifest: Facts = {
             "status": RUNNING,
-            "command": redact.text(" ".join(["zelo", *sys.argv[1:]])),
+            "command": redact.text(command),
+            "git": _commit(),
             "started": now(),
             "seed": seed,
             "versions": {},
@@ -45,6 +49,8 @@ class RunFolder:
         with _writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
             whole_file.replace(folder / "config.yaml", config_yaml)
+            listed = "".join(f"- {json.dumps(redact.text(one), ensure_ascii=False)}\n" for one in overrides)
+            whole_file.replace(folder / "overrides.yaml", listed or "[]\n")
         self._save()
 
     def write_manifest(self, result: "Result", versions: dict[str, str]) -> None:
@@ -79,6 +85,7 @@ class RunFolder:
                 for name in [*names, *["probabilities.json"] * bool(evaluation.probabilities)]:
                     shutil.copyfile(evaluation.table.path / name, self.folder / name)
                 _copy_folder(evaluation.table.path / "runs", self.folder / "runs")
+            run_tables.publish(result, self.folder)
             for name in lineage.students(result):
                 self._publish_model(name, result, evaluation)
             for table in result.tables.values():
@@ -139,6 +146,15 @@ def now() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S%z")
 
 
+def _commit() -> str | None:
+    """The commit of the folder that the run was started in, with -dirty where files differ from it; None where there is none."""
+    describe = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        return subprocess.run(describe, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
 def discard_if_empty(folder: Path) -> None:
     """Removes a run directory that nothing was written into, and the folders above it that this leaves empty."""
     here = Path.cwd()
@@ -170,7 +186,7 @@ def _stage(step: "Step", table: Table, facts: Facts) -> Facts:
 
 def _copy_folder(source: Path, target: Path) -> None:
     shutil.rmtree(target, ignore_errors=True)
-    shutil.copytree(source, target)
+    shutil.copytree(source, target, copy_function=whole_file.link)
 
 
 @contextmanager
