@@ -119,7 +119,8 @@ def check(config: DictConfig) -> None:
     if "folder" in config.logger:
         config.logger.folder = str(sweep_folder)
     steps, _, _ = _checked(config)
-    if HydraConfig.get().runtime.choices["hydra/launcher"] == "basic":  # else it runs elsewhere
+    here = HydraConfig.get().runtime.choices["hydra/launcher"] == "basic"  # else it runs on another machine
+    if here and not config.plan:
         check_stages(steps, Store.default())
 
 
