@@ -7,7 +7,9 @@ from zelo.records import DEV
 from zelo.reporting.plots import AxisScale
 from zelo.reporting.sweep_settings import Comparison, Setting
 
+SIDE_BY_SIDE = 42  # characters below a picture
 COSTS = {  # column -> axis
+    "pairs": "pairs that were compared",
     "judges_usd": "US dollars of judges",
     "compute_seconds": "seconds to compute all stages",
 }
@@ -35,6 +37,11 @@ class Picture:
     x_ticks: list[tuple[str, str]]
     y_ticks: list[tuple[str, str]]
     front: list[tuple[str, str, str, str]]
+
+    @property
+    def tall(self) -> bool:
+        """Whether the labels below are too long to stand side by side."""
+        return sum(len(label) + 2 for _, label in self.x_ticks) > SIDE_BY_SIDE
 
 
 def pictures(found: Comparison) -> list[Picture]:
