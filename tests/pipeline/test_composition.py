@@ -191,10 +191,17 @@ def nobody_fetches(config: DictConfig, decoder: Path) -> None:
             OmegaConf.update(config, f"{part}.backbone.sha256", None)
 
 
+def last_job(option: str) -> list[str]:
+    """The overrides of a sweep's last job; none of another option."""
+    params = yaml.safe_load((CONF / f"{option}.yaml").read_text()).get("hydra", {}).get("sweeper", {}).get("params", {})
+    assert bool(params) == option.startswith("sweep/")
+    return [f"{key}={str(values).rpartition(',')[2]}" for key, values in params.items()]
+
+
 @pytest.mark.parametrize("option", [option for option in OPTIONS if option not in COMPONENTS])
 def test_wiring_composes_and_its_stages_are_their_signatures(option: str, corpus: Path, tiny_decoder: Path) -> None:
     group, _, name = option.partition("/")
-    config = composed(f"{group}={name}", *["dataset=beir"] * (name == "refine"))
+    config = composed(f"{group}={name}", *["dataset=beir"] * (name == "refine"), *last_job(option))
     ours = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
     given = {"score": ["model_path", "run"], "latency": ["model_path"], "llm_rerankers": ["llm.model"]}.get(name, [])
     for place in [*OmegaConf.missing_keys(ours), *given]:

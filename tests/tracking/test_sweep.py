@@ -7,13 +7,15 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from zelo import main
 from zelo.errors import BadInput
-from zelo.reporting import sweep_page
+from zelo.metrics.significance import holm, sign_flip
+from zelo.reporting import sweep_page, sweep_plots, sweep_settings
 from zelo.tracking import sweep
 
 
@@ -51,7 +53,7 @@ def test_a_sweep_goes_on_after_a_failure_and_shares_work(
     monkeypatch.setattr(sys, "argv", command)
     assert main.main() == 2
     said = capsys.readouterr()
-    assert "job graph.degree=3 solver=thurstone: " in said.err
+    assert "job degree=3 solver=thurstone: " in said.err
     assert "2 of 4 jobs cannot run. Nothing was run; sweep.keep_going=true runs the others." in said.err
     assert "computed" not in said.out, "a job began before all were checked"
     assert not list((tmp_path / "multirun").glob("*/*"))
@@ -61,7 +63,7 @@ def test_a_sweep_goes_on_after_a_failure_and_shares_work(
     (folder,) = (tmp_path / "multirun/ladder").iterdir()
     rows = read(folder / "sweep.csv")
     assert [row["status"] for row in rows] == ["failed", "failed", "finished", "finished"]
-    assert [(row["graph.degree"], row["solver"]) for row in rows] == [
+    assert [(row["degree"], row["solver"]) for row in rows] == [
         ("3", "thurstone"),
         ("3", "bradley_terry"),
         ("2", "thurstone"),
@@ -71,8 +73,8 @@ def test_a_sweep_goes_on_after_a_failure_and_shares_work(
     assert {path.name for path in folder.iterdir()} == {
         "sweep.csv",
         "sweep.html",
-        "2-graph.degree=2,solver=thurstone",
-        "3-graph.degree=2,solver=bradley_terry",
+        "2-degree=2,solver=thurstone",
+        "3-degree=2,solver=bradley_terry",
     }
     stages = json.loads((folder / rows[3]["folder"] / "manifest.json").read_text())["stages"]
     assert {name: stage["status"] for name, stage in stages.items()} == {
@@ -123,13 +125,11 @@ def test_an_interrupted_job_is_written_down_and_the_last(
 @pytest.mark.parametrize(
     ("grid", "words"),
     [
-        ("graph.degre=2,4", "job graph.degre=2: graph.degre: no such key. Did you mean graph.degree?"),
+        ("graph.degre=2,4", "job degre=2: graph.degre: no such key. Did you mean graph.degree?"),
         ("graph.degree=range(4,2)", "an empty grid"),
         ("graph.degree=choice()", "a grid without a value"),
         ("graph.degree=range(2,8,0)", "must not be zero"),
         ("seed=range(40) graph.degree=range(30)", "1,200 jobs (40 x 30) are more than 1,000"),
-        ("seed=1,2 sweep.keep_going=maybe", 'sweep.keep_going="maybe": expected true or false'),
-        ("seed=1,2 hydra/launcher=ray", "hydra/launcher=ray: no such option"),
     ],
 )
 def test_a_bad_grid_is_refused_before_any_work(
@@ -175,8 +175,8 @@ def test_a_plan_of_a_sweep_writes_nothing(tmp_path: Path, tiny: Path, monkeypatc
 def test_the_name_of_a_job_says_what_was_varied(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MY_API_KEY", "a-very-secret-value")
     sweep.CURRENT.varied = ["solver", "graph.degree", "dataset.path", "judge.key", "x"]
-    assert sweep.job_name(0, ["seed=1", "solver=thurstone", "+graph.degree=4"]) == "0-solver=thurstone,graph.degree=4"
-    assert sweep.job_name(1, ["dataset.path=/data/my corpus/"]) == "1-dataset.path=my_corpus"
+    assert sweep.job_name(0, ["seed=1", "solver=thurstone", "+graph.degree=4"]) == "0-solver=thurstone,degree=4"
+    assert sweep.job_name(1, ["dataset.path=/data/my corpus/"]) == "1-path=my_corpus"
     assert "secret" not in sweep.job_name(2, ["judge.key=a-very-secret-value"])
     assert "/" not in sweep.job_name(3, ["x=[../../etc,$HOME;rm *]"])
     assert len(sweep.job_name(4, [f"x={'y' * 300}"])) == sweep.LONGEST_NAME
@@ -192,30 +192,42 @@ def row(job: int, dev: float | None, test: float = 0.5, by: str = "dev/nDCG@10/z
     return {"job": str(job), **more, **ended, "seconds": "1.0", "error": "", "folder": f"{job}-x"}
 
 
+def best(rows: list[dict[str, str]]) -> str | None:
+    """The jobs of the best setting."""
+    found = sweep_settings.compare(Path("nowhere"), rows).best
+    return found and found.jobs
+
+
+def selection(rows: list[dict[str, str]]) -> list[str]:
+    """What the page says about the figures that select."""
+    return sweep_page.selection(sweep_settings.compare(Path("nowhere"), rows), rows)
+
+
 def test_the_best_job_is_marked_where_jobs_can_be_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = [row(0, 0.31, test=0.99), row(1, 0.39, test=0.01), row(2, None)]
-    assert sweep_page.best(rows) == "1", "test selects nothing"
+    assert best(rows) == "1", "test selects nothing"
     mixed = [*rows, row(3, 0.9, by="judge_agreement/dev/nDCG@10/zelo")]
-    assert sweep_page.best(mixed) is None, "agreement with judge ratings is no nDCG"
-    assert sweep_page.selection(mixed) == [
+    assert best(mixed) is None, "agreement with judge ratings is no nDCG"
+    assert selection(mixed) == [
         "The jobs are measured differently on dev (dev/nDCG@10/zelo, judge_agreement/dev/nDCG@10/zelo), so none is called"
         " best."
     ]
-    assert "against judge ratings, no human labels" in sweep_page.selection(mixed[3:])[0]
-    assert sweep_page.best([row(0, None)]) is None
-    assert sweep_page.selection([row(0, None)]) == []
+    assert "against judge ratings, no human labels" in selection(mixed[3:])[0]
+    assert best([row(0, None)]) is None
+    assert selection([row(0, None)]) == []
     for one in reversed(rows):
         sweep.record(tmp_path, {"job": one["job"], "degree": "4", "status": one.pop("status"), **one})
     sweep_page.print_table(tmp_path, sweep.read(tmp_path))
     lines = capsys.readouterr().out.splitlines()
-    assert [line for line in lines[:6] if "best" in line] == [line for line in lines if "0.390" in line]
+    assert [line for line in lines[:6] if "best" in line] == [line for line in lines[:-2] if "0.390" in line]
     assert max(map(len, lines[:6])) <= 100
-    (best,) = (line for line in lines if "best" in line and "0.390" in line)
-    assert "0.010" in best, "test stands beside dev"
-    assert lines[-3:-1] == [
+    (marked,) = (line for line in lines if "best" in line and "0.390" in line)
+    assert "0.010" in marked, "test stands beside dev"
+    assert lines[-4:-2] == [
         "dev, which selects the best: dev/nDCG@10/zelo",
         "test, which selects nothing: test/nDCG@10/zelo",
     ]
+    assert lines[-2].startswith("Best on dev: degree=4 (dev 0.390, test 0.010); not tested")
 
 
 def test_a_sweep_over_domains_compares_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -272,7 +284,7 @@ def test_the_page_of_a_sweep_escapes_and_needs_no_network(tmp_path: Path) -> Non
     page = (tmp_path / "sweep.html").read_text()
     assert hostile not in page
     assert "&lt;script&gt;" in page
-    assert "<script" not in page
+    assert page.count("<script") == 1, "its own, which sorts the table"
     assert "http://" not in page
     assert "https://" not in page
 
@@ -311,8 +323,66 @@ def test_runs_elsewhere_are_not_listed(tmp_path: Path) -> None:
 
 
 def test_a_key_is_shown_by_its_shortest_end_that_no_other_has() -> None:
-    names = ["graph.degree", "reranker.loss.temperature", "embedding.loss.temperature", "solver", "seed"]
-    rows = [dict.fromkeys(names, str(n)) | {"job": str(n), "seed": "0", "status": "finished"} for n in range(2)]
-    rows = [{name: row[name] for name in ("job", *names, "status")} for row in rows]
-    ends = ["degree", "reranker.loss.temperature", "embedding.loss.temperature", "solver"]
-    assert list(sweep_page.shown_options(rows).values()) == ends, "seed did not vary"
+    keys = [
+        "graph.degree",
+        "reranker.loss.temperature",
+        "embedding.loss.temperature",
+        "solver",
+        "seed",
+        "a.seed",
+        "a.pairs",
+    ]
+    ends = ["degree", "reranker.loss.temperature", "embedding.loss.temperature", "solver", "seed", "a.seed", "a.pairs"]
+    assert list(sweep.short_names(keys).values()) == ends, "pairs is a column of its own"
+
+
+def test_a_setting_of_several_seeds_is_one_row() -> None:
+    rows = [row(job, 0.3 + job / 100, seed=str(job % 3), degree=str(job // 3)) for job in range(6)]
+    found = sweep_settings.compare(Path("nowhere"), rows)
+    assert [(one.jobs, one.options) for one in found.settings] == [
+        ("0, 1, 2", {"degree": "0"}),
+        ("3, 4, 5", {"degree": "1"}),
+    ]
+    dev = found.settings[1].estimates["dev"]
+    assert dev.value == pytest.approx(0.34)
+    assert dev.high == pytest.approx(0.34 + 4.3026527 * 0.01 / 3**0.5), "Student's t with 2 degrees of freedom"
+    assert found.best is found.settings[1]
+
+
+def leave(folder: Path, rows: list[dict[str, str]], values: list[list[float]], against: list[str]) -> None:
+    """What jobs leave for a comparison: values of their dev queries."""
+    for one, queries, source in zip(rows, values, against, strict=True):
+        (folder / one["folder"]).mkdir(parents=True)
+        left = {
+            "per_query": {"dev": {f"q{n:02}": value for n, value in enumerate(queries)}},
+            "against": {"dev": source},
+        }
+        (folder / one["folder"] / "compared.json").write_text(json.dumps(left))
+        one["value"] = str(np.mean(queries))
+
+
+def test_the_best_is_named_with_those_it_is_not_shown_to_differ_from(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    base = random.uniform(0.4, 0.6, 60)
+    values = [base + shift + random.normal(0, 0.05, 60) for shift in (0.3, 0.295, 0.0)]
+    rows = [row(job, 0.0, degree=str(2 * job)) | {"folder": f"{job}-x"} for job in range(3)]
+    leave(tmp_path, rows, [one.tolist() for one in values], ["labels"] * 3)
+    found = sweep_settings.compare(tmp_path, rows)
+    others = [one for one in found.settings if one is not found.best]
+    differences = [values[int(one.jobs)] - values[int(found.best.jobs)] for one in others] if found.best else []
+    assert [one.p for one in others] == pytest.approx(holm(sign_flip(np.array(differences), 10_000, 0)).tolist())
+    (alike,) = found.alike
+    assert {found.best.name if found.best else "", alike.name} == {"degree=0", "degree=2"}
+    (said,) = sweep_page.verdict(found)
+    assert f"No difference shown from {alike.name}" in said
+    assert "60 dev queries, Holm-corrected for 2" in said
+    few = tmp_path / "few"
+    leave(few, rows, [one[:9].tolist() for one in values], ["labels"] * 3)
+    assert len(sweep_settings.compare(few, rows).alike) == 2, "9 queries show nothing"
+    other = tmp_path / "other"
+    leave(other, rows, [one.tolist() for one in values], ["labels", "labels", "others"])
+    assert "measured by ratings of its own" in sweep_page.verdict(sweep_settings.compare(other, rows))[0]
+
+
+def test_no_setting_on_the_front_is_beaten_at_its_cost() -> None:
+    assert sweep_plots.pareto([1.0, 2.0, 2.0, 3.0, 4.0], [0.3, 0.2, 0.5, 0.5, 0.6]) == [0, 2, 4]

@@ -13,7 +13,7 @@ from zelo.backbones.exported import MATRIX
 from zelo.errors import BadInput
 from zelo.facts import Facts
 from zelo.hybrid_score import FILE
-from zelo.reporting import acquired, audit_page, claims, hybrid, latency, lineage, rerankers
+from zelo.reporting import acquired, audit_page, claims, compared, hybrid, latency, lineage, rerankers
 from zelo.reporting.evaluation import Evaluation
 from zelo.reporting.notes import missing
 from zelo.store import FINISHED, MANIFEST, RUNNING, Table
@@ -105,9 +105,13 @@ class RunFolder:
                 whole_file.replace(self.folder / "report.html", page)
         self.manifest["status"] = FINISHED
         self.manifest["ended"] = now()
-        if evaluation:
-            self.manifest["figures"] = {"system": optimize, "keys": evaluation.keys, "values": evaluation.keyed}
-            if evaluation.domains:
+        found = compared.of_run(result, evaluation, optimize)
+        with _writing(self.folder):
+            whole_file.replace(self.folder / compared.FILE, json.dumps(found, indent=1, ensure_ascii=False) + "\n")
+        self.manifest["compared"] = found["figures"]
+        if found["values"]:
+            self.manifest["figures"] = {name: found[name] for name in ("system", "keys", "values")}
+            if evaluation and evaluation.domains:
                 self.manifest["figures"]["domains"] = {
                     name: facts | {"split": evaluation.split, "value": evaluation.by_domain[name].get(optimize or "")}
                     for name, facts in evaluation.domains.items()

@@ -25,7 +25,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from zelo.facts import Facts
 from zelo.records import DEV, TEST
-from zelo.reporting import claims, sweep_page
+from zelo.reporting import claims, compared, sweep_page
 from zelo.store import MANIFEST
 from zelo.tracking import redact, whole_file
 
@@ -44,6 +44,7 @@ INDEX_COLUMNS: tuple[str, ...] = (
     "folder",
 )
 TAIL_COLUMNS = ("seconds", "error", "folder")
+OWN_COLUMNS = ("job", *INDEX_COLUMNS, *compared.FIGURES, *TAIL_COLUMNS)  # that no option may be called
 LEFT_OUT = "left out"  # the status of a job that could not be composed
 LONGEST_NAME = 100  # characters of a job's folder name
 GRID_SWEEPER = "hydra_plugins.zelo_grid.GridSweeper"
@@ -73,11 +74,25 @@ def register_resolver() -> None:
 
 def job_name(number: int, overrides: Sequence[str]) -> str:
     """`<n>-<what was varied>`, at most 100 characters, of characters that no file system or shell minds."""
-    parts = [redact.text(part) for part in varied(overrides)]
-    named = [
-        f"{key}={value.rstrip('/').rpartition('/')[2]}" for key, _, value in (part.partition("=") for part in parts)
-    ]
+    named = [f"{key}={value.rstrip('/').rpartition('/')[2]}" for key, value in options(overrides).items()]
     return re.sub(r"[^\w.,=@+-]+", "_", f"{number}-{','.join(named)}")[:LONGEST_NAME].rstrip("-,._")
+
+
+def options(overrides: Sequence[str]) -> dict[str, str]:
+    """What was varied in a job: the shortest end of each key that is no other's, and the value."""
+    found = dict(redact.text(part).split("=", 1) for part in varied(overrides))
+    names = short_names(list(found))
+    return {names[key]: value for key, value in found.items()}
+
+
+def short_names(keys: Sequence[str]) -> dict[str, str]:
+    """Key -> its shortest end, at a dot, that is neither an end of another key nor another column of sweep.csv."""
+    ends = {key: [".".join(key.split(".")[-n:]) for n in range(1, key.count(".") + 2)] for key in keys}
+    found = {}
+    for key, own in ends.items():
+        others = {*OWN_COLUMNS, *(end for other in keys if other != key for end in ends[other])}
+        found[key] = next((end for end in own if end not in others), key)
+    return found
 
 
 def varied(overrides: Sequence[str]) -> list[str]:
@@ -88,7 +103,7 @@ def varied(overrides: Sequence[str]) -> list[str]:
 
 def said(overrides: Sequence[str]) -> str:
     """What was varied in a job, for a reader."""
-    return " ".join(redact.text(part) for part in varied(overrides))
+    return " ".join(f"{key}={value}" for key, value in options(overrides).items())
 
 
 class Sweep(Callback):
@@ -170,7 +185,7 @@ class Sweep(Callback):
 
 def leave_out(config: DictConfig, number: int, overrides: Sequence[str], error: Exception) -> None:
     """Writes down a job that is not run, since it cannot be composed. config: of the sweep."""
-    row = {"job": str(number)} | _options(overrides) | {"status": LEFT_OUT} | _main_figures({})
+    row = {"job": str(number)} | options(overrides) | {"status": LEFT_OUT} | _main_figures({})
     record(
         Path(config.hydra.sweep.dir).absolute(), row | {"seconds": "", "error": redact.text(str(error)), "folder": ""}
     )
@@ -211,19 +226,14 @@ def _row(config: DictConfig, manifest: Facts, error: Exception | None) -> dict[s
     """One job: what was varied, how it ended, the dev figure that selects, and the deciding metric of each split and system."""
     from zelo.tracking.run_folder import FAILED, INTERRUPTED
 
-    row = {"job": str(config.hydra.job.num)} | _options(config.hydra.overrides.task)
+    row = {"job": str(config.hydra.job.num)} | options(config.hydra.overrides.task)
     row["status"] = manifest["status"] if error is None else INTERRUPTED if isinstance(error, Interrupted) else FAILED
     row |= _main_figures(manifest)
-    values = manifest.get("figures", {}).get("values", {})
+    values = manifest.get("compared", {}) | manifest.get("figures", {}).get("values", {})
     row |= {key: str(value) for key, value in values.items()}
     row |= _domain_figures(manifest, row.get("test", ""))
     folder = Path(config.hydra.runtime.output_dir).name if manifest else ""
     return row | {"error": "" if error is None else redact.text(" ".join(str(error).split())), "folder": folder}
-
-
-def _options(overrides: Sequence[str]) -> dict[str, str]:
-    """Key -> value of what was varied in a job."""
-    return {key: redact.text(value) for key, _, value in (part.partition("=") for part in varied(overrides))}
 
 
 def _main_figures(manifest: Facts) -> dict[str, str]:

@@ -1,0 +1,120 @@
+"""Pictures of a sweep: dev against each option, and quality against cost and time. Places in percent, so that they stretch."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+from zelo.records import DEV
+from zelo.reporting.plots import AxisScale
+from zelo.reporting.sweep_settings import Comparison, Setting
+
+COSTS = {  # column -> axis
+    "judges_usd": "US dollars of judges",
+    "compute_seconds": "seconds to compute all stages",
+}
+
+
+@dataclass(frozen=True)
+class Point:
+    """A setting: its place, the ends of its interval, and what a reader is told. front: nothing is better and cheaper."""
+
+    x: str
+    y: str
+    low: str | None
+    high: str | None
+    title: str
+    best: bool
+    front: bool = False
+
+
+@dataclass(frozen=True)
+class Picture:
+    """Points over an axis. x_ticks, y_ticks: (place, label); front: ends of the lines of the Pareto front, x1 y1 x2 y2."""
+
+    title: str
+    points: list[Point]
+    x_ticks: list[tuple[str, str]]
+    y_ticks: list[tuple[str, str]]
+    front: list[tuple[str, str, str, str]]
+
+
+def pictures(found: Comparison) -> list[Picture]:
+    """One for each option that has several values and each cost that differs; none where dev selects nothing."""
+    settings = [one for one in found.settings if DEV in one.estimates]
+    if found.best is None or len(settings) < 2:
+        return []
+    ends = [end for one in settings for end in _ends(one)]
+    y = AxisScale.around(ends)
+    drawn = [_over_option(name, settings, found.best, y) for name in settings[0].options]
+    drawn += [_over_cost(column, settings, found.best, y) for column in COSTS]
+    return [picture for picture in drawn if picture]
+
+
+def pareto(cost: list[float], value: list[float]) -> list[int]:
+    """Places of the points that no other point is at least as good as at no more cost, the cheapest first."""
+    front: list[int] = []
+    for place in sorted(range(len(cost)), key=lambda place: (cost[place], -value[place])):
+        if not front or value[place] > value[front[-1]]:
+            front.append(place)
+    return front
+
+
+def _over_option(name: str, settings: list[Setting], best: Setting, y: AxisScale) -> Picture | None:
+    """Each value has a column, and in it its settings stand side by side."""
+    values = list(dict.fromkeys(one.options[name] for one in settings))
+    if len(values) < 2:
+        return None
+    values.sort(key=lambda value: (0, float(value)) if _is_number(value) else (1, 0.0))
+    width, points = 100 / len(values), []
+    for number, value in enumerate(values):
+        here = [one for one in settings if one.options[name] == value]
+        for place, one in enumerate(here):
+            x = width * (number + (place + 1) / (len(here) + 1))
+            points.append(_point(one, f"{x:.2f}%", y, best))
+    ticks = [(f"{width * (number + 0.5):.2f}%", value) for number, value in enumerate(values)]
+    return Picture(name, points, ticks, _upwards(y), [])
+
+
+def _over_cost(column: str, settings: list[Setting], best: Setting, y: AxisScale) -> Picture | None:
+    known = [(one, cost) for one in settings if (cost := one.mean(column)) is not None]
+    costs, values = [cost for _, cost in known], [one.estimates[DEV].value for one, _ in known]
+    if len(set(costs)) < 2:
+        return None
+    x, front = AxisScale.around(costs), pareto(costs, values)
+    points = [
+        _point(one, x.at(cost), y, best, place in front, f", {COSTS[column]}: {cost:.3g}")
+        for place, (one, cost) in enumerate(known)
+    ]
+    ends = [points[place] for place in front]
+    lines = [(a.x, a.y, b.x, b.y) for a, b in pairwise(ends)]
+    return Picture(COSTS[column], points, x.ticks, _upwards(y), lines)
+
+
+def _point(one: Setting, x: str, y: AxisScale, best: Setting, front: bool = False, more: str = "") -> Point:
+    value, (low, high) = one.estimates[DEV].value, _ends(one)
+    ends = (None, None) if low == high else (_up(y, low), _up(y, high))
+    return Point(x, _up(y, value), *ends, f"{one.name}: dev {value:.3f}{more}", one is best, front)
+
+
+def _ends(one: Setting) -> tuple[float, float]:
+    found = one.estimates[DEV]
+    return (
+        found.value if found.low is None else found.low,
+        found.value if found.high is None else found.high,
+    )
+
+
+def _up(scale: AxisScale, value: float) -> str:
+    """The value's place from above, as an SVG length."""
+    return f"{100 - float(scale.at(value).rstrip('%')):.2f}%"
+
+
+def _upwards(scale: AxisScale) -> list[tuple[str, str]]:
+    return [(f"{100 - float(place.rstrip('%')):.2f}%", label) for place, label in scale.ticks]
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
