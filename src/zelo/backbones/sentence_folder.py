@@ -59,10 +59,10 @@ def prompts(backbone: Backbone) -> dict[str, str]:
     return {"query": backbone.query_prompt, "document": backbone.document_prompt}
 
 
-def write_routes(query: "list[nn.Module]", document: "list[nn.Module]", prompts: dict[str, str], folder: Path) -> None:
-    """A SentenceTransformer with a Router, and query/ and document/ in it, where plain `encode` reads a text of that side.
+def write_routes(query: list[Any], document: list[Any], prompts: dict[str, str], folder: Path) -> None:
+    """A SentenceTransformer with a Router, and in it query/ and document/, where plain `encode` reads a text of that side.
 
-    The weights of both forms are one file on disk (hard links).
+    query, document: the modules of each route. The weights of both forms are one file on disk (hard links).
     """
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.base.modules import Router
