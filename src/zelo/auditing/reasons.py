@@ -60,13 +60,21 @@ class Widest:
 
     def reasons(self, texts: Mapping[str, Callable[[Questions], Iterator[tuple[int, str]]]]) -> pa.Table:
         """REASON rows. texts: judge -> (row, text) of what it answered to questions as it saw them."""
-        parts = [REASON.empty_table()]
-        for questions, swapped in self.questions:
-            for name, answers in texts.items():
-                found = list(answers(questions.flipped(swapped[name])))
-                rows = np.array([row for row, _ in found], np.int64)
-                columns = [column.take(rows) for column in (questions.query_id, questions.doc_a, questions.doc_b)]
-                columns += [pa.array([name] * len(rows), pa.string()), pa.array(swapped[name][rows])]
-                parts.append(pa.Table.from_arrays([*columns, pa.array([text for _, text in found])], schema=REASON))
-        table = pa.concat_tables(parts)
-        return table.filter(pc.not_equal(table["text"], ""))
+        return pa.concat_tables([REASON.empty_table(), *(written(*part, texts) for part in self.questions)])
+
+
+def written(
+    questions: Questions,
+    swapped: Mapping[str, np.ndarray],
+    texts: Mapping[str, Callable[[Questions], Iterator[tuple[int, str]]]],
+) -> pa.Table:
+    """REASON rows about these questions. swapped: judge -> [N] bool; texts: as in `Widest.reasons`."""
+    parts = [REASON.empty_table()]
+    for name, answers in texts.items():
+        found = list(answers(questions.flipped(swapped[name])))
+        rows = np.array([row for row, _ in found], np.int64)
+        columns = [column.take(rows) for column in (questions.query_id, questions.doc_a, questions.doc_b)]
+        columns += [pa.array([name] * len(rows), pa.string()), pa.array(swapped[name][rows])]
+        parts.append(pa.Table.from_arrays([*columns, pa.array([text for _, text in found])], schema=REASON))
+    table = pa.concat_tables(parts)
+    return table.filter(pc.not_equal(table["text"], ""))

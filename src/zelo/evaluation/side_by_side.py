@@ -15,6 +15,7 @@ from zelo.metrics.measure import Resampling
 from zelo.metrics.significance import FlipTest
 from zelo.ranking import rows_of
 
+CLEAREST = 3  # queries of each side that are shown
 PREFERRED, NOT_PREFERRED = "preferred", "the baseline is preferred"
 
 
@@ -57,6 +58,12 @@ def advantage(sides: Sides, p: np.ndarray) -> np.ndarray:
     weight = np.where(sides.full & ~np.isnan(lead), 1 / np.log2(np.arange(p.shape[1]) + 2), 0.0)
     total = weight.sum(axis=1)
     return np.divide((np.nan_to_num(lead) * weight).sum(axis=1), total, out=np.full(len(p), np.nan), where=total > 0)
+
+
+def clearest(lead: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The queries that each side wins most clearly, at most CLEAREST, the clearest first. lead: [Q] the `advantage`."""
+    order = np.argsort(-np.abs(np.nan_to_num(lead)), kind="stable")
+    return order[lead[order] > TIE][:CLEAREST], order[lead[order] < -TIE][:CLEAREST]
 
 
 def compared(system: str, baseline: str, lead: np.ndarray, resamples: int, seed: int) -> Facts:

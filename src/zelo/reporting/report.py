@@ -17,7 +17,7 @@ from markupsafe import Markup
 
 from zelo.facts import Facts
 from zelo.records import TEST
-from zelo.reporting import audit_page, judge_costs, plots, probability_page, ratings_page, rerankers
+from zelo.reporting import audit_page, judge_costs, plots, probability_page, ratings_page, rerankers, side_by_side_page
 from zelo.reporting.evaluation import CIRCULAR, FIRST_STAGES, GROUPS, NO_LABELS, shown
 from zelo.reporting.excerpts import cut
 from zelo.reporting.gains import Gain, gain_of
@@ -61,6 +61,7 @@ def render(data: ReportData) -> str:
         audit=audit_page.view(data.audit) if data.audit else None,
         judges=[judge_costs.view(row) for row in data.judges],
         disagreements=data.disagreements,
+        side_by_side=[side_by_side_page.view(one) for one in data.side_by_side],
         rerankers=rerankers.view(data.rerankers) if data.rerankers else None,
         probabilities=probability_page.view(data.probabilities, data.groups),
         ratings=ratings_page.view(data.ratings) if data.ratings else None,

@@ -21,6 +21,7 @@ from zelo.reporting import (
     rating_facts,
     rerankers,
     run_header,
+    side_by_side_page,
 )
 from zelo.reporting.audit_page import Audited
 from zelo.reporting.disagreements import DisputedPair
@@ -29,6 +30,7 @@ from zelo.reporting.gains import pick
 from zelo.reporting.notes import notes
 from zelo.reporting.query_browser import QueryBrowser, query_browser
 from zelo.reporting.rating_facts import RatingFacts, rows_of
+from zelo.reporting.side_by_side_page import SideBySideResult
 from zelo.store import Table
 
 if TYPE_CHECKING:
@@ -59,6 +61,7 @@ class ReportData:
     card: what the data is like, (subject, words).
     domains: what by_domain.view found; None where queries are not from several domains.
     rerankers: rerankers.json, of a pipeline that compares them over several first stages.
+    side_by_side: rankings that judges compared blind, one for each stage that did.
     probabilities: probabilities.json, where dev and test have labels.
     """
 
@@ -81,6 +84,7 @@ class ReportData:
     groups: dict[str, str] = field(default_factory=dict)
     card: list[tuple[str, str]] = field(default_factory=list)
     rerankers: Facts | None = None
+    side_by_side: list[SideBySideResult] = field(default_factory=list)
     domains: Facts | None = None
     probabilities: Facts = field(default_factory=dict)
 
@@ -123,6 +127,7 @@ def of_run(result: "Result", evaluation: Evaluation | None, manifest: Facts, con
         groups=evaluation.groups if evaluation else {},
         card=data_card.card_of(result),
         rerankers=rerankers.of_run(result),
+        side_by_side=side_by_side_page.of_run(result),
         domains=by_domain.view(evaluation) if evaluation else None,
         probabilities=evaluation.probabilities if evaluation else {},
     )

@@ -4,8 +4,9 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -13,11 +14,12 @@ import pyarrow.compute as pc
 
 from zelo import protocols
 from zelo.asking import Panel, average
+from zelo.auditing.reasons import REASON, written
 from zelo.budget.budget import Budget
 from zelo.budget.plan import Plan
 from zelo.errors import BadInput
 from zelo.evaluation.runs import run_of
-from zelo.evaluation.side_by_side import Sides, advantage, compared, in_words, places
+from zelo.evaluation.side_by_side import Sides, advantage, clearest, compared, in_words, places
 from zelo.facts import Facts
 from zelo.metrics import tally
 from zelo.metrics.ir_measure import positions
@@ -26,10 +28,24 @@ from zelo.progress import progress, silent
 from zelo.records import OUTCOME, Questions
 from zelo.store import Table, write_parquet
 
+if TYPE_CHECKING:
+    from zelo.budget.session import Session
+
 DATA, TRAINED_BY, PARTIAL, CANDIDATES = "data", "trained_by", "partial", "candidates"
 TRUTH = pa.schema([("query_id", pa.string()), ("doc_id", pa.string()), ("worth", pa.float64())])
 ADVANTAGE = pa.schema(
     [("query_id", pa.string()), ("system", pa.string()), ("baseline", pa.string()), ("advantage", pa.float64())]
+)
+PLACES = pa.schema(
+    [
+        ("query_id", pa.string()),
+        ("system", pa.string()),
+        ("baseline", pa.string()),
+        ("place", pa.int16()),  # from 1
+        ("doc_a", pa.string()),  # of the system; null where it has none at this place
+        ("doc_b", pa.string()),  # of the baseline
+        ("p", pa.float64()),  # that doc_a is preferred; null where nobody answered, and where one document is lacking
+    ]
 )
 POOL = 100  # documents of each ranking that a judge which standardises scores goes by
 QUERIES_AT_ONCE = 512
@@ -37,12 +53,13 @@ QUERIES_AT_ONCE = 512
 
 @dataclass(frozen=True, kw_only=True)
 class SideBySide:
-    """Writes side_by_side.json, `advantage` (ADVANTAGE, null where nobody answered) and the `answers` (OUTCOME).
+    """Writes side_by_side.json, `advantage` (ADVANTAGE, null where nobody answered), `places` (PLACES) and `answers` (OUTCOME).
 
     Two rankings stand side by side (Thomas and Hawking, Evaluation by Comparing Result Sets in Context, CIKM 2006) as the pairs
     of documents, or of their passages, at the same place, down to `depth`; the same one at both is not asked about. A judge sees
     two documents, in an order drawn from their ids, and neither names nor places. The mean over places decides a query. Any judge
-    of pairs will do; a pair that several comparisons have is asked once. The answers of an ensemble are averaged.
+    of pairs will do; a pair that several comparisons have is asked once. The answers of an ensemble are averaged. What judges
+    wrote about the clearest queries is in `reasons` (REASON), for people to read.
     """
 
     OUTSIDE_IDENTITY: ClassVar[frozenset[str]] = frozenset({"budget"})
@@ -120,9 +137,10 @@ class SideBySide:
                 outcomes += answers.values()
                 p.append(average(answers)[0])
                 advance(len(part))
+            found, clear = self._compared(asked, np.concatenate(p), out)
+            write_parquet(self._reasons(asked, clear, session), REASON, out, "reasons")
         rows = pa.concat_tables(outcomes).unify_dictionaries()
         write_parquet(rows, OUTCOME, out, "answers")
-        found = self._compared(asked, np.concatenate(p), out)
         judges = ", ".join(self._panel.members)
         content: Facts = {"judges": list(self._panel.members), "split": self.split, "depth": self.depth, "rows": found}
         text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
@@ -139,18 +157,31 @@ class SideBySide:
         }
         return figures | ({"partial": True} if any(missing.values()) else {})
 
-    def _compared(self, asked: "_Asked", p: np.ndarray, out: Path) -> list[Facts]:
-        found, tables = [], [ADVANTAGE.empty_table()]
+    def _compared(self, asked: "_Asked", p: np.ndarray, out: Path) -> tuple[list[Facts], np.ndarray]:
+        """One comparison each, and the rows of the queries that are clearest in some."""
+        found, tables, listed = [], [ADVANTAGE.empty_table()], [PLACES.empty_table()]
+        clear = [np.empty(0, np.int64)]
         for system, baselines in self.compared.items():
             for baseline in baselines:
                 sides = Sides(asked.places[system], asked.places[baseline])
-                lead = advantage(sides, asked.answers(sides, p))
+                answers = asked.answers(sides, p)
+                lead = advantage(sides, answers)
+                clear += clearest(lead)
                 named = [self.candidates_as if name == CANDIDATES else name for name in (system, baseline)]
                 found.append(compared(named[0], named[1], lead, self.resamples, self.seed))
                 columns = [asked.queries["query_id"], *([name] * len(lead) for name in named)]
                 tables.append(pa.table([*columns, pa.array(lead, from_pandas=True)], schema=ADVANTAGE))
+                listed.append(asked.listed(named[0], named[1], sides, answers))
         write_parquet(pa.concat_tables(tables), ADVANTAGE, out, "advantage")
-        return found
+        write_parquet(pa.concat_tables(listed), PLACES, out, "places")
+        return found, np.concatenate(clear)
+
+    def _reasons(self, asked: "_Asked", queries: np.ndarray, session: "Session") -> pa.Table:
+        """REASON rows of all pairs of these queries."""
+        questions = asked.questions.take(np.flatnonzero(np.isin(asked.questions.query_row, queries)))
+        writing = {name: one for name, one in self.paid.items() if not isinstance(one, protocols.StateJudge)}
+        texts = {name: partial(session.texts, one) for name, one in writing.items()}
+        return written(questions, self._panel.swapped(questions), texts)
 
 
 @dataclass(frozen=True)
@@ -213,6 +244,18 @@ class _Asked:
         place = np.searchsorted(self.key, _keys(sides, self.documents)[sides.differ])
         found[sides.differ] = np.where(sides.one < sides.other, 1.0, -1.0)[sides.differ] * (p[place] - 0.5) + 0.5
         return found
+
+    def listed(self, system: str, baseline: str, sides: Sides, p: np.ndarray) -> pa.Table:
+        """PLACES rows, without the places that neither ranking fills. p: [Q, K] as `answers` gives it."""
+        query, place = np.nonzero((sides.one >= 0) | (sides.other >= 0))
+        ids = self.questions.documents["doc_id"].combine_chunks()
+        one, other = (
+            ids.take(pa.array(rows[query, place], mask=rows[query, place] < 0)) for rows in (sides.one, sides.other)
+        )
+        known = pa.array(np.where(sides.full, p, np.nan)[query, place], from_pandas=True)
+        named = [pa.array([name] * len(query), pa.string()) for name in (system, baseline)]
+        asked = self.queries["query_id"].take(pa.array(query))
+        return pa.table([asked, *named, (place + 1).astype(np.int16), one, other, known], schema=PLACES)
 
 
 def _keys(sides: Sides, documents: int) -> np.ndarray:
