@@ -119,7 +119,8 @@ def check(config: DictConfig) -> None:
     if "folder" in config.logger:
         config.logger.folder = str(sweep_folder)
     steps, _, _ = _checked(config)
-    if HydraConfig.get().runtime.choices["hydra/launcher"] == "basic":  # else it runs elsewhere
+    here = HydraConfig.get().runtime.choices["hydra/launcher"] == "basic"  # else it runs on another machine
+    if here and not config.plan:
         check_stages(steps, Store.default())
 
 
@@ -156,9 +157,11 @@ def _run(
     from zelo.tracking import redact, run_folder
 
     described = redact.tree(instantiate.described(config))
-    run = run_folder.RunFolder(
-        folder, OmegaConf.to_yaml(described), config.seed, command, HydraConfig.get().overrides.task
-    )
+    text, sweeping = OmegaConf.to_yaml(described), HydraConfig.get().mode == RunMode.MULTIRUN
+    if sweeping and (earlier := run_folder.finished(folder, text, steps)) is not None:
+        print("finished by an earlier sweep in this folder")
+        return sweep.selecting(earlier)
+    run = run_folder.RunFolder(folder, text, config.seed, command, HydraConfig.get().overrides.task)
     result = None
     try:
         store.register_run(folder, (step.identity for step in steps))

@@ -447,8 +447,8 @@ class JudgeEnsemble(Protocol):
     """Several judges; a stage asks them one by one."""
 
     @property
-    def members(self) -> "Mapping[str, Judge | PaidJudge]":
-        """The judges by their names."""
+    def asked(self) -> "Mapping[str, Judge | PaidJudge]":
+        """The judges that answer, by their names."""
         ...
 
 

@@ -10,6 +10,7 @@ import tiny_models
 import torch
 from scored_questions import DOCUMENTS, QUERIES, Table, questions
 
+from zelo.asking import Panel
 from zelo.errors import BadInput
 from zelo.judges.ensemble import Ensemble
 from zelo.judges.from_scores import FromScores
@@ -100,13 +101,21 @@ def test_what_cannot_be_judged_is_refused() -> None:
     with pytest.raises(BadInput, match="tau=0"):
         FromScores(name="j", scorer=scorer, tau=0)
     with pytest.raises(BadInput, match="no members"):
-        Ensemble(name="all", members={})
+        Ensemble(name="all", use=None, members={})
+    one = FromScores(name="j", scorer=scorer, tau=2.0)
+    with pytest.raises(BadInput, match=r"there is no member y. Set judge.use to some of \[x\]"):
+        Ensemble(name="all", use=["y"], members={"x": one})
+    with pytest.raises(BadInput, match="nobody would be asked"):
+        Ensemble(name="all", use=[], members={"x": one})
 
 
 def test_members_of_a_member_keep_both_names() -> None:
     scorer = Table([1, 2, 3, 4], [1, 2, 3, 4])
     one = FromScores(name="j", scorer=scorer, tau=2.0)
-    inner = Ensemble(name="inner", members={"x": one, "y": one})
-    answers = Ensemble(name="all", members={"in": inner, "z": one}).compare(questions([0], [0], [1]))
+    inner = Ensemble(name="inner", use=None, members={"x": one, "y": one})
+    answers = Ensemble(name="all", use=None, members={"in": inner, "z": one}).compare(questions([0], [0], [1]))
     assert answers.judge.to_pylist() == ["in/x", "in/y", "z"]
     assert answers.question.tolist() == [0, 0, 0]
+    some = Ensemble(name="all", use=["z"], members={"in": inner, "z": one})
+    assert some.compare(questions([0], [0], [1])).judge.to_pylist() == ["z"]
+    assert list(Panel(some, 0).members) == ["z"]

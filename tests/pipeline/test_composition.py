@@ -195,7 +195,7 @@ def last_job(option: str) -> list[str]:
     """The overrides of a sweep's last job; none of another option."""
     params = yaml.safe_load((CONF / f"{option}.yaml").read_text()).get("hydra", {}).get("sweeper", {}).get("params", {})
     assert bool(params) == option.startswith("sweep/")
-    return [f"{key}={str(values).rpartition(',')[2]}" for key, values in params.items()]
+    return [f"{key}={re.split(r',(?![^[]*])', str(values))[-1]}" for key, values in params.items()]
 
 
 @pytest.mark.parametrize("option", [option for option in OPTIONS if option not in COMPONENTS])

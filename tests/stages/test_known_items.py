@@ -51,7 +51,7 @@ class Overlap:
 
 def panel(**noise: float) -> Ensemble:
     members = {name: FromScores(name=name, scorer=Overlap(of), tau=2.0) for name, of in noise.items()}
-    return Ensemble(name="panel", members=members)
+    return Ensemble(name="panel", use=None, members=members)
 
 
 def weighed(judge: Any, documents: pa.Table, out: Path, items: int = 120) -> tuple[dict[str, Any], pa.Table]:
@@ -193,7 +193,7 @@ class ShownFirst:
 def test_a_liking_for_what_is_shown_first_is_no_knowledge(tmp_path: Path) -> None:
     good = FromScores(name="good", scorer=Overlap(0.3), tau=2.0)
     facts, weights = weighed(
-        Ensemble(name="p", members={"good": good, "first": ShownFirst("first")}), corpus(300), tmp_path
+        Ensemble(name="p", use=None, members={"good": good, "first": ShownFirst("first")}), corpus(300), tmp_path
     )
     assert facts["weights"]["first"]["ndcg"] < facts["weights"]["good"]["ndcg"] / 3
     assert dict(zip(*(weights[name].to_pylist() for name in ("judge", "weight")), strict=True))["first"] < 0.3
@@ -224,7 +224,12 @@ class Mute:
 @pytest.mark.parametrize(
     ("judge", "items"),
     [
-        (Ensemble(name="panel", members={"a": Knows("a"), "b": FromScores(name="b", scorer=Overlap(0), tau=2.0)}), 120),
+        (
+            Ensemble(
+                name="panel", use=None, members={"a": Knows("a"), "b": FromScores(name="b", scorer=Overlap(0), tau=2.0)}
+            ),
+            120,
+        ),
         (FromScores(name="alone", scorer=Overlap(0), tau=2.0), 120),
         (panel(good=0.3, guesses=1000.0), 0),
     ],
@@ -253,7 +258,9 @@ def test_items_that_nobody_finds_teach_nothing(tmp_path: Path, monkeypatch: pyte
 
 def test_a_judge_that_fails_tells_nothing(tmp_path: Path) -> None:
     judge = Ensemble(
-        name="panel", members={"good": FromScores(name="good", scorer=Overlap(0.3), tau=2.0), "mute": Mute("mute")}
+        name="panel",
+        use=None,
+        members={"good": FromScores(name="good", scorer=Overlap(0.3), tau=2.0), "mute": Mute("mute")},
     )
     facts, _ = weighed(judge, corpus(300), tmp_path)
     assert facts["weights"]["mute"]["ndcg"] < 0.1

@@ -160,7 +160,7 @@ def scored(name: str, half: int, noise: float) -> FromScores:
 
 
 def test_a_second_judge_weighs_by_what_it_adds_on_the_shortlist(tmp_path: Path) -> None:
-    first = Ensemble(name="first", members={"even": scored("even", 0, 0.3)})
+    first = Ensemble(name="first", use=None, members={"even": scored("even", 0, 0.3)})
     facts, weights = weighed(first, scored("odd", 1, 0.3), tmp_path)
     assert set(weights) == {"even", "odd"}
     assert weights["odd"] > 2 * BELIEF / (1 + BELIEF) * 0.7, "two judges that know half the words each"
@@ -169,7 +169,7 @@ def test_a_second_judge_weighs_by_what_it_adds_on_the_shortlist(tmp_path: Path) 
 
 
 def test_a_second_judge_that_guesses_weighs_little(tmp_path: Path) -> None:
-    first = Ensemble(name="first", members={"even": scored("even", 0, 0.3)})
+    first = Ensemble(name="first", use=None, members={"even": scored("even", 0, 0.3)})
     _, weights = weighed(first, scored("odd", 1, 1000.0), tmp_path)
     assert weights["odd"] < 0.15
 
@@ -187,10 +187,12 @@ def test_it_is_asked_about_the_shortlist_alone(tmp_path: Path) -> None:
 
     counts = Counts(1, 0.3, [])
     second = FromScores(name="odd", scorer=counts, tau=2.0)
-    weighed(Ensemble(name="first", members={"even": scored("even", 0, 0.3)}), second, tmp_path, top_k=4)
+    weighed(Ensemble(name="first", use=None, members={"even": scored("even", 0, 0.3)}), second, tmp_path, top_k=4)
     assert np.bincount(counts.asked).max() == 4
 
 
 def test_one_name_for_two_judges_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="two judges have one name, odd, odd"):
-        weighed(Ensemble(name="first", members={"odd": scored("odd", 1, 0.3)}), scored("odd", 1, 0.3), tmp_path)
+        weighed(
+            Ensemble(name="first", use=None, members={"odd": scored("odd", 1, 0.3)}), scored("odd", 1, 0.3), tmp_path
+        )

@@ -93,6 +93,14 @@ def test_a_sweep_goes_on_after_a_failure_and_shares_work(
     assert "bradley_terry" in said.out.partition("\njob ")[2], "no table at the end"
     assert said.err.count("must be even") == 1, "an error is told twice"
     assert "Error executing job" not in said.err
+    before = (folder / rows[2]["folder"] / "report.html").stat().st_mtime_ns
+    (folder / rows[3]["folder"] / "manifest.json").unlink()
+    monkeypatch.setattr(sys, "argv", ["zelo", "sweep.keep_going=true", f"hydra.sweep.dir={folder}", *command[1:]])
+    assert main.main() == 2
+    assert capsys.readouterr().out.count("finished by an earlier sweep") == 1
+    assert (folder / rows[2]["folder"] / "report.html").stat().st_mtime_ns == before
+    again = [{**row, "seconds": ""} for row in read(folder / "sweep.csv")]
+    assert again == [{**row, "seconds": ""} for row in rows]
 
 
 @pytest.mark.long

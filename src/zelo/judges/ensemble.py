@@ -17,14 +17,28 @@ class Ensemble:
 
     name: str
     members: Mapping[str, Judge]
+    use: list[str] | None  # keys of the members that are asked; null: all
 
     def __post_init__(self) -> None:
+        """Raises BadInput without members, and for a key in `use` that none of them has."""
         if not self.members:
             raise BadInput(f"judge {self.name} has no members; mount one: +judge@judge.members.KEY=OPTION.")
+        unknown = sorted({*(self.use or ())} - {*self.members})
+        if unknown or self.use == []:
+            named = f"there is no member {unknown[0]}" if unknown else "nobody would be asked"
+            raise BadInput(
+                f"judge {self.name}: use=[{','.join(self.use or ())}]: {named}. Set judge.use to some of"
+                f" [{','.join(self.members)}], or to null for all."
+            )
+
+    @property
+    def asked(self) -> dict[str, Judge]:
+        """The members that answer."""
+        return {key: member for key, member in self.members.items() if self.use is None or key in self.use}
 
     def compare(self, questions: Questions) -> Outcomes:
         """The answers of each member in turn: [members x N] rows."""
-        answers = {key: member.compare(questions) for key, member in self.members.items()}
+        answers = {key: member.compare(questions) for key, member in self.asked.items()}
         return Outcomes(
             question=np.concatenate([answer.question for answer in answers.values()]),
             judge=_joined([_renamed(answer.judge, key) for key, answer in answers.items()]),

@@ -11,7 +11,7 @@ from zelo.duplicates import dropped_in_words, without_same
 from zelo.errors import BadInput
 from zelo.facts import Facts
 from zelo.protocols import Dataset, MayLackQueries
-from zelo.records import DEV, DOCUMENT, DROPPED, DUPLICATE, QUERY, SPLITS, TEST, TRAIN
+from zelo.records import DEV, DOCUMENT, DROPPED, DUPLICATE, QUERY, SPLITS, TEST, TRAIN, Corpus
 from zelo.store import Table, write_parquet
 from zelo.texts import folded
 
@@ -48,24 +48,29 @@ class Load:
                 )
         if not counts[TRAIN] and not isinstance(self.dataset, MayLackQueries):
             raise BadInput(f"The dataset has no train queries ({counts}); add unlabelled queries to learn from.")
-        documents, notes = corpus.documents, [*corpus.notes, *_notes(corpus.queries, found)]
-        if self.drop_duplicates:
-            documents, dropped = without_same(documents)
-            write_parquet(dropped, DROPPED, out, "dropped")
-            notes.append(dropped_in_words(dropped))
-        if len(documents) < 2:
-            raise BadInput(f"The dataset has {len(documents)} documents; at least two are needed to compare.")
-        queries = corpus.queries.set_column(2, QUERY.field("split"), pa.array(splits, pa.string()))
-        write_parquet(queries, with_domain(QUERY, queries), out, "queries")
-        write_parquet(documents, with_domain(DOCUMENT, documents), out, "documents")
-        return {
-            "name": corpus.name,
-            "rows": len(documents),
-            "queries": counts,
-            "duplicates": {split: len(rows) for split, rows in found.items()},
-            "dropped_documents": len(corpus.documents) - len(documents),
-            "notes": notes,
-        }
+        facts = written(corpus, pa.chunked_array([splits], pa.string()), self.drop_duplicates, out)
+        duplicates = {split: len(rows) for split, rows in found.items()}
+        notes = [*corpus.notes, *_notes(corpus.queries, found), *facts["notes"]]
+        return facts | {"queries": counts, "duplicates": duplicates, "notes": notes}
+
+
+def written(corpus: Corpus, splits: pa.ChunkedArray, drop_duplicates: bool, out: Path) -> Facts:
+    """Writes the queries of a corpus with these splits, and its documents, of each title and text one where others are dropped.
+
+    The facts of both: name, rows, dropped_documents and notes on the documents. Raises BadInput for fewer than two documents.
+    """
+    documents, notes = corpus.documents, []
+    if drop_duplicates:
+        documents, dropped = without_same(documents)
+        write_parquet(dropped, DROPPED, out, "dropped")
+        notes.append(dropped_in_words(dropped))
+    if len(documents) < 2:
+        raise BadInput(f"The dataset has {len(documents)} documents; at least two are needed to compare.")
+    queries = corpus.queries.set_column(2, QUERY.field("split"), splits)
+    write_parquet(queries, with_domain(QUERY, queries), out, "queries")
+    write_parquet(documents, with_domain(DOCUMENT, documents), out, "documents")
+    left = len(corpus.documents) - len(documents)
+    return {"name": corpus.name, "rows": len(documents), "dropped_documents": left, "notes": notes}
 
 
 def without_leaks(queries: pa.Table) -> tuple[list[str], dict[str, list[tuple[int, int]]]]:

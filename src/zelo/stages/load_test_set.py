@@ -8,13 +8,12 @@ from typing import ClassVar
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from zelo.domains import with_domain
-from zelo.duplicates import dropped_in_words, without_same
 from zelo.errors import BadInput
 from zelo.facts import Facts
 from zelo.protocols import Dataset
-from zelo.records import DEV, DOCUMENT, DROPPED, QUERY, TEST, TRAIN, UNUSED
-from zelo.store import Table, write_parquet
+from zelo.records import DEV, TEST, TRAIN, UNUSED
+from zelo.stages.load import written
+from zelo.store import Table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,29 +35,17 @@ class LoadTestSet:
     def run(self, tables: dict[str, Table], out: Path) -> Facts:
         """Raises BadInput when there is no query, or there are fewer than two documents."""
         corpus = self.dataset.load()
-        queries, notes = corpus.queries, list(corpus.notes)
-        counts = Counter(queries["split"].to_pylist())
-        tested = counts.pop(TEST, 0)
+        split, notes = corpus.queries["split"], list(corpus.notes)
+        counts = Counter(split.to_pylist())
+        tested = counts[TEST] or len(split)
         if not tested:
-            tested = len(queries)
-            notes.append(f"no judgements name test queries: all {tested:,} queries are the test set")
-            split = pa.chunked_array([pa.repeat(TEST, tested)], pa.string())
-        else:
-            split = pc.if_else(pc.equal(queries["split"], TEST), TEST, UNUSED)
+            raise BadInput("The dataset has no queries; a benchmark needs one.")
+        if counts[TEST]:
+            split = pc.if_else(pc.equal(split, TEST), TEST, UNUSED)
             others = " and ".join(f"{counts[name]:,} {name}" for name in (TRAIN, DEV) if counts[name])
             notes += [f"the test split is graded, {tested:,} queries; {others} queries are not used"] if others else []
-        queries = queries.set_column(2, QUERY.field("split"), split)
-        documents = corpus.documents
-        if self.drop_duplicates:
-            documents, dropped = without_same(documents)
-            write_parquet(dropped, DROPPED, out, "dropped")
-            notes.append(dropped_in_words(dropped))
-        if not tested or len(documents) < 2:
-            raise BadInput(
-                f"The dataset has {tested} queries and {len(documents)} documents; a benchmark needs a query and"
-                " two documents to compare."
-            )
-        write_parquet(queries, with_domain(QUERY, queries), out, "queries")
-        write_parquet(documents, with_domain(DOCUMENT, documents), out, "documents")
-        left = {"dropped_documents": len(corpus.documents) - len(documents)}
-        return {"name": corpus.name, "rows": len(documents), "queries": {TEST: tested}, **left, "notes": notes}
+        else:
+            split = pa.chunked_array([pa.repeat(TEST, tested)], pa.string())
+            notes.append(f"no judgements name test queries: all {tested:,} queries are the test set")
+        facts = written(corpus, split, self.drop_duplicates, out)
+        return facts | {"queries": {TEST: tested}, "notes": [*notes, *facts["notes"]]}

@@ -141,6 +141,18 @@ class RunFolder:
             whole_file.replace(self.folder / MANIFEST, json.dumps(self.manifest, indent=1, ensure_ascii=False) + "\n")
 
 
+def finished(folder: Path, config_yaml: str, steps: "list[Step]") -> Facts | None:
+    """The manifest of a run of this config that finished in the folder with just these tables; None where there is none."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        same = (folder / "config.yaml").read_text(encoding="utf-8") == config_yaml
+    except (OSError, ValueError):  # none, or a broken one: the run makes it again
+        return None
+    stages = {name: (stage["identity"], stage["status"] == "partial") for name, stage in manifest["stages"].items()}
+    whole = stages == {step.name: (step.identity, False) for step in steps}
+    return manifest if same and whole and manifest["status"] == FINISHED else None
+
+
 def now() -> str:
     """Local time with its offset, to the second."""
     return time.strftime("%Y-%m-%dT%H:%M:%S%z")

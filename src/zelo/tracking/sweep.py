@@ -236,6 +236,12 @@ def _row(config: DictConfig, manifest: Facts, error: Exception | None) -> dict[s
     return row | {"error": "" if error is None else redact.text(" ".join(str(error).split())), "folder": folder}
 
 
+def selecting(manifest: Facts) -> float | None:
+    """The dev figure of a finished job that selects, if it has one."""
+    value = _main_figures(manifest)["value"]
+    return float(value) if value else None
+
+
 def _main_figures(manifest: Facts) -> dict[str, str]:
     """System, the full name and value of its dev figure, which selects, and of the test figure beside it."""
     figures = manifest.get("figures", {})
