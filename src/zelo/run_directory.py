@@ -9,6 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import yaml
 
 from zelo.errors import BadInput
 from zelo.facts import Facts
@@ -51,6 +52,16 @@ class RunDirectory:
         """manifest.json: command, versions, data hashes, and each stage with rows and seconds."""
         return json.loads(self._path(MANIFEST).read_text(encoding="utf-8"))
 
+    @cached_property
+    def config(self) -> Facts:
+        """config.yaml: resolved, without secrets."""
+        return yaml.safe_load(self._path("config.yaml").read_text(encoding="utf-8"))
+
+    @cached_property
+    def compared(self) -> Facts:
+        """compared.json: what a sweep compares this run by."""
+        return json.loads(self._path("compared.json").read_text(encoding="utf-8"))
+
     @property
     def candidates(self) -> pa.Table:
         """Candidates (query_id, doc_id, rank, score) that the judges were asked about."""
@@ -82,6 +93,11 @@ class RunDirectory:
         return self._json("metrics")
 
     @property
+    def per_query(self) -> pa.Table:
+        """A row per system, metric and query: split, value."""
+        return self._parquet("per_query")
+
+    @property
     def verdicts(self) -> pa.Table:
         """A row per comparison: system, baseline, difference with interval, p_value, verdict."""
         return self._json("verdicts")
@@ -95,6 +111,10 @@ class RunDirectory:
     def report(self) -> Report:
         """The page report.html."""
         return Report(self._path("report.html"))
+
+    def has(self, name: str) -> bool:
+        """Whether the run has made this file."""
+        return (self.folder / name).exists()
 
     def _parquet(self, name: str) -> pa.Table:
         return pq.read_table(self._path(f"{name}.parquet"))

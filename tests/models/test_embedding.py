@@ -182,6 +182,11 @@ def test_the_query_side_alone_learns_and_two_routes_are_exported(family: str, lo
     encoder = SentenceTransformer(str(tmp_path), device="cpu")
     theirs = encoder.similarity(encoder.encode_query(ASKED), encoder.encode_document(READ)).numpy()
     assert np.abs(scores(model, ASKED, ALL) / model.scale.item() - theirs).max() < 1e-5
+    alone = [SentenceTransformer(str(tmp_path / task), device="cpu") for task in ("query", "document")]
+    vectors = [side.encode(texts) for side, texts in zip(alone, (ASKED, READ), strict=True)]
+    assert np.abs(vectors[0] @ vectors[1].T - theirs).max() < 1e-6, "plain encode, as LlamaIndex and TEI call it"
+    for task in ("query", "document"):
+        assert (tmp_path / task / "model.safetensors").stat().st_nlink == 2, "the weights lie on disk once"
 
 
 @pytest.mark.parametrize(("family", "trains"), [("xlm_r", "query"), ("qwen3", "both")])

@@ -199,13 +199,18 @@ def last_job(option: str) -> list[str]:
 
 
 @pytest.mark.parametrize("option", [option for option in OPTIONS if option not in COMPONENTS])
-def test_wiring_composes_and_its_stages_are_their_signatures(option: str, corpus: Path, tiny_decoder: Path) -> None:
+def test_wiring_composes_and_its_stages_are_their_signatures(
+    option: str, corpus: Path, tiny_decoder: Path, tmp_path: Path
+) -> None:
     group, _, name = option.partition("/")
     config = composed(f"{group}={name}", *["dataset=beir"] * (name == "refine"), *last_job(option))
     ours = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
     given = {"score": ["model_path", "run"], "latency": ["model_path"], "llm_rerankers": ["llm.model"]}.get(name, [])
     for place in [*OmegaConf.missing_keys(ours), *given]:
         OmegaConf.update(config, place, str(corpus / "run.trec" if place in ("retriever.path", "run") else corpus))
+    if name == "compare":
+        (tmp_path / "manifest.json").write_text("{}")
+        config.runs = [str(tmp_path)] * 2
     nobody_fetches(config, tiny_decoder)
     for node in OmegaConf.to_container(config.stages, resolve=True).values():  # type: ignore[union-attr]
         if node is not None:

@@ -1,5 +1,7 @@
 """The modules of sentence-transformers that read texts as a backbone does."""
 
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from zelo.backbones.lora import merged
@@ -55,3 +57,24 @@ def pooled(part: "Transformer", backbone: Backbone, width: int) -> "list[nn.Modu
 def prompts(backbone: Backbone) -> dict[str, str]:
     """What stands before a query and a document."""
     return {"query": backbone.query_prompt, "document": backbone.document_prompt}
+
+
+def write_routes(query: list[Any], document: list[Any], prompts: dict[str, str], folder: Path) -> None:
+    """A SentenceTransformer with a Router, and in it query/ and document/, where plain `encode` reads a text of that side.
+
+    query, document: the modules of each route. The weights of both forms are one file on disk (hard links).
+    """
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.base.modules import Router
+
+    router = Router.for_query_document(query_modules=query, document_modules=document)
+    SentenceTransformer(modules=[router], prompts=prompts, device="cpu").save_pretrained(str(folder))
+    for task, modules in (("query", query), ("document", document)):
+        alone = SentenceTransformer(
+            modules=modules, prompts={task: prompts[task]}, default_prompt_name=task, device="cpu"
+        )
+        alone.save_pretrained(str(folder / task))
+        [routed] = folder.glob(f"{task}_0_*")
+        for path in routed.glob("*.safetensors"):
+            (folder / task / path.name).unlink()
+            os.link(path, folder / task / path.name)

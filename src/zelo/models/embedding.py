@@ -224,34 +224,33 @@ class Embedding(nn.Module):
         """A SentenceTransformer, its prompts included; where the matrix alone learns, that matrix.
 
         With trains=both it is a plain one; else a Router, whose query route is the tuned encoder and whose document route is the
-        backbone, and the matrix.
+        backbone, and the matrix. Beside it lie query/ and document/, each route alone, for what knows no Router.
         """
         if self.trains == MATRIX:
             assert self.matrix is not None
             return _write_matrix(self.matrix, folder)
         from sentence_transformers import SentenceTransformer
 
+        prompts = sentence_folder.prompts(self.backbone)
         if self.trains == BOTH:
             part = sentence_folder.transformer(self.backbone, self.tokenizer, self.network, None, tuned=True)
             modules = sentence_folder.pooled(part, self.backbone, self.width)
+            SentenceTransformer(modules=modules, prompts=prompts, device="cpu").save_pretrained(str(folder))
         else:
-            modules = [self._routes()]
-        prompts = sentence_folder.prompts(self.backbone)
-        SentenceTransformer(modules=modules, prompts=prompts, device="cpu").save_pretrained(str(folder))
+            sentence_folder.write_routes(self._route("query"), self._route("document"), prompts, folder)
         return None
 
-    def _routes(self) -> nn.Module:
-        from sentence_transformers.base.modules import Dense, Normalize, Router
+    def _route(self, task: str) -> list[nn.Module]:
+        from sentence_transformers.base.modules import Dense, Normalize
 
-        routes = []
-        for task, tuned in (("query", True), ("document", False)):
-            part = sentence_folder.transformer(self.backbone, self.tokenizer, self.network, task, tuned)
-            routes.append(sentence_folder.pooled(part, self.backbone, self.width))
-        if self.matrix is not None:
-            dense = Dense(self.width, self.width, bias=False, activation_function=nn.Identity(), use_residual=True)
-            dense.linear.weight.data.copy_(self.matrix.data)
-            routes[1] += [dense, Normalize()]
-        return Router.for_query_document(query_modules=routes[0], document_modules=routes[1])
+        tuned = task == "query"
+        part = sentence_folder.transformer(self.backbone, self.tokenizer, self.network, task, tuned)
+        modules = sentence_folder.pooled(part, self.backbone, self.width)
+        if self.matrix is None or tuned:
+            return modules
+        dense = Dense(self.width, self.width, bias=False, activation_function=nn.Identity(), use_residual=True)
+        dense.linear.weight.data.copy_(self.matrix.data)
+        return [*modules, dense, Normalize()]
 
     def exported_scores(self, folder: Path, queries: list[str], doc_rows: np.ndarray) -> np.ndarray | None:
         """[N] cosines by what `export` wrote, where it is no folder of sentence-transformers; else None."""

@@ -56,8 +56,12 @@ embeddings = HuggingFaceEmbeddings(model_name="$folder", query_encode_kwargs={"t
 
 Without `query_encode_kwargs` queries would be read as documents are. **LlamaIndex**: $llama"""
 _ROUTED = (
-    "its `HuggingFaceEmbedding` cannot name a route, so it reads queries as documents and must not be used with this folder;"
-    " wrap `encode_query` and `encode_document` instead."
+    "its `HuggingFaceEmbedding` cannot name a route: `$folder/document` makes the vectors of an index, `$folder/query` those of"
+    " queries."
+)
+_SIDES = (
+    "`$folder/query` and `$folder/document` are each side as a plain SentenceTransformer, where no route is known: `encode` reads"
+    " a text of that side. "
 )
 _ONNX = """**ONNX**, without torch (`onnx/$file_name`, and `_int8` beside it; what int8 costs is in the run's manifest):
 
@@ -119,25 +123,25 @@ def _vectors(folder: Path, config: Facts, loader: str) -> list[str]:
     routed = (folder / "router_config.json").exists()
     lines = []
     if loader == EMBEDDING:
-        llama = _ROUTED if routed else f'`HuggingFaceEmbedding(model_name="{folder.name}")` (not checked here).'
-        lines.append(Template(_EMBEDDINGS).substitute(folder=folder.name, llama=llama))
-    if loader != EMBEDDING or routed:
-        lines.append(
-            "Text Embeddings Inference, and vLLM, do not load it: they know"
-            + (
-                " no folder with a route for queries and one for documents."
-                if routed
-                else " no late interaction of it."
-            )
+        llama = (
+            Template(_ROUTED).substitute(folder=folder.name)
+            if routed
+            else f'`HuggingFaceEmbedding(model_name="{folder.name}")` (not checked here).'
         )
-    elif _in_tei(config):
-        serve = f"`--model-id` of Text Embeddings Inference and `vllm serve {folder.name} --runner pooling`"
-        lines.append(f"{serve} take it as any embedding model of sentence-transformers (not checked here).")
-    return lines
+        lines.append(Template(_EMBEDDINGS).substitute(folder=folder.name, llama=llama))
+    if loader != EMBEDDING:
+        lines.append("Text Embeddings Inference, and vLLM, do not load it: they know no late interaction of it.")
+        return lines
+    sides = Template(_SIDES).substitute(folder=folder.name) if routed else ""
+    if _in_tei(_read(folder / "query" / "config.json") if routed else config):
+        what = "each of them" if routed else "it"
+        serve = f"`--model-id` of Text Embeddings Inference and `vllm serve {folder.name}{'/query' * routed} --runner pooling`"
+        sides += f"{serve} take {what} as any embedding model of sentence-transformers (not checked here)."
+    return [*lines, sides.strip()] if sides else lines
 
 
 def _onnx(folder: Path, loader: str) -> str:
-    [inside] = [path.parent.name for path in folder.glob("query*/tokenizer.json")] or [""]
+    inside = "query" if (folder / "query").is_dir() else ""
     place = folder / inside
     tokens, settings = _read(place / "tokenizer.json"), _read(place / "tokenizer_config.json")
     if (place / "chat_template.jinja").exists():

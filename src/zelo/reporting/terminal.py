@@ -10,7 +10,7 @@ from zelo.budget.plan import money, together
 from zelo.facts import Facts
 from zelo.metrics.agreement import PREFIX
 from zelo.records import DEV
-from zelo.reporting import acquired, audit_page, by_domain, data_card, latency, lineage, rerankers
+from zelo.reporting import acquired, audit_page, by_domain, compare, data_card, latency, lineage, rerankers
 from zelo.reporting.audit_table import print_audit
 from zelo.reporting.evaluation import CIRCULAR, GROUPS, LABELS, NO_LABELS, Evaluation, shown
 from zelo.reporting.notes import notes
@@ -130,13 +130,15 @@ def print_results(result: "Result", folder: Path, optimize: str | None) -> float
         print("\n" + "\n".join(rerankers.lines(compared, min(console().width, PLAIN_WIDTH))))
     if timed := latency.of_run(result):
         print("\n" + "\n".join(latency.lines(timed)))
+    if two := compare.of_run(result):
+        print("\n" + "\n".join(compare.lines(two)))
     for line in acquired.lines(result):
         console().print(line + ".", soft_wrap=True)
     audited = audit_page.Audited.of(result)
     if audited:
         print_audit(audited.found, console())
     reranked = any(folder.glob("reranked.*"))
-    _print_places(result, folder, bool(figures or audited or reranked or timed))
+    _print_places(result, folder, bool(figures or audited or reranked or timed or two))
     return figures.dev.get(optimize) if figures and optimize is not None else None
 
 
@@ -244,6 +246,8 @@ def _print_places(result: "Result", folder: Path, complete: bool) -> None:
         ("audit.json", "measurements of the audit"),
         ("rerankers.json", "every reranker over every first stage, with intervals"),
         ("latency.json", "times, memory and cost of each system"),
+        ("compare.json", "what differs between the two runs, and the tests"),
+        ("ratings.parquet", "ratings; candidates, outcomes, training examples beside it"),
         ("runs", "a TREC run file of every system"),
         *(
             (lineage.step_of(result, name).stage.name, "the trained model and its card")
@@ -258,7 +262,7 @@ def _print_places(result: "Result", folder: Path, complete: bool) -> None:
     for name, words in entries:
         path = folder / name
         if path.exists():
-            lines.print(f"  {name + '/' * path.is_dir():<14} {words}", soft_wrap=True)
+            lines.print(f"  {name + '/' * path.is_dir():<15} {words}", soft_wrap=True)
 
 
 def _relative(folder: Path) -> Path:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from zelo.pipeline.run import Result
 
 CANDIDATES, OUTCOMES, RATINGS = "candidates.parquet", "outcomes.parquet", "ratings.parquet"
+PER_QUERY = "per_query.parquet"
 EXAMPLES, LISTS = "training_examples.parquet", "training_lists.parquet"
 ONCE = 1 << 30  # bytes of a dictionary: a text that many rows have is written once
 
@@ -39,6 +40,8 @@ def publish(result: "Result", folder: Path) -> None:
         _linked([result.tables[name] for name in reversed(judged)], "outcomes", folder / OUTCOMES)
     if found := lineage.deepest(result, "candidates") if not rated else lineage.nearest(result, rated, "candidates"):
         _linked([result.tables[found]], "candidates", folder / CANDIDATES)
+    if evaluated := lineage.deepest(result, "per_query"):
+        _linked([result.tables[evaluated]], "per_query", folder / PER_QUERY)
     if learned := lineage.deepest(result, "examples"):
         texts = [lineage.nearest(result, learned, name) for name in ("queries", "documents")]
         queries, documents = (
