@@ -26,6 +26,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from zelo import annotations, arguments, suggestions
 from zelo.errors import BadInput, ModelNotFound, ZeloError
+from zelo.facts import Facts
 from zelo.places import config_folder
 from zelo.tracking import sweep
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from zelo.budget.plan import Plan
     from zelo.pipeline.run import Step
     from zelo.store import Store
+    from zelo.tracking.job import Job
 
 SETTINGS = {  # read without a stage's help
     "name": object,
@@ -165,13 +167,13 @@ def _run(
     result = None
     try:
         store.register_run(folder, (step.identity for step in steps))
-        logger.start(described)
+        logger.start(_job(described))
         for result, name in run_stages(steps, store):
             terminal.print_stage(result, name)
             run.write_manifest(result, identity.versions())
         assert result is not None
         run.publish(result, config.optimize)
-        logger.finish(Evaluation.of(result))
+        logger.finish(Evaluation.of(result), run.manifest)
     except BaseException as error:
         finished = [step for step in result.steps if step.name in result.tables] if result else []
         only_read = all(isinstance(step.stage, Load) for step in finished)
@@ -184,6 +186,17 @@ def _run(
             store.forget_run(folder)
         raise
     return terminal.print_results(result, folder, config.optimize)
+
+
+def _job(described: Facts) -> "Job":
+    """What a logger is told. described: the config without secrets."""
+    from zelo.tracking import redact
+    from zelo.tracking.job import Job
+
+    hydra = HydraConfig.get()
+    sweep_name = Path(hydra.sweep.dir).name if hydra.mode == RunMode.MULTIRUN else None
+    overrides = [redact.text(str(override)) for override in hydra.overrides.task]
+    return Job.of(described, dict(hydra.runtime.choices), overrides, sweep_name)
 
 
 def _print_plan(config: DictConfig, steps: "list[Step]", store: "Store") -> None:

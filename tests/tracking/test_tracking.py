@@ -27,7 +27,7 @@ from omegaconf import OmegaConf
 from safetensors.numpy import save_file
 from unpacked import unpacked
 
-from zelo import arguments, main
+from zelo import arguments, compose, main
 from zelo.errors import BadInput
 from zelo.metrics.spectrum import GRAPH, spectrum
 from zelo.pipeline import instantiate
@@ -40,6 +40,7 @@ from zelo.reporting.evaluation import Evaluation
 from zelo.stages import rate
 from zelo.store import Table
 from zelo.tracking import redact
+from zelo.tracking.job import Job
 from zelo.tracking.run_folder import RunFolder, discard_if_empty
 
 SECRET = "sk-verysecret-0123456789abcdef"
@@ -470,11 +471,34 @@ def test_the_local_logger_writes_json_lines(tmp_path: Path) -> None:
 
 
 def test_wandb_that_is_not_installed_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from zelo.tracking.wandb import Wandb
-
     monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(BadInput, match=r"pip install 'zelo\[wandb\]'"):
-        Wandb(folder=str(tmp_path), project="zelo", entity=None, group=None, tags=[]).start({})
+        wandb_logger(tmp_path).start(JOB)
+
+
+JOB = Job.of(
+    {"seed": 7, "solver": {"_target_": "Thurstone", "ridge": 0.5}, "stages": {"rate": {"seed": 7}}},
+    {"solver": "thurstone", "pipeline": "default", "backbone@embedding.backbone": "minilm"},
+    ["seed=7"],
+    "nightly",
+)
+
+
+def wandb_logger(folder: Path) -> Any:
+    """As conf/logger/wandb.yaml has it, with a tag."""
+    node = yaml.safe_load((config_folder() / "logger/wandb.yaml").read_text())
+    return instantiate.build(node | {"folder": str(folder), "tags": ["a"]}, "logger")
+
+
+def test_a_logger_is_told_what_was_chosen_and_nothing_twice() -> None:
+    assert JOB.config == {
+        "solver": "thurstone", "pipeline": "default", "seed": 7, "solver.ridge": 0.5, "overrides": "seed=7"
+    }  # fmt: skip
+    node = OmegaConf.to_container(compose(["dataset=synthetic"]), resolve=True)
+    whole = Job.of(node, {"pipeline": "default", "judge": "embedded"}, [], None)  # type: ignore[arg-type]
+    assert len(whole.config) <= 150
+    assert whole.config["embedding.loss.sharpness"] is not None
+    assert whole.config["embedding.backbone.model"]
 
 
 def wandb_records(path: Path) -> Iterator[Any]:
@@ -498,11 +522,11 @@ def wandb_records(path: Path) -> Iterator[Any]:
 
 @pytest.mark.long
 def test_wandb_offline_has_config_metrics_and_table_and_no_secret(
-    result: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    result: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     import wandb
 
-    from zelo.tracking.wandb import RUNS, Wandb
+    from zelo.tracking.wandb import RUNS
 
     for name in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR"):
         monkeypatch.setenv(name, str(tmp_path / "wandb-home"))
@@ -510,13 +534,16 @@ def test_wandb_offline_has_config_metrics_and_table_and_no_secret(
     monkeypatch.setenv("OPENAI_API_KEY", SECRET)
     monkeypatch.setattr(sys, "argv", ["zelo", f"judge.api_key={SECRET}"])
     monkeypatch.delenv("WANDB_MODE", raising=False)
+    monkeypatch.setenv("WANDB_PROJECT", "mine")
     folder = tmp_path / "run"
     folder.mkdir()
-    logger = Wandb(folder=str(folder), project="zelo", entity=None, group=None, tags=["a"])
-    logger.start({"seed": 7})
+    logger = wandb_logger(folder)
+    logger.start(JOB)
     for student in ("embedding", "reranker"):
         logger.lightning(student)[0].log_metrics({"train/loss": 0.25}, 1)
-    logger.finish(Evaluation.of(result))
+    logger.finish(
+        Evaluation.of(result), {"stages": {"judge": {"seconds": 2.5, "identity": "abc"}}, "compared": {"pairs": 9}}
+    )
     assert RUNS == {}
     assert wandb.run is None, "something global was left"
     wandb.teardown()  # as at the end of the process: until then its writer may lag behind
@@ -526,6 +553,18 @@ def test_wandb_offline_has_config_metrics_and_table_and_no_secret(
         item.key: item.value_json for record in records for item in (*record.run.config.update, *record.config.update)
     }
     assert config["seed"] == "7"
+    assert config["solver"] == '"thurstone"'
+    assert set(config) - {"_wandb"} == JOB.config.keys()
+    [opened] = [record.run for record in records if record.HasField("run")]
+    assert (opened.run_group, opened.job_type, opened.project) == ("nightly", "default", "mine")
+    assert {"a", "solver=thurstone"} <= set(opened.tags)
+    summary = {
+        item.key or "/".join(item.nested_key): item.value_json for record in records for item in record.summary.update
+    }
+    assert {"figures/pairs": "9", "seconds/judge": "2.5", "tables/judge": '"abc"'}.items() <= summary.items()
+    axes = {record.metric.glob_name: record.metric.step_metric for record in records if record.HasField("metric")}
+    assert axes["embedding/*"] == "embedding/trainer/global_step"
+    assert f"wandb sync {path.parent}" in capsys.readouterr().out
     logged = {item.key or "/".join(item.nested_key) for record in records for item in record.history.item}
     assert {"embedding/train/loss", "reranker/train/loss"} <= logged
     (board,) = folder.glob("wandb/offline-run-*/files/media/table/*.table.json")

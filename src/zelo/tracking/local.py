@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from zelo.errors import BadInput
 from zelo.facts import Facts
 from zelo.reporting.evaluation import Evaluation
+from zelo.tracking.job import Job
 
 if TYPE_CHECKING:
     from pytorch_lightning.loggers.logger import Logger
@@ -28,10 +29,10 @@ class Local:
             )
         return [JsonLines(Path(self.folder) / "log.jsonl", name)]
 
-    def start(self, config: Facts) -> None:
+    def start(self, job: Job) -> None:
         """The run begins."""
 
-    def finish(self, figures: Evaluation | None) -> None:
+    def finish(self, figures: Evaluation | None, manifest: Facts) -> None:
         """The run has ended well."""
 
     def fail(self) -> None:

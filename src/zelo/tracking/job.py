@@ -1,0 +1,66 @@
+"""What a logger is told of a run before it begins."""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from zelo.facts import Facts
+
+# Of the config: what is no choice of an experiment, or is a copy of one.
+LEFT_OUT = frozenset(
+    {
+        "stages",
+        "baseline",
+        "baselines",
+        "metrics",
+        "known_items",
+        "first_stages",
+        "backbone",
+        "logger",
+        "budget",
+        "alongside",
+        "sweep",
+        "debug",
+        "plan",
+    }
+)
+# Classes, which the choices name, and how a backbone reads texts: its model says it.
+REPEATED = re.compile(r"_target_$|_partial_$|\.backbone\.(?!(model|lr)$)")
+LONGEST_TAG = 64  # characters, of W&B
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run: what was chosen, and what it belongs to."""
+
+    pipeline: str
+    sweep: str | None  # the name of the sweep's folder
+    choices: dict[str, str]  # group -> option
+    overrides: list[str]  # without secrets
+    config: Facts  # flat: choices, overrides, and the values that an experiment varies
+
+    @staticmethod
+    def of(config: Facts, choices: dict[str, str], overrides: Sequence[str], sweep: str | None) -> "Job":
+        """config: composed and resolved; overrides: of the command line; both without secrets."""
+        mine = {group: option for group, option in choices.items() if option and not re.search(r"[@/]", group)}
+        values = {
+            key: value
+            for name, node in config.items()
+            if name not in LEFT_OUT
+            for key, value in _flat(node, name)
+            if not REPEATED.search(key) and key not in mine
+        }
+        return Job(mine["pipeline"], sweep, mine, list(overrides), mine | values | {"overrides": " ".join(overrides)})
+
+    @property
+    def tags(self) -> list[str]:
+        """group=option of each choice."""
+        return [f"{group}={option}"[:LONGEST_TAG] for group, option in self.choices.items()]
+
+
+def _flat(node: object, place: str) -> Iterator[tuple[str, object]]:
+    if isinstance(node, dict) and node:
+        for key, item in node.items():
+            yield from _flat(item, f"{place}.{key}")
+    else:
+        yield place, node
