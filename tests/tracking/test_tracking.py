@@ -358,7 +358,7 @@ def test_a_run_that_stops_early_publishes_what_there_is(
     run.publish(early, "zelo")
     tables = {"outcomes.parquet", "ratings.parquet"}
     names = {path.name for path in (tmp_path / "run").iterdir()}
-    assert names == {"config.yaml", "overrides.yaml", "manifest.json", "report.html", *tables}
+    assert names == {"compared.json", "config.yaml", "overrides.yaml", "manifest.json", "report.html", *tables}
     page = (tmp_path / "run" / "report.html").read_text()
     _, columns = unpacked(Page(page).scripts[0])
     assert columns["query_id"]
