@@ -750,7 +750,8 @@ def test_a_refused_corpus_leaves_no_run(
     assert {path.name for path in here.iterdir()} == {"full"}
     assert list((home / "runs").iterdir()) == []
     assert zelo(*options, "hydra.run.dir=full", monkeypatch=monkeypatch) == 2
-    assert {path.name for path in (here / "full").iterdir()} == {"mine.txt", "config.yaml", "manifest.json"}
+    kept = {"mine.txt", "config.yaml", "overrides.yaml", "manifest.json"}
+    assert {path.name for path in (here / "full").iterdir()} == kept
     assert json.loads((here / "full/manifest.json").read_text())["status"] == "failed"
 
 
