@@ -22,7 +22,7 @@ from zelo.tracking.run_folder import RunFolder
 def served_as_evaluated(result: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`zelo.load(RUN)` finds what the evaluation saw; what is missing is named."""
     folder = RunFolder(tmp_path / "run", "", 0, "zelo", []).folder
-    RunFolder(folder, "", 0, "zelo").publish(result, "zelo", [])
+    RunFolder(folder, "", 0, "zelo", []).publish(result, "zelo")
     scored = result.tables["hybrid"].read("scored")
     queries = result.tables["load"].read("queries")
     texts = dict(zip(queries["query_id"].to_pylist(), queries["text"].to_pylist(), strict=True))

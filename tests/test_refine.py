@@ -204,7 +204,7 @@ def test_ratings_are_refreshed_on_what_the_hybrid_finds(
     systems = {row["system"] for row in json.loads((result.tables["evaluate"].path / "metrics.json").read_text())}
     passes = {f"zelo{part}{number}" for part in ("", "-embedding", "-reranker") for number in ("", "-2")}
     assert passes <= systems
-    RunFolder(tmp_path / "both", "", 0, "zelo").publish(result, "zelo", [])
+    RunFolder(tmp_path / "both", "", 0, "zelo", []).publish(result, "zelo")
     # Too short for known items, of which the hybrid so has no more.
     *_, (left_out, _) = run_stages(assemble(composed("pipeline=refresh", **two)), Store.default())
     assert not {"judge_2", "train_reranker_2", "hybrid_2"} & left_out.tables.keys()
@@ -213,7 +213,7 @@ def test_ratings_are_refreshed_on_what_the_hybrid_finds(
     }
     systems = {row["system"] for row in json.loads((left_out.tables["evaluate"].path / "metrics.json").read_text())}
     assert passes & systems == {"zelo", "zelo-embedding", "zelo-reranker"}
-    RunFolder(tmp_path / "left-out", "", 0, "zelo").publish(left_out, "zelo", [])
+    RunFolder(tmp_path / "left-out", "", 0, "zelo", []).publish(left_out, "zelo")
     models = {"both": {"embedding", "reranker", "embedding-2", "reranker-2"}, "left-out": {"embedding", "reranker"}}
     for folder, wanted in models.items():
         assert {path.parent.name for path in (tmp_path / folder).glob("*/README.md")} == wanted

@@ -359,7 +359,7 @@ def test_a_run_that_stops_early_publishes_what_there_is(
     run.publish(early, "zelo")
     tables = {"outcomes.parquet", "ratings.parquet"}
     names = {path.name for path in (tmp_path / "run").iterdir()}
-    assert names == {"config.yaml", "overrides.yaml", "manifest.json", "report.html", *tables}
+    assert names == {"compared.json", "config.yaml", "overrides.yaml", "manifest.json", "report.html", *tables}
     page = (tmp_path / "run" / "report.html").read_text()
     _, columns = unpacked(Page(page).scripts[0])
     assert columns["query_id"]
@@ -789,7 +789,8 @@ def test_a_refused_corpus_leaves_no_run(
     assert {path.name for path in here.iterdir()} == {"full"}
     assert list((home / "runs").iterdir()) == []
     assert zelo(*options, "hydra.run.dir=full", monkeypatch=monkeypatch) == 2
-    assert {path.name for path in (here / "full").iterdir()} == {"mine.txt", "config.yaml", "manifest.json"}
+    kept = {"mine.txt", "config.yaml", "overrides.yaml", "manifest.json"}
+    assert {path.name for path in (here / "full").iterdir()} == kept
     assert json.loads((here / "full/manifest.json").read_text())["status"] == "failed"
 
 

@@ -120,8 +120,8 @@ def _figures(result: "Result") -> Facts:
         table = result.tables[rated]
         fit = table.manifest["fit"]
         judged = [result.tables[name] for name in lineage.judged(result, rated)]
-        found |= {"pairs": table.manifest["pairs"], **_asked(judged), "judges_agree": judges_agree(judged)}
-        found |= {name: fit[name] for name in ("held_out_log_loss", "curl")}
+        found |= {"pairs": table.manifest.get("pairs"), **_asked(judged), "judges_agree": judges_agree(judged)}
+        found |= {name: fit.get(name) for name in ("held_out_log_loss", "curl")}
         found["mean_stderr"] = pc.mean(table.read("ratings", ["stderr"])["stderr"]).as_py()
     if (made := lineage.deepest(result, "examples")) is not None:
         found["sd_target"] = result.tables[made].manifest.get("sd_target")
