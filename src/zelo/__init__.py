@@ -4,6 +4,9 @@ The command `zelo` runs all of it. This module is for notebooks, and imports not
 it is needed.
 """
 
+# pyright: reportImportCycles=false
+# What a notebook calls is the whole program, which imports this package; at run time each import waits for its call.
+
 from pathlib import Path
 from typing import TYPE_CHECKING
 
