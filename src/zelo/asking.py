@@ -175,7 +175,7 @@ def _single(judge: Any, prefix: str) -> Iterator[tuple[str, Any]]:
     """(name, judge) of each judge within an ensemble that asks no others itself; nothing where `judge` is one of these."""
     if not isinstance(judge, protocols.JudgeEnsemble):
         return
-    for key, member in judge.asked.items():
+    for key, member in judge.answering.items():
         within = isinstance(member, protocols.JudgeEnsemble)
         yield from _single(member, f"{prefix}{key}/") if within else [(prefix + key, member)]
 

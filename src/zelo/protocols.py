@@ -447,7 +447,7 @@ class JudgeEnsemble(Protocol):
     """Several judges; a stage asks them one by one."""
 
     @property
-    def asked(self) -> "Mapping[str, Judge | PaidJudge]":
+    def answering(self) -> "Mapping[str, Judge | PaidJudge]":
         """The judges that answer, by their names."""
         ...
 

@@ -64,7 +64,7 @@ def number(ids: list[str]) -> np.ndarray:
 class Both:
     def __init__(self, *members: First) -> None:
         self.name = "both"
-        self.members = {member.name: member for member in members}
+        self.answering = {member.name: member for member in members}
 
 
 @pytest.fixture
@@ -263,7 +263,7 @@ def test_an_answer_counts_as_its_weight() -> None:
 
 def test_the_members_of_a_member_are_asked_one_by_one(store: Store, data: dict[str, Table]) -> None:
     inner = Both(First("one"), First("two"))
-    outer = SimpleNamespace(name="outer", members={"pair": inner, "three": First("three")})
+    outer = SimpleNamespace(name="outer", answering={"pair": inner, "three": First("three")})
     outcomes = judged(store, data, outer).read("outcomes")
     assert set(outcomes["judge"].to_pylist()) == {"pair/one", "pair/two", "three"}
 

@@ -32,13 +32,13 @@ class Ensemble:
             )
 
     @property
-    def asked(self) -> dict[str, Judge]:
+    def answering(self) -> dict[str, Judge]:
         """The members that answer."""
         return {key: member for key, member in self.members.items() if self.use is None or key in self.use}
 
     def compare(self, questions: Questions) -> Outcomes:
         """The answers of each member in turn: [members x N] rows."""
-        answers = {key: member.compare(questions) for key, member in self.asked.items()}
+        answers = {key: member.compare(questions) for key, member in self.answering.items()}
         return Outcomes(
             question=np.concatenate([answer.question for answer in answers.values()]),
             judge=_joined([_renamed(answer.judge, key) for key, answer in answers.items()]),

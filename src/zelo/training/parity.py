@@ -29,6 +29,7 @@ PAIRS = 20
 TOLERANCE = {"float32": 1e-4, "float16": 2e-3, "bfloat16": 2e-2}
 SENTENCE_TRANSFORMERS, TRANSFORMERS, NUMPY = "sentence-transformers", "transformers", "numpy"
 JUDGE = "judge=student"
+SIDES = "query/ and document/"
 PIPELINE = "pipeline=score"
 
 
@@ -84,7 +85,8 @@ def measure(model: Model, folder: Path, queries: pa.Table, documents: pa.Table, 
     exported = Exported(folder, device, setting, batch_size=8)
     theirs = exported.scores(sample.queries, sample.documents, places, places)
     if exported.loader != CROSS_ENCODER:
-        return facts | _of_cosines(sample, ours / model.scale.item(), {SENTENCE_TRANSFORMERS: theirs}, tolerance)
+        found = {SENTENCE_TRANSFORMERS: theirs} | _by_sides(folder, sample, device)
+        return facts | _of_cosines(sample, ours / model.scale.item(), found, tolerance)
     logits, scores = _predicted(opened(folder, device, setting), sample)
     others = {SENTENCE_TRANSFORMERS: logits}
     if _is_classifier(folder):
@@ -99,6 +101,18 @@ def measure(model: Model, folder: Path, queries: pa.Table, documents: pa.Table, 
         "largest_logit_difference": sample.differences(ours, others, tolerance),
         "largest_difference": sample.differences(sigmoid(ours), after, tolerance),
     }
+
+
+def _by_sides(folder: Path, sample: Sample, device: str) -> dict[str, np.ndarray]:
+    """[N] cosines by query/ and document/ of the folder, each with plain `encode`; nothing where it has no sides."""
+    if not (folder / "query").is_dir():
+        return {}
+    texts = {"query": sample.queries, "document": sample.documents}
+    query, document = (
+        opened(folder / side, device, f"the export {folder / side}").encode(read, show_progress_bar=False)
+        for side, read in texts.items()
+    )
+    return {SIDES: (query * document).sum(axis=1)}
 
 
 def _of_cosines(sample: Sample, ours: np.ndarray, others: dict[str, np.ndarray], tolerance: float) -> Facts:
