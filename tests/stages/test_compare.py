@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from zelo.errors import BadInput
-from zelo.reporting import compare as page
+from zelo.reporting import run_comparison
 from zelo.stages.compare import Compare
 
 QUERIES = [f"q{number}" for number in range(40)]
@@ -55,7 +55,7 @@ def test_what_differs_is_named_and_what_both_measured_is_tested(tmp_path: Path) 
     assert zelo["ci_low"] < zelo["difference"] < zelo["ci_high"]
     assert (bm25["verdict"], bm25["p_value"], bm25["difference"]) == ("no difference shown", 1, 0)
     assert found["notes"] == ["dev is not tested: the runs measured other labels or ratings."]
-    text = "\n".join(page.lines(found))
+    text = "\n".join(run_comparison.lines(found))
     for words in ("graph.degree", "4 -> 6", "Other tables: judge (4, 6 rows)", "p Holm-corrected for 2 systems"):
         assert words in text
     assert max(map(len, text.splitlines())) <= 120, text

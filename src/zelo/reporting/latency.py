@@ -1,24 +1,11 @@
 """Latency and cost of systems, as a table for the terminal."""
 
-import json
 from itertools import groupby
-from typing import TYPE_CHECKING
 
 from zelo.facts import Facts
 
-if TYPE_CHECKING:
-    from zelo.pipeline.run import Result
-
 FILE = "latency.json"
 HEAD = ("p50 ms", "95 % interval", "p95 ms", "calls", "queries/s", "docs/s", "tokens/s", "MB", "$ per 1,000")
-
-
-def of_run(result: "Result") -> Facts | None:
-    """What the stage that measures has found; None where none did."""
-    for table in result.tables.values():
-        if (path := table.path / FILE).is_file():
-            return json.loads(path.read_text(encoding="utf-8"))
-    return None
 
 
 def lines(found: Facts) -> list[str]:

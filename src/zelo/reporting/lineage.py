@@ -1,6 +1,9 @@
 """Which tables of a run belong together: by what a table holds and by what its stage reads, whatever the stages are called."""
 
+import json
 from typing import TYPE_CHECKING
+
+from zelo.facts import Facts
 
 if TYPE_CHECKING:
     from zelo.pipeline.run import Result, Step
@@ -16,6 +19,14 @@ def step_of(result: "Result", name: str) -> "Step":
 def holding(result: "Result", table: str) -> list[str]:
     """Finished stages that hold a table of that name, in the order of the run: each after what it reads."""
     return [step.name for step in result.steps if step.name in result.tables and result.tables[step.name].has(table)]
+
+
+def written(result: "Result", file: str) -> Facts | None:
+    """What the first stage with a JSON file of that name has written there; None where none has."""
+    for table in result.tables.values():
+        if (path := table.path / file).is_file():
+            return json.loads(path.read_text(encoding="utf-8"))
+    return None
 
 
 def deepest(result: "Result", table: str) -> str | None:

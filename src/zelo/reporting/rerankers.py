@@ -1,11 +1,11 @@
 """Every reranker over every first stage, as a table for the terminal and for the report."""
 
-import json
 from itertools import groupby
 from typing import TYPE_CHECKING
 
 from zelo.evaluation.verdict import FEWEST
 from zelo.facts import Facts
+from zelo.reporting import lineage
 
 if TYPE_CHECKING:
     from zelo.pipeline.run import Result
@@ -18,11 +18,8 @@ EDGE = 4
 
 def of_run(result: "Result") -> Facts | None:
     """What the stage that compares them has found; None where none did."""
-    for table in result.tables.values():
-        path = table.path / FILE
-        if path.is_file() and (found := json.loads(path.read_text(encoding="utf-8")))["rows"]:
-            return found
-    return None
+    found = lineage.written(result, FILE)
+    return found if found and found["rows"] else None
 
 
 def view(found: Facts) -> Facts:

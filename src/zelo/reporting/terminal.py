@@ -10,7 +10,7 @@ from zelo.budget.plan import money, together
 from zelo.facts import Facts
 from zelo.metrics.agreement import PREFIX
 from zelo.records import DEV
-from zelo.reporting import acquired, audit_page, by_domain, compare, data_card, latency, lineage, rerankers
+from zelo.reporting import acquired, audit_page, by_domain, data_card, latency, lineage, rerankers, run_comparison
 from zelo.reporting.audit_table import print_audit
 from zelo.reporting.evaluation import CIRCULAR, GROUPS, LABELS, NO_LABELS, Evaluation, shown
 from zelo.reporting.notes import notes
@@ -128,10 +128,10 @@ def print_results(result: "Result", folder: Path, optimize: str | None) -> float
             console().print(f"optimize={optimize}: {words}; test is never used for selection.", soft_wrap=True)
     if compared := rerankers.of_run(result):
         print("\n" + "\n".join(rerankers.lines(compared, min(console().width, PLAIN_WIDTH))))
-    if timed := latency.of_run(result):
+    if timed := lineage.written(result, latency.FILE):
         print("\n" + "\n".join(latency.lines(timed)))
-    if two := compare.of_run(result):
-        print("\n" + "\n".join(compare.lines(two)))
+    if two := lineage.written(result, run_comparison.FILE):
+        print("\n" + "\n".join(run_comparison.lines(two)))
     for line in acquired.lines(result):
         console().print(line + ".", soft_wrap=True)
     audited = audit_page.Audited.of(result)

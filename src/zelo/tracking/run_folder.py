@@ -13,7 +13,7 @@ from zelo.backbones.exported import MATRIX
 from zelo.errors import BadInput
 from zelo.facts import Facts
 from zelo.hybrid_score import FILE
-from zelo.reporting import acquired, audit_page, claims, compare, compared, hybrid, latency, lineage, rerankers
+from zelo.reporting import acquired, audit_page, claims, compared, hybrid, latency, lineage, rerankers, run_comparison
 from zelo.reporting.evaluation import Evaluation
 from zelo.reporting.notes import missing
 from zelo.store import FINISHED, MANIFEST, RUNNING, Table
@@ -89,7 +89,14 @@ class RunFolder:
             for name in lineage.students(result):
                 self._publish_model(name, result, evaluation)
             for table in result.tables.values():
-                published = ("reranked.*", claims.FILE, latency.FILE, rerankers.FILE, compare.FILE, "side_by_side.json")
+                published = (
+                    "reranked.*",
+                    claims.FILE,
+                    latency.FILE,
+                    rerankers.FILE,
+                    run_comparison.FILE,
+                    "side_by_side.json",
+                )
                 for path in (path for pattern in published for path in table.path.glob(pattern)):
                     shutil.copyfile(path, self.folder / path.name)
             if said := hybrid.said(result):

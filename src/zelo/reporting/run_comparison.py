@@ -1,24 +1,10 @@
 """Two runs side by side, for the terminal."""
 
-import json
-from typing import TYPE_CHECKING
-
 from zelo.facts import Facts
 from zelo.stages.compare import FILE
 
-if TYPE_CHECKING:
-    from zelo.pipeline.run import Result
-
 MOST = 20  # config keys that are shown
 HEAD = ("first", "second", "difference", "95 % interval", "p", "")
-
-
-def of_run(result: "Result") -> Facts | None:
-    """What the stage that compares has found; None where none did."""
-    for table in result.tables.values():
-        if (path := table.path / FILE).is_file():
-            return json.loads(path.read_text(encoding="utf-8"))
-    return None
 
 
 def lines(found: Facts) -> list[str]:
