@@ -22,7 +22,8 @@ READ = 50_000  # characters of a document
 TITLE, HEADING, QUESTION, SENTENCE = "title", "heading", "question", "sentence"
 
 _HEADING = re.compile(r"^#{1,6}[ \t]+(.+?)[ \t#]*$|^(\S.*)\n[ \t]*(?:={3,}|-{3,})[ \t]*$", re.MULTILINE)
-_FENCED = re.compile(r"\A---\n.*?^---$|^[ \t]*```.*?^[ \t]*```[ \t]*$", re.MULTILINE | re.DOTALL)  # front matter, code
+_FENCED = re.compile(r"\A---\n.*?^---$|^[ \t]*```.*?^[ \t]*```[ \t]*$|^[ \t]*\|[^\n]*", re.MULTILINE | re.DOTALL)
+"""Front matter, code, and rows of tables."""
 _LINK = re.compile(r"!?\[([^\]\n]*)\]\([^)\s]*\)")
 _MARKS = re.compile(r"\*\*|__|`")
 _LABEL = re.compile(r"^(?:[Qq](?:uestion)?[ \t]*\d*|\d+)[ \t]*[.:)][ \t]+")  # of a question in a FAQ
