@@ -17,7 +17,16 @@ Shipping takes three days within the country.
 Q: How do I return a broken parcel?
 A: Write a **short** letter to [our office](https://example.com/office) before the month ends.
 """
-HEADED = "# Baking bread at home\n\nThe dough rests for a whole night in the cold.\n\n| one cell | has quite enough words to be asked. |\n\n```\n# not a heading of this text\n```\n"
+HEADED = """# Baking bread at home
+
+The dough rests for a whole night in the cold.
+
+| one cell | has quite enough words to be asked. |
+
+```
+# not a heading of this text
+```
+"""
 
 
 def documents(*rows: tuple[str, str, str]) -> pa.Table:
