@@ -20,7 +20,10 @@ KEYS = {"dev": "judge_agreement/dev/nDCG@10", "test": "test/nDCG@10"}
 def write_run(folder: Path, degree: int, values: dict[str, np.ndarray], **manifest: str) -> str:
     """A run directory whose systems have these values on the test queries."""
     folder.mkdir()
-    config = {"graph": {"degree": degree}, "stages": {"judge": {"graph": {"degree": degree}, "seed": degree}}}
+    config = {
+        "graph": {"degree": degree},
+        "stages": {"judge": {"graph": {"degree": degree}, "seed": degree, "logger": {"folder": f"{folder}"}}},
+    }
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     stages = {"load": {"identity": "same", "rows": 5}, "judge": {"identity": f"of {degree}", "rows": degree}}
     (folder / "manifest.json").write_text(json.dumps({"stages": stages}))

@@ -127,7 +127,9 @@ def _untested(first: Facts, second: Facts) -> Iterator[str]:
 def _config(first: Facts, second: Facts) -> list[Facts]:
     """Keys with two values. What a stage repeats of a value above it is left out."""
     one, other = (dict(_flat(config, "")) for config in (first, second))
-    differ = [key for key in dict.fromkeys([*one, *other]) if one.get(key) != other.get(key) and key != PLACE]
+    differ = [
+        key for key in dict.fromkeys([*one, *other]) if one.get(key) != other.get(key) and not key.endswith(PLACE)
+    ]
 
     def said(key: str) -> tuple[str, str | None, str | None]:
         return key.rpartition(".")[2], one.get(key), other.get(key)
