@@ -64,6 +64,16 @@ def test_what_differs_is_named_and_what_both_measured_is_tested(tmp_path: Path) 
     assert max(map(len, text.splitlines())) <= 120, text
 
 
+def test_against_judge_ratings_nothing_is_better_and_few_queries_show_nothing(tmp_path: Path) -> None:
+    stage = Compare(inputs={}, runs=[write_run(tmp_path / name, 4, {}) for name in ("a", "b")], resamples=2000, seed=0)
+    low, high = ({"zelo": {f"q{n}": value + n / 1000 for n in range(40)}} for value in (0.2, 0.5))
+    [rated] = stage._of_split("dev", "judge_agreement/dev/nDCG@10", low, high)
+    assert rated["verdict"] == "agrees more"
+    few = {"zelo": {name: value for name, value in high["zelo"].items() if name in ("q1", "q2", "q3")}}
+    [row] = stage._of_split("test", "test/nDCG@10", low, few)
+    assert (row["verdict"], row["queries"], row["queries_of_one_run"]) == ("no difference shown", 3, 37)
+
+
 def test_its_name_follows_what_the_runs_hold(tmp_path: Path) -> None:
     runs = [write_run(tmp_path / name, 4, {"zelo": np.zeros(40)}) for name in ("first", "second")]
     stage = Compare(inputs={}, runs=runs, resamples=100, seed=0)

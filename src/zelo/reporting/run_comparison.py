@@ -59,7 +59,9 @@ def _tests(rows: list[Facts]) -> list[str]:
         names = max(len(row["system"]) for row in some) + 2
         widths = [max(len(head), *(len(line[n]) for line in cells)) + 2 for n, head in enumerate(HEAD)]
         count = f", p Holm-corrected for {len(some)} systems" * (len(some) > 1)
-        text += ["", f"{metric}, {some[0]['queries']:,} queries{count}"]
+        alone = max(row["queries_of_one_run"] for row in some)
+        left = f", {alone:,} that only one run has left out" * bool(alone)
+        text += ["", f"{metric}, {some[0]['queries']:,} queries{left}{count}"]
         text.append(
             "".ljust(names) + "".join(head.rjust(width) for head, width in zip(HEAD, widths, strict=True)).rstrip()
         )

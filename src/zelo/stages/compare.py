@@ -10,8 +10,9 @@ import pyarrow.compute as pc
 
 from zelo.errors import BadInput
 from zelo.evaluation.paired import ALPHA
-from zelo.evaluation.verdict import BETTER, NO_DIFFERENCE, WORSE
+from zelo.evaluation.verdict import BETTER, FEWEST, LESS, MORE, NO_DIFFERENCE, WORSE
 from zelo.facts import Facts
+from zelo.metrics.agreement import PREFIX
 from zelo.metrics.significance import FlipTest, holm, holm_factor
 from zelo.run_directory import RunDirectory
 from zelo.store import MANIFEST, Table, hash_file
@@ -26,7 +27,7 @@ class Compare:
     """Writes compare.json: config keys and stages that differ, metrics of both, and a paired test for each system of both.
 
     Systems are tested where both runs measured them against the same labels or ratings, on the queries that both have; p-values
-    are Holm-corrected over the systems of a split.
+    are Holm-corrected over the systems of a split. Against judge ratings a system agrees more or less; it is never better.
     """
 
     inputs: dict[str, str]  # none
@@ -74,6 +75,7 @@ class Compare:
             return
         queries = sorted(set.intersection(*(first[name].keys() & second[name].keys() for name in both)))
         before, after = (np.array([[run[name][one] for one in queries] for name in both]) for run in (first, second))
+        up, down = (MORE, LESS) if key.startswith(f"{PREFIX}/") else (BETTER, WORSE)
         tests = FlipTest.of(after - before, self.resamples, self.seed)
         p = tests.p()
         low, high = np.clip(tests.interval(ALPHA / holm_factor(p)), -1.0, 1.0)
@@ -90,7 +92,12 @@ class Compare:
                 "ci_high": float(high[row]),
                 "p_value": corrected,
                 "queries": len(queries),
-                "verdict": NO_DIFFERENCE if corrected >= ALPHA else BETTER if difference > 0 else WORSE,
+                "queries_of_one_run": len(first[name].keys() ^ second[name].keys()),
+                "verdict": NO_DIFFERENCE
+                if corrected >= ALPHA or len(queries) < FEWEST
+                else up
+                if difference > 0
+                else down,
             }
 
 
