@@ -24,13 +24,14 @@ def compose(overrides: Sequence[str] = ()) -> "DictConfig":
 
     Raises BadInput for an override that names nothing.
     """
+    from hydra.core.hydra_config import HydraConfig
     from omegaconf import OmegaConf
 
     from zelo.pipeline import baselines, parts
 
     with _composed(overrides) as (config, _):
         baselines.mount(config)
-        parts.complete(config, list(overrides))
+        parts.complete(config, [str(override) for override in HydraConfig.get().overrides.task])
         for key in _of_hydra(OmegaConf.to_container(config), ""):  # known only while Hydra's own config is
             OmegaConf.update(config, key, OmegaConf.select(config, key))
         return config
@@ -39,12 +40,11 @@ def compose(overrides: Sequence[str] = ()) -> "DictConfig":
 def run(overrides: Sequence[str] = ()) -> "RunDirectory":
     """Runs what `zelo OVERRIDES` runs, in this process, and gives its run directory. Raises ZeloError for what went wrong."""
     from zelo import main
-    from zelo.budget.budget import COMMAND
     from zelo.run_directory import RunDirectory
     from zelo.tracking.run_folder import discard_if_empty
 
     with _composed(overrides) as (config, folder):
-        os.environ[COMMAND] = uuid.uuid4().hex  # each run has the whole budget
+        _begin_command()
         try:
             main.job(config, folder, " ".join(["zelo", *overrides]))
         finally:
@@ -127,11 +127,19 @@ def judge(
     import numpy as np
 
     questions = _questions(query, a, b)
+    _begin_command()
     shown = np.repeat([False, True], len(questions) // 2)
     plans = budget.plans({one: (member, [questions]) for one, member in panel.paid.items()}) if panel.paid else []
     with budget.open(plans) as session:
         answers = panel.ask(questions, dict.fromkeys(panel.members, shown), None, session)
     return pa.concat_tables(_answer(one, rows) for one, rows in answers.items())
+
+
+def _begin_command() -> None:
+    """Each call has the whole budget: it is a command of its own."""
+    from zelo.budget.budget import COMMAND
+
+    os.environ[COMMAND] = uuid.uuid4().hex
 
 
 def _answer(name: str, rows: "pa.Table") -> "pa.Table":
