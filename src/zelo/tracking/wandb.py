@@ -10,6 +10,7 @@ from zelo.errors import BadInput
 from zelo.facts import Facts
 from zelo.records import METRIC
 from zelo.reporting.evaluation import Evaluation
+from zelo.tracking import redact
 from zelo.tracking.job import Job
 
 if TYPE_CHECKING:
@@ -72,10 +73,9 @@ class Wandb:
             offline, place = run.settings._offline, run.settings.sync_dir
             self._close(0)
         except Exception as error:
-            print(
-                f"W&B did not take the results ({' '.join(str(error).split())[:200]}); the run is whole.",
-                file=sys.stderr,
-            )
+            RUNS.pop(self._folder(), None)
+            reason = redact.text(" ".join(str(error).split())[:200])
+            print(f"W&B did not take the results ({reason}); the run is whole.", file=sys.stderr)
             return
         if offline:
             print(f"W&B: the run is offline; wandb sync {place}")
