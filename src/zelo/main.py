@@ -189,7 +189,7 @@ def _run(
 
 
 def _job(described: Facts) -> "Job":
-    """What a logger is told. described: the config without secrets."""
+    """What a logger gets before the run. described: the config without secrets."""
     from zelo.tracking import redact
     from zelo.tracking.job import Job
 

@@ -92,8 +92,8 @@ def verdict(found: Comparison) -> list[str]:
     best = found.best
     if best is None or len(found.settings) < 2:
         return []
-    told = [f"{split} {best.estimates[split].value:.3f}" for split in (DEV, TEST) if split in best.estimates]
-    head = f"Best on dev: {best.name} ({', '.join(told)})"
+    values = [f"{split} {best.estimates[split].value:.3f}" for split in (DEV, TEST) if split in best.estimates]
+    head = f"Best on dev: {best.name} ({', '.join(values)})"
     if found.untested:
         return [f"{head}; not tested against the others: {found.untested}."]
     tests = sum(one.p is not None for one in found.settings)

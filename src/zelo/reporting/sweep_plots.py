@@ -17,7 +17,7 @@ COSTS = {  # column -> axis
 
 @dataclass(frozen=True)
 class Point:
-    """A setting: its place, the ends of its interval, and what a reader is told. front: nothing is better and cheaper."""
+    """A setting: its place, the ends of its interval, and its words. front: nothing is better and cheaper."""
 
     x: str
     y: str

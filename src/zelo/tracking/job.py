@@ -1,4 +1,4 @@
-"""What a logger is told of a run before it begins."""
+"""What a logger gets of a run before it begins."""
 
 import re
 from collections.abc import Iterator, Sequence
