@@ -10,8 +10,11 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
+from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
+
+from hydra_plugins.zelo_composing import SharedLoader
 
 MOST = 1000  # jobs of a sweep that nobody has confirmed
 
@@ -21,6 +24,12 @@ class GridSweeper(BasicSweeper):
 
     With `sweep.keep_going` each job is checked when its turn comes, and one that cannot be composed is left out.
     """
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Hydra says here what is run, and how."""
+        loader = SharedLoader(hydra_context.config_loader)
+        context = HydraContext(config_loader=loader, callbacks=hydra_context.callbacks)
+        super().setup(hydra_context=context, task_function=task_function, config=config)
 
     def sweep(self, arguments: list[str]) -> object:
         """Raises BadInput for a grid without a job, for one of more than MOST jobs that is not confirmed, and for a bad job."""
