@@ -5,6 +5,7 @@ Hydra takes sweepers from the package `hydra_plugins` only.
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -33,10 +34,13 @@ class GridSweeper(BasicSweeper):
 
     def sweep(self, arguments: list[str]) -> object:
         """Raises BadInput for a grid without a job, for one of more than MOST jobs that is not confirmed, and for a bad job."""
+        from zelo.tracking import sweep
+
         assert self.config is not None
         assert self.hydra_context is not None
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
         _refuse_size(parser.parse_overrides([*self._parse_config(), *arguments]), _flag(self.config, "confirm"))
+        sweep.read(Path(self.config.hydra.sweep.dir))  # of an earlier one in this folder
         return super().sweep(arguments)
 
     def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:

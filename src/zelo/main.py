@@ -5,7 +5,6 @@ terminated.
 """
 
 import contextlib
-import copy
 import errno
 import os
 import re
@@ -42,6 +41,7 @@ SETTINGS = {  # read without a stage's help
     "until": str | None,
     "plan": bool,
     "optimize": str | None,
+    "report": bool | None,
     "debug": object,
     "stages": object,
     "logger": object,
@@ -109,13 +109,15 @@ def job(config: DictConfig, folder: Path, command: str) -> float | None:
 
 
 def check(config: DictConfig) -> None:
-    """Raises, before the first job of a sweep starts, what would keep this one from running. config: composed, with hydra's."""
+    """Raises, before the first job of a sweep starts, what would keep this one from running.
+
+    config: composed, with hydra's; it is of no use afterwards.
+    """
     from zelo.pipeline.run import check_stages
     from zelo.store import Store
 
     HydraConfig.instance().set_config(config)
     sweep_folder = config.hydra.sweep.dir
-    config = copy.deepcopy(config)
     with read_write(config), open_dict(config):
         del config["hydra"]
     if "folder" in config.logger:
@@ -138,7 +140,7 @@ def _checked(config: DictConfig) -> "tuple[list[Step], Any, Any]":
     parts.complete(config, [str(override) for override in HydraConfig.get().overrides.task])
     _refuse_merged(config)
     _refuse_unread(config)
-    steps = assemble(config)
+    steps = assemble(config, sweep.CURRENT.stages if HydraConfig.get().mode == RunMode.MULTIRUN else None)
     evaluations = [step.stage for step in steps if isinstance(step.stage, Evaluate)]
     systems = [name for stage in evaluations if stage.students for name in stage.systems]  # else nothing is trained
     _check_optimize(config.optimize, systems)
@@ -172,7 +174,7 @@ def _run(
             terminal.print_stage(result, name)
             run.write_manifest(result, identity.versions())
         assert result is not None
-        run.publish(result, config.optimize)
+        run.publish(result, config.optimize, report=not sweeping if config.report is None else config.report)
         logger.finish(Evaluation.of(result), run.manifest)
     except BaseException as error:
         finished = [step for step in result.steps if step.name in result.tables] if result else []

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus
@@ -23,9 +24,10 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from zelo.errors import BadInput
 from zelo.facts import Facts
 from zelo.records import DEV, TEST
-from zelo.reporting import claims, compared, sweep_page
+from zelo.reporting import claims, compared, index_page, sweep_page
 from zelo.store import MANIFEST
 from zelo.tracking import redact, whole_file
 
@@ -40,6 +42,7 @@ INDEX_COLUMNS: tuple[str, ...] = (
     "value",  # of it
     "test",  # full name of the test figure beside it, which selects nothing
     "test_value",
+    "usd",  # of the answers of all judges, whichever run paid for them
     "seconds",
     "folder",
 )
@@ -47,6 +50,9 @@ TAIL_COLUMNS = ("seconds", "error", "folder")
 OWN_COLUMNS = ("job", *INDEX_COLUMNS, *compared.FIGURES, *TAIL_COLUMNS)  # that no option may be called
 LEFT_OUT = "left out"  # the status of a job that could not be composed
 LONGEST_NAME = 100  # characters of a job's folder name
+PAGE_AGE = 5.0  # seconds that a sweep.html stands at least while jobs end
+PAGE_SHARE = 20  # times as long as it took
+MOVE_AWAY = "Move the file away, or choose another hydra.sweep.dir; the folders of its jobs are kept."
 GRID_SWEEPER = "hydra_plugins.zelo_grid.GridSweeper"
 
 
@@ -58,6 +64,8 @@ class Current:
     folder: Path | None = None  # of the sweep
     failures: list[Exception] = field(default_factory=list)
     pid: int = 0
+    stages: dict[str, tuple[Facts, Any]] = field(default_factory=dict)  # name -> config and object, of the last job
+    page_seconds: float = 0.0  # that the last sweep.html took
 
 
 CURRENT = Current()
@@ -131,6 +139,7 @@ class Sweep(Callback):
         CURRENT.pid, CURRENT.folder = os.getpid(), folder
         CURRENT.failures.clear()
         CURRENT.varied.clear()
+        CURRENT.stages.clear()
 
     def on_job_start(self, config: DictConfig, **kwargs: object) -> None:
         """Announces a job of a sweep."""
@@ -154,6 +163,7 @@ class Sweep(Callback):
         if manifest and self.index.parent in folder.parents:
             self._list(config, manifest, folder)
         if isinstance(error, Interrupted):
+            write_page(folder.parent)
             raise KeyboardInterrupt from error
         mine = CURRENT.pid == os.getpid()
         simple = config.hydra.mode == RunMode.RUN or config.hydra.sweeper._target_ == GRID_SWEEPER
@@ -165,14 +175,25 @@ class Sweep(Callback):
     def on_multirun_end(self, config: DictConfig, **kwargs: object) -> None:
         """Shows the whole sweep."""
         if CURRENT.folder and (CURRENT.folder / SWEEP_CSV).exists():
+            write_page(CURRENT.folder)
             sweep_page.print_table(CURRENT.folder, read(CURRENT.folder))
         if CURRENT.folder and (found := claims.rows(CURRENT.folder)):
             whole_file.replace(CURRENT.folder / claims.PAGE, claims.page(found))
+        self._write_index()
+
+    def on_run_end(self, config: DictConfig, **kwargs: object) -> None:
+        """Shows the run among the others."""
+        self._write_index()
+
+    def _write_index(self) -> None:
+        if self.index.exists():
+            whole_file.replace(self.index.with_name(index_page.PAGE), index_page.page(self.index.parent))
 
     def _list(self, config: DictConfig, manifest: Facts, folder: Path) -> None:
         overrides = " ".join(redact.text(str(part)) for part in config.hydra.overrides.task)
         row = {"time": manifest["started"], "name": config.name, "overrides": overrides, "status": manifest["status"]}
         row |= _main_figures(manifest) | {"seconds": f"{time.time() - self.start:.1f}"}
+        row["usd"] = str(manifest.get("compared", {}).get("judges_usd", ""))
         row["folder"] = str(folder.relative_to(self.index.parent))
         with _locked(self.index.parent):
             _set_aside(self.index)
@@ -200,7 +221,7 @@ def discard_unused() -> None:
 
 
 def record(folder: Path, row: dict[str, str]) -> None:
-    """Adds a job's row to sweep.csv and writes sweep.html again."""
+    """Adds a job's row to sweep.csv, and writes sweep.html again where it has not been for a while."""
     folder.mkdir(parents=True, exist_ok=True)  # a job that failed early has left nothing
     with _locked(folder):
         rows = [*(old for old in read(folder) if old["job"] != row["job"]), row]
@@ -211,15 +232,37 @@ def record(folder: Path, row: dict[str, str]) -> None:
         writer.writeheader()
         writer.writerows(rows)
         whole_file.replace(folder / SWEEP_CSV, text.getvalue())
-        whole_file.replace(folder / SWEEP_HTML, sweep_page.page(folder, read(folder)))
+    page = folder / SWEEP_HTML
+    if not page.exists() or time.time() - page.stat().st_mtime > max(PAGE_AGE, PAGE_SHARE * CURRENT.page_seconds):
+        write_page(folder)
+
+
+def write_page(folder: Path) -> None:
+    """Writes sweep.html again, where there is anything to show."""
+    start = time.time()
+    if rows := read(folder):
+        with _locked(folder):
+            whole_file.replace(folder / SWEEP_HTML, sweep_page.page(folder, rows))
+        CURRENT.page_seconds = time.time() - start
 
 
 def read(folder: Path) -> list[dict[str, str]]:
-    """The rows of sweep.csv, in the order of the jobs; none where there is no such file yet."""
-    if not (folder / SWEEP_CSV).exists():
+    """The rows of sweep.csv, in the order of the jobs; none where there is no such file yet.
+
+    Raises BadInput where it is no such table.
+    """
+    path = folder / SWEEP_CSV
+    if not path.exists():
         return []
-    with (folder / SWEEP_CSV).open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise BadInput(f"{path} is no table of a sweep ({error}). {MOVE_AWAY}") from error
+    for number, row in enumerate(rows, 2):
+        if None in row or None in row.values() or not row.get("job", "").isdigit():
+            raise BadInput(f"{path}, line {number}: this is no job of a sweep. {MOVE_AWAY}")
+    return rows
 
 
 def _row(config: DictConfig, manifest: Facts, error: Exception | None) -> dict[str, str]:
@@ -271,7 +314,7 @@ def _set_aside(index: Path) -> None:
     """Renames an index whose columns are those of an earlier version, so that its rows stay under their own header."""
     if not index.exists() or not index.stat().st_size:
         return
-    with index.open(newline="", encoding="utf-8") as file:
+    with index.open(newline="", encoding="utf-8", errors="replace") as file:
         header = tuple(next(csv.reader(file), ()))
     if header != INDEX_COLUMNS:
         taken = len(list(index.parent.glob(f"{index.stem}-earlier*{index.suffix}")))
@@ -290,7 +333,7 @@ def _error(job_return: JobReturn) -> Exception | None:
 def _manifest(folder: Path) -> Facts:
     try:
         return json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError):  # none, or a broken one of an earlier sweep in this folder
         return {}
 
 
