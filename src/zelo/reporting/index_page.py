@@ -18,7 +18,7 @@ HALF = "running or killed"  # the status of a run that has not said how it ended
 
 
 @dataclass
-class Entry:
+class Listed:
     """A run, or a sweep with its jobs. link: from the folder of the page; empty where there is nothing to open."""
 
     time: str
@@ -31,7 +31,7 @@ class Entry:
     test: float | None = None
     usd: float | None = None
     seconds: float | None = None
-    jobs: "list[Entry]" = field(default_factory=list)
+    jobs: "list[Listed]" = field(default_factory=list)
 
 
 def page(root: Path) -> str:
@@ -86,13 +86,13 @@ def _unlisted(root: Path, known: set[str], passed_over: list[str]) -> Iterator[d
             passed_over.append(f"{folder}/{MANIFEST} cannot be read ({type(error).__name__})")
 
 
-def _entry(root: Path, row: dict[str, str]) -> Entry:
+def _entry(root: Path, row: dict[str, str]) -> Listed:
     folder = row["folder"]
     link = (
         f"{folder}/{REPORT}" if (root / folder / REPORT).exists() else folder + "/" if (root / folder).is_dir() else ""
     )
     dev, test, usd, seconds = (_number(row.get(name, "")) for name in ("value", "test_value", "usd", "seconds"))
-    return Entry(
+    return Listed(
         row["time"],
         row["name"],
         row.get("overrides", ""),
@@ -106,13 +106,13 @@ def _entry(root: Path, row: dict[str, str]) -> Entry:
     )
 
 
-def _sweep(root: Path, folder: str, rows: list[dict[str, str]]) -> Entry:
+def _sweep(root: Path, folder: str, rows: list[dict[str, str]]) -> Listed:
     """The best job on dev stands for the sweep, where all are measured alike; costs are those of all jobs."""
     jobs = [_entry(root, row) for row in rows]
     counts = {status: sum(job.status == status for job in jobs) for status in dict.fromkeys(job.status for job in jobs)}
     status = ", ".join(f"{count} {status}" for status, count in counts.items())
     link = f"{folder}/{SWEEP_HTML}" if (root / folder / SWEEP_HTML).exists() else f"{folder}/"
-    entry = Entry(min(job.time for job in jobs), jobs[0].name, "", status, quote(link), jobs=jobs)
+    entry = Listed(min(job.time for job in jobs), jobs[0].name, "", status, quote(link), jobs=jobs)
     measured = [job for job in jobs if job.dev is not None]
     if len({job.selected_by for job in measured}) == 1:
         best = max(measured, key=lambda job: job.dev or 0.0)
