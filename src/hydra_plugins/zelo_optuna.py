@@ -26,7 +26,6 @@ from hydra_plugins.zelo_space import Space, searched
 if TYPE_CHECKING:
     from optuna import Study
     from optuna.samplers import TPESampler
-    from optuna.storages import JournalStorage
 
     from zelo.facts import Facts
 
@@ -34,7 +33,10 @@ JOURNAL, IMPORTANCE = "optuna.journal", "importance.json"
 STUDY = "zelo"  # the one of the journal
 SEARCH, MEASURED_BY = "search", "measured_by"  # what the journal notes of the study
 DEV = "dev"
-COLUMNS = {"dollars": "judges_usd", "seconds": "compute_seconds"}  # objective -> figure of a job, where that has another name
+COLUMNS = {
+    "dollars": "judges_usd",
+    "seconds": "compute_seconds",
+}  # objective -> figure of a job, where that has another name
 DIRECTIONS = ("maximize", "minimize")
 ANY_TIME = ("budget", "debug", "hardware", "logger", "sweep")  # what may change while a search goes on
 FEWEST = 4  # finished trials from which on the importance of parameters is told
@@ -50,13 +52,14 @@ class OptunaSweeper(Sweeper):
         n_jobs: int,
         n_startup_trials: int,
         seed: int,
-        objectives: Mapping[str, str],
+        objectives: Mapping[str, str] | None,
         folder: str,
         params: Mapping[str, object] | None,
     ) -> None:
         self.n_trials, self.n_jobs = n_trials, n_jobs
         self.n_startup_trials, self.seed = n_startup_trials, seed
-        self.objectives, self.folder, self.params = objectives, folder, params or {}
+        self.objectives = {DEV: DIRECTIONS[0]} if objectives is None else objectives
+        self.folder, self.params = folder, params or {}
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Hydra says here what is run, and how."""
@@ -114,20 +117,23 @@ class OptunaSweeper(Sweeper):
             if name not in known:
                 raise BadInput(f"hydra.sweeper.objectives.{name}: no such figure. There are: {', '.join(known)}.")
             if direction not in DIRECTIONS:
-                raise BadInput(f"hydra.sweeper.objectives.{name}={direction}: a direction is {' or '.join(DIRECTIONS)}.")
+                raise BadInput(
+                    f"hydra.sweeper.objectives.{name}={direction}: a direction is {' or '.join(DIRECTIONS)}."
+                )
 
     def _first(self, space: Space) -> list[str]:
         """The overrides of the first trial of all, which has been composed and checked."""
         import optuna
 
-        from zelo.errors import BadInput
+        from zelo.errors import BadInput, ZeloError
         from zelo.tracking import sweep
 
         study = optuna.create_study(directions=list(self.objectives.values()), sampler=self._sampler(0))
         job = space.job(study.ask(space.distributions).params)
         keep_going = flag(self.config, "keep_going")
         if error := fault(self.context, self.config, job, compose_only=keep_going):
-            advice = "" if keep_going else "; sweep.keep_going=true runs the other trials"
+            others = isinstance(error, ZeloError) and not keep_going  # which can be composed
+            advice = "; sweep.keep_going=true runs the other trials" if others else ""
             raise BadInput(f"first trial, {sweep.said(job)}: {words(error).rstrip('.')}. Nothing was run{advice}.")
         return job
 
@@ -156,9 +162,9 @@ class OptunaSweeper(Sweeper):
                 begun.append((trial.number, trial.params))
             else:  # the command ended while it was drawn
                 study.tell(trial.number, state=TrialState.FAIL)
+        missing = self.n_trials - len(begun) - sum(one.state == TrialState.COMPLETE for one in study.trials)
         for batch in _consecutive(begun):
             self._run(study, space, batch)
-        missing = self.n_trials - len(begun) - sum(one.state == TrialState.COMPLETE for one in study.trials)
         while missing > 0:
             batch = [self._ask(study, space) for _ in range(min(self.n_jobs, missing))]
             self._run(study, space, batch)
@@ -201,7 +207,11 @@ class OptunaSweeper(Sweeper):
         found = {name: known.get(COLUMNS.get(name, name)) for name in self.objectives}
         for name, value in found.items():
             if value is None:
-                reason = "it stops before anything is measured on dev, or dev has no labels" if name == DEV else "it is not known"
+                reason = (
+                    "it stops before anything is measured on dev, or dev has no labels"
+                    if name == DEV
+                    else "it is not known"
+                )
                 raise BadInput(f"job {number} finished without the objective {name}: {reason}.")
         if DEV in found:
             by = sweep.selected_by(manifest)

@@ -65,7 +65,9 @@ def _distribution(override: Override) -> "BaseDistribution":
     line, sweep = override.input_line, override.value()
     assert isinstance(sweep, Sweep)
     if unknown := sorted(sweep.tags - {LOG}):
-        raise BadInput(f"{line}: the tag {unknown[0]} means nothing here; tag(log,interval(1e-5,1e-3)) is a logarithmic scale.")
+        raise BadInput(
+            f"{line}: the tag {unknown[0]} means nothing here; tag(log,interval(1e-5,1e-3)) is a logarithmic scale."
+        )
     log = LOG in sweep.tags
     if isinstance(sweep, IntervalSweep):
         return _interval(line, sweep.start, sweep.end, log)
@@ -85,9 +87,13 @@ def _interval(line: str | None, low: Any, high: Any, log: bool) -> "BaseDistribu
     from zelo.errors import BadInput
 
     if not (math.isfinite(low) and math.isfinite(high)) or low >= high:
-        raise BadInput(f"{line}: an impossible range. The first number of an interval is the smaller one: interval(0.1,1).")
+        raise BadInput(
+            f"{line}: an impossible range. The first number of an interval is the smaller one: interval(0.1,1)."
+        )
     if log and low <= 0:
-        raise BadInput(f"{line}: an impossible range. A logarithmic scale begins above 0: tag(log,interval(1e-5,1e-3)).")
+        raise BadInput(
+            f"{line}: an impossible range. A logarithmic scale begins above 0: tag(log,interval(1e-5,1e-3))."
+        )
     whole = isinstance(low, int) and isinstance(high, int)
     return IntDistribution(low, high, log=log) if whole else FloatDistribution(low, high, log=log)
 

@@ -313,7 +313,9 @@ def _refuse_run_of_launcher() -> None:
     if hydra.mode == RunMode.RUN and launcher == "slurm":
         raise BadInput("hardware=slurm sends the jobs of a sweep to SLURM, and this is a single run: write zelo -m ...")
     if hydra.mode == RunMode.RUN and launcher != "basic":
-        raise BadInput(f"hydra/launcher={launcher} runs the jobs of a sweep, and this is a single run: write zelo -m ...")
+        raise BadInput(
+            f"hydra/launcher={launcher} runs the jobs of a sweep, and this is a single run: write zelo -m ..."
+        )
 
 
 def _check_optimize(optimize: str | None, systems: Sequence[str]) -> None:
@@ -338,8 +340,8 @@ def _check_sweeper(config: DictConfig, measures: bool) -> None:
         return
     cause = f"optimize={config.optimize}" if config.optimize is None else f"until={config.until}"
     raise BadInput(
-        f"{cause}: hydra/sweeper={name} optimizes a figure of dev, and these jobs have none. Stop no earlier than until=rate, name a"
-        " system with optimize=zelo, or sweep without an optimizer (hydra/sweeper=grid)."
+        f"{cause}: hydra/sweeper={name} optimizes a figure of dev, and these jobs have none. Stop no earlier than until=rate,"
+        " name a system with optimize=zelo, or sweep without an optimizer (hydra/sweeper=grid)."
     )
 
 
@@ -429,7 +431,10 @@ def explain(error: Exception) -> tuple[int, str]:
         words = re.sub(r"\n(To append|Either|Or add|Config search path).*", "", words, flags=re.DOTALL)
         return 2, re.sub(r"\s*\n\s*", " ", words)
     if isinstance(error, RuntimeError) and "hydra_joblib_launcher" in str(error):
-        return 2, "hydra/launcher=joblib needs hydra-joblib-launcher, which is not installed: pip install 'zelo[sweeps]'."
+        return (
+            2,
+            "hydra/launcher=joblib needs hydra-joblib-launcher, which is not installed: pip install 'zelo[sweeps]'.",
+        )
     if isinstance(error, RuntimeError) and "hydra_submitit_launcher" in str(error):
         return 2, "hardware=slurm needs submitit, which is not installed: pip install 'zelo[slurm]'."
     if isinstance(error, RuntimeError) and "slurm cluster" in str(error):  # of submitit

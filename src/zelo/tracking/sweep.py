@@ -49,7 +49,9 @@ TAIL_COLUMNS = ("seconds", "error", "folder")
 OWN_COLUMNS = ("job", *INDEX_COLUMNS, *compared.FIGURES, *TAIL_COLUMNS)  # that no option may be called
 LEFT_OUT = "left out"  # the status of a job that could not be composed
 LONGEST_NAME = 100  # characters of a job's folder name
-JOBLIB_SCHEMA = r"\s*'hydra/launcher/joblib' is validated"  # how Hydra's warning begins: conf/ has an option of that name, too
+JOBLIB_SCHEMA = (
+    r"\s*'hydra/launcher/joblib' is validated"  # how Hydra's warning begins: conf/ has an option of that name, too
+)
 
 
 @dataclass
