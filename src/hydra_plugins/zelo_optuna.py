@@ -6,6 +6,7 @@ command goes on where it stopped. The values of trial n follow from the seed, n 
 
 import fcntl
 import json
+import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -26,6 +27,7 @@ from hydra_plugins.zelo_space import Space, searched
 if TYPE_CHECKING:
     from optuna import Study
     from optuna.samplers import TPESampler
+    from optuna.study import StudyDirection
 
     from zelo.facts import Facts
 
@@ -49,7 +51,7 @@ class OptunaSweeper(Sweeper):
         self,
         *,
         n_trials: int,
-        n_jobs: int,
+        n_jobs: int | None,
         n_startup_trials: int,
         seed: int,
         objectives: Mapping[str, str] | None,
@@ -65,8 +67,8 @@ class OptunaSweeper(Sweeper):
         """Hydra says here what is run, and how."""
         from hydra.core.plugins import Plugins
 
-        self.context, self.config = hydra_context, config
-        self.launcher: Launcher = Plugins.instance().instantiate_launcher(
+        self.context, self.chosen = hydra_context, config
+        self.launching: Launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
 
@@ -82,14 +84,14 @@ class OptunaSweeper(Sweeper):
         params = [f"{key}={value}" for key, value in self.params.items()]
         space = searched(parser.parse_overrides([*params, *arguments]))
         first = self._first(space)
-        if self.config.plan:
-            launch(self.launcher, [first], 0)
+        if self.chosen.plan:
+            launch(self.launching, [first], 0)
             return
-        folder = Path(self.config.hydra.sweep.dir)
+        folder = Path(self.chosen.hydra.sweep.dir)
         folder.mkdir(parents=True, exist_ok=True)
         with _alone(folder), warnings.catch_warnings():
             warnings.filterwarnings("ignore", module="optuna")  # of what is experimental there
-            study = _opened(folder, self._described(space), list(self.objectives.values()))
+            study = _opened(folder, self._described(space), self._directions())
             try:
                 self._run_missing(study, space)
             finally:
@@ -101,12 +103,12 @@ class OptunaSweeper(Sweeper):
         from zelo.reporting.compared import FIGURES
 
         for name, least in (("n_trials", 1), ("n_jobs", 1), ("n_startup_trials", 0), ("seed", 0)):
-            value, place = self.config.hydra.sweeper[name], f"hydra.sweeper.{name}"
-            for where, wrong in annotations.faults(value, int, place):
+            value, place = self.chosen.hydra.sweeper[name], f"hydra.sweeper.{name}"
+            for where, wrong in annotations.faults(value, int | None if name == "n_jobs" else int, place):
                 raise BadInput(f"{where}{wrong}")
-            if value < least:
+            if value is not None and value < least:
                 raise BadInput(f"{place}={value}: at least {least}.")
-        if self.n_trials > MOST and not flag(self.config, "confirm"):
+        if self.n_trials > MOST and not flag(self.chosen, "confirm"):
             raise BadInput(
                 f"hydra.sweeper.n_trials={self.n_trials:,} are more than {MOST:,}. Set sweep.confirm=true if it is meant."
             )
@@ -121,6 +123,11 @@ class OptunaSweeper(Sweeper):
                     f"hydra.sweeper.objectives.{name}={direction}: a direction is {' or '.join(DIRECTIONS)}."
                 )
 
+    def _directions(self) -> "list[StudyDirection]":
+        from optuna.study import StudyDirection
+
+        return [StudyDirection[direction.upper()] for direction in self.objectives.values()]
+
     def _first(self, space: Space) -> list[str]:
         """The overrides of the first trial of all, which has been composed and checked."""
         import optuna
@@ -128,10 +135,10 @@ class OptunaSweeper(Sweeper):
         from zelo.errors import BadInput, ZeloError
         from zelo.tracking import sweep
 
-        study = optuna.create_study(directions=list(self.objectives.values()), sampler=self._sampler(0))
+        study = optuna.create_study(directions=self._directions(), sampler=self._sampler(0))
         job = space.job(study.ask(space.distributions).params)
-        keep_going = flag(self.config, "keep_going")
-        if error := fault(self.context, self.config, job, compose_only=keep_going):
+        keep_going = flag(self.chosen, "keep_going")
+        if error := fault(self.context, self.chosen, job, compose_only=keep_going):
             others = isinstance(error, ZeloError) and not keep_going  # which can be composed
             advice = "; sweep.keep_going=true runs the other trials" if others else ""
             raise BadInput(f"first trial, {sweep.said(job)}: {words(error).rstrip('.')}. Nothing was run{advice}.")
@@ -166,9 +173,16 @@ class OptunaSweeper(Sweeper):
         for batch in _consecutive(begun):
             self._run(study, space, batch)
         while missing > 0:
-            batch = [self._ask(study, space) for _ in range(min(self.n_jobs, missing))]
+            batch = [self._ask(study, space) for _ in range(min(self._at_once(), missing))]
             self._run(study, space, batch)
             missing -= len(batch)
+
+    def _at_once(self) -> int:
+        """Trials that are chosen together."""
+        if self.n_jobs is not None:
+            return self.n_jobs
+        given = self.chosen.hydra.launcher.get("n_jobs", 1)
+        return given if given > 0 else os.cpu_count() or 1  # joblib's -1
 
     def _ask(self, study: "Study", space: Space) -> "tuple[int, dict[str, Any]]":
         """Number and values of a new trial."""
@@ -183,7 +197,7 @@ class OptunaSweeper(Sweeper):
         from zelo.errors import BadInput
         from zelo.tracking import sweep
 
-        ended = launch(self.launcher, [space.job(values) for _, values in batch], batch[0][0])
+        ended = launch(self.launching, [space.job(values) for _, values in batch], batch[0][0])
         unmeasured: list[BadInput] = []
         for (number, _), job in zip(batch, ended, strict=True):
             try:
@@ -278,7 +292,7 @@ def _check_optuna() -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 
-def _opened(folder: Path, described: "Facts", directions: list[str]) -> "Study":
+def _opened(folder: Path, described: "Facts", directions: "list[StudyDirection]") -> "Study":
     """The study of this folder's journal. Raises BadInput where that is of another search, or damaged."""
     import optuna
     from optuna.storages import JournalStorage

@@ -77,10 +77,10 @@ def search(
     sweeper = OptunaSweeper(**chosen, folder="search", params=None)
     flags = {"keep_going": False, "confirm": False}
     hydra = {"sweep": {"dir": str(folder)}, "sweeper": chosen}
-    sweeper.config = OmegaConf.create({"hydra": hydra, "sweep": flags, "plan": False})
+    sweeper.chosen = OmegaConf.create({"hydra": hydra, "sweep": flags, "plan": False})
     sweeper.context = SimpleNamespace(config_loader=None)  # type: ignore[assignment]
     launched = Launched(folder, measure)
-    sweeper.launcher = launched  # type: ignore[assignment]
+    sweeper.launching = launched  # type: ignore[assignment]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(zelo_optuna, "fault", lambda *_, **__: None)
         patch.setattr(zelo_optuna, "FEWEST", fewest)
@@ -193,7 +193,7 @@ def test_a_search_without_a_figure_ends_at_once(tmp_path: Path) -> None:
         ({"objectives": {"dev": "max"}}, "a direction is maximize or minimize"),
         ({"objectives": {"euros": "minimize"}}, "no such figure"),
         ({"n_trials": 0}, "n_trials=0: at least 1"),
-        ({"n_jobs": "two"}, 'n_jobs="two": expected a whole number'),
+        ({"n_jobs": 1.5}, "n_jobs=1.5: expected a whole number or null"),
         ({"n_trials": 1001}, "sweep.confirm=true"),
     ],
 )
