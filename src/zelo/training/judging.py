@@ -105,4 +105,5 @@ def _knows_something(found: Facts) -> bool:
     pairs = found["consensus_pairs"]
     if not pairs:
         return True  # nothing can be said
-    return binomtest(round(found["consensus_accuracy"] * pairs), pairs, alternative="greater").pvalue < CHANCE
+    right = round(found["consensus_accuracy"] * pairs)
+    return bool(binomtest(right, pairs, alternative="greater").pvalue < CHANCE)
