@@ -363,7 +363,7 @@ def judged(corpus: Path, tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("experiment", ["default", "cross_encoder", "run_file"])
+@pytest.mark.parametrize("experiment", ["default", "cross_encoder", "run_file", "second_pass"])
 def test_only_evaluate_depends_on_labels(experiment: str, judged: Path) -> None:
     config = composed(f"experiment={experiment}", "dataset=beir")
     paths = {"dataset__path": str(judged)}

@@ -654,6 +654,7 @@ BAD = {
     "judge=claude-sonnet-4-5": "Write judge=anthropic judge.model=claude-sonnet-4-5",
     "judge.model=gpt-4.1-mini": "one of judge=anthropic or judge=chat",
     "judge=causal_lm judge.model=/my/model": "judge.model: no such key; it is judge.backbone.model now.",
+    "stages.evaluate.compared={a:[b]}": "stages.evaluate.compared: the mapping has no key of a name given here. Add one with +",
     "judge=causal_lm judge.dtype=bfloat16": "judge.dtype: no such key; it is judge.backbone.precision now.",
     "judge=causal_lm judge.backbone.model=/no": "judge.backbone.model=/no: there is no such folder.",
     "judge=causal_lm backbone@judge.backbone=minilm": "the backbone Encoder is no causal language model.",
