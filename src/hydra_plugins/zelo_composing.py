@@ -7,9 +7,15 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_d
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
+from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 
 MOST = 32  # compositions that are kept
+
+
+def sharing(context: HydraContext) -> HydraContext:
+    """A sweep's context with a loader that shares compositions."""
+    return HydraContext(config_loader=SharedLoader(context.config_loader), callbacks=context.callbacks)
 
 
 class SharedLoader(ConfigLoaderImpl):

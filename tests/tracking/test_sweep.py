@@ -520,7 +520,7 @@ def test_the_list_of_runs_passes_over_what_it_cannot_read(tmp_path: Path) -> Non
 
 
 def test_a_job_is_composed_as_hydra_composes_it() -> None:
-    sweep.register_resolver()
+    sweep.prepare()
     setup_globals()
     job = [
         "experiment=smoke",
