@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 AFFECTS_RESULTS = False  # What is shown goes to the terminal and to loggers only.
@@ -45,7 +45,8 @@ def progress(label: str, total: int, unit: str, figures: Figures | None = None) 
         if figures is None or not WATCHERS:
             yield shown
             return
-        watched = _Watched(unit, figures, shown)
+        now = time.monotonic()
+        watched = _Watched(unit, figures, shown, now, now)
         yield watched.advance
         watched.tell()
 
@@ -57,9 +58,9 @@ class _Watched:
     unit: str
     figures: Figures
     shown: Advance
+    start: float
+    last: float
     done: int = 0
-    start: float = field(default_factory=time.monotonic)
-    last: float = field(default_factory=time.monotonic)
 
     def advance(self, n: int, note: str = "") -> None:
         self.shown(n, note)

@@ -62,7 +62,9 @@ class Wandb:
 
     def start(self, job: Job) -> None:
         """Opens the run. Raises BadInput where W&B cannot start one."""
-        self._opened(job).run.config.update(job.config, allow_val_change=True)  # of a run that is resumed
+        # W&B filters and groups by no key with a dot in it. A run that is resumed has values already.
+        config = {key.replace(".", "/"): value for key, value in job.config.items()}
+        self._opened(job).run.config.update(config, allow_val_change=True)
 
     def log(self, name: str, step: int, metrics: Mapping[str, float]) -> None:
         """A point of `<name>/<metric>` over `<name>/step`."""
