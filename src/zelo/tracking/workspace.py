@@ -137,15 +137,15 @@ def _evaluation(shown: Shown) -> "Iterator[Section]":
 
 def _sweep(shown: Shown) -> "Iterator[Section]":
     import wandb_workspaces.reports.v2 as wr
+    from wandb_workspaces.reports.v2.interface import ParallelCoordinatesPlotColumn
 
     metric = shown.deciding
     if shown.group is None or metric is None:
         return
     columns = [
-        wr.ParallelCoordinatesPlotColumn(metric=wr.Config(key.replace(".", "/")), display_name=key)
-        for key in shown.varied
+        ParallelCoordinatesPlotColumn(metric=wr.Config(key.replace(".", "/")), display_name=key) for key in shown.varied
     ]
-    figure = wr.ParallelCoordinatesPlotColumn(metric=wr.SummaryMetric(metric), display_name=metric)
+    figure = ParallelCoordinatesPlotColumn(metric=wr.SummaryMetric(metric), display_name=metric)
     costs = [
         wr.ScatterPlot(title=f"quality against {said}", x=wr.SummaryMetric(key), y=wr.SummaryMetric(metric))
         for key, said in COSTS.items()

@@ -1,6 +1,7 @@
 """What is logged of each step of a training."""
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ class Monitor(lightning.Callback):
         if self.together.first and not resumes:
             self.lines.cut(-1)
 
-    def add(self, step: int, metrics: dict[str, float]) -> None:
+    def add(self, step: int, metrics: Mapping[str, float]) -> None:
         """Keeps a line, and passes it on."""
         if self.together.first:
             self.lines.add(step, metrics)
