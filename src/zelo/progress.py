@@ -87,10 +87,15 @@ def _plain_lines(label: str, total: int, unit: str) -> Iterator[Advance]:
             last = now
             rate = done / (now - start)
             left = (total - done) / rate if rate else float("inf")
-            line = f"{label}: {done:,} of {total:,} {unit}, {rate:,.0f} {unit}/s, {left:.0f} s left"
+            line = f"{label}: {done:,} of {total:,} {unit}, {_rate(rate)} {unit}/s, {left:.0f} s left"
             print(f"{line}, {note}" if note else line, file=sys.stderr, flush=True)
 
     yield advance
+
+
+def _rate(rate: float) -> str:
+    """Whole numbers from ten on, two digits below."""
+    return f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
 
 
 def silent(n: int, note: str = "") -> None:
@@ -117,6 +122,6 @@ def _bar(label: str, total: int, unit: str) -> Iterator[Advance]:
         def advance(n: int, note: str = "") -> None:
             finished = bars.tasks[task].completed + n
             rate = finished / max(time.monotonic() - start, 1e-9)
-            bars.update(task, advance=n, rate=f"{rate:,.0f} {unit}/s", note=note)
+            bars.update(task, advance=n, rate=f"{_rate(rate)} {unit}/s", note=note)
 
         yield advance

@@ -599,6 +599,7 @@ BAD = {
     "judge=claude-sonnet-4-5": "Write judge=anthropic judge.model=claude-sonnet-4-5",
     "judge.model=gpt-4.1-mini": "one of judge=anthropic or judge=chat",
     "judge=causal_lm judge.model=/my/model": "judge.model: no such key; it is judge.backbone.model now.",
+    "stages.evaluate.compared={a:[b]}": "stages.evaluate.compared: the mapping has no key of a name given here. Add one with +",
     "judge=causal_lm judge.dtype=bfloat16": "judge.dtype: no such key; it is judge.backbone.precision now.",
     "judge=causal_lm judge.backbone.model=/no": "judge.backbone.model=/no: there is no such folder.",
     "judge=causal_lm backbone@judge.backbone=minilm": "the backbone Encoder is no causal language model.",
@@ -649,20 +650,26 @@ def test_bad_input_is_one_line_and_leaves_nothing(
 
 
 @pytest.mark.parametrize(
-    ("measures", "optimize", "mode", "refused"),
+    ("measures", "objectives", "mode", "refused"),
     [
-        (True, "zelo", RunMode.MULTIRUN, False),
-        (False, "zelo", RunMode.MULTIRUN, True),
-        (True, None, RunMode.MULTIRUN, True),
-        (False, "zelo", RunMode.RUN, False),
+        (True, None, RunMode.MULTIRUN, False),
+        (False, None, RunMode.MULTIRUN, True),
+        (False, {"dev": "maximize", "seconds": "minimize"}, RunMode.MULTIRUN, True),
+        (False, {"seconds": "minimize"}, RunMode.MULTIRUN, False),
+        (False, None, RunMode.RUN, False),
     ],
 )
 def test_an_optimizing_sweeper_needs_a_figure(
-    measures: bool, optimize: str | None, mode: RunMode, refused: bool, monkeypatch: pytest.MonkeyPatch
+    measures: bool,
+    objectives: dict[str, str] | None,
+    mode: RunMode,
+    refused: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    hydra = OmegaConf.create({"mode": mode, "runtime": {"choices": {"hydra/sweeper": "optuna"}}})
+    chosen = {"choices": {"hydra/sweeper": "optuna"}}
+    hydra = OmegaConf.create({"mode": mode, "runtime": chosen, "sweeper": {"objectives": objectives}})
     monkeypatch.setattr(main.HydraConfig, "get", lambda: hydra)
-    config = OmegaConf.create({"optimize": optimize, "until": "load"})
+    config = OmegaConf.create({"optimize": "zelo", "until": "load"})
     if refused:
         with pytest.raises(BadInput, match="hydra/sweeper=optuna"):
             main._check_sweeper(config, measures)
