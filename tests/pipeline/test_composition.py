@@ -15,6 +15,7 @@ import tiny_models
 import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 from zelo import annotations
@@ -195,7 +196,9 @@ def last_job(option: str) -> list[str]:
     """The overrides of a sweep's last job; none of another option."""
     params = yaml.safe_load((CONF / f"{option}.yaml").read_text()).get("hydra", {}).get("sweeper", {}).get("params", {})
     assert bool(params) == option.startswith("sweep/")
-    return [f"{key}={re.split(r',(?![^[]*])', str(values))[-1]}" for key, values in params.items()]
+    parsed = OverridesParser.create().parse_overrides([f"{key}={values}" for key, values in params.items()])
+    lasts = (list(one.sweep_string_iterator())[-1] if one.is_discrete_sweep() else one.value().end for one in parsed)  # type: ignore[union-attr]
+    return [f"{one.get_key_element()}={last}" for one, last in zip(parsed, lasts, strict=True)]
 
 
 @pytest.mark.parametrize("option", [option for option in OPTIONS if option not in COMPONENTS])
