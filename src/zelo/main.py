@@ -53,7 +53,6 @@ TOGETHER = {  # group -> how several of its options are used at once
     " another is written.",
     "retriever": "First stages that are put together are a fusion: retriever=fusion is one, and conf/retriever/fusion.yaml"
     " shows how another is written.",
-    "logger": "With logger=wandb the run directory has config, metrics and report as with logger=local.",
     "metric": "+metric@metrics.NAME=OPTION adds one.",
     "scorer": "+scorer@baselines.NAME=OPTION adds a baseline.",
 }
@@ -111,8 +110,7 @@ def job(config: DictConfig, folder: Path, command: str) -> float | None:
     from zelo.store import Store
     from zelo.training import nodes
 
-    if "folder" in config.logger:
-        config.logger.folder = str(folder)
+    _place_loggers(config, folder)
     steps, logger, hardware = _checked(config)
     store = Store.default()
     hardware.apply()
@@ -134,12 +132,18 @@ def check(config: DictConfig) -> None:
     config = copy.deepcopy(config)
     with read_write(config), open_dict(config):
         del config["hydra"]
-    if "folder" in config.logger:
-        config.logger.folder = str(sweep_folder)
+    _place_loggers(config, Path(sweep_folder))
     steps, _, _ = _checked(config)
     here = HydraConfig.get().runtime.choices["hydra/launcher"] in LAUNCHERS_HERE  # else it runs on another machine
     if here and not config.plan:
         check_stages(steps, Store.default())
+
+
+def _place_loggers(config: DictConfig, folder: Path) -> None:
+    """Tells the logger, or each of several, the run directory."""
+    for logger in (config.logger, *(config.logger.get("loggers") or {}).values()):
+        if OmegaConf.is_dict(logger) and "folder" in logger:
+            logger.folder = str(folder)
 
 
 def _checked(config: DictConfig) -> "tuple[list[Step], Any, Any]":
@@ -163,6 +167,7 @@ def _checked(config: DictConfig) -> "tuple[list[Step], Any, Any]":
     compares = any(isinstance(step.stage, (Rate, Train)) for step in steps)
     _check_sweeper(config, bool(systems) and config.optimize is not None if evaluations else compares)
     logger = instantiate.build(redact.tree(OmegaConf.to_container(config.logger, resolve=True)), "logger")
+    logger.check()
     return steps, logger, instantiate.build(OmegaConf.to_container(config.hardware, resolve=True), "hardware")
 
 
@@ -175,7 +180,7 @@ def _run(
     from zelo.reporting import terminal
     from zelo.reporting.evaluation import Evaluation
     from zelo.stages.load import Load
-    from zelo.tracking import redact, run_folder
+    from zelo.tracking import curves, redact, run_folder
 
     described = redact.tree(instantiate.described(config))
     text, sweeping = OmegaConf.to_yaml(described), HydraConfig.get().mode == RunMode.MULTIRUN
@@ -187,8 +192,9 @@ def _run(
     try:
         store.register_run(folder, (step.identity for step in steps))
         logger.start(_job(described))
-        for result, name in run_stages(steps, store):
+        for result, name in run_stages(steps, store, logger.log):
             terminal.print_stage(result, name)
+            curves.replay(result, name, logger)
             run.write_manifest(result, identity.versions())
         assert result is not None
         run.publish(result, config.optimize)
