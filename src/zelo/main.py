@@ -447,6 +447,11 @@ def explain(error: Exception) -> tuple[int, str]:
         return 2, "hardware=slurm needs submitit, which is not installed: pip install 'zelo[slurm]'."
     if isinstance(error, RuntimeError) and "slurm cluster" in str(error):  # of submitit
         return 2, "hardware=slurm: there is no srun here. Run the command on a login node of a SLURM cluster."
+    if type(error).__name__ in ("TerminatedWorkerError", "BrokenProcessPool"):  # of joblib
+        return 1, (
+            "a process that ran jobs was ended from outside, often for want of memory. Finished stages are kept: the same command"
+            " goes on from there; hydra.launcher.n_jobs=1 needs least memory."
+        )
     if isinstance(error, ValueError) and str(error).startswith("Config group override"):
         return 2, "a group is given one of its options by name, as in solver=thurstone; zelo --help lists them."
     if isinstance(error, OSError) and error.errno in SURROUNDINGS:
