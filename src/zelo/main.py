@@ -195,7 +195,7 @@ def _run(
         store.register_run(folder, (step.identity for step in steps))
         logger.start(_job(described))
         for result, name in run_stages(steps, store, logger.log):
-            terminal.print_stage(result, name)
+            terminal.print_stage(result, name, sweep.CURRENT.said if sweeping else set())
             curves.replay(result, name, logger)
             run.write_manifest(result, identity.versions())
         assert result is not None
@@ -227,11 +227,18 @@ def _job(described: Facts) -> "Job":
 
 
 def _print_plan(config: DictConfig, steps: "list[Step]", store: "Store") -> None:
-    """What would run, what is cached, and what judges would cost. Runs only what the questions depend on and costs nothing."""
+    """What would run, what is cached, and what judges would cost. Runs only what the questions depend on and costs nothing.
+
+    The jobs of a sweep are planned together, at its end.
+    """
     from zelo.pipeline import plan
     from zelo.reporting import terminal
+    from zelo.reporting.sweep_plan import Planned
 
     steps = plan.remaining(steps, store)
+    if HydraConfig.get().mode == RunMode.MULTIRUN and not sweep.elsewhere():
+        sweep.CURRENT.planned.append(Planned(steps, dict(plan.priced(steps, store)), plan.unpriced(steps, store)))
+        return
     missing = terminal.print_plan(steps, store)
     priced = dict(plan.priced(steps, store))
     for name, plans in priced.items():

@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import re
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -197,7 +198,9 @@ def test_a_job_that_cannot_be_composed_is_left_out(tmp_path: Path, monkeypatch: 
     assert [str(error) for error in sweep.CURRENT.failures] == ["no such option"]
 
 
-def test_a_plan_of_a_sweep_writes_nothing(tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_plan_of_a_sweep_counts_shared_stages_once_and_writes_nothing(
+    tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = tmp_path / "here"
     folder.mkdir()
     monkeypatch.chdir(folder)
@@ -207,6 +210,14 @@ def test_a_plan_of_a_sweep_writes_nothing(tmp_path: Path, tiny: Path, monkeypatc
     monkeypatch.setattr(sys, "argv", ["zelo", "-m", *options.split()])
     assert main.main() == 0
     assert list(folder.iterdir()) == []
+    said = capsys.readouterr().out
+    found = dict(re.findall(r"^(\w+) +(\d+ +\d+)$", said, re.MULTILINE))
+    assert {name: numbers.split() for name, numbers in found.items()} == {
+        **{key: ["1", "1"] for key in ["load", "labels", "data_card", "retrieve", "known_items"]},
+        **{key: ["2", "2"] for key in ["judge", "rate"]},
+    }
+    assert "2 jobs have 14 stages, 9 of them different: 9 to compute" in said
+    assert "No stage costs money." in said
 
 
 def test_the_name_of_a_job_says_what_was_varied(monkeypatch: pytest.MonkeyPatch) -> None:

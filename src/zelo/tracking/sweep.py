@@ -29,8 +29,8 @@ from omegaconf import DictConfig, OmegaConf
 from zelo.errors import BadInput
 from zelo.facts import Facts
 from zelo.records import DEV, TEST
-from zelo.reporting import claims, compared, index_page, sweep_page
-from zelo.store import MANIFEST
+from zelo.reporting import claims, compared, index_page, sweep_page, sweep_plan
+from zelo.store import MANIFEST, Store
 from zelo.tracking import redact, whole_file
 
 SWEEP_CSV, SWEEP_HTML = "sweep.csv", "sweep.html"
@@ -70,6 +70,8 @@ class Current:
     failures: list[Exception] = field(default_factory=list)
     pid: int = 0
     stages: dict[str, tuple[Facts, Any]] = field(default_factory=dict)  # name -> config and object, of the last job
+    said: set[str] = field(default_factory=set)  # lines about stages: the jobs do not repeat each other
+    planned: list[sweep_plan.Planned] = field(default_factory=list)
     page_seconds: float = 0.0  # that the last sweep.html took
 
 
@@ -163,6 +165,8 @@ class Sweep(Callback):
         CURRENT.failures.clear()
         CURRENT.varied.clear()
         CURRENT.stages.clear()
+        CURRENT.planned.clear()
+        CURRENT.said.clear()
 
     def on_job_start(self, config: DictConfig, **kwargs: object) -> None:
         """Announces a job of a sweep."""
@@ -170,7 +174,8 @@ class Sweep(Callback):
         if config.hydra.mode == RunMode.MULTIRUN:
             # Hydra's own copy of the config: every job writes one that is resolved and free of secrets.
             (Path(config.hydra.sweep.dir) / "multirun.yaml").unlink(missing_ok=True)
-            print(f"\nJob {config.hydra.job.num}: {said(config.hydra.overrides.task)}", flush=True)
+            print("" if config.plan is True else "\n", end="")
+            print(f"Job {config.hydra.job.num}: {said(config.hydra.overrides.task)}", flush=True)
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: object) -> None:
         """Writes the rows of a job. The failure of a single run is kept for the command, which tells it; a sweeper keeps its own.
@@ -194,7 +199,9 @@ class Sweep(Callback):
             job_return.status = JobStatus.COMPLETED
 
     def on_multirun_end(self, config: DictConfig, **kwargs: object) -> None:
-        """Shows the whole sweep."""
+        """Shows the whole sweep, or its plan."""
+        if CURRENT.planned:
+            sweep_plan.print_total(CURRENT.planned, Store.default())
         if CURRENT.folder and (CURRENT.folder / SWEEP_CSV).exists():
             write_page(CURRENT.folder)
             sweep_page.print_table(CURRENT.folder, read(CURRENT.folder))
