@@ -221,7 +221,7 @@ def _job(described: Facts) -> "Job":
     from zelo.tracking.job import Job
 
     hydra = HydraConfig.get()
-    sweep_name = Path(hydra.sweep.dir).name if hydra.mode == RunMode.MULTIRUN else None
+    sweep_name = sweep.group(Path(hydra.sweep.dir), hydra.sweeper) if hydra.mode == RunMode.MULTIRUN else None
     overrides = [redact.text(str(override)) for override in hydra.overrides.task]
     return Job.of(described, dict(hydra.runtime.choices), overrides, sweep_name)
 

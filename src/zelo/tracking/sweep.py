@@ -14,7 +14,7 @@ import shutil
 import sys
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -86,6 +86,11 @@ def prepare() -> None:
     """Makes `${job_name:number,overrides}` known, what the folder of a sweep's job is called, in this process."""
     OmegaConf.register_new_resolver("job_name", job_name, replace=True)
     warnings.filterwarnings("ignore", JOBLIB_SCHEMA)
+
+
+def group(folder: Path, sweeper: Mapping[str, object] | DictConfig) -> str:
+    """What a logger calls a sweep: its folder, with the name above where the sweeper gives that of any sweep the same name."""
+    return f"{folder.parent.name}-{folder.name}" if sweeper.get("folder") else folder.name
 
 
 def elsewhere() -> bool:
