@@ -318,7 +318,20 @@ def test_letters_that_carry_nearly_nothing_are_no_verdict(judge: Build) -> None:
     (said,) = made.notes()
     assert f"1 pairs are unparseable, for A and B carry less than verdict_mass={np.median(mass):g}" in said
     assert f"({100 * read.share[row]:.2g} %); A and B together {100 * mass[row]:.2g} %" in said
-    assert "judge.prompt" in said
+    assert "another prompt, or read whatever A and B carry with verdict_mass=0" in said
+
+
+def test_a_model_without_verdicts_is_refused_after_its_first_pairs(
+    judge: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept, made = judge().compare(EVERY).p, judge(verdict_mass=0.9)
+    monkeypatch.setattr(causal_lm, "PROBED", 3)
+    with pytest.raises(BadInput, match=r"the first 3 of 10 pairs are all unparseable.* with verdict_mass=0"):
+        made.compare(EVERY)
+    assert (
+        judge(verdict_mass=0.9).compare(ask((0, 0, 1), (0, 1, 0), (0, 0, 2))).status.to_pylist() == ["unparseable"] * 3
+    )
+    assert np.allclose(judge().compare(EVERY).p, kept, atol=1e-6)
 
 
 def test_identity_is_the_prompt_and_the_model(judge: Build, tiny: Path, tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 AUTO = "auto"
 SMALL = 1_000_000_000  # parameters below which `auto` asks in both orders: such models go by the place of a document
 ROWS = 4096  # questions whose prompts exist at a time
+PROBED = 128  # questions that are read first: where none of them has a verdict, the others are not asked
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,8 @@ class CausalLm:
     def compare(self, questions: Questions) -> Outcomes:
         """One outcome per question; failed where the model gives no number, unparseable below verdict_mass.
 
-        Raises BadInput for questions across queries or about a document alone.
+        Raises BadInput for questions across queries or about a document alone, and where none of the first PROBED has a verdict
+        and more would follow.
         """
         only_compares(self.name, questions)
         if questions.query_b_row is not None:
@@ -124,6 +126,7 @@ class CausalLm:
                 read = self._read(prompts, advance)
                 tokens[rows] = read.tokens[place].sum(1)
                 odds[rows], mass[rows] = self._verdicts(read, place)
+                self._refuse_unread(mass[rows], n)
         p = np.array([preference(1 - 2 * value, self.preference, self.threshold) for value in expit(odds).tolist()])
         below = mass < self.verdict_mass
         p[below] = np.nan
@@ -135,11 +138,22 @@ class CausalLm:
         """Sentences about a letter that it names nearly always, and about the questions that have no verdict."""
         bias = self._bias.sentences(self.name, self._cure) if self._bias.prompts else []
         return bias + [
-            f"judge {self.name}: {count:,} pairs are unparseable, for A and B carry less than"
-            f" verdict_mass={self.verdict_mass:g} of the probability; the first such answer: {first}. Name another"
-            " judge.backbone.model, one that follows instructions, or set judge.prompt."
+            f"judge {self.name}: {count:,} pairs are unparseable{self._why(first)}"
             for first, count in self._unread.items()
         ]
+
+    def _why(self, first: str) -> str:
+        return (
+            f", for A and B carry less than verdict_mass={self.verdict_mass:g} of the probability; the first such answer: {first}"
+            ". Name another backbone.model, one that follows instructions, or another prompt, or read whatever A and B carry with"
+            " verdict_mass=0."
+        )
+
+    def _refuse_unread(self, mass: np.ndarray, questions: int) -> None:
+        """Raises BadInput where the first of many questions all have no verdict: those that follow would have none, either."""
+        if len(mass) == PROBED < questions and (mass < self.verdict_mass).all():
+            why = self._why(next(iter(self._unread)))
+            raise BadInput(f"judge {self.name}: the first {PROBED} of {questions:,} pairs are all unparseable{why}")
 
     def cut(self, questions: Questions) -> int:
         """How many of the documents asked about are longer than document_tokens, and so are judged by their beginning."""
@@ -157,8 +171,8 @@ class CausalLm:
         Both orders: the other order. Else, to calibrate: the first document as both, and the second.
         """
         order = np.lexsort((np.maximum(questions.a_row, questions.b_row), questions.query_row))
-        for start in range(0, len(order), ROWS):
-            rows = order[start : start + ROWS]
+        for start in [0, *range(PROBED, len(order), ROWS)][: len(order)]:
+            rows = order[start : start + ROWS if start else PROBED]
             a, b = questions.a_row[rows], questions.b_row[rows]
             pairs = [(a, b), (b, a)] if self._both else [(a, b), (a, a), (b, b)][: 3 if self.calibrate else 1]
             every = np.concatenate([np.stack([questions.query_row[rows], *pair], 1) for pair in pairs])
