@@ -31,6 +31,16 @@ queries = model.encode_query(["how do I read a file line by line"])
 documents = model.encode_document(["open() returns a file object.", "random.choice() picks an element."])
 print(model.similarity(queries, documents))
 """
+_RANK = """from sentence_transformers import $loader
+
+model = $loader("$folder")
+query = "how do I read a file line by line"
+documents = ["open() returns a file object.", "random.choice() picks an element."]
+vectors = model.encode_document(documents)  # [tokens, dim] of each; these can be computed once and stored
+scores = model.similarity(model.encode_query([query]), vectors)[0]  # mean over query tokens of the best cosine
+for place in scores.argsort(descending=True).tolist():
+    print(f"{scores[place]:.3f}", documents[place])
+"""
 _PREDICT = """from sentence_transformers import $loader
 
 model = $loader("$folder")
@@ -67,7 +77,7 @@ PAIRWISE, OF_VECTORS = "pairwise", "matrix"  # exports that are no class of sent
 # Class of sentence-transformers -> (task on the hub, tags, what it is, example)
 LOADERS = {
     "SentenceTransformer": ("sentence-similarity", ("feature-extraction",), "an embedding model", _ENCODE),
-    "MultiVectorEncoder": ("text-ranking", ("reranker", "late-interaction"), "a late-interaction reranker", _ENCODE),
+    "MultiVectorEncoder": ("text-ranking", ("reranker", "late-interaction"), "a late-interaction reranker", _RANK),
     PAIRWISE: ("text-classification", ("pairwise", "judge"), "a judge that compares two documents", _JUDGE),
     "CrossEncoder": ("text-ranking", ("reranker", "cross-encoder"), "a cross-encoder reranker", _PREDICT),
     OF_VECTORS: ("feature-extraction", ("matrix",), "a matrix for stored document vectors", _MOVE),
