@@ -57,7 +57,8 @@ embeddings = HuggingFaceEmbeddings(model_name="$folder", query_encode_kwargs={"t
 Without `query_encode_kwargs` queries would be read as documents are. **LlamaIndex**: $llama"""
 _ROUTED = (
     "its `HuggingFaceEmbedding` cannot name a route: `$folder/document` makes the vectors of an index, `$folder/query` those of"
-    " queries."
+    " queries. It puts prompts of its own before texts: those of the folder, if any, are `text_instruction` and"
+    " `query_instruction` there."
 )
 _SIDES = (
     "`$folder/query` and `$folder/document` are each side as a plain SentenceTransformer, where no route is known: `encode` reads"
