@@ -61,7 +61,7 @@ def test_what_fits_is_known_without_a_model_and_soon(tmp_path: Path) -> None:
 )
 def test_bash_replaces_what_stands_behind_its_last_break(line: str, offers: list[str], becomes: list[str]) -> None:
     script = f"""{completion.SCRIPTS["bash"]}
-    zelo() {{ [[ "$*" == "-sc query=bash" && "$COMP_LINE" == "{line}" ]] && printf '%s\\n' {" ".join(offers)}; }}
+    zelo() {{ [[ "$1 $2" == "-sc query=bash" && "$COMP_LINE" == "{line}" ]] && printf '%s\\n' {" ".join(offers)}; }}
     COMP_WORDBREAKS=$' \\t\\n"><=;|&(:@'
     COMP_LINE="{line} later=1" COMP_POINT={len(line)}
     _zelo zelo
@@ -69,7 +69,7 @@ def test_bash_replaces_what_stands_behind_its_last_break(line: str, offers: list
     complete -p zelo"""
     done = subprocess.run(["bash", "--norc", "-c", script], capture_output=True, text=True, env=dict(os.environ))
     assert done.stdout.split("\n")[:-2] == becomes, done.stderr
-    assert done.stdout.split("\n")[-2] == "complete -o nospace -o default -F _zelo zelo"
+    assert done.stdout.split("\n")[-2] == "complete -o default -o nospace -F _zelo zelo"
 
 
 def test_each_shell_has_a_script_and_another_is_refused(

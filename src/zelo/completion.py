@@ -28,7 +28,7 @@ _zelo() {
     COMPREPLY=($(COMP_LINE="$line" "$self" -sc query=bash 2>/dev/null))
     COMPREPLY=("${COMPREPLY[@]#"${word%"$rest"}"}")
 }
-complete -o nospace -o default -F _zelo zelo
+complete -o default -o nospace -F _zelo zelo
 """,
     "zsh": r"""
 (( $+functions[compdef] )) || { autoload -Uz compinit && compinit; }
