@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from zelo.backbones.exported import CONFIG, json_of, modules_of
 from zelo.backbones.pretrained import Pretrained
@@ -13,16 +13,34 @@ from zelo.store import hash_json
 if TYPE_CHECKING:
     import numpy as np
 
-    from zelo.backbones.decoder import Decoder
-    from zelo.backbones.encoder import Encoder
-
-Reader = TypeVar("Reader", "Encoder", "Decoder")
 
 ROUTES = "router_config.json"
 POOLING = {"mean": "mean", "cls": "cls", "lasttoken": "last"}  # sentence-transformers' name -> zelo's
 SHARES = ("tokenizer.json",)  # of both sides: a text is read by one tokenizer
 EARLIER = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls", "pooling_mode_lasttoken": "lasttoken"}
 READ = {"Transformer", "Pooling", "Normalize", "MultiVectorMask"}  # what zelo's own models do, too
+
+
+class Reader(Protocol):
+    """A dataclass that names a model."""
+
+    @property
+    def model(self) -> str:
+        """A folder, among others."""
+        ...
+
+    @property
+    def revision(self) -> str | None:
+        """Of a name on the hub."""
+        ...
+
+    @property
+    def sha256(self) -> str | None:
+        """Of the weights."""
+        ...
+
+
+Some = TypeVar("Some", bound=Reader)
 
 
 @dataclass(frozen=True)
@@ -98,20 +116,23 @@ def saved(model: str) -> Sides | None:
     )
 
 
-def pretrained(backbone: "Encoder | Decoder") -> Pretrained:
+def pretrained(backbone: Reader) -> Pretrained:
     """What reads queries, and documents, too, where the two sides do not differ. Raises BadInput as `saved` does."""
     found = saved(backbone.model)
     there = backbone.model if found is None or found.query == Path(backbone.model).expanduser() else str(found.query)
     return Pretrained(there, backbone.revision, backbone.sha256)
 
 
-def of_documents(backbone: Reader) -> Reader:
+def of_documents(backbone: Some) -> Some:
     """What reads documents: the same backbone, or one of the other side's transformer."""
     found = saved(backbone.model)
-    return replace(backbone, model=str(found.document), sha256=None) if found and found.differ else backbone
+    if found is None or not found.differ:
+        return backbone
+    whole: Any = backbone
+    return replace(whole, model=str(found.document), sha256=None)
 
 
-def one(backbone: "Encoder | Decoder") -> Pretrained:
+def one(backbone: Reader) -> Pretrained:
     """What reads everything. Raises BadInput where the two sides differ."""
     found = saved(backbone.model)
     if found and found.differ:
@@ -122,7 +143,7 @@ def one(backbone: "Encoder | Decoder") -> Pretrained:
     return pretrained(backbone)
 
 
-def content(backbone: "Encoder | Decoder") -> dict[str, str]:
+def content(backbone: Reader) -> dict[str, str]:
     """Hash of the weights, the architecture and the tokenizer, of both sides where they differ."""
     hashed, moved = {"model": pretrained(backbone).content()}, document_matrix(backbone)
     if (read := of_documents(backbone)) is not backbone:
@@ -130,7 +151,7 @@ def content(backbone: "Encoder | Decoder") -> dict[str, str]:
     return hashed if moved is None else hashed | {"matrix": hash_json(moved.tolist())}
 
 
-def document_matrix(backbone: "Encoder | Decoder") -> "np.ndarray | None":
+def document_matrix(backbone: Reader) -> "np.ndarray | None":
     """[dim, dim] that the folder moves document vectors by; None for none. Raises BadInput for another kind of module."""
     found = saved(backbone.model)
     return _matrix(found.dense) if found else None

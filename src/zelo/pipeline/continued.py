@@ -50,10 +50,10 @@ def _has(config: DictConfig, key: str) -> bool:
 
 def _backbones(node: DictConfig, place: str) -> Iterator[tuple[str, DictConfig]]:
     """(key, node) of each backbone that names a model; what stages refer to is found where it stands."""
-    for key in node:
+    for key in map(str, node):
         if OmegaConf.is_interpolation(node, key) or OmegaConf.is_missing(node, key) or (not place and key == "stages"):
             continue
-        below, at = node[key], f"{place}.{key}" if place else str(key)
+        below, at = node[key], f"{place}.{key}" if place else key
         if isinstance(below, DictConfig):
             if below.get("_target_") in READERS and isinstance(below.get("model"), str):
                 yield at, below
