@@ -68,6 +68,6 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $(HALF)
 	@$(PIP) uv
 	@$(PIP) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
-	@$(BIN)/uv pip install -q --python $(BIN)/python --compile-bytecode -c constraints.txt -e '.[demo,wandb]' --group dev
+	@$(BIN)/uv pip install -q --python $(BIN)/python --compile-bytecode -c constraints.txt -e '.[demo,sweeps,wandb]' --group dev
 	@rm $(HALF)
 	@touch $@

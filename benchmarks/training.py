@@ -178,7 +178,9 @@ def ours(folder: Path, tables: tuple[pa.Table, pa.Table, pa.Table], options: arg
     module.on_train_end = lambda: weights.append({k: v.clone() for k, v in model.state_dict().items()})  # type: ignore[method-assign]
     with measured(found), tempfile.TemporaryDirectory() as out:
         fitted = DataModule(train=lists[TRAIN], dev=one, loader=loader, seed=0, collate=model.collate)
-        trainer.fit(module, fitted, hardware=hardware, loggers=[], label="ours", checkpoints=Path(out))
+        trainer.fit(
+            module, fitted, hardware=hardware, report=lambda step, metrics: None, label="ours", checkpoints=Path(out)
+        )
     model.load_state_dict(weights[-1])  # the last, as the peer's are, not the best
     return (
         found

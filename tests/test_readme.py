@@ -114,7 +114,7 @@ def test_make_has_every_verb() -> None:
 
 
 def test_the_store_and_the_ledger_have_every_verb(folder: Path) -> None:
-    lines = commands("python -m")
+    lines = [line for line in commands("python -m") if "zelo.tracking" not in line]
     assert len(lines) == 5
     Ledger(folder / "home" / FILE).close()
     lines.sort(key=lambda line: "import" in line)  # what is exported before

@@ -9,11 +9,8 @@ from collections.abc import Sequence
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException
-from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
 
-MOST = 1000  # jobs of a sweep that nobody has confirmed
+from hydra_plugins.zelo_jobs import MOST, fault, flag, launch, words
 
 
 class GridSweeper(BasicSweeper):
@@ -22,54 +19,43 @@ class GridSweeper(BasicSweeper):
     With `sweep.keep_going` each job is checked when its turn comes, and one that cannot be composed is left out.
     """
 
-    def sweep(self, arguments: list[str]) -> object:
+    def sweep(self, arguments: list[str]) -> None:
         """Raises BadInput for a grid without a job, for one of more than MOST jobs that is not confirmed, and for a bad job."""
         assert self.config is not None
         assert self.hydra_context is not None
+        assert self.launcher is not None
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
-        _refuse_size(parser.parse_overrides([*self._parse_config(), *arguments]), _flag(self.config, "confirm"))
-        return super().sweep(arguments)
+        overrides = parser.parse_overrides([*self._parse_config(), *arguments])
+        _refuse_size(overrides, flag(self.config, "confirm"))
+        batches = self._checked(self.split_arguments(overrides, self.max_batch_size))
+        first = 0
+        for jobs in batches:
+            launch(self.launcher, jobs, first)
+            first += len(jobs)
 
-    def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
-        """Composes and checks the jobs of all batches when the first one is due."""
-        if self.batch_index > 1:
-            return
+    def _checked(self, batches: list[list[list[str]]]) -> list[list[list[str]]]:
+        """The batches, without the jobs that cannot be composed where `sweep.keep_going` leaves these out."""
         from zelo.errors import BadInput
         from zelo.tracking import sweep
 
         assert self.config is not None
-        assert self.overrides is not None
-        keep_going = _flag(self.config, "keep_going")
+        assert self.hydra_context is not None
+        keep_going = flag(self.config, "keep_going")
         refused: list[tuple[Sequence[str], Exception]] = []
-        for jobs in self.overrides:
-            wrong = [(job, error) for job in jobs if (error := self._fault(job, keep_going)) is not None]
-            refused += wrong
+        for jobs in batches:
+            found = [(job, fault(self.hydra_context, self.config, job, compose_only=keep_going)) for job in jobs]
+            refused += [(job, error) for job, error in found if error is not None]
             if keep_going:
-                left_out = [job for job, _ in wrong]
-                jobs[:] = [job for job in jobs if job not in left_out]  # type: ignore[index]
-        number = sum(map(len, self.overrides))
+                jobs[:] = [job for job, error in found if error is None]
+        number = sum(map(len, batches))
         if refused and (not keep_going or not number):
             job, error = refused[0]
             some = f" {len(refused)} of {number} jobs cannot run." if len(refused) > 1 and not keep_going else ""
             advice = "; sweep.keep_going=true runs the others" if len(refused) < number else ""
-            raise BadInput(f"job {sweep.said(job)}: {_words(error).rstrip('.')}.{some} Nothing was run{advice}.")
+            raise BadInput(f"job {sweep.said(job)}: {words(error).rstrip('.')}.{some} Nothing was run{advice}.")
         for place, (job, error) in enumerate(refused):
-            sweep.leave_out(self.config, number + place, job, BadInput(f"job {sweep.said(job)}: {_words(error)}"))
-
-    def _fault(self, job: Sequence[str], keep_going: bool) -> Exception | None:
-        """Why a job cannot be run; with `keep_going` only, why it cannot be composed."""
-        from zelo import main
-        from zelo.errors import ZeloError
-
-        assert self.hydra_context is not None
-        assert self.config is not None
-        try:
-            config = self.hydra_context.config_loader.load_sweep_config(self.config, list(job))
-            if not keep_going:
-                main.check(config)
-        except (ZeloError, HydraException, OmegaConfBaseException) as error:
-            return error
-        return None
+            sweep.leave_out(self.config, number + place, job, BadInput(f"job {sweep.said(job)}: {words(error)}"))
+        return [jobs for jobs in batches if jobs]
 
 
 def _refuse_size(overrides: Sequence[Override], confirmed: bool) -> None:
@@ -77,6 +63,10 @@ def _refuse_size(overrides: Sequence[Override], confirmed: bool) -> None:
 
     counts = {}
     for override in overrides:
+        if override.is_interval_sweep():
+            raise BadInput(
+                f"{override.input_line}: a grid needs values, 2,4,8. hydra/sweeper=optuna searches an interval."
+            )
         if override.is_discrete_sweep():
             try:
                 counts[override.input_line] = sum(1 for _ in override.sweep_iterator())
@@ -93,18 +83,3 @@ def _refuse_size(overrides: Sequence[Override], confirmed: bool) -> None:
         raise BadInput(
             f"{jobs:,} jobs ({product}) are more than {MOST:,}. Leave some values out, or set sweep.confirm=true if it is meant."
         )
-
-
-def _flag(config: DictConfig, name: str) -> bool:
-    from zelo import annotations
-    from zelo.errors import BadInput
-
-    for place, fault in annotations.faults(config.sweep[name], bool, f"sweep.{name}"):
-        raise BadInput(f"{place}{fault}")
-    return config.sweep[name]
-
-
-def _words(error: Exception) -> str:
-    from zelo import main
-
-    return main.explain(error)[1]

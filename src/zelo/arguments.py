@@ -1,6 +1,7 @@
 """The command line before Hydra reads it.
 
-`data=PATH` is written out, `~` becomes the home folder, and a text that Hydra's grammar cannot read is quoted.
+`data=PATH` and `logger=[wandb,csv]` are written out, `~` becomes the home folder, and a text that Hydra's grammar cannot read is
+quoted.
 """
 
 import os
@@ -13,6 +14,7 @@ from hydra.errors import HydraException, OverrideParseException
 
 # A value that begins so has a grammar of its own: a list, a mapping, a quoted text, a function such as choice().
 STRUCTURED = re.compile(r"[\[{'\"]|\w+\(")
+LOGGERS = re.compile(r"logger=\[([\w\s,-]*)\]")
 HOME = re.compile(r"(?:(?<=^)|(?<=,))~[\w.-]*(?=/|$|,)")
 
 
@@ -22,7 +24,10 @@ OPEN = re.compile(r"([\w.]+\.extra_body(\.\w+)*|dataset\.(parts|weights)(\.[\w-]
 
 
 def prepared(arguments: Sequence[str]) -> list[str]:
-    """The same arguments, -m first, as Hydra wants it, and values as it can read them; data=PATH as dataset.path of auto."""
+    """The same arguments, -m first, as Hydra wants it, and values as it can read them.
+
+    data=PATH is dataset.path of auto, and a list of loggers an option of each beside the others.
+    """
     ordered = sorted(arguments, key=lambda part: part not in ("-m", "--multirun"))
     ordered = [whole for part in ordered for whole in _written_out(part)]
     return [_readable(part) if "=" in part and not part.startswith("-") else part for part in ordered]
@@ -30,7 +35,12 @@ def prepared(arguments: Sequence[str]) -> list[str]:
 
 def _written_out(argument: str) -> list[str]:
     key, equals, value = argument.partition("=")
-    return ["dataset=auto", f"dataset.path={value}"] if key == "data" and equals else [argument]
+    if key == "data" and equals:
+        return ["dataset=auto", f"dataset.path={value}"]
+    if several := LOGGERS.fullmatch(argument):
+        names = [name.strip() for name in several[1].split(",") if name.strip()]
+        return ["logger=several", *(f"+logger@logger.loggers.{name}={name}" for name in names)]
+    return [argument]
 
 
 def _readable(argument: str) -> str:

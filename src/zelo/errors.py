@@ -26,6 +26,17 @@ class LimitReached(ZeloError):
     exit_status = 3
 
 
+class JobFailed(ZeloError):
+    """What a job in another process raised, in words: the error of a library may not survive the way to this one."""
+
+    def __init__(self, message: str, exit_status: int) -> None:
+        super().__init__(message, exit_status)  # both, to be made again from them
+        self.message, self.exit_status = message, exit_status
+
+    def __str__(self) -> str:
+        return self.message
+
+
 class OfQueries(BadInput):
     """What is wrong with some queries, whose numbers the one who raises it knows and whose ids a stage can tell."""
 

@@ -25,7 +25,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from zelo import annotations, arguments, suggestions
-from zelo.errors import BadInput, ModelNotFound, ZeloError
+from zelo.errors import BadInput, JobFailed, ModelNotFound, ZeloError
 from zelo.facts import Facts
 from zelo.places import config_folder
 from zelo.tracking import sweep
@@ -53,10 +53,10 @@ TOGETHER = {  # group -> how several of its options are used at once
     " another is written.",
     "retriever": "First stages that are put together are a fusion: retriever=fusion is one, and conf/retriever/fusion.yaml"
     " shows how another is written.",
-    "logger": "With logger=wandb the run directory has config, metrics and report as with logger=local.",
     "metric": "+metric@metrics.NAME=OPTION adds one.",
     "scorer": "+scorer@baselines.NAME=OPTION adds a baseline.",
 }
+LAUNCHERS_HERE = ("basic", "joblib", "submitit_local")
 BUDGET = ("usd", "tokens", "calls", "lifetime_usd")
 SURROUNDINGS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.ENAMETOOLONG)
 
@@ -64,11 +64,26 @@ SURROUNDINGS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQU
 @hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="config")
 def app(config: DictConfig) -> float | None:
     """One job: runs the stages up to `until`; returns the dev figure of the system that `optimize` names, for a sweep."""
+    try:
+        return _of_command(config)
+    except sweep.Interrupted:
+        raise
+    except Exception as error:
+        if not sweep.elsewhere():
+            raise
+        if config.debug is True:
+            traceback.print_exception(error)
+        status, words = explain(error)
+        raise JobFailed(words, status) from error
+
+
+def _of_command(config: DictConfig) -> float | None:
+    """A job of this command. Raises Interrupted where it was interrupted, and ZeloError where a library ended the process."""
     from zelo.tracking.run_folder import discard_if_empty
 
     folder = Path(HydraConfig.get().runtime.output_dir)
     try:
-        return job(config, folder, " ".join(["zelo", *sys.argv[1:]]))
+        return job(config, folder, sweep.CURRENT.command)
     except ModelNotFound as error:
         from zelo.pipeline.order import keys_of_model
 
@@ -95,8 +110,7 @@ def job(config: DictConfig, folder: Path, command: str) -> float | None:
     from zelo.store import Store
     from zelo.training import nodes
 
-    if "folder" in config.logger:
-        config.logger.folder = str(folder)
+    _place_loggers(config, folder)
     steps, logger, hardware = _checked(config)
     store = Store.default()
     hardware.apply()
@@ -118,12 +132,18 @@ def check(config: DictConfig) -> None:
     config = copy.deepcopy(config)
     with read_write(config), open_dict(config):
         del config["hydra"]
-    if "folder" in config.logger:
-        config.logger.folder = str(sweep_folder)
+    _place_loggers(config, Path(sweep_folder))
     steps, _, _ = _checked(config)
-    here = HydraConfig.get().runtime.choices["hydra/launcher"] == "basic"  # else it runs on another machine
+    here = HydraConfig.get().runtime.choices["hydra/launcher"] in LAUNCHERS_HERE  # else it runs on another machine
     if here and not config.plan:
         check_stages(steps, Store.default())
+
+
+def _place_loggers(config: DictConfig, folder: Path) -> None:
+    """Tells the logger, or each of several, the run directory."""
+    for logger in (config.logger, *(config.logger.get("loggers") or {}).values()):
+        if OmegaConf.is_dict(logger) and "folder" in logger:
+            logger.folder = str(folder)
 
 
 def _checked(config: DictConfig) -> "tuple[list[Step], Any, Any]":
@@ -131,6 +151,8 @@ def _checked(config: DictConfig) -> "tuple[list[Step], Any, Any]":
     from zelo.pipeline import baselines, continued, instantiate, parts
     from zelo.pipeline.run import assemble
     from zelo.stages.evaluate import Evaluate
+    from zelo.stages.rate import Rate
+    from zelo.stages.train import Train
     from zelo.tracking import redact
 
     _check_settings(config)
@@ -144,8 +166,10 @@ def _checked(config: DictConfig) -> "tuple[list[Step], Any, Any]":
     evaluations = [step.stage for step in steps if isinstance(step.stage, Evaluate)]
     systems = [name for stage in evaluations if stage.students for name in stage.systems]  # else nothing is trained
     _check_optimize(config.optimize, systems)
-    _check_sweeper(config, bool(systems))
+    compares = any(isinstance(step.stage, (Rate, Train)) for step in steps)
+    _check_sweeper(config, bool(systems) and config.optimize is not None if evaluations else compares)
     logger = instantiate.build(redact.tree(OmegaConf.to_container(config.logger, resolve=True)), "logger")
+    logger.check()
     return steps, logger, instantiate.build(OmegaConf.to_container(config.hardware, resolve=True), "hardware")
 
 
@@ -158,7 +182,7 @@ def _run(
     from zelo.reporting import terminal
     from zelo.reporting.evaluation import Evaluation
     from zelo.stages.load import Load
-    from zelo.tracking import redact, run_folder
+    from zelo.tracking import curves, redact, run_folder
 
     described = redact.tree(instantiate.described(config))
     text, sweeping = OmegaConf.to_yaml(described), HydraConfig.get().mode == RunMode.MULTIRUN
@@ -170,8 +194,9 @@ def _run(
     try:
         store.register_run(folder, (step.identity for step in steps))
         logger.start(_job(described))
-        for result, name in run_stages(steps, store):
+        for result, name in run_stages(steps, store, logger.log):
             terminal.print_stage(result, name)
+            curves.replay(result, name, logger)
             run.write_manifest(result, identity.versions())
         assert result is not None
         run.publish(result, config.optimize)
@@ -292,8 +317,13 @@ def _one_option(found: str, group: str) -> str:
 def _refuse_run_of_launcher() -> None:
     """Raises BadInput for a single run of what is for sweeps: Hydra would run it here, in silence."""
     hydra = HydraConfig.get()
-    if hydra.mode == RunMode.RUN and hydra.runtime.choices.get("hydra/launcher") == "slurm":
+    launcher = hydra.runtime.choices.get("hydra/launcher", "basic")
+    if hydra.mode == RunMode.RUN and launcher == "slurm":
         raise BadInput("hardware=slurm sends the jobs of a sweep to SLURM, and this is a single run: write zelo -m ...")
+    if hydra.mode == RunMode.RUN and launcher != "basic":
+        raise BadInput(
+            f"hydra/launcher={launcher} runs the jobs of a sweep, and this is a single run: write zelo -m ..."
+        )
 
 
 def _check_optimize(optimize: str | None, systems: Sequence[str]) -> None:
@@ -306,17 +336,21 @@ def _check_optimize(optimize: str | None, systems: Sequence[str]) -> None:
 
 
 def _check_sweeper(config: DictConfig, measures: bool) -> None:
-    """Raises BadInput where a sweeper that optimizes would get no figure, before it runs a trial."""
+    """Raises BadInput where a sweeper that optimizes would get no figure of dev, before it runs a trial.
+
+    measures: whether a stage of the run leaves one.
+    """
     hydra = HydraConfig.get()
     name = hydra.runtime.choices.get("hydra/sweeper", "grid")
-    if hydra.mode != RunMode.MULTIRUN or name in ("grid", "basic"):
+    if hydra.mode != RunMode.MULTIRUN or name in ("grid", "basic") or measures:
         return
-    if not measures or config.optimize is None:
-        cause = f"optimize={config.optimize}" if config.optimize is None else f"until={config.until}"
-        raise BadInput(
-            f"{cause}: hydra/sweeper={name} optimizes a metric of the stage evaluate, and these jobs have none. Leave until out"
-            " and name a system with optimize=zelo, or sweep without an optimizer (hydra/sweeper=grid)."
-        )
+    if hydra.sweeper.get("objectives") is not None and "dev" not in hydra.sweeper.objectives:
+        return
+    cause = f"optimize={config.optimize}" if config.optimize is None else f"until={config.until}"
+    raise BadInput(
+        f"{cause}: hydra/sweeper={name} optimizes a figure of dev, and these jobs have none. Stop no earlier than until=rate,"
+        " name a system with optimize=zelo, or sweep without an optimizer (hydra/sweeper=grid)."
+    )
 
 
 def _refuse_unread(config: DictConfig) -> None:
@@ -351,7 +385,7 @@ def main() -> int:
     sys.argv[1:] = arguments.prepared(sys.argv[1:])
     budget.command()  # named here, so that every process of this command knows it
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us, not to Hydra's own printer
-    sweep.register_resolver()
+    sweep.prepare()
     sweep.CURRENT.failures.clear()  # of a command before it in this process; without a job, nothing else does
     try:
         try:
@@ -404,10 +438,20 @@ def explain(error: Exception) -> tuple[int, str]:
         words = str(error).partition("\n    full_key")[0].partition("\nSee https")[0]
         words = re.sub(r"\n(To append|Either|Or add|Config search path).*", "", words, flags=re.DOTALL)
         return 2, re.sub(r"\s*\n\s*", " ", words)
+    if isinstance(error, RuntimeError) and "hydra_joblib_launcher" in str(error):
+        return (
+            2,
+            "hydra/launcher=joblib needs hydra-joblib-launcher, which is not installed: pip install 'zelo[sweeps]'.",
+        )
     if isinstance(error, RuntimeError) and "hydra_submitit_launcher" in str(error):
         return 2, "hardware=slurm needs submitit, which is not installed: pip install 'zelo[slurm]'."
     if isinstance(error, RuntimeError) and "slurm cluster" in str(error):  # of submitit
         return 2, "hardware=slurm: there is no srun here. Run the command on a login node of a SLURM cluster."
+    if type(error).__name__ in ("TerminatedWorkerError", "BrokenProcessPool"):  # of joblib
+        return 1, (
+            "a process that ran jobs was ended from outside, often for want of memory. Finished stages are kept: the same command"
+            " goes on from there; hydra.launcher.n_jobs=1 needs least memory."
+        )
     if isinstance(error, ValueError) and str(error).startswith("Config group override"):
         return 2, "a group is given one of its options by name, as in solver=thurstone; zelo --help lists them."
     if isinstance(error, OSError) and error.errno in SURROUNDINGS:

@@ -227,7 +227,7 @@ def _composed(overrides: Sequence[str]) -> "Iterator[tuple[DictConfig, Path]]":
 
     if isinstance(overrides, str):
         raise BadInput(f"overrides={overrides!r}: give a list, as in [{overrides!r}]")
-    sweep.register_resolver()
+    sweep.prepare()
     before = HydraConfig.instance().cfg
     try:
         with initialize_config_dir(str(config_folder()), job_name="zelo", version_base="1.3"):

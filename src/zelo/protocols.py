@@ -39,7 +39,9 @@ if TYPE_CHECKING:  # annotating needs no torch; a paid call is a message, its ty
     from zelo.backbones.vectors import Vectors
     from zelo.likelihood.links import LinkFunction
     from zelo.providers.request import Endpoint, Reading, Reply, Request
+    from zelo.reporting.evaluation import Evaluation
     from zelo.store import Table
+    from zelo.tracking.job import Job
 
 
 @runtime_checkable
@@ -191,6 +193,33 @@ class JudgingStage(Protocol):
     @property
     def members(self) -> "Mapping[str, Judge | PaidJudge]":
         """The judges by the name that their outcomes have."""
+        ...
+
+
+class Logger(Protocol):
+    """Takes what a run logs: curves while it judges and trains, figures at its end.
+
+    The command makes one, and each stage that trains another of the same config: both write into one run.
+    """
+
+    def check(self) -> None:
+        """Raises BadInput, before anything runs, for a package that is not installed."""
+        ...
+
+    def start(self, job: "Job") -> None:
+        """The run begins. Raises BadInput where it cannot be logged."""
+        ...
+
+    def log(self, name: str, step: int, metrics: Mapping[str, float]) -> None:
+        """A point of the curves of a student, by steps of its optimizer, or of a stage that judges, by what is done."""
+        ...
+
+    def finish(self, figures: "Evaluation | None", manifest: Facts) -> None:
+        """The run has ended well. manifest: of the run directory, where everything lies by then."""
+        ...
+
+    def fail(self) -> None:
+        """The run has failed or was interrupted."""
         ...
 
 

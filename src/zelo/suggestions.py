@@ -32,6 +32,10 @@ def unknown_key(key: str, root: DictConfig) -> str:
     """One line about an override of a key that the composed config does not have. key: as it was written."""
     plain = key.lstrip("+~").partition("@")[0]
     parts = plain.split(".")
+    if isinstance(
+        OmegaConf.select(root, plain, throw_on_missing=False), DictConfig
+    ):  # a mapping got a name that it lacks
+        return f"{plain}: the mapping has no key of a name given here. Add one with +{plain}.NAME=VALUE."
     if plain in ("data", "path"):
         return f"{plain}: no such key. Your data is data=PATH."
     if parts[0] == "stages" and len(parts) > 1 and parts[1] in STAGES:

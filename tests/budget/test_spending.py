@@ -21,11 +21,13 @@ from zelo.ledger.operations import Entry, Settle
 from zelo.pipeline import plan
 from zelo.pipeline.run import Result, Step, assemble, run_stages
 from zelo.places import config_folder
+from zelo.progress import watched_by
 from zelo.reporting import terminal
 from zelo.reporting.notes import notes
 from zelo.store import Store
 from zelo.tracking.run_folder import RunFolder
 
+SPENT = ("usd", "calls", "tokens")
 CHAT = ["judge=chat", "judge.model=m", "judge.api_key_env=null", "judge.input_price=10", "judge.output_price=100"]
 
 
@@ -94,11 +96,16 @@ def test_a_pair_with_known_texts_is_counted_once_from_plan_to_end(monkeypatch: p
         judge = Judge(endpoint(server, concurrency=1))
         (plan,) = budget().plans({"chat": (judge, [twice])})
         assert (plan.pairs, plan.calls, plan.tokens_out) == (2 * n, n, n * TOKENS_OUT)
-        outcomes, figures = ask(budget(), judge, twice)
-        assert (figures["calls"], figures["from_ledger"], len(server.seen)) == (n, 0, n)
-        assert outcomes.cost.sum() == pytest.approx(figures["usd"])
-        _, figures = ask(budget(), judge, twice)
+        live: list[tuple[int, dict[str, float]]] = []  # what a logger gets, at the end at least
+        with watched_by(lambda done, spent: live.append((done, dict(spent)))):
+            outcomes, figures = ask(budget(), judge, twice)
+            assert (figures["calls"], figures["from_ledger"], len(server.seen)) == (n, 0, n)
+            assert outcomes.cost.sum() == pytest.approx(figures["usd"])
+            assert (live[-1][0], live[-1][1]["answers_per_second"] > 0) == (2 * n, True)
+            assert live[-1][1].items() >= {"failed": 0, **{key: figures[key] for key in SPENT}}.items()
+            _, figures = ask(budget(), judge, twice)
         assert (figures["calls"], figures["from_ledger"]) == (0, 2 * n)
+        assert [live[-1][1][key] for key in ("usd", "calls", "from_ledger")] == [0, 0, 2 * n]
 
 
 @pytest.mark.parametrize("caps", [{"usd": float("inf")}, {"usd": float("nan")}, {"tokens": 0}])

@@ -55,6 +55,7 @@ FAMILIES: dict[str, tuple[type, ...]] = {
         p.TruncatingJudge,
         p.WholeListJudge,
     ),
+    "logger": (p.Logger,),
     "loss": (p.Loss, p.ListLoss, p.WidthLoss),
     "metric": (p.Metric,),
     "model": (p.Model, p.BackboneCheck, p.QueryPreparer, p.PairwiseModel, p.WidthModel, p.ExportedScores, p.Embedder),

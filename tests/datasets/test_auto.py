@@ -386,6 +386,8 @@ BAD: dict[str, tuple[Files, dict[str, Any], list[str]]] = {
     "no right to read": ({"secret.md": "x"}, {}, ["secret.md cannot be read: Permission denied"]),
     "no right to read a table": ({"secret.csv": "x"}, {}, ["secret.csv cannot be read: Permission denied"]),
     "empty files": ({"a.md": "", "b.md": " \n"}, {}, ["no file has a text", "2 files are empty and left out: a.md, b.md"]),
+    "a text beside an empty file": ({"a.md": "x", "b.md": ""}, {}, ["has 1 document; at least two", "1 file is empty", "b.md"]),
+    "queries without a text": (BEIR | {"queries.jsonl": '{"_id": "q0", "text": " "}\n'}, {}, ["queries.jsonl:1: no query has"]),
     "a missing package": ({"x.pdf": pdf("a")}, {}, ["x.pdf", "pypdf", "pip install 'zelo[documents]'"]),
 }  # fmt: skip
 

@@ -21,6 +21,7 @@ from zelo.training.module import StudentModule
 from zelo.training.sampler import QueryBatches
 from zelo.training.together import ALONE, Together
 from zelo.training.trainer import Trainer
+from zelo.training.training_log import Report
 
 QUERIES, DOCUMENTS, WIDTH = 18, 12, 6
 ONE: dict[str, Any] = {
@@ -83,6 +84,7 @@ def train(
     dropout: float = 0.3,
     hardware: dict[str, Any] = ONE,
     together: Together = ALONE,
+    report: Report = lambda step, metrics: None,
     **changes: Any,
 ):
     """The trained toy and what came of it. Five steps an epoch (18 queries, 4 a batch), validated at the second and fourth."""
@@ -118,7 +120,7 @@ def train(
         module,
         data,
         hardware=Hardware(**hardware),
-        loggers=[],
+        report=report,
         label="train toy",
         checkpoints=folder / CHECKPOINT,
         together=together,

@@ -28,7 +28,7 @@ from zelo.stages.train import Train
 from zelo.store import Table, write_parquet, write_shard
 from zelo.tracking.local import Local
 from zelo.training import parity
-from zelo.training.judging import both_orders, fit_order_bias, worth
+from zelo.training.judging import both_orders, fit_order_bias, judging_in_words, worth
 from zelo.training.linear import Linear
 from zelo.training.pairwise_dataset import Pairs
 from zelo.training.sampler import QueryBatches
@@ -428,6 +428,14 @@ def test_it_learns_preferences_and_says_what_it_is_worth(train: Callable[..., Tr
     assert said["order_bias"] == pytest.approx(told["order_bias"])
     assert load_file(out / "weights.safetensors")["order_bias"].item() == pytest.approx(told["order_bias"])
     assert max(figures["parity"]["largest_difference"].values()) < 1e-4
+
+
+@pytest.mark.parametrize(("share", "knows"), [(0.55, False), (0.56, True), (None, True)])
+def test_a_student_that_judges_like_a_coin_is_named(share: float | None, knows: bool):
+    """P(119 or more of 217 heads) = .087, P(122 or more) = .039 (exact binomial distribution)."""
+    pairs = 0 if share is None else 217
+    dev = {"pairs": 600, "consensus_pairs": pairs, "consensus_accuracy": share, "log_loss": 0.693, "order_gap": 0.0}
+    assert ("better than a coin" not in judging_in_words({"order_bias": 0.0, "dev": dev})) == knows
 
 
 def test_what_a_pairwise_student_cannot_be_trained_on_is_refused_first(

@@ -15,6 +15,7 @@ import tiny_models
 import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 from zelo import annotations
@@ -195,7 +196,9 @@ def last_job(option: str) -> list[str]:
     """The overrides of a sweep's last job; none of another option."""
     params = yaml.safe_load((CONF / f"{option}.yaml").read_text()).get("hydra", {}).get("sweeper", {}).get("params", {})
     assert bool(params) == option.startswith("sweep/")
-    return [f"{key}={re.split(r',(?![^[]*])', str(values))[-1]}" for key, values in params.items()]
+    parsed = OverridesParser.create().parse_overrides([f"{key}={values}" for key, values in params.items()])
+    lasts = (list(one.sweep_string_iterator())[-1] if one.is_discrete_sweep() else one.value().end for one in parsed)  # type: ignore[union-attr]
+    return [f"{one.get_key_element()}={last}" for one, last in zip(parsed, lasts, strict=True)]
 
 
 @pytest.mark.parametrize("option", [option for option in OPTIONS if option not in COMPONENTS])
@@ -360,12 +363,14 @@ def judged(corpus: Path, tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("experiment", ["default", "cross_encoder", "run_file"])
+@pytest.mark.parametrize("experiment", ["default", "cross_encoder", "run_file", "second_pass"])
 def test_only_evaluate_depends_on_labels(experiment: str, judged: Path) -> None:
     config = composed(f"experiment={experiment}", "dataset=beir")
     paths = {"dataset__path": str(judged)}
     if experiment == "run_file":
         paths["retriever__path"] = str(judged / "run.trec")
+    if experiment == "second_pass":
+        (judged / "qrels/train.tsv").write_text("q3\td1\t1\n")
     steps = assemble(changed(config, **paths))
     dependent = {"labels"}
     for step in steps:
@@ -373,7 +378,8 @@ def test_only_evaluate_depends_on_labels(experiment: str, judged: Path) -> None:
             dependent.add(step.name)
     assert dependent == {"labels", "evaluate", "data_card"}
     assert not [step.name for step in steps if "data_card" in step.inputs.values()], "it counts labels"
-    assert [step.name for step in steps if hasattr(step.stage, "dataset")] == ["load", "labels"]
+    readers = ["load", "labels", *["train_labels"] * (experiment == "second_pass")]
+    assert [step.name for step in steps if hasattr(step.stage, "dataset")] == readers
     assert [step.name for step in steps][:2] == ["load", "labels"], "bad judgements are to be refused before what costs"
 
 

@@ -14,13 +14,15 @@ from omegaconf import OmegaConf
 from zelo.errors import BadInput
 from zelo.evaluation.claim import FAILS, HOLDS, OPEN, Contrast, Found, verdict
 from zelo.places import config_folder
-from zelo.records import DOCUMENT, OUTCOME, QREL, QUERY, QUERY_FIT, RATING, SCORED
+from zelo.records import CANDIDATE, DOCUMENT, OUTCOME, QREL, QUERY, QUERY_FIT, RATING, SCORED
 from zelo.reporting import claims
 from zelo.solvers.bradley_terry import BradleyTerry
+from zelo.stages.by_domain import ByDomain
 from zelo.stages.claim import Claim
 from zelo.stages.evaluate import PER_QUERY
 from zelo.stages.full_size import FullSize
 from zelo.stages.one_order import OneOrder
+from zelo.stages.queries_about import QueriesAbout
 from zelo.stages.rating_errors import RatingErrors
 from zelo.stages.relevance_loss import RelevanceLoss
 from zelo.stages.some_queries import SomeQueries
@@ -226,6 +228,40 @@ def test_queries_and_orders_are_left_out(tmp_path: Path) -> None:
     assert kept["rows"] == 2 * kept["queries"]
     OneOrder(inputs={}).run({"outcomes": some}, tmp_path / "out")
     assert Table("", "", tmp_path / "out", {}).read("outcomes")["swapped"].to_pylist() == [False]
+
+
+def test_queries_belong_where_most_of_their_first_candidates_do(tmp_path: Path) -> None:
+    some, scored = table(tmp_path, "candidates"), table(tmp_path, "scored")
+    documents = {"a": ["os.open", "os.path", "math.pi"], "b": ["math.pi", "os.open", "re"], "c": ["os", "re", "os.x"]}
+    rows = [(query, name, rank, 0.0) for query, names in documents.items() for rank, name in enumerate(names)]
+    write_parquet(
+        pa.table(list(zip(*rows, strict=True)), names=CANDIDATE.names).cast(CANDIDATE),
+        CANDIDATE,
+        some.path,
+        "candidates",
+    )
+    parts = {}
+    for others in (False, True):
+        parts[others] = table(tmp_path, str(others))
+        about = QueriesAbout(inputs={}, documents=r"^os\b", first=2, others=others)
+        facts = about.run({"candidates": some}, parts[others].path)
+        assert facts == (
+            {"rows": 6, "queries": 2} if others else {"rows": 3, "queries": 1}
+        )  # c: one of two is not most
+    for name in ("x", "y"):
+        made = pa.table([list("abc"), [name] * 3, [1.0] * 3], names=SCORED.names).cast(SCORED)
+        write_parquet(made, SCORED, table(tmp_path, name).path, "scored")
+    tables = {name: table(tmp_path, name) for name in ("x", "y")} | {
+        "x_queries": parts[True],
+        "y_queries": parts[False],
+    }
+    ByDomain(inputs={name: name for name in tables}).run(tables, scored.path)
+    taken = scored.read("scored")
+    assert sorted(zip(*(taken[name].to_pylist() for name in ("query_id", "doc_id")), strict=True)) == [
+        ("a", "y"), ("b", "x"), ("c", "x"),
+    ]  # fmt: skip
+    with pytest.raises(BadInput, match="is no regular expression"):
+        QueriesAbout(inputs={}, documents="(", first=2, others=False)
 
 
 class Asks:

@@ -1,15 +1,12 @@
-"""What a run writes and says: the run directory, the terminal, the loggers, the help, and one clear line for bad input."""
+"""What a run writes and says: the run directory, the terminal, the help, and one clear line for bad input."""
 
-import importlib
 import json
 import os
 import re
 import signal
-import struct
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,8 +23,9 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 from safetensors.numpy import save_file
 from unpacked import unpacked
+from wandb_records import wandb_records
 
-from zelo import arguments, compose, main
+from zelo import arguments, main
 from zelo.errors import BadInput
 from zelo.metrics.spectrum import GRAPH, spectrum
 from zelo.pipeline import instantiate
@@ -453,97 +451,37 @@ def test_secrets_are_known_by_name_by_shape_and_by_field(monkeypatch: pytest.Mon
     assert redact.text(pasted) == "judge.api_key_env=(hidden) judge.api_key_env=MY_KEY api_key_env: null"
 
 
-def test_the_local_logger_writes_json_lines(tmp_path: Path) -> None:
-    from zelo.tracking.local import Local
-
-    logger = Local(folder=str(tmp_path))
-    for student in ("embedding", "reranker"):
-        (lightning,) = logger.lightning(student)
-        lightning.log_metrics({"train/loss": 0.5}, 3)
-    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
-    assert [(line["student"], line["step"], line["train/loss"]) for line in lines] == [
-        ("embedding", 3, 0.5),
-        ("reranker", 3, 0.5),
-    ]
-    assert abs(lines[0]["time"] - time.time()) < 60
-    with pytest.raises(BadInput, match=r"logger\.folder"):
-        Local(folder=None).lightning("embedding")
-
-
-def test_wandb_that_is_not_installed_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "wandb", None)
-    with pytest.raises(BadInput, match=r"pip install 'zelo\[wandb\]'"):
-        wandb_logger(tmp_path).start(JOB)
-
-
-JOB = Job.of(
-    {"seed": 7, "solver": {"_target_": "Thurstone", "ridge": 0.5}, "stages": {"rate": {"seed": 7}}},
-    {"solver": "thurstone", "pipeline": "default", "backbone@embedding.backbone": "minilm"},
-    ["seed=7"],
-    "nightly",
-)
-
-
-def wandb_logger(folder: Path) -> Any:
-    """As conf/logger/wandb.yaml has it, with a tag."""
-    node = yaml.safe_load((config_folder() / "logger/wandb.yaml").read_text())
-    return instantiate.build(node | {"folder": str(folder), "tags": ["a"]}, "logger")
-
-
-def test_a_logger_is_told_what_was_chosen_and_nothing_twice() -> None:
-    assert JOB.config == {
-        "solver": "thurstone", "pipeline": "default", "seed": 7, "solver.ridge": 0.5, "overrides": "seed=7"
-    }  # fmt: skip
-    node = OmegaConf.to_container(compose(["dataset=synthetic"]), resolve=True)
-    whole = Job.of(node, {"pipeline": "default", "judge": "embedded"}, [], None)  # type: ignore[arg-type]
-    assert len(whole.config) <= 150
-    assert whole.config["embedding.loss.sharpness"] is not None
-    assert whole.config["embedding.backbone.model"]
-
-
-def wandb_records(path: Path) -> Iterator[Any]:
-    """The records of a .wandb file: a LevelDB log with a header of 7 bytes."""
-    records = importlib.import_module("wandb.proto.wandb_internal_pb2")  # its names are made as it is imported
-    data, place, pending = path.read_bytes(), 7, b""
-    while place + 7 <= len(data):
-        left = 32768 - place % 32768
-        if left < 7:
-            place += left
-            continue
-        _, length, kind = struct.unpack("<IHB", data[place : place + 7])
-        pending += data[place + 7 : place + 7 + length]
-        place += 7 + length
-        if kind in (1, 4):  # a whole record, or the last part of one
-            record = records.Record()
-            record.ParseFromString(pending)
-            pending = b""
-            yield record
-
-
 @pytest.mark.long
-def test_wandb_offline_has_config_metrics_and_table_and_no_secret(
+def test_wandb_offline_has_config_metrics_artifacts_and_table_and_no_secret(
     result: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     import wandb
 
     from zelo.tracking.wandb import RUNS
 
-    for name in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR"):
-        monkeypatch.setenv(name, str(tmp_path / "wandb-home"))
+    home = tmp_path / "wandb-home"
+    for name in ("HOME", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "XDG_DATA_HOME"):
+        monkeypatch.setenv(name, str(home))
+    monkeypatch.delenv("WANDB_DATA_DIR", raising=False)
     monkeypatch.setenv("WANDB_API_KEY", "a1b2c3d4" * 5)
     monkeypatch.setenv("OPENAI_API_KEY", SECRET)
     monkeypatch.setattr(sys, "argv", ["zelo", f"judge.api_key={SECRET}"])
     monkeypatch.delenv("WANDB_MODE", raising=False)
     monkeypatch.setenv("WANDB_PROJECT", "mine")
+    monkeypatch.setenv("WANDB_RUN_ID", "ofanagent")
     folder = tmp_path / "run"
-    folder.mkdir()
-    logger = wandb_logger(folder)
-    logger.start(JOB)
+    (folder / "embedding/query").mkdir(parents=True)
+    (folder / "embedding/query/model.safetensors").write_text("weights")
+    (folder / "report.html").write_text("<p>text of a</p>")
+    job = Job.of({"seed": 7}, {"solver": "thurstone", "pipeline": "default"}, ["seed=7"], "nightly")
+    node = yaml.safe_load((config_folder() / "logger/wandb.yaml").read_text())
+    logger = instantiate.build(node | {"folder": str(folder), "tags": ["a"]}, "logger")
+    logger.start(job)
     for student in ("embedding", "reranker"):
-        logger.lightning(student)[0].log_metrics({"train/loss": 0.25}, 1)
-    logger.finish(
-        Evaluation.of(result), {"stages": {"judge": {"seconds": 2.5, "identity": "abc"}}, "compared": {"pairs": 9}}
-    )
+        logger.log(student, 1, {"train/loss": 0.25})
+    manifest = {"stages": {"judge": {"seconds": 2.5, "identity": "abc"}}, "compared": {"pairs": 9}}
+    manifest |= {"data": {"load": {"documents.parquet": "0a"}}, "seed": 7, "git": f"of {SECRET}"}
+    logger.finish(Evaluation.of(result), manifest)
     assert RUNS == {}
     assert wandb.run is None, "something global was left"
     wandb.teardown()  # as at the end of the process: until then its writer may lag behind
@@ -554,22 +492,29 @@ def test_wandb_offline_has_config_metrics_and_table_and_no_secret(
     }
     assert config["seed"] == "7"
     assert config["solver"] == '"thurstone"'
-    assert set(config) - {"_wandb"} == JOB.config.keys()
+    assert set(config) - {"_wandb"} == job.config.keys()
     [opened] = [record.run for record in records if record.HasField("run")]
     assert (opened.run_group, opened.job_type, opened.project) == ("nightly", "default", "mine")
+    assert opened.run_id == "ofanagent"
     assert {"a", "solver=thurstone"} <= set(opened.tags)
     summary = {
         item.key or "/".join(item.nested_key): item.value_json for record in records for item in record.summary.update
     }
     assert {"figures/pairs": "9", "seconds/judge": "2.5", "tables/judge": '"abc"'}.items() <= summary.items()
     axes = {record.metric.glob_name: record.metric.step_metric for record in records if record.HasField("metric")}
-    assert axes["embedding/*"] == "embedding/trainer/global_step"
+    assert axes == {"embedding/*": "embedding/step", "reranker/*": "reranker/step"}
     assert f"wandb sync {path.parent}" in capsys.readouterr().out
     logged = {item.key or "/".join(item.nested_key) for record in records for item in record.history.item}
     assert {"embedding/train/loss", "reranker/train/loss"} <= logged
     (board,) = folder.glob("wandb/offline-run-*/files/media/table/*.table.json")
     assert json.loads(board.read_text())["columns"] == METRIC.names
-    for found in [*folder.rglob("*"), *(tmp_path / "wandb-home").rglob("*")]:
+    made = {record.artifact.name: record.artifact for record in records if record.HasField("artifact")}
+    assert [file.path for file in made["embedding"].manifest.contents] == ["query/model.safetensors"]
+    assert json.loads(made["embedding"].metadata)["tables"] == {"judge": "abc"}
+    assert all(Path(file.local_path).is_relative_to(folder) for one in made.values() for file in one.manifest.contents)
+    assert "report" not in made, "it has texts"
+    (folder / "report.html").unlink()
+    for found in [*folder.rglob("*"), *home.rglob("*")]:
         content = found.read_bytes() if found.is_file() else b""
         for word in (SECRET, "a1b2c3d4" * 5, "text of a"):
             assert word.encode() not in content, f"{found} holds {word}"
@@ -659,6 +604,7 @@ BAD = {
     "judge=claude-sonnet-4-5": "Write judge=anthropic judge.model=claude-sonnet-4-5",
     "judge.model=gpt-4.1-mini": "one of judge=anthropic or judge=chat",
     "judge=causal_lm judge.model=/my/model": "judge.model: no such key; it is judge.backbone.model now.",
+    "stages.evaluate.compared={a:[b]}": "stages.evaluate.compared: the mapping has no key of a name given here. Add one with +",
     "judge=causal_lm judge.dtype=bfloat16": "judge.dtype: no such key; it is judge.backbone.precision now.",
     "judge=causal_lm judge.backbone.model=/no": "judge.backbone.model=/no: there is no such folder.",
     "judge=causal_lm backbone@judge.backbone=minilm": "the backbone Encoder is no causal language model.",
@@ -708,36 +654,27 @@ def test_bad_input_is_one_line_and_leaves_nothing(
     assert list(tmp_path.iterdir()) == [], "something was left behind"
 
 
-def test_wandb_online_without_a_login_is_bad_input(
-    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pytest.importorskip("wandb")
-    monkeypatch.chdir(tmp_path)
-    for name, value in {"ZELO_HOME": str(tmp_path / "home"), "HOME": str(tmp_path), "WANDB_MODE": "online"}.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.delenv("WANDB_API_KEY", raising=False)
-    options = ["dataset=beir", f"dataset.path={tiny}", "until=load", "logger=wandb"]
-    assert zelo(*options, monkeypatch=monkeypatch) == 2
-    said = capsys.readouterr().err
-    assert "WANDB_MODE=online" in said
-    assert "wandb login" in said
-
-
 @pytest.mark.parametrize(
-    ("measures", "optimize", "mode", "refused"),
+    ("measures", "objectives", "mode", "refused"),
     [
-        (True, "zelo", RunMode.MULTIRUN, False),
-        (False, "zelo", RunMode.MULTIRUN, True),
-        (True, None, RunMode.MULTIRUN, True),
-        (False, "zelo", RunMode.RUN, False),
+        (True, None, RunMode.MULTIRUN, False),
+        (False, None, RunMode.MULTIRUN, True),
+        (False, {"dev": "maximize", "seconds": "minimize"}, RunMode.MULTIRUN, True),
+        (False, {"seconds": "minimize"}, RunMode.MULTIRUN, False),
+        (False, None, RunMode.RUN, False),
     ],
 )
 def test_an_optimizing_sweeper_needs_a_figure(
-    measures: bool, optimize: str | None, mode: RunMode, refused: bool, monkeypatch: pytest.MonkeyPatch
+    measures: bool,
+    objectives: dict[str, str] | None,
+    mode: RunMode,
+    refused: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    hydra = OmegaConf.create({"mode": mode, "runtime": {"choices": {"hydra/sweeper": "optuna"}}})
+    chosen = {"choices": {"hydra/sweeper": "optuna"}}
+    hydra = OmegaConf.create({"mode": mode, "runtime": chosen, "sweeper": {"objectives": objectives}})
     monkeypatch.setattr(main.HydraConfig, "get", lambda: hydra)
-    config = OmegaConf.create({"optimize": optimize, "until": "load"})
+    config = OmegaConf.create({"optimize": "zelo", "until": "load"})
     if refused:
         with pytest.raises(BadInput, match="hydra/sweeper=optuna"):
             main._check_sweeper(config, measures)
@@ -883,7 +820,6 @@ def test_control_c_while_loading_is_one_line(command: list[str], tmp_path: Path)
 @pytest.mark.parametrize(
     ("argument", "advice"),
     [
-        ("logger=[local,wandb]", "With logger=wandb the run directory has config"),
         ("judge=[lexical,dense]", "judge=embedded is one"),
         ("retriever=[bm25,dense]", "retriever=fusion is one"),
         ("solver=[thurstone,bradley_terry]", "-m solver=ONE,OTHER runs one after the other"),

@@ -20,19 +20,29 @@ from toy_training import ONE, Breaking, Toy, lists, train, train_in_process, wei
 from zelo.errors import BadInput, ZeloError
 from zelo.losses.listwise_kl import ListwiseKL
 from zelo.losses.mse import MSE
-from zelo.store import Store
+from zelo.store import CHECKPOINT, Store
+from zelo.training import monitor
 from zelo.training.checkpoints import SafeCheckpoints
 from zelo.training.datamodule import DataModule
 from zelo.training.grad_cache import Pieces
 from zelo.training.hardware import Hardware
 from zelo.training.module import StudentModule
 from zelo.training.sampler import QueryBatches
-from zelo.training.trainer import Trained
+from zelo.training.trainer import LOG, Trained
+from zelo.training.training_log import Lines
 from zelo.training.weight_interpolation import WeightMixture, _put, learning, mix
 
 
 def same(one: nn.Module, other: nn.Module) -> bool:
     return all(np.array_equal(a, b) for a, b in zip(weights(one), weights(other), strict=True))
+
+
+def logged(folder: Path) -> list[dict[str, Any]]:
+    """What a training has logged, but for its speed."""
+    lines = Lines(folder / CHECKPOINT / LOG).read()
+    for line in lines:
+        assert line["metrics"].pop(monitor.PAIRS, 1) > 0
+    return lines
 
 
 def stop(loss: Tensor) -> Tensor:
@@ -43,6 +53,19 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(tmp_path: 
     first, again, other = (train(tmp_path / str(n), seed=seed)[0] for n, seed in enumerate((0, 0, 1)))
     assert same(first, again)
     assert not same(first, other)
+
+
+def test_each_step_logs_loss_rate_and_gradient_and_each_validation_its_figure(tmp_path: Path) -> None:
+    told: list[tuple[int, dict[str, float]]] = []
+    _, trained = train(tmp_path, lr=0.01, epochs=1, report=lambda step, metrics: told.append((step, dict(metrics))))
+    steps = {step: metrics for step, metrics in told if monitor.LOSS in metrics}
+    assert list(steps) == [1, 2, 3, 4, 5]
+    assert [steps[n][monitor.LR] for n in (1, 2, 5)] == pytest.approx([0.01, 0.01, 0.0025])
+    assert all(steps[n][monitor.NORM] > 0 and steps[n][monitor.PAIRS] > 0 for n in steps)
+    metric = trained.curve[0]["metric"]
+    assert [(step, line[metric]) for step, line in told if metric in line] == [
+        (point["step"], point["dev"]) for point in trained.curve
+    ]
 
 
 @pytest.fixture
@@ -75,6 +98,7 @@ def test_a_training_stopped_at_any_step_ends_with_the_weights_of_an_unbroken_one
         kept = [3] if third_alone else [1, 2, 3, 4, 6, 7, 8, 9, 11, 12, 13, 14]
         assert trained.resumed_at == max((k for k in kept if k < step), default=None)
         assert trained.curve == unbroken.curve
+        assert logged(folder) == logged(tmp_path / "whole")
         assert same(whole, resumed)
         assert all(np.array_equal(a, b) for a, b in zip(last[0], last[-1], strict=True))
     assert len(last) == 1 + len(steps)

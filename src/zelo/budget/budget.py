@@ -103,7 +103,8 @@ class Budget:
                     f"{plan.asker}: {plan.known:,} of {plan.pairs:,} {plan.unit} from the ledger, {left}",
                     file=sys.stderr,
                 )
-            with progress(plans[0].kind, sum(plan.pairs for plan in plans), "answers") as advance:
+            total = sum(plan.pairs for plan in plans)
+            with progress(plans[0].kind, total, "answers", lambda: session.live) as advance:
                 session = self._session(ledger, {plan.judge: plan for plan in plans}, advance)
                 try:
                     yield session

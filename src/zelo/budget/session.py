@@ -68,6 +68,18 @@ class Session:
         """Per judge: what was sent, spent and went wrong."""
         return {name: figures.as_facts() for name, figures in self.counts.items()}
 
+    @property
+    def live(self) -> dict[str, float]:
+        """What all judges have come to so far, for a logger: US dollars, calls, tokens, and failures."""
+        counts = self.counts.values()
+        return {
+            "usd": sum(one.usd for one in counts),
+            "calls": sum(one.calls for one in counts),
+            "tokens": sum(one.tokens for one in counts),
+            "failed": sum(one.statuses.total() - one.statuses[ANSWERED] for one in counts),
+            "from_ledger": sum(one.from_ledger for one in counts),
+        }
+
     def kept(self, name: str, pairs: int) -> None:
         """So many pairs need not be asked about: an earlier, partial table has the judge's answers."""
         self.counts[name].from_ledger += pairs

@@ -78,6 +78,11 @@ def to_queries(rows: Rows, splits: Sequence[str | None]) -> tuple[pa.Table, tupl
     notes = []
     if count := pc.sum(blank).as_py():
         first = rows.place(pc.index(blank, True).as_py())
+        if count == len(blank):
+            raise BadInput(
+                f"{first}: no query has a text ({len(blank):,} of {len(blank):,} rows); name another column with"
+                " dataset.columns.query=COLUMN, or take the file away: queries are made where there are none"
+            )
         notes.append(f"{count_of(count, 'query', 'queries')} without a text left out, the first at {first}")
         rows = rows.kept(pc.invert(blank))
     rows, repaired = _with_ids(rows, "query_id", "query")

@@ -1,5 +1,5 @@
 """Makes objects of a config. No other module does: only zelo's own components and a short list of foreign classes may be made,
-since a config travels with models, and `_target_` is arbitrary code.
+since a config travels with models, and `_target_` is arbitrary code. Lightning's loggers are among these.
 """
 
 import importlib
@@ -24,6 +24,7 @@ OWN = re.compile(
     r"\.(\w+)\.([A-Z]\w*)"
 )
 FOREIGN = frozenset({"torch.optim.AdamW"})
+LOGGER = re.compile(r"pytorch_lightning\.loggers\.[A-Z]\w*Logger")
 
 
 def build(node: object, place: str, key_of: Callable[[str], str] = str) -> Any:
@@ -111,7 +112,7 @@ def _hints(target: str) -> dict[str, object]:
 def allowed(target: str) -> bool:
     """Whether a config may make this class: the shape of the name first, so that nothing is imported to find out."""
     package = target.partition(".")[0]
-    if target in FOREIGN or package in allowed_packages():
+    if target in FOREIGN or LOGGER.fullmatch(target) or package in allowed_packages():
         return True
     if not OWN.fullmatch(target):
         return False

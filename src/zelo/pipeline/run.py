@@ -8,7 +8,7 @@ import re
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from zelo.pipeline.identity import identity
 from zelo.pipeline.instantiate import build, described, refuse
 from zelo.pipeline.order import key_of, needed, ordered, with_inputs
 from zelo.pipeline.plain import plain
+from zelo.progress import watched_by
 from zelo.protocols import (
     NOTHING_TO_DO,
     PassingStage,
@@ -33,6 +34,12 @@ from zelo.protocols import (
 )
 from zelo.store import MADE_OF, Store, Table, contents
 from zelo.training import nodes
+
+Watch = Callable[[str, int, Mapping[str, float]], None]
+
+
+def unwatched(name: str, done: int, figures: Mapping[str, float]) -> None:
+    """A Watch that does nothing."""
 
 
 @dataclass(frozen=True)
@@ -122,8 +129,10 @@ def check_stages(steps: list[Step], store: Store) -> None:
                 step.stage.check()
 
 
-def run_stages(steps: list[Step], store: Store) -> Iterator[tuple[Result, str]]:
+def run_stages(steps: list[Step], store: Store, watch: Watch = unwatched) -> Iterator[tuple[Result, str]]:
     """Runs or reuses one stage after another; yields the result so far and the stage's name after each.
+
+    watch: gets the name of a stage, and what is done and figures of its progress, where the stage has figures to show.
 
     Where the table of a stage says that what follows is left out, the stages that read it do not run, nor those that read these;
     one with optional inputs runs with the others.
@@ -137,7 +146,7 @@ def run_stages(steps: list[Step], store: Store) -> Iterator[tuple[Result, str]]:
                 left_out.add(step.name)
                 continue
             inputs = {role: result.tables[source] for role, source in step.inputs.items() if source not in left_out}
-            make = functools.partial(_make, step, inputs)
+            make = functools.partial(_make, step, inputs, watch)
             unchanged = (
                 None if step.node else store.unchanged(step.kind, step.identity, inputs)
             )  # other nodes wait for it
@@ -157,12 +166,13 @@ def falls_away(step: Step, left_out: set[str]) -> bool:
     return bool(left_out & set(step.inputs.values())) and not isinstance(step.stage, StageWithOptionalInputs)
 
 
-def _make(step: Step, inputs: dict[str, Table], out: Path, partial: Table | None) -> Facts:
+def _make(step: Step, inputs: dict[str, Table], watch: Watch, out: Path, partial: Table | None) -> Facts:
     _forget_peak_memory()
     nodes.prepare(step, inputs, out)
     stage = copy.deepcopy(step.stage)  # what it loads, models above all, goes when it ends
     try:
-        figures = stage.run(inputs | ({"partial": partial} if partial else {}), out)
+        with watched_by(functools.partial(watch, step.name)):
+            figures = stage.run(inputs | ({"partial": partial} if partial else {}), out)
     except PriceUnknown as error:
         raise PriceUnknown(step.key_of(error.place), error.reason, error.plan, error.prices) from error
     del stage

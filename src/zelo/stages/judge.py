@@ -195,7 +195,9 @@ class JudgeStage:
         plans = self.plan(tables) if self.paid else []
         pools, earlier, weights = self._pools(tables), tables.get("partial"), judge_weights.read(tables)
         # The budget shows its own progress.
-        queries_left = nullcontext(silent) if plans else progress("judge", pools.queries_with_candidates, "queries")
+        queries_left = (
+            nullcontext(silent) if plans else progress("judge", pools.queries_with_candidates, "queries", dict)
+        )
         with self.budget.open(plans) as session, queries_left as advance:
             for number in range(pools.shards):
                 known = None if earlier is None else pq.read_table(shard(earlier.path, "outcomes", number))

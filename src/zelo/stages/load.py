@@ -65,7 +65,10 @@ def written(corpus: Corpus, splits: pa.ChunkedArray, drop_duplicates: bool, out:
         write_parquet(dropped, DROPPED, out, "dropped")
         notes.append(dropped_in_words(dropped))
     if len(documents) < 2:
-        raise BadInput(f"The dataset has {len(documents)} documents; at least two are needed to compare.")
+        number = f"{len(documents)} document{'s' * (len(documents) != 1)}"
+        raise BadInput(
+            "; ".join([f"The dataset has {number}; at least two are needed to compare", *corpus.notes]) + "."
+        )
     queries = corpus.queries.set_column(2, QUERY.field("split"), splits)
     write_parquet(queries, with_domain(QUERY, queries), out, "queries")
     write_parquet(documents, with_domain(DOCUMENT, documents), out, "documents")

@@ -130,7 +130,7 @@ class SideBySide:
         asked, plans = _Asked.of(self, tables), self.plan(tables) if self.paid else []
         earlier = tables[PARTIAL].read("answers") if PARTIAL in tables else None
         p, outcomes = [np.empty(0)], [OUTCOME.empty_table()]
-        bar = nullcontext(silent) if plans else progress("side_by_side", len(asked.questions), "questions")
+        bar = nullcontext(silent) if plans else progress("side_by_side", len(asked.questions), "questions", dict)
         with self.budget.open(plans) as session, bar as advance:
             for part in asked.batches():
                 answers = self._panel.ask(part, self._panel.swapped(part), earlier, session)

@@ -3,10 +3,10 @@
 import copy
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -15,21 +15,20 @@ from zelo.backbones.exported import quiet
 from zelo.backbones.pretrained import without_weights
 from zelo.errors import BadInput
 from zelo.facts import Facts
-from zelo.protocols import ListLoss, PairwiseModel
+from zelo.protocols import ListLoss, Logger, PairwiseModel
 from zelo.records import DEV, SPLITS, TRAIN
 from zelo.store import CHECKPOINT, Table
-from zelo.training import ranks
+from zelo.training import ranks, training_log
 from zelo.training.comparable import check_comparable
 from zelo.training.hardware import Hardware
 from zelo.training.listwise_dataset import Lists
 from zelo.training.student import Student
 from zelo.training.together import ALONE, Together
-from zelo.training.trainer import Trained
+from zelo.training.trainer import LOG, Trained
 from zelo.training.widths import check_widths
 
 if TYPE_CHECKING:
     import torch
-    from pytorch_lightning.loggers import Logger
 
     from zelo.training.datamodule import DataModule, Examples
     from zelo.training.weight_interpolation import WeightMixture
@@ -39,7 +38,7 @@ WEIGHTS = "weights.safetensors"
 
 @dataclass(frozen=True, kw_only=True)
 class Train:
-    """Writes weights.safetensors, curve.json and export/, a folder that sentence-transformers loads as it is.
+    """Writes weights.safetensors, curve.json, training_log and export/, a folder that sentence-transformers loads as it is.
 
     Learns from the examples of train queries; the best weights are those that rank the dev queries best against judge ratings,
     of the points of the curve and of mixtures with the untuned weights. A model that `learns_pairs` learns from preferences
@@ -51,7 +50,7 @@ class Train:
     inputs: dict[str, str]  # data: the load stage; examples: the target stage, or preferences: a preferences stage
     student: Student
     hardware: Hardware
-    logger: Any
+    logger: Logger
     name: str  # of the student, for the log
     seed: int
 
@@ -89,6 +88,7 @@ class Train:
         _save(model.state_dict(), out)
         curve = trained.curve
         (out / "curve.json").write_text(json.dumps(curve, indent=1), encoding="utf-8")
+        training_log.write(training_log.Lines(out / CHECKPOINT / LOG), out)
         with quiet():
             model.export(out / "export")
         asked = queries.filter(pc.equal(queries["split"], TRAIN))
@@ -116,12 +116,10 @@ class Train:
 
     def train_part(self, tables: dict[str, Table], folder: Path, together: Together) -> None:
         """The work of one of several processes; the first leaves weights and curve in `folder`."""
-        from zelo.training.json_log import JsonLog
-
         queries, documents, examples = self._examples(tables, folder.parent)
-        loggers = [JsonLog(folder / ranks.LOG)] if together.first else []
+        report = training_log.Lines(folder / ranks.LOG).add  # which the one who started it passes on
         self._start()
-        trained = self._fit(examples, queries, documents, loggers, folder.parent, together)
+        trained = self._fit(examples, queries, documents, report, folder.parent, together)
         if together.first:
             _save(trained.weights, folder)
             facts = asdict(replace(trained, weights={}))
@@ -143,7 +141,7 @@ class Train:
         else:
             self._start()
             start = learning(model)
-            trained = self._fit(examples, queries, documents, self.logger.lightning(self.name), out, ALONE)
+            trained = self._fit(examples, queries, documents, self._log, out, ALONE)
         mixture = mix(
             model,
             start,
@@ -158,18 +156,15 @@ class Train:
 
     def _together(self, out: Path) -> Trained:
         """Starts the processes, passes on what they log, and takes what came of them."""
-        loggers = self.logger.lightning(self.name)
-
-        def tell(line: Facts) -> None:
-            for logger in loggers:
-                logger.log_metrics(line["metrics"], line["step"])
-
         folder = out / ranks.FOLDER
-        ranks.run(folder, self.hardware, tell)
+        ranks.run(folder, self.hardware, lambda line: self._log(line["step"], line["metrics"]))
         trained = Trained(**json.loads((folder / ranks.TRAINED).read_text(encoding="utf-8")))
         (folder / WEIGHTS).rename(out / WEIGHTS)
         shutil.rmtree(folder)
         return trained
+
+    def _log(self, step: int, metrics: Mapping[str, float]) -> None:
+        self.logger.log(self.name, step, metrics)
 
     def _examples(self, tables: dict[str, Table], out: Path) -> "tuple[pa.Table, pa.Table, Facts]":
         """Queries, documents, and by split Lists, or Pairs, of test too. Raises BadInput where train or dev has none."""
@@ -215,7 +210,7 @@ class Train:
         examples: "dict[str, Examples]",
         queries: pa.Table,
         documents: pa.Table,
-        loggers: "Sequence[Logger]",
+        report: training_log.Report,
         out: Path,
         together: Together,
     ) -> Trained:
@@ -241,7 +236,7 @@ class Train:
             module,
             data,
             hardware=self.hardware,
-            loggers=loggers,
+            report=report,
             label=f"train {self.name}",
             checkpoints=out / CHECKPOINT,
             together=together,

@@ -1,16 +1,15 @@
-"""Writes what students log into the run directory, as JSON lines."""
+"""Writes what is logged into the run directory, as JSON lines."""
 
+import json
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from zelo.errors import BadInput
 from zelo.facts import Facts
 from zelo.reporting.evaluation import Evaluation
 from zelo.tracking.job import Job
-
-if TYPE_CHECKING:
-    from pytorch_lightning.loggers.logger import Logger
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,18 +18,21 @@ class Local:
 
     folder: str | None  # the run directory; filled in by the command
 
-    def lightning(self, name: str) -> "list[Logger]":
-        """Lightning loggers for the student of that name."""
-        from zelo.tracking.json_lines import JsonLines
+    def check(self) -> None:
+        """Nothing is needed."""
 
+    def start(self, job: Job) -> None:
+        """The run begins."""
+
+    def log(self, name: str, step: int, metrics: Mapping[str, float]) -> None:
+        """One line: student or stage, step, the metrics, and the time in seconds since 1970."""
         if self.folder is None:
             raise BadInput(
                 "logger.folder is not set; the command sets it to the run directory, a notebook has to name one."
             )
-        return [JsonLines(Path(self.folder) / "log.jsonl", name)]
-
-    def start(self, job: Job) -> None:
-        """The run begins."""
+        line = {"name": name, "step": step, **metrics, "time": round(time.time(), 3)}
+        with (Path(self.folder) / "log.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
 
     def finish(self, figures: Evaluation | None, manifest: Facts) -> None:
         """The run has ended well."""

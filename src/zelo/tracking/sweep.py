@@ -11,7 +11,9 @@ import json
 import os
 import re
 import shutil
+import sys
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass, field
@@ -47,13 +49,16 @@ TAIL_COLUMNS = ("seconds", "error", "folder")
 OWN_COLUMNS = ("job", *INDEX_COLUMNS, *compared.FIGURES, *TAIL_COLUMNS)  # that no option may be called
 LEFT_OUT = "left out"  # the status of a job that could not be composed
 LONGEST_NAME = 100  # characters of a job's folder name
-GRID_SWEEPER = "hydra_plugins.zelo_grid.GridSweeper"
+JOBLIB_SCHEMA = (
+    r"\s*'hydra/launcher/joblib' is validated"  # how Hydra's warning begins: conf/ has an option of that name, too
+)
 
 
 @dataclass
 class Current:
     """What this process runs: Hydra gives a callback no other way to speak to the command."""
 
+    command: str = ""  # as it was typed
     varied: list[str] = field(default_factory=list)
     folder: Path | None = None  # of the sweep
     failures: list[Exception] = field(default_factory=list)
@@ -67,9 +72,15 @@ class Interrupted(Exception):
     """Ctrl-C during a job, for its end to be written down: Hydra tells a callback of Exceptions only."""
 
 
-def register_resolver() -> None:
-    """Makes `${job_name:number,overrides}` known: what the folder of a sweep's job is called."""
+def prepare() -> None:
+    """Makes `${job_name:number,overrides}` known, what the folder of a sweep's job is called, in this process."""
     OmegaConf.register_new_resolver("job_name", job_name, replace=True)
+    warnings.filterwarnings("ignore", JOBLIB_SCHEMA)
+
+
+def elsewhere() -> bool:
+    """Whether this process runs a job for a command that is another process."""
+    return CURRENT.pid != os.getpid()
 
 
 def job_name(number: int, overrides: Sequence[str]) -> str:
@@ -113,6 +124,17 @@ class Sweep(Callback):
         self.index = Path(index).absolute()
         self.start = time.time()
 
+    def __getstate__(self) -> Facts:
+        """What a job in another process gets."""
+        return {"index": self.index, "start": self.start, "command": CURRENT.command, "varied": CURRENT.varied}
+
+    def __setstate__(self, state: Facts) -> None:
+        """In the process of a job, the command and what its sweep varies are known, too."""
+        self.index, self.start = state["index"], state["start"]
+        if elsewhere():
+            CURRENT.command, CURRENT.varied = state["command"], state["varied"]
+            prepare()
+
     def on_run_start(self, config: DictConfig, **kwargs: object) -> None:
         """A single run begins."""
         self._begin(None)
@@ -129,6 +151,7 @@ class Sweep(Callback):
 
     def _begin(self, folder: Path | None) -> None:
         CURRENT.pid, CURRENT.folder = os.getpid(), folder
+        CURRENT.command = " ".join(["zelo", *sys.argv[1:]])
         CURRENT.failures.clear()
         CURRENT.varied.clear()
 
@@ -141,13 +164,13 @@ class Sweep(Callback):
             print(f"\nJob {config.hydra.job.num}: {said(config.hydra.overrides.task)}", flush=True)
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: object) -> None:
-        """Writes the rows of a job. A failure is kept for the command: the other jobs go on, and it is told once.
+        """Writes the rows of a job. The failure of a single run is kept for the command, which tells it; a sweeper keeps its own.
 
         Raises KeyboardInterrupt after an interrupted job: the other jobs do not begin.
         """
-        error = _error(job_return)
+        error = error_of(job_return)
         folder = Path(config.hydra.runtime.output_dir)
-        manifest = _manifest(folder)
+        manifest = manifest_of(folder)
         if config.hydra.mode == RunMode.MULTIRUN and (manifest or error):  # else it was a plan
             row = _row(config, manifest, error) | {"seconds": f"{time.time() - self.start:.1f}"}
             record(Path(config.hydra.sweep.dir).absolute(), row)
@@ -155,9 +178,7 @@ class Sweep(Callback):
             self._list(config, manifest, folder)
         if isinstance(error, Interrupted):
             raise KeyboardInterrupt from error
-        mine = CURRENT.pid == os.getpid()
-        simple = config.hydra.mode == RunMode.RUN or config.hydra.sweeper._target_ == GRID_SWEEPER
-        if error is not None and mine and simple:  # other sweepers want to know
+        if error is not None and config.hydra.mode == RunMode.RUN:
             CURRENT.failures.append(error)
             job_return.return_value = None
             job_return.status = JobStatus.COMPLETED
@@ -214,6 +235,13 @@ def record(folder: Path, row: dict[str, str]) -> None:
         whole_file.replace(folder / SWEEP_HTML, sweep_page.page(folder, read(folder)))
 
 
+def write_page(folder: Path) -> None:
+    """Writes sweep.html again: something that it shows has been left in the folder."""
+    if rows := read(folder):
+        with _locked(folder):
+            whole_file.replace(folder / SWEEP_HTML, sweep_page.page(folder, rows))
+
+
 def read(folder: Path) -> list[dict[str, str]]:
     """The rows of sweep.csv, in the order of the jobs; none where there is no such file yet."""
     if not (folder / SWEEP_CSV).exists():
@@ -240,6 +268,11 @@ def selecting(manifest: Facts) -> float | None:
     """The dev figure of a finished job that selects, if it has one."""
     value = _main_figures(manifest)["value"]
     return float(value) if value else None
+
+
+def selected_by(manifest: Facts) -> str:
+    """The full name of that figure; empty where there is none."""
+    return _main_figures(manifest)["selected_by"]
 
 
 def _main_figures(manifest: Facts) -> dict[str, str]:
@@ -278,7 +311,8 @@ def _set_aside(index: Path) -> None:
         index.rename(index.with_name(f"{index.stem}-earlier{taken or ''}{index.suffix}"))
 
 
-def _error(job_return: JobReturn) -> Exception | None:
+def error_of(job_return: JobReturn) -> Exception | None:
+    """What a job raised."""
     try:
         with redirect_stderr(io.StringIO()):  # reading the value of a failed job prints, and raises what the job raised
             _ = job_return.return_value
@@ -287,7 +321,8 @@ def _error(job_return: JobReturn) -> Exception | None:
     return None
 
 
-def _manifest(folder: Path) -> Facts:
+def manifest_of(folder: Path) -> Facts:
+    """How far the job of a run directory came; empty where it has left nothing."""
     try:
         return json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     except FileNotFoundError:

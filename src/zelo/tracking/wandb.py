@@ -1,8 +1,11 @@
-"""Weights & Biases, through Lightning's own logger: offline unless WANDB_MODE says otherwise."""
+"""Weights & Biases: offline unless WANDB_MODE says otherwise, or W&B's own agent has started the run."""
 
+import importlib.util
 import os
 import sys
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,22 +13,34 @@ from zelo.errors import BadInput
 from zelo.facts import Facts
 from zelo.records import METRIC
 from zelo.reporting.evaluation import Evaluation
-from zelo.tracking import redact
+from zelo.tracking import artifacts, outage, redact, summary
 from zelo.tracking.job import Job
 
 if TYPE_CHECKING:
-    from pytorch_lightning.loggers.logger import Logger
     from wandb import Run
 
-RUNS: "dict[str, Run]" = {}  # run directory -> the W&B run that all students of this process share
+LARGEST = 30 << 20  # bytes of a report that is shown as a panel
+DATA = "WANDB_DATA_DIR"
+
+
+@dataclass
+class Opened:
+    """A W&B run that is open."""
+
+    run: "Run"
+    choices: dict[str, str]  # of the job
+    axes: set[str] = field(default_factory=set)  # students and stages whose curves have an axis
+
+
+RUNS: dict[str, Opened] = {}  # run directory -> the W&B run that all students of this process share
 
 
 @dataclass(frozen=True, kw_only=True)
 class Wandb:
-    """One W&B run per zelo run, its files in the run directory: choices and values, the students' curves, the final table.
+    """One W&B run per zelo run, its files in the run directory: choices and values, curves, figures, and artifacts.
 
-    No text of a document and no key is sent, nor what W&B would collect by itself about code and command line, and about the
-    machine only where `system_metrics` says so. WANDB_MODE, WANDB_DIR and WANDB_PROJECT count as W&B has it.
+    No key is sent, no text of a document unless `texts` says so, nor what W&B would collect by itself about code and command
+    line, and about the machine only where `system_metrics` says so. WANDB_MODE, WANDB_DIR and WANDB_PROJECT count as W&B has it.
     """
 
     folder: str | None  # the run directory; filled in by the command
@@ -37,54 +52,58 @@ class Wandb:
     id: str | None  # of the W&B run; None: a new one, or the one that W&B's agent gives
     resume: str | None  # allow, must, never: what becomes of a run of this id
     system_metrics: bool  # processor, memory and GPU
+    artifacts: bool  # exported models, ratings and the figures of the evaluation
+    texts: bool  # the report, which has queries and documents
 
-    def lightning(self, name: str) -> "list[Logger]":
-        """Lightning loggers for the student of that name; its metrics are called `<name>/...`."""
-        from pytorch_lightning.loggers import WandbLogger
-
-        logger = WandbLogger(experiment=self._run(), prefix=name, save_dir=self._folder())
-        logger.LOGGER_JOIN_CHAR = "/"  # type: ignore[assignment]
-        self._run().define_metric(f"{name}/*", step_metric=f"{name}/trainer/global_step")
-        return [logger]
+    def check(self) -> None:
+        """Raises BadInput where wandb is not installed."""
+        if importlib.util.find_spec("wandb") is None:
+            raise BadInput("logger=wandb, but wandb is not installed: pip install 'zelo[wandb]'.")
 
     def start(self, job: Job) -> None:
-        """Opens the run. Raises BadInput when wandb is not installed, or cannot start a run."""
-        self._run(job).config.update(job.config)
+        """Opens the run. Raises BadInput where W&B cannot start one."""
+        # W&B filters and groups by no key with a dot in it. A run that is resumed has values already.
+        config = {key.replace(".", "/"): value for key, value in job.config.items()}
+        self._opened(job).run.config.update(config, allow_val_change=True)
+
+    def log(self, name: str, step: int, metrics: Mapping[str, float]) -> None:
+        """A point of `<name>/<metric>` over `<name>/step`."""
+        with outage.tolerated("W&B", self._folder):
+            opened = self._opened()
+            if name not in opened.axes:
+                opened.axes.add(name)
+                opened.run.define_metric(f"{name}/*", step_metric=f"{name}/step")
+            opened.run.log({f"{name}/step": step} | {f"{name}/{key}": value for key, value in metrics.items()})
 
     def finish(self, figures: Evaluation | None, manifest: Facts) -> None:
-        """Logs the final table, the verdicts and each system's deciding metric on dev and test, and closes the run.
-
-        manifest: of the run directory, for pairs, calls, dollars and seconds. What W&B raises is told: the run is done.
-        """
+        """Logs table, verdicts, figures and artifacts, and closes the run. What W&B raises is told: the run is done."""
         try:
-            run = self._run()
-            if figures:
-                import wandb
-
-                names = METRIC.names
-                rows = wandb.Table(columns=list(names), data=[[row[name] for name in names] for row in figures.rows])
-                run.log({"metrics": rows})
-                run.summary.update(figures.keyed)
-                run.summary["verdicts"] = [verdict["text"] for verdict in figures.verdicts]
-            run.summary.update({f"figures/{name}": value for name, value in manifest.get("compared", {}).items()})
-            stages = manifest["stages"].items()
-            run.summary.update({f"seconds/{name}": stage["seconds"] for name, stage in stages})
-            run.summary.update({f"tables/{name}": stage["identity"] for name, stage in stages})
-            offline, place = run.settings._offline, run.settings.sync_dir
-            self._close(0)
+            opened = self._opened()
+            run = opened.run
+            with _staged_in(Path(run.settings.sync_dir).parent):
+                if figures:
+                    self._log_evaluation(run, figures)
+                run.summary.update(summary.of_run(figures, manifest))
+                if self.artifacts:
+                    self._log_artifacts(opened, manifest)
+                if self.texts:
+                    self._log_report(run)
+                offline, place = run.settings._offline, run.settings.sync_dir
+                self._close(0)
         except Exception as error:
-            RUNS.pop(self._folder(), None)
-            reason = redact.text(" ".join(str(error).split())[:200])
-            print(f"W&B did not take the results ({reason}); the run is whole.", file=sys.stderr)
+            RUNS.pop(self._folder, None)
+            print(f"W&B did not take the results ({outage.reason(error)}); the run is whole.", file=sys.stderr)
             return
         if offline:
             print(f"W&B: the run is offline; wandb sync {place}")
 
     def fail(self) -> None:
         """Closes the run as failed."""
-        if self._folder() in RUNS:
-            self._close(1)
+        if self._folder in RUNS:
+            with outage.tolerated("W&B", self._folder):
+                self._close(1)
 
+    @property
     def _folder(self) -> str:
         if self.folder is None:
             raise BadInput(
@@ -92,14 +111,41 @@ class Wandb:
             )
         return self.folder
 
-    def _run(self, job: Job | None = None) -> "Run":
-        """The run, opened where it is not. job: None in a process that only trains."""
-        folder = self._folder()
+    def _log_evaluation(self, run: "Run", figures: Evaluation) -> None:
+        import wandb
+
+        names = METRIC.names
+        rows = wandb.Table(columns=list(names), data=[[row[name] for name in names] for row in figures.rows])
+        run.log({"metrics": rows})
+        run.summary["verdicts"] = [verdict["text"] for verdict in figures.verdicts]
+
+    def _log_artifacts(self, opened: Opened, manifest: Facts) -> None:
+        """Files are taken from where they lie: nothing is copied, as the run directory does not change any more."""
+        import wandb
+
+        for one in artifacts.of_run(Path(self._folder), manifest, opened.choices):
+            made = wandb.Artifact(one.name, one.kind, metadata=redact.tree(one.metadata))
+            for name, path in one.files():
+                made.add_file(str(path), name, policy="immutable")
+            opened.run.log_artifact(made)
+
+    def _log_report(self, run: "Run") -> None:
+        import wandb
+
+        report = Path(self._folder) / "report.html"
+        if report.is_file():
+            if report.stat().st_size <= LARGEST:
+                run.log({"report": wandb.Html(report.read_text(encoding="utf-8"), inject=False)})
+            made = wandb.Artifact("report", "report")
+            made.add_file(str(report), policy="immutable")
+            run.log_artifact(made)
+
+    def _opened(self, job: Job | None = None) -> Opened:
+        """The run, opened where it is not. job: None where nobody has begun one, as in a notebook."""
+        folder = self._folder
         if folder not in RUNS:
-            try:
-                import wandb
-            except ModuleNotFoundError as error:
-                raise BadInput("logger=wandb, but wandb is not installed: pip install 'zelo[wandb]'.") from error
+            import wandb
+
             quiet = wandb.Settings(
                 silent=True,
                 console="off",
@@ -111,9 +157,10 @@ class Wandb:
                 x_disable_stats=not self.system_metrics,
                 x_save_requirements=False,
             )
+            mode = _mode()
             try:
-                RUNS[folder] = wandb.init(
-                    project=self.project or os.environ.get("WANDB_PROJECT") or "zelo",
+                run = wandb.init(
+                    project=self._project,
                     entity=self.entity,
                     group=self.group or (job and job.sweep),
                     job_type=job and job.pipeline,
@@ -123,18 +170,40 @@ class Wandb:
                     resume=self.resume,  # type: ignore[arg-type]
                     name=Path(folder).name,
                     dir=os.environ.get("WANDB_DIR") or folder,
-                    mode=os.environ.get("WANDB_MODE") or "offline",  # type: ignore[arg-type]
+                    mode=mode,  # type: ignore[arg-type]
                     reinit="create_new",  # nothing global: wandb.run stays as it was
                     settings=quiet,
                 )
-            except wandb.Error as error:  # no login, no network, no such entity
-                reason = " ".join(str(error).split())[:200].rstrip(".")
-                mode = os.environ.get("WANDB_MODE") or "offline"
+            except wandb.Error as error:  # no login, no network, no access to the entity or the project
+                owner = f" for logger.entity={self.entity}" if self.entity else ""
                 raise BadInput(
-                    f"logger=wandb, WANDB_MODE={mode}: W&B cannot start a run ({reason}). Log in with `wandb login` or set"
-                    " WANDB_API_KEY, or unset WANDB_MODE: the run is then kept offline, for wandb sync."
+                    f"logger=wandb, WANDB_MODE={mode}: W&B cannot start a run in the project {self._project}{owner}"
+                    f" ({outage.reason(error)}). Log in with `wandb login` or set WANDB_API_KEY, name an entity that this login"
+                    " may write to, or unset WANDB_MODE: the run is then kept offline, for wandb sync."
                 ) from error
+            RUNS[folder] = Opened(run, job.choices if job else {})
         return RUNS[folder]
 
+    @property
+    def _project(self) -> str:
+        return self.project or os.environ.get("WANDB_PROJECT") or "zelo"
+
     def _close(self, status: int) -> None:
-        RUNS.pop(self._folder()).finish(exit_code=status)
+        RUNS.pop(self._folder).run.finish(exit_code=status)
+
+
+def _mode() -> str:
+    """Offline unless WANDB_MODE is set; an agent of a W&B sweep waits for the runs that it starts."""
+    return os.environ.get("WANDB_MODE") or ("online" if os.environ.get("WANDB_SWEEP_ID") else "offline")
+
+
+@contextmanager
+def _staged_in(folder: Path) -> Iterator[None]:
+    """W&B keeps what waits for its upload beside the run, not in the user's home, so that `wandb sync` finds it there."""
+    before = os.environ.get(DATA)
+    os.environ.setdefault(DATA, str(folder))
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[DATA]

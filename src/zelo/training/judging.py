@@ -12,6 +12,12 @@ if TYPE_CHECKING:
     from zelo.training.pairwise_dataset import Pairs
 
 BATCH = 64  # pairs read at a time
+CHANCE = 0.05  # of a coin that is as often right on the unanimous dev pairs: above it the student has shown nothing
+
+COIN = (
+    "It is not shown to judge better than a coin, so ratings of its judgements are noise: more pairs, more"
+    " pairwise.trainer.epochs, a higher pairwise.optimizer.lr or a larger backbone@pairwise.backbone may help"
+)
 
 
 def log_loss(score: np.ndarray, p: np.ndarray) -> np.ndarray:
@@ -88,4 +94,16 @@ def judging_in_words(judging: Facts) -> str:
                 f"on {found['pairs']:,} {split} pairs it decides {share} {found['consensus_pairs']:,} unanimous ones as the"
                 f" judges do, log loss {found['log_loss']:.3f}, and its two orders differ by {found['order_gap']:.2f}"
             )
-    return "; ".join(parts) + f"; order bias {judging['order_bias']:+.2f} in log odds, taken off"
+    said = "; ".join(parts) + f"; order bias {judging['order_bias']:+.2f} in log odds, taken off"
+    return said if DEV not in judging or _knows_something(judging[DEV]) else f"{said}. {COIN}"
+
+
+def _knows_something(found: Facts) -> bool:
+    """Whether it is right on unanimous pairs more often than a coin (exact binomial test)."""
+    from scipy.stats import binomtest
+
+    pairs = found["consensus_pairs"]
+    if not pairs:
+        return True  # nothing can be said
+    right = round(found["consensus_accuracy"] * pairs)
+    return bool(binomtest(right, pairs, alternative="greater").pvalue < CHANCE)

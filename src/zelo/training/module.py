@@ -1,4 +1,4 @@
-"""The LightningModule of every student: a batch in, scores, a loss, a log line."""
+"""The LightningModule of every student: a batch in, scores, a loss."""
 
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -50,7 +50,6 @@ class StudentModule(lightning.LightningModule):
         loss = self.pieces.loss(batch, partial(self._data.train.part, collate=self._data.collate))
         if not torch.isfinite(loss):
             raise self.diverged(f"The training loss became {loss.item()}")
-        self.log("train/loss", loss.detach(), batch_size=len(batch["targets"]))
         return loss
 
     def backward(self, loss: Tensor, *args: object, **kwargs: object) -> None:

@@ -5,7 +5,7 @@ import logging
 import signal
 import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -17,13 +17,14 @@ from zelo.training.together import ALONE, Together
 
 if TYPE_CHECKING:
     import pytorch_lightning as lightning
-    from pytorch_lightning.loggers import Logger
     from torch import Tensor
 
     from zelo.training.datamodule import DataModule
     from zelo.training.module import StudentModule
+    from zelo.training.training_log import Report
     from zelo.training.validation import RankingValidation
 
+LOG = "log.jsonl"  # among the checkpoints
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "bf16-true")
 
 
@@ -119,12 +120,14 @@ class Trainer:
         data: "DataModule",
         *,
         hardware: Hardware,
-        loggers: "Sequence[Logger]",
+        report: "Report",
         label: str,
         checkpoints: Path,
         together: Together = ALONE,
     ) -> Trained:
         """Trains, or goes on from the checkpoint in the folder `checkpoints`; puts the best trained weights into `module.model`.
+
+        report: gets what is logged of each step; all of it is in the folder's log.jsonl when the training has ended.
 
         A loss that is no number ends the training, not the run: the best weights so far stand. Raises ZeloError when the
         untuned model has no finite scores, BadInput when the checkpoint is damaged. Lightning sees one device only: what several
@@ -133,14 +136,16 @@ class Trainer:
         with _quiet():
             from zelo.training.checkpoints import Checkpoints
             from zelo.training.module import Diverged
+            from zelo.training.monitor import Monitor
             from zelo.training.validation import Bar, RankingValidation
 
             kept = checkpoints / f"batches-{len(data.train_dataloader())}.safetensors"
             resume, diverged = kept.is_file(), None
-            ranking = RankingValidation(patience=self.patience, together=together)
+            monitor = Monitor(path=checkpoints / LOG, report=report, resumes=resume, together=together)
+            ranking = RankingValidation(patience=self.patience, report=monitor.add, together=together)
             saving = Checkpoints(path=kept, minutes=self.checkpoint_minutes, together=together)
-            callbacks: list[lightning.Callback] = [ranking, saving, *([Bar(label=label)] if together.first else [])]
-            trainer = self._lightning(hardware, loggers, callbacks, together)
+            bars = [Bar(label=label)] if together.first else []
+            trainer = self._lightning(hardware, [monitor, ranking, saving, *bars], together)
             try:
                 self._run(trainer, module, data, ranking, kept if resume else None)
             except Diverged as error:
@@ -152,7 +157,7 @@ class Trainer:
         return Trained(ranking.curve, saving.resumed_at, module.pieces.split, diverged, ranking.best)
 
     def _lightning(
-        self, hardware: Hardware, loggers: "Sequence[Logger]", callbacks: "list[lightning.Callback]", together: Together
+        self, hardware: Hardware, callbacks: "list[lightning.Callback]", together: Together
     ) -> "lightning.Trainer":
         """Lightning's trainer on this process's one device."""
         import pytorch_lightning as lightning
@@ -170,7 +175,7 @@ class Trainer:
             accelerator=hardware.accelerator,
             devices=[torch.cuda.current_device()] if hardware.accelerator == "gpu" else 1,
             strategy=Sharded(hardware.device) if together.sharded else "auto",
-            logger=loggers,
+            logger=False,  # what is logged goes through Monitor
             callbacks=callbacks,
             plugins=[SafeCheckpoints(together), LightningEnvironment()],
             num_sanity_val_steps=0,
@@ -178,7 +183,6 @@ class Trainer:
             enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,
-            log_every_n_steps=1,
         )
 
     def _run(

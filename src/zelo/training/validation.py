@@ -14,6 +14,7 @@ from zelo.facts import Facts
 from zelo.progress import progress
 from zelo.protocols import Model
 from zelo.training.together import ALONE, Together
+from zelo.training.training_log import Report
 
 
 class RankingValidation(lightning.Callback):
@@ -23,8 +24,9 @@ class RankingValidation(lightning.Callback):
     process sees the scores of all, and so decides the same; the first one keeps the weights.
     """
 
-    def __init__(self, *, patience: int | None, together: Together = ALONE) -> None:
-        self.patience, self.together = patience, together
+    def __init__(self, *, patience: int | None, report: Report, together: Together = ALONE) -> None:
+        """report: gets the dev metric of each validation."""
+        self.patience, self.report, self.together = patience, report, together
         self.curve: list[Facts] = []
         self.best: dict[str, Tensor] = {}
         self.best_value = -1.0  # below every value
@@ -68,7 +70,7 @@ class RankingValidation(lightning.Callback):
                 "metric": dev.metric,
             }
         )
-        pl_module.log(dev.metric, value)
+        self.report(trainer.global_step, {"epoch": trainer.current_epoch, dev.metric: value})
         first = len(self.curve) == 2  # of the trained ones, among which the best is looked for
         if first or value > self.best_value:
             self.best_value = value
