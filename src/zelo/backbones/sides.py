@@ -21,7 +21,7 @@ EARLIER = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls", 
 READ = {"Transformer", "Pooling", "Normalize", "MultiVectorMask"}  # what zelo's own models do, too
 
 
-class Reader(Protocol):
+class NamedBackbone(Protocol):
     """A dataclass that names a model."""
 
     @property
@@ -40,11 +40,11 @@ class Reader(Protocol):
         ...
 
 
-Some = TypeVar("Some", bound=Reader)
+Some = TypeVar("Some", bound=NamedBackbone)
 
 
 @dataclass(frozen=True)
-class Sides:
+class SavedModel:
     """A folder of a SentenceTransformer, a MultiVectorEncoder or a CrossEncoder."""
 
     query: Path  # the folder with the transformer that reads queries
@@ -62,7 +62,7 @@ class Sides:
         return self.query != self.document
 
 
-def saved(model: str) -> Sides | None:
+def saved(model: str) -> SavedModel | None:
     """What is in the folder; None for a name that is no folder, and a folder that sentence-transformers did not save.
 
     model: as a backbone names it. Raises BadInput for modules that zelo would leave out, and sides that read texts differently.
@@ -102,7 +102,7 @@ def saved(model: str) -> Sides | None:
     said = json_of(folder / CONFIG, setting) if (folder / CONFIG).exists() else {}
     lengths = [_length(route[0][1], side, first[0] == "Router", setting) for side, route in routes.items()]
     pairs = said.get("model_type") == "CrossEncoder"
-    return Sides(
+    return SavedModel(
         query=query[0][1],
         document=document[0][1],
         pooling=poolings["query"],
@@ -116,7 +116,7 @@ def saved(model: str) -> Sides | None:
     )
 
 
-def pretrained(backbone: Reader) -> Pretrained:
+def pretrained(backbone: NamedBackbone) -> Pretrained:
     """What reads queries, and documents, too, where the two sides do not differ. Raises BadInput as `saved` does."""
     found = saved(backbone.model)
     there = backbone.model if found is None or found.query == Path(backbone.model).expanduser() else str(found.query)
@@ -132,7 +132,7 @@ def of_documents(backbone: Some) -> Some:
     return replace(whole, model=str(found.document), sha256=None)
 
 
-def one(backbone: Reader) -> Pretrained:
+def one(backbone: NamedBackbone) -> Pretrained:
     """What reads everything. Raises BadInput where the two sides differ."""
     found = saved(backbone.model)
     if found and found.differ:
@@ -143,7 +143,7 @@ def one(backbone: Reader) -> Pretrained:
     return pretrained(backbone)
 
 
-def content(backbone: Reader) -> dict[str, str]:
+def content(backbone: NamedBackbone) -> dict[str, str]:
     """Hash of the weights, the architecture and the tokenizer, of both sides where they differ."""
     hashed, moved = {"model": pretrained(backbone).content()}, document_matrix(backbone)
     if (read := of_documents(backbone)) is not backbone:
@@ -151,7 +151,7 @@ def content(backbone: Reader) -> dict[str, str]:
     return hashed if moved is None else hashed | {"matrix": hash_json(moved.tolist())}
 
 
-def document_matrix(backbone: Reader) -> "np.ndarray | None":
+def document_matrix(backbone: NamedBackbone) -> "np.ndarray | None":
     """[dim, dim] that the folder moves document vectors by; None for none. Raises BadInput for another kind of module."""
     found = saved(backbone.model)
     return _matrix(found.dense) if found else None

@@ -5,7 +5,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from zelo.backbones.sides import Sides, saved
+from zelo.backbones.sides import SavedModel, saved
 
 READERS = ("zelo.backbones.encoder.Encoder", "zelo.backbones.decoder.Decoder")
 POINTWISE = "zelo.models.pointwise.Pointwise"  # a pair's length is a value of the model
@@ -28,7 +28,7 @@ def complete(config: DictConfig, overrides: Sequence[str]) -> None:
             OmegaConf.update(config, f"{place}.sha256", None)
 
 
-def _fields(config: DictConfig, place: str, found: Sides) -> dict[str, Any]:
+def _fields(config: DictConfig, place: str, found: SavedModel) -> dict[str, Any]:
     """Key -> what the folder says, None where it says nothing. place: of the backbone."""
     model = f"{place.removesuffix('backbone')}model"
     reads_pairs = OmegaConf.select(config, f"{model}._target_") == POINTWISE
