@@ -21,6 +21,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
+from hydra_plugins.zelo_composing import sharing
 from hydra_plugins.zelo_jobs import MOST, failed, fault, flag, launch, words
 from hydra_plugins.zelo_space import Space, searched
 
@@ -67,9 +68,9 @@ class OptunaSweeper(Sweeper):
         """Hydra says here what is run, and how."""
         from hydra.core.plugins import Plugins
 
-        self.context, self.chosen = hydra_context, config
+        self.context, self.chosen = sharing(hydra_context), config
         self.launching: Launcher = Plugins.instance().instantiate_launcher(
-            hydra_context=hydra_context, task_function=task_function, config=config
+            hydra_context=self.context, task_function=task_function, config=config
         )
 
     def sweep(self, arguments: list[str]) -> None:

@@ -260,6 +260,13 @@ def test_a_launcher_that_there_is_not_is_one_line(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_two_searches_are_two_groups_of_a_logger() -> None:
+    given: list[tuple[str, dict[str, object]]]
+    given = [("multirun/mine/search", {"folder": "search"}), ("multirun/mine/2026-11-30", {"max_batch_size": None})]
+    found = [sweep.group(Path(folder), sweeper) for folder, sweeper in given]
+    assert found == ["mine-search", "2026-11-30"]
+
+
 def test_a_grid_has_no_interval() -> None:
     with pytest.raises(BadInput, match="hydra/sweeper=optuna searches an interval"):
         zelo_grid._refuse_size(OverridesParser.create().parse_overrides(["solver.ridge=interval(0.1,1)"]), False)

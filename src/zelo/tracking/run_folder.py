@@ -76,8 +76,8 @@ class RunFolder:
         for path in self.folder.iterdir():
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
-    def publish(self, result: "Result", optimize: str | None) -> None:
-        """Writes whatever the stages that ran can tell: figures, run files, models, report."""
+    def publish(self, result: "Result", optimize: str | None, report: bool = True) -> None:
+        """Writes whatever the stages that ran can tell: figures, run files, models, and the report where it is wanted."""
         evaluation = Evaluation.of(result)
         with _writing(self.folder):
             if evaluation:
@@ -104,7 +104,7 @@ class RunFolder:
             audited = audit_page.Audited.of(result)
             if audited:
                 shutil.copyfile(audited.table.path / "audit.json", self.folder / "audit.json")
-            if audited or lineage.holding(result, "fits"):
+            if report and (audited or lineage.holding(result, "fits")):
                 from zelo.reporting.report import render
                 from zelo.reporting.report_data import of_run
 
