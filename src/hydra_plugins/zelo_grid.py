@@ -5,11 +5,15 @@ Hydra takes sweepers from the package `hydra_plugins` only.
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
 
+from hydra_plugins.zelo_composing import sharing
 from hydra_plugins.zelo_jobs import MOST, fault, flag, launch, words
 
 
@@ -19,14 +23,21 @@ class GridSweeper(BasicSweeper):
     With `sweep.keep_going` each job is checked when its turn comes, and one that cannot be composed is left out.
     """
 
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Hydra says here what is run, and how."""
+        super().setup(hydra_context=sharing(hydra_context), task_function=task_function, config=config)
+
     def sweep(self, arguments: list[str]) -> None:
         """Raises BadInput for a grid without a job, for one of more than MOST jobs that is not confirmed, and for a bad job."""
+        from zelo.tracking import sweep
+
         assert self.config is not None
         assert self.hydra_context is not None
         assert self.launcher is not None
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
         overrides = parser.parse_overrides([*self._parse_config(), *arguments])
         _refuse_size(overrides, flag(self.config, "confirm"))
+        sweep.read(Path(self.config.hydra.sweep.dir))  # of an earlier one in this folder
         batches = self._checked(self.split_arguments(overrides, self.max_batch_size))
         first = 0
         for jobs in batches:

@@ -21,6 +21,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
+from hydra_plugins.zelo_composing import sharing
 from hydra_plugins.zelo_jobs import MOST, failed, fault, flag, launch, words
 from hydra_plugins.zelo_space import Space, searched
 
@@ -67,9 +68,9 @@ class OptunaSweeper(Sweeper):
         """Hydra says here what is run, and how."""
         from hydra.core.plugins import Plugins
 
-        self.context, self.chosen = hydra_context, config
+        self.context, self.chosen = sharing(hydra_context), config
         self.launching: Launcher = Plugins.instance().instantiate_launcher(
-            hydra_context=hydra_context, task_function=task_function, config=config
+            hydra_context=self.context, task_function=task_function, config=config
         )
 
     def sweep(self, arguments: list[str]) -> None:
@@ -92,10 +93,8 @@ class OptunaSweeper(Sweeper):
         with _alone(folder), warnings.catch_warnings():
             warnings.filterwarnings("ignore", module="optuna")  # of what is experimental there
             study = _opened(folder, self._described(space), self._directions())
-            try:
-                self._run_missing(study, space)
-            finally:
-                self._conclude(folder, study)
+            self._run_missing(study, space)
+            self._conclude(folder, study)
 
     def _check_settings(self) -> None:
         from zelo import annotations
@@ -246,7 +245,7 @@ class OptunaSweeper(Sweeper):
         print(f"\n{complete} of {self.n_trials} trials have finished" + f", {wrong} failed" * bool(wrong))
         if len(self.objectives) > 1 and complete:
             front = ", ".join(str(trial.number) for trial in study.best_trials)
-            print(f"No other trial is as good in all of {', '.join(self.objectives)} (Pareto front): jobs {front}")
+            print(f"Jobs that no other beats in all of {', '.join(self.objectives)} (Pareto front): {front}")
         if found := self._importance(study):
             whole_file.replace(folder / IMPORTANCE, json.dumps(found, indent=1, ensure_ascii=False) + "\n")
             for name, shares in found.items():

@@ -5,7 +5,6 @@ terminated.
 """
 
 import contextlib
-import copy
 import errno
 import os
 import re
@@ -42,6 +41,7 @@ SETTINGS = {  # read without a stage's help
     "until": str | None,
     "plan": bool,
     "optimize": str | None,
+    "report": bool | None,
     "debug": object,
     "stages": object,
     "logger": object,
@@ -123,13 +123,15 @@ def job(config: DictConfig, folder: Path, command: str) -> float | None:
 
 
 def check(config: DictConfig) -> None:
-    """Raises, before the first job of a sweep starts, what would keep this one from running. config: composed, with hydra's."""
+    """Raises, before the first job of a sweep starts, what would keep this one from running.
+
+    config: composed, with hydra's; it is of no use afterwards.
+    """
     from zelo.pipeline.run import check_stages
     from zelo.store import Store
 
     HydraConfig.instance().set_config(config)
     sweep_folder = config.hydra.sweep.dir
-    config = copy.deepcopy(config)
     with read_write(config), open_dict(config):
         del config["hydra"]
     _place_loggers(config, Path(sweep_folder))
@@ -148,7 +150,7 @@ def _place_loggers(config: DictConfig, folder: Path) -> None:
 
 def _checked(config: DictConfig) -> "tuple[list[Step], Any, Any]":
     """The stages, the logger and the hardware of a job. Raises BadInput for whatever can be known before anything runs."""
-    from zelo.pipeline import baselines, instantiate, parts
+    from zelo.pipeline import baselines, continued, instantiate, parts
     from zelo.pipeline.run import assemble
     from zelo.stages.evaluate import Evaluate
     from zelo.stages.rate import Rate
@@ -157,10 +159,12 @@ def _checked(config: DictConfig) -> "tuple[list[Step], Any, Any]":
 
     _check_settings(config)
     baselines.mount(config)
-    parts.complete(config, [str(override) for override in HydraConfig.get().overrides.task])
+    given = [str(override) for override in HydraConfig.get().overrides.task]
+    parts.complete(config, given)
+    continued.complete(config, given)
     _refuse_merged(config)
     _refuse_unread(config)
-    steps = assemble(config)
+    steps = assemble(config, sweep.CURRENT.stages if HydraConfig.get().mode == RunMode.MULTIRUN else None)
     evaluations = [step.stage for step in steps if isinstance(step.stage, Evaluate)]
     systems = [name for stage in evaluations if stage.students for name in stage.systems]  # else nothing is trained
     _check_optimize(config.optimize, systems)
@@ -193,11 +197,11 @@ def _run(
         store.register_run(folder, (step.identity for step in steps))
         logger.start(_job(described))
         for result, name in run_stages(steps, store, logger.log):
-            terminal.print_stage(result, name)
+            terminal.print_stage(result, name, sweep.CURRENT.said if sweeping else set())
             curves.replay(result, name, logger)
             run.write_manifest(result, identity.versions())
         assert result is not None
-        run.publish(result, config.optimize)
+        run.publish(result, config.optimize, report=not sweeping if config.report is None else config.report)
         logger.finish(Evaluation.of(result), run.manifest)
     except BaseException as error:
         finished = [step for step in result.steps if step.name in result.tables] if result else []
@@ -219,17 +223,24 @@ def _job(described: Facts) -> "Job":
     from zelo.tracking.job import Job
 
     hydra = HydraConfig.get()
-    sweep_name = Path(hydra.sweep.dir).name if hydra.mode == RunMode.MULTIRUN else None
+    sweep_name = sweep.group(Path(hydra.sweep.dir), hydra.sweeper) if hydra.mode == RunMode.MULTIRUN else None
     overrides = [redact.text(str(override)) for override in hydra.overrides.task]
     return Job.of(described, dict(hydra.runtime.choices), overrides, sweep_name)
 
 
 def _print_plan(config: DictConfig, steps: "list[Step]", store: "Store") -> None:
-    """What would run, what is cached, and what judges would cost. Runs only what the questions depend on and costs nothing."""
+    """What would run, what is cached, and what judges would cost. Runs only what the questions depend on and costs nothing.
+
+    The jobs of a sweep are planned together, at its end.
+    """
     from zelo.pipeline import plan
     from zelo.reporting import terminal
+    from zelo.reporting.sweep_plan import Planned
 
     steps = plan.remaining(steps, store)
+    if HydraConfig.get().mode == RunMode.MULTIRUN and not sweep.elsewhere():
+        sweep.CURRENT.planned.append(Planned(steps, dict(plan.priced(steps, store)), plan.unpriced(steps, store)))
+        return
     missing = terminal.print_plan(steps, store)
     priced = dict(plan.priced(steps, store))
     for name, plans in priced.items():
@@ -445,6 +456,11 @@ def explain(error: Exception) -> tuple[int, str]:
         return 2, "hardware=slurm needs submitit, which is not installed: pip install 'zelo[slurm]'."
     if isinstance(error, RuntimeError) and "slurm cluster" in str(error):  # of submitit
         return 2, "hardware=slurm: there is no srun here. Run the command on a login node of a SLURM cluster."
+    if type(error).__name__ in ("TerminatedWorkerError", "BrokenProcessPool"):  # of joblib
+        return 1, (
+            "a process that ran jobs was ended from outside, often for want of memory. Finished stages are kept: the same command"
+            " goes on from there; hydra.launcher.n_jobs=1 needs least memory."
+        )
     if isinstance(error, ValueError) and str(error).startswith("Config group override"):
         return 2, "a group is given one of its options by name, as in solver=thurstone; zelo --help lists them."
     if isinstance(error, OSError) and error.errno in SURROUNDINGS:

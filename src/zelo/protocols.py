@@ -821,6 +821,14 @@ class Backbone(VectorSource, PairReader, Protocol):
     document_prompt: str
     pooling: Literal["mean", "cls", "last"]
 
+    def document_folder(self) -> Path:
+        """The folder of what reads documents; `folder()` where one transformer reads both sides."""
+        ...
+
+    def document_matrix(self) -> np.ndarray | None:
+        """[dim, dim] W, where `documents` gives normalise(d + W d) of the vectors d of that transformer; else None."""
+        ...
+
     def network(self) -> "PreTrainedModel":
         """The transformer without a head, in evaluation mode; what is frozen does not learn."""
         ...

@@ -369,6 +369,8 @@ def test_only_evaluate_depends_on_labels(experiment: str, judged: Path) -> None:
     paths = {"dataset__path": str(judged)}
     if experiment == "run_file":
         paths["retriever__path"] = str(judged / "run.trec")
+    if experiment == "second_pass":
+        (judged / "qrels/train.tsv").write_text("q3\td1\t1\n")
     steps = assemble(changed(config, **paths))
     dependent = {"labels"}
     for step in steps:
@@ -376,7 +378,8 @@ def test_only_evaluate_depends_on_labels(experiment: str, judged: Path) -> None:
             dependent.add(step.name)
     assert dependent == {"labels", "evaluate", "data_card"}
     assert not [step.name for step in steps if "data_card" in step.inputs.values()], "it counts labels"
-    assert [step.name for step in steps if hasattr(step.stage, "dataset")] == ["load", "labels"]
+    readers = ["load", "labels", *["train_labels"] * (experiment == "second_pass")]
+    assert [step.name for step in steps if hasattr(step.stage, "dataset")] == readers
     assert [step.name for step in steps][:2] == ["load", "labels"], "bad judgements are to be refused before what costs"
 
 

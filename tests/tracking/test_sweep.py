@@ -2,6 +2,8 @@
 
 import csv
 import json
+import math
+import re
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,15 +12,23 @@ from types import SimpleNamespace
 import numpy as np
 import pyarrow as pa
 import pytest
+from html_page import Page
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.utils import setup_globals
+from hydra.errors import ConfigCompositionException
 from hydra.types import RunMode
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
+from hydra_plugins.zelo_composing import SharedLoader
 from zelo import main
 from zelo.errors import BadInput
 from zelo.metrics.significance import holm, sign_flip
 from zelo.pipeline.run import Step
+from zelo.places import config_folder
 from zelo.records import OUTCOME
-from zelo.reporting import compared, sweep_page, sweep_plots, sweep_settings
+from zelo.reporting import compared, index_page, sweep_page, sweep_plots, sweep_settings
 from zelo.store import Table, write_shard
 from zelo.tracking import run_folder, sweep
 
@@ -87,6 +97,7 @@ def test_a_sweep_goes_on_after_a_failure_and_shares_work(
     assert rows[3]["selected_by"] == "dev/nDCG@10/teacher"
     assert float(rows[3]["value"]) == pytest.approx(sum(left.values()) / 2)
     assert float(rows[3]["pairs"]) == float(rows[3]["questions"]) > 0
+    assert not (folder / rows[3]["folder"] / "report.html").exists(), "nobody has asked for it"
     stages = json.loads((folder / rows[3]["folder"] / "manifest.json").read_text())["stages"]
     assert {name: stage["status"] for name, stage in stages.items()} == {
         "load": "cached",
@@ -101,6 +112,7 @@ def test_a_sweep_goes_on_after_a_failure_and_shares_work(
     index = read(tmp_path / "multirun/index.csv")
     assert [row["folder"] for row in index] == [f"ladder/{folder.name}/{row['folder']}" for row in rows[2:]]
     assert {row["name"] for row in index} == {"ladder"}
+    assert f"ladder/{folder.name}/sweep.html" in (tmp_path / "multirun/index.html").read_text()
     assert "bradley_terry" in said.out.partition("\njob ")[2], "no table at the end"
     assert said.err.count("must be even") == 1, "an error is told twice"
     assert "Error executing job" not in said.err
@@ -186,7 +198,9 @@ def test_a_job_that_cannot_be_composed_is_left_out(tmp_path: Path, monkeypatch: 
     assert [str(error) for error in sweep.CURRENT.failures] == ["no such option"]
 
 
-def test_a_plan_of_a_sweep_writes_nothing(tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_plan_of_a_sweep_counts_shared_stages_once_and_writes_nothing(
+    tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = tmp_path / "here"
     folder.mkdir()
     monkeypatch.chdir(folder)
@@ -196,6 +210,14 @@ def test_a_plan_of_a_sweep_writes_nothing(tmp_path: Path, tiny: Path, monkeypatc
     monkeypatch.setattr(sys, "argv", ["zelo", "-m", *options.split()])
     assert main.main() == 0
     assert list(folder.iterdir()) == []
+    said = capsys.readouterr().out
+    found = dict(re.findall(r"^(\w+) +(\d+ +\d+)$", said, re.MULTILINE))
+    assert {name: numbers.split() for name, numbers in found.items()} == {
+        **{key: ["1", "1"] for key in ["load", "labels", "data_card", "retrieve", "known_items"]},
+        **{key: ["2", "2"] for key in ["judge", "rate"]},
+    }
+    assert "2 jobs have 14 stages, 9 of them different: 9 to compute" in said
+    assert "No stage costs money." in said
 
 
 def test_the_name_of_a_job_says_what_was_varied(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -269,6 +291,8 @@ def test_a_sweep_over_domains_compares_them(tmp_path: Path, capsys: pytest.Captu
         own = {"job": str(job), "leave_out": out, "status": "finished"} | sweep._main_figures(manifest)
         own |= sweep._domain_figures(manifest, own["test"])
         sweep.record(tmp_path, own | {"seconds": "1.0", "error": "", "folder": f"{job}-x"})
+    assert (tmp_path / "sweep.html").read_text().count("(out)") == 2, "the page is written again after each job"
+    sweep.write_page(tmp_path)
     rows = sweep.read(tmp_path)
     assert [(one[f"{test}/law"], one["out_of_domain"]) for one in rows] == [("0.4", "law"), ("0.5", "code")]
     sweep_page.print_table(tmp_path, rows)
@@ -423,3 +447,113 @@ def test_judges_agree_on_the_pairs_that_two_of_them_decide_alike(tmp_path: Path)
 
 def test_no_setting_on_the_front_is_beaten_at_its_cost() -> None:
     assert sweep_plots.pareto([1.0, 2.0, 2.0, 3.0, 4.0], [0.3, 0.2, 0.5, 0.5, 0.6]) == [0, 2, 4]
+
+
+def test_parallel_coordinates_have_an_axis_for_all_that_differs() -> None:
+    values = [("2", "3e-5", "a"), ("4", "1e-4", "b"), ("8", "1e-3", "c")]
+    rows = [
+        row(job, 0.3 + job / 10, degree=degree, lr=lr, solver=solver) | {"pairs": "5", "judges_usd": str(2 * job)}
+        for job, (degree, lr, solver) in enumerate(values)
+    ]
+    found = sweep_plots.parallel(sweep_settings.compare(Path("nowhere"), rows))
+    assert found is not None
+    assert [title for title, _, _ in found.axes] == ["degree", "lr", "solver", "US dollars of judges", "dev"]
+    assert [[label for _, label in ticks] for _, _, ticks in found.axes[:3]] == [
+        list(one) for one in zip(*values, strict=True)
+    ]
+    points = {line.number: [float(one.split(",")[1]) for one in line.points.split()] for line in found.lines}
+    assert points[0][0] > points[1][0] > points[2][0], "larger numbers lie higher"
+    (low, middle, high) = (points[job][1] for job in range(3))
+    assert (low - middle) / (low - high) == pytest.approx(math.log(1e-4 / 3e-5) / math.log(1e-3 / 3e-5), abs=1e-3)
+    assert points[0][2] < points[1][2] < points[2][2], "options stand in the order in which they were given"
+    assert [(line.number, line.best) for line in found.lines] == [(0, False), (1, False), (2, True)]
+    assert sweep_plots.parallel(sweep_settings.compare(Path("nowhere"), [row(0, None), row(1, 0.2)])) is None
+
+
+def test_the_page_of_a_search_has_the_importance_of_its_parameters(tmp_path: Path) -> None:
+    rows = [row(0, 0.3, degree="2"), row(1, 0.4, degree="4")]
+    assert "fANOVA" not in sweep_page.page(tmp_path, rows)
+    (tmp_path / "importance.json").write_text(json.dumps({"dev": {"<b>": 0.25, "degree": 0.75}}))
+    page = sweep_page.page(tmp_path, rows)
+    assert page.index("75 %") < page.index("&lt;b&gt;"), "the largest first, and every text escaped"
+    (tmp_path / "importance.json").write_text('{"dev": {"deg')
+    assert "fANOVA" not in sweep_page.page(tmp_path, rows)
+
+
+def test_a_table_that_is_none_is_named_before_any_work(tmp_path: Path) -> None:
+    for content in ("a,b\n1,2\n", "job,seed\n0,1\n1,2,3,4\n", "job,seed\n1\n"):
+        (tmp_path / "sweep.csv").write_text(content)
+        with pytest.raises(BadInput, match=r"sweep\.csv, line \d"):
+            sweep.read(tmp_path)
+    (tmp_path / "sweep.csv").write_bytes(b"job\n\xff\xfe")
+    with pytest.raises(BadInput, match="is no table of a sweep"):
+        sweep.read(tmp_path)
+
+
+def test_the_list_of_runs_passes_over_what_it_cannot_read(tmp_path: Path) -> None:
+    """Sweeps and runs, the newest first; a killed run is told, a broken one is named."""
+    figures = {"selected_by": "dev/nDCG@10/zelo", "test_value": "0.4", "seconds": "10", "status": "finished"}
+    rows = [{"time": "2026-01-01", "name": "zelo", "value": "0.5", "usd": "0.0", "folder": "zelo/1"} | figures]
+    for job in range(2):
+        folder = f"ladder/2/{job}-x"
+        (tmp_path / folder).mkdir(parents=True)
+        rows.append(
+            figures
+            | {"time": f"2026-01-02T0{job}", "name": "ladder", "value": f"0.{6 + job}", "usd": "1.5", "folder": folder}
+        )
+    (tmp_path / "ladder/2/sweep.csv").write_text("job\n")
+    (tmp_path / "ladder/2/0-x/report.html").write_text("")
+    with (tmp_path / "index.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, sweep.INDEX_COLUMNS, restval="")
+        writer.writeheader()
+        writer.writerows(rows)
+        file.write("half of a ro")
+    for name, content in (
+        ("killed", json.dumps({"status": "running", "started": "2026-01-03", "command": "zelo seed=1"})),
+        ("broken", "{"),
+    ):
+        (tmp_path / "zelo" / name).mkdir(parents=True)
+        (tmp_path / "zelo" / name / "manifest.json").write_text(content)
+    page = index_page.page(tmp_path)
+    words = Page(page).words
+    order = [words.index(text) for text in ("running or killed", "2 jobs", "free")]
+    assert order == sorted(order)
+    assert "0.700" in words
+    assert "$3.00" in words, "a sweep costs what its jobs cost"
+    assert [a["href"] for tag, a in Page(page).elements if tag == "a"] == [
+        "zelo/killed/",
+        "ladder/2/",
+        "ladder/2/0-x/report.html",
+        "ladder/2/1-x/",
+    ]
+    assert "index.csv, line 5: it is no row of this table" in words
+    assert "zelo/broken/manifest.json cannot be read (JSONDecodeError)" in words
+
+
+def test_a_job_is_composed_as_hydra_composes_it() -> None:
+    sweep.prepare()
+    setup_globals()
+    job = [
+        "experiment=smoke",
+        "solver=bradley_terry",
+        "loss@embedding.loss=mse",
+        "embedding.backbone.lr=1e-3",
+        "++seed=4",
+    ]
+    job += [
+        "+scorer@baselines.mine=cross_encoder",
+        "judge.use=[dense,window]",
+        "budget={usd: 3}",
+        "~target.temperature",
+    ]
+    with initialize_config_dir(str(config_folder()), version_base="1.3"):
+        loader = GlobalHydra.instance().config_loader()
+        master = loader.load_configuration("config", ["experiment=smoke"], RunMode.MULTIRUN)
+        shared, expected = SharedLoader(loader), OmegaConf.to_yaml(loader.load_sweep_config(master, job))
+        for _ in range(2):
+            found = shared.load_sweep_config(master, job)
+            assert OmegaConf.to_yaml(found) == expected
+            found.seed = 5  # of this job alone
+        with pytest.raises(ConfigCompositionException, match=r"Could not override 'graph\.degre'") as raised:
+            shared.load_sweep_config(master, [*job, "graph.degre=2"])
+        assert isinstance(raised.value.__cause__, OmegaConfBaseException)

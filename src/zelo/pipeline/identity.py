@@ -2,6 +2,7 @@
 components name, and the code of the components.
 """
 
+import functools
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -58,6 +59,7 @@ def _below(places: frozenset[str], key: str) -> frozenset[str]:
     return frozenset(place.removeprefix(f"{key}.") for place in places if place.startswith(f"{key}."))
 
 
+@functools.cache  # what a process has loaded stays as it was
 def versions() -> dict[str, str]:
     """Versions of what a result may depend on."""
     packages = ("zelo", "hydra-core", "numpy", "scipy", "pyarrow", "torch", "pytorch-lightning", "transformers")

@@ -35,6 +35,8 @@ from zelo.protocols import (
 from zelo.store import MADE_OF, Store, Table, contents
 from zelo.training import nodes
 
+LONG = 1.0  # seconds; what has taken less has loaded little, and a collection takes a third of a second
+
 Watch = Callable[[str, int, Mapping[str, float]], None]
 
 
@@ -84,8 +86,12 @@ class Result:
         )
 
 
-def assemble(config: DictConfig) -> list[Step]:
-    """The stages up to `until` in an order that has inputs first. Raises BadInput before anything runs."""
+def assemble(config: DictConfig, built: dict[str, tuple[Facts, Any]] | None = None) -> list[Step]:
+    """The stages up to `until` in an order that has inputs first. Raises BadInput before anything runs.
+
+    built: stage -> config and object, of an earlier call by the same command; one of the same config is used again.
+    """
+    built = {} if built is None else built
     stages = plain(config.stages, resolve=True)
     for name, node in stages.items():
         refuse(annotations.faults(node and node.get("inputs"), Facts | None, f"stages.{name}.inputs"))
@@ -95,7 +101,9 @@ def assemble(config: DictConfig) -> list[Step]:
     alongside = [name for name in config.get("alongside", []) if name in stages]
     for name in ordered(stages, config.until, alongside):
         keys = functools.partial(_key_below, config, name)
-        stage = build(stages[name], f"stages.{name}", lambda place: key_of(config, place))
+        if name not in built or built[name][0] != stages[name]:
+            built[name] = (stages[name], build(stages[name], f"stages.{name}", lambda place: key_of(config, place)))
+        stage = built[name][1]
         unread = stage.unread if isinstance(stage, StageWithUnread) else frozenset()
         sources: dict[str, str] = {
             role: source for role, source in stages[name]["inputs"].items() if role not in unread
@@ -169,6 +177,7 @@ def falls_away(step: Step, left_out: set[str]) -> bool:
 def _make(step: Step, inputs: dict[str, Table], watch: Watch, out: Path, partial: Table | None) -> Facts:
     _forget_peak_memory()
     nodes.prepare(step, inputs, out)
+    start = time.monotonic()
     stage = copy.deepcopy(step.stage)  # what it loads, models above all, goes when it ends
     try:
         with watched_by(functools.partial(watch, step.name)):
@@ -176,7 +185,8 @@ def _make(step: Step, inputs: dict[str, Table], watch: Watch, out: Path, partial
     except PriceUnknown as error:
         raise PriceUnknown(step.key_of(error.place), error.reason, error.plan, error.prices) from error
     del stage
-    gc.collect()  # Lightning's objects name each other in circles
+    if time.monotonic() - start > LONG:
+        gc.collect()  # Lightning's objects name each other in circles
     if any(table.partial for table in inputs.values()):  # what is made of a part is not what the whole would make
         figures = ({} if figures.get("partial") else {MADE_OF: contents(inputs)}) | figures | {"partial": True}
     reads = {role: table.identity for role, table in inputs.items()}

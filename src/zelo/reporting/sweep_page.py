@@ -1,5 +1,6 @@
 """What a sweep came out with: sweep.html and the table on the terminal. A row is a setting: jobs that differ in the seed only."""
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 OUTSIDE = "out_of_domain"  # column: the domains that nothing was learned from
+IMPORTANCE = "importance.json"  # of hydra/sweeper=optuna: {objective: {parameter: share}}
 INTERVAL = "95 %"
 BEST, ALIKE = "best", "like the best"  # not shown to differ from it
 NAMED = 5  # settings in one sentence
@@ -51,7 +53,18 @@ def page(folder: Path, rows: list[dict[str, str]]) -> str:
         system=_system(rows),
         words=[*selection(found, rows), *verdict(found)],
         pictures=sweep_plots.pictures(found),
+        parallel=sweep_plots.parallel(found),
+        importance=_importance(folder),
     )
+
+
+def _importance(folder: Path) -> dict[str, list[tuple[str, float]]]:
+    """Objective -> the share of its variance that each parameter explains, the largest first; what a search has written."""
+    try:
+        found = json.loads((folder / IMPORTANCE).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):  # no search, or one that was killed as it wrote
+        return {}
+    return {name: sorted(shares.items(), key=lambda one: -one[1]) for name, shares in found.items() if shares}
 
 
 def print_table(folder: Path, rows: list[dict[str, str]]) -> None:

@@ -1,5 +1,6 @@
 """Pictures of a sweep: dev against each option, and quality against cost and time. Places in percent, so that they stretch."""
 
+import math
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -7,6 +8,8 @@ from zelo.records import DEV
 from zelo.reporting.plots import AxisScale
 from zelo.reporting.sweep_settings import Comparison, Setting
 
+WIDE = 20  # times the smallest value: from there on an axis is logarithmic
+FEW = 8  # values that have a label each
 SIDE_BY_SIDE = 42  # characters below a picture
 COSTS = {  # column -> axis
     "pairs": "pairs that were compared",
@@ -26,6 +29,25 @@ class Point:
     title: str
     best: bool
     front: bool = False
+
+
+@dataclass(frozen=True)
+class Line:
+    """A setting across all axes. points: x,y of each axis, in percent from the upper left; share: of dev, 1 the best."""
+
+    number: int  # of the setting, as the table has them
+    points: str
+    title: str
+    share: float
+    best: bool
+
+
+@dataclass(frozen=True)
+class Parallel:
+    """Parallel coordinates: an axis for what was varied, for each cost, and for dev, the last. axes: (title, x, (y, label))."""
+
+    axes: list[tuple[str, str, list[tuple[str, str]]]]
+    lines: list[Line]  # the best is the last: it lies above the others
 
 
 @dataclass(frozen=True)
@@ -54,6 +76,63 @@ def pictures(found: Comparison) -> list[Picture]:
     drawn = [_over_option(name, settings, found.best, y) for name in settings[0].options]
     drawn += [_over_cost(column, settings, found.best, y) for column in COSTS]
     return [picture for picture in drawn if picture]
+
+
+def parallel(found: Comparison) -> Parallel | None:
+    """None where dev selects nothing, or where nothing but dev differs."""
+    settings = [one for one in found.settings if DEV in one.estimates]
+    if found.best is None or len(settings) < 2:
+        return None
+    values = [one.estimates[DEV].value for one in settings]
+    axes = [(name, _option_axis([one.options[name] for one in settings])) for name in settings[0].options]
+    for column, words in COSTS.items():
+        costs = [cost for one in settings if (cost := one.mean(column)) is not None]
+        if len(costs) == len(settings):
+            axes.append((words, _number_axis(costs)))
+    axes = [(name, axis) for name, axis in axes if len(set(axis[0])) > 1]
+    if not axes:
+        return None
+    axes.append((DEV, _number_axis(values)))
+    places = [100 * number / (len(axes) - 1) for number in range(len(axes))]
+    low, high = min(values), max(values)
+    lines = []
+    for row, one in enumerate(settings):
+        points = " ".join(f"{x:.2f},{100 - axis[0][row]:.2f}" for x, (_, axis) in zip(places, axes, strict=True))
+        share = (values[row] - low) / (high - low) if high > low else 1.0
+        number = next(n for n, other in enumerate(found.settings) if other is one)
+        lines.append(Line(number, points, f"{one.name}: dev {values[row]:.3f}", share, one is found.best))
+    lines.sort(key=lambda line: line.share)
+    drawn = [
+        (name, f"{x:.2f}%", [(f"{100 - place:.2f}%", label) for place, label in axis[1]])
+        for x, (name, axis) in zip(places, axes, strict=True)
+    ]
+    return Parallel(drawn, lines)
+
+
+Axis = tuple[list[float], list[tuple[float, str]]]  # places of the settings and of the ticks, in percent from below
+
+
+def _option_axis(values: list[str]) -> Axis:
+    if all(map(_is_number, values)):
+        return _number_axis([float(value) for value in values], values)
+    names = list(dict.fromkeys(values))
+    place = {name: 100 * (number + 0.5) / len(names) for number, name in enumerate(reversed(names))}
+    return [place[value] for value in values], [(place[name], name) for name in names]
+
+
+def _number_axis(values: list[float], names: list[str] | None = None) -> Axis:
+    """Logarithmic where the largest is many times the smallest. Few values are the ticks themselves, under their given names."""
+    logs = min(values) > 0 and max(values) > WIDE * min(values)
+    shown = [math.log10(value) for value in values] if logs else values
+    scale = AxisScale.around(shown)
+    places = [float(scale.at(value).rstrip("%")) for value in shown]
+    labels = dict(zip(places, names or [f"{value:.3g}" for value in values], strict=True))
+    if len(labels) <= FEW:
+        return places, list(labels.items())
+    ticks = [(float(place.rstrip("%")), label) for place, label in scale.ticks]
+    if logs:
+        ticks = [(place, label) for place, label in labels.items() if place in (min(places), max(places))]
+    return places, ticks
 
 
 def pareto(cost: list[float], value: list[float]) -> list[int]:

@@ -3,6 +3,7 @@
 Jobs that differ in the seed only are repeats of one setting.
 """
 
+import functools
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -108,9 +109,11 @@ def option_names(rows: list[dict[str, str]]) -> list[str]:
 
 
 def _left(folder: Path, row: dict[str, str]) -> Facts:
-    """What a job has left for this comparison; empty where it has left nothing."""
-    path = folder / row["folder"] / compared.FILE
-    return json.loads(path.read_text(encoding="utf-8")) if row["folder"] and path.exists() else {}
+    """What a job has left for this comparison; empty where it has left nothing that can be read."""
+    try:
+        return json.loads((folder / row["folder"] / compared.FILE).read_text(encoding="utf-8")) if row["folder"] else {}
+    except (OSError, ValueError):
+        return {}
 
 
 def _measure(one: Setting, left: list[Facts]) -> None:
@@ -124,7 +127,7 @@ def _measure(one: Setting, left: list[Facts]) -> None:
             reach = float(stdtrit(len(values) - 1, 1 - ALPHA / 2)) * np.std(values, ddof=1) / len(values) ** 0.5
             low, high = np.mean(values) - reach, np.mean(values) + reach
         elif queries and len(queries[0]) > 1:
-            low, high = (end[0] for end in bootstrap(np.array([list(queries[0].values())]), RESAMPLES, 0))
+            low, high = _interval(tuple(queries[0].values()))
         one.estimates[split] = Estimate(
             float(np.mean(values)), *(None if end is None else float(end) for end in (low, high))
         )
@@ -132,6 +135,13 @@ def _measure(one: Setting, left: list[Facts]) -> None:
             one.per_query = {name: float(np.mean([part[name] for part in queries])) for name in sorted(queries[0])}
             against = {facts["against"][DEV] for facts in left}
             one.against = against.pop() if len(against) == 1 else None
+
+
+@functools.lru_cache(maxsize=10_000)  # a page is written again as jobs end
+def _interval(values: tuple[float, ...]) -> tuple[float, float]:
+    """The 95 % interval of their mean. values: of a setting's queries."""
+    low, high = bootstrap(np.array([values]), RESAMPLES, 0)
+    return float(low[0]), float(high[0])
 
 
 def _untested(measured: list[Setting]) -> str:

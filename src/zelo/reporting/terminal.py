@@ -103,17 +103,23 @@ def print_plan_end(
     lines.print(f"{run}{'; nothing was sent' * bool(priced)}.", soft_wrap=True)
 
 
-def print_stage(result: "Result", name: str) -> None:
-    """One line for a stage that has just ended, and one for each thing worth knowing about it."""
+def print_stage(result: "Result", name: str, said: set[str]) -> None:
+    """One line for a stage that has just ended, and one for each thing worth knowing about it.
+
+    said: the lines that jobs before this one have said; they are not said again, and those of this stage are added.
+    """
     table, facts = result.tables[name], result.facts[name]
     rows = f"{table.manifest['rows']:>12,} rows" if table.manifest.get("rows") is not None else ""
     lines = console()
     lines.print(f"{name:<20} {facts['status']:<8} {_seconds(facts['seconds']):>11} {rows}".rstrip(), soft_wrap=True)
     only = type(result)([step for step in result.steps if step.name == name], {name: table}, {name: facts})
-    for note in notes(only):
-        lines.print(f"  {note}", soft_wrap=True)
-    for subject, words in data_card.lines(table, result) if "card" in table.manifest else ():
-        lines.print(f"  {subject:<11} {words}", soft_wrap=True)
+    known = [f"  {note}" for note in notes(only)]
+    card = data_card.lines(table, result) if "card" in table.manifest else ()
+    known += [f"  {subject:<11} {words}" for subject, words in card]
+    for line in known:
+        if line not in said:
+            lines.print(line, soft_wrap=True)
+    said.update(known)
 
 
 def print_results(result: "Result", folder: Path, optimize: str | None) -> float | None:

@@ -25,6 +25,7 @@ LEFT_OUT = frozenset(
         "sweep",
         "debug",
         "plan",
+        "report",
     }
 )
 # Classes, which the choices name, and how a backbone reads texts: its model says it.

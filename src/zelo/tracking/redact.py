@@ -21,25 +21,38 @@ HIDDEN = "(hidden)"
 
 def text(words: str) -> str:
     """The text with each secret of the environment replaced by a reference to it, and other keys hidden."""
-    for name, value in sorted(os.environ.items(), key=lambda item: -len(item[1])):
-        if len(value) >= _SHORTEST and _VARIABLE.search(name):
-            words = words.replace(value, f"${{oc.env:{name}}}")
+    return _text(words, _secrets())
+
+
+def _secrets() -> list[tuple[str, str]]:
+    """Name and value of each secret of the environment, the longest first."""
+    found = [(name, value) for name, value in os.environ.items() if len(value) >= _SHORTEST and _VARIABLE.search(name)]
+    return sorted(found, key=lambda item: -len(item[1]))
+
+
+def _text(words: str, secrets: list[tuple[str, str]]) -> str:
+    for name, value in secrets:
+        words = words.replace(value, f"${{oc.env:{name}}}")
     words = _KEY_NAME.sub(lambda part: part[1] + (part[2] if names_variable(part[2]) else HIDDEN), words)
     return _SHAPE.sub(HIDDEN, _FIELD.sub(rf"\g<1>{HIDDEN}", words))
 
 
 def tree(value: Any) -> Any:
     """A JSON-ready value whose strings went through `text`; literal values of fields such as `api_key` are hidden."""
+    return _tree(value, _secrets())
+
+
+def _tree(value: Any, secrets: list[tuple[str, str]]) -> Any:
     if isinstance(value, str):
-        return text(value)
+        return _text(value, secrets)
     if isinstance(value, list):
-        return [tree(item) for item in value]
+        return [_tree(item, secrets) for item in value]
     if isinstance(value, dict):
-        return {key: _field(str(key), item) for key, item in value.items()}
+        return {key: _field(str(key), item, secrets) for key, item in value.items()}
     return value
 
 
-def _field(key: str, value: object) -> object:
+def _field(key: str, value: object, secrets: list[tuple[str, str]]) -> object:
     if isinstance(value, str) and _FIELD_NAME.search(key) and not value.startswith("${"):
         return HIDDEN
-    return tree(value)
+    return _tree(value, secrets)

@@ -76,8 +76,8 @@ class RunFolder:
         for path in self.folder.iterdir():
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
-    def publish(self, result: "Result", optimize: str | None) -> None:
-        """Writes whatever the stages that ran can tell: figures, run files, models, report."""
+    def publish(self, result: "Result", optimize: str | None, report: bool = True) -> None:
+        """Writes whatever the stages that ran can tell: figures, run files, models, and the report where it is wanted."""
         evaluation = Evaluation.of(result)
         with _writing(self.folder):
             if evaluation:
@@ -104,7 +104,7 @@ class RunFolder:
             audited = audit_page.Audited.of(result)
             if audited:
                 shutil.copyfile(audited.table.path / "audit.json", self.folder / "audit.json")
-            if audited or lineage.holding(result, "fits"):
+            if report and (audited or lineage.holding(result, "fits")):
                 from zelo.reporting.report import render
                 from zelo.reporting.report_data import of_run
 
@@ -128,6 +128,7 @@ class RunFolder:
         self._save()
 
     def _publish_model(self, name: str, result: "Result", evaluation: Evaluation | None) -> None:
+        from zelo.backbones.onnx_export import link_sides
         from zelo.reporting import model_card
 
         step = lineage.step_of(result, name)
@@ -137,6 +138,7 @@ class RunFolder:
             made = result.tables[reader].path
             if (made / "onnx").is_dir():
                 _copy_folder(made / "onnx", folder / "onnx")
+                link_sides(folder)
             if (made / "export").is_dir():  # of shorter vectors
                 _copy_folder(made / "export", self.folder / f"{step.stage.name}-small")
         if not (folder / MATRIX).exists():  # which explains itself

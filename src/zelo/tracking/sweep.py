@@ -14,10 +14,11 @@ import shutil
 import sys
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus
@@ -25,10 +26,11 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from zelo.errors import BadInput
 from zelo.facts import Facts
 from zelo.records import DEV, TEST
-from zelo.reporting import claims, compared, sweep_page
-from zelo.store import MANIFEST
+from zelo.reporting import claims, compared, index_page, sweep_page, sweep_plan
+from zelo.store import MANIFEST, Store
 from zelo.tracking import redact, whole_file
 
 SWEEP_CSV, SWEEP_HTML = "sweep.csv", "sweep.html"
@@ -42,6 +44,7 @@ INDEX_COLUMNS: tuple[str, ...] = (
     "value",  # of it
     "test",  # full name of the test figure beside it, which selects nothing
     "test_value",
+    "usd",  # of the answers of all judges, whichever run paid for them
     "seconds",
     "folder",
 )
@@ -49,6 +52,9 @@ TAIL_COLUMNS = ("seconds", "error", "folder")
 OWN_COLUMNS = ("job", *INDEX_COLUMNS, *compared.FIGURES, *TAIL_COLUMNS)  # that no option may be called
 LEFT_OUT = "left out"  # the status of a job that could not be composed
 LONGEST_NAME = 100  # characters of a job's folder name
+PAGE_AGE = 5.0  # seconds that a sweep.html stands at least while jobs end
+PAGE_SHARE = 20  # times as long as it took
+MOVE_AWAY = "Move the file away, or choose another hydra.sweep.dir; the folders of its jobs are kept."
 JOBLIB_SCHEMA = (
     r"\s*'hydra/launcher/joblib' is validated"  # how Hydra's warning begins: conf/ has an option of that name, too
 )
@@ -63,6 +69,10 @@ class Current:
     folder: Path | None = None  # of the sweep
     failures: list[Exception] = field(default_factory=list)
     pid: int = 0
+    stages: dict[str, tuple[Facts, Any]] = field(default_factory=dict)  # name -> config and object, of the last job
+    said: set[str] = field(default_factory=set)  # lines about stages: the jobs do not repeat each other
+    planned: list[sweep_plan.Planned] = field(default_factory=list)
+    page_seconds: float = 0.0  # that the last sweep.html took
 
 
 CURRENT = Current()
@@ -76,6 +86,11 @@ def prepare() -> None:
     """Makes `${job_name:number,overrides}` known, what the folder of a sweep's job is called, in this process."""
     OmegaConf.register_new_resolver("job_name", job_name, replace=True)
     warnings.filterwarnings("ignore", JOBLIB_SCHEMA)
+
+
+def group(folder: Path, sweeper: Mapping[str, object] | DictConfig) -> str:
+    """What a logger calls a sweep: its folder, with the name above where the sweeper gives that of any sweep the same name."""
+    return f"{folder.parent.name}-{folder.name}" if sweeper.get("folder") else folder.name
 
 
 def elsewhere() -> bool:
@@ -154,6 +169,9 @@ class Sweep(Callback):
         CURRENT.command = " ".join(["zelo", *sys.argv[1:]])
         CURRENT.failures.clear()
         CURRENT.varied.clear()
+        CURRENT.stages.clear()
+        CURRENT.planned.clear()
+        CURRENT.said.clear()
 
     def on_job_start(self, config: DictConfig, **kwargs: object) -> None:
         """Announces a job of a sweep."""
@@ -161,7 +179,8 @@ class Sweep(Callback):
         if config.hydra.mode == RunMode.MULTIRUN:
             # Hydra's own copy of the config: every job writes one that is resolved and free of secrets.
             (Path(config.hydra.sweep.dir) / "multirun.yaml").unlink(missing_ok=True)
-            print(f"\nJob {config.hydra.job.num}: {said(config.hydra.overrides.task)}", flush=True)
+            print("" if config.plan is True else "\n", end="")
+            print(f"Job {config.hydra.job.num}: {said(config.hydra.overrides.task)}", flush=True)
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: object) -> None:
         """Writes the rows of a job. The failure of a single run is kept for the command, which tells it; a sweeper keeps its own.
@@ -177,6 +196,7 @@ class Sweep(Callback):
         if manifest and self.index.parent in folder.parents:
             self._list(config, manifest, folder)
         if isinstance(error, Interrupted):
+            write_page(folder.parent)
             raise KeyboardInterrupt from error
         if error is not None and config.hydra.mode == RunMode.RUN:
             CURRENT.failures.append(error)
@@ -184,16 +204,29 @@ class Sweep(Callback):
             job_return.status = JobStatus.COMPLETED
 
     def on_multirun_end(self, config: DictConfig, **kwargs: object) -> None:
-        """Shows the whole sweep."""
+        """Shows the whole sweep, or its plan."""
+        if CURRENT.planned:
+            sweep_plan.print_total(CURRENT.planned, Store.default())
         if CURRENT.folder and (CURRENT.folder / SWEEP_CSV).exists():
+            write_page(CURRENT.folder)
             sweep_page.print_table(CURRENT.folder, read(CURRENT.folder))
         if CURRENT.folder and (found := claims.rows(CURRENT.folder)):
             whole_file.replace(CURRENT.folder / claims.PAGE, claims.page(found))
+        self._write_index()
+
+    def on_run_end(self, config: DictConfig, **kwargs: object) -> None:
+        """Shows the run among the others."""
+        self._write_index()
+
+    def _write_index(self) -> None:
+        if self.index.exists():
+            whole_file.replace(self.index.with_name(index_page.PAGE), index_page.page(self.index.parent))
 
     def _list(self, config: DictConfig, manifest: Facts, folder: Path) -> None:
         overrides = " ".join(redact.text(str(part)) for part in config.hydra.overrides.task)
         row = {"time": manifest["started"], "name": config.name, "overrides": overrides, "status": manifest["status"]}
         row |= _main_figures(manifest) | {"seconds": f"{time.time() - self.start:.1f}"}
+        row["usd"] = str(manifest.get("compared", {}).get("judges_usd", ""))
         row["folder"] = str(folder.relative_to(self.index.parent))
         with _locked(self.index.parent):
             _set_aside(self.index)
@@ -221,7 +254,7 @@ def discard_unused() -> None:
 
 
 def record(folder: Path, row: dict[str, str]) -> None:
-    """Adds a job's row to sweep.csv and writes sweep.html again."""
+    """Adds a job's row to sweep.csv, and writes sweep.html again where it has not been for a while."""
     folder.mkdir(parents=True, exist_ok=True)  # a job that failed early has left nothing
     with _locked(folder):
         rows = [*(old for old in read(folder) if old["job"] != row["job"]), row]
@@ -232,22 +265,37 @@ def record(folder: Path, row: dict[str, str]) -> None:
         writer.writeheader()
         writer.writerows(rows)
         whole_file.replace(folder / SWEEP_CSV, text.getvalue())
-        whole_file.replace(folder / SWEEP_HTML, sweep_page.page(folder, read(folder)))
+    page = folder / SWEEP_HTML
+    if not page.exists() or time.time() - page.stat().st_mtime > max(PAGE_AGE, PAGE_SHARE * CURRENT.page_seconds):
+        write_page(folder)
 
 
 def write_page(folder: Path) -> None:
-    """Writes sweep.html again: something that it shows has been left in the folder."""
+    """Writes sweep.html again, where there is anything to show."""
+    start = time.time()
     if rows := read(folder):
         with _locked(folder):
             whole_file.replace(folder / SWEEP_HTML, sweep_page.page(folder, rows))
+        CURRENT.page_seconds = time.time() - start
 
 
 def read(folder: Path) -> list[dict[str, str]]:
-    """The rows of sweep.csv, in the order of the jobs; none where there is no such file yet."""
-    if not (folder / SWEEP_CSV).exists():
+    """The rows of sweep.csv, in the order of the jobs; none where there is no such file yet.
+
+    Raises BadInput where it is no such table.
+    """
+    path = folder / SWEEP_CSV
+    if not path.exists():
         return []
-    with (folder / SWEEP_CSV).open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise BadInput(f"{path} is no table of a sweep ({error}). {MOVE_AWAY}") from error
+    for number, row in enumerate(rows, 2):
+        if None in row or None in row.values() or not row.get("job", "").isdigit():
+            raise BadInput(f"{path}, line {number}: this is no job of a sweep. {MOVE_AWAY}")
+    return rows
 
 
 def _row(config: DictConfig, manifest: Facts, error: Exception | None) -> dict[str, str]:
@@ -304,7 +352,7 @@ def _set_aside(index: Path) -> None:
     """Renames an index whose columns are those of an earlier version, so that its rows stay under their own header."""
     if not index.exists() or not index.stat().st_size:
         return
-    with index.open(newline="", encoding="utf-8") as file:
+    with index.open(newline="", encoding="utf-8", errors="replace") as file:
         header = tuple(next(csv.reader(file), ()))
     if header != INDEX_COLUMNS:
         taken = len(list(index.parent.glob(f"{index.stem}-earlier*{index.suffix}")))
@@ -325,7 +373,7 @@ def manifest_of(folder: Path) -> Facts:
     """How far the job of a run directory came; empty where it has left nothing."""
     try:
         return json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError):  # none, or a broken one of an earlier sweep in this folder
         return {}
 
 
