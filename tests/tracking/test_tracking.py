@@ -534,6 +534,11 @@ def test_the_example_of_a_card_runs(student: str, result: Result, tmp_path: Path
     blind = f"import sys; sys.modules['zelo'] = None\n{code}"
     done = subprocess.run([sys.executable, "-c", blind], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
+    if student == "late_interaction":  # it ranks
+        found = [line.split(" ", 1) for line in done.stdout.splitlines()]
+        assert [document[:6] for _, document in found] == ["open()", "random"], done.stdout
+        assert float(found[0][0]) > float(found[1][0])
+        return
     scores = np.array(
         done.stdout.replace("tensor(", "").replace(")", "").replace("[", "").replace("]", "").split(","), float
     )

@@ -130,6 +130,7 @@ class RunFolder:
         self._save()
 
     def _publish_model(self, name: str, result: "Result", evaluation: Evaluation | None) -> None:
+        from zelo.backbones.onnx_export import link_sides
         from zelo.reporting import model_card
 
         step = lineage.step_of(result, name)
@@ -139,6 +140,7 @@ class RunFolder:
             made = result.tables[reader].path
             if (made / "onnx").is_dir():
                 _copy_folder(made / "onnx", folder / "onnx")
+                link_sides(folder)
             if (made / "export").is_dir():  # of shorter vectors
                 _copy_folder(made / "export", self.folder / f"{step.stage.name}-small")
         if not (folder / MATRIX).exists():  # which explains itself
