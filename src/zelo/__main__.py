@@ -9,6 +9,7 @@ from types import FrameType
 from zelo.streams import escape_unprintable, read_names_as_utf8
 
 STOPS = {signal.SIGINT: "Interrupted", signal.SIGTERM: "Terminated"}
+COMPLETES = ("-sc", "--shell-completion")
 PATIENCE = 1.5  # seconds that an interrupted run has to end by itself; a kill loses nothing that is finished
 
 
@@ -27,7 +28,10 @@ def main() -> int:
     read_names_as_utf8()
     escape_unprintable()
     try:
-        from zelo import main as program  # takes a while: within reach of the except below
+        if sys.argv[1:2] and sys.argv[1] in COMPLETES:
+            from zelo import completion as program
+        else:
+            from zelo import main as program  # takes a while: within reach of the except below
 
         return program.main()
     except KeyboardInterrupt:

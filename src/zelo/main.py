@@ -150,7 +150,7 @@ def _place_loggers(config: DictConfig, folder: Path) -> None:
 
 def _checked(config: DictConfig) -> "tuple[list[Step], Any, Any]":
     """The stages, the logger and the hardware of a job. Raises BadInput for whatever can be known before anything runs."""
-    from zelo.pipeline import baselines, instantiate, parts
+    from zelo.pipeline import baselines, continued, instantiate, parts
     from zelo.pipeline.run import assemble
     from zelo.stages.evaluate import Evaluate
     from zelo.stages.rate import Rate
@@ -159,7 +159,9 @@ def _checked(config: DictConfig) -> "tuple[list[Step], Any, Any]":
 
     _check_settings(config)
     baselines.mount(config)
-    parts.complete(config, [str(override) for override in HydraConfig.get().overrides.task])
+    given = [str(override) for override in HydraConfig.get().overrides.task]
+    parts.complete(config, given)
+    continued.complete(config, given)
     _refuse_merged(config)
     _refuse_unread(config)
     steps = assemble(config, sweep.CURRENT.stages if HydraConfig.get().mode == RunMode.MULTIRUN else None)

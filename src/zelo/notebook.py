@@ -27,11 +27,13 @@ def compose(overrides: Sequence[str] = ()) -> "DictConfig":
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import OmegaConf
 
-    from zelo.pipeline import baselines, parts
+    from zelo.pipeline import baselines, continued, parts
 
     with _composed(overrides) as (config, _):
         baselines.mount(config)
-        parts.complete(config, [str(override) for override in HydraConfig.get().overrides.task])
+        given = [str(override) for override in HydraConfig.get().overrides.task]
+        parts.complete(config, given)
+        continued.complete(config, given)
         for key in _of_hydra(OmegaConf.to_container(config), ""):  # known only while Hydra's own config is
             OmegaConf.update(config, key, OmegaConf.select(config, key))
         return config

@@ -39,9 +39,7 @@ if TYPE_CHECKING:  # annotating needs no torch; a paid call is a message, its ty
     from zelo.backbones.vectors import Vectors
     from zelo.likelihood.links import LinkFunction
     from zelo.providers.request import Endpoint, Reading, Reply, Request
-    from zelo.reporting.evaluation import Evaluation
     from zelo.store import Table
-    from zelo.tracking.job import Job
 
 
 @runtime_checkable
@@ -197,7 +195,7 @@ class JudgingStage(Protocol):
 
 
 class Logger(Protocol):
-    """Takes what a run logs: curves while it judges and trains, figures at its end.
+    """Takes the curves of a run, while it judges and trains.
 
     The command makes one, and each stage that trains another of the same config: both write into one run.
     """
@@ -206,20 +204,8 @@ class Logger(Protocol):
         """Raises BadInput, before anything runs, for a package that is not installed."""
         ...
 
-    def start(self, job: "Job") -> None:
-        """The run begins. Raises BadInput where it cannot be logged."""
-        ...
-
     def log(self, name: str, step: int, metrics: Mapping[str, float]) -> None:
         """A point of the curves of a student, by steps of its optimizer, or of a stage that judges, by what is done."""
-        ...
-
-    def finish(self, figures: "Evaluation | None", manifest: Facts) -> None:
-        """The run has ended well. manifest: of the run directory, where everything lies by then."""
-        ...
-
-    def fail(self) -> None:
-        """The run has failed or was interrupted."""
         ...
 
 
@@ -834,6 +820,14 @@ class Backbone(VectorSource, PairReader, Protocol):
     query_prompt: str
     document_prompt: str
     pooling: Literal["mean", "cls", "last"]
+
+    def document_folder(self) -> Path:
+        """The folder of what reads documents; `folder()` where one transformer reads both sides."""
+        ...
+
+    def document_matrix(self) -> np.ndarray | None:
+        """[dim, dim] W, where `documents` gives normalise(d + W d) of the vectors d of that transformer; else None."""
+        ...
 
     def network(self) -> "PreTrainedModel":
         """The transformer without a head, in evaluation mode; what is frozen does not learn."""

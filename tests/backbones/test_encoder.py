@@ -95,7 +95,7 @@ def test_without_storage_there_is_one_vector_a_text(component: Callable[..., Any
 def test_a_corpus_is_read_in_parts(minilm: encoder.Encoder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     whole = minilm.documents(documents(TEXTS))
     monkeypatch.setattr(encoder, "PART", 2)
-    minilm._encode(tmp_path, "documents", Texts(documents(TEXTS)["text"]), "", minilm.max_length, "float32")
+    minilm._encode(tmp_path, "documents", Texts(documents(TEXTS)["text"]), "", minilm.max_length, "float32", None)
     assert np.array_equal(np.load(tmp_path / "offsets.npy"), whole.offsets)
     assert np.array_equal(np.load(tmp_path / "tokens.npy"), whole.tokens)
     assert np.abs(np.load(tmp_path / "pooled.npy") - whole.pooled).max() < 1e-6

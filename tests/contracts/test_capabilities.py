@@ -16,6 +16,7 @@ from zelo.likelihood.links import LinkFunction
 from zelo.places import config_folder
 from zelo.solvers.posterior_mode import Iterative
 from zelo.targets.selection import Selection
+from zelo.tracking.job import RunLogger
 
 ANY = (p.Content, p.FieldsOutsideIdentity)
 # Group -> protocols, and classes that its components share; the first is what each component of it must offer.
@@ -55,7 +56,7 @@ FAMILIES: dict[str, tuple[type, ...]] = {
         p.TruncatingJudge,
         p.WholeListJudge,
     ),
-    "logger": (p.Logger,),
+    "logger": (RunLogger, p.Logger),
     "loss": (p.Loss, p.ListLoss, p.WidthLoss),
     "metric": (p.Metric,),
     "model": (p.Model, p.BackboneCheck, p.QueryPreparer, p.PairwiseModel, p.WidthModel, p.ExportedScores, p.Embedder),

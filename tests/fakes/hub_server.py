@@ -1,5 +1,6 @@
-"""A Hugging Face hub on this machine: a few datasets, their commits and files, as huggingface_hub asks for them."""
+"""A Hugging Face hub on this machine: datasets, their commits and files, as huggingface_hub asks for them, and models sent."""
 
+import base64
 import hashlib
 import json
 import re
@@ -12,6 +13,7 @@ from typing import ClassVar
 _INFO = re.compile(r"/api/datasets/(?P<repo>[^/]+/[^/]+)/(?P<what>revision|tree)/(?P<revision>[^/?]+)")
 _FILE = re.compile(r"/datasets/(?P<repo>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<file>.+)")
 TOKEN = "hf_of_a_reader"
+WRITER = "hf_of_a_writer"
 
 
 class HubServer(BaseHTTPRequestHandler):
@@ -53,11 +55,49 @@ class HubServer(BaseHTTPRequestHandler):
         for name, value in {**headers, "Content-Length": str(len(content))}.items():
             self.send_header(name, value)
         self.end_headers()
-        if self.command == "GET":
+        if self.command != "HEAD":
             self.wfile.write(content)
 
     def log_message(self, format: str, *args: object) -> None:
         """Nothing is written to the terminal."""
+
+
+class Receiver(HubServer):
+    """Takes models from whoever has WRITER: `sent` is repository -> file -> content, `made` what repositories were asked for."""
+
+    sent: ClassVar[dict[str, dict[str, bytes]]] = {}
+    made: ClassVar[list[dict[str, object]]] = []
+
+    def do_GET(self) -> None:
+        """Whose the token is."""
+        if self.path != "/api/whoami-v2":
+            return self._say(404, {"X-Error-Code": "RepoNotFound"}, b"")
+        return self._say(200, {}, json.dumps({"type": "user", "name": "someone", "auth": {}}).encode())
+
+    def do_POST(self) -> None:
+        """A repository, how its files are to be sent, and the files."""
+        body, address = self.rfile.read(int(self.headers["Content-Length"])), f"http://{self.headers['Host']}"
+        if self.headers.get("Authorization") != f"Bearer {WRITER}":
+            return self._say(403, {}, b'{"error": "this token may not write"}')
+        if self.path == "/api/repos/create":
+            self.made.append(json.loads(body))
+            asked = self.made[-1]
+            name = f"{asked.get('organization') or 'someone'}/{asked['name']}"
+            return self._say(200, {}, json.dumps({"url": f"{address}/{name}", "name": name}).encode())
+        if self.path == "/api/validate-yaml":
+            return self._say(200, {}, b'{"errors": [], "warnings": []}')
+        repo = "/".join(self.path.split("/")[3:5])
+        if "/preupload/" in self.path:
+            files = [
+                {"path": file["path"], "uploadMode": "regular", "shouldIgnore": False}
+                for file in json.loads(body)["files"]
+            ]
+            return self._say(200, {}, json.dumps({"files": files}).encode())
+        lines = [json.loads(line) for line in body.splitlines()]
+        files = [line["value"] for line in lines if line["key"] == "file"]
+        self.sent[repo] = {file["path"]: base64.b64decode(file["content"]) for file in files}
+        commit = {"commitUrl": f"{address}/{repo}/commit/1", "commitOid": "1" * 40, "success": True}
+        return self._say(200, {}, json.dumps(commit).encode())
 
 
 def _hash(raw: bytes) -> str:
@@ -70,12 +110,25 @@ def served(
 ) -> Iterator[tuple[str, list[str]]]:
     """The address of a hub with these repositories, and the list of what was fetched."""
     asked: list[str] = []
-    handler = type("Hub", (HubServer,), {"repos": repos, "gated": gated, "asked": asked})
+    with _running(type("Hub", (HubServer,), {"repos": repos, "gated": gated, "asked": asked})) as address:
+        yield address, asked
+
+
+@contextmanager
+def receiving() -> Iterator[tuple[str, type[Receiver]]]:
+    """The address of a hub that takes models, and what it got."""
+    handler = type("Hub", (Receiver,), {"sent": {}, "made": []})
+    with _running(handler) as address:
+        yield address, handler
+
+
+@contextmanager
+def _running(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}", asked
+        yield f"http://127.0.0.1:{server.server_port}"
     finally:
         server.shutdown()
         server.server_close()

@@ -129,10 +129,11 @@ def test_a_card_says_what_serves_the_folder(family: str, served: bool, folders: 
 def test_a_licence_is_read_and_never_guessed(tmp_path: Path) -> None:
     from zelo.reporting import model_card
 
-    assert model_card._licence(tmp_path) is None
-    for text, found in (("---\nlanguage: en\nlicense: mit\n---\n# A\n", "mit"), ("# A\nlicense: mit\n", None)):
+    assert model_card._said([tmp_path], "license") is None
+    head = "language: en\nlicense: mit\nbase_model: owner/name"
+    for text, found in ((f"---\n{head}\n---\n# A\n", ["mit", "owner/name"]), (f"# A\n{head}\n", [None, None])):
         (tmp_path / "README.md").write_text(text)
-        assert model_card._licence(tmp_path) == found
+        assert [model_card._said([tmp_path / "no", tmp_path], field) for field in ("license", "base_model")] == found
     assert "names no licence" in model_card._terms(None, "owner/name")
     assert model_card._public("/home/somebody/outcomes.parquet") == "outcomes.parquet"
     assert model_card._public("BAAI/bge-m3") == "BAAI/bge-m3"

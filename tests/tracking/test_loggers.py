@@ -328,7 +328,8 @@ def test_a_sweep_in_wandb_is_grouped_and_reused_trainings_have_curves(tiny_beir:
     environment = kept | {"ZELO_HOME": str(home / "store"), "HOME": str(home)}
     small = "dataset=beir dataset.path=FOLDER top_k=6 graph.degree=2 retriever=bm25 judge=lexical until=train_embedding"
     varied = "embedding.optimizer.lr=1e-3,1e-4 stages.evaluate.precision=0.7,0.8 embedding.trainer.epochs=2"
-    command = [sys.executable, "-m", "zelo", "-m", "logger=[wandb,csv]", *small.split(), *varied.split()]
+    both = ["logger=[wandb,csv]", "logger.loggers.wandb.texts=true"]
+    command = [sys.executable, "-m", "zelo", "-m", *both, *small.split(), *varied.split()]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert re.findall(r"train_embedding +(\w+)", done.stdout) == ["computed", "cached"] * 2
@@ -352,7 +353,8 @@ def test_a_sweep_in_wandb_is_grouped_and_reused_trainings_have_curves(tiny_beir:
         judged = [point for point in points if "judge/step" in point]
         assert len(judged) == (len(seen) == 1), "only the first job asks the judge"
         made = {record.artifact.name: record.artifact for record in records if record.HasField("artifact")}
-        assert made.keys() == {"embedding", "ratings", "evaluation"}
+        assert made.keys() == {"embedding", "ratings", "evaluation", "report"}
+        assert list(path.parent.glob("files/media/html/report*.html")), "a panel of it"
         files = [file for one in made.values() for file in one.manifest.contents]
         assert "model.safetensors" in {Path(file.path).name for file in files}
         assert all(Path(file.local_path).is_relative_to(path.parents[2]) for file in files)

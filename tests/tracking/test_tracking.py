@@ -37,7 +37,7 @@ from zelo.reporting.document_pools import UNLABELLED
 from zelo.reporting.evaluation import Evaluation
 from zelo.stages import rate
 from zelo.store import Table
-from zelo.tracking import redact
+from zelo.tracking import redact, run_folder
 from zelo.tracking.job import Job
 from zelo.tracking.run_folder import RunFolder, discard_if_empty
 
@@ -534,6 +534,11 @@ def test_the_example_of_a_card_runs(student: str, result: Result, tmp_path: Path
     blind = f"import sys; sys.modules['zelo'] = None\n{code}"
     done = subprocess.run([sys.executable, "-c", blind], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
+    if student == "late_interaction":  # it ranks
+        found = [line.split(" ", 1) for line in done.stdout.splitlines()]
+        assert [document[:6] for _, document in found] == ["open()", "random"], done.stdout
+        assert float(found[0][0]) > float(found[1][0])
+        return
     scores = np.array(
         done.stdout.replace("tensor(", "").replace(")", "").replace("[", "").replace("]", "").split(","), float
     )
@@ -964,3 +969,18 @@ def tiny(tmp_path: Path) -> Path:
         lines = "".join(f"q{n}\td{n}\t1\n" for n in ids)
         (folder / "qrels" / f"{name}.tsv").write_text(f"query-id\tcorpus-id\tscore\n{lines}")
     return folder
+
+
+def test_the_weights_of_an_exported_model_are_those_of_the_store_and_its_settings_a_copy(tmp_path: Path) -> None:
+    for name, size in (("model.safetensors", run_folder.SMALL), ("config.json", 2)):
+        (tmp_path / "export").mkdir(exist_ok=True)
+        (tmp_path / "export" / name).write_bytes(b"0" * size)
+    run_folder._copy_folder(tmp_path / "export", tmp_path / "embedding")
+    weights = (tmp_path / "embedding/model.safetensors").stat()
+    assert weights.st_ino == (tmp_path / "export/model.safetensors").stat().st_ino
+    assert not weights.st_mode & 0o222
+    (tmp_path / "embedding/config.json").write_text("{}")
+    save_file({"weight": np.zeros(2)}, tmp_path / "embedding/model.safetensors")  # as sentence-transformers saves
+    assert [(tmp_path / "export" / name).read_bytes()[:1] for name in ("config.json", "model.safetensors")] == [
+        b"0"
+    ] * 2

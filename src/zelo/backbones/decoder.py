@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import pyarrow as pa
 
-from zelo.backbones import device, segments
+from zelo.backbones import device, segments, sides
 from zelo.backbones.layers import check_frozen, checkpoint_gradients, freeze
 from zelo.backbones.pretrained import (
     WEIGHTS,
     Pretrained,
     check_kind,
+    check_learns,
     check_rate,
     decodes,
     keeps_tokens_only,
@@ -23,9 +24,11 @@ from zelo.backbones.pretrained import (
 from zelo.backbones.vectors import LAST, Vectors, check_lengths, hash_texts, in_parts, kept, written
 from zelo.errors import BadInput
 from zelo.fingerprint.code_hash import code_hash
+from zelo.store import hash_json
 from zelo.texts import document_texts
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
@@ -101,9 +104,17 @@ class Decoder:
         """The folder with config.json, the tokenizer and *.safetensors. Raises BadInput for what is missing or altered."""
         return self._pretrained.folder()
 
+    def document_folder(self) -> Path:
+        """The same of what reads documents: another one where `model` is a folder whose sides differ."""
+        return sides.of_documents(self).folder()
+
+    def document_matrix(self) -> "np.ndarray | None":
+        """[dim, dim] W, where `model` moves document vectors d to normalise(d + W d); else None."""
+        return sides.document_matrix(self)
+
     def content(self) -> dict[str, str]:
         """Hash of the weights, the architecture, the tokenizer and its chat template."""
-        return {"model": self._pretrained.content()}
+        return sides.content(self)
 
     def tokenizer(self) -> "PreTrainedTokenizerFast":
         """The model's tokenizer; its chat template writes a query and a document and is the same on every day.
@@ -154,9 +165,11 @@ class Decoder:
         import torch
         from transformers import AutoModelForSequenceClassification
 
-        check_kind(self._pretrained, decoder=True)
+        pretrained = sides.one(self)
+        check_learns(pretrained)
+        check_kind(pretrained, decoder=True)
         tokenizer = self.tokenizer()
-        network, new = self._pretrained.load(
+        network, new = pretrained.load(
             AutoModelForSequenceClassification, head=r"score\.", dtype=self._learned_in, num_labels=1
         )
         if new:
@@ -170,6 +183,7 @@ class Decoder:
 
         Raises BadInput for an architecture that is no decoder, weights that lack tensors, and adapters without peft.
         """
+        check_learns(self._pretrained)
         return self._learning(self._network())
 
     def language_model(self) -> "PreTrainedModel":
@@ -294,14 +308,21 @@ class Decoder:
 
     def documents(self, table: pa.Table) -> Vectors:
         """Vectors of N documents (DOCUMENT rows), from the store if these texts were read before."""
-        return self._kept("documents", table, document_texts, self.document_prompt, self.max_length)
+        how = document_texts, self.document_prompt, self.max_length, self.document_matrix()
+        return sides.of_documents(self)._kept("documents", table, *how)
 
     def queries(self, table: pa.Table) -> Vectors:
         """Vectors of N queries (QUERY rows), from the store if these texts were read before."""
-        return self._kept("queries", table, _query_texts, self.query_prompt, self.query_length)
+        return self._kept("queries", table, _query_texts, self.query_prompt, self.query_length, None)
 
     def _kept(
-        self, label: str, table: pa.Table, read: Callable[[pa.Table], list[str]], prompt: str, length: int
+        self,
+        label: str,
+        table: pa.Table,
+        read: Callable[[pa.Table], list[str]],
+        prompt: str,
+        length: int,
+        matrix: "np.ndarray | None",
     ) -> Vectors:
         texts = hash_texts(text for part in in_parts(table) for text in read(part))
         recipe = {"texts": texts, "prompt": prompt, "length": length, "precision": self._learned_in}
@@ -311,9 +332,13 @@ class Decoder:
             check_lengths(network, self)
             tokenizer = self.text_tokenizer()
             parts = (self.texts(tokenizer, read(part), prompt, length) for part in in_parts(table))
-            written(folder / "pooled.npy", network.to(device.chosen()), len(table), parts, LAST, label)
+            written(folder / "pooled.npy", network.to(device.chosen()), len(table), parts, LAST, label, matrix)
 
-        return kept({**self.content(), **recipe, "pooling": LAST, "code": code_hash(__name__, "Decoder")}, make)
+        recipe |= {} if matrix is None else {"matrix": hash_json(matrix.tolist())}
+        return kept(
+            {"model": self._pretrained.content(), **recipe, "pooling": LAST, "code": code_hash(__name__, "Decoder")},
+            make,
+        )
 
     def _network(self) -> "PreTrainedModel":
         from transformers import AutoModel
@@ -340,7 +365,7 @@ class Decoder:
 
     @property
     def _pretrained(self) -> Pretrained:
-        return Pretrained(self.model, self.revision, self.sha256)
+        return sides.pretrained(self)
 
     def _parts(self, tokenizer: "PreTrainedTokenizerFast", answers: bool = True) -> list[str]:
         """The chat template before, between and behind the query and the document; what `_reader` made knows its own end."""

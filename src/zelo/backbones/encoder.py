@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 import pyarrow as pa
 
-from zelo.backbones import device, segments
+from zelo.backbones import device, segments, sides
 from zelo.backbones.layers import check_frozen, checkpoint_gradients, freeze
-from zelo.backbones.pretrained import Pretrained, check_kind, check_rate, longest
+from zelo.backbones.pretrained import Pretrained, check_kind, check_learns, check_rate, longest
 from zelo.backbones.token_batches import TOKENS, token_batches
-from zelo.backbones.vectors import hash_texts, padded
+from zelo.backbones.vectors import hash_texts, moved, padded
 from zelo.errors import BadInput
 from zelo.facts import Facts
 from zelo.fingerprint.code_hash import code_hash
@@ -96,9 +96,17 @@ class Encoder:
         """The folder with config.json, the tokenizer and *.safetensors. Raises BadInput for what is missing or altered."""
         return self._pretrained.folder()
 
+    def document_folder(self) -> Path:
+        """The same of what reads documents: another one where `model` is a folder whose sides differ."""
+        return sides.of_documents(self).folder()
+
+    def document_matrix(self) -> np.ndarray | None:
+        """[dim, dim] W, where `model` moves document vectors d to normalise(d + W d); else None."""
+        return sides.document_matrix(self)
+
     def content(self) -> dict[str, str]:
         """Hash of the weights, the architecture and the tokenizer."""
-        return {"model": self._pretrained.content()}
+        return sides.content(self)
 
     def tokenizer(self) -> "PreTrainedTokenizerFast":
         """The tokenizer that belongs to the model."""
@@ -106,6 +114,7 @@ class Encoder:
 
     def network(self) -> "PreTrainedModel":
         """The transformer without a head, in float32, in evaluation mode. Raises BadInput when it lacks weights."""
+        check_learns(self._pretrained)
         return self._learning(self._network())
 
     def classifier(self) -> "PreTrainedModel":
@@ -115,8 +124,10 @@ class Encoder:
         """
         from transformers import AutoModelForSequenceClassification
 
-        check_kind(self._pretrained, decoder=False)
-        return self._learning(self._pretrained.load(AutoModelForSequenceClassification, head=_HEAD, num_labels=1)[0])
+        pretrained = sides.one(self)
+        check_learns(pretrained)
+        check_kind(pretrained, decoder=False)
+        return self._learning(pretrained.load(AutoModelForSequenceClassification, head=_HEAD, num_labels=1)[0])
 
     def pairs(
         self, tokenizer: "PreTrainedTokenizerFast", queries: list[str], documents: list[str], max_length: int
@@ -174,12 +185,13 @@ class Encoder:
 
     def documents(self, table: pa.Table) -> TokenVectors:
         """Vectors of N documents (DOCUMENT rows), from the store if these texts were encoded before."""
-        texts = Texts(table["text"], table["title"])
-        return self._obtain("documents", texts, self.document_prompt, self.max_length, self.precision)
+        texts, reader = Texts(table["text"], table["title"]), sides.of_documents(self)
+        matrix = self.document_matrix()
+        return reader._obtain("documents", texts, self.document_prompt, self.max_length, self.precision, matrix)
 
     def queries(self, table: pa.Table) -> TokenVectors:
         """Vectors of N queries (QUERY rows), from the store if these texts were encoded before."""
-        return self._obtain("queries", Texts(table["text"]), self.query_prompt, self.query_length, "float32")
+        return self._obtain("queries", Texts(table["text"]), self.query_prompt, self.query_length, "float32", None)
 
     def check_token_vectors(self, asks: str) -> None:
         """Raises BadInput where none are kept. asks: what compares them."""
@@ -188,26 +200,38 @@ class Encoder:
                 f"backbone.storage=null keeps no token vectors, which {asks} compares; set backbone.storage=float16."
             )
 
-    def _obtain(self, label: str, texts: Texts, prompt: str, length: int, precision: str) -> TokenVectors:
+    def _obtain(
+        self, label: str, texts: Texts, prompt: str, length: int, precision: str, matrix: np.ndarray | None
+    ) -> TokenVectors:
         recipe = {
-            **self.content(),
+            "model": self._pretrained.content(),
             "texts": hash_texts(prompt + text for text in texts),
             "length": length,
             "precision": precision,
             "storage": self.storage,
             "pooling": self.pooling,
             "code": code_hash(__name__, "Encoder"),
+            **({} if matrix is None else {"matrix": hash_json(matrix.tolist())}),
         }
 
         def make(folder: Path, _partial: object) -> Facts:
-            self._encode(folder, label, texts, prompt, length, precision)
+            self._encode(folder, label, texts, prompt, length, precision, matrix)
             return {"recipe": recipe}
 
         table, _reused = Store.current().obtain("vectors", hash_json(recipe), make)
         names = ("vectors", "offsets", "tokens", "pooled")
         return TokenVectors(*(np.load(table.path / f"{n}.npy", mmap_mode="r", allow_pickle=False) for n in names))
 
-    def _encode(self, folder: Path, label: str, texts: Texts, prompt: str, length: int, precision: str) -> None:
+    def _encode(
+        self,
+        folder: Path,
+        label: str,
+        texts: Texts,
+        prompt: str,
+        length: int,
+        precision: str,
+        matrix: np.ndarray | None,
+    ) -> None:
         import torch
 
         tokens, offsets = self._tokens(texts, prompt, length)
@@ -234,7 +258,7 @@ class Encoder:
                     pooled[low + np.array(rows)] = torch.nn.functional.normalize(summary, dim=-1).cpu().numpy()
                     file.write(hidden, bounds[rows], [len(ids[row]) for row in rows])
                     advance(sum(len(ids[row]) for row in rows))
-        for name, array in (("offsets", offsets), ("tokens", tokens), ("pooled", pooled)):
+        for name, array in (("offsets", offsets), ("tokens", tokens), ("pooled", moved(pooled, matrix))):
             np.save(folder / f"{name}.npy", array, allow_pickle=False)
 
     def _tokens(self, texts: Texts, prompt: str, length: int) -> tuple[np.ndarray, np.ndarray]:
@@ -249,7 +273,7 @@ class Encoder:
 
     @property
     def _pretrained(self) -> Pretrained:
-        return Pretrained(self.model, self.revision, self.sha256)
+        return sides.pretrained(self)
 
     def _network(self) -> "PreTrainedModel":
         from transformers import AutoModel

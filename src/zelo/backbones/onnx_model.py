@@ -109,7 +109,7 @@ class _Route:
             batch["attention_mask"][line, : len(ids)] = 1
             if "token_type_ids" in batch:
                 batch["token_type_ids"][line, : len(ids)] = types
-        [output] = self.session.run(None, batch)
+        [output] = self.session.run([self.session.get_outputs()[0].name], batch)
         return np.asarray(output)
 
     def _tokens(self, texts: Sequence[str] | Sequence[tuple[str, str]]) -> list[tuple[list[int], list[int]]]:

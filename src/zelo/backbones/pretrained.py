@@ -61,6 +61,11 @@ class Pretrained:
                 f"The model folder {folder} (backbone.model={self.model}) holds an adapter without its backbone. Merge the two"
                 " with peft's merge_and_unload(), save the result with save_pretrained(), and name that folder."
             )
+        if not any(folder.glob(WEIGHTS)) and any(folder.rglob("*.onnx")):
+            raise BadInput(
+                f"The model folder {folder} (backbone.model={self.model}) has weights in ONNX files alone, which run and do not"
+                f" learn. Name a folder with {WEIGHTS}."
+            )
         for wanted in ("config.json", "tokenizer.json", WEIGHTS):
             if not any(folder.glob(wanted)):
                 raise BadInput(
@@ -219,6 +224,17 @@ def check_rate(lr: float) -> None:
     """Raises BadInput for a learning rate that is none."""
     if not 0 < lr < 1:
         raise BadInput(f"backbone.lr={lr}: a learning rate lies above 0 and below 1; 1e-5 to 1e-4 is usual.")
+
+
+def check_learns(pretrained: Pretrained) -> None:
+    """Raises BadInput for weights that are quantised: they do not learn."""
+    quantised = pretrained.config().to_dict().get("quantization_config")
+    if quantised:
+        how = quantised.get("quant_method", "some method") if isinstance(quantised, dict) else "some method"
+        raise BadInput(
+            f"backbone.model={pretrained.model}: its weights are quantised ({how}), so they do not learn. Name the model in"
+            " float32, float16 or bfloat16 that they were made of."
+        )
 
 
 def longest(network: "PreTrainedModel") -> int | None:

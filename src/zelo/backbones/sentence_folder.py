@@ -37,7 +37,8 @@ def transformer(
         method = {"method": "forward", "method_output_name": "last_hidden_state"}
         how |= {"modality_config": {"text": method, "message": {**method, "format": "flat"}}}
         how |= {"module_output_name": "token_embeddings"}
-    part = Transformer(str(backbone.folder()), model_kwargs={"dtype": network.dtype}, **how)
+    place = backbone.document_folder() if task == "document" and not tuned else backbone.folder()
+    part = Transformer(str(place), model_kwargs={"dtype": network.dtype}, **how)
     if tokenizer.chat_template is not None:
         for name in ("chat_template", "pad_token", "padding_side", "truncation_side"):
             setattr(part.processor, name, getattr(tokenizer, name))

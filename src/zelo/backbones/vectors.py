@@ -71,6 +71,14 @@ def vectors_of(
     return found
 
 
+def moved(vectors: np.ndarray, matrix: np.ndarray | None) -> np.ndarray:
+    """[N, dim] of length 1: normalise(v + W v) of vectors [N, dim]; the vectors themselves without a matrix [dim, dim]."""
+    if matrix is None:
+        return vectors
+    found = vectors + vectors @ matrix.T
+    return found / np.linalg.norm(found, axis=1, keepdims=True)
+
+
 def kept(recipe: Facts, make: Callable[[Path], None]) -> Vectors:
     """What `make` writes as pooled.npy into the folder that it is given, or wrote when the recipe was the same."""
 
@@ -83,14 +91,23 @@ def kept(recipe: Facts, make: Callable[[Path], None]) -> Vectors:
 
 
 def written(
-    path: Path, network: "PreTrainedModel", count: int, parts: Iterable[list[list[int]]], pooling: str, label: str
+    path: Path,
+    network: "PreTrainedModel",
+    count: int,
+    parts: Iterable[list[list[int]]],
+    pooling: str,
+    label: str,
+    matrix: np.ndarray | None = None,
 ) -> None:
-    """Writes the vectors of `count` texts to an .npy file. parts: their token ids, some thousand texts at a time."""
+    """Writes the vectors of `count` texts to an .npy file. parts: their token ids, some thousand texts at a time.
+
+    matrix: [dim, dim] that they are moved by, or None.
+    """
     shape, low = (count, network.config.hidden_size), 0
     array = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
     with progress(f"encoding {label}", count, "texts") as advance:
         for ids in parts:
-            array[low : low + len(ids)] = vectors_of(network, ids, pooling, advance)
+            array[low : low + len(ids)] = moved(vectors_of(network, ids, pooling, advance), matrix)
             low += len(ids)
     array.flush()
 

@@ -79,6 +79,8 @@ class Embedding(nn.Module):
                 f"model.trains={self.trains} needs a backbone that can learn, and {name} holds vectors alone. Set"
                 " model.trains=matrix and model.document_matrix=true."
             )
+        if self.trains == BOTH and isinstance(backbone, Backbone):
+            _check_one(backbone)
 
     def load(self, backbone: Backbone, checkpoint: Path | None) -> None:
         """Makes the encoder from the backbone; trained weights come from `checkpoint`/weights.safetensors.
@@ -246,11 +248,23 @@ class Embedding(nn.Module):
         tuned = task == "query"
         part = sentence_folder.transformer(self.backbone, self.tokenizer, self.network, task, tuned)
         modules = sentence_folder.pooled(part, self.backbone, self.width)
-        if self.matrix is None or tuned:
+        moving = None if tuned else self._moving()
+        if moving is None:
             return modules
         dense = Dense(self.width, self.width, bias=False, activation_function=nn.Identity(), use_residual=True)
-        dense.linear.weight.data.copy_(self.matrix.data)
+        dense.linear.weight.data.copy_(moving)
         return [*modules, dense, Normalize()]
+
+    def _moving(self) -> Tensor | None:
+        """[dim, dim] the matrix over the vectors of the document transformer: what learned, behind what the backbone has."""
+        given = self.backbone.document_matrix()
+        if given is None:
+            return None if self.matrix is None else self.matrix.data
+        before = torch.from_numpy(given)
+        if self.matrix is None:
+            return before
+        learned = self.matrix.data.cpu()
+        return before + learned + learned @ before
 
     def exported_scores(self, folder: Path, queries: list[str], doc_rows: np.ndarray) -> np.ndarray | None:
         """[N] cosines by what `export` wrote, where it is no folder of sentence-transformers; else None."""
@@ -260,6 +274,19 @@ class Embedding(nn.Module):
         documents += documents @ load_numpy(folder / exported.MATRIX)["matrix"].T
         documents /= np.linalg.norm(documents, axis=1, keepdims=True)
         return np.einsum("nd,nd->n", self._stored(queries), documents)
+
+
+def _check_one(backbone: Backbone) -> None:
+    """Raises BadInput where queries and documents are not read by one transformer alone."""
+    moved = "a matrix over document vectors" if backbone.document_matrix() is not None else ""
+    found = (
+        "an encoder for queries and another for documents" if backbone.document_folder() != backbone.folder() else moved
+    )
+    if found:
+        raise BadInput(
+            f"model.trains=both trains one encoder, and the folder of the backbone has {found}. Set model.trains=query, or let"
+            f" backbone.model name the side that both begin with, such as {backbone.folder().parent / 'query'}"
+        )
 
 
 def _write_matrix(matrix: Tensor, folder: Path) -> None:

@@ -3,7 +3,7 @@
 import inspect
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from string import Template
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from zelo.backbones.exported import MATRIX, SETTINGS
 from zelo.facts import Facts
-from zelo.protocols import NamedModel
+from zelo.protocols import Backbone, NamedModel
 from zelo.reporting import hybrid, lineage, score_scale, serving
 from zelo.reporting.evaluation import CIRCULAR, NO_LABELS, Evaluation
 from zelo.store import Table
@@ -30,6 +30,16 @@ model = $loader("$folder")
 queries = model.encode_query(["how do I read a file line by line"])
 documents = model.encode_document(["open() returns a file object.", "random.choice() picks an element."])
 print(model.similarity(queries, documents))
+"""
+_RANK = """from sentence_transformers import $loader
+
+model = $loader("$folder")
+query = "how do I read a file line by line"
+documents = ["open() returns a file object.", "random.choice() picks an element."]
+vectors = model.encode_document(documents)  # [tokens, dim] of each; these can be computed once and stored
+scores = model.similarity(model.encode_query([query]), vectors)[0]  # mean over query tokens of the best cosine
+for place in scores.argsort(descending=True).tolist():
+    print(f"{scores[place]:.3f}", documents[place])
 """
 _PREDICT = """from sentence_transformers import $loader
 
@@ -67,7 +77,7 @@ PAIRWISE, OF_VECTORS = "pairwise", "matrix"  # exports that are no class of sent
 # Class of sentence-transformers -> (task on the hub, tags, what it is, example)
 LOADERS = {
     "SentenceTransformer": ("sentence-similarity", ("feature-extraction",), "an embedding model", _ENCODE),
-    "MultiVectorEncoder": ("text-ranking", ("reranker", "late-interaction"), "a late-interaction reranker", _ENCODE),
+    "MultiVectorEncoder": ("text-ranking", ("reranker", "late-interaction"), "a late-interaction reranker", _RANK),
     PAIRWISE: ("text-classification", ("pairwise", "judge"), "a judge that compares two documents", _JUDGE),
     "CrossEncoder": ("text-ranking", ("reranker", "cross-encoder"), "a cross-encoder reranker", _PREDICT),
     OF_VECTORS: ("feature-extraction", ("matrix",), "a matrix for stored document vectors", _MOVE),
@@ -111,19 +121,21 @@ def write(step: "Step", result: "Result", figures: Evaluation | None, folder: Pa
     from huggingface_hub import ModelCardData
 
     loader = _loader(folder)
-    licence = _licence(step.stage.student.backbone.folder())
+    backbone = step.stage.student.backbone
+    licence = _said(_folders(backbone), "license")
     task, tags, kind, example = LOADERS[loader]
     library, learned = "sentence-transformers", "the comparisons became ratings, and the model learned the ratings"
     if loader == PAIRWISE:
         library, learned = "transformers", "and the model learned their preferences"
     elif loader == OF_VECTORS:
         library = "safetensors"
-    origin = _origin(step.stage.student.backbone)
+    origin = _origin(backbone)
     head = ModelCardData(
         library_name=library,
         pipeline_tag=task,
         license=licence,
         base_model=origin,
+        datasets=_datasets(step, result) or None,
         tags=[library, "zelo", *tags],
     )
     return _CARD.substitute(
@@ -169,17 +181,38 @@ def _origin(backbone: object) -> str | None:
     model = backbone.model if isinstance(backbone, NamedModel) else ""
     if model.startswith("package:"):
         return PUBLISHED.get(model.removeprefix("package:").partition("/")[0])
-    return (
-        model if model.count("/") == 1 and not model.startswith((".", "/", "~")) and not Path(model).exists() else None
-    )
+    if model.count("/") == 1 and not model.startswith((".", "/", "~")) and not Path(model).exists():
+        return model
+    return _said(_folders(backbone), "base_model")
 
 
-def _licence(folder: Path) -> str | None:
-    """What the README in a model's own folder gives as its licence; None where it says nothing."""
-    readme = folder / "README.md"
-    head = readme.read_text(encoding="utf-8").split("\n---", 1)[0] if readme.exists() else ""
-    found = re.search(r"^license:\s*[\"']?([\w.-]+)", head, re.MULTILINE) if head.startswith("---") else None
-    return found[1] if found else None
+def _folders(backbone: object) -> list[Path]:
+    """Where the README of what the model started from may lie."""
+    named = [Path(backbone.model).expanduser()] if isinstance(backbone, NamedModel) else []
+    return [*named, backbone.folder()] if isinstance(backbone, Backbone) else named
+
+
+def _said(folders: Sequence[Path], field: str) -> str | None:
+    """What the README in a model's own folder gives as its licence or base model; None where it says nothing."""
+    for readme in (folder / "README.md" for folder in folders):
+        head = readme.read_text(encoding="utf-8").split("\n---", 1)[0] if readme.is_file() else ""
+        found = re.search(rf"^{field}:\s*[\"']?([\w./-]+)", head, re.MULTILINE) if head.startswith("---") else None
+        if found:
+            return found[1]
+    return None
+
+
+def _datasets(step: "Step", result: "Result") -> list[str]:
+    """Names on the Hugging Face hub of the datasets that it learned from; a user's own have none."""
+    above, found = lineage.above(result, step.name), []
+    for other in (other for other in result.steps if other.name in above):
+        read = vars(other.stage).get("dataset")
+        parts = vars(read).get("parts") if read is not None else None
+        for part in parts.values() if isinstance(parts, dict) else [read]:
+            place = vars(part).get("path") if part is not None else None
+            named = re.match(r"hf:(?://datasets/)?(\w[\w.-]*/\w[\w.-]*)", place) if isinstance(place, str) else None
+            found += [named[1]] if named else []
+    return list(dict.fromkeys(found))
 
 
 def _terms(licence: str | None, origin: str | None) -> str:

@@ -1,10 +1,13 @@
-"""What a logger gets of a run before it begins."""
+"""What a logger gets of a run, before it begins and at its end."""
 
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from zelo.facts import Facts
+from zelo.protocols import Logger
+from zelo.reporting.evaluation import Evaluation
 
 # Of the config: what is no choice of an experiment, or is a copy of one.
 LEFT_OUT = frozenset(
@@ -57,6 +60,22 @@ class Job:
     def tags(self) -> list[str]:
         """group=option of each choice."""
         return [f"{group}={option}"[:LONGEST_TAG] for group, option in self.choices.items()]
+
+
+class RunLogger(Logger, Protocol):
+    """A logger as the command sees it: what a run chose and came to, beside its curves."""
+
+    def start(self, job: Job) -> None:
+        """The run begins. Raises BadInput where it cannot be logged."""
+        ...
+
+    def finish(self, figures: Evaluation | None, manifest: Facts) -> None:
+        """The run has ended well. manifest: of the run directory, where everything lies by then."""
+        ...
+
+    def fail(self) -> None:
+        """The run has failed or was interrupted."""
+        ...
 
 
 def _flat(node: object, place: str) -> Iterator[tuple[str, object]]:

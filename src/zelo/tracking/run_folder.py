@@ -1,6 +1,7 @@
 """What a run leaves behind for a reader: config, manifest, figures, run files, models with their cards, and the report."""
 
 import json
+import os
 import shutil
 import subprocess
 import time
@@ -22,6 +23,7 @@ from zelo.tracking import redact, run_tables, whole_file
 if TYPE_CHECKING:
     from zelo.pipeline.run import Result, Step
 
+SMALL = 1 << 20  # bytes; a smaller file of a model is no weights, and is copied
 FAILED, INTERRUPTED = "failed", "interrupted"
 
 
@@ -128,6 +130,7 @@ class RunFolder:
         self._save()
 
     def _publish_model(self, name: str, result: "Result", evaluation: Evaluation | None) -> None:
+        from zelo.backbones.onnx_export import link_sides
         from zelo.reporting import model_card
 
         step = lineage.step_of(result, name)
@@ -137,6 +140,7 @@ class RunFolder:
             made = result.tables[reader].path
             if (made / "onnx").is_dir():
                 _copy_folder(made / "onnx", folder / "onnx")
+                link_sides(folder)
             if (made / "export").is_dir():  # of shorter vectors
                 _copy_folder(made / "export", self.folder / f"{step.stage.name}-small")
         if not (folder / MATRIX).exists():  # which explains itself
@@ -205,7 +209,15 @@ def _stage(step: "Step", table: Table, facts: Facts) -> Facts:
 
 def _copy_folder(source: Path, target: Path) -> None:
     shutil.rmtree(target, ignore_errors=True)
-    shutil.copytree(source, target, copy_function=whole_file.link)
+    shutil.copytree(source, target, copy_function=_share)
+
+
+def _share(source: str, target: str) -> None:
+    """Weights lie on disk once. What a library or an editor writes over in place is a copy: the store's own stays as it is."""
+    if os.path.getsize(source) < SMALL:
+        shutil.copyfile(source, target)
+    else:
+        whole_file.link(source, target)
 
 
 @contextmanager

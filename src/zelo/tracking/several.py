@@ -5,16 +5,15 @@ from dataclasses import dataclass
 
 from zelo.errors import BadInput
 from zelo.facts import Facts
-from zelo.protocols import Logger
 from zelo.reporting.evaluation import Evaluation
-from zelo.tracking.job import Job
+from zelo.tracking.job import Job, RunLogger
 
 
 @dataclass(frozen=True, kw_only=True)
 class Several:
     """Each gets everything. logger=[wandb,csv] names them; logger.loggers.wandb.project=... sets a value of one."""
 
-    loggers: dict[str, Logger]
+    loggers: dict[str, RunLogger]
 
     def check(self) -> None:
         """Raises BadInput where there is none, and for what one of them is missing."""
