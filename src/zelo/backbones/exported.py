@@ -1,7 +1,6 @@
 """A trained and exported model, opened by sentence-transformers, as a user without zelo opens it."""
 
 import contextlib
-import json
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from zelo.backbones.model_folder import CONFIG, json_of
 from zelo.backbones.pair_scorer import PairScorer, is_plain
 from zelo.errors import BadInput
 
@@ -19,7 +19,6 @@ CROSS_ENCODER, MULTI_VECTOR, EMBEDDING = "CrossEncoder", "MultiVectorEncoder", "
 LOADERS = (CROSS_ENCODER, MULTI_VECTOR, EMBEDDING)
 STUDENTS = ("reranker", "embedding")  # folders of a run that hold a model
 SETTINGS = "pairwise.json"  # of a pairwise model: order_bias, both_orders, max_length, query_length
-CONFIG = "config_sentence_transformers.json"
 MATRIX = "matrix.safetensors"  # an export that is no model but a matrix over document vectors, with a README of its own
 EXPORT_AGAIN = "Export it again."
 CHUNK = 1024  # documents encoded, or pairs read, before the bar moves; vectors of more are never held
@@ -70,26 +69,6 @@ def loader_of(folder: Path, setting: str) -> str:
 def _architectures(folder: Path, setting: str) -> list[str]:
     path = folder / "config.json"
     return list(json_of(path, setting).get("architectures") or []) if path.exists() else []
-
-
-def json_of(path: Path, setting: str) -> dict[str, Any]:
-    """The object in a file of the folder that `setting` names. Raises BadInput where it cannot be read."""
-    found = _json(path, setting)
-    return found if isinstance(found, dict) else {}
-
-
-def _json(path: Path, setting: str) -> object:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise BadInput(f"{setting}: {path.name} cannot be read ({error}); copy or export the folder whole.") from error
-
-
-def modules_of(folder: Path, setting: str) -> list[dict[str, Any]]:
-    """What modules.json lists; empty where there is none. Raises BadInput where it cannot be read."""
-    path = folder / "modules.json"
-    found = _json(path, setting) if path.exists() else []
-    return [module for module in found if isinstance(module, dict)] if isinstance(found, list) else []
 
 
 class Exported:

@@ -8,7 +8,8 @@ import numpy as np
 
 from zelo.backbones.decoder import Decoder
 from zelo.backbones.encoder import Encoder
-from zelo.backbones.exported import SETTINGS, json_of
+from zelo.backbones.exported import SETTINGS
+from zelo.backbones.model_folder import json_of
 from zelo.backbones.pretrained import Pretrained, decodes
 from zelo.backbones.token_batches import token_batches
 from zelo.errors import BadInput

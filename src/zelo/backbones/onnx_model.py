@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from zelo.backbones.exported import CONFIG, CROSS_ENCODER, MULTI_VECTOR, loader_of
+from zelo.backbones.exported import CROSS_ENCODER, MULTI_VECTOR, loader_of
+from zelo.backbones.model_folder import CONFIG
 from zelo.errors import BadInput
 
 FOLDER = "onnx"  # inside the exported model's

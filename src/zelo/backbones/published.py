@@ -8,16 +8,8 @@ from typing import Any, Literal
 import numpy as np
 
 from zelo.backbones import device
-from zelo.backbones.exported import (
-    CONFIG,
-    CROSS_ENCODER,
-    EMBEDDING,
-    LOADERS,
-    MULTI_VECTOR,
-    json_of,
-    loading,
-    modules_of,
-)
+from zelo.backbones.exported import CROSS_ENCODER, EMBEDDING, LOADERS, MULTI_VECTOR, loading
+from zelo.backbones.model_folder import CONFIG, json_of, modules_of
 from zelo.backbones.pretrained import located
 from zelo.errors import BadInput
 from zelo.store import hash_file, hash_json

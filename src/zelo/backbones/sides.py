@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from zelo.backbones.exported import CONFIG, json_of, modules_of
+from zelo.backbones.model_folder import CONFIG, json_of, modules_of
 from zelo.backbones.pretrained import Pretrained
 from zelo.errors import BadInput
 from zelo.store import hash_json

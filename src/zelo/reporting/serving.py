@@ -4,7 +4,8 @@ import json
 from pathlib import Path
 from string import Template
 
-from zelo.backbones.exported import CONFIG, CROSS_ENCODER, EMBEDDING, MULTI_VECTOR
+from zelo.backbones.exported import CROSS_ENCODER, EMBEDDING, MULTI_VECTOR
+from zelo.backbones.model_folder import CONFIG
 from zelo.facts import Facts
 
 # Classifiers of one label that vLLM's page on scoring and TEI's page on supported models name (read in November 2026).
