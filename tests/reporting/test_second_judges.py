@@ -20,7 +20,10 @@ from zelo.store import Store
 def test_the_report_shows_the_answers_of_all_judges_of_the_ratings(tiny_beir: Path, tmp_path: Path) -> None:
     choices = ["experiment=lm_judge", "dataset=beir", f"dataset.path={tiny_beir}", "retriever=bm25", "judge=lexical"]
     choices += ["judge@second.judge=lexical", "second.judge.name=late", "second.judge.scorer.b=0", "second.top_k=5"]
-    choices += ["top_k=8", "graph.degree=4", "known_items.items=0", "until=rate", "stages.evaluate.candidates_as=bm25"]
+    choices += ["top_k=8", "graph.degree=4", "known_items.items=0", "stages.evaluate.candidates_as=bm25"]
+    # The target reads the ratings, and holds none.
+    choices += ["until=target", "stages.calibrate=null"]
+    choices += ["stages.target.inputs.ratings=rate", "stages.evaluate.inputs.teacher=rate"]
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(config_folder()), version_base="1.3"):
         config = compose("config", choices)

@@ -33,7 +33,7 @@ def of_run(result: "Result", evaluation: Evaluation | None, data: Table, rated: 
 
     data: holds queries and documents; rated: the stage whose ratings are shown.
     """
-    ratings = None if rated is None else result.tables.get(result.downstream(rated, "ratings") or rated)
+    ratings = None if rated is None else lineage.ratings_of(result, rated)
     queries = data.read("queries")
     if evaluation:
         queries, values, metrics = _measured(evaluation, queries)

@@ -7,6 +7,7 @@ from zelo.facts import Facts
 
 if TYPE_CHECKING:
     from zelo.pipeline.run import Result, Step
+    from zelo.store import Table
 
 WEIGHTS = "weights"  # the role of a stage that weighs judges
 
@@ -32,6 +33,12 @@ def written(result: "Result", file: str) -> Facts | None:
 def deepest(result: "Result", table: str) -> str | None:
     """The finished stage that holds a table of that name and has most stages above it; None where none does."""
     return max(holding(result, table), key=lambda name: len(above(result, name)), default=None)
+
+
+def ratings_of(result: "Result", rated: str) -> "Table":
+    """The ratings of a rate stage, calibrated where the stage that reads them first has calibrated them."""
+    reader = result.tables.get(result.downstream(rated, "ratings") or "")
+    return reader if reader is not None and reader.has("ratings") else result.tables[rated]
 
 
 def above(result: "Result", start: str) -> list[str]:

@@ -73,15 +73,15 @@ def of_run(
     judging = lineage.step_of(result, first).stage
     weighted = judge_weights.weighted(outcomes[first], _weights(result, first))
     spent = budgets.of_queries(judging, weighted, shown) if isinstance(judging, JudgingStage) else {}
-    calibrated = result.tables.get(result.downstream(rated, "ratings") or "")
+    ratings = lineage.ratings_of(result, rated)
     return RatingFacts(
-        matrices=matrices(shown, texts, rows_of(calibrated or rate, "ratings", shown), answers, spent),
+        matrices=matrices(shown, texts, rows_of(ratings, "ratings", shown), answers, spent),
         graphs=[Spectrum(**row) for row in rate.read("graphs").drop_columns(["query_id"]).to_pylist()],
         fit=rate.manifest["fit"],
         shape=(pc.mean(fits["documents"]).as_py() or 0.0, pc.mean(fits["pairs"]).as_py() or 0.0),
         limits=rate.manifest["limits"],
         curl=[(row["query_id"], texts.get(row["query_id"], ""), row["curl"]) for row in least.to_pylist()],
-        offsets=query_offsets.of_table(calibrated) if calibrated else None,
+        offsets=None if ratings is rate else query_offsets.of_table(ratings),
     )
 
 

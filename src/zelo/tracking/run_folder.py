@@ -225,6 +225,8 @@ def _writing(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if error.errno is None:  # of pyarrow, which misses a table of the store
+            raise
         raise BadInput(
             f"The run directory {folder} cannot be written ({error.strerror or error}). Free some space, or set"
             " hydra.run.dir=FOLDER; the tables computed so far are in the store."
