@@ -689,6 +689,15 @@ class Metric(Protocol):
         ...
 
 
+@runtime_checkable
+class InFolder(Protocol):
+    """What has its weights and its README in a folder."""
+
+    def folder(self) -> Path:
+        """The folder with config.json, *.safetensors and the tokenizer. Raises BadInput when weights are missing."""
+        ...
+
+
 class PairReader(Content, Protocol):
     """A pretrained transformer that reads a query and a document together, or two: all that a cross-encoder needs."""
 

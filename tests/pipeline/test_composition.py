@@ -201,12 +201,15 @@ def last_job(option: str) -> list[str]:
     return [f"{one.get_key_element()}={last}" for one, last in zip(parsed, lasts, strict=True)]
 
 
-@pytest.mark.parametrize("option", [option for option in OPTIONS if option not in COMPONENTS])
+WITH_RUN = "pipeline/publish"  # needs a run that has models: tests/stages/test_publish.py
+
+
+@pytest.mark.parametrize("option", [option for option in OPTIONS if option not in {*COMPONENTS, WITH_RUN}])
 def test_wiring_composes_and_its_stages_are_their_signatures(
     option: str, corpus: Path, tiny_decoder: Path, tmp_path: Path
 ) -> None:
     group, _, name = option.partition("/")
-    config = composed(f"{group}={name}", *["dataset=beir"] * (name == "refine"), *last_job(option))
+    config = composed(f"{group}={name}", *["dataset=beir"] * (name in ("refine", "second_pass")), *last_job(option))
     ours = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
     given = {"score": ["model_path", "run"], "latency": ["model_path"], "llm_rerankers": ["llm.model"]}.get(name, [])
     for place in [*OmegaConf.missing_keys(ours), *given]:

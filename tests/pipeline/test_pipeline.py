@@ -10,6 +10,7 @@ from hydra import compose, initialize_config_dir
 from toy_training import ONE
 
 from zelo.errors import BadInput
+from zelo.pipeline import run
 from zelo.pipeline.run import Result, Step, assemble, run_stages
 from zelo.places import config_folder
 from zelo.store import Store, Table
@@ -60,7 +61,8 @@ class Heavy:
         return {"rows": 1}
 
 
-def test_what_a_stage_loads_goes_when_it_ends(tmp_path) -> None:
+def test_what_a_stage_loads_goes_when_it_ends(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(run, "LONG", 0)
     steps = [Step("heavy", Heavy(), "identity-of-heavy", {})]
     list(run_stages(steps, Store(tmp_path)))
     assert steps[0].stage.loaded is None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from zelo.backbones.exported import MATRIX, SETTINGS
 from zelo.facts import Facts
-from zelo.protocols import Backbone, NamedModel
+from zelo.protocols import InFolder, NamedModel
 from zelo.reporting import hybrid, lineage, score_scale, serving
 from zelo.reporting.evaluation import CIRCULAR, NO_LABELS, Evaluation
 from zelo.store import Table
@@ -189,7 +189,7 @@ def _origin(backbone: object) -> str | None:
 def _folders(backbone: object) -> list[Path]:
     """Where the README of what the model started from may lie."""
     named = [Path(backbone.model).expanduser()] if isinstance(backbone, NamedModel) else []
-    return [*named, backbone.folder()] if isinstance(backbone, Backbone) else named
+    return [*named, backbone.folder()] if isinstance(backbone, InFolder) else named
 
 
 def _said(folders: Sequence[Path], field: str) -> str | None:
