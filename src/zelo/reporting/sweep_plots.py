@@ -10,6 +10,7 @@ from zelo.reporting.sweep_settings import Comparison, Setting
 
 WIDE = 20  # times the smallest value: from there on an axis is logarithmic
 FEW = 8  # values that have a label each
+APART = 6.0  # percent of an axis between two labels
 SIDE_BY_SIDE = 42  # characters below a picture
 COSTS = {  # column -> axis
     "pairs": "pairs that were compared",
@@ -126,13 +127,26 @@ def _number_axis(values: list[float], names: list[str] | None = None) -> Axis:
     shown = [math.log10(value) for value in values] if logs else values
     scale = AxisScale.around(shown)
     places = [float(scale.at(value).rstrip("%")) for value in shown]
-    labels = dict(zip(places, names or [f"{value:.3g}" for value in values], strict=True))
+    labels = dict(zip(places, names or [_short(value) for value in values], strict=True))
     if len(labels) <= FEW:
-        return places, list(labels.items())
+        return places, _apart(labels)
     ticks = [(float(place.rstrip("%")), label) for place, label in scale.ticks]
     if logs:
         ticks = [(place, label) for place, label in labels.items() if place in (min(places), max(places))]
     return places, ticks
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+def _apart(labels: dict[float, str]) -> list[tuple[float, str]]:
+    """The labels from below, without those that would stand on another."""
+    kept: list[tuple[float, str]] = []
+    for place in sorted(labels):
+        if not kept or place - kept[-1][0] >= APART:
+            kept.append((place, labels[place]))
+    return kept
 
 
 def pareto(cost: list[float], value: list[float]) -> list[int]:
