@@ -328,7 +328,7 @@ def test_a_sweep_in_wandb_is_grouped_and_reused_trainings_have_curves(tiny_beir:
     environment = kept | {"ZELO_HOME": str(home / "store"), "HOME": str(home)}
     small = "dataset=beir dataset.path=FOLDER top_k=6 graph.degree=2 retriever=bm25 judge=lexical until=train_embedding"
     varied = "embedding.optimizer.lr=1e-3,1e-4 stages.evaluate.precision=0.7,0.8 embedding.trainer.epochs=2"
-    both = ["logger=[wandb,csv]", "logger.loggers.wandb.texts=true"]
+    both = ["logger=[wandb,csv]", "logger.loggers.wandb.texts=true", "report=true"]
     command = [sys.executable, "-m", "zelo", "-m", *both, *small.split(), *varied.split()]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
