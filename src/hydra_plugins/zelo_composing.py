@@ -36,7 +36,7 @@ class SharedLoader(ConfigLoaderImpl):
         """The config of a job, which the caller may change. Raises what Hydra raises for a job that cannot be composed."""
         parsed = OverridesParser.create(config_loader=self).parse_overrides(sweep_overrides)
         if master_config.hydra.searchpath or any(one.is_hydra_override() or one.is_sweep_override() for one in parsed):
-            return super().load_sweep_config(master_config, sweep_overrides)  # what is composed from is told elsewhere
+            return super().load_sweep_config(master_config, sweep_overrides)  # Hydra composes from other places then
         choices = tuple(one.input_line or "" for one in parsed if self._chooses(one))
         if choices not in self._composed:
             if len(self._composed) == MOST:

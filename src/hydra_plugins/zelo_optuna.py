@@ -42,11 +42,11 @@ COLUMNS = {
 }  # objective -> figure of a job, where that has another name
 DIRECTIONS = ("maximize", "minimize")
 ANY_TIME = ("budget", "debug", "hardware", "logger", "sweep")  # what may change while a search goes on
-FEWEST = 4  # finished trials from which on the importance of parameters is told
+FEWEST = 4  # finished trials from which on the importance of parameters is written
 
 
 class OptunaSweeper(Sweeper):
-    """Asks Optuna's TPE sampler for trials and tells it how they ended. One that fails is told as such, and stops no other."""
+    """Asks Optuna's TPE sampler for trials and tells it how they ended. One that fails is recorded as failed, and stops no other."""
 
     def __init__(
         self,
