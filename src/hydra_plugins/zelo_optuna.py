@@ -46,7 +46,7 @@ FEWEST = 4  # finished trials from which on the importance of parameters is writ
 
 
 class OptunaSweeper(Sweeper):
-    """Asks Optuna's TPE sampler for trials and tells it how they ended. One that fails is recorded as failed, and stops no other."""
+    """Asks Optuna's TPE sampler for trials and tells it how they ended. One that fails counts as failed, and the others go on."""
 
     def __init__(
         self,
