@@ -17,10 +17,12 @@ import fcntl
 import hashlib
 import json
 import os
+import platform
 import re
 import shutil
 import sys
 import time
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -118,10 +120,10 @@ def write_shard(table: pa.Table, schema: pa.Schema, folder: Path, name: str, num
 
 @contextmanager
 def shard_writer(schema: pa.Schema, folder: Path, name: str, number: int) -> Iterator[pq.ParquetWriter]:
-    """Writes one shard bit by bit; it is there when all of it is."""
+    """Writes one shard bit by bit; it is there when all of it is, whoever else is at the same one."""
     path = shard(folder, name, number)
     path.parent.mkdir(exist_ok=True)
-    half = path.with_suffix(".half")
+    half = path.with_suffix(f".{platform.node()}-{os.getpid()}-{uuid.uuid4().hex[:8]}.half")
     with pq.ParquetWriter(half, schema, compression="zstd") as writer:
         yield writer
     half.rename(path)

@@ -19,7 +19,7 @@ from zelo.ranking import own_documents, without_own
 from zelo.records import CANDIDATE, DUPLICATE, TRAIN, UNUSED, Retrieved
 from zelo.store import Table, write_parquet, write_shard
 
-SHARD = 4096  # queries
+SHARD = 512  # queries: the unit of work of the stages below
 FILLED = pa.schema([("query_id", pa.string())])
 
 
