@@ -40,7 +40,7 @@ if TYPE_CHECKING:  # annotating needs no torch; a paid call is a message, its ty
     from zelo.backbones.vectors import Vectors
     from zelo.likelihood.links import LinkFunction
     from zelo.providers.request import Endpoint, Reading, Reply, Request
-    from zelo.store import Table
+    from zelo.store.table import Table
 
 
 @runtime_checkable

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from zelo.losses.listwise_kl import ListwiseKL
-from zelo.store import CHECKPOINT, Store
+from zelo.store.shards import CHECKPOINT
+from zelo.store.store import Store
 from zelo.training.callbacks import CheckpointByTime
 from zelo.training.datamodule import DataModule
 from zelo.training.hardware import Hardware

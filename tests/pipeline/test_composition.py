@@ -26,7 +26,7 @@ from zelo.pipeline import instantiate
 from zelo.pipeline.run import assemble, run_stages
 from zelo.places import config_folder
 from zelo.protocols import Retriever
-from zelo.store import Store
+from zelo.store.store import Store
 
 CONF = config_folder()
 WIRING = {"pipeline", "experiment", "sweep"}  # groups that hold no component
@@ -464,7 +464,7 @@ def load_only() -> DictConfig:
     "target",
     [
         "os.system",
-        "zelo.store.os.system",
+        "zelo.store.store.os.system",
         "builtins.eval",
         "subprocess.run",
         "zelo.datasets.beir.json.loads",

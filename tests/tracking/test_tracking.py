@@ -36,7 +36,7 @@ from zelo.reporting import model_card, terminal
 from zelo.reporting.document_pools import UNLABELLED
 from zelo.reporting.evaluation import Evaluation
 from zelo.stages import rate
-from zelo.store import Table
+from zelo.store.table import Table
 from zelo.tracking import redact, run_folder
 from zelo.tracking.job import Job
 from zelo.tracking.run_folder import RunFolder, discard_if_empty

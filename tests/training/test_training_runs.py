@@ -21,7 +21,8 @@ from toy_training import ONE, Breaking, Toy, lists, train, train_in_process, wei
 from zelo.errors import BadInput, ZeloError
 from zelo.losses.listwise_kl import ListwiseKL
 from zelo.losses.mse import MSE
-from zelo.store import CHECKPOINT, Store
+from zelo.store.shards import CHECKPOINT
+from zelo.store.store import Store
 from zelo.training import monitor
 from zelo.training.checkpoints import SafeCheckpoints
 from zelo.training.datamodule import DataModule

@@ -14,7 +14,8 @@ from zelo.fingerprint.code_hash import code_hash
 from zelo.fingerprint.modules import module_of
 from zelo.pipeline.instantiate import FOREIGN, OWN
 from zelo.protocols import Content, FieldsOutsideIdentity
-from zelo.store import Table, hash_json
+from zelo.store.hashing import hash_json
+from zelo.store.table import Table
 
 
 def identity(node: Facts, stage: object, inputs: dict[str, str]) -> str:

@@ -32,7 +32,8 @@ from zelo.protocols import (
     StageWithOptionalInputs,
     StageWithUnread,
 )
-from zelo.store import MADE_OF, Store, Table, contents
+from zelo.store.store import Store
+from zelo.store.table import MADE_OF, Table, contents
 from zelo.training import nodes
 
 LONG = 1.0  # seconds; what has taken less has loaded little, and a collection takes a third of a second

@@ -21,7 +21,8 @@ from zelo.outcomes import Graphs, check_quorum
 from zelo.progress import progress
 from zelo.protocols import PerJudgeSolver, Solver
 from zelo.records import DIAGNOSIS, QUERY_FIT, RATING, Comparisons, Fit
-from zelo.store import Table, shard, write_parquet, write_shard
+from zelo.store.shards import shard, write_parquet, write_shard
+from zelo.store.table import Table
 
 OUTCOMES = "outcomes"  # the role of the judge stage that was asked about all candidates
 COLUMNS = ["query_id", "doc_a", "doc_b", "judge", "p", "weight", "swapped"]

@@ -17,7 +17,8 @@ from zelo.errors import BadInput
 from zelo.facts import Facts
 from zelo.protocols import ListLoss, Logger, PairwiseModel
 from zelo.records import DEV, SPLITS, TRAIN
-from zelo.store import CHECKPOINT, Table
+from zelo.store.shards import CHECKPOINT
+from zelo.store.table import Table
 from zelo.training import ranks, training_log
 from zelo.training.comparable import check_comparable
 from zelo.training.hardware import Hardware
