@@ -32,6 +32,7 @@ from zelo.records import (
 )
 
 if TYPE_CHECKING:  # annotating needs no torch; a paid call is a message, its types are known here by name only
+    import pytorch_lightning as lightning
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
@@ -858,6 +859,15 @@ class ParameterGroup(TypedDict):
 
     params: "list[torch.nn.Parameter]"
     lr: float
+
+
+@runtime_checkable
+class CallbackOfConfig(Protocol):
+    """A callback of a training that loads Lightning only when the training begins."""
+
+    def callback(self) -> "lightning.Callback":
+        """As Lightning runs it."""
+        ...
 
 
 class Model(Protocol):

@@ -382,8 +382,7 @@ def train(component: Component, folders: dict[str, Path]) -> Callable[..., Train
             "scheduler": Linear(warmup=0.1),
             "loader": QueryBatches(queries=16, documents=None),
             "trainer": Trainer(
-                epochs=14, precision="32-true", gradient_clip=1.0, validations_per_epoch=1, patience=None, mixtures=[],
-                checkpoint_minutes=0.0,
+                epochs=14, precision="32-true", gradient_clip=1.0, validations_per_epoch=1, mixtures=[], callbacks={},
             ),
         }  # fmt: skip
         settings = {

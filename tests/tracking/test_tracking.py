@@ -930,7 +930,7 @@ def test_control_c_while_training_says_how_to_go_on(
     options = (
         "dataset=beir top_k=6 graph.degree=2 retriever=dense embedding.trainer.epochs=100000 until=train_embedding"
     )
-    kept = ["embedding.trainer.checkpoint_minutes=0", f"hardware.devices={devices}"]
+    kept = ["embedding.trainer.callbacks.checkpoint.minutes=0", f"hardware.devices={devices}"]
     process = start([*options.split(), *kept, f"dataset.path={tiny}"], tmp_path)
     assert process.stdout is not None
     for line in process.stdout:

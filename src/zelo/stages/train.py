@@ -230,6 +230,7 @@ class Train:
             loss=student.loss,
             optimizer=student.optimizer,
             scheduler=student.scheduler,
+            label=f"train {self.name}",
             together=together,
             micro_batch=self.hardware.micro_batch,
         )
@@ -238,7 +239,6 @@ class Train:
             data,
             hardware=self.hardware,
             report=report,
-            label=f"train {self.name}",
             checkpoints=out / CHECKPOINT,
             together=together,
         )
