@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from zelo.budget.plan import Plan
     from zelo.pipeline.run import Step
     from zelo.protocols import Executor
-    from zelo.store import Store
+    from zelo.store.store import Store
     from zelo.tracking.job import Job
 
 SETTINGS = {  # read without a stage's help
@@ -109,7 +109,7 @@ def job(config: DictConfig, folder: Path, command: str) -> float | None:
     folder: the run directory; command: as it was typed.
     A run that is refused for its data, such as one of a corpus or of labels that cannot be read, leaves no folder.
     """
-    from zelo.store import Store
+    from zelo.store.store import Store
     from zelo.training import nodes
 
     _place_loggers(config, folder)
@@ -131,7 +131,7 @@ def check(config: DictConfig) -> None:
     config: composed, with hydra's; it is of no use afterwards.
     """
     from zelo.pipeline.run import check_stages
-    from zelo.store import Store
+    from zelo.store.store import Store
 
     HydraConfig.instance().set_config(config)
     sweep_folder = config.hydra.sweep.dir
@@ -195,6 +195,7 @@ def _run(
     from zelo.reporting import terminal
     from zelo.reporting.evaluation import Evaluation
     from zelo.stages.load import Load
+    from zelo.store.references import forget_run, register_run
     from zelo.tracking import curves, redact, run_folder
 
     described = redact.tree(instantiate.described(config))
@@ -205,7 +206,7 @@ def _run(
     run = run_folder.RunFolder(folder, text, config.seed, command, HydraConfig.get().overrides.task)
     result = None
     try:
-        store.register_run(folder, (step.identity for step in steps))
+        register_run(store.root, folder, (step.identity for step in steps))
         logger.start(_job(described))
         for result, name in run_stages(steps, store, logger.log, executor):
             terminal.print_stage(result, name, sweep.CURRENT.said if sweeping else set())
@@ -223,7 +224,7 @@ def _run(
         logger.fail()
         if refused:
             run.clear()
-            store.forget_run(folder)
+            forget_run(store.root, folder)
         raise
     return terminal.print_results(result, folder, config.optimize)
 

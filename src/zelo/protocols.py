@@ -32,6 +32,7 @@ from zelo.records import (
 )
 
 if TYPE_CHECKING:  # annotating needs no torch; a paid call is a message, its types are known here by name only
+    import pytorch_lightning as lightning
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
@@ -40,7 +41,7 @@ if TYPE_CHECKING:  # annotating needs no torch; a paid call is a message, its ty
     from zelo.likelihood.links import LinkFunction
     from zelo.progress import Advance
     from zelo.providers.request import Endpoint, Reading, Reply, Request
-    from zelo.store import Table
+    from zelo.store.table import Table
 
 
 @runtime_checkable
@@ -895,6 +896,15 @@ class ParameterGroup(TypedDict):
 
     params: "list[torch.nn.Parameter]"
     lr: float
+
+
+@runtime_checkable
+class CallbackOfConfig(Protocol):
+    """A callback of a training that loads Lightning only when the training begins."""
+
+    def callback(self) -> "lightning.Callback":
+        """As Lightning runs it."""
+        ...
 
 
 class Model(Protocol):

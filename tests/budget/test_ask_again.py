@@ -27,7 +27,7 @@ from zelo.providers.request import Provider, Request
 from zelo.providers.secrets import HIDDEN, redacted
 from zelo.records import ANSWERED, FAILED, REFUSED, TRUNCATED, UNPARSEABLE
 from zelo.reporting.notes import notes
-from zelo.store import Store
+from zelo.store.store import Store
 from zelo.tracking.run_folder import RunFolder
 
 Run = Callable[..., Result]

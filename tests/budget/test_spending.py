@@ -24,7 +24,7 @@ from zelo.places import config_folder
 from zelo.progress import watched_by
 from zelo.reporting import terminal
 from zelo.reporting.notes import notes
-from zelo.store import Store
+from zelo.store.store import Store
 from zelo.tracking.run_folder import RunFolder
 
 SPENT = ("usd", "calls", "tokens")

@@ -17,7 +17,7 @@ from zelo.places import config_folder
 from zelo.progress import Advance
 from zelo.protocols import Executor
 from zelo.stages import retrieve
-from zelo.store import Store
+from zelo.store.store import Store
 from zelo.units import HERE
 
 

@@ -18,7 +18,8 @@ from zelo.errors import BadInput
 from zelo.ledger.ledger import FILE, Ledger
 from zelo.pipeline.run import Step, assemble, run_stages
 from zelo.places import config_folder
-from zelo.store import Store, Table
+from zelo.store.store import Store
+from zelo.store.table import Table
 
 ANSWER = ["query_id", "doc_a", "doc_b", "judge", "repeat", "p", "weight", "swapped", "status"]
 Assemble = Callable[..., list[Step]]

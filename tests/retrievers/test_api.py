@@ -24,7 +24,8 @@ from zelo.retrievers.fusion import Fusion
 from zelo.stages.baseline import Baseline
 from zelo.stages.make_queries import MakeQueries
 from zelo.stages.retrieve import Retrieve
-from zelo.store import Table, write_parquet
+from zelo.store.shards import write_parquet
+from zelo.store.table import Table
 from zelo.training.hardware import Hardware
 
 CPU = {

@@ -29,7 +29,8 @@ from zelo.pipeline.run import Step
 from zelo.places import config_folder
 from zelo.records import OUTCOME
 from zelo.reporting import compared, index_page, sweep_page, sweep_plots, sweep_settings
-from zelo.store import Table, write_shard
+from zelo.store.shards import write_shard
+from zelo.store.table import Table
 from zelo.tracking import run_folder, sweep
 
 

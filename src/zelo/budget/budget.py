@@ -20,7 +20,7 @@ from zelo.progress import Advance, progress
 from zelo.protocols import PaidJudge
 from zelo.providers.request import Endpoint
 from zelo.records import FAILED, REFUSED, TRUNCATED, UNPARSEABLE, Outcomes, Questions
-from zelo.store import Store
+from zelo.store.store import Store
 
 if TYPE_CHECKING:
     from zelo.budget.session import Session

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from zelo import progress, store
+from zelo import progress
 from zelo.backbones import device
 from zelo.errors import BadInput, JobFailed, ZeloError
 from zelo.facts import Facts
 from zelo.protocols import Work
-from zelo.store import Store
+from zelo.store import store
+from zelo.store.store import Store
 
 AFFECTS_RESULTS = False  # Where a unit runs changes no table.
 

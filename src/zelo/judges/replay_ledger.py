@@ -13,7 +13,7 @@ from zelo.ledger.codec import looked_up, reply_of
 from zelo.ledger.ledger import FILE, Ledger
 from zelo.protocols import PaidJudge, WholeListJudge
 from zelo.records import Outcomes, Questions
-from zelo.store import Store
+from zelo.store.store import Store
 
 
 @dataclass(frozen=True, kw_only=True)

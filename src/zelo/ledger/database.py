@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from zelo.errors import BadInput, LimitReached
-from zelo.store import LEAST
+from zelo.store.disk import LEAST
 
 VERSION = 3
 MARK = int.from_bytes(b"zelo", "big")  # application_id in the file's head

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from zelo.errors import BadInput, ZeloError
 from zelo.ledger.ledger import FILE, Ledger
 from zelo.ledger.operations import Entry
-from zelo.store import Store
+from zelo.store.store import Store
 from zelo.streams import escape_unprintable, read_names_as_utf8
 
 BATCH = 5000  # rows in memory at a time

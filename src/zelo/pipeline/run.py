@@ -34,7 +34,8 @@ from zelo.protocols import (
     StageWithOptionalInputs,
     StageWithUnread,
 )
-from zelo.store import MADE_OF, Store, Table, contents
+from zelo.store.store import Store
+from zelo.store.table import MADE_OF, Table, contents
 from zelo.training import nodes
 from zelo.units import HERE
 

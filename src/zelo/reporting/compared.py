@@ -21,7 +21,7 @@ from zelo.metrics.judging import verdicts
 from zelo.records import DEV, EXAMPLE
 from zelo.reporting import judge_costs, lineage
 from zelo.reporting.evaluation import Evaluation
-from zelo.store import Table
+from zelo.store.table import Table
 
 if TYPE_CHECKING:
     from zelo.pipeline.run import Result

@@ -18,7 +18,7 @@ from zelo.providers.embeddings import EmbeddingRequest, EmbeddingsApi, unpacked
 from zelo.providers.request import EMBED, Endpoint, Reading, Reply, Request, form_of, key_of
 from zelo.ranking import cosines, nearest, top_candidates
 from zelo.records import ANSWERED, DOCUMENT, QUERY, TRAIN, UNPARSEABLE, Questions
-from zelo.store import Store
+from zelo.store.store import Store
 from zelo.texts import BYTES_PER_TOKEN, SHORTEST_CUT, Texts, beginning
 
 QUERIES, DOCUMENTS = "query", "document"  # sides, in the order of a Questions' `queries`

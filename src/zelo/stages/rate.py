@@ -23,7 +23,8 @@ from zelo.outcomes import Graphs, check_quorum
 from zelo.progress import Advance, progress
 from zelo.protocols import Executor, PerJudgeSolver, Solver
 from zelo.records import DIAGNOSIS, QUERY_FIT, RATING, Comparisons, Fit
-from zelo.store import Table, shard, write_parquet, write_shard
+from zelo.store.shards import shard, write_parquet, write_shard
+from zelo.store.table import Table
 from zelo.units import HERE
 
 OUTCOMES = "outcomes"  # the role of the judge stage that was asked about all candidates
