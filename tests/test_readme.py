@@ -18,7 +18,8 @@ from hydra.core.global_hydra import GlobalHydra
 
 import zelo.main
 from zelo.ledger import transfer
-from zelo.ledger.ledger import FILE, Ledger
+from zelo.ledger.ledger import Ledger
+from zelo.ledger.place import FILE
 from zelo.places import config_folder
 from zelo.store import __main__ as store
 

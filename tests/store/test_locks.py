@@ -44,7 +44,7 @@ def dead() -> str:
 
 def aged(path: Path, owner: str, seconds: float) -> Path:
     path.write_text(owner)
-    os.utime(path, (time.time() - seconds,) * 2)
+    os.utime(path, (time.time() - seconds, time.time() - seconds))
     return path
 
 
