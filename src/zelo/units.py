@@ -7,7 +7,7 @@ from zelo.progress import Advance
 from zelo.protocols import Work
 
 
-class Shown:
+class UnitProgress:
     """How far all units are, for one line: what each counts, however much of it was told while it ran."""
 
     def __init__(self, sizes: Mapping[int, int], advance: Advance) -> None:
@@ -37,7 +37,7 @@ class OneByOne:
 
     def run(self, work: Work, sizes: Mapping[int, int], advance: Advance, *, model: bool = False) -> dict[int, Facts]:
         """As of an Executor."""
-        shown, facts = Shown(sizes, advance), {}
+        shown, facts = UnitProgress(sizes, advance), {}
         for unit in sizes:
             facts[unit] = work(unit, lambda n, note="", unit=unit: shown.some(unit, n, note))
             shown.whole(unit)

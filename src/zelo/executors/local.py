@@ -13,11 +13,11 @@ from typing import Any
 
 from zelo.errors import BadInput, ZeloError
 from zelo.executors import worker
-from zelo.executors.worker import Job
+from zelo.executors.worker import SentWork
 from zelo.facts import Facts
 from zelo.progress import Advance
 from zelo.protocols import Work
-from zelo.units import HERE, Shown
+from zelo.units import HERE, UnitProgress
 
 AFFECTS_RESULTS = False  # Where a unit runs changes no table.
 
@@ -45,7 +45,7 @@ class Local:
             return HERE.run(work, sizes, advance)
         if not self._pools:
             self._pools.append(Pool(self.workers))
-        return self._pools[0].run(Job.of(work), sizes, Shown(sizes, advance))
+        return self._pools[0].run(SentWork.of(work), sizes, UnitProgress(sizes, advance))
 
     def close(self) -> None:
         """Ends the processes, whatever they are at."""
@@ -63,7 +63,7 @@ class Pool:
         self.workers = workers
         self.pool = ProcessPoolExecutor(workers, context, _prepare, (threads, self.reports))
 
-    def run(self, job: Job, sizes: Mapping[int, int], shown: Shown) -> dict[int, Facts]:
+    def run(self, job: SentWork, sizes: Mapping[int, int], shown: UnitProgress) -> dict[int, Facts]:
         """{unit: facts}. Raises the first error of a unit; those that have not begun do not."""
         units = {self.pool.submit(_perform, job, unit): unit for unit in sizes}
         facts: dict[int, Facts] = {}
@@ -111,5 +111,5 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _perform(job: Job, unit: int) -> Facts:
+def _perform(job: SentWork, unit: int) -> Facts:
     return worker.perform(job, unit, lambda unit, n: REPORTS[0].put((job.key, unit, n)))

@@ -27,7 +27,7 @@ Report = Callable[[int, int], None]  # gets a unit, and how much more of it is d
 
 
 @dataclass(frozen=True)
-class Job:
+class SentWork:
     """The work of one stage, as it is sent to workers; only facts come back."""
 
     key: str
@@ -41,11 +41,11 @@ class Job:
     probe: str | None = None  # a file in `root` that this worker must see
 
     @staticmethod
-    def of(work: Work | None) -> "Job":
+    def of(work: Work | None) -> "SentWork":
         """Of this process: its store, its device, its versions."""
         making, python = tuple(store.MAKING), platform.python_version()
         key, packed = uuid.uuid4().hex, pickle.dumps(work)
-        return Job(key, packed, Store.current().root.resolve(), making, device.wanted(), python, version("zelo"))
+        return SentWork(key, packed, Store.current().root.resolve(), making, device.wanted(), python, version("zelo"))
 
     def check(self, machine: str, python: str, zelo: str, sees_store: bool) -> None:
         """Raises BadInput for a machine that cannot take part: what it says of itself."""
@@ -65,7 +65,7 @@ class Job:
         self.check(platform.node(), platform.python_version(), version("zelo"), sees)
 
 
-def perform(job: Job, unit: int, report: Report) -> Facts:
+def perform(job: SentWork, unit: int, report: Report) -> Facts:
     """Does one unit of a job. Raises what the work raises: an error of a library in words, as it may not survive the way."""
     last, told = time.monotonic(), 0
 
