@@ -20,7 +20,7 @@ from zelo.pipeline.plain import plain
 
 # A component of zelo is a class that its own module defines, in one of these packages.
 OWN = re.compile(
-    r"zelo\.(datasets|splitters|queries|retrievers|scorers|backbones|graphs|judges|solvers|calibrators|targets|models|losses|metrics|acquisitions|training|stages|tracking|budget|providers|auditing)"
+    r"zelo\.(datasets|splitters|queries|retrievers|scorers|backbones|graphs|judges|solvers|calibrators|targets|models|losses|metrics|acquisitions|training|stages|executors|tracking|budget|providers|auditing)"
     r"\.(\w+)\.([A-Z]\w*)"
 )
 FOREIGN = re.compile(r"(torch\.optim|torch\.optim\.lr_scheduler|pytorch_lightning\.callbacks)\.[A-Z]\w*")
