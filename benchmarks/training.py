@@ -6,8 +6,6 @@ a query, same length, pairs a step, loss, learning rate, optimizer and precision
 a process of its own, interleaved. The peer once with its default sampling and once with batches of pairs of like length.
 Seconds are of the whole training, CPU seconds beside them; `loss` is that of pairs that nobody trained on; memory is the peak
 above what the process held before; padding is the share of tokens read that are none.
-
-On a GPU: python benchmarks/training.py --gpu, see training_gpu.py.
 """
 
 import argparse
@@ -28,8 +26,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import torch
-
-from zelo.errors import BadInput
 
 DOCUMENTS, LENGTH, LR = 8, 256, 2e-5  # documents of a query, tokens of a pair
 RUNS = ("ours", "peer", "peer, by length")
@@ -274,17 +270,9 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=2048, help="that our model reads at a time")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--precision", choices=["32-true", "bf16-mixed"], default="32-true")
-    parser.add_argument("--gpu", action="store_true", help="LoRA training of decoders on a GPU instead")
     parser.add_argument("--measure", choices=RUNS, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.gpu:
-        import training_gpu
-
-        try:
-            return training_gpu.main()
-        except BadInput as error:
-            sys.exit(f"training.py: {error}")
     if options.measure:
         tables = data(options.queries)
         run = ours if options.measure == "ours" else partial(peer, by_length=options.measure != "peer")
