@@ -152,6 +152,16 @@ def test_work_with_figures_is_reported_at_the_pace_of_its_lines(monkeypatch: pyt
     assert points[-1][0] == 50, "the end is reported, and nothing of work without figures"
 
 
+@pytest.mark.parametrize("option", ["csv", "tensorboard", "mlflow"])
+def test_lightning_is_imported_when_a_run_begins(option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pytorch_lightning", None)
+    monkeypatch.setitem(sys.modules, "pytorch_lightning.loggers", None)
+    one = logger(option, tmp_path)
+    one.check()
+    with pytest.raises(BadInput, match="cannot start a run"):
+        one.start(JOB)
+
+
 @pytest.mark.parametrize("option", ["csv", pytest.param("tensorboard"), pytest.param("mlflow", marks=pytest.mark.long)])
 def test_a_lightning_logger_gets_choices_curves_and_figures(
     option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -103,6 +103,8 @@ def refuse(faults: Iterable[tuple[str, str]], key_of: Callable[[str], str] = str
 
 
 def _hints(target: str) -> dict[str, object]:
+    if LOGGER.fullmatch(target):  # its import takes seconds, and only a run needs it
+        return {}
     try:
         return annotations.of(hydra.utils.get_object(target))
     except (ImportError, ValueError):  # the error comes when it is made

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from zelo.errors import BadInput
 from zelo.facts import Facts
 from zelo.protocols import Logger
 from zelo.reporting.evaluation import Evaluation
@@ -76,6 +77,21 @@ class RunLogger(Logger, Protocol):
     def fail(self) -> None:
         """The run has failed or was interrupted."""
         ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class InRunDirectory:
+    """A logger whose files lie in the run directory."""
+
+    folder: str | None  # the run directory; filled in by the command
+
+    @property
+    def _folder(self) -> str:
+        if self.folder is None:
+            raise BadInput(
+                "logger.folder is not set; the command sets it to the run directory, a notebook has to name one."
+            )
+        return self.folder
 
 
 def _flat(node: object, place: str) -> Iterator[tuple[str, object]]:

@@ -14,7 +14,7 @@ from zelo.facts import Facts
 from zelo.records import METRIC
 from zelo.reporting.evaluation import Evaluation
 from zelo.tracking import artifacts, outage, redact, summary
-from zelo.tracking.job import Job
+from zelo.tracking.job import InRunDirectory, Job
 
 if TYPE_CHECKING:
     from wandb import Run
@@ -36,14 +36,13 @@ RUNS: dict[str, Opened] = {}  # run directory -> the W&B run that all students o
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wandb:
+class Wandb(InRunDirectory):
     """One W&B run per zelo run, its files in the run directory: choices and values, curves, figures, and artifacts.
 
     No key is sent, no text of a document unless `texts` says so, nor what W&B would collect by itself about code and command
     line, and about the machine only where `system_metrics` says so. WANDB_MODE, WANDB_DIR and WANDB_PROJECT count as W&B has it.
     """
 
-    folder: str | None  # the run directory; filled in by the command
     project: str | None  # None: WANDB_PROJECT, else zelo
     entity: str | None
     group: str | None  # None: the sweep that the run is a job of
@@ -102,14 +101,6 @@ class Wandb:
         if self._folder in RUNS:
             with outage.tolerated("W&B", self._folder):
                 self._close(1)
-
-    @property
-    def _folder(self) -> str:
-        if self.folder is None:
-            raise BadInput(
-                "logger.folder is not set; the command sets it to the run directory, a notebook has to name one."
-            )
-        return self.folder
 
     def _log_evaluation(self, run: "Run", figures: Evaluation) -> None:
         import wandb
