@@ -182,7 +182,6 @@ def _run(
     from zelo.pipeline import identity, instantiate
     from zelo.pipeline.run import run_stages
     from zelo.reporting import terminal
-    from zelo.reporting.evaluation import Evaluation
     from zelo.stages.load import Load
     from zelo.tracking import curves, redact, run_folder
 
@@ -202,7 +201,7 @@ def _run(
             run.write_manifest(result, identity.versions())
         assert result is not None
         run.publish(result, config.optimize, report=not sweeping if config.report is None else config.report)
-        logger.finish(Evaluation.of(result), run.manifest)
+        logger.finish(result, run.manifest)
     except BaseException as error:
         finished = [step for step in result.steps if step.name in result.tables] if result else []
         only_read = all(isinstance(step.stage, Load) for step in finished)

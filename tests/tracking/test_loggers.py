@@ -178,7 +178,7 @@ def test_a_lightning_logger_gets_choices_curves_and_figures(
     one.start(JOB)
     one.log("embedding", 1, {"train/loss": 0.25})
     one.log("judge", 50, {"usd": 0.5})
-    one.finish(None, MANIFEST)
+    one.finish(Result(), MANIFEST)
     assert one.fail() is None, "it is closed"
     if option == "csv":
         rows = list(csv.DictReader((folder / "csv/metrics.csv").open()))
@@ -219,7 +219,7 @@ def test_a_server_that_is_away_is_said_once_and_the_run_goes_on(
     one = logger("wandb", tmp_path)
     one.log("judge", 1, {"usd": 0.5})
     one.log("judge", 2, {"usd": 0.5})
-    one.finish(None, MANIFEST)
+    one.finish(Result(), MANIFEST)
     said = capsys.readouterr().err.splitlines()
     assert said[0] == "W&B did not take what was logged (the server is away, key (hidden)); the run goes on."
     assert len(said) == 2

@@ -3,12 +3,14 @@
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from zelo.errors import BadInput
 from zelo.facts import Facts
 from zelo.protocols import Logger
-from zelo.reporting.evaluation import Evaluation
+
+if TYPE_CHECKING:
+    from zelo.pipeline.run import Result
 
 # Of the config: what is no choice of an experiment, or is a copy of one.
 LEFT_OUT = frozenset(
@@ -70,8 +72,8 @@ class RunLogger(Logger, Protocol):
         """The run begins. Raises BadInput where it cannot be logged."""
         ...
 
-    def finish(self, figures: Evaluation | None, manifest: Facts) -> None:
-        """The run has ended well. manifest: of the run directory, where everything lies by then."""
+    def finish(self, result: "Result", manifest: Facts) -> None:
+        """The run has ended well. result: all its tables; manifest: of the run directory, where everything lies by then."""
         ...
 
     def fail(self) -> None:

@@ -20,6 +20,8 @@ from zelo.tracking.job import InRunDirectory, Job
 if TYPE_CHECKING:
     from pytorch_lightning.loggers import Logger
 
+    from zelo.pipeline.run import Result
+
 OPEN: "dict[tuple[str, str], Logger]" = {}  # (run directory, class) -> the logger that all students of this process share
 NEEDS = {
     "TensorBoardLogger": "tensorboard",
@@ -73,9 +75,9 @@ class LightningLogger(InRunDirectory):
         with outage.tolerated(self._name, self._folder), _quiet():
             self._logger().log_metrics({f"{name}/{key}": value for key, value in metrics.items()}, step)
 
-    def finish(self, figures: Evaluation | None, manifest: Facts) -> None:
+    def finish(self, result: "Result", manifest: Facts) -> None:
         """Logs the figures and closes the run."""
-        found = summary.of_run(figures, manifest)
+        found = summary.of_run(Evaluation.of(result), manifest)
         with outage.tolerated(self._name, self._folder), _quiet():
             self._logger().log_metrics(
                 {key: float(value) for key, value in found.items() if not isinstance(value, str)}

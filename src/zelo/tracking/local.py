@@ -5,10 +5,13 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from zelo.facts import Facts
-from zelo.reporting.evaluation import Evaluation
 from zelo.tracking.job import InRunDirectory, Job
+
+if TYPE_CHECKING:
+    from zelo.pipeline.run import Result
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +30,7 @@ class Local(InRunDirectory):
         with (Path(self._folder) / "log.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
 
-    def finish(self, figures: Evaluation | None, manifest: Facts) -> None:
+    def finish(self, result: "Result", manifest: Facts) -> None:
         """The run has ended well."""
 
     def fail(self) -> None:
