@@ -45,6 +45,7 @@ SETTINGS = {  # read without a stage's help
     "debug": object,
     "stages": object,
     "logger": object,
+    "dashboards": object,
     "hardware": object,
     "sweep": object,
 }
@@ -172,6 +173,9 @@ def _checked(config: DictConfig) -> "tuple[list[Step], Any, Any]":
     _check_sweeper(config, bool(systems) and config.optimize is not None if evaluations else compares)
     logger = instantiate.build(redact.tree(OmegaConf.to_container(config.logger, resolve=True)), "logger")
     logger.check()
+    dashboards: Any = OmegaConf.to_container(config.dashboards, resolve=True)
+    for kind, node in dashboards.items():
+        instantiate.build(node, f"dashboards.{kind}")
     return steps, logger, instantiate.build(OmegaConf.to_container(config.hardware, resolve=True), "hardware")
 
 
@@ -183,7 +187,7 @@ def _run(
     from zelo.pipeline.run import run_stages
     from zelo.reporting import terminal
     from zelo.stages.load import Load
-    from zelo.tracking import curves, redact, run_folder
+    from zelo.tracking import curves, redact, run_folder, workspace
 
     described = redact.tree(instantiate.described(config))
     text, sweeping = OmegaConf.to_yaml(described), HydraConfig.get().mode == RunMode.MULTIRUN
@@ -202,6 +206,8 @@ def _run(
         assert result is not None
         run.publish(result, config.optimize, report=not sweeping if config.report is None else config.report)
         logger.finish(result, run.manifest)
+        if not sweeping:
+            workspace.of_run(folder)
     except BaseException as error:
         finished = [step for step in result.steps if step.name in result.tables] if result else []
         only_read = all(isinstance(step.stage, Load) for step in finished)

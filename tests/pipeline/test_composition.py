@@ -50,6 +50,8 @@ UNLIKE_THEIR_FILE = {
     "zelo.splitters.none.NoSplitting",
     "zelo.training.sampler.QueryBatches",
     "zelo.budget.price.Prices",
+    "zelo.dashboards.run.RunDashboard",
+    "zelo.dashboards.sweep.SweepDashboard",
 }
 
 OPTIONS = sorted(path.relative_to(CONF).with_suffix("").as_posix() for path in CONF.glob("*/*.yaml"))

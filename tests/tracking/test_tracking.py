@@ -465,7 +465,7 @@ def test_logged_tables_are_bounded_and_have_texts_only_where_asked(result: Resul
     assert cut["gains"].rows["query"].to_pylist() == ["<b>how</b>"]
     assert cut["per_query"].rows.to_pylist() == [whole["per_query"].rows.to_pylist()[0]]
     said = summary.of_run(evaluation, {"stages": {}})
-    assert said["test/nDCG@10/zelo-embedding/ci_low"] == said["test/nDCG@10/zelo-embedding"] - 0.1
+    assert said["test/nDCG@10/zelo-embedding/ci_low"] == float(said["test/nDCG@10/zelo-embedding"]) - 0.1
     assert (
         said["test/nDCG@10/zelo-embedding/p/dense"] == said["test/nDCG@10/zelo-embedding/p/embedding-untuned"] == 0.0004
     )

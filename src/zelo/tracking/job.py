@@ -25,6 +25,7 @@ LEFT_OUT = frozenset(
         "logger",
         "budget",
         "alongside",
+        "dashboards",
         "sweep",
         "debug",
         "plan",

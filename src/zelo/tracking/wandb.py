@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from zelo.errors import BadInput
 from zelo.facts import Facts
@@ -57,6 +57,7 @@ class Wandb(InRunDirectory):
     system_metrics: bool  # processor, memory and GPU
     artifacts: bool  # exported models, ratings and the figures of the evaluation
     texts: bool  # the report, and queries and documents in tables
+    workspace: bool  # a dashboard of the run, or of the sweep that it is a job of; `tracking.workspace` saves it
     table_rows: int  # of each table at most; 0: no tables but that of the metrics
 
     def __post_init__(self) -> None:
@@ -64,9 +65,13 @@ class Wandb(InRunDirectory):
             raise BadInput(f"logger.table_rows={self.table_rows}: from 0 to {MOST_ROWS:,}, more W&B does not show.")
 
     def check(self) -> None:
-        """Raises BadInput where wandb is not installed."""
-        if importlib.util.find_spec("wandb") is None:
-            raise BadInput("logger=wandb, but wandb is not installed: pip install 'zelo[wandb]'.")
+        """Raises BadInput where wandb is not installed, or what a workspace needs."""
+        needed = ["wandb", *["wandb_workspaces"] * self.workspace]
+        for package in (one for one in needed if importlib.util.find_spec(one) is None):
+            raise BadInput(
+                f"logger={'wandb' if package == 'wandb' else 'wandb, logger.workspace=true'}, but"
+                f" {package.replace('_', '-')} is not installed: pip install 'zelo[wandb]'."
+            )
 
     def start(self, job: Job) -> None:
         """Opens the run. Raises BadInput where W&B cannot start one."""
@@ -131,7 +136,7 @@ class Wandb(InRunDirectory):
 
         cut = {}
         for one in (one for one in tables if len(one.rows)):
-            rows = [list(row.values()) for row in one.rows.to_pylist()]
+            rows: Any = [list(row.values()) for row in one.rows.to_pylist()]
             run.log({one.name: wandb.Table(columns=one.rows.column_names, data=rows)})
             run.summary[f"left_out/{one.name}"] = one.left_out
             if one.left_out and len(one.rows) == self.table_rows:
