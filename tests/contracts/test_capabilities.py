@@ -34,6 +34,7 @@ FAMILIES: dict[str, tuple[type, ...]] = {
     ),
     "calibrator": (p.Calibrator, p.AskingCalibrator),
     "dashboard": (Dashboard,),
+    "executor": (p.Executor,),
     "dataset": (p.Dataset, p.MayLackQueries, p.TrainJudged),
     "graph": (
         p.Graph,
@@ -77,6 +78,7 @@ FAMILIES: dict[str, tuple[type, ...]] = {
         p.PredictsCost,
         p.ProcessesStage,
         p.SometimesCheapStage,
+        p.SpreadStage,
         p.StageWithCheck,
         p.StageWithInputCheck,
         p.StageWithOptionalInputs,

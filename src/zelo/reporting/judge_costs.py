@@ -9,7 +9,7 @@ from zelo.facts import Facts
 from zelo.metrics import tally
 from zelo.records import ANSWERED
 from zelo.reporting import lineage
-from zelo.store import Table
+from zelo.store.table import Table
 
 if TYPE_CHECKING:
     from zelo.pipeline.run import Result

@@ -14,7 +14,7 @@ from zelo.reporting import audit_page, judge_costs, lineage
 from zelo.reporting.evaluation import Evaluation
 from zelo.reporting.excerpts import cut
 from zelo.reporting.gains import gain_of
-from zelo.store import Table
+from zelo.store.table import Table
 from zelo.texts import document_texts
 
 if TYPE_CHECKING:
