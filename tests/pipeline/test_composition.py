@@ -10,10 +10,13 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal, cast
 
+import omegaconf._utils
 import pytest
+import quick_hydra
 import tiny_models
 import yaml
 from hydra import compose, initialize_config_dir
+from hydra._internal import defaults_list
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
@@ -222,6 +225,14 @@ def test_wiring_composes_and_its_stages_are_their_signatures(
         if node is not None:
             check_keys(node)
     assert assemble(config)
+
+
+@pytest.mark.parametrize("overrides", [["experiment=paper_small"], ["pipeline=refine", "dataset=beir"]])
+def test_these_tests_compose_as_hydra_does(overrides: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    quickly = compose("config", overrides, return_hydra_config=True)
+    monkeypatch.setattr(defaults_list, "_create_interpolation_map", quick_hydra.every_map)
+    monkeypatch.setattr(omegaconf._utils, "get_yaml_loader", quick_hydra.python_loader)
+    assert OmegaConf.to_yaml(quickly) == OmegaConf.to_yaml(compose("config", overrides, return_hydra_config=True))
 
 
 CLAIMS = sorted(path.stem for path in CONF.glob("experiment/claims/*.yaml"))
