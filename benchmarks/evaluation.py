@@ -20,7 +20,8 @@ from zelo.metrics.ir_measure import IrMeasure, ranked, values_of
 from zelo.protocols import Metric
 from zelo.records import DOCUMENT, QREL, QUERY, SCORED
 from zelo.stages.evaluate import Evaluate
-from zelo.store import Table, write_parquet
+from zelo.store.shards import write_parquet
+from zelo.store.table import Table
 
 NAMES = ["nDCG@10", "R@10", "R@20", "R@100", "RR@10", "AP", "Judged@10", "nDCG(judged_only=True)@10"]
 DOCUMENTS = 50_000

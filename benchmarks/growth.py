@@ -21,7 +21,8 @@ import pyarrow as pa
 
 from zelo.backbones.encoder import Encoder
 from zelo.records import DOCUMENT, EXAMPLE, QUERY, TRAIN
-from zelo.store import Table, write_parquet, write_shard
+from zelo.store.shards import write_parquet, write_shard
+from zelo.store.table import Table
 
 A_QUERY, SHARD, WORDS = 100, 4096, 60  # rows of a query, queries of a shard, words of a document
 

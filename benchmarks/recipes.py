@@ -26,7 +26,8 @@ from zelo.metrics.significance import bootstrap
 from zelo.places import config_folder
 from zelo.ranking import rows_of, top_candidates
 from zelo.records import DEV, DOCUMENT, EXAMPLE, QUERY, TRAIN
-from zelo.store import Table, write_parquet
+from zelo.store.shards import write_parquet
+from zelo.store.table import Table
 from zelo.training.listwise_dataset import Lists
 
 TOP_K, MADE, SEED = 100, 1000, 0

@@ -162,15 +162,15 @@ def ours(folder: Path, tables: tuple[pa.Table, pa.Table, pa.Table], options: arg
         loss=MSE(),
         optimizer=partial(torch.optim.AdamW, lr=LR, weight_decay=0.0, fused=True),
         scheduler=Linear(warmup=0.0),
+        label="ours",
     )
     trainer = Trainer(
         epochs=1,
         precision=options.precision,
         gradient_clip=1.0,
         validations_per_epoch=1,
-        patience=None,
         mixtures=[],
-        checkpoint_minutes=None,
+        callbacks={},
     )
     hardware = component("hardware/cpu", Hardware)
     read, found = Read(model.network), {}
@@ -178,9 +178,7 @@ def ours(folder: Path, tables: tuple[pa.Table, pa.Table, pa.Table], options: arg
     module.on_train_end = lambda: weights.append({k: v.clone() for k, v in model.state_dict().items()})  # type: ignore[method-assign]
     with measured(found), tempfile.TemporaryDirectory() as out:
         fitted = DataModule(train=lists[TRAIN], dev=one, loader=loader, seed=0, collate=model.collate)
-        trainer.fit(
-            module, fitted, hardware=hardware, report=lambda step, metrics: None, label="ours", checkpoints=Path(out)
-        )
+        trainer.fit(module, fitted, hardware=hardware, report=lambda step, metrics: None, checkpoints=Path(out))
     model.load_state_dict(weights[-1])  # the last, as the peer's are, not the best
     return (
         found

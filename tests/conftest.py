@@ -28,6 +28,9 @@ def loaded_once() -> None:
     gc.freeze()
 
 
+os.environ.pop("ZELO_LEDGER", None)  # that of who runs the tests is theirs
+
+
 @pytest.fixture(scope="session")
 def zelo_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """An empty store that `$ZELO_HOME` names, shared by the tests that ask for it."""

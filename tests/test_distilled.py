@@ -10,7 +10,8 @@ import pytest
 import tiny_models
 from commands import DISTILLED, command
 
-from zelo.store import Store, Table
+from zelo.store.store import Store
+from zelo.store.table import Table
 
 
 def run_folder(place: Path) -> Path:

@@ -4,6 +4,7 @@ import ast
 import functools
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -95,6 +96,19 @@ def test_every_init_but_the_top_one_is_empty() -> None:
     top = Path(importlib.util.find_spec("zelo").origin or "")  # type: ignore[union-attr]
     for path in top.parent.rglob("__init__.py"):
         assert path == top or not path.read_text().strip(), f"{path} is not empty"
+
+
+def test_nothing_is_imported_from_an_empty_package() -> None:
+    """`from zelo.PACKAGE import name` names a module of it: what stands in a module is imported from there."""
+    top = Path(importlib.util.find_spec("zelo").origin or "").parent  # type: ignore[union-attr]
+    package = re.compile(r"^ *from zelo\.([a-z_.]+) import (\([^)]+\)|[\w, ]+)", re.MULTILINE)
+    for path in [path for place in (top, Path(__file__).parent) for path in place.rglob("*.py")]:
+        for name, imported in package.findall(path.read_text()):
+            folder = top / name.replace(".", "/")
+            for one in re.findall(r"(\w+)(?: as \w+)?", imported) if folder.is_dir() else ():
+                assert (folder / one).is_dir() or (folder / f"{one}.py").is_file(), (
+                    f"{path}: {one} is not in zelo.{name}"
+                )
 
 
 def test_no_room_without_a_subject() -> None:

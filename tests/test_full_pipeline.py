@@ -15,7 +15,7 @@ from zelo.pipeline.run import Result, assemble, run_stages
 from zelo.places import config_folder
 from zelo.served import Served
 from zelo.stages import retrieve
-from zelo.store import Store
+from zelo.store.store import Store
 from zelo.tracking.run_folder import RunFolder
 
 

@@ -24,7 +24,8 @@ from zelo.splitters.none import NoSplitting
 from zelo.stages import rerank
 from zelo.stages.labelled import LABELLED, Labelled
 from zelo.stages.passages import Passages
-from zelo.store import Table, write_parquet, write_shard
+from zelo.store.shards import write_parquet, write_shard
+from zelo.store.table import Table
 
 IDS = ["a#1", "a#2", "a#3", "b", "c#1", "c#2", "d"]
 DOCUMENTS = pa.table([IDS, [""] * 7, ["text"] * 7, ["a", "a", "a", "b", "c", "c", "d"]], schema=PASSAGE)

@@ -18,7 +18,7 @@ from zelo.pipeline.run import Result, Step, assemble, run_stages
 from zelo.places import config_folder
 from zelo.reporting import acquired, browser_sources, lineage, model_card, rating_facts
 from zelo.stages import retrieve
-from zelo.store import Store
+from zelo.store.store import Store
 from zelo.tracking.run_folder import RunFolder
 
 WORDS = ["red", "green", "blue", "black", "white", "pink", "grey", "brown"]

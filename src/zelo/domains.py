@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from zelo.ranking import rows_of
 from zelo.records import DOMAIN, TRAIN
-from zelo.store import Table
+from zelo.store.table import Table
 
 
 @dataclass(frozen=True)

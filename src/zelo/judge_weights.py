@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from scipy.optimize import minimize
 
-from zelo.store import Table
+from zelo.store.table import Table
 
 LEAST = 0.01  # of the mean weight: nobody is silenced, so that a quorum stays one
 SPREADS = (0.0, 0.125, 0.25, 0.5, 1.0, 2.0, 4.0)  # of the prior, relative to its mean; one of them is chosen

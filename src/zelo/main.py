@@ -32,7 +32,8 @@ from zelo.tracking import sweep
 if TYPE_CHECKING:
     from zelo.budget.plan import Plan
     from zelo.pipeline.run import Step
-    from zelo.store import Store
+    from zelo.protocols import Executor
+    from zelo.store.store import Store
     from zelo.tracking.job import Job
 
 SETTINGS = {  # read without a stage's help
@@ -46,6 +47,7 @@ SETTINGS = {  # read without a stage's help
     "stages": object,
     "logger": object,
     "hardware": object,
+    "executor": object,
     "sweep": object,
 }
 TOGETHER = {  # group -> how several of its options are used at once
@@ -107,11 +109,11 @@ def job(config: DictConfig, folder: Path, command: str) -> float | None:
     folder: the run directory; command: as it was typed.
     A run that is refused for its data, such as one of a corpus or of labels that cannot be read, leaves no folder.
     """
-    from zelo.store import Store
+    from zelo.store.store import Store
     from zelo.training import nodes
 
     _place_loggers(config, folder)
-    steps, logger, hardware = _checked(config)
+    steps, logger, hardware, executor = _checked(config)
     store = Store.default()
     hardware.apply()
     if config.plan:
@@ -119,7 +121,8 @@ def job(config: DictConfig, folder: Path, command: str) -> float | None:
     _refuse_run_of_launcher()
     if hardware.here:
         return nodes.follow(steps, store)
-    return _run(config, folder, command, steps, store, logger)
+    with contextlib.closing(executor):
+        return _run(config, folder, command, steps, store, logger, executor)
 
 
 def check(config: DictConfig) -> None:
@@ -128,14 +131,14 @@ def check(config: DictConfig) -> None:
     config: composed, with hydra's; it is of no use afterwards.
     """
     from zelo.pipeline.run import check_stages
-    from zelo.store import Store
+    from zelo.store.store import Store
 
     HydraConfig.instance().set_config(config)
     sweep_folder = config.hydra.sweep.dir
     with read_write(config), open_dict(config):
         del config["hydra"]
     _place_loggers(config, Path(sweep_folder))
-    steps, _, _ = _checked(config)
+    steps, _, _, _ = _checked(config)
     here = HydraConfig.get().runtime.choices["hydra/launcher"] in LAUNCHERS_HERE  # else it runs on another machine
     if here and not config.plan:
         check_stages(steps, Store.default())
@@ -148,8 +151,8 @@ def _place_loggers(config: DictConfig, folder: Path) -> None:
             logger.folder = str(folder)
 
 
-def _checked(config: DictConfig) -> "tuple[list[Step], Any, Any]":
-    """The stages, the logger and the hardware of a job. Raises BadInput for whatever can be known before anything runs."""
+def _checked(config: DictConfig) -> "tuple[list[Step], Any, Any, Any]":
+    """Stages, logger, hardware and executor of a job. Raises BadInput for whatever can be known before anything runs."""
     from zelo.pipeline import baselines, continued, instantiate, parts
     from zelo.pipeline.run import assemble
     from zelo.stages.evaluate import Evaluate
@@ -172,11 +175,19 @@ def _checked(config: DictConfig) -> "tuple[list[Step], Any, Any]":
     _check_sweeper(config, bool(systems) and config.optimize is not None if evaluations else compares)
     logger = instantiate.build(redact.tree(OmegaConf.to_container(config.logger, resolve=True)), "logger")
     logger.check()
-    return steps, logger, instantiate.build(OmegaConf.to_container(config.hardware, resolve=True), "hardware")
+    hardware = instantiate.build(OmegaConf.to_container(config.hardware, resolve=True), "hardware")
+    executor = instantiate.build(OmegaConf.to_container(config.executor, resolve=True), "executor")
+    return steps, logger, hardware, executor
 
 
 def _run(
-    config: DictConfig, folder: Path, command: str, steps: "list[Step]", store: "Store", logger: Any
+    config: DictConfig,
+    folder: Path,
+    command: str,
+    steps: "list[Step]",
+    store: "Store",
+    logger: Any,
+    executor: "Executor",
 ) -> float | None:
     """Runs the stages one after the other, and writes into the run directory how far they came."""
     from zelo.pipeline import identity, instantiate
@@ -184,6 +195,7 @@ def _run(
     from zelo.reporting import terminal
     from zelo.reporting.evaluation import Evaluation
     from zelo.stages.load import Load
+    from zelo.store.references import forget_run, register_run
     from zelo.tracking import curves, redact, run_folder
 
     described = redact.tree(instantiate.described(config))
@@ -194,9 +206,9 @@ def _run(
     run = run_folder.RunFolder(folder, text, config.seed, command, HydraConfig.get().overrides.task)
     result = None
     try:
-        store.register_run(folder, (step.identity for step in steps))
+        register_run(store.root, folder, (step.identity for step in steps))
         logger.start(_job(described))
-        for result, name in run_stages(steps, store, logger.log):
+        for result, name in run_stages(steps, store, logger.log, executor):
             terminal.print_stage(result, name, sweep.CURRENT.said if sweeping else set())
             curves.replay(result, name, logger)
             run.write_manifest(result, identity.versions())
@@ -212,7 +224,7 @@ def _run(
         logger.fail()
         if refused:
             run.clear()
-            store.forget_run(folder)
+            forget_run(store.root, folder)
         raise
     return terminal.print_results(result, folder, config.optimize)
 

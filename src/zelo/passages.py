@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from zelo.ranking import document_ids, first_rows, of_documents, rows_of
-from zelo.store import Table
+from zelo.store.table import Table
 
 FIRST, DEEPER = 2, 4  # passages for each wanted document, and how many times as many where these are from too few
 

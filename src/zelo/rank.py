@@ -53,7 +53,7 @@ def _work(folder: Path, rank: int, local: int) -> None:
     import torch.distributed as processes
 
     from zelo.pipeline import instantiate
-    from zelo.store import Store
+    from zelo.store.store import Store
     from zelo.training import ranks
     from zelo.training.together import Together
 

@@ -13,7 +13,7 @@ from zelo.likelihood.links import LinkFunction
 from zelo.likelihood.randomness import content_seed
 from zelo.pools import Pools
 from zelo.records import DOMAIN, Asks, Questions, Rated
-from zelo.store import Table
+from zelo.store.table import Table
 
 QUESTIONS_AT_ONCE = 1 << 17
 

@@ -13,7 +13,7 @@ import yaml
 
 from zelo.errors import BadInput
 from zelo.facts import Facts
-from zelo.store import MANIFEST
+from zelo.store.table import MANIFEST
 
 MODELS = ("embedding", "reranker", "pairwise")
 HEIGHT = 900  # pixels of the report in a notebook

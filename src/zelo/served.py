@@ -16,7 +16,8 @@ from zelo.progress import progress
 from zelo.ranking import document_ids
 from zelo.records import DOCUMENT
 from zelo.retrievers.bm25 import Bm25, scorer
-from zelo.store import Store, hash_file, hash_json
+from zelo.store.hashing import hash_file, hash_json
+from zelo.store.store import Store
 from zelo.texts import document_texts
 
 AT_ONCE = 1024  # documents

@@ -38,7 +38,9 @@ from zelo.pipeline.run import assemble, run_stages
 from zelo.places import config_folder
 from zelo.records import QUERY, STATUSES
 from zelo.reporting.audit_table import print_audit
-from zelo.store import Store, Table, write_parquet
+from zelo.store.shards import write_parquet
+from zelo.store.store import Store
+from zelo.store.table import Table
 from zelo.tracking.run_folder import RunFolder
 
 

@@ -20,7 +20,7 @@ from zelo.pipeline.run import assemble, run_stages
 from zelo.places import config_folder
 from zelo.records import ONE_PAIR
 from zelo.reporting.audit_table import print_audit
-from zelo.store import Store
+from zelo.store.store import Store
 
 
 def design(documents: int | None, sample: int | None = 20) -> AuditDesign:

@@ -16,15 +16,16 @@ from paid_judge import Judge, ask, budget, endpoint, questions
 from zelo.budget.plan import Plan, lines
 from zelo.budget.session import TooManyFailures
 from zelo.errors import BadInput, LimitReached
-from zelo.ledger.ledger import FILE, Ledger
+from zelo.ledger.ledger import Ledger
 from zelo.ledger.operations import Entry, Settle
+from zelo.ledger.place import FILE
 from zelo.pipeline import plan
 from zelo.pipeline.run import Result, Step, assemble, run_stages
 from zelo.places import config_folder
 from zelo.progress import watched_by
 from zelo.reporting import terminal
 from zelo.reporting.notes import notes
-from zelo.store import Store
+from zelo.store.store import Store
 from zelo.tracking.run_folder import RunFolder
 
 SPENT = ("usd", "calls", "tokens")

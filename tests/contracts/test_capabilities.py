@@ -32,6 +32,7 @@ FAMILIES: dict[str, tuple[type, ...]] = {
         p.Backbone,
     ),
     "calibrator": (p.Calibrator, p.AskingCalibrator),
+    "executor": (p.Executor,),
     "dataset": (p.Dataset, p.MayLackQueries, p.TrainJudged),
     "graph": (
         p.Graph,
@@ -75,6 +76,7 @@ FAMILIES: dict[str, tuple[type, ...]] = {
         p.PredictsCost,
         p.ProcessesStage,
         p.SometimesCheapStage,
+        p.SpreadStage,
         p.StageWithCheck,
         p.StageWithInputCheck,
         p.StageWithOptionalInputs,

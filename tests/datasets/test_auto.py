@@ -20,7 +20,7 @@ from zelo.errors import BadInput
 from zelo.records import DEV, DOCUMENT, QUERY, TEST, TRAIN, Corpus
 from zelo.stages.labels import Labels
 from zelo.stages.load import Load
-from zelo.store import Table
+from zelo.store.table import Table
 
 CONF = yaml.safe_load((Path(__file__).parents[2] / "conf/dataset/auto.yaml").read_text())
 Files = Mapping[str, str | bytes]

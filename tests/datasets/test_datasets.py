@@ -31,7 +31,7 @@ from zelo.stages.load import Load, without_leaks
 from zelo.stages.load_test_set import LoadTestSet
 from zelo.stages.retrieve import Retrieve
 from zelo.stages.train_labels import TrainLabels
-from zelo.store import Table
+from zelo.store.table import Table
 
 CONF = Path(__file__).parents[2] / "conf" / "dataset"
 COMPLETE = {(3, 11, 7), (3, 12, 1), (3, 13, 0)}  # CPython versions that are known to document every judged id

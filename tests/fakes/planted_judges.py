@@ -15,7 +15,7 @@ from zelo.auditing.design import AuditDesign
 from zelo.graphs.cycles import Cycles
 from zelo.records import ANSWERED, DOCUMENT, OUTCOME, QREL, QUERY
 from zelo.stages.audit import Audit
-from zelo.store import Table
+from zelo.store.table import Table
 
 QUERIES, DOCUMENTS = 20, 3  # 20 triads, 60 pairs
 FREE_OF_CHARGE = (0, 0.0)

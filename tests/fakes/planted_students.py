@@ -10,7 +10,8 @@ import torch
 from components import component
 
 from zelo.records import DOCUMENT, EXAMPLE, QUERY
-from zelo.store import Table, write_parquet
+from zelo.store.shards import write_parquet
+from zelo.store.table import Table
 from zelo.training.student import Student
 
 WORDS = ["red", "green", "blue", "black", "white", "pink"]

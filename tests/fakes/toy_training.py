@@ -12,7 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from zelo.losses.listwise_kl import ListwiseKL
-from zelo.store import CHECKPOINT, Store
+from zelo.store.shards import CHECKPOINT
+from zelo.store.store import Store
+from zelo.training.callbacks import CheckpointByTime
 from zelo.training.datamodule import DataModule
 from zelo.training.hardware import Hardware
 from zelo.training.linear import Linear
@@ -85,9 +87,13 @@ def train(
     hardware: dict[str, Any] = ONE,
     together: Together = ALONE,
     report: Report = lambda step, metrics: None,
+    minutes: float | None = 0.0,
     **changes: Any,
 ):
-    """The trained toy and what came of it. Five steps an epoch (18 queries, 4 a batch), validated at the second and fourth."""
+    """The trained toy and what came of it. minutes: between checkpoints (None: there are none).
+
+    Five steps an epoch (18 queries, 4 a batch), validated at the second and fourth.
+    """
     torch.manual_seed(seed)
     model = Toy(dropout)
     data = DataModule(
@@ -104,6 +110,7 @@ def train(
         loss=loss or ListwiseKL(sharpness=2.0, temperature=None),
         optimizer=partial(torch.optim.AdamW, lr=lr),
         scheduler=Linear(warmup=0.1),
+        label="train toy",
         together=together,
         micro_batch=hardware["micro_batch"],
     )
@@ -112,16 +119,14 @@ def train(
         "precision": "32-true",
         "gradient_clip": 1.0,
         "validations_per_epoch": 2,
-        "patience": None,
         "mixtures": [],
-        "checkpoint_minutes": 0.0,
+        "callbacks": {} if minutes is None else {"checkpoint": CheckpointByTime(minutes=minutes)},
     }
     trained = Trainer(**(settings | changes)).fit(
         module,
         data,
         hardware=Hardware(**hardware),
         report=report,
-        label="train toy",
         checkpoints=folder / CHECKPOINT,
         together=together,
     )

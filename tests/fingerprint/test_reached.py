@@ -18,7 +18,8 @@ from zelo.fingerprint import code_hash, source
 from zelo.fingerprint.code_hash import modules, reach
 from zelo.main import config_folder
 from zelo.pipeline.run import Step, assemble, run_stages
-from zelo.store import Store, hash_json
+from zelo.store.hashing import hash_json
+from zelo.store.store import Store
 
 TOP = Path(zelo.__file__).parent
 
@@ -220,7 +221,7 @@ def test_whatever_runs_in_a_stage_is_in_its_key(
                 sys.setprofile(None)
 
         tables[step.name], _ = store.obtain(step.kind, step.identity, make)
-        roots = [("zelo.store", "Table"), *targets(nodes[step.name])]
+        roots = [("zelo.store.table", "Table"), *targets(nodes[step.name])]
         covered = {key for root in roots for key in reach(*root)}
         lost = {
             (module, name)

@@ -15,10 +15,12 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
 from zelo.errors import BadInput
-from zelo.ledger.ledger import FILE, Ledger
+from zelo.ledger.ledger import Ledger
+from zelo.ledger.place import FILE
 from zelo.pipeline.run import Step, assemble, run_stages
 from zelo.places import config_folder
-from zelo.store import Store, Table
+from zelo.store.store import Store
+from zelo.store.table import Table
 
 ANSWER = ["query_id", "doc_a", "doc_b", "judge", "repeat", "p", "weight", "swapped", "status"]
 Assemble = Callable[..., list[Step]]

@@ -13,7 +13,7 @@ from zelo.judges.from_scores import FromScores
 from zelo.pipeline.run import assemble, run_stages
 from zelo.places import config_folder
 from zelo.pools import Pools
-from zelo.store import Store
+from zelo.store.store import Store
 
 ROUNDING = 1e-7  # of one minus a float32, where a graph names the pair the other way round
 Pairs = dict[tuple[str, frozenset[str]], dict[str, float]]

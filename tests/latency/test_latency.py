@@ -20,7 +20,8 @@ from zelo.latency.timing import figures, interval
 from zelo.records import DOCUMENT, QUERY
 from zelo.reporting import latency as report
 from zelo.stages.latency import Latency
-from zelo.store import Table, write_parquet
+from zelo.store.shards import write_parquet
+from zelo.store.table import Table
 from zelo.training.hardware import Hardware
 
 QUERIES = ["how do I order a list", "delete a fïle"]

@@ -28,7 +28,7 @@ from zelo.pipeline import instantiate
 from zelo.places import config_folder
 from zelo.stages.target import TargetStage
 from zelo.stages.train import Train
-from zelo.store import Table
+from zelo.store.table import Table
 from zelo.training.comparable import check_comparable
 from zelo.training.student import Student
 

@@ -436,7 +436,7 @@ def test_vectors_of_a_closed_api_go_through_the_full_pipeline(
 
     from zelo.pipeline.run import assemble, run_stages
     from zelo.places import config_folder
-    from zelo.store import Store
+    from zelo.store.store import Store
     from zelo.tracking.run_folder import RunFolder
 
     monkeypatch.setenv("ZELO_HOME", str(tmp_path / "home"))

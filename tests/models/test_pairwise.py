@@ -25,7 +25,8 @@ from zelo.records import DOCUMENT, OUTCOME, PREFERENCE, QUERY, Questions
 from zelo.stages.preferences import Preferences
 from zelo.stages.score import Score
 from zelo.stages.train import Train
-from zelo.store import Table, write_parquet, write_shard
+from zelo.store.shards import write_parquet, write_shard
+from zelo.store.table import Table
 from zelo.tracking.local import Local
 from zelo.training import parity
 from zelo.training.judging import both_orders, fit_order_bias, judging_in_words, worth
@@ -381,8 +382,7 @@ def train(component: Component, folders: dict[str, Path]) -> Callable[..., Train
             "scheduler": Linear(warmup=0.1),
             "loader": QueryBatches(queries=16, documents=None),
             "trainer": Trainer(
-                epochs=14, precision="32-true", gradient_clip=1.0, validations_per_epoch=1, patience=None, mixtures=[],
-                checkpoint_minutes=0.0,
+                epochs=14, precision="32-true", gradient_clip=1.0, validations_per_epoch=1, mixtures=[], callbacks={},
             ),
         }  # fmt: skip
         settings = {

@@ -29,15 +29,15 @@ from zelo.pipeline import instantiate
 from zelo.pipeline.run import assemble, run_stages
 from zelo.places import config_folder
 from zelo.protocols import Retriever
-from zelo.store import Store
+from zelo.store.store import Store
 
 CONF = config_folder()
 WIRING = {"pipeline", "experiment", "sweep"}  # groups that hold no component
 
 # Groups whose classes live with the part that uses them, not in a folder of their own.
 ROOMS = {
-    "optimizer": "torch.optim",
     "scheduler": "zelo.training",
+    "callbacks": "zelo.training",
     "loader": "zelo.training",
     "trainer": "zelo.training",
     "student": "zelo.training",
@@ -46,12 +46,19 @@ ROOMS = {
     "price": "zelo.budget",
     "selection": "zelo.targets",
 }
+FOREIGN_ROOMS = {
+    "optimizer": "torch.optim",
+    "scheduler": "torch.optim.lr_scheduler",
+    "callbacks": "pytorch_lightning.callbacks",
+}
 PLURALS = {"loss": "losses", "queries": "queries"}
 UNLIKE_THEIR_FILE = {
     "zelo.calibrators.none.NoCalibration",
     "zelo.queries.none.NoQueries",
     "zelo.splitters.none.NoSplitting",
     "zelo.training.sampler.QueryBatches",
+    "zelo.training.callbacks.CheckpointByTime",
+    "zelo.training.callbacks.Progress",
     "zelo.budget.price.Prices",
 }
 
@@ -168,7 +175,7 @@ def test_the_naming_law(option: str) -> None:
     module, _, name = target.rpartition(".")
     room, _, file = module.rpartition(".")
     if not module.startswith("zelo."):
-        assert module == ROOMS[group]
+        assert module == FOREIGN_ROOMS[group]
     else:
         assert room == ROOMS.get(group, f"zelo.{PLURALS.get(group, group + 's')}")
         assert file.replace("_", "") == name.lower() or target in UNLIKE_THEIR_FILE
@@ -349,10 +356,25 @@ def test_hardware_is_outside_identity(option: str, built: dict[str, Any]) -> Non
     assert names == [(step.name, step.identity) for step in assemble(changed(other, **more), built)]
 
 
+def test_a_callback_that_ends_a_training_is_part_of_its_identity_and_any_of_torch_can_be_named() -> None:
+    added = composed(
+        "+callbacks@reranker.trainer.callbacks.stop=early_stopping", "scheduler@reranker.scheduler=constant"
+    )
+    plain, other = ({step.name: step for step in assemble(one)} for one in (composed("hardware=cpu"), added))
+    assert {name for name in plain if plain[name].identity != other[name].identity} >= {"train_reranker"}
+    assert plain["train_embedding"].identity == other["train_embedding"].identity
+    OmegaConf.update(added, "reranker.scheduler._target_", "torch.hub.load")
+    with pytest.raises(BadInput, match=r"torch\.hub\.load' is not allowed"):
+        assemble(added)
+
+
 def test_how_often_a_training_is_kept_is_outside_identity(built: dict[str, Any]) -> None:
     often, never = (
-        [step.identity for step in assemble(composed(f"reranker.trainer.checkpoint_minutes={minutes}"), built)]
-        for minutes in ("0.5", "null")
+        [
+            step.identity
+            for step in assemble(composed(f"reranker.trainer.callbacks.checkpoint.minutes={minutes}"), built)
+        ]
+        for minutes in ("0.5", "60.0")
     )
     assert often == never
 
@@ -462,7 +484,7 @@ def load_only() -> DictConfig:
     "target",
     [
         "os.system",
-        "zelo.store.os.system",
+        "zelo.store.store.os.system",
         "builtins.eval",
         "subprocess.run",
         "zelo.datasets.beir.json.loads",

@@ -19,7 +19,7 @@ from zelo.backbones.exported import Exported
 from zelo.errors import BadInput
 from zelo.pipeline import instantiate
 from zelo.pipeline.plain import plain
-from zelo.store import Store
+from zelo.store.store import Store
 
 Component = Callable[..., Any]
 TEXTS = ["Sort the list in place.", "Read rows. " * 60, "Delete a file.", "Today"]

@@ -13,7 +13,8 @@ from zelo.errors import BadInput
 from zelo.pipeline import run
 from zelo.pipeline.run import Result, Step, assemble, run_stages
 from zelo.places import config_folder
-from zelo.store import Store, Table
+from zelo.store.store import Store
+from zelo.store.table import Table
 from zelo.training.hardware import Hardware
 
 

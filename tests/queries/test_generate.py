@@ -17,11 +17,12 @@ from paid_judge import ask, budget, new_command
 
 from zelo.datasets.synthetic import Synthetic
 from zelo.errors import BadInput, LimitReached
-from zelo.ledger.ledger import FILE
+from zelo.ledger.place import FILE
 from zelo.records import DOCUMENT, QUERY
 from zelo.retrievers.bm25 import Bm25
 from zelo.stages.make_queries import MakeQueries
-from zelo.store import Table, write_parquet
+from zelo.store.shards import write_parquet
+from zelo.store.table import Table
 
 BM25 = Bm25(k1=1.2, b=0.75, stemmer=None, stopwords=None)
 KEY = "sk-very-secret-key-0123456789"

@@ -30,7 +30,7 @@ from zelo.reporting import disagreements, judge_costs
 from zelo.reporting.audit_table import print_audit
 from zelo.reporting.report import render
 from zelo.reporting.report_data import ReportData
-from zelo.store import Table
+from zelo.store.table import Table
 
 
 @pytest.fixture

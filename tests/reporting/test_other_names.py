@@ -15,7 +15,7 @@ from zelo.pipeline.run import Result, Step
 from zelo.reporting import sweep_page
 from zelo.reporting.evaluation import STUDENTS, Evaluation
 from zelo.reporting.report import render
-from zelo.store import Table
+from zelo.store.table import Table
 
 
 def test_a_student_of_another_name_is_one_in_the_report(tmp_path: Path) -> None:

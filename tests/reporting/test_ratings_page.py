@@ -24,7 +24,8 @@ from zelo.metrics.spectrum import spectra
 from zelo.records import ANSWERED, OUTCOME, QUERY_SCALE, RATING, Comparisons
 from zelo.reporting import budgets, query_offsets, rating_facts, rating_plots, ratings_page
 from zelo.reporting.report import render
-from zelo.store import Table, write_parquet
+from zelo.store.shards import write_parquet
+from zelo.store.table import Table
 
 
 def test_a_matrix_says_who_was_preferred() -> None:

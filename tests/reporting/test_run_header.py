@@ -9,7 +9,7 @@ import pytest
 from zelo.facts import Facts
 from zelo.pipeline.run import Result
 from zelo.reporting import run_header
-from zelo.store import Table
+from zelo.store.table import Table
 
 PAID = {"price": "known", "usd": 1.5, "calls": 30}
 

@@ -14,7 +14,7 @@ from zelo.pipeline.run import assemble, run_stages
 from zelo.places import config_folder
 from zelo.reporting import lineage, report_data
 from zelo.reporting.compared_pairs import STEPS, UNASKED
-from zelo.store import Store
+from zelo.store.store import Store
 
 
 def test_the_report_shows_the_answers_of_all_judges_of_the_ratings(tiny_beir: Path, tmp_path: Path) -> None:

@@ -18,7 +18,8 @@ from zelo.reporting.report import render
 from zelo.reporting.report_data import ReportData
 from zelo.reporting.side_by_side_page import of_table
 from zelo.stages.side_by_side import SideBySide
-from zelo.store import Table, write_parquet
+from zelo.store.shards import write_parquet
+from zelo.store.table import Table
 
 NEW = {"q1": "01234", "q2": "4321", "q3": "10", "q4": "0"}  # digits are documents; the larger is the better one
 OLD = {"q1": "02143", "q2": "01", "q3": "43", "q4": "0"}

@@ -15,8 +15,9 @@ from paid_judge import budget, new_command
 
 from zelo.datasets.synthetic import Synthetic
 from zelo.errors import BadInput, LimitReached, PriceUnknown
-from zelo.ledger.ledger import FILE, Ledger
+from zelo.ledger.ledger import Ledger
 from zelo.ledger.operations import Caps, Granted, Known, Reserve
+from zelo.ledger.place import FILE
 from zelo.queries.from_text import FromText
 from zelo.records import DOCUMENT, QUERY
 from zelo.retrievers.bm25 import Bm25
@@ -24,7 +25,8 @@ from zelo.retrievers.fusion import Fusion
 from zelo.stages.baseline import Baseline
 from zelo.stages.make_queries import MakeQueries
 from zelo.stages.retrieve import Retrieve
-from zelo.store import Table, write_parquet
+from zelo.store.shards import write_parquet
+from zelo.store.table import Table
 from zelo.training.hardware import Hardware
 
 CPU = {

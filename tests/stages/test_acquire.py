@@ -25,7 +25,9 @@ from zelo.stages.acquire import Acquire
 from zelo.stages.judge import JudgeStage
 from zelo.stages.labelled import LABELLED, Labelled
 from zelo.stages.train_labels import TrainLabels
-from zelo.store import Store, Table, write_parquet, write_shard
+from zelo.store.shards import write_parquet, write_shard
+from zelo.store.store import Store
+from zelo.store.table import Table
 
 TRAINED = [f"q{n:02}" for n in range(12)]  # q10 is a dev query and q11 a test query
 SPLIT = ["train"] * 10 + ["dev", "test"]

@@ -22,7 +22,8 @@ from zelo.records import DOCUMENT, QREL, QUERY, SCORED
 from zelo.reporting import rerankers as report
 from zelo.stages.rerankers import Rerankers
 from zelo.stages.rest import Rest
-from zelo.store import Table, write_parquet
+from zelo.store.shards import write_parquet
+from zelo.store.table import Table
 
 
 def composed(*overrides: str) -> Any:

@@ -26,7 +26,8 @@ from zelo.stages.queries_about import QueriesAbout
 from zelo.stages.rating_errors import RatingErrors
 from zelo.stages.relevance_loss import RelevanceLoss
 from zelo.stages.some_queries import SomeQueries
-from zelo.store import Table, write_parquet
+from zelo.store.shards import write_parquet
+from zelo.store.table import Table
 from zelo.tracking import sweep
 
 QUERIES, DOCUMENTS = 40, 12

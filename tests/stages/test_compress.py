@@ -16,7 +16,7 @@ from zelo.places import config_folder
 from zelo.reporting.terminal import print_results
 from zelo.stages.compress import Compress
 from zelo.stages.search import Search
-from zelo.store import Store
+from zelo.store.store import Store
 from zelo.tracking.run_folder import RunFolder
 from zelo.training.learned_projection import Fitting, fit, halved
 from zelo.training.quantization import Ranges, bytes_of, coarse

@@ -14,7 +14,8 @@ from zelo.pipeline.run import Result
 from zelo.records import DOCUMENT, QREL, QUERY
 from zelo.reporting.data_card import lines
 from zelo.stages.data_card import DataCard
-from zelo.store import Table, write_parquet
+from zelo.store.shards import write_parquet
+from zelo.store.table import Table
 
 TEXTS = ["one two, three", "one two, three", "", "日本語 text", "Ein deutscher Satz steht hier."]
 

@@ -13,7 +13,7 @@ from zelo.errors import BadInput
 from zelo.losses.listwise_kl import ListwiseKL
 from zelo.records import EXAMPLE, SCORED
 from zelo.stages.distil import Distil
-from zelo.store import Table
+from zelo.store.table import Table
 
 SCORES = np.array([2.0, -1.0, 0.5, 90.0, 0.0], np.float32)
 

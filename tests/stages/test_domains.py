@@ -28,7 +28,8 @@ from zelo.stages.labels import Labels
 from zelo.stages.load import Load
 from zelo.stages.make_queries import MakeQueries
 from zelo.stages.retrieve import Retrieve
-from zelo.store import Table, write_parquet
+from zelo.store.shards import write_parquet
+from zelo.store.table import Table
 
 BM25 = Bm25(k1=1.2, b=0.75, stemmer=None, stopwords=None)
 WORDS = [f"{a}{b}{c}" for a in ("ka", "lo", "mi") for b in ("tan", "vos") for c in "aeiou"]

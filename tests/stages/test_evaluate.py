@@ -21,7 +21,8 @@ from zelo.metrics.ir_measure import IrMeasure
 from zelo.metrics.significance import FlipTest
 from zelo.records import CANDIDATE, DOCUMENT, EXAMPLE, METRIC, QREL, QUERY, RATING, SCORED
 from zelo.stages.evaluate import Evaluate
-from zelo.store import Table, write_parquet
+from zelo.store.shards import write_parquet
+from zelo.store.table import Table
 
 DOCUMENTS = [f"d{i:03}" for i in range(60)]
 SPLITS = {"train": 5, "dev": 12, "test": 40}

@@ -17,7 +17,8 @@ from zelo.metrics.ir_measure import IrMeasure
 from zelo.records import DOCUMENT, QREL, QUERY, RATING, SCORED
 from zelo.stages.evaluate import Evaluate
 from zelo.stages.grade import Grade
-from zelo.store import Table, write_parquet
+from zelo.store.shards import write_parquet
+from zelo.store.table import Table
 
 QUERIES, DOCUMENTS = 40, 30
 

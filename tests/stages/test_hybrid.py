@@ -12,7 +12,7 @@ from zelo.errors import BadInput
 from zelo.hybrid_score import FILE, PARTS, HybridScore
 from zelo.records import EXAMPLE, SCORED
 from zelo.stages.hybrid import Hybrid
-from zelo.store import Table
+from zelo.store.table import Table
 
 
 @pytest.fixture

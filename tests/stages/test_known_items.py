@@ -17,7 +17,8 @@ from zelo.outcomes import Graphs
 from zelo.records import CANDIDATE, DOCUMENT, WEIGHT, Outcomes, Questions
 from zelo.retrievers.bm25 import Bm25
 from zelo.stages.known_items import KnownItems
-from zelo.store import Table, write_parquet
+from zelo.store.shards import write_parquet
+from zelo.store.table import Table
 from zelo.texts import document_texts
 
 WORDS = [f"{a}{b}{c}" for a in ("ka", "lo", "mi", "nu", "re") for b in ("tan", "vos", "dir") for c in "aeiou"]

@@ -18,7 +18,8 @@ from zelo.records import DEV, DOCUMENT, MADE, QUERY, TEST, TRAIN
 from zelo.retrievers.bm25 import Bm25
 from zelo.retrievers.run import Run
 from zelo.stages.make_queries import MakeQueries
-from zelo.store import Table, write_parquet
+from zelo.store.shards import write_parquet
+from zelo.store.table import Table
 
 WORDS = [f"{a}{b}{c}" for a in ("ka", "lo", "mi", "nu", "re") for b in ("tan", "vos", "dir") for c in "aeiou"]
 DOCS = [(f"d{n}", "", f"{WORDS[3 * n]} {WORDS[3 * n + 1]} {WORDS[3 * n + 2]}") for n in range(20)]

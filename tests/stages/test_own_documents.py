@@ -20,7 +20,8 @@ from zelo.stages.load_run import LoadRun
 from zelo.stages.retrieve import Retrieve
 from zelo.stages.score import Score
 from zelo.stages.search import Search
-from zelo.store import Table, write_parquet, write_shard
+from zelo.store.shards import write_parquet, write_shard
+from zelo.store.table import Table
 from zelo.training.student import Student
 from zelo.training.vector_files import DOCUMENTS as DOCUMENT_VECTORS
 from zelo.training.vector_files import QUERIES as QUERY_VECTORS

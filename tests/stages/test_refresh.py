@@ -17,7 +17,9 @@ from zelo.pipeline.run import Step, run_stages
 from zelo.protocols import NOTHING_TO_DO
 from zelo.records import CANDIDATE, PASSAGE, QUERY
 from zelo.stages.refresh import ROLES, Refresh
-from zelo.store import Store, Table, write_parquet, write_shard
+from zelo.store.shards import write_parquet, write_shard
+from zelo.store.store import Store
+from zelo.store.table import Table
 
 # In shards; the hybrid's best are always d00, d01 and d02.
 CANDIDATES = [{"q0": ["d01", "d20"], "q1": ["d25", "d02", "d00", "d01"]}, {"t0": ["d10", "d00"]}]

@@ -14,7 +14,8 @@ from safetensors.numpy import load_file
 from zelo.metrics.ir_measure import ranked
 from zelo.metrics.trec import write_trec
 from zelo.reporting import score_scale
-from zelo.store import Store, Table
+from zelo.store.store import Store
+from zelo.store.table import Table
 
 README = Path(__file__).parents[2] / "README.md"
 TEXTS = ["a red thing", "green", "white, black and " * 40, "green", ""]

@@ -145,7 +145,7 @@ def test_what_a_score_means_from_labels_or_else_from_judges(tmp_path: Path, monk
 
     from zelo.pipeline.run import Result, Step
     from zelo.reporting import score_scale
-    from zelo.store import Table
+    from zelo.store.table import Table
 
     ids = {"query_id": ["q1"] * 60, "doc_id": [f"d{n}" for n in range(60)]}
     score = np.linspace(-3, 3, 60)

@@ -22,7 +22,11 @@ from zelo.pipeline.run import assemble, run_stages
 from zelo.places import config_folder
 from zelo.records import OUTCOME, Outcomes, Questions
 from zelo.stages import candidate_pools, retrieve
-from zelo.store import Store, Table, shard, write_shard
+from zelo.store.prune import prune
+from zelo.store.references import forget_run, register_run
+from zelo.store.shards import shard, write_shard
+from zelo.store.store import Store
+from zelo.store.table import Table
 
 SMALL = [
     "dataset=synthetic",
@@ -135,11 +139,11 @@ def test_half_a_shard_is_no_shard(tmp_path: Path) -> None:
     run = tmp_path / "run"
     run.mkdir()
     (run / "manifest.json").write_text('{"status": "running", "stages": {}}')
-    store.register_run(run, ["y"])
-    store.prune()
+    register_run(store.root, run, ["y"])
+    prune(store)
     assert list(tmp_path.glob("judge/.y*")), "a killed run goes on from there"
-    store.forget_run(run)
-    store.prune()
+    forget_run(store.root, run)
+    prune(store)
     assert not list(tmp_path.glob("judge/.*")), "what no run names is pruned"
 
 

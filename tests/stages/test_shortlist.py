@@ -17,7 +17,8 @@ from zelo.solvers.thurstone import Thurstone
 from zelo.stages.known_shortlists import BELIEF, KnownShortlists
 from zelo.stages.rate import Rate
 from zelo.stages.shortlist import Shortlist
-from zelo.store import Table, write_parquet, write_shard
+from zelo.store.shards import write_parquet, write_shard
+from zelo.store.table import Table
 
 SOLVER = Thurstone(ridge=0.1, tolerance=1e-8, max_steps=50, stderr="laplace", lapse=0.0, held_out=0.0)
 

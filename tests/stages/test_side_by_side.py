@@ -15,7 +15,8 @@ from zelo.errors import BadInput
 from zelo.evaluation.side_by_side import Sides, advantage, compared, in_words
 from zelo.records import DOCUMENT, QUERY, SCORED, Outcomes, Questions
 from zelo.stages.side_by_side import SideBySide
-from zelo.store import Table, write_parquet
+from zelo.store.shards import write_parquet
+from zelo.store.table import Table
 
 QUERIES, DOCUMENTS = 60, 12
 VALUE = np.random.default_rng(0).standard_normal((QUERIES, DOCUMENTS))

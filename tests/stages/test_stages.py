@@ -26,7 +26,9 @@ from zelo.stages.calibrate import Calibrate
 from zelo.stages.judge import JudgeStage
 from zelo.stages.rate import Rate
 from zelo.stages.target import TargetStage
-from zelo.store import Store, Table, write_parquet, write_shard
+from zelo.store.shards import write_parquet, write_shard
+from zelo.store.store import Store
+from zelo.store.table import Table
 
 QUERIES, DOCUMENTS = 6, 9
 

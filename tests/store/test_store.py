@@ -17,7 +17,14 @@ import pytest
 
 from zelo.backbones import vectors
 from zelo.errors import BadInput
-from zelo.store import Store, hash_json, main, write_parquet
+from zelo.store.__main__ import main
+from zelo.store.hashing import hash_json
+from zelo.store.liveness import new_owner
+from zelo.store.locks import FILES
+from zelo.store.prune import prune
+from zelo.store.references import register_run
+from zelo.store.shards import write_parquet
+from zelo.store.store import Store
 
 SCHEMA = pa.schema([("number", pa.int64())])
 
@@ -35,7 +42,7 @@ def test_a_table_is_made_once_and_reads_back(tmp_path: Path) -> None:
     again, reused = store.obtain("rate", "abc", lambda *_: pytest.fail("made twice"))
     assert reused
     assert again.manifest == table.manifest
-    assert store.verify(table) == []
+    assert table.faults() == []
 
 
 def test_a_failure_leaves_nothing(tmp_path: Path) -> None:
@@ -77,7 +84,7 @@ def test_verify_finds_damage_and_prune_keeps_what_a_run_names(tmp_path: Path, mo
     run.mkdir()
     names = {"stages": {"rate": {"identity": "kept"}}}
     (run / "manifest.json").write_text(json.dumps(names | {"status": "running"}))
-    store.register_run(run, ["kept", "gone"])
+    register_run(store.root, run, ["kept", "gone"])
     assert main(["verify"]) == 0
     assert main(["prune"]) == 0
     assert [table.identity for table in store.tables()] == ["gone", "kept"], "the run may still want it"
@@ -114,17 +121,17 @@ def test_prune_keeps_vectors_as_long_as_a_run_folder_that_used_them(tmp_path: Pa
     monkeypatch.setenv("ZELO_HOME", str(tmp_path / "home"))
     store = Store.default()
     first = _run_folder(tmp_path / "first", "finished", ["stage"])
-    store.register_run(first, ["stage"])
+    register_run(store.root, first, ["stage"])
     store.obtain("retrieve", "stage", _vectors)
-    store.prune()
+    prune(store)
     assert {table.kind for table in store.tables()} == {"retrieve", "vectors"}
     second = _run_folder(tmp_path / "second", "finished", ["stage"])  # which found the stage made
-    store.register_run(second, ["stage"])
+    register_run(store.root, second, ["stage"])
     shutil.rmtree(first)
-    store.prune()
+    prune(store)
     assert {table.kind for table in store.tables()} == {"retrieve", "vectors"}
     shutil.rmtree(second)
-    store.prune()
+    prune(store)
     assert list(store.tables()) == []
     assert list((store.root / "uses").iterdir()) == []
 
@@ -134,7 +141,7 @@ def test_prune_keeps_what_a_run_that_did_not_end_well_goes_on_from(status: str, 
     monkeypatch.setenv("ZELO_HOME", str(tmp_path / "home"))
     store = Store.default()
     run = _run_folder(tmp_path / "run", status, [])
-    store.register_run(run, ["stage"])
+    register_run(store.root, run, ["stage"])
 
     def stop(folder: Path, earlier: object) -> dict[str, object]:
         _vectors(folder, earlier)
@@ -144,11 +151,11 @@ def test_prune_keeps_what_a_run_that_did_not_end_well_goes_on_from(status: str, 
 
     with pytest.raises(KeyboardInterrupt):
         store.obtain("train", "stage", stop)
-    store.prune()
+    prune(store)
     assert [table.kind for table in store.tables()] == ["vectors"]
     assert (store.unfinished("train", "stage") / "checkpoint" / "weights").exists()
     shutil.rmtree(run)
-    store.prune()
+    prune(store)
     assert list(store.tables()) == []
     assert not store.unfinished("train", "stage").exists()
 
@@ -158,22 +165,22 @@ def test_a_run_that_begins_while_another_prunes_keeps_its_tables(tmp_path: Path,
     for identity in ("a", "b"):
         store.obtain("rate", identity, make)
     run = _run_folder(tmp_path / "run", "running", [])
-    lock = store._lock
+    lock = store.lock
 
     def begin(kind: str, identity: str, wait: bool = True):
         if identity == "a":  # is about to be deleted
-            store.register_run(run, ["b"])
+            register_run(store.root, run, ["b"])
         return lock(kind, identity, wait)
 
-    monkeypatch.setattr(store, "_lock", begin)
-    assert [table.identity for table in store.prune()] == ["a"]
+    monkeypatch.setattr(store, "lock", begin)
+    assert [table.identity for table in prune(store)] == ["a"]
     assert [table.identity for table in store.tables()] == ["b"]
 
 
 def test_prune_ends_what_a_killed_prune_began(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    (tmp_path / "rate" / ".abc.123").mkdir(parents=True)
-    store.prune()
+    (tmp_path / "rate" / f".abc.{new_owner()}.gone").mkdir(parents=True)
+    prune(store)
     assert list((tmp_path / "rate").iterdir()) == []
 
 
@@ -196,7 +203,7 @@ def test_a_full_disk_is_said_plainly(tmp_path: Path, monkeypatch: pytest.MonkeyP
     def full(folder: Path, earlier: object) -> dict[str, object]:
         raise error
 
-    monkeypatch.setattr("zelo.store.LEAST", 1 << 62)
+    monkeypatch.setattr("zelo.store.disk.LEAST", 1 << 62)
     with pytest.raises(BadInput, match="No space left in the store"):
         Store(tmp_path).obtain("rate", "abc", full)
 
@@ -221,7 +228,10 @@ def _slow(root: Path, log: Path) -> None:
     Store(root).obtain("rate", "abc", work)
 
 
-def test_two_runs_at_once_do_the_work_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize("files", [False, True], ids=["flock", "by files"])
+def test_two_runs_at_once_do_the_work_once(tmp_path: Path, files: bool) -> None:
+    if files:
+        (Store(tmp_path / "store").root / "locks" / FILES).write_text("it lies on a network file system (nfs4)")
     context = multiprocessing.get_context("fork")
     runs = [context.Process(target=_slow, args=(tmp_path / "store", tmp_path / "log")) for _ in range(3)]
     for run in runs:

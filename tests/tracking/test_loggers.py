@@ -23,7 +23,7 @@ from zelo.pipeline import instantiate
 from zelo.pipeline.run import Result, Step
 from zelo.places import config_folder
 from zelo.progress import progress, watched_by
-from zelo.store import Store
+from zelo.store.store import Store
 from zelo.tracking import curves, outage, workspace
 from zelo.tracking.job import Job
 from zelo.tracking.local import Local

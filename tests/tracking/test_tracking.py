@@ -36,7 +36,7 @@ from zelo.reporting import model_card, terminal
 from zelo.reporting.document_pools import UNLABELLED
 from zelo.reporting.evaluation import Evaluation
 from zelo.stages import rate
-from zelo.store import Table
+from zelo.store.table import Table
 from zelo.tracking import redact, run_folder
 from zelo.tracking.job import Job
 from zelo.tracking.run_folder import RunFolder, discard_if_empty
@@ -930,7 +930,7 @@ def test_control_c_while_training_says_how_to_go_on(
     options = (
         "dataset=beir top_k=6 graph.degree=2 retriever=dense embedding.trainer.epochs=100000 until=train_embedding"
     )
-    kept = ["embedding.trainer.checkpoint_minutes=0", f"hardware.devices={devices}"]
+    kept = ["embedding.trainer.callbacks.checkpoint.minutes=0", f"hardware.devices={devices}"]
     process = start([*options.split(), *kept, f"dataset.path={tiny}"], tmp_path)
     assert process.stdout is not None
     for line in process.stdout:

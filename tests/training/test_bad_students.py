@@ -21,7 +21,7 @@ import zelo.main
 from zelo.errors import BadInput
 from zelo.pipeline.run import assemble, run_stages
 from zelo.places import config_folder
-from zelo.store import Store
+from zelo.store.store import Store
 from zelo.training.trainer import Trainer
 
 Change = Callable[[Path], None]

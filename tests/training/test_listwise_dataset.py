@@ -9,7 +9,8 @@ import torch
 
 from zelo.errors import BadInput
 from zelo.records import DOCUMENT, EXAMPLE
-from zelo.store import Table, write_parquet, write_shard
+from zelo.store.shards import write_parquet, write_shard
+from zelo.store.table import Table
 from zelo.texts import Texts, document_texts
 from zelo.training.listwise_dataset import Lists
 

@@ -12,7 +12,7 @@ import pytest
 
 from zelo.errors import ZeloError
 from zelo.pipeline.run import Step, run_stages
-from zelo.store import Store
+from zelo.store.store import Store
 from zelo.training import heartbeat, nodes, ranks
 
 SECOND = SimpleNamespace(nodes=2, here=1, devices=1, processes=2)

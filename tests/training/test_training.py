@@ -37,9 +37,8 @@ def test_half_of_a_sample_is_of_the_best_ten() -> None:
         ("precision", "8-bit"),
         ("validations_per_epoch", 0),
         ("gradient_clip", -1.0),
-        ("patience", 0),
         ("mixtures", [0.5, 1.0]),
-        ("checkpoint_minutes", -1.0),
+        ("callbacks.stop", 3),
     ],
 )
 def test_bad_settings_of_the_trainer_are_refused(field: str, value: object) -> None:
@@ -48,12 +47,12 @@ def test_bad_settings_of_the_trainer_are_refused(field: str, value: object) -> N
         "precision": "32-true",
         "gradient_clip": 1.0,
         "validations_per_epoch": 2,
-        "patience": None,
         "mixtures": [],
-        "checkpoint_minutes": 5.0,
+        "callbacks": {},
     }
+    name, _, below = field.partition(".")
     with pytest.raises(BadInput, match=f"trainer.{field}="):
-        Trainer(**(settings | {field: value}))  # type: ignore[arg-type]
+        Trainer(**(settings | {name: {below: value} if below else value}))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

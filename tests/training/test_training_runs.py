@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from pytorch_lightning.callbacks import EarlyStopping, LearningRateMonitor
 from safetensors import safe_open
 from torch import Tensor, nn
 from toy_training import ONE, Breaking, Toy, lists, train, train_in_process, weights
@@ -20,7 +21,8 @@ from toy_training import ONE, Breaking, Toy, lists, train, train_in_process, wei
 from zelo.errors import BadInput, ZeloError
 from zelo.losses.listwise_kl import ListwiseKL
 from zelo.losses.mse import MSE
-from zelo.store import CHECKPOINT, Store
+from zelo.store.shards import CHECKPOINT
+from zelo.store.store import Store
 from zelo.training import monitor
 from zelo.training.checkpoints import SafeCheckpoints
 from zelo.training.datamodule import DataModule
@@ -30,6 +32,7 @@ from zelo.training.module import StudentModule
 from zelo.training.sampler import QueryBatches
 from zelo.training.trainer import LOG, Trained
 from zelo.training.training_log import Lines
+from zelo.training.validation import MONITOR
 from zelo.training.weight_interpolation import WeightMixture, _put, learning, mix
 
 
@@ -57,11 +60,15 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(tmp_path: 
 
 def test_each_step_logs_loss_rate_and_gradient_and_each_validation_its_figure(tmp_path: Path) -> None:
     told: list[tuple[int, dict[str, float]]] = []
-    _, trained = train(tmp_path, lr=0.01, epochs=1, report=lambda step, metrics: told.append((step, dict(metrics))))
+    each = {"rates": LearningRateMonitor(logging_interval="step")}
+    report = lambda step, metrics: told.append((step, dict(metrics)))  # noqa: E731
+    _, trained = train(tmp_path, lr=0.01, epochs=1, report=report, callbacks=each)
     steps = {step: metrics for step, metrics in told if monitor.LOSS in metrics}
     assert list(steps) == [1, 2, 3, 4, 5]
     assert [steps[n][monitor.LR] for n in (1, 2, 5)] == pytest.approx([0.01, 0.01, 0.0025])
     assert all(steps[n][monitor.NORM] > 0 and steps[n][monitor.PAIRS] > 0 for n in steps)
+    rates = [line["lr-AdamW/pg2"] for _, line in told if "lr-AdamW/pg2" in line]
+    assert rates == pytest.approx([0.1, 0.1, 0.075, 0.05, 0.025]), "what Lightning's callbacks log is in the log, too"
     metric = trained.curve[0]["metric"]
     assert [(step, line[metric]) for step, line in told if metric in line] == [
         (point["step"], point["dev"]) for point in trained.curve
@@ -85,7 +92,7 @@ def test_a_training_stopped_at_any_step_ends_with_the_weights_of_an_unbroken_one
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Of 15 steps, with a checkpoint of each step before it but 5 and 10 (see Checkpoints), or of the third alone."""
-    whole, unbroken = train(tmp_path / "whole", checkpoint_minutes=None)
+    whole, unbroken = train(tmp_path / "whole", minutes=None)
     for step in steps:
         folder = tmp_path / str(step)
         with monkeypatch.context() as patch:
@@ -93,7 +100,7 @@ def test_a_training_stopped_at_any_step_ends_with_the_weights_of_an_unbroken_one
                 clock = iter([0.0] * 3 + [60.0] * 20)
                 patch.setattr("zelo.training.checkpoints.time", SimpleNamespace(monotonic=clock.__next__))
             with pytest.raises(InterruptedError):
-                train(folder, Breaking(step, stop), checkpoint_minutes=1.0 if third_alone else 0.0)
+                train(folder, Breaking(step, stop), minutes=1.0 if third_alone else 0.0)
         resumed, trained = train(folder)
         kept = [3] if third_alone else [1, 2, 3, 4, 6, 7, 8, 9, 11, 12, 13, 14]
         assert trained.resumed_at == max((k for k in kept if k < step), default=None)
@@ -217,8 +224,10 @@ def test_the_untuned_model_is_kept_where_training_harms_and_it_is_said(tmp_path:
     with pytest.MonkeyPatch.context() as patch:
         falling = iter(np.linspace(0.9, 0.1, 100))
         patch.setattr("zelo.training.listwise_dataset.ndcg", lambda scores, *_: np.full(len(scores), next(falling)))
-        model, trained = train(tmp_path, patience=3)
-        assert len(trained.curve) == 1 + 3, "three points without a gain, then it stops"
+        model, trained = train(
+            tmp_path, callbacks={"stop": EarlyStopping(MONITOR, mode="max", patience=3, check_on_train_epoch_end=False)}
+        )
+        assert len(trained.curve) == 1 + 1 + 3, "three points without a gain over the first, then it stops"
         assert trained.best == 1, "the best of the trained weights"
         assert not same(model, before)
         mixture = mixed(model, learning(before), trained.dev, [0.5])

@@ -14,7 +14,7 @@ from zelo.facts import Facts
 from zelo.judges.human import Human
 from zelo.passages import by_passage
 from zelo.records import TEST, Questions
-from zelo.store import Table
+from zelo.store.table import Table
 
 PREFERENCE = ("query_id", "doc_a", "doc_b", "p")  # columns of a file of human preferences
 

@@ -24,7 +24,7 @@ from zelo.backbones.pretrained import (
 from zelo.backbones.vectors import LAST, Vectors, check_lengths, hash_texts, in_parts, kept, written
 from zelo.errors import BadInput
 from zelo.fingerprint.code_hash import code_hash
-from zelo.store import hash_json
+from zelo.store.hashing import hash_json
 from zelo.texts import document_texts
 
 if TYPE_CHECKING:

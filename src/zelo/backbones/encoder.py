@@ -21,7 +21,8 @@ from zelo.facts import Facts
 from zelo.fingerprint.code_hash import code_hash
 from zelo.progress import progress
 from zelo.records import starts
-from zelo.store import Store, hash_json
+from zelo.store.hashing import hash_json
+from zelo.store.store import Store
 from zelo.texts import Texts
 
 if TYPE_CHECKING:

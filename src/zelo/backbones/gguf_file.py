@@ -10,7 +10,8 @@ from typing import Any
 
 from zelo.errors import BadInput
 from zelo.fingerprint.code_hash import code_hash
-from zelo.store import Store, hash_json
+from zelo.store.hashing import hash_json
+from zelo.store.store import Store
 
 SUFFIX = ".gguf"
 _MAGIC = b"GGUF"

@@ -11,7 +11,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from zelo.facts import Facts
-from zelo.store import Store, Table, hash_json, write_parquet
+from zelo.store.hashing import hash_json
+from zelo.store.shards import write_parquet
+from zelo.store.store import Store
+from zelo.store.table import Table
 
 KIND = "scores"
 KEPT = pa.schema([("pair", pa.binary(16)), ("score", pa.float32())])

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from zelo.backbones.gguf_file import SUFFIX, unpacked
 from zelo.errors import BadInput, ModelNotFound
-from zelo.store import hash_json
+from zelo.store.hashing import hash_json
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast

@@ -12,7 +12,7 @@ from zelo.backbones.exported import CROSS_ENCODER, EMBEDDING, LOADERS, MULTI_VEC
 from zelo.backbones.model_folder import CONFIG, json_of, modules_of
 from zelo.backbones.pretrained import located
 from zelo.errors import BadInput
-from zelo.store import hash_file, hash_json
+from zelo.store.hashing import hash_file, hash_json
 
 FILES = ("*.json", "*.txt", "*.model", "*.jinja", "*.safetensors")
 CHUNK = 1024  # texts or pairs that are read before the bar moves

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from zelo.backbones.model_folder import CONFIG, json_of, modules_of
 from zelo.backbones.pretrained import Pretrained
 from zelo.errors import BadInput
-from zelo.store import hash_json
+from zelo.store.hashing import hash_json
 
 if TYPE_CHECKING:
     import numpy as np

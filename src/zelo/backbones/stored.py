@@ -14,7 +14,7 @@ from zelo.backbones.pretrained import check_rate
 from zelo.backbones.vectors import PART, Vectors, hash_texts, kept
 from zelo.errors import BadInput
 from zelo.fingerprint.code_hash import code_hash
-from zelo.store import hash_file, hash_json
+from zelo.store.hashing import hash_file, hash_json
 
 VECTOR = "vector"
 _FIX = "Ask the API for it again, or leave the row out with its query or document."

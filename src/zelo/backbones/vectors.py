@@ -14,7 +14,8 @@ from zelo.backbones.token_batches import TOKENS, token_batches
 from zelo.errors import BadInput
 from zelo.facts import Facts
 from zelo.progress import progress
-from zelo.store import Store, hash_json
+from zelo.store.hashing import hash_json
+from zelo.store.store import Store
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -20,7 +20,7 @@ from zelo.datasets.sources import ABOUT, FORMATS, TABLES, Sources, reader_of
 from zelo.errors import BadInput
 from zelo.qrels import qrel_rows, qrel_table
 from zelo.records import DEV, QREL, QUERY, TRAIN, Corpus
-from zelo.store import hash_json
+from zelo.store.hashing import hash_json
 
 USUAL = ("_id", "text")  # columns that need no word
 SHOWN = 3  # files that a line names

@@ -20,7 +20,7 @@ from zelo.datasets.unread import unread_labels
 from zelo.errors import BadInput
 from zelo.qrels import qrels_files, read_qrels, train_qrels_files
 from zelo.records import DEV, QUERY, TRAIN, Corpus
-from zelo.store import hash_json
+from zelo.store.hashing import hash_json
 
 QUERIES = "queries.jsonl"
 

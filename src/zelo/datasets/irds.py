@@ -19,7 +19,9 @@ from zelo.errors import BadInput
 from zelo.facts import Facts
 from zelo.progress import progress, silent
 from zelo.records import TEST
-from zelo.store import Store, Table, hash_json
+from zelo.store.hashing import hash_json
+from zelo.store.store import Store
+from zelo.store.table import Table
 
 PREFIX = "irds:"
 BELOW = [word for word in SPLITS if word != "eval"]  # ids below another that are its splits; eval has no public labels

@@ -10,7 +10,7 @@ from zelo.errors import BadInput
 from zelo.lines import read_lines
 from zelo.qrels import header_cells, kind_of_column, read_qrels
 from zelo.records import QREL
-from zelo.store import hash_json
+from zelo.store.hashing import hash_json
 
 BEIR = {"query": "queries.jsonl", "document": "corpus.jsonl"}  # where they are
 SHOWN = 3  # unknown ids that an error or a note names

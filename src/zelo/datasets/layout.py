@@ -19,7 +19,7 @@ from zelo.facts import Facts
 from zelo.lines import read_lines
 from zelo.qrels import SPLIT_NAMES
 from zelo.records import DEV, DOCUMENT, DOMAIN, QUERY, SPLITS, TEST, TRAIN, Corpus
-from zelo.store import hash_file
+from zelo.store.hashing import hash_file
 from zelo.texts import folded
 
 CHUNK = 65_536  # rows that exist as Python objects at a time

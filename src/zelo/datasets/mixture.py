@@ -14,7 +14,7 @@ from zelo.errors import BadInput
 from zelo.likelihood.randomness import content_seed
 from zelo.protocols import Dataset, TrainJudged
 from zelo.records import DOCUMENT, DOMAIN, QREL, QUERY, TRAIN, UNUSED, Corpus
-from zelo.store import hash_json
+from zelo.store.hashing import hash_json
 
 T = TypeVar("T")
 Reader = Callable[[pa.Table, pa.Table], tuple[pa.Table, tuple[str, ...]]]  # of judgements, for queries and documents

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from zelo.errors import BadInput
 from zelo.records import DEV, DOCUMENT, QREL, QUERY, TEST, TRAIN, Corpus
-from zelo.store import hash_json
+from zelo.store.hashing import hash_json
 
 WORDS = {
     "garden": "soil seed rose leaf root water spade flower",

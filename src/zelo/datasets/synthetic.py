@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 
 from zelo.errors import BadInput
 from zelo.records import DEV, DOCUMENT, QREL, QUERY, TEST, TRAIN, Corpus
-from zelo.store import hash_json
+from zelo.store.hashing import hash_json
 
 _HELD_BACK = 20  # every twentieth query is for dev, the one after it for test
 

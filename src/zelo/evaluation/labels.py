@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 
 from zelo.facts import Facts
 from zelo.records import DEV, TEST
-from zelo.store import Table
+from zelo.store.table import Table
 
 FEW = 10
 """Labelled queries below which even an interval is not to be trusted."""

@@ -7,7 +7,7 @@ import pyarrow.compute as pc
 from zelo import passages
 from zelo.errors import BadInput
 from zelo.metrics.ir_measure import positions, ranked
-from zelo.store import Table
+from zelo.store.table import Table
 
 DEPTH = 1000
 """Rows of a run that are measured and kept, per query, as is usual for TREC runs."""

@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from zelo.fingerprint.modules import LIBRARIES, find, first_party
 from zelo.fingerprint.source import ANYTHING, EFFECTS, WHOLE, Source, read
-from zelo.store import hash_json
+from zelo.store.hashing import hash_json
 
 AFFECTS_RESULTS = False  # A hash is part of a name; no table holds it.
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from zelo.errors import BadInput
 from zelo.fingerprint import canonical
 from zelo.fingerprint.modules import find, first_party, submodules
-from zelo.store import hash_file
+from zelo.store.hashing import hash_file
 
 WHOLE = "*"  # a module as an object: what is reached in it is written behind its name
 ANYTHING = "**"  # a module of which no more is known

@@ -16,7 +16,7 @@ from zelo.likelihood.randomness import content_seed, id_hashes, mixed
 from zelo.qrels import qrels_files, read_qrels
 from zelo.ranking import document_ids
 from zelo.records import CRITERIA, TEST, Outcomes, Questions
-from zelo.store import hash_file, hash_json
+from zelo.store.hashing import hash_file, hash_json
 
 _PAIR = np.uint64(1)  # sets a query apart from a document
 

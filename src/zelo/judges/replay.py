@@ -14,7 +14,7 @@ from zelo.judges.missing import Missing
 from zelo.judges.rubric import only_compares
 from zelo.likelihood.randomness import id_hashes, mixed
 from zelo.records import ANSWERED, OUTCOME, STATUSES, UNSENT, Outcomes, Questions
-from zelo.store import hash_file
+from zelo.store.hashing import hash_file
 
 _IDS = ("query_id", "doc_a", "doc_b")
 _NEEDED = (*_IDS, "judge", "repeat", "p", "status")

@@ -15,7 +15,7 @@ from zelo.judges.noise import noise
 from zelo.judges.rubric import criterion_hashes
 from zelo.likelihood.randomness import content_seed, id_hashes, mixed, uniform
 from zelo.records import CRITERIA, Outcomes, Questions
-from zelo.store import hash_file
+from zelo.store.hashing import hash_file
 
 UNIFORM_MIXTURE, THURSTONE = "uniform_mixture", "thurstone"
 NOISE_MODELS = (UNIFORM_MIXTURE, THURSTONE)

@@ -13,7 +13,7 @@ from zelo.errors import BadInput
 from zelo.judges.rubric import only_compares
 from zelo.progress import Advance, progress
 from zelo.records import ANSWERED, FAILED, STATUSES, Outcomes, Questions
-from zelo.store import hash_file, hash_json
+from zelo.store.hashing import hash_file, hash_json
 from zelo.texts import document_texts
 
 ROWS = 4096  # pairs whose texts exist at a time

@@ -6,7 +6,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from zelo.likelihood.links import LinkFunction
-from zelo.store import Table
+from zelo.store.table import Table
 
 ANSWERS = 4000  # of the calibrator's that are looked at, even over all
 PAIRS, CRITERIA, GHOSTS = "pairs", "criteria", "ghosts"  # what was asked about

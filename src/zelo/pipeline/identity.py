@@ -14,7 +14,8 @@ from zelo.fingerprint.code_hash import code_hash
 from zelo.fingerprint.modules import module_of
 from zelo.pipeline.instantiate import FOREIGN, OWN
 from zelo.protocols import Content, FieldsOutsideIdentity
-from zelo.store import Table, hash_json
+from zelo.store.hashing import hash_json
+from zelo.store.table import Table
 
 
 def identity(node: Facts, stage: object, inputs: dict[str, str]) -> str:
@@ -36,8 +37,10 @@ def recipe_of(node: object, built: Any, without: frozenset[str] = frozenset()) -
     if "_target_" not in node:
         return {key: recipe_of(item, built[key]) for key, item in node.items()}
     target = node["_target_"]
+    if FOREIGN.fullmatch(target):
+        return node
     if node.get("_partial_"):
-        return node if target in FOREIGN else node | {"_code_": code_hash(module_of(target))}
+        return node | {"_code_": code_hash(module_of(target))}
     own = built.OUTSIDE_IDENTITY if isinstance(built, FieldsOutsideIdentity) else frozenset[str]()
     outside = without | own | {"_target_"}  # fields that cannot change the result
     content = built.content() if isinstance(built, Content) else {}

@@ -20,10 +20,10 @@ from zelo.pipeline.plain import plain
 
 # A component of zelo is a class that its own module defines, in one of these packages.
 OWN = re.compile(
-    r"zelo\.(datasets|splitters|queries|retrievers|scorers|backbones|graphs|judges|solvers|calibrators|targets|models|losses|metrics|acquisitions|training|stages|tracking|budget|providers|auditing)"
+    r"zelo\.(datasets|splitters|queries|retrievers|scorers|backbones|graphs|judges|solvers|calibrators|targets|models|losses|metrics|acquisitions|training|stages|executors|tracking|budget|providers|auditing)"
     r"\.(\w+)\.([A-Z]\w*)"
 )
-FOREIGN = frozenset({"torch.optim.AdamW"})
+FOREIGN = re.compile(r"(torch\.optim|torch\.optim\.lr_scheduler|pytorch_lightning\.callbacks)\.[A-Z]\w*")
 LOGGER = re.compile(r"pytorch_lightning\.loggers\.[A-Z]\w*Logger")
 
 
@@ -74,8 +74,8 @@ def check_targets(node: object, place: str) -> None:
     elif isinstance(node, dict):
         if "_target_" in node and not allowed(node["_target_"]):
             raise BadInput(
-                f"{place}: _target_ {node['_target_']!r} is not allowed: it is neither a component of zelo nor one of"
-                f" {', '.join(sorted(FOREIGN))}. For a class of your own set {ALLOW_VARIABLE}=your_package."
+                f"{place}: _target_ {node['_target_']!r} is not allowed: it is neither a component of zelo nor a class of"
+                f" torch.optim or pytorch_lightning.callbacks. For a class of your own set {ALLOW_VARIABLE}=your_package."
             )
         for key, item in node.items():
             check_targets(item, f"{place}.{key}")
@@ -112,7 +112,7 @@ def _hints(target: str) -> dict[str, object]:
 def allowed(target: str) -> bool:
     """Whether a config may make this class: the shape of the name first, so that nothing is imported to find out."""
     package = target.partition(".")[0]
-    if target in FOREIGN or LOGGER.fullmatch(target) or package in allowed_packages():
+    if FOREIGN.fullmatch(target) or LOGGER.fullmatch(target) or package in allowed_packages():
         return True
     if not OWN.fullmatch(target):
         return False

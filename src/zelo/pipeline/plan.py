@@ -7,7 +7,7 @@ from zelo.budget.plan import Plan
 from zelo.pipeline.order import ancestors
 from zelo.pipeline.run import Step, falls_away, run_stages
 from zelo.protocols import NOTHING_TO_DO, CheapStage, PaidStage, SometimesCheapStage
-from zelo.store import Store
+from zelo.store.store import Store
 
 
 def remaining(steps: list[Step], store: Store) -> list[Step]:

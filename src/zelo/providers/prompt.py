@@ -12,7 +12,7 @@ from pathlib import Path
 
 from zelo.errors import BadInput
 from zelo.places import config_folder
-from zelo.store import hash_json
+from zelo.store.hashing import hash_json
 
 STRUCTURED, TAGGED = "structured", "tagged"
 SECTIONS = ("system", "user", STRUCTURED, TAGGED)

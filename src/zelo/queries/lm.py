@@ -18,7 +18,8 @@ from zelo.fingerprint.code_hash import code_hash
 from zelo.progress import progress
 from zelo.protocols import LanguageModel
 from zelo.records import MADE
-from zelo.store import Store, hash_json
+from zelo.store.hashing import hash_json
+from zelo.store.store import Store
 from zelo.texts import document_texts
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 from zelo.facts import Facts
 from zelo.outcomes import Graphs
 from zelo.reporting import lineage
-from zelo.store import Table
+from zelo.store.table import Table
 
 if TYPE_CHECKING:
     from zelo.pipeline.run import Result

@@ -15,7 +15,7 @@ from zelo.reporting.judge_costs import listed, money
 
 if TYPE_CHECKING:
     from zelo.pipeline.run import Result
-    from zelo.store import Table
+    from zelo.store.table import Table
 
 TOGETHER = "all together"
 TONES = {KEEP: "gain", AVERAGE: "gain", STOP: "loss", LEAVE: "loss", DO_NOT_AVERAGE: "loss"}

@@ -17,7 +17,7 @@ from zelo.reporting import lineage
 from zelo.reporting.evaluation import LABELS, Evaluation, shown
 from zelo.reporting.query_browser import LISTED, BrowserSources
 from zelo.reporting.shown_texts import LONGEST, SHORTEST, TEXT
-from zelo.store import Table
+from zelo.store.table import Table
 
 if TYPE_CHECKING:
     from zelo.pipeline.run import Result

@@ -21,7 +21,7 @@ from zelo.metrics.judging import verdicts
 from zelo.records import DEV, EXAMPLE
 from zelo.reporting import judge_costs, lineage
 from zelo.reporting.evaluation import Evaluation
-from zelo.store import Table
+from zelo.store.table import Table
 
 if TYPE_CHECKING:
     from zelo.pipeline.run import Result
@@ -104,13 +104,18 @@ def _teacher(result: "Result") -> Facts:
 
 
 def teacher(ratings: Table, labels: Table, data: Table) -> dict[str, MeasuredSplit]:
-    """Split -> how the ratings rank that split's labelled queries."""
+    """Split -> how the ratings rank that split's labelled queries; a split of which no query is rated is left out."""
     found = labelled.of_splits(labels, data)
     if not found:
         return {}
     truth = labelled.truth_of(found, EXAMPLE.empty_table())
     run = run_of(TEACHER, ratings, pc.unique(truth["query_id"]), truth, passages.read(data))
-    return {split: by_labels({TEACHER: run}, split, qrels, {"": METRIC}, "") for split, qrels in found.items()}
+    rated = pc.unique(run["query_id"])
+    return {
+        split: by_labels({TEACHER: run}, split, qrels, {"": METRIC}, "")
+        for split, qrels in found.items()
+        if pc.any(pc.is_in(qrels["query_id"], rated)).as_py()
+    }
 
 
 def _figures(result: "Result") -> Facts:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from zelo.facts import Facts
 from zelo.protocols import Backbone, TrainingStage
 from zelo.records import SPLITS, UNUSED
-from zelo.store import Table
+from zelo.store.table import Table
 
 if TYPE_CHECKING:
     from zelo.pipeline.run import Result

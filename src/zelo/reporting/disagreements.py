@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from zelo.auditing.answers import COLUMNS, JudgedPairs
 from zelo.facts import Facts
 from zelo.reporting.excerpts import cut
-from zelo.store import Table
+from zelo.store.table import Table
 
 SHOWN, PER_QUERY = 12, 2  # pairs on the page, and of one query
 TEXT = 1200  # characters of a document, and of a line of a judge's reasons

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from zelo.facts import Facts
 from zelo.records import DEV
 from zelo.reporting import lineage
-from zelo.store import Table
+from zelo.store.table import Table
 
 if TYPE_CHECKING:
     from zelo.pipeline.run import Result

@@ -8,7 +8,8 @@ from pathlib import Path
 from urllib.parse import quote
 
 from zelo.reporting.report import environment
-from zelo.store import MANIFEST, RUNNING
+from zelo.store.references import RUNNING
+from zelo.store.table import MANIFEST
 
 PAGE = "index.html"
 INDEX = "index*.csv"  # index.csv, and those of earlier versions with other columns

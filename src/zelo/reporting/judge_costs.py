@@ -7,7 +7,7 @@ from zelo.budget.request_batch import faults_in_words, reasons_in_words
 from zelo.facts import Facts
 from zelo.metrics import tally
 from zelo.records import ANSWERED
-from zelo.store import Table
+from zelo.store.table import Table
 
 
 def rows(judged: Table, weights: Mapping[str, Facts] = {}) -> list[Facts]:

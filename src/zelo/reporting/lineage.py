@@ -7,7 +7,7 @@ from zelo.facts import Facts
 
 if TYPE_CHECKING:
     from zelo.pipeline.run import Result, Step
-    from zelo.store import Table
+    from zelo.store.table import Table
 
 WEIGHTS = "weights"  # the role of a stage that weighs judges
 

@@ -14,7 +14,7 @@ from zelo.facts import Facts
 from zelo.protocols import InFolder, NamedModel
 from zelo.reporting import hybrid, lineage, score_scale, serving
 from zelo.reporting.evaluation import CIRCULAR, NO_LABELS, Evaluation
-from zelo.store import Table
+from zelo.store.table import Table
 from zelo.training.judging import judging_in_words
 from zelo.training.parity import parity_in_words
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from zelo.store import Table
+from zelo.store.table import Table
 
 BINS = 10
 

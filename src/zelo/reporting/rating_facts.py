@@ -18,7 +18,7 @@ from zelo.records import starts
 from zelo.reporting import budgets, lineage, query_offsets
 from zelo.reporting.budgets import BudgetCurve
 from zelo.reporting.query_offsets import QueryOffsets
-from zelo.store import Table
+from zelo.store.table import Table
 
 if TYPE_CHECKING:
     from zelo.pipeline.run import Result

@@ -31,7 +31,7 @@ from zelo.reporting.notes import notes
 from zelo.reporting.query_browser import QueryBrowser, query_browser
 from zelo.reporting.rating_facts import RatingFacts, rows_of
 from zelo.reporting.side_by_side_page import SideBySideResult
-from zelo.store import Table
+from zelo.store.table import Table
 
 if TYPE_CHECKING:
     from zelo.pipeline.run import Result

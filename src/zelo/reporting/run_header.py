@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 from zelo.budget.plan import money
 from zelo.facts import Facts
 from zelo.reporting import lineage
-from zelo.store import Table
+from zelo.store.table import Table
 
 if TYPE_CHECKING:
     from zelo.pipeline.run import Result

@@ -15,7 +15,7 @@ from zelo import passages
 from zelo.backbones.exported import CROSS_ENCODER
 from zelo.records import DEV
 from zelo.reporting import lineage, reliability_plot
-from zelo.store import Table
+from zelo.store.table import Table
 
 if TYPE_CHECKING:
     from zelo.pipeline.run import Result, Step

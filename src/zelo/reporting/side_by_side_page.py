@@ -15,7 +15,7 @@ from zelo.facts import Facts
 from zelo.reporting.disagreements import readable
 from zelo.reporting.excerpts import cut
 from zelo.reporting.plots import AxisScale
-from zelo.store import Table
+from zelo.store.table import Table
 
 if TYPE_CHECKING:
     from zelo.pipeline.run import Result

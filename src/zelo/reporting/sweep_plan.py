@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from zelo.budget.plan import clock, together
 from zelo.reporting.terminal import console
-from zelo.store import Store
+from zelo.store.store import Store
 
 if TYPE_CHECKING:
     from zelo.budget.plan import Plan

@@ -14,7 +14,7 @@ from zelo.reporting import acquired, audit_page, by_domain, data_card, latency, 
 from zelo.reporting.audit_table import print_audit
 from zelo.reporting.evaluation import CIRCULAR, GROUPS, LABELS, NO_LABELS, Evaluation, shown
 from zelo.reporting.notes import notes
-from zelo.store import Store
+from zelo.store.store import Store
 
 if TYPE_CHECKING:
     from rich.console import Console

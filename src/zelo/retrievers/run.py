@@ -15,7 +15,7 @@ from zelo.errors import BadInput
 from zelo.protocols import Retriever
 from zelo.ranking import document_ids, rows_of, top_candidates
 from zelo.records import TEST, UNUSED, Retrieved
-from zelo.store import hash_file
+from zelo.store.hashing import hash_file
 
 _COLUMNS = ("query_id", "q0", "doc_id", "rank", "score", "name")
 _SHAPE = "is not six columns (query Q0 document rank score name) with a number as score"

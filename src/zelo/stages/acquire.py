@@ -15,9 +15,10 @@ from zelo.outcomes import Graphs
 from zelo.protocols import Acquisition
 from zelo.records import CANDIDATE, TRAIN, Chosen, FirstPass, starts
 from zelo.stages.labelled import refuse_other_labels
-from zelo.store import Table, write_parquet, write_shard
+from zelo.store.shards import write_parquet, write_shard
+from zelo.store.table import Table
 
-SHARD = 4096  # queries
+SHARD = 512  # queries: the unit of work of the stages below
 LABELS, OUTCOMES = "labels", "outcomes"  # roles, one of which an acquisition reads
 ASKED = ["query_id", "doc_a", "doc_b"]
 ACQUIRED = pa.schema(

@@ -23,7 +23,9 @@ from zelo.facts import Facts
 from zelo.metrics import tally
 from zelo.metrics.measure import Measure, Resampling
 from zelo.records import TEST
-from zelo.store import Table, hash_file, write_parquet
+from zelo.store.hashing import hash_file
+from zelo.store.shards import write_parquet
+from zelo.store.table import Table
 
 DISAGREEMENTS, PER_QUERY = 100, 2  # pairs kept for the page, and of one query
 

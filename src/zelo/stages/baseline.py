@@ -21,7 +21,8 @@ from zelo.protocols import Checked, PaidJudge, PaidScorer, Scorer, WindowScorer
 from zelo.ranking import rows_of
 from zelo.records import ANSWERED, FAILED, SCORED, UNSENT, Questions
 from zelo.stages.score import first_candidates
-from zelo.store import Table, write_parquet
+from zelo.store.shards import write_parquet
+from zelo.store.table import Table
 from zelo.training.hardware import Hardware
 
 

@@ -8,7 +8,8 @@ import pyarrow.compute as pc
 
 from zelo.facts import Facts
 from zelo.records import SCORED
-from zelo.store import Table, write_parquet
+from zelo.store.shards import write_parquet
+from zelo.store.table import Table
 
 
 @dataclass(frozen=True, kw_only=True)

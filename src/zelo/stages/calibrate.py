@@ -33,7 +33,8 @@ from zelo.records import (
     Scale,
     starts,
 )
-from zelo.store import Table, write_parquet, write_shard
+from zelo.store.shards import write_parquet, write_shard
+from zelo.store.table import Table
 
 
 @dataclass(frozen=True, kw_only=True)

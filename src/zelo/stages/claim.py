@@ -13,7 +13,7 @@ from zelo.errors import BadInput
 from zelo.evaluation.claim import Contrast, Found, verdict
 from zelo.facts import Facts
 from zelo.records import TEST
-from zelo.store import Table
+from zelo.store.table import Table
 
 FILE = "claim.json"
 ORDER = "order"  # in place of a system: whether judges and labels put systems in one order, and its metric

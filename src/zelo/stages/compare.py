@@ -15,7 +15,8 @@ from zelo.facts import Facts
 from zelo.metrics.agreement import PREFIX
 from zelo.metrics.significance import FlipTest, holm, holm_factor
 from zelo.run_directory import RunDirectory
-from zelo.store import MANIFEST, Table, hash_file
+from zelo.store.hashing import hash_file
+from zelo.store.table import MANIFEST, Table
 
 FILE = "compare.json"
 PLACE = "logger.folder"  # of the config: the run directory itself

@@ -13,7 +13,7 @@ from zelo.errors import BadInput, ZeloError
 from zelo.facts import Facts
 from zelo.progress import progress
 from zelo.records import TRAIN
-from zelo.store import Table
+from zelo.store.table import Table
 from zelo.texts import document_texts
 from zelo.training.hardware import Hardware
 from zelo.training.vector_files import DOCUMENTS, HALVINGS, QUERIES, opened

@@ -11,7 +11,8 @@ from zelo.duplicates import domains_of, first_of_same, near_duplicates
 from zelo.facts import Facts
 from zelo.languages import languages, spaced
 from zelo.records import DEV, DOMAIN, SPLITS, TEST, TRAIN
-from zelo.store import Table, write_parquet
+from zelo.store.shards import write_parquet
+from zelo.store.table import Table
 from zelo.texts import Texts
 
 LENGTH = pa.schema([("length", pa.int32()), ("documents", pa.int64())])  # documents of each length, shortest first

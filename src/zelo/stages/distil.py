@@ -10,7 +10,8 @@ import pyarrow.compute as pc
 from zelo.errors import BadInput
 from zelo.facts import Facts
 from zelo.records import DEV, EXAMPLE, TRAIN
-from zelo.store import Table, write_parquet
+from zelo.store.shards import write_parquet
+from zelo.store.table import Table
 
 
 @dataclass(frozen=True, kw_only=True)

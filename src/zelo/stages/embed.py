@@ -11,7 +11,7 @@ from zelo.errors import BadInput
 from zelo.facts import Facts
 from zelo.progress import progress
 from zelo.protocols import Embedder
-from zelo.store import Table
+from zelo.store.table import Table
 from zelo.training.hardware import Hardware
 from zelo.training.student import OF_TRAINING, Student
 from zelo.training.vector_files import DOCUMENTS, QUERIES

@@ -25,7 +25,8 @@ from zelo.metrics.significance import bootstrap
 from zelo.metrics.trec import write_trec
 from zelo.protocols import Metric
 from zelo.records import DEV, EXAMPLE, METRIC, TEST
-from zelo.store import Table, write_parquet
+from zelo.store.shards import write_parquet
+from zelo.store.table import Table
 
 DATA, LABELS, EXAMPLES, CANDIDATES = "data", "labels", "examples", "candidates"
 HUMAN = "human_labels"  # beside labels that judges made: real ones, to see whether both put systems in one order

@@ -6,7 +6,7 @@ from pathlib import Path
 from zelo.errors import BadInput
 from zelo.facts import Facts
 from zelo.protocols import PredictsCost
-from zelo.store import Table
+from zelo.store.table import Table
 
 
 @dataclass(frozen=True, kw_only=True)

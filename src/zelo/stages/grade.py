@@ -11,7 +11,8 @@ from zelo import passages
 from zelo.errors import BadInput
 from zelo.facts import Facts
 from zelo.records import QREL
-from zelo.store import Table, write_parquet
+from zelo.store.shards import write_parquet
+from zelo.store.table import Table
 
 REACH = 1.96  # standard errors on each side of a 95 % interval
 GRADED = pa.schema(

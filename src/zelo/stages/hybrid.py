@@ -19,7 +19,8 @@ from zelo.records import DEV, SCORED
 from zelo.retrievers.bm25 import Bm25
 from zelo.stages.hybrid_parts import HybridParts
 from zelo.stages.score import candidates
-from zelo.store import Table, write_parquet
+from zelo.store.shards import write_parquet
+from zelo.store.table import Table
 from zelo.training.hardware import Hardware
 from zelo.training.student import OF_TRAINING, Student
 

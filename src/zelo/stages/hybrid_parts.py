@@ -15,7 +15,7 @@ from zelo.protocols import BackboneCheck, PairwiseModel, Searcher, VectorsById
 from zelo.ranking import document_ids, own_documents, rows_of
 from zelo.retrievers.bm25 import Bm25
 from zelo.stages.score import scores
-from zelo.store import Table
+from zelo.store.table import Table
 from zelo.training.hardware import Hardware
 from zelo.training.student import Student
 

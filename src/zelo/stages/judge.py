@@ -27,7 +27,8 @@ from zelo.pools import Pools
 from zelo.progress import Advance, progress, silent
 from zelo.records import OUTCOME, STATUSES, Comparisons, Fit, Questions
 from zelo.stages.candidate_pools import CandidatePools
-from zelo.store import Table, shard, shard_writer, write_shard
+from zelo.store.shards import shard, shard_writer, write_shard
+from zelo.store.table import Table
 
 if TYPE_CHECKING:
     from zelo.budget.session import Session

@@ -17,7 +17,8 @@ from zelo.pools import Pools
 from zelo.protocols import Retriever
 from zelo.ranking import rows_of
 from zelo.records import WEIGHT, Questions
-from zelo.store import Table, write_parquet
+from zelo.store.shards import write_parquet
+from zelo.store.table import Table
 
 TOP_K = 100  # candidates that an item's document must be among
 OTHERS = 20  # of them that it is held against: a language model can be asked about so many

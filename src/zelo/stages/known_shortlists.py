@@ -14,7 +14,7 @@ from zelo.facts import Facts
 from zelo.pools import Pools
 from zelo.protocols import Retriever
 from zelo.stages.known_items import TOP_K, asked, candidates, write_equal, write_learned
-from zelo.store import Table
+from zelo.store.table import Table
 
 BELIEF = 1 / 3  # chosen on the labels of dev of two collections: docs/results.md
 

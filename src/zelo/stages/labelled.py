@@ -15,7 +15,8 @@ from zelo.errors import BadInput
 from zelo.facts import Facts
 from zelo.records import CANDIDATE, TRAIN
 from zelo.stages.train_labels import TrainLabels
-from zelo.store import Table, write_parquet, write_shard
+from zelo.store.shards import write_parquet, write_shard
+from zelo.store.table import Table
 
 LABELLED = pa.schema(
     [

@@ -12,7 +12,8 @@ from zelo.errors import BadInput
 from zelo.facts import Facts
 from zelo.protocols import Dataset
 from zelo.records import DROPPED, DUPLICATE, QREL
-from zelo.store import Table, write_parquet
+from zelo.store.shards import write_parquet
+from zelo.store.table import Table
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,8 @@ from zelo.latency.timing import Memory, figures
 from zelo.progress import progress
 from zelo.protocols import Checked, PaidScorer, Scorer
 from zelo.records import Questions
-from zelo.store import Table, hash_file, hash_json
+from zelo.store.hashing import hash_file, hash_json
+from zelo.store.table import Table
 from zelo.texts import document_texts
 from zelo.training.hardware import Hardware
 

@@ -12,7 +12,8 @@ from zelo.errors import BadInput
 from zelo.facts import Facts
 from zelo.protocols import Dataset, MayLackQueries
 from zelo.records import DEV, DOCUMENT, DROPPED, DUPLICATE, QUERY, SPLITS, TEST, TRAIN, Corpus
-from zelo.store import Table, write_parquet
+from zelo.store.shards import write_parquet
+from zelo.store.table import Table
 from zelo.texts import folded
 
 SHOWN = 3  # queries that a note names

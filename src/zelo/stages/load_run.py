@@ -16,7 +16,9 @@ from zelo.protocols import Dataset
 from zelo.ranking import own_documents, top_candidates, without_own
 from zelo.records import CANDIDATE, DOCUMENT, QUERY, TEST, starts
 from zelo.retrievers.run import read_run
-from zelo.store import Table, hash_file, write_parquet
+from zelo.store.hashing import hash_file
+from zelo.store.shards import write_parquet
+from zelo.store.table import Table
 
 TREC, JSONL = "trec", "jsonl"
 OTHER = pa.schema([("json", pa.string())])  # what a line of a jsonl says besides query and documents

@@ -13,7 +13,7 @@ from zelo.facts import Facts
 from zelo.protocols import Dataset
 from zelo.records import DEV, TEST, TRAIN, UNUSED
 from zelo.stages.load import written
-from zelo.store import Table
+from zelo.store.table import Table
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -34,7 +34,8 @@ from zelo.protocols import (
 )
 from zelo.ranking import rows_of
 from zelo.records import DEV, DOMAIN, MADE, QUERY, SPLITS, TEST, TRAIN, UNSENT
-from zelo.store import Table, write_parquet
+from zelo.store.shards import write_parquet
+from zelo.store.table import Table
 
 if TYPE_CHECKING:
     from zelo.budget.session import Session

@@ -8,7 +8,8 @@ import pyarrow.parquet as pq
 
 from zelo.facts import Facts
 from zelo.records import OUTCOME
-from zelo.store import Table, write_shard
+from zelo.store.shards import write_shard
+from zelo.store.table import Table
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ import pyarrow.compute as pc
 
 from zelo.facts import Facts
 from zelo.records import TRAIN
-from zelo.store import Table
+from zelo.store.table import Table
 
 
 @dataclass(frozen=True, kw_only=True)

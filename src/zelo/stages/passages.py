@@ -16,7 +16,8 @@ from zelo.progress import progress
 from zelo.protocols import Checked, LeavesWhole, Splitter
 from zelo.ranking import rows_of
 from zelo.records import DOMAIN, PASSAGE
-from zelo.store import Table, write_parquet
+from zelo.store.shards import write_parquet
+from zelo.store.table import Table
 
 ROWS = 512  # documents that are Python objects at a time
 SIGN = "#"  # between a document's id and the number of its passage

@@ -15,7 +15,8 @@ from zelo.facts import Facts
 from zelo.metrics import tally
 from zelo.outcomes import Graphs, check_quorum
 from zelo.records import PREFERENCE, SPLITS
-from zelo.store import Table, write_shard
+from zelo.store.shards import write_shard
+from zelo.store.table import Table
 
 COLUMNS = ["query_id", "doc_a", "doc_b", "judge", "p", "weight"]
 

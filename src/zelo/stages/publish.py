@@ -12,7 +12,8 @@ from zelo.backbones.exported import MATRIX, STUDENTS, opened
 from zelo.errors import BadInput, ZeloError
 from zelo.facts import Facts
 from zelo.run_directory import RunDirectory
-from zelo.store import MANIFEST, Table, hash_file
+from zelo.store.hashing import hash_file
+from zelo.store.table import MANIFEST, Table
 
 NAME = re.compile(r"(?:[\w-][\w.-]*/)?[A-Za-z0-9](?:[\w.-]*[A-Za-z0-9])?")
 LONGEST = 96 - len("-embedding")  # characters of a repository's name on the hub

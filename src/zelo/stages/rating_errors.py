@@ -10,7 +10,8 @@ import pyarrow.compute as pc
 from zelo.facts import Facts
 from zelo.protocols import Solver
 from zelo.stages.evaluate import PER_QUERY
-from zelo.store import Table, write_parquet
+from zelo.store.shards import write_parquet
+from zelo.store.table import Table
 
 DATA, ALL, OUTCOMES = "data", "all", "outcomes"
 HELD_OUT = "held_out_log_loss"

@@ -19,7 +19,8 @@ from zelo.ranking import document_ids, rows_of
 from zelo.records import CANDIDATE
 from zelo.retrievers.bm25 import Bm25
 from zelo.stages.hybrid_parts import HybridParts
-from zelo.store import Table, write_shard
+from zelo.store.shards import write_shard
+from zelo.store.table import Table
 from zelo.training.hardware import Hardware
 from zelo.training.student import OF_TRAINING, Student
 

@@ -16,7 +16,8 @@ from zelo.evaluation.runs import run_of, worth
 from zelo.facts import Facts
 from zelo.records import DEV, TEST
 from zelo.stages.evaluate import PER_QUERY
-from zelo.store import Table, write_parquet
+from zelo.store.shards import write_parquet
+from zelo.store.table import Table
 
 METRIC = "log_loss"
 DATA, LABELS = "data", "labels"

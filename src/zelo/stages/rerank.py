@@ -17,7 +17,9 @@ from zelo.metrics.trec import write_trec
 from zelo.progress import progress
 from zelo.ranking import document_ids, rows_of
 from zelo.records import SCORED, starts
-from zelo.store import Table, hash_file, hash_json, write_parquet
+from zelo.store.hashing import hash_file, hash_json
+from zelo.store.shards import write_parquet
+from zelo.store.table import Table
 from zelo.texts import document_texts
 from zelo.training.hardware import Hardware
 

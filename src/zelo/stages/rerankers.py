@@ -16,7 +16,7 @@ from zelo.metrics.significance import bootstrap
 from zelo.protocols import Metric
 from zelo.ranking import rows_of
 from zelo.stages.score import best, candidates
-from zelo.store import Table
+from zelo.store.table import Table
 
 DATA, LABELS, CANDIDATES = "data", "labels", "candidates"
 REST = "/rest"  # ends the role of a second table of the same reranker's scores

@@ -11,7 +11,8 @@ from zelo.facts import Facts
 from zelo.ranking import rows_of
 from zelo.records import SCORED
 from zelo.stages.score import best, candidates
-from zelo.store import Table, write_parquet
+from zelo.store.shards import write_parquet
+from zelo.store.table import Table
 
 DATA, CANDIDATES = "data", "candidates"
 

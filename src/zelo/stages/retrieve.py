@@ -17,9 +17,10 @@ from zelo.facts import Facts
 from zelo.protocols import FileRetriever, PaidEmbedder, Retriever
 from zelo.ranking import own_documents, without_own
 from zelo.records import CANDIDATE, DUPLICATE, TRAIN, UNUSED, Retrieved
-from zelo.store import Table, write_parquet, write_shard
+from zelo.store.shards import write_parquet, write_shard
+from zelo.store.table import Table
 
-SHARD = 4096  # queries
+SHARD = 512  # queries: the unit of work of the stages below
 FILLED = pa.schema([("query_id", pa.string())])
 
 

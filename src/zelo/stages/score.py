@@ -15,7 +15,8 @@ from zelo.progress import progress
 from zelo.protocols import BackboneCheck, Embedder, Model, PairwiseModel, Searcher
 from zelo.ranking import own_documents, rows_of, without_own
 from zelo.records import SCORED, starts
-from zelo.store import Table, write_parquet
+from zelo.store.shards import write_parquet
+from zelo.store.table import Table
 from zelo.training.hardware import Hardware
 from zelo.training.student import OF_TRAINING, Student
 

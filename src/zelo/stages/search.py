@@ -15,7 +15,8 @@ from zelo.errors import BadInput
 from zelo.facts import Facts
 from zelo.ranking import own_documents, rows_of, without_own
 from zelo.records import SCORED
-from zelo.store import Table, write_parquet
+from zelo.store.shards import write_parquet
+from zelo.store.table import Table
 from zelo.training.hardware import Hardware
 from zelo.training.vector_files import DOCUMENTS, HALVINGS, QUERIES, opened
 

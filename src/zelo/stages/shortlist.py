@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 from zelo.errors import BadInput
 from zelo.facts import Facts
 from zelo.records import CANDIDATE
-from zelo.store import Table, write_shard
+from zelo.store.shards import write_shard
+from zelo.store.table import Table
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,7 +26,8 @@ from zelo.metrics.ir_measure import positions
 from zelo.pools import Pools
 from zelo.progress import progress, silent
 from zelo.records import OUTCOME, Questions
-from zelo.store import Table, write_parquet
+from zelo.store.shards import write_parquet
+from zelo.store.table import Table
 
 if TYPE_CHECKING:
     from zelo.budget.session import Session

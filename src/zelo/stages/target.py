@@ -12,7 +12,8 @@ from zelo.errors import BadInput
 from zelo.facts import Facts
 from zelo.ratings import Ratings
 from zelo.records import EXAMPLE
-from zelo.store import Table, write_shard
+from zelo.store.shards import write_shard
+from zelo.store.table import Table
 
 
 @dataclass(frozen=True, kw_only=True)

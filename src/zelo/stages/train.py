@@ -17,7 +17,8 @@ from zelo.errors import BadInput
 from zelo.facts import Facts
 from zelo.protocols import ListLoss, Logger, PairwiseModel
 from zelo.records import DEV, SPLITS, TRAIN
-from zelo.store import CHECKPOINT, Table
+from zelo.store.shards import CHECKPOINT
+from zelo.store.table import Table
 from zelo.training import ranks, training_log
 from zelo.training.comparable import check_comparable
 from zelo.training.hardware import Hardware
@@ -229,6 +230,7 @@ class Train:
             loss=student.loss,
             optimizer=student.optimizer,
             scheduler=student.scheduler,
+            label=f"train {self.name}",
             together=together,
             micro_batch=self.hardware.micro_batch,
         )
@@ -237,7 +239,6 @@ class Train:
             data,
             hardware=self.hardware,
             report=report,
-            label=f"train {self.name}",
             checkpoints=out / CHECKPOINT,
             together=together,
         )

@@ -12,7 +12,8 @@ from zelo.errors import BadInput
 from zelo.facts import Facts
 from zelo.protocols import Dataset, TrainJudged
 from zelo.records import DROPPED, QREL, TRAIN
-from zelo.store import Table, write_parquet
+from zelo.store.shards import write_parquet
+from zelo.store.table import Table
 
 WITHOUT = "use pipeline=refine_without_labels, which asks where the students disagree (acquisition=disagreement)"
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from zelo.facts import Facts
 from zelo.run_directory import MODELS
-from zelo.store import hash_json
+from zelo.store.hashing import hash_json
 
 FIGURES = ("metrics.json", "verdicts.json", "compared.json", "hybrid.json")
 

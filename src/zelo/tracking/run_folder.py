@@ -17,7 +17,8 @@ from zelo.hybrid_score import FILE
 from zelo.reporting import acquired, audit_page, claims, compared, hybrid, latency, lineage, rerankers, run_comparison
 from zelo.reporting.evaluation import Evaluation
 from zelo.reporting.notes import missing
-from zelo.store import FINISHED, MANIFEST, RUNNING, Table
+from zelo.store.references import FINISHED, RUNNING
+from zelo.store.table import MANIFEST, Table
 from zelo.tracking import redact, run_tables, whole_file
 
 if TYPE_CHECKING:

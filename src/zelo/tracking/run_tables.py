@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from zelo.records import TRAIN
 from zelo.reporting import lineage
-from zelo.store import Table
+from zelo.store.table import Table
 from zelo.texts import document_texts
 from zelo.tracking import whole_file
 

@@ -30,7 +30,8 @@ from zelo.errors import BadInput
 from zelo.facts import Facts
 from zelo.records import DEV, TEST
 from zelo.reporting import claims, compared, index_page, sweep_page, sweep_plan
-from zelo.store import MANIFEST, Store
+from zelo.store.store import Store
+from zelo.store.table import MANIFEST
 from zelo.tracking import redact, whole_file
 
 SWEEP_CSV, SWEEP_HTML = "sweep.csv", "sweep.html"

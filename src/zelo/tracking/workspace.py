@@ -18,7 +18,8 @@ import yaml
 from zelo.errors import BadInput
 from zelo.facts import Facts
 from zelo.run_directory import RunDirectory
-from zelo.store import FINISHED, MANIFEST
+from zelo.store.references import FINISHED
+from zelo.store.table import MANIFEST
 from zelo.tracking import outage, whole_file
 from zelo.training import monitor
 

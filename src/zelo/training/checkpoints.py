@@ -4,7 +4,6 @@ The file is safetensors; what is not a tensor stands as JSON in its header. Noth
 """
 
 import json
-import math
 import os
 import random
 import time
@@ -14,6 +13,7 @@ from typing import Any
 import pytorch_lightning as lightning
 import torch
 from lightning_fabric.plugins.io.checkpoint_io import CheckpointIO
+from pytorch_lightning.callbacks import Checkpoint
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -98,18 +98,24 @@ def _restored(value: Any, tensors: dict[str, Tensor]) -> Any:
     return {_restored(key, tensors): _restored(item, tensors) for key, item in inner}
 
 
-class Checkpoints(lightning.Callback):
+def path_in(folder: Path, batches: int) -> Path:
+    """The file that a training of so many batches an epoch is kept in."""
+    return folder / f"batches-{batches}.safetensors"
+
+
+class Checkpoints(Checkpoint):
     """Keeps the state every so many minutes, after a step or, where that is validated, after the validation.
+
+    Lightning's ModelCheckpoint keeps no random state, and saves a validated step before its validation.
 
     The random state of each process is kept too, and put back just before the next batch; another number of processes goes on
     with those that there are.
     """
 
-    def __init__(self, *, path: Path, minutes: float | None, together: Together = ALONE) -> None:
-        self.path, self.minutes, self.together = path, math.inf if minutes is None else minutes, together
+    def __init__(self, *, minutes: float, together: Together = ALONE) -> None:
+        self.minutes, self.together = minutes, together
         self.device: torch.device | None = None
         self.random: dict[str, Any] | None = None
-        self.resumed_at: int | None = None  # step
 
     def state_dict(self) -> dict[str, object]:
         """The random state of torch, in each process, and of Python."""
@@ -122,9 +128,8 @@ class Checkpoints(lightning.Callback):
         self.random = state_dict
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """The first checkpoint is due after the given minutes; says where training goes on."""
+        """The first checkpoint is due after the given minutes."""
         self.last, self.device = time.monotonic(), pl_module.device
-        self.resumed_at = trainer.global_step if self.random else None
 
     def on_train_batch_start(self, trainer: object, pl_module: object, batch: object, batch_idx: int) -> None:
         """Puts the random state back, once."""
@@ -156,5 +161,5 @@ class Checkpoints(lightning.Callback):
             return  # gradients are not part of the state
         due = time.monotonic() - self.last >= 60 * self.minutes
         if self.together.of_first(due, self.device):  # all processes or none
-            trainer.save_checkpoint(self.path)
+            trainer.save_checkpoint(path_in(Path(trainer.default_root_dir), int(trainer.num_training_batches)))
             self.last = time.monotonic()

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from zelo.errors import BadInput
 from zelo.metrics.agreement import CUTOFF, PREFIX, judged_gains, ndcg
 from zelo.records import DEV, starts
-from zelo.store import Table
+from zelo.store.table import Table
 from zelo.texts import Texts
 from zelo.training.sampler import QueryBatches
 

@@ -7,12 +7,14 @@ import pytorch_lightning as lightning
 import torch
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from zelo.errors import ZeloError
 from zelo.protocols import Loss
 from zelo.training.grad_cache import Pieces
 from zelo.training.linear import Linear
 from zelo.training.together import ALONE, Together
+from zelo.training.validation import MONITOR
 
 if TYPE_CHECKING:
     from zelo.training.datamodule import DataModule
@@ -37,12 +39,13 @@ class StudentModule(lightning.LightningModule):
         model: Any,
         loss: Loss,
         optimizer: partial[torch.optim.Optimizer],
-        scheduler: Linear,
+        scheduler: Linear | partial[LRScheduler],
+        label: str,
         together: Together = ALONE,
         micro_batch: int | None = None,
     ) -> None:
         super().__init__()
-        self.model, self.loss, self.optimizer, self.scheduler = model, loss, optimizer, scheduler
+        self.model, self.loss, self.optimizer, self.scheduler, self.label = model, loss, optimizer, scheduler, label
         self.pieces = Pieces(model, loss, together, micro_batch)
 
     def training_step(self, batch: dict[str, Tensor], index: int) -> Tensor:
@@ -75,8 +78,10 @@ class StudentModule(lightning.LightningModule):
         """The model says which of its parameters learn, and how fast against the optimizer's rate."""
         groups = self.model.parameter_groups(self.optimizer.keywords["lr"])
         optimizer = self.optimizer(groups)
-        steps = int(self.trainer.estimated_stepping_batches)
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": self.scheduler.make(optimizer, steps), "interval": "step"},
-        }
+        if isinstance(self.scheduler, Linear):
+            made = self.scheduler.make(optimizer, int(self.trainer.estimated_stepping_batches))
+        else:
+            made = self.scheduler(optimizer)
+        if isinstance(made, ReduceLROnPlateau):
+            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": made, "monitor": MONITOR}}
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": made, "interval": "step"}}

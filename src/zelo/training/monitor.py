@@ -7,12 +7,38 @@ from typing import Any
 
 import pytorch_lightning as lightning
 import torch
+from pytorch_lightning.loggers.logger import Logger
 from torch.distributed.tensor import DTensor
 
 from zelo.training.together import ALONE, Together
 from zelo.training.training_log import Lines, Report
 
 LOSS, LR, NORM, PAIRS = "train/loss", "train/lr", "train/gradient_norm", "train/pairs_per_second"
+
+
+class CallbackLogger(Logger):
+    """Takes what callbacks of Lightning log, such as LearningRateMonitor."""
+
+    def __init__(self, report: Report) -> None:
+        super().__init__()
+        self.report = report
+
+    @property
+    def name(self) -> str:
+        """Nothing is named by it."""
+        return "zelo"
+
+    @property
+    def version(self) -> str:
+        """Nothing is named by it."""
+        return ""
+
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        """A line of the log."""
+        self.report(step or 0, metrics)
+
+    def log_hyperparams(self, *args: object, **kwargs: object) -> None:
+        """The config is kept by the run."""
 
 
 class Monitor(lightning.Callback):
@@ -25,6 +51,8 @@ class Monitor(lightning.Callback):
     def __init__(self, *, path: Path, report: Report, resumes: bool, together: Together = ALONE) -> None:
         self.lines, self.report, self.together = Lines(path), report, together
         self.metrics: dict[str, float] = {}
+        self.logger = CallbackLogger(self.add)
+        self.resumed_at: int | None = None  # step
         if self.together.first and not resumes:
             self.lines.cut(-1)
 
@@ -35,7 +63,8 @@ class Monitor(lightning.Callback):
             self.report(step, metrics)
 
     def on_train_start(self, trainer: Any, pl_module: object) -> None:
-        """Forgets what was logged after the checkpoint."""
+        """Forgets what was logged after the checkpoint, and says where training goes on."""
+        self.resumed_at = trainer.global_step or None
         if self.together.first and trainer.global_step:
             self.lines.cut(trainer.global_step)
 

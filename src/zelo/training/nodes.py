@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from zelo.errors import ZeloError
-from zelo.store import Store, Table, hash_json
+from zelo.store.hashing import hash_json
+from zelo.store.store import Store
+from zelo.store.table import Table
 from zelo.training import heartbeat, ranks
 
 

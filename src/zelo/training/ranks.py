@@ -19,7 +19,7 @@ from typing import Any
 
 from zelo.errors import BadInput, LimitReached, ZeloError
 from zelo.facts import Facts
-from zelo.store import Table
+from zelo.store.table import Table
 from zelo.training.hardware import Hardware
 
 FOLDER = "processes"  # of a table that several processes make

@@ -24,7 +24,7 @@ class Student:
     backbone: Backbone
     loss: Loss
     optimizer: partial[Any]
-    scheduler: Linear
+    scheduler: Linear | partial[Any]  # zelo's, or one of torch that takes the optimizer
     loader: QueryBatches
     trainer: Trainer
 

@@ -8,10 +8,11 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from zelo.errors import BadInput, ZeloError
 from zelo.facts import Facts
+from zelo.protocols import CallbackOfConfig
 from zelo.training.hardware import Hardware
 from zelo.training.together import ALONE, Together
 
@@ -82,15 +83,12 @@ class Trained:
 class Trainer:
     """How long and how precisely a student is trained; part of a result's identity, as the hardware is not."""
 
-    OUTSIDE_IDENTITY: ClassVar[frozenset[str]] = frozenset({"checkpoint_minutes"})
-
     epochs: int
     precision: str  # as Lightning names it
     gradient_clip: float  # norm
     validations_per_epoch: int
-    patience: int | None  # validations without a gain before the training stops
     mixtures: list[float]  # shares of the trained weights, the rest untuned, that dev chooses among; 0 and 1 are, too
-    checkpoint_minutes: float | None  # between two, so that a killed training loses no more; null: none
+    callbacks: dict[str, Any]  # by any name: one that zelo.training.callbacks has, one of Lightning, or null
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
@@ -103,16 +101,15 @@ class Trainer:
             )
         if self.gradient_clip < 0:
             raise BadInput(f"trainer.gradient_clip={self.gradient_clip}: a norm, at least 0 (nothing is clipped).")
-        if self.patience is not None and self.patience < 1:
-            raise BadInput(f"trainer.patience={self.patience}: at least 1 validation, or null to train all epochs.")
         if not all(0 < share < 1 for share in self.mixtures):
             raise BadInput(
                 f"trainer.mixtures={list(self.mixtures)}: shares of the trained weights, between 0 and 1; [] for none."
             )
-        if self.checkpoint_minutes is not None and self.checkpoint_minutes < 0:
-            raise BadInput(
-                f"trainer.checkpoint_minutes={self.checkpoint_minutes}: at least 0 (after each step), or null for none."
-            )
+        for name, one in self.callbacks.items():
+            if not (one is None or isinstance(one, CallbackOfConfig) or _of_lightning(one)):
+                raise BadInput(
+                    f"trainer.callbacks.{name}={one}: name a callback of Lightning by its _target_, or null."
+                )
 
     def fit(
         self,
@@ -121,7 +118,6 @@ class Trainer:
         *,
         hardware: Hardware,
         report: "Report",
-        label: str,
         checkpoints: Path,
         together: Together = ALONE,
     ) -> Trained:
@@ -134,37 +130,42 @@ class Trainer:
         processes do together is done by the module and its callbacks, and the model of the first has the best weights.
         """
         with _quiet():
-            from zelo.training.checkpoints import Checkpoints
+            from zelo.training.checkpoints import Checkpoints, path_in
             from zelo.training.module import Diverged
             from zelo.training.monitor import Monitor
-            from zelo.training.validation import Bar, RankingValidation
+            from zelo.training.validation import RankingValidation
 
-            kept = checkpoints / f"batches-{len(data.train_dataloader())}.safetensors"
-            resume, diverged = kept.is_file(), None
+            wanted = [one for one in self.callbacks.values() if one is not None]
+            wanted = [one.callback() if isinstance(one, CallbackOfConfig) else one for one in wanted]
+            kept = path_in(checkpoints, len(data.train_dataloader()))
+            resume = kept.is_file() and any(isinstance(one, Checkpoints) for one in wanted)
+            diverged = None
             monitor = Monitor(path=checkpoints / LOG, report=report, resumes=resume, together=together)
-            ranking = RankingValidation(patience=self.patience, report=monitor.add, together=together)
-            saving = Checkpoints(path=kept, minutes=self.checkpoint_minutes, together=together)
-            bars = [Bar(label=label)] if together.first else []
-            trainer = self._lightning(hardware, [monitor, ranking, saving, *bars], together)
+            ranking = RankingValidation(report=monitor.add, together=together)
+            trainer = self._lightning(hardware, [monitor, ranking, *wanted], together, checkpoints)
             try:
                 self._run(trainer, module, data, ranking, kept if resume else None)
             except Diverged as error:
                 if not ranking.curve:
-                    raise ZeloError(f"{label}: the untuned model already gives scores that are no numbers.") from error
+                    raise ZeloError(
+                        f"{module.label}: the untuned model already gives scores that are no numbers."
+                    ) from error
                 diverged = str(error)
         if together.first and not together.sharded:
             module.model.load_state_dict(ranking.best)
-        return Trained(ranking.curve, saving.resumed_at, module.pieces.split, diverged, ranking.best)
+        return Trained(ranking.curve, monitor.resumed_at, module.pieces.split, diverged, ranking.best)
 
     def _lightning(
-        self, hardware: Hardware, callbacks: "list[lightning.Callback]", together: Together
+        self, hardware: Hardware, callbacks: "list[lightning.Callback]", together: Together, folder: Path
     ) -> "lightning.Trainer":
         """Lightning's trainer on this process's one device."""
         import pytorch_lightning as lightning
         import torch
         from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+        from pytorch_lightning.callbacks import Checkpoint, ProgressBar
 
         from zelo.training.checkpoints import SafeCheckpoints
+        from zelo.training.monitor import Monitor
         from zelo.training.sharded import Sharded
 
         return lightning.Trainer(
@@ -175,13 +176,15 @@ class Trainer:
             accelerator=hardware.accelerator,
             devices=[torch.cuda.current_device()] if hardware.accelerator == "gpu" else 1,
             strategy=Sharded(hardware.device) if together.sharded else "auto",
-            logger=False,  # what is logged goes through Monitor
+            logger=[one.logger for one in callbacks if isinstance(one, Monitor)],
             callbacks=callbacks,
+            log_every_n_steps=1,
             plugins=[SafeCheckpoints(together), LightningEnvironment()],
             num_sanity_val_steps=0,
             deterministic="warn",
-            enable_checkpointing=False,
-            enable_progress_bar=False,
+            default_root_dir=folder,
+            enable_checkpointing=any(isinstance(one, Checkpoint) for one in callbacks),
+            enable_progress_bar=any(isinstance(one, ProgressBar) for one in callbacks),
             enable_model_summary=False,
         )
 
@@ -201,6 +204,12 @@ class Trainer:
                 trainer.fit(module, data, ckpt_path=kept)
                 if ranking.curve[-1]["step"] < trainer.global_step:  # no validation fell on the last step
                     trainer.validate(module, data, verbose=False)
+
+
+def _of_lightning(one: object) -> bool:
+    import pytorch_lightning as lightning
+
+    return isinstance(one, lightning.Callback)
 
 
 @contextlib.contextmanager

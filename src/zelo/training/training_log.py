@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from zelo.store import Table, write_parquet
+from zelo.store.shards import write_parquet
+from zelo.store.table import Table
 
 Report = Callable[[int, Mapping[str, float]], None]  # takes a step of the optimizer and what is logged of it
 

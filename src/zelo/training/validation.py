@@ -16,17 +16,19 @@ from zelo.protocols import Model
 from zelo.training.together import ALONE, Together
 from zelo.training.training_log import Report
 
+MONITOR = "dev"  # what Lightning's callbacks find the metric of the dev examples by; larger is better
+
 
 class RankingValidation(lightning.Callback):
     """Keeps the trained weights with the best dev metric of the examples, until there are any the untuned ones: the first point.
 
-    Stops the training after `patience` validations without a gain (null: never). All of it is part of a checkpoint. Each
-    process sees the scores of all, and so decides the same; the first one keeps the weights.
+    Lightning's callbacks find the metric as MONITOR. All of it is part of a checkpoint. Each process sees the scores of all; the
+    first one keeps the weights.
     """
 
-    def __init__(self, *, patience: int | None, report: Report, together: Together = ALONE) -> None:
+    def __init__(self, *, report: Report, together: Together = ALONE) -> None:
         """report: gets the dev metric of each validation."""
-        self.patience, self.report, self.together = patience, report, together
+        self.report, self.together = report, together
         self.curve: list[Facts] = []
         self.best: dict[str, Tensor] = {}
         self.best_value = -1.0  # below every value
@@ -77,9 +79,7 @@ class RankingValidation(lightning.Callback):
             if self.together.first or self.together.sharded:
                 best = {name: _whole(weight) for name, weight in pl_module.model.state_dict().items()}
                 self.best = best if self.together.first else {}
-        since = len(self.curve) - 1 - int(np.argmax([point["dev"] for point in self.curve]))
-        if self.patience is not None and since >= self.patience:
-            trainer.should_stop = True
+        pl_module.log(MONITOR, value, logger=False)
 
 
 def _whole(weight: Tensor) -> Tensor:
@@ -91,12 +91,12 @@ def _whole(weight: Tensor) -> Tensor:
 class Bar(lightning.Callback):
     """The progress of training in steps."""
 
-    def __init__(self, *, label: str) -> None:
-        self.label, self.shown = label, ExitStack()
+    def __init__(self) -> None:
+        self.shown = ExitStack()
 
-    def on_train_start(self, trainer: lightning.Trainer, pl_module: object) -> None:
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         """Opens the bar."""
-        bar = progress(self.label, int(trainer.estimated_stepping_batches), "steps")
+        bar = progress(pl_module.label, int(trainer.estimated_stepping_batches), "steps")
         self.advance = self.shown.enter_context(bar)
         self.seen = 0
 

@@ -1,0 +1,80 @@
+"""Tables written as parquet files: one file, or shards that are there when they are whole.
+
+A shard is half-written under a name that says who writes it, and renamed at the end, so that processes of several hosts write the
+shards of one table. Who makes the table may look at `shard(...)`: what is there is whole.
+"""
+
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from zelo.store.liveness import HALF, HEARTBEAT, half_of, is_half_of_another
+
+UNFINISHED = ".unfinished"
+CHECKPOINT = "checkpoint"  # a stage's own folder between attempts; it sees to it that what lies there is whole
+SHARD = re.compile(r"\d{5}\.parquet")
+
+
+def write_parquet(table: pa.Table, schema: pa.Schema, folder: Path, name: str) -> None:
+    """Writes `name`.parquet with exactly this schema."""
+    pq.write_table(table.select(schema.names).cast(schema), folder / f"{name}.parquet", compression="zstd")
+
+
+def shard(folder: Path, name: str, number: int) -> Path:
+    """Where a shard lies. One that is there is whole."""
+    return folder / name / f"{number:05}.parquet"
+
+
+def write_shard(table: pa.Table, schema: pa.Schema, folder: Path, name: str, number: int) -> None:
+    """Writes one shard of `name` with exactly this schema, all of it or nothing."""
+    with shard_writer(schema, folder, name, number) as writer:
+        writer.write_table(table.select(schema.names).cast(schema))
+
+
+@contextmanager
+def shard_writer(schema: pa.Schema, folder: Path, name: str, number: int) -> Iterator[pq.ParquetWriter]:
+    """Writes one shard bit by bit; it is there when all of it is."""
+    path = shard(folder, name, number)
+    path.parent.mkdir(exist_ok=True)
+    half = half_of(path)
+    with HEARTBEAT.on(half):
+        try:
+            with pq.ParquetWriter(half, schema, compression="zstd") as writer:
+                yield writer
+            half.rename(path)
+        except BaseException:
+            half.unlink(missing_ok=True)
+            raise
+
+
+def keep_shards(folder: Path) -> None:
+    """Leaves of an unfinished table its finished shards, its checkpoint and what living processes are writing.
+
+    A folder in which nothing of that is left goes, too.
+    """
+    if not folder.is_dir():
+        return
+    for path in folder.iterdir():
+        if path.name == CHECKPOINT:
+            continue
+        if path.is_dir():
+            for file in path.iterdir():
+                if not SHARD.fullmatch(file.name) and not is_half_of_another(file):
+                    shutil.rmtree(file) if file.is_dir() else file.unlink(missing_ok=True)
+            with suppress(OSError):
+                path.rmdir()
+        else:
+            path.unlink(missing_ok=True)
+    with suppress(OSError):
+        folder.rmdir()
+
+
+def remove_halves(folder: Path) -> None:
+    """Removes what is half-written in a table of which everything is there: somebody else has finished the same."""
+    for path in list(folder.rglob(f".*{HALF}")):
+        path.unlink(missing_ok=True)
