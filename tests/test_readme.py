@@ -23,6 +23,8 @@ from zelo.ledger.ledger import Ledger
 from zelo.ledger.place import FILE
 from zelo.places import config_folder
 from zelo.store import __main__ as store
+from zelo.store.mirror import push
+from zelo.store.store import Store
 
 TOP = Path(__file__).parents[1]
 PAGES = {path.relative_to(TOP).as_posix(): path.read_text() for path in (TOP / "README.md", *TOP.glob("docs/*.md"))}
@@ -123,11 +125,15 @@ def test_make_has_every_verb() -> None:
 
 def test_the_store_and_the_ledger_have_every_verb(folder: Path) -> None:
     lines = [line for line in commands("python -m") if "zelo.tracking" not in line]
-    assert len(lines) == 5
+    assert len(lines) == 7
     Ledger(folder / "home" / FILE).close()
     lines.sort(key=lambda line: "import" in line)  # what is exported before
+    pushed = Store(folder / "other")
+    pushed.obtain("rate", "a", lambda *_: {})
+    list(push(pushed, f"{folder}/bucket"))
     for line in lines:
         _, _, module, *arguments = shlex.split(line)
+        arguments = [one.replace("s3://BUCKET/PATH", f"{folder}/bucket") for one in arguments]
         assert {"zelo.store": store, "zelo.ledger.transfer": transfer}[module].main(arguments) == 0
 
 
