@@ -11,14 +11,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is loaded: models 
 
 import components
 import pytest
-from hydra._internal.hydra import Hydra
+import quick_hydra
 
 
 @pytest.fixture(scope="session", autouse=True)
-def composed_once() -> Iterator[None]:
-    """Hydra composes a config twice, the first time for `hydra.mode` alone, which conf/ leaves open: here, once."""
+def quick_to_compose() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Hydra, "get_mode", lambda *_, **__: None)
+        quick_hydra.install(patch)
         yield
 
 
