@@ -60,6 +60,8 @@ UNLIKE_THEIR_FILE = {
     "zelo.training.callbacks.CheckpointByTime",
     "zelo.training.callbacks.Progress",
     "zelo.budget.price.Prices",
+    "zelo.dashboards.run.RunDashboard",
+    "zelo.dashboards.sweep.SweepDashboard",
 }
 
 OPTIONS = sorted(path.relative_to(CONF).with_suffix("").as_posix() for path in CONF.glob("*/*.yaml"))
