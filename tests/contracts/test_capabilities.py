@@ -48,11 +48,13 @@ FAMILIES: dict[str, tuple[type, ...]] = {
     "judge": (
         p.Judge,
         p.Checked,
+        p.CountingJudge,
         p.JudgeEnsemble,
         p.LedgerJudge,
         p.PaidJudge,
         p.ReportingJudge,
         p.SamplingJudge,
+        p.SpreadJudge,
         p.StateJudge,
         p.TextJudge,
         p.TrainedJudge,
