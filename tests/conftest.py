@@ -3,6 +3,7 @@
 import gc
 import json
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,14 +12,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is loaded: models 
 
 import components
 import pytest
-from hydra._internal.hydra import Hydra
+import quick_hydra
 
 
 @pytest.fixture(scope="session", autouse=True)
-def composed_once() -> Iterator[None]:
-    """Hydra composes a config twice, the first time for `hydra.mode` alone, which conf/ leaves open: here, once."""
+def quick_to_compose() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Hydra, "get_mode", lambda *_, **__: None)
+        quick_hydra.install(patch)
         yield
 
 
@@ -30,6 +30,10 @@ def loaded_once() -> None:
 
 
 os.environ.pop("ZELO_LEDGER", None)  # that of who runs the tests is theirs
+if (
+    signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+):  # as under nohup; the processes of the tests inherit it, and wait for ever
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -46,6 +46,7 @@ SETTINGS = {  # read without a stage's help
     "debug": object,
     "stages": object,
     "logger": object,
+    "dashboards": object,
     "hardware": object,
     "executor": object,
     "sweep": object,
@@ -175,6 +176,9 @@ def _checked(config: DictConfig) -> "tuple[list[Step], Any, Any, Any]":
     _check_sweeper(config, bool(systems) and config.optimize is not None if evaluations else compares)
     logger = instantiate.build(redact.tree(OmegaConf.to_container(config.logger, resolve=True)), "logger")
     logger.check()
+    dashboards: Any = OmegaConf.to_container(config.dashboards, resolve=True)
+    for kind, node in dashboards.items():
+        instantiate.build(node, f"dashboards.{kind}")
     hardware = instantiate.build(OmegaConf.to_container(config.hardware, resolve=True), "hardware")
     executor = instantiate.build(OmegaConf.to_container(config.executor, resolve=True), "executor")
     return steps, logger, hardware, executor
@@ -193,10 +197,9 @@ def _run(
     from zelo.pipeline import identity, instantiate
     from zelo.pipeline.run import run_stages
     from zelo.reporting import terminal
-    from zelo.reporting.evaluation import Evaluation
     from zelo.stages.load import Load
     from zelo.store.references import forget_run, register_run
-    from zelo.tracking import curves, redact, run_folder
+    from zelo.tracking import curves, redact, run_folder, workspace
 
     described = redact.tree(instantiate.described(config))
     text, sweeping = OmegaConf.to_yaml(described), HydraConfig.get().mode == RunMode.MULTIRUN
@@ -214,7 +217,9 @@ def _run(
             run.write_manifest(result, identity.versions())
         assert result is not None
         run.publish(result, config.optimize, report=not sweeping if config.report is None else config.report)
-        logger.finish(Evaluation.of(result), run.manifest)
+        logger.finish(result, run.manifest)
+        if not sweeping:
+            workspace.of_run(folder)
     except BaseException as error:
         finished = [step for step in result.steps if step.name in result.tables] if result else []
         only_read = all(isinstance(step.stage, Load) for step in finished)

@@ -572,6 +572,26 @@ class ReportingJudge(Judge, Protocol):
 
 
 @runtime_checkable
+class SpreadJudge(Judge, Protocol):
+    """A judge that may be asked in other processes and on other machines: it needs nothing but its fields and the questions."""
+
+    SPREADS: ClassVar[Literal[True]]
+
+
+@runtime_checkable
+class CountingJudge(ReportingJudge, Protocol):
+    """A judge whose notes are about counts, which copies of it in other processes make, too."""
+
+    def take_counts(self) -> Facts:
+        """What was counted since the last call; from now on it counts anew."""
+        ...
+
+    def add_counts(self, counts: Facts) -> None:
+        """What it, or a copy of it, has counted."""
+        ...
+
+
+@runtime_checkable
 class TruncatingJudge(Protocol):
     """A judge that reads at most so much of a document."""
 

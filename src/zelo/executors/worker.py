@@ -1,5 +1,6 @@
 """What happens in a worker: it becomes like the process that sent it work, and keeps what the work has loaded."""
 
+import contextlib
 import os
 import pickle
 import platform
@@ -33,6 +34,7 @@ class SentWork:
     key: str
     work: bytes  # nothing but this process's own objects, and gone when the stage ends
     root: Path  # of the store
+    folder: Path  # that relative paths start from
     making: tuple[str, ...]  # tables that are being made
     device: str
     python: str
@@ -45,7 +47,9 @@ class SentWork:
         """Of this process: its store, its device, its versions."""
         making, python = tuple(store.MAKING), platform.python_version()
         key, packed = uuid.uuid4().hex, pickle.dumps(work)
-        return SentWork(key, packed, Store.current().root.resolve(), making, device.wanted(), python, version("zelo"))
+        return SentWork(
+            key, packed, Store.current().root.resolve(), Path.cwd(), making, device.wanted(), python, version("zelo")
+        )
 
     def check(self, machine: str, python: str, zelo: str, sees_store: bool) -> None:
         """Raises BadInput for a machine that cannot take part: what it says of itself."""
@@ -80,6 +84,8 @@ def perform(job: SentWork, unit: int, report: Report) -> Facts:
         if job.key not in KEPT:
             job.check_here()
             KEPT.clear()
+            with contextlib.suppress(OSError):
+                os.chdir(job.folder)
             device.choose(job.device)
             store.MAKING[:] = job.making
             store.ACTIVE[:] = [Store(job.root)]

@@ -35,6 +35,7 @@ FIGURES = {  # column of sweep.csv -> what a table calls it
     "judges_agree": "agree",  # share of pairs on which two judges prefer the same document
     "pairs": "pairs",
     "judges_usd": "usd",  # what all answers cost, whichever run paid for them
+    "judges_tokens": "tokens",  # of these answers, where there are any
     "calls": "calls",  # requests that were sent when the answers were made
     "questions": "questions",  # that judges were asked
     "curl": "curl",
@@ -141,6 +142,7 @@ def _asked(judged: list[Table]) -> Facts:
     return {
         "questions": sum(row["asked"] for row in rows),
         "calls": sum(calls) if calls else None,
+        "judges_tokens": sum(row["tokens"] for row in rows) or None,
         "judges_usd": None if unknown else sum(row["usd"] for row in rows),
     }
 

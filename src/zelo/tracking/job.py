@@ -3,11 +3,14 @@
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
+from zelo.errors import BadInput
 from zelo.facts import Facts
 from zelo.protocols import Logger
-from zelo.reporting.evaluation import Evaluation
+
+if TYPE_CHECKING:
+    from zelo.pipeline.run import Result
 
 # Of the config: what is no choice of an experiment, or is a copy of one.
 LEFT_OUT = frozenset(
@@ -22,14 +25,16 @@ LEFT_OUT = frozenset(
         "logger",
         "budget",
         "alongside",
+        "dashboards",
         "sweep",
         "debug",
         "plan",
         "report",
     }
 )
-# Classes, which the choices name, and how a backbone reads texts: its model says it.
-REPEATED = re.compile(r"_target_$|_partial_$|\.backbone\.(?!(model|lr)$)")
+# Classes, which the choices name; how a backbone reads texts: its model says it; price lists; and how fast an endpoint is asked.
+PACE = "concurrency|requests_per_minute|tokens_per_minute|timeout|retries|api_key_env|token_limit_key"
+REPEATED = re.compile(rf"_target_$|_partial_$|\.backbone\.(?!(model|lr)$)|\.prices\.|\.({PACE})$")
 LONGEST_TAG = 64  # characters, of W&B
 
 
@@ -41,7 +46,7 @@ class Job:
     sweep: str | None  # the name of the sweep's folder
     choices: dict[str, str]  # group -> option
     overrides: list[str]  # without secrets
-    config: Facts  # flat: choices, overrides, and the values that an experiment varies
+    config: Facts  # flat: choices, overrides, and the values that an experiment varies, null left out
 
     @staticmethod
     def of(config: Facts, choices: dict[str, str], overrides: Sequence[str], sweep: str | None) -> "Job":
@@ -52,7 +57,7 @@ class Job:
             for name, node in config.items()
             if name not in LEFT_OUT
             for key, value in _flat(node, name)
-            if not REPEATED.search(key) and key not in mine
+            if not REPEATED.search(key) and key not in mine and value is not None
         }
         return Job(mine["pipeline"], sweep, mine, list(overrides), mine | values | {"overrides": " ".join(overrides)})
 
@@ -69,13 +74,28 @@ class RunLogger(Logger, Protocol):
         """The run begins. Raises BadInput where it cannot be logged."""
         ...
 
-    def finish(self, figures: Evaluation | None, manifest: Facts) -> None:
-        """The run has ended well. manifest: of the run directory, where everything lies by then."""
+    def finish(self, result: "Result", manifest: Facts) -> None:
+        """The run has ended well. result: all its tables; manifest: of the run directory, where everything lies by then."""
         ...
 
     def fail(self) -> None:
         """The run has failed or was interrupted."""
         ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class InRunDirectory:
+    """A logger whose files lie in the run directory."""
+
+    folder: str | None  # the run directory; filled in by the command
+
+    @property
+    def _folder(self) -> str:
+        if self.folder is None:
+            raise BadInput(
+                "logger.folder is not set; the command sets it to the run directory, a notebook has to name one."
+            )
+        return self.folder
 
 
 def _flat(node: object, place: str) -> Iterator[tuple[str, object]]:
