@@ -150,9 +150,11 @@ class Tokens:
         @functools.wraps(forward)  # and no hook: sentence-transformers calls forward itself
         def counted(*arguments: Any, **named: Any) -> Any:
             if not learning or torch.is_grad_enabled():
-                read, mask = named["input_ids"], named.get("attention_mask")
-                same = mask is not None and mask.shape == read.shape  # else it says what is seen of keys that are kept
-                self.count = self.count + (mask.sum() if same else read.numel())
+                read = named["input_ids"]
+                mask: Any = named.get("attention_mask")
+                # A mask of another shape says what is seen of keys that are kept.
+                whole = mask is None or mask.shape != read.shape
+                self.count = self.count + (read.numel() if whole else mask.sum())
             return forward(*arguments, **named)
 
         network.forward = counted

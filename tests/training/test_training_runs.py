@@ -289,6 +289,21 @@ def test_weights_in_half_precision_are_trained_and_mixed(tmp_path: Path) -> None
     assert mixed(model, start, trained.dev, [0.5]).dev[0.5] > 0
 
 
+def test_gradients_of_a_fused_optimizer_are_clipped_in_mixed_precision(tmp_path: Path, monkeypatch) -> None:
+    fused = partial(torch.optim.AdamW, fused=True, weight_decay=0.0)  # fused as in conf/optimizer/adamw.yaml
+    monkeypatch.setattr(torch.optim, "AdamW", fused)
+    found = {
+        clip: weights(train(tmp_path / str(clip), epochs=1, precision="bf16-mixed", gradient_clip=clip)[0])
+        for clip in (1.0, 1e-12)
+    }
+    torch.manual_seed(0)
+    start = weights(Toy(0.3))
+    moved = [
+        max(np.abs(one - other).max() for one, other in zip(after, start, strict=True)) for after in found.values()
+    ]
+    assert moved[1] < 1e-3 * moved[0], "so small a gradient is below the optimizer's epsilon"
+
+
 def test_what_lora_adds_lies_on_the_line() -> None:
     class Adapted(nn.Module):
         def __init__(self) -> None:

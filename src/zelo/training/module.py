@@ -5,8 +5,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as lightning
 import torch
+from pytorch_lightning.plugins.precision import MixedPrecision, Precision
+from pytorch_lightning.utilities.enums import GradClipAlgorithmType
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor
+from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from zelo.errors import ZeloError
@@ -65,6 +68,19 @@ class StudentModule(lightning.LightningModule):
         if not torch.isfinite(scores[batch["mask"]]).all():
             raise self.diverged("A score of a dev query became no finite number")
         return scores
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """As Lightning does it; of a fused optimizer, too, where gradients are not scaled, as with bf16-mixed."""
+        precision = self.trainer.precision_plugin
+        if isinstance(precision, MixedPrecision) and precision.scaler is None:
+            Precision.clip_gradients(precision, optimizer, gradient_clip_val or 0.0, GradClipAlgorithmType.NORM)
+        else:
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     @property
     def _data(self) -> "DataModule":
