@@ -118,7 +118,7 @@ def job(config: DictConfig, folder: Path, command: str) -> float | None:
     store = Store.default()
     hardware.apply()
     if config.plan:
-        return _print_plan(config, steps, store)
+        return _print_plan(config, steps, store, executor)
     _refuse_run_of_launcher()
     if hardware.here:
         return nodes.follow(steps, store)
@@ -245,7 +245,7 @@ def _job(described: Facts) -> "Job":
     return Job.of(described, dict(hydra.runtime.choices), overrides, sweep_name)
 
 
-def _print_plan(config: DictConfig, steps: "list[Step]", store: "Store") -> None:
+def _print_plan(config: DictConfig, steps: "list[Step]", store: "Store", executor: "Executor") -> None:
     """What would run, what is cached, and what judges would cost. Runs only what the questions depend on and costs nothing.
 
     The jobs of a sweep are planned together, at its end.
@@ -258,7 +258,7 @@ def _print_plan(config: DictConfig, steps: "list[Step]", store: "Store") -> None
     if HydraConfig.get().mode == RunMode.MULTIRUN and not sweep.elsewhere():
         sweep.CURRENT.planned.append(Planned(steps, dict(plan.priced(steps, store)), plan.unpriced(steps, store)))
         return
-    missing = terminal.print_plan(steps, store)
+    missing = terminal.print_plan(steps, store, executor.where)
     priced = dict(plan.priced(steps, store))
     for name, plans in priced.items():
         step = next(step for step in steps if step.name == name)

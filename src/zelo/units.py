@@ -1,6 +1,7 @@
 """The units of a stage, one after the other in this process: what an executor does where nobody asks for more."""
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 from zelo.facts import Facts
 from zelo.progress import Advance
@@ -28,6 +29,8 @@ class UnitProgress:
 
 class OneByOne:
     """Runs each unit here, in their order."""
+
+    where: ClassVar[None] = None
 
     def check(self) -> None:
         """Nothing can be missing."""

@@ -140,7 +140,7 @@ def check_stages(steps: list[Step], store: Store, executor: Executor = HERE) -> 
         for stage in todo:
             if isinstance(stage, StageWithCheck):
                 stage.check()
-        if any(isinstance(stage, SpreadStage) for stage in todo):
+        if any(isinstance(stage, SpreadStage) and stage.spreads for stage in todo):
             executor.check()
 
 
