@@ -1,7 +1,7 @@
 """Memory and speed as the training rows grow: 10,000, 100,000 and 1,000,000 rated documents stream from parquet.
 
 Run: python benchmarks/growth.py [--rows 10000 100000 1000000] [--steps 2]. Each size in a process of its own: a corpus with a
-tenth as many documents as rows, 100 rated documents a query, shards of 4096 queries. What is read is what a training reads:
+tenth as many documents as rows, 100 rated documents a query, shards of 512 queries. What is read is what a training reads:
 the examples, then one epoch of batches with their texts made tokens, then a few steps of the MiniLM cross-encoder. Peaks are
 MB above what the process held with the model loaded; `not mapped` leaves out the files that the system may drop and read again.
 """
@@ -24,7 +24,7 @@ from zelo.records import DOCUMENT, EXAMPLE, QUERY, TRAIN
 from zelo.store.shards import write_parquet, write_shard
 from zelo.store.table import Table
 
-A_QUERY, SHARD, WORDS = 100, 4096, 60  # rows of a query, queries of a shard, words of a document
+A_QUERY, SHARD, WORDS = 100, 512, 60  # rows of a query, queries of a shard, words of a document
 
 
 def written(folder: Path, rows: int) -> dict[str, Table]:

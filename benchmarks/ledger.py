@@ -17,8 +17,9 @@ from functools import cache
 from pathlib import Path
 from statistics import median
 
-from zelo.ledger.ledger import FILE, Ledger
+from zelo.ledger.ledger import Ledger
 from zelo.ledger.operations import Caps, Entry, Granted, Reserve, Settle
+from zelo.ledger.place import FILE
 
 COLUMNS = "key, provider, model, kind, repeat, answer, tokens_in, tokens_out, usd, made, seconds, prompt_bytes"
 BATCH = 2000  # keys that the caller holds at a time

@@ -11,14 +11,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is loaded: models 
 
 import components
 import pytest
-from hydra._internal.hydra import Hydra
+import quick_hydra
 
 
 @pytest.fixture(scope="session", autouse=True)
-def composed_once() -> Iterator[None]:
-    """Hydra composes a config twice, the first time for `hydra.mode` alone, which conf/ leaves open: here, once."""
+def quick_to_compose() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Hydra, "get_mode", lambda *_, **__: None)
+        quick_hydra.install(patch)
         yield
 
 
@@ -27,6 +26,9 @@ def loaded_once() -> None:
     """What is loaded stays: the garbage collection after each stage of a run need not look through torch every time."""
     gc.collect()
     gc.freeze()
+
+
+os.environ.pop("ZELO_LEDGER", None)  # that of who runs the tests is theirs
 
 
 @pytest.fixture(scope="session")

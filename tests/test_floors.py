@@ -1,6 +1,7 @@
 """What the import contracts cannot say: what is loaded when, and that components of one family are strangers."""
 
 import ast
+import functools
 import importlib.util
 import os
 import re
@@ -57,6 +58,7 @@ def test_ratings_need_no_torch(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@functools.cache
 def component_modules() -> dict[str, set[str]]:
     """Group -> modules that its yaml files name."""
     found: dict[str, set[str]] = {}

@@ -13,6 +13,16 @@ class ZeloError(Exception):
 
     exit_status = 1
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """As it is, whatever its class is made from: it may come from another process."""
+        return _again, (type(self), self.args, vars(self))
+
+
+def _again(kind: type[ZeloError], args: tuple[object, ...], fields: dict[str, object]) -> ZeloError:
+    error = kind.__new__(kind, *args)
+    vars(error).update(fields)
+    return error
+
 
 class BadInput(ZeloError):
     """The configuration or the data cannot be used as they are. Nothing was written."""

@@ -32,6 +32,7 @@ from zelo.tracking import sweep
 if TYPE_CHECKING:
     from zelo.budget.plan import Plan
     from zelo.pipeline.run import Step
+    from zelo.protocols import Executor
     from zelo.store.store import Store
     from zelo.tracking.job import Job
 
@@ -45,7 +46,9 @@ SETTINGS = {  # read without a stage's help
     "debug": object,
     "stages": object,
     "logger": object,
+    "dashboards": object,
     "hardware": object,
+    "executor": object,
     "sweep": object,
 }
 TOGETHER = {  # group -> how several of its options are used at once
@@ -112,7 +115,7 @@ def job(config: DictConfig, folder: Path, command: str) -> float | None:
     from zelo.training import world
 
     _place_loggers(config, folder)
-    steps, logger, hardware = _checked(config)
+    steps, logger, hardware, executor = _checked(config)
     store = Store.default()
     hardware.apply()
     world.check(hardware, sweeps=HydraConfig.get().mode == RunMode.MULTIRUN)
@@ -121,7 +124,8 @@ def job(config: DictConfig, folder: Path, command: str) -> float | None:
     _refuse_run_of_launcher()
     if world.rank():
         return process.follow(hardware)
-    figure = _run(config, folder, command, steps, store, logger)
+    with contextlib.closing(executor):
+        figure = _run(config, folder, command, steps, store, logger, executor)
     world.announce(hardware, None)
     return figure
 
@@ -139,7 +143,7 @@ def check(config: DictConfig) -> None:
     with read_write(config), open_dict(config):
         del config["hydra"]
     _place_loggers(config, Path(sweep_folder))
-    steps, _, _ = _checked(config)
+    steps, _, _, _ = _checked(config)
     here = HydraConfig.get().runtime.choices["hydra/launcher"] in LAUNCHERS_HERE  # else it runs on another machine
     if here and not config.plan:
         check_stages(steps, Store.default())
@@ -152,8 +156,8 @@ def _place_loggers(config: DictConfig, folder: Path) -> None:
             logger.folder = str(folder)
 
 
-def _checked(config: DictConfig) -> "tuple[list[Step], Any, Any]":
-    """The stages, the logger and the hardware of a job. Raises BadInput for whatever can be known before anything runs."""
+def _checked(config: DictConfig) -> "tuple[list[Step], Any, Any, Any]":
+    """Stages, logger, hardware and executor of a job. Raises BadInput for whatever can be known before anything runs."""
     from zelo.pipeline import baselines, continued, instantiate, parts
     from zelo.pipeline.run import assemble
     from zelo.stages.evaluate import Evaluate
@@ -176,20 +180,30 @@ def _checked(config: DictConfig) -> "tuple[list[Step], Any, Any]":
     _check_sweeper(config, bool(systems) and config.optimize is not None if evaluations else compares)
     logger = instantiate.build(redact.tree(OmegaConf.to_container(config.logger, resolve=True)), "logger")
     logger.check()
-    return steps, logger, instantiate.build(OmegaConf.to_container(config.hardware, resolve=True), "hardware")
+    dashboards: Any = OmegaConf.to_container(config.dashboards, resolve=True)
+    for kind, node in dashboards.items():
+        instantiate.build(node, f"dashboards.{kind}")
+    hardware = instantiate.build(OmegaConf.to_container(config.hardware, resolve=True), "hardware")
+    executor = instantiate.build(OmegaConf.to_container(config.executor, resolve=True), "executor")
+    return steps, logger, hardware, executor
 
 
 def _run(
-    config: DictConfig, folder: Path, command: str, steps: "list[Step]", store: "Store", logger: Any
+    config: DictConfig,
+    folder: Path,
+    command: str,
+    steps: "list[Step]",
+    store: "Store",
+    logger: Any,
+    executor: "Executor",
 ) -> float | None:
     """Runs the stages one after the other, and writes into the run directory how far they came."""
     from zelo.pipeline import identity, instantiate
     from zelo.pipeline.run import run_stages
     from zelo.reporting import terminal
-    from zelo.reporting.evaluation import Evaluation
     from zelo.stages.load import Load
     from zelo.store.references import forget_run, register_run
-    from zelo.tracking import curves, redact, run_folder
+    from zelo.tracking import curves, redact, run_folder, workspace
 
     described = redact.tree(instantiate.described(config))
     text, sweeping = OmegaConf.to_yaml(described), HydraConfig.get().mode == RunMode.MULTIRUN
@@ -201,13 +215,15 @@ def _run(
     try:
         register_run(store.root, folder, (step.identity for step in steps))
         logger.start(_job(described))
-        for result, name in run_stages(steps, store, logger.log):
+        for result, name in run_stages(steps, store, logger.log, executor):
             terminal.print_stage(result, name, sweep.CURRENT.said if sweeping else set())
             curves.replay(result, name, logger)
             run.write_manifest(result, identity.versions())
         assert result is not None
         run.publish(result, config.optimize, report=not sweeping if config.report is None else config.report)
-        logger.finish(Evaluation.of(result), run.manifest)
+        logger.finish(result, run.manifest)
+        if not sweeping:
+            workspace.of_run(folder)
     except BaseException as error:
         finished = [step for step in result.steps if step.name in result.tables] if result else []
         only_read = all(isinstance(step.stage, Load) for step in finished)

@@ -13,6 +13,7 @@ from typing import Protocol
 AFFECTS_RESULTS = False  # What is shown goes to the terminal and to loggers only.
 
 SECONDS_BETWEEN_LINES = 10.0
+SILENT: list[bool] = [False]  # whether this process shows nothing: somebody else shows what it does
 WATCHERS: "list[Watcher]" = []  # of this process, one inside the other: the innermost is told
 
 Figures = Callable[[], Mapping[str, float]]  # what the work came to so far, beside how far it is
@@ -41,6 +42,9 @@ def progress(label: str, total: int, unit: str, figures: Figures | None = None) 
 
     figures: says that loggers may be told of this work, and what beside its rate.
     """
+    if SILENT[0]:
+        yield silent
+        return
     with _bar(label, total, unit) if sys.stderr.isatty() else _plain_lines(label, total, unit) as shown:
         if figures is None or not WATCHERS:
             yield shown
@@ -96,6 +100,11 @@ def _plain_lines(label: str, total: int, unit: str) -> Iterator[Advance]:
 def _rate(rate: float) -> str:
     """Whole numbers from ten on, two digits below."""
     return f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
+
+
+def hush() -> None:
+    """From now on work in this process shows nothing."""
+    SILENT[0] = True
 
 
 def silent(n: int, note: str = "") -> None:

@@ -8,7 +8,7 @@ What only some components of a family can do is a protocol of its own, and who n
 A public name of a component is a field or a member of a protocol of its family: `tests/contracts` refuses any other.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypedDict, runtime_checkable
 
@@ -39,6 +39,7 @@ if TYPE_CHECKING:  # annotating needs no torch; a paid call is a message, its ty
     from zelo.backbones.encoder import TokenVectors
     from zelo.backbones.vectors import Vectors
     from zelo.likelihood.links import LinkFunction
+    from zelo.progress import Advance
     from zelo.providers.request import Endpoint, Reading, Reply, Request
     from zelo.store.table import Table
 
@@ -149,6 +150,42 @@ class PaidStage(Protocol):
 
     def plan(self, tables: "dict[str, Table]") -> list[Any]:
         """[Plan] what each of them would be asked, and the price. Sends nothing."""
+        ...
+
+
+Work = Callable[[int, "Advance"], Facts]
+"""What a stage does with one of its units, a pure function: it writes the unit's shards, each whole or not at all, and finds
+those that are there already. Only facts come back. It may say how far it is, in what its size counts."""
+
+
+class Executor(Protocol):
+    """Runs the units of a stage: in this process, in several, on several machines."""
+
+    def run(self, work: Work, sizes: Mapping[int, int], advance: "Advance", *, model: bool = False) -> dict[int, Facts]:
+        """{unit: what the work gave}, in the order of `sizes`, once all have run, in any order and place.
+
+        sizes: unit -> what it counts for in `advance`; model: the work loads a model, so that each worker needs a GPU where the
+        run's hardware is one. Raises what the work raises; the units that are done by then stay done.
+        """
+        ...
+
+    def check(self) -> None:
+        """Raises BadInput, before anything runs, where what it needs is not there."""
+        ...
+
+    def close(self) -> None:
+        """Ends what it has started."""
+        ...
+
+
+@runtime_checkable
+class SpreadStage(Protocol):
+    """A stage with units that an executor may run elsewhere; without one they run one after the other where it runs."""
+
+    SPREADS: ClassVar[Literal[True]]
+
+    def run(self, tables: "dict[str, Table]", out: Path, executor: Executor) -> Facts:
+        """As of a Stage."""
         ...
 
 
@@ -531,6 +568,26 @@ class ReportingJudge(Judge, Protocol):
 
     def notes(self) -> list[str]:
         """Sentences for the terminal and the report, about all that it was asked so far."""
+        ...
+
+
+@runtime_checkable
+class SpreadJudge(Judge, Protocol):
+    """A judge that may be asked in other processes and on other machines: it needs nothing but its fields and the questions."""
+
+    SPREADS: ClassVar[Literal[True]]
+
+
+@runtime_checkable
+class CountingJudge(ReportingJudge, Protocol):
+    """A judge whose notes are about counts, which copies of it in other processes make, too."""
+
+    def take_counts(self) -> Facts:
+        """What was counted since the last call; from now on it counts anew."""
+        ...
+
+    def add_counts(self, counts: Facts) -> None:
+        """What it, or a copy of it, has counted."""
         ...
 
 

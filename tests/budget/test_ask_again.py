@@ -16,8 +16,9 @@ from zelo.budget.session import TooManyFailures
 from zelo.errors import BadInput
 from zelo.judges import answer
 from zelo.ledger.codec import reply_of
-from zelo.ledger.ledger import FILE, Ledger
+from zelo.ledger.ledger import Ledger
 from zelo.ledger.operations import Entry
+from zelo.ledger.place import FILE
 from zelo.ledger.transfer import export_entries, import_entries
 from zelo.pipeline.run import Result, assemble, run_stages
 from zelo.places import config_folder

@@ -18,8 +18,9 @@ from paid_judge import Judge, ask, budget, endpoint, new_command, questions
 
 from zelo.budget.plan import lines
 from zelo.errors import BadInput, LimitReached, ZeloError
-from zelo.ledger.ledger import FILE, LIFETIME, AsyncLedger, Ledger
+from zelo.ledger.ledger import LIFETIME, AsyncLedger, Ledger
 from zelo.ledger.operations import Caps, Entry, Reserve, Settle
+from zelo.ledger.place import FILE
 from zelo.providers.request import Request
 from zelo.records import ANSWERED
 
@@ -235,6 +236,7 @@ def test_room_that_a_killed_run_held_does_not_keep_another_waiting(home: Path, m
 import os, sys, time
 from pathlib import Path
 from zelo.ledger.ledger import Caps, Ledger, Reserve
+from zelo.ledger.place import FILE
 ledger = Ledger(Path(sys.argv[1]))
 ledger.write([Reserve(b"k" * 16, "p", "m", "judge", 0, 10, 0.5, Caps("other"))])
 print("held", flush=True)

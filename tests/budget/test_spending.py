@@ -16,8 +16,9 @@ from paid_judge import Judge, ask, budget, endpoint, questions
 from zelo.budget.plan import Plan, lines
 from zelo.budget.session import TooManyFailures
 from zelo.errors import BadInput, LimitReached
-from zelo.ledger.ledger import FILE, Ledger
+from zelo.ledger.ledger import Ledger
 from zelo.ledger.operations import Entry, Settle
+from zelo.ledger.place import FILE
 from zelo.pipeline import plan
 from zelo.pipeline.run import Result, Step, assemble, run_stages
 from zelo.places import config_folder

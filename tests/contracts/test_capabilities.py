@@ -10,6 +10,7 @@ import yaml
 
 from zelo import protocols as p
 from zelo import stages
+from zelo.dashboards.shown import Dashboard
 from zelo.graphs.matching import GreedyRounds
 from zelo.graphs.static import StaticGraph
 from zelo.likelihood.links import LinkFunction
@@ -32,6 +33,8 @@ FAMILIES: dict[str, tuple[type, ...]] = {
         p.Backbone,
     ),
     "calibrator": (p.Calibrator, p.AskingCalibrator),
+    "dashboard": (Dashboard,),
+    "executor": (p.Executor,),
     "dataset": (p.Dataset, p.MayLackQueries, p.TrainJudged),
     "graph": (
         p.Graph,
@@ -45,11 +48,13 @@ FAMILIES: dict[str, tuple[type, ...]] = {
     "judge": (
         p.Judge,
         p.Checked,
+        p.CountingJudge,
         p.JudgeEnsemble,
         p.LedgerJudge,
         p.PaidJudge,
         p.ReportingJudge,
         p.SamplingJudge,
+        p.SpreadJudge,
         p.StateJudge,
         p.TextJudge,
         p.TrainedJudge,
@@ -75,6 +80,7 @@ FAMILIES: dict[str, tuple[type, ...]] = {
         p.PredictsCost,
         p.ProcessesStage,
         p.SometimesCheapStage,
+        p.SpreadStage,
         p.StageWithCheck,
         p.StageWithInputCheck,
         p.StageWithOptionalInputs,

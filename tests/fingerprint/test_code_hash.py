@@ -1,12 +1,11 @@
 """Which code is part of a component's identity: its own, and whatever first-party code that imports."""
 
 import importlib
-import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from commands import command
 
 from zelo.errors import BadInput
 from zelo.fingerprint import source
@@ -121,18 +120,25 @@ class Mine(Thurstone):
 """
 
 
-def test_a_users_component_runs_and_its_helper_is_part_of_the_key(tiny_beir: Path, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("tiny_beir")
+def test_a_users_component_runs_and_its_helper_is_part_of_the_key(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "my_solver.py").write_text(SOLVER)
-    command = [sys.executable, "-m", "zelo", "until=rate", "dataset=beir", "dataset.path=FOLDER", "top_k=6"]
-    command += ["graph.degree=2", "retriever=bm25", "judge=lexical", "solver._target_=my_solver.Mine"]
-    places = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
-    given = {ALLOW_VARIABLE: "my_solver", "ZELO_HOME": str(tmp_path / "home"), "PYTHONPATH": places}
+    given = ["until=rate", "dataset=beir", "dataset.path=FOLDER", "top_k=6", "graph.degree=2", "retriever=bm25"]
+    given += ["judge=lexical", "solver._target_=my_solver.Mine"]
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(ALLOW_VARIABLE, "my_solver")
+    monkeypatch.setenv("ZELO_HOME", str(tmp_path / "home"))
 
     def rated(helper: str) -> str:
         (tmp_path / "shares.py").write_text(helper)
-        done = subprocess.run(command, cwd=tmp_path, env=os.environ | given, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        return next(line for line in done.stdout.splitlines() if line.strip().startswith("rate"))
+        for name in ("my_solver", "shares"):
+            sys.modules.pop(name, None)
+        key("my_solver")  # a command in this process finds the files as another process would
+        assert command(*given) == 0
+        return next(line for line in capsys.readouterr().out.splitlines() if line.strip().startswith("rate"))
 
     assert "computed" in rated("SCALE = 1.0")
     assert "cached" in rated("SCALE = 1.0  # the same")

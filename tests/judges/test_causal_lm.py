@@ -233,6 +233,11 @@ def test_a_model_that_names_one_letter_is_named(judge: Build) -> None:
         made = judge(bias=60.0, **cure)
         p = made.compare(many).p
         (notes[tuple(cure)],) = made.notes()
+        counts = [made.take_counts(), made.take_counts()]
+        assert made.notes() == []
+        for one in counts:  # as of copies in other processes
+            made.add_counts(one)
+        assert made.notes() == [notes[tuple(cure)]]
         assert "answers A in 100 % of 40 prompts" in notes[tuple(cure)]
         assert (p > 0.99).all() if not cure else 0.2 < (p > 0.5).mean() < 0.8
     assert "set judge.both_orders=true or judge.calibrate=true" in notes[()]
@@ -315,6 +320,9 @@ def test_letters_that_carry_nearly_nothing_are_no_verdict(judge: Build) -> None:
     assert np.flatnonzero(np.array(answers.status.to_pylist()) == "unparseable").tolist() == [row]
     assert np.flatnonzero(np.isnan(answers.p)).tolist() == [row]
     assert np.allclose(np.delete(answers.p, row), np.delete(judge().compare(pairs).p, row), atol=1e-6)
+    counts = made.take_counts()
+    assert made.notes() == []
+    made.add_counts(counts)
     (said,) = made.notes()
     assert f"1 pairs are unparseable, for A and B carry less than verdict_mass={np.median(mass):g}" in said
     assert f"({100 * read.share[row]:.2g} %); A and B together {100 * mass[row]:.2g} %" in said

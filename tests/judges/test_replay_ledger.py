@@ -15,7 +15,8 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
 from zelo.errors import BadInput
-from zelo.ledger.ledger import FILE, Ledger
+from zelo.ledger.ledger import Ledger
+from zelo.ledger.place import FILE
 from zelo.pipeline.run import Step, assemble, run_stages
 from zelo.places import config_folder
 from zelo.store.store import Store

@@ -24,9 +24,11 @@ from older_ledger import make_older
 from zelo.errors import BadInput, LimitReached
 from zelo.ledger import database, process_liveness, transfer
 from zelo.ledger.database import Database
-from zelo.ledger.ledger import FILE, KILLED, LIFETIME, Ledger
+from zelo.ledger.ledger import KILLED, LIFETIME, Ledger
 from zelo.ledger.operations import Busy, Caps, Entry, Granted, Lose, NoRoom, Release, Reserve, Result, Settle, Totals
+from zelo.ledger.place import FILE, ledger_path
 from zelo.ledger.transfer import ENTRY, export_entries, import_entries
+from zelo.store import disk
 
 FREE = Caps("command")
 
@@ -362,6 +364,7 @@ RACE = """
 import sys, time
 from pathlib import Path
 from zelo.ledger.ledger import Caps, Entry, Granted, Ledger, Reserve, Settle
+from zelo.ledger.place import FILE, ledger_path
 path, go = Path(sys.argv[1]), Path(sys.argv[2])
 print("ready", flush=True)
 while not go.exists():
@@ -401,6 +404,7 @@ FORK = """
 import os, signal, sys, time
 from pathlib import Path
 from zelo.ledger.ledger import Caps, Ledger, Reserve
+from zelo.ledger.place import FILE, ledger_path
 path, stop = Path(sys.argv[1]), Path(sys.argv[2])
 ledger = Ledger(path)
 ledger.write([Reserve(bytes(16), "provider", "model", "judge", 0, 100, 0.5, Caps("command"))])
@@ -549,6 +553,22 @@ def test_a_full_disk_stops_and_keeps_everything(ledger: Ledger) -> None:
     ledger._file.run(f"PRAGMA max_page_count = {pages + 100}")
     ledger.write([Settle(call, entry(50, answer=json.dumps("x" * 100_000)))])
     assert key(50) in ledger.find([key(50)])
+
+
+def test_a_ledger_on_the_network_is_refused_and_lies_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "mounts").write_text(f"/dev/vda / ext4 rw 0 0\nserver:/a {tmp_path / 'home'} lustre rw 0 0\n")
+    monkeypatch.setattr(disk, "MOUNTS", tmp_path / "mounts")
+    monkeypatch.setenv("ZELO_HOME", str(tmp_path / "home"))
+    with pytest.raises(BadInput, match=r"network file system \(lustre\).*Set ZELO_LEDGER"):
+        Ledger(ledger_path())
+    assert not ledger_path().exists()
+    monkeypatch.setenv("ZELO_LEDGER", str(tmp_path / "paid" / "mine.sqlite"))
+    with Ledger(ledger_path()) as ledger:
+        assert ledger.path == tmp_path / "paid" / "mine.sqlite"
+    monkeypatch.setenv("ZELO_LEDGER", str(tmp_path))
+    with pytest.raises(BadInput, match="is a folder"):
+        ledger_path()
 
 
 def test_a_place_that_cannot_be_written_is_refused(tmp_path: Path) -> None:

@@ -9,13 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from zelo.ledger.ledger import FILE, KILLED, LIFETIME, Ledger
+from zelo.ledger.ledger import KILLED, LIFETIME, Ledger
+from zelo.ledger.place import FILE
 
 KILLS, CALLS = 20, 2000
 WRITER = """
 import random, sys
 from pathlib import Path
 from zelo.ledger.ledger import Caps, Entry, Granted, Ledger, Reserve, Settle
+from zelo.ledger.place import FILE
 
 def say(word, numbers):
     print(word, *numbers, flush=True)

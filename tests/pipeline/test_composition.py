@@ -10,10 +10,13 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal, cast
 
+import omegaconf._utils
 import pytest
+import quick_hydra
 import tiny_models
 import yaml
 from hydra import compose, initialize_config_dir
+from hydra._internal import defaults_list
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
@@ -57,6 +60,8 @@ UNLIKE_THEIR_FILE = {
     "zelo.training.callbacks.CheckpointByTime",
     "zelo.training.callbacks.Progress",
     "zelo.budget.price.Prices",
+    "zelo.dashboards.run.RunDashboard",
+    "zelo.dashboards.sweep.SweepDashboard",
 }
 
 OPTIONS = sorted(path.relative_to(CONF).with_suffix("").as_posix() for path in CONF.glob("*/*.yaml"))
@@ -231,6 +236,14 @@ def test_wiring_composes_and_its_stages_are_their_signatures(
     assert assemble(config)
 
 
+@pytest.mark.parametrize("overrides", [["experiment=paper_small"], ["pipeline=refine", "dataset=beir"]])
+def test_these_tests_compose_as_hydra_does(overrides: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    quickly = compose("config", overrides, return_hydra_config=True)
+    monkeypatch.setattr(defaults_list, "_create_interpolation_map", quick_hydra.every_map)
+    monkeypatch.setattr(omegaconf._utils, "get_yaml_loader", quick_hydra.python_loader)
+    assert OmegaConf.to_yaml(quickly) == OmegaConf.to_yaml(compose("config", overrides, return_hydra_config=True))
+
+
 CLAIMS = sorted(path.stem for path in CONF.glob("experiment/claims/*.yaml"))
 QUICK = ("c02", "c17", "c20")  # one of each kind: not run, with students, with ratings alone
 
@@ -324,8 +337,14 @@ def test_rankings_are_compared_by_judges_that_did_not_grade() -> None:
         assemble(config)
 
 
+@pytest.fixture(scope="module")
+def built() -> dict[str, Any]:
+    """Stages of the config before, for `assemble`: what stands in the next one with the same values is not made again."""
+    return {}
+
+
 @pytest.mark.parametrize("option", sorted(path.stem for path in (CONF / "hardware").glob("*.yaml")))
-def test_hardware_is_outside_identity(option: str) -> None:
+def test_hardware_is_outside_identity(option: str, built: dict[str, Any]) -> None:
     """It sets nothing but itself and Hydra's launcher, and each of its fields may change with no other name of a table."""
     plain, other = composed("hardware=cpu"), composed(f"hardware={option}")
     ours, theirs = (
@@ -333,10 +352,10 @@ def test_hardware_is_outside_identity(option: str) -> None:
         for c in (plain, other)
     )
     assert ours | {"hardware": None} == theirs | {"hardware": None}
-    names = [(step.name, step.identity) for step in assemble(plain)]
-    assert names == [(step.name, step.identity) for step in assemble(other)]
+    names = [(step.name, step.identity) for step in assemble(plain, built)]
+    assert names == [(step.name, step.identity) for step in assemble(other, built)]
     more = {"hardware__devices": 3, "hardware__micro_batch": 1, "hardware__strategy": "fsdp2"}
-    assert names == [(step.name, step.identity) for step in assemble(changed(other, **more))]
+    assert names == [(step.name, step.identity) for step in assemble(changed(other, **more), built)]
 
 
 def test_a_callback_that_ends_a_training_is_part_of_its_identity_and_any_of_torch_can_be_named() -> None:
@@ -351,9 +370,12 @@ def test_a_callback_that_ends_a_training_is_part_of_its_identity_and_any_of_torc
         assemble(added)
 
 
-def test_how_often_a_training_is_kept_is_outside_identity() -> None:
+def test_how_often_a_training_is_kept_is_outside_identity(built: dict[str, Any]) -> None:
     often, never = (
-        [step.identity for step in assemble(composed(f"reranker.trainer.callbacks.checkpoint.minutes={minutes}"))]
+        [
+            step.identity
+            for step in assemble(composed(f"reranker.trainer.callbacks.checkpoint.minutes={minutes}"), built)
+        ]
         for minutes in ("0.5", "60.0")
     )
     assert often == never
@@ -437,12 +459,12 @@ def test_bad_judgements_are_refused_before_anything_is_retrieved(judged: Path, t
         assemble(config)
 
 
-def test_each_choice_that_matters_is_inside_identity() -> None:
+def test_each_choice_that_matters_is_inside_identity(built: dict[str, Any]) -> None:
     choices = ("until=rate", "retriever=bm25", "judge=lexical")
     config = composed(*choices)
 
     def last(config: DictConfig) -> str:
-        return assemble(config)[-1].identity
+        return assemble(config, built)[-1].identity
 
     plain = last(config)
     for place, value in {"seed": 1, "graph__degree": 4, "top_k": 50, "judge__scorer__k1": 0.9}.items():
@@ -497,10 +519,10 @@ def test_only_the_environment_widens_the_list(tmp_path: Path, monkeypatch: pytes
         instantiate.check_targets({"_target_": "my_zelo_parts_too.Mine"}, "solver")
 
 
-def test_scores_of_the_untuned_model_do_not_depend_on_its_training() -> None:
+def test_scores_of_the_untuned_model_do_not_depend_on_its_training(built: dict[str, Any]) -> None:
     """A stage that only uses a model leaves the parts of its training out of its identity; the train stage has them."""
     plain, other = (
-        {step.name: step.identity for step in assemble(composed(f"embedding.trainer.epochs={epochs}"))}
+        {step.name: step.identity for step in assemble(composed(f"embedding.trainer.epochs={epochs}"), built)}
         for epochs in (1, 2)
     )
     assert {name for name in plain if plain[name] != other[name]} == {

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from commands import command
 from fake_server import KINDS, FakeServer
 
 from zelo.providers.request import names_variable
@@ -14,7 +15,7 @@ MARKER = "sk-marker-0123456789abcdefghijklmnop"
 STOPS = ("http_401", "http_403", "http_404", "http_400", "http_422", "redirect", "quota", "no_credit")
 
 
-def run(folder: Path, server: FakeServer, *overrides: str) -> subprocess.CompletedProcess[str]:
+def given(server: FakeServer, *overrides: str) -> list[str]:
     arguments = ["dataset=beir", "dataset.path=FOLDER", "retriever=bm25", "graph.degree=2", "top_k=6", "until=rate"]
     arguments += [
         "judge=chat",
@@ -23,20 +24,40 @@ def run(folder: Path, server: FakeServer, *overrides: str) -> subprocess.Complet
         "judge.timeout=0.3",
         "judge.retries=0",
     ]
-    arguments += ["judge.input_price=1", "judge.output_price=1", "budget.usd=50", "max_failure_rate=1", *overrides]
+    return [
+        *arguments,
+        "judge.input_price=1",
+        "judge.output_price=1",
+        "budget.usd=50",
+        "max_failure_rate=1",
+        *overrides,
+    ]
+
+
+def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {
         "OPENAI_API_KEY": MARKER,
         "ZELO_HOME": str(folder / "home"),
         "WANDB_DATA_DIR": str(folder),
     }
-    command = [sys.executable, "-m", "zelo", *arguments]
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    program = [sys.executable, "-m", "zelo", *arguments]
+    return subprocess.run(program, cwd=folder, env=environment, capture_output=True, text=True)
 
 
-def leaks(folder: Path, done: subprocess.CompletedProcess[str]) -> list[str]:
-    """Where the key, or most of it, can be read."""
+@pytest.fixture
+def here(tmp_path: Path, tiny_beir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with data for a command in this process, which has the key in its environment."""
+    monkeypatch.setenv("OPENAI_API_KEY", MARKER)
+    monkeypatch.setenv("ZELO_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("ZELO_COMMAND", raising=False)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def leaks(folder: Path, shown: str) -> list[str]:
+    """Where the key, or most of it, can be read. shown: on the terminal."""
     part = MARKER[8:24].encode()
-    said = [("terminal", (done.stdout + done.stderr).encode())]
+    said = [("terminal", shown.encode())]
     files = [(str(path), path.read_bytes()) for path in sorted(folder.rglob("*")) if path.is_file()]
     return [name for name, content in said + files if part in content]
 
@@ -45,11 +66,11 @@ def leaks(folder: Path, done: subprocess.CompletedProcess[str]) -> list[str]:
 def test_no_file_holds_the_key_after_every_kind_of_failure(logger: str, tmp_path: Path, tiny_beir: Path) -> None:
     kinds = [kind for kind in KINDS if kind not in STOPS]
     with FakeServer(plan=lambda seen: kinds[seen.number % len(kinds)]) as server:
-        done = run(tmp_path, server, f"logger={logger}")
+        done = run(tmp_path, *given(server, f"logger={logger}"))
         assert done.returncode == 0, done.stderr
         assert {seen.key for seen in server.seen} == {MARKER}
         assert set(kinds) == {seen.kind for seen in server.seen}
-    assert leaks(tmp_path, done) == []
+    assert leaks(tmp_path, done.stdout + done.stderr) == []
     assert list(tmp_path.rglob("report.html"))
 
 
@@ -57,13 +78,14 @@ def test_no_file_holds_the_key_after_every_kind_of_failure(logger: str, tmp_path
     "options", [("debug=true",), ("-m", "seed=1,2"), ("-m", f"judge.api_key_env={MARKER},OPENAI_API_KEY")]
 )
 def test_a_key_in_place_of_its_variables_name_is_not_repeated(
-    options: tuple[str, ...], tmp_path: Path, tiny_beir: Path
+    options: tuple[str, ...], here: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with FakeServer() as server:
-        done = run(tmp_path, server, f"judge.api_key_env={MARKER}", *options)
-    assert done.returncode == 2, done.stdout + done.stderr
-    assert "api_key_env is not the name of an environment variable" in done.stderr
-    assert leaks(tmp_path, done) == []
+        status = command(*given(server, f"judge.api_key_env={MARKER}", *options))
+    out, err = capfd.readouterr()
+    assert status == 2, out + err
+    assert "api_key_env is not the name of an environment variable" in err
+    assert leaks(here, out + err) == []
 
 
 @pytest.mark.parametrize(
@@ -85,8 +107,10 @@ def test_what_may_be_the_name_of_a_variable(name: str, fits: bool) -> None:
 
 
 @pytest.mark.parametrize("kind", [STOPS[0], *(pytest.param(kind, marks=pytest.mark.long) for kind in STOPS[1:])])
-def test_no_error_repeats_the_key(kind: str, tmp_path: Path, tiny_beir: Path) -> None:
+def test_no_error_repeats_the_key(kind: str, here: Path, capfd: pytest.CaptureFixture[str]) -> None:
     with FakeServer(plan=lambda seen: kind) as server:
-        done = run(tmp_path, server, "debug=true")
-    assert done.returncode in (2, 3), done.stdout + done.stderr
-    assert leaks(tmp_path, done) == []
+        status = command(*given(server, "debug=true"))
+    out, err = capfd.readouterr()
+    assert status in (2, 3), out + err
+    assert "Traceback" in err
+    assert leaks(here, out + err) == []

@@ -17,7 +17,7 @@ from paid_judge import ask, budget, new_command
 
 from zelo.datasets.synthetic import Synthetic
 from zelo.errors import BadInput, LimitReached
-from zelo.ledger.ledger import FILE
+from zelo.ledger.place import FILE
 from zelo.records import DOCUMENT, QUERY
 from zelo.retrievers.bm25 import Bm25
 from zelo.stages.make_queries import MakeQueries

@@ -15,8 +15,9 @@ from paid_judge import budget, new_command
 
 from zelo.datasets.synthetic import Synthetic
 from zelo.errors import BadInput, LimitReached, PriceUnknown
-from zelo.ledger.ledger import FILE, Ledger
+from zelo.ledger.ledger import Ledger
 from zelo.ledger.operations import Caps, Granted, Known, Reserve
+from zelo.ledger.place import FILE
 from zelo.queries.from_text import FromText
 from zelo.records import DOCUMENT, QUERY
 from zelo.retrievers.bm25 import Bm25

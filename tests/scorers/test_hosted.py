@@ -13,7 +13,7 @@ from paid_judge import ask, budget, new_command
 from rerank_server import AMISS, USAGE, RerankServer, shared
 
 from zelo.errors import BadInput, LimitReached
-from zelo.ledger.ledger import FILE
+from zelo.ledger.place import FILE
 from zelo.providers.rerank import OVERHEAD
 from zelo.records import DOCUMENT, QUERY, Questions
 

@@ -18,7 +18,7 @@ from fake_server import FakeServer, Seen
 from paid_judge import budget, new_command
 
 from zelo.errors import BadInput, LimitReached, PriceUnknown
-from zelo.ledger.ledger import FILE
+from zelo.ledger.place import FILE
 from zelo.providers.anthropic import Messages
 from zelo.providers.request import Reply
 from zelo.records import ANSWERED, DOCUMENT, QUERY, UNPARSEABLE, Questions

@@ -20,6 +20,7 @@ from zelo.errors import BadInput
 from zelo.store.__main__ import main
 from zelo.store.hashing import hash_json
 from zelo.store.liveness import new_owner
+from zelo.store.locks import FILES
 from zelo.store.prune import prune
 from zelo.store.references import register_run
 from zelo.store.shards import write_parquet
@@ -227,7 +228,10 @@ def _slow(root: Path, log: Path) -> None:
     Store(root).obtain("rate", "abc", work)
 
 
-def test_two_runs_at_once_do_the_work_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize("files", [False, True], ids=["flock", "by files"])
+def test_two_runs_at_once_do_the_work_once(tmp_path: Path, files: bool) -> None:
+    if files:
+        (Store(tmp_path / "store").root / "locks" / FILES).write_text("it lies on a network file system (nfs4)")
     context = multiprocessing.get_context("fork")
     runs = [context.Process(target=_slow, args=(tmp_path / "store", tmp_path / "log")) for _ in range(3)]
     for run in runs:

@@ -24,7 +24,7 @@ from zelo.pipeline.run import Result, Step
 from zelo.places import config_folder
 from zelo.progress import progress, watched_by
 from zelo.store.store import Store
-from zelo.tracking import curves, outage, workspace
+from zelo.tracking import curves, outage
 from zelo.tracking.job import Job
 from zelo.tracking.local import Local
 from zelo.tracking.several import Several
@@ -88,13 +88,14 @@ def test_the_local_logger_writes_json_lines(tmp_path: Path) -> None:
         Local(folder=None).log("embedding", 0, {})
 
 
-@pytest.mark.parametrize("package", ["wandb", "tensorboard", "mlflow"])
+@pytest.mark.parametrize("package", ["wandb", "wandb-workspaces", "tensorboard", "mlflow"])
 def test_a_package_that_is_not_installed_is_one_line(
     package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(BadInput, match=rf"^logger={package}.*pip install 'zelo\[{package}\]'\.$"):
-        logger(package, tmp_path).check()
+    monkeypatch.setitem(sys.modules, package.replace("-", "_"), None)
+    option, values = (package, {}) if package != "wandb-workspaces" else ("wandb", {"workspace": True})
+    with pytest.raises(BadInput, match=rf"^logger={option}.* {package} is not.*pip install 'zelo\[{option}\]'\.$"):
+        logger(option, tmp_path, **values).check()
 
 
 def test_a_logger_is_told_what_was_chosen_and_nothing_twice(composed: DictConfig) -> None:
@@ -152,6 +153,16 @@ def test_work_with_figures_is_reported_at_the_pace_of_its_lines(monkeypatch: pyt
     assert points[-1][0] == 50, "the end is reported, and nothing of work without figures"
 
 
+@pytest.mark.parametrize("option", ["csv", "tensorboard", "mlflow"])
+def test_lightning_is_imported_when_a_run_begins(option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pytorch_lightning", None)
+    monkeypatch.setitem(sys.modules, "pytorch_lightning.loggers", None)
+    one = logger(option, tmp_path)
+    one.check()
+    with pytest.raises(BadInput, match="cannot start a run"):
+        one.start(JOB)
+
+
 @pytest.mark.parametrize("option", ["csv", pytest.param("tensorboard"), pytest.param("mlflow", marks=pytest.mark.long)])
 def test_a_lightning_logger_gets_choices_curves_and_figures(
     option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -168,7 +179,7 @@ def test_a_lightning_logger_gets_choices_curves_and_figures(
     one.start(JOB)
     one.log("embedding", 1, {"train/loss": 0.25})
     one.log("judge", 50, {"usd": 0.5})
-    one.finish(None, MANIFEST)
+    one.finish(Result(), MANIFEST)
     assert one.fail() is None, "it is closed"
     if option == "csv":
         rows = list(csv.DictReader((folder / "csv/metrics.csv").open()))
@@ -209,7 +220,7 @@ def test_a_server_that_is_away_is_said_once_and_the_run_goes_on(
     one = logger("wandb", tmp_path)
     one.log("judge", 1, {"usd": 0.5})
     one.log("judge", 2, {"usd": 0.5})
-    one.finish(None, MANIFEST)
+    one.finish(Result(), MANIFEST)
     said = capsys.readouterr().err.splitlines()
     assert said[0] == "W&B did not take what was logged (the server is away, key (hidden)); the run goes on."
     assert len(said) == 2
@@ -262,62 +273,6 @@ def test_wandb_is_offline_unless_it_is_asked_for(monkeypatch: pytest.MonkeyPatch
     assert _mode() == "online"
     monkeypatch.setenv("WANDB_MODE", "offline")
     assert _mode() == "offline"
-
-
-@pytest.fixture
-def sweep(tmp_path: Path) -> Path:
-    """The directory of a sweep with two jobs, one of them finished."""
-    folder = tmp_path / "a-sweep"
-    for number, status in enumerate(("failed", "finished")):
-        job = folder / f"{number}-degree={number}"
-        job.mkdir(parents=True)
-        stages = {"judge": {"kind": "judge"}, "train_reranker": {"kind": "train"}}
-        values = {"dev/nDCG@10/zelo": 0.5, "dev/nDCG@10/teacher": 0.4, "test/nDCG@10/zelo": 0.3}
-        figures = {"system": "zelo", "keys": {"dev": "dev/nDCG@10", "test": "test/nDCG@10"}, "values": values}
-        manifest = {"status": status, "stages": stages, "figures": figures, "compared": {"calls": 7}}
-        (job / "manifest.json").write_text(json.dumps(manifest))
-        (job / "config.yaml").write_text("stages: {train_reranker: {name: reranker}}")
-        (job / "overrides.yaml").write_text(f'["graph.degree={number}", "seed=1"]')
-    return folder
-
-
-def test_a_workspace_is_made_without_a_server(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("wandb_workspaces")
-    again = sweep / "2-degree=2"
-    again.mkdir()
-    for path in (sweep / "1-degree=1").iterdir():
-        (again / path.name).write_text(path.read_text().replace("graph.degree=1", "graph.degree=2"))
-    assert workspace.main([str(sweep)]) == 0
-    assert "WANDB_MODE=online saves it" in capsys.readouterr().out
-    spec = json.loads((sweep / "workspace.json").read_text())["spec"]
-    sections = {part["name"]: part["panels"] for part in spec["section"]["panelBankConfig"]["sections"]}
-    assert list(sections) == ["Judges: judge", "Training: reranker", "Evaluation", "Sweep"]
-    text = json.dumps(spec)
-    for name in ("judge/usd", "judge/failed", "reranker/train/lr", "dev/nDCG@10/teacher", "figures/judges_usd"):
-        assert name in text
-    (parallel,) = [panel for panel in sections["Sweep"] if panel["viewType"] == "Parallel Coordinates Plot"]
-    assert [column["accessor"] for column in parallel["config"]["columns"]] == [
-        "config:graph/degree.value",
-        "summary:dev/nDCG@10/zelo",
-    ]
-
-
-@pytest.mark.parametrize("missing", ["runs", "entity", "package"])
-def test_a_workspace_that_cannot_be_made_is_one_line(
-    missing: str, sweep: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if missing != "package":
-        pytest.importorskip("wandb_workspaces")
-    monkeypatch.delenv("WANDB_ENTITY", raising=False)
-    monkeypatch.setenv("WANDB_MODE", "online")
-    if missing == "package":
-        monkeypatch.setitem(sys.modules, "wandb_workspaces", None)
-    folder = sweep.parent if missing == "runs" else sweep
-    words = {"runs": "neither a run nor a sweep", "entity": "--entity NAME", "package": r"zelo[wandb]"}[missing]
-    assert workspace.main([str(folder)]) == 2
-    said = capsys.readouterr().err
-    assert words in said
-    assert said.count("\n") == 1
 
 
 @pytest.mark.long

@@ -27,7 +27,7 @@ from zelo.errors import BadInput
 from zelo.metrics.significance import holm, sign_flip
 from zelo.pipeline.run import Step
 from zelo.places import config_folder
-from zelo.records import OUTCOME
+from zelo.records import DOCUMENT, OUTCOME, QREL, QUERY, RATING
 from zelo.reporting import compared, index_page, sweep_page, sweep_plots, sweep_settings
 from zelo.store.shards import write_shard
 from zelo.store.table import Table
@@ -444,6 +444,25 @@ def test_judges_agree_on_the_pairs_that_two_of_them_decide_alike(tmp_path: Path)
     ]
     write_shard(pa.Table.from_pylist(rows, OUTCOME), OUTCOME, tmp_path, "outcomes", 0)
     assert compared.judges_agree([Table("judge", "", tmp_path, {})]) == 2 / 3
+
+
+def test_a_split_that_nobody_rated_has_no_teacher(tmp_path: Path) -> None:
+    tables = {
+        "queries": (QUERY, [{"query_id": split, "text": "text", "split": split} for split in ("dev", "test")]),
+        "documents": (DOCUMENT, [{"doc_id": "d", "title": "", "text": "text"}]),
+        "qrels": (
+            QREL,
+            [{"query_id": split, "doc_id": "d", "relevance": 1, "split": split} for split in ("dev", "test")],
+        ),
+        "ratings": (RATING, [{"query_id": "test", "doc_id": "d", "rating": 0.5}]),
+    }
+    for name, (schema, rows) in tables.items():
+        write_shard(pa.Table.from_pylist(rows, schema), schema, tmp_path, name, 0)
+    table = Table("all", "", tmp_path, {})
+    measured = compared.teacher(table, table, table)
+    assert {split: one.mean("teacher") for split, one in measured.items()} == {"test": 1.0}, (
+        "not rated is not ranked last"
+    )
 
 
 def test_no_setting_on_the_front_is_beaten_at_its_cost() -> None:

@@ -37,7 +37,7 @@ from zelo.reporting.document_pools import UNLABELLED
 from zelo.reporting.evaluation import Evaluation
 from zelo.stages import rate
 from zelo.store.table import Table
-from zelo.tracking import redact, run_folder
+from zelo.tracking import logged_tables, redact, run_folder, summary
 from zelo.tracking.job import Job
 from zelo.tracking.run_folder import RunFolder, discard_if_empty
 
@@ -451,6 +451,26 @@ def test_secrets_are_known_by_name_by_shape_and_by_field(monkeypatch: pytest.Mon
     assert redact.text(pasted) == "judge.api_key_env=(hidden) judge.api_key_env=MY_KEY api_key_env: null"
 
 
+def test_logged_tables_are_bounded_and_have_texts_only_where_asked(result: Result) -> None:
+    evaluation = Evaluation.of(result)
+    whole = {one.name: one for one in logged_tables.of_run(result, evaluation, 100, texts=False)}
+    assert not any(one.left_out for one in whole.values())
+    assert "text of a" not in str([one.rows.to_pylist() for one in whole.values()])
+    cut = {one.name: one for one in logged_tables.of_run(result, evaluation, 1, texts=True)}
+    for name, one in cut.items():
+        assert len(one.rows) == 1
+        assert one.left_out == len(whole[name].rows) - 1
+    battle = cut["battles"].rows.to_pylist()[0]
+    assert (battle["query"], battle["text_a"], battle["text_b"]) == ("<b>how</b>", "text of a", "text of b")
+    assert cut["gains"].rows["query"].to_pylist() == ["<b>how</b>"]
+    assert cut["per_query"].rows.to_pylist() == [whole["per_query"].rows.to_pylist()[0]]
+    said = summary.of_run(evaluation, {"stages": {}})
+    assert said["test/nDCG@10/zelo-embedding/ci_low"] == float(said["test/nDCG@10/zelo-embedding"]) - 0.1
+    assert (
+        said["test/nDCG@10/zelo-embedding/p/dense"] == said["test/nDCG@10/zelo-embedding/p/embedding-untuned"] == 0.0004
+    )
+
+
 @pytest.mark.long
 def test_wandb_offline_has_config_metrics_artifacts_and_table_and_no_secret(
     result: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -481,7 +501,7 @@ def test_wandb_offline_has_config_metrics_artifacts_and_table_and_no_secret(
         logger.log(student, 1, {"train/loss": 0.25})
     manifest = {"stages": {"judge": {"seconds": 2.5, "identity": "abc"}}, "compared": {"pairs": 9}}
     manifest |= {"data": {"load": {"documents.parquet": "0a"}}, "seed": 7, "git": f"of {SECRET}"}
-    logger.finish(Evaluation.of(result), manifest)
+    logger.finish(result, manifest)
     assert RUNS == {}
     assert wandb.run is None, "something global was left"
     wandb.teardown()  # as at the end of the process: until then its writer may lag behind
@@ -506,8 +526,18 @@ def test_wandb_offline_has_config_metrics_artifacts_and_table_and_no_secret(
     assert f"wandb sync {path.parent}" in capsys.readouterr().out
     logged = {item.key or "/".join(item.nested_key) for record in records for item in record.history.item}
     assert {"embedding/train/loss", "reranker/train/loss"} <= logged
-    (board,) = folder.glob("wandb/offline-run-*/files/media/table/*.table.json")
-    assert json.loads(board.read_text())["columns"] == METRIC.names
+    boards = {
+        path.name.partition("_")[0] if not path.name.startswith("per_") else "per_query": json.loads(path.read_text())
+        for path in folder.glob("wandb/offline-run-*/files/media/table/*.table.json")
+    }
+    assert boards["metrics"]["columns"] == METRIC.names
+    assert boards.keys() == {"metrics", "per_query", "gains", "judges", "battles"}
+    assert boards["per_query"]["columns"] == ["split", "query_id", "system", "nDCG@10"]
+    assert boards["per_query"]["data"][0] == ["test", "q1", sorted(SYSTEMS)[0], 0.5]
+    assert dict(zip(boards["battles"]["columns"], *boards["battles"]["data"], strict=True)) == {
+        "stage": "judge", "query_id": "q1", "doc_a": "a", "doc_b": "b", "judge": "lexical", "p": 0.9,
+        "status": "answered", "swapped": False, "query_id_b": None, "criterion": None
+    }  # fmt: skip
     made = {record.artifact.name: record.artifact for record in records if record.HasField("artifact")}
     assert [file.path for file in made["embedding"].manifest.contents] == ["query/model.safetensors"]
     assert json.loads(made["embedding"].metadata)["tables"] == {"judge": "abc"}

@@ -77,7 +77,7 @@ def gone(folder: Path) -> bool:
 
 
 def soon(true: Any) -> bool:
-    end = time.monotonic() + 60
+    end = time.monotonic() + 180
     while not true() and time.monotonic() < end:
         time.sleep(0.1)
     return true()

@@ -17,6 +17,11 @@ def choose(device: str) -> None:
     _chosen = device
 
 
+def wanted() -> str:
+    """The torch device that was chosen, whether it is there or not."""
+    return _chosen
+
+
 def chosen() -> str:
     """The torch device to put a model on. Raises BadInput where it is not there."""
     check(_chosen)

@@ -14,13 +14,13 @@ from zelo.budget.plan import Plan
 from zelo.budget.request_batch import RequestBatch
 from zelo.errors import BadInput, PriceUnknown
 from zelo.ledger.codec import looked_up, reply_of
-from zelo.ledger.ledger import FILE, Ledger
+from zelo.ledger.ledger import Ledger
 from zelo.ledger.operations import Caps, report_lost
+from zelo.ledger.place import ledger_path
 from zelo.progress import Advance, progress
 from zelo.protocols import PaidJudge
 from zelo.providers.request import Endpoint
 from zelo.records import FAILED, REFUSED, TRUNCATED, UNPARSEABLE, Outcomes, Questions
-from zelo.store.store import Store
 
 if TYPE_CHECKING:
     from zelo.budget.session import Session
@@ -154,4 +154,4 @@ def command() -> str:
 
 
 def _ledger() -> Ledger:
-    return Ledger(Store.current().root / FILE)
+    return Ledger(ledger_path())

@@ -4,7 +4,7 @@ import math
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -13,6 +13,7 @@ from scipy.special import expit
 
 from zelo.backbones.shared_prefixes import SharedPrefixes
 from zelo.errors import BadInput
+from zelo.facts import Facts
 from zelo.judges.answer import PREFERENCES, began_with, preference
 from zelo.judges.order_bias import BOTH, CONTENT_FREE, NOTHING, OrderBias
 from zelo.judges.pair_prompts import PairPrompts
@@ -58,6 +59,7 @@ class CausalLm:
     """
 
     OUTSIDE_IDENTITY: ClassVar[frozenset[str]] = frozenset({"batch_tokens"})
+    SPREADS: ClassVar[Literal[True]] = True
     any_text: ClassVar[bool] = True  # it needs to know nothing but the texts
 
     name: str
@@ -141,6 +143,19 @@ class CausalLm:
             f"judge {self.name}: {count:,} pairs are unparseable{self._why(first)}"
             for first, count in self._unread.items()
         ]
+
+    def take_counts(self) -> Facts:
+        """Of the prompts since the last call."""
+        counts = {"bias": asdict(self._bias), "unread": dict(self._unread)}
+        object.__setattr__(self, "_bias", OrderBias())
+        self._unread.clear()
+        return counts
+
+    def add_counts(self, counts: Facts) -> None:
+        """Those of `take_counts`; of what could not be read the first stays the first."""
+        self._bias.extend(OrderBias(**counts["bias"]))
+        for first, count in counts["unread"].items():
+            self._unread[next(iter(self._unread), first)] += count
 
     def _why(self, first: str) -> str:
         return (

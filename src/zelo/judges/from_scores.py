@@ -1,6 +1,7 @@
 """A judge that needs no API: a scorer's difference, made a probability."""
 
 from dataclasses import dataclass, field
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -37,6 +38,8 @@ class FromScores:
     scores for them, drawn towards 0 by PRIOR queries' worth: a scorer that likes a document whatever is asked says nothing
     about the query. A query's own score takes no part. Across queries nothing is taken off.
     """
+
+    SPREADS: ClassVar[Literal[True]] = True
 
     name: str
     scorer: Scorer

@@ -34,6 +34,11 @@ class OrderBias:
         self.left += float(np.abs(final).sum())
         self.agree += int((raw.shape[1] == 2) and ((raw[:, 0] > 0) != (raw[:, -1] > 0)).sum())
 
+    def extend(self, other: "OrderBias") -> None:
+        """Adds the counts of other prompts."""
+        for name, value in vars(other).items():
+            vars(self)[name] += value
+
     def sentences(self, judge: str, cure: str) -> list[str]:
         """What a reader should know of a judge that names one letter nearly always; none about another. cure: as below."""
         share = self.first / max(self.prompts, 1)

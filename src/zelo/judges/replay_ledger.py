@@ -10,10 +10,10 @@ from zelo.budget.request_batch import RequestBatch
 from zelo.errors import BadInput
 from zelo.judges.missing import Missing
 from zelo.ledger.codec import looked_up, reply_of
-from zelo.ledger.ledger import FILE, Ledger
+from zelo.ledger.ledger import Ledger
+from zelo.ledger.place import ledger_path
 from zelo.protocols import PaidJudge, WholeListJudge
 from zelo.records import Outcomes, Questions
-from zelo.store.store import Store
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,13 +72,13 @@ class ReplayLedger:
 
     @property
     def _place(self) -> Path:
-        return Store.current().root / FILE if self.path is None else Path(self.path).expanduser()
+        return ledger_path() if self.path is None else Path(self.path).expanduser()
 
     def _ledger(self) -> Ledger:
         path = self._place
         if not path.is_file() or not path.stat().st_size:  # to open it would be to make it
             raise BadInput(
-                f"judge {self.name}: the ledger {path} is missing or empty. Set judge.path to a ledger.sqlite, or ZELO_HOME to"
-                " the folder that has one."
+                f"judge {self.name}: the ledger {path} is missing or empty. Set judge.path or ZELO_LEDGER to a"
+                " ledger.sqlite, or ZELO_HOME to the folder that has one."
             )
         return Ledger(path)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -37,6 +37,8 @@ class Simulated:
     Asked whether a document alone meets a criterion, the same from d = s - difficulty of the criterion + N(0, sd), with noise
     of document and criterion and no position bias; the difficulties are -2, -1, 0, 1, 2 in units of the scores.
     """
+
+    SPREADS: ClassVar[Literal[True]] = True
 
     name: str
     noise_model: Literal["uniform_mixture", "thurstone"]

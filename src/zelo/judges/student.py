@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -30,6 +30,7 @@ class Student:
     """
 
     OUTSIDE_IDENTITY: ClassVar[frozenset[str]] = frozenset({"tokens"})
+    SPREADS: ClassVar[Literal[True]] = True
 
     any_text: ClassVar[bool] = True  # it needs to know nothing but the texts, and is cheap
 

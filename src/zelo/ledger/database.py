@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from zelo.errors import BadInput, LimitReached
+from zelo.ledger.place import refuse_network
 from zelo.store.disk import LEAST
 
 VERSION = 3
@@ -87,6 +88,7 @@ class Database:
         self.patience = patience  # seconds to wait for others
         self.inherited = False
         self._lock = threading.RLock()
+        refuse_network(path)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._check_halves()
@@ -177,13 +179,13 @@ class Database:
         if self.rows("PRAGMA application_id")[0][0] != MARK:
             raise BadInput(
                 f"{self.path} is a database of another program, not a ledger. Nothing was changed. Move it away, or set"
-                " ZELO_HOME to another folder."
+                " ZELO_LEDGER to another file."
             )
         version = self._version()
         if version > VERSION:
             raise BadInput(
                 f"The ledger {self.path} has version {version}, and this zelo knows {VERSION} at most. Nothing was changed."
-                " Install the zelo that wrote it, or set ZELO_HOME to another folder."
+                " Install the zelo that wrote it, or set ZELO_LEDGER to another file."
             )
         return True
 
@@ -197,7 +199,7 @@ def refuse(path: Path, patience: float, error: OSError | sqlite3.Error) -> NoRet
     if _is_full(path, error, code):
         raise LimitReached(
             f"No space left for the ledger {path}; everything that was written is kept. Free some space, or move the ledger"
-            " and set ZELO_HOME to a larger disk, and run again: answered requests are not sent again."
+            " and set ZELO_LEDGER to its new place, and run again: answered requests are not sent again."
         ) from error
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         raise BadInput(
@@ -217,7 +219,7 @@ def refuse(path: Path, patience: float, error: OSError | sqlite3.Error) -> NoRet
     ):
         raise BadInput(
             f"The ledger {path} cannot be written ({getattr(error, 'strerror', None) or error}). What it holds is kept. Give"
-            " it write access, or set ZELO_HOME to a folder of your own."
+            " it write access, or set ZELO_LEDGER to a file in a folder of your own."
         ) from error
     raise error
 

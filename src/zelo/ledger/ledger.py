@@ -38,7 +38,6 @@ from zelo.ledger.operations import (
 )
 from zelo.ledger.process_liveness import Owner, is_gone, remove_dead
 
-FILE = "ledger.sqlite"  # its name in the store
 LIFETIME = "lifetime"  # all commands together
 KILLED = "its run was killed"  # why an abandoned call is lost
 ATTEMPTS, PAUSE = 4, 2.0  # of a write that holds answers, and seconds between them: they were paid for

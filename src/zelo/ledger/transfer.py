@@ -1,7 +1,8 @@
 """The ledger's answers as a parquet file, to share or to bring along: `python -m zelo.ledger.transfer export|import FILE`.
 
-The ledger is the one in `$ZELO_HOME`. A file holds what was answered, by which model, for how much; no key of an account and no
-address, since the ledger has none. What is imported was paid for elsewhere: it serves later runs and counts as no spending.
+The ledger is the file `$ZELO_LEDGER`, else the one in `$ZELO_HOME`. A file holds what was answered, by which model, for how
+much; no key of an account and no address, since the ledger has none. What is imported was paid for elsewhere: it serves later
+runs and counts as no spending.
 """
 
 import argparse
@@ -15,9 +16,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from zelo.errors import BadInput, ZeloError
-from zelo.ledger.ledger import FILE, Ledger
+from zelo.ledger.ledger import Ledger
 from zelo.ledger.operations import Entry
-from zelo.store.store import Store
+from zelo.ledger.place import ledger_path
 from zelo.streams import escape_unprintable, read_names_as_utf8
 
 BATCH = 5000  # rows in memory at a time
@@ -132,9 +133,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("file", type=Path)
     given = parser.parse_args(arguments)
     try:
-        place = Store.default().root / FILE
+        place = ledger_path()
         if given.verb == "export" and not place.exists():
-            raise BadInput(f"There is no ledger {place}. Set ZELO_HOME to the folder that has it.")
+            raise BadInput(
+                f"There is no ledger {place}. Set ZELO_LEDGER to it, or ZELO_HOME to the folder that has it."
+            )
         if given.verb == "import" and not given.file.is_file():
             raise BadInput(f"{given.file} is no file. Give a parquet file that export wrote.")
         with Ledger(place) as ledger:

@@ -20,7 +20,7 @@ from zelo.pipeline.plain import plain
 
 # A component of zelo is a class that its own module defines, in one of these packages.
 OWN = re.compile(
-    r"zelo\.(datasets|splitters|queries|retrievers|scorers|backbones|graphs|judges|solvers|calibrators|targets|models|losses|metrics|acquisitions|training|stages|tracking|budget|providers|auditing)"
+    r"zelo\.(datasets|splitters|queries|retrievers|scorers|backbones|graphs|judges|solvers|calibrators|targets|models|losses|metrics|acquisitions|training|stages|executors|tracking|dashboards|budget|providers|auditing)"
     r"\.(\w+)\.([A-Z]\w*)"
 )
 FOREIGN = re.compile(r"(torch\.optim|torch\.optim\.lr_scheduler|pytorch_lightning\.callbacks)\.[A-Z]\w*")
@@ -45,9 +45,14 @@ def build(node: object, place: str, key_of: Callable[[str], str] = str) -> Any:
         raise BadInput(f"{place} cannot be built: {' '.join(str(error).split())}") from error
 
 
+def followed(node: Facts) -> Facts:
+    """A part of a described config, its references to the environment followed."""
+    return plain(OmegaConf.create(node), resolve=True)
+
+
 def rebuild(node: Facts, place: str) -> Any:
     """The stage that a `Step.node` describes, in another process: references to the environment are followed there."""
-    return build(with_inputs(plain(OmegaConf.create(node), resolve=True)), place)
+    return build(with_inputs(followed(node)), place)
 
 
 def described(config: DictConfig) -> Facts:
@@ -103,6 +108,8 @@ def refuse(faults: Iterable[tuple[str, str]], key_of: Callable[[str], str] = str
 
 
 def _hints(target: str) -> dict[str, object]:
+    if LOGGER.fullmatch(target):  # its import takes seconds, and only a run needs it
+        return {}
     try:
         return annotations.of(hydra.utils.get_object(target))
     except (ImportError, ValueError):  # the error comes when it is made

@@ -25,8 +25,10 @@ from zelo.pipeline.plain import plain
 from zelo.progress import watched_by
 from zelo.protocols import (
     NOTHING_TO_DO,
+    Executor,
     PassingStage,
     ProcessesStage,
+    SpreadStage,
     StageWithCheck,
     StageWithInputCheck,
     StageWithOptionalInputs,
@@ -35,6 +37,7 @@ from zelo.protocols import (
 from zelo.store.store import Store
 from zelo.store.table import MADE_OF, Table, contents
 from zelo.training import launch
+from zelo.units import HERE
 
 LONG = 1.0  # seconds; what has taken less has loaded little, and a collection takes a third of a second
 
@@ -130,31 +133,37 @@ def _key_below(config: DictConfig, name: str, place: str) -> str:
     return key_of(config, f"stages.{name}.{place}")
 
 
-def check_stages(steps: list[Step], store: Store) -> None:
-    """Raises BadInput for what a stage that is to run is missing, before the stages above it spend any time."""
-    for step in steps:
-        if isinstance(step.stage, StageWithCheck) and not store.find(step.kind, step.identity):
-            with store.active():
-                step.stage.check()
+def check_stages(steps: list[Step], store: Store, executor: Executor = HERE) -> None:
+    """Raises BadInput for what the stages that are to run, or who runs their units, are missing, before any time is spent."""
+    todo = [step.stage for step in steps if not store.find(step.kind, step.identity)]
+    with store.active():
+        for stage in todo:
+            if isinstance(stage, StageWithCheck):
+                stage.check()
+        if any(isinstance(stage, SpreadStage) for stage in todo):
+            executor.check()
 
 
-def run_stages(steps: list[Step], store: Store, watch: Watch = unwatched) -> Iterator[tuple[Result, str]]:
+def run_stages(
+    steps: list[Step], store: Store, watch: Watch = unwatched, executor: Executor = HERE
+) -> Iterator[tuple[Result, str]]:
     """Runs or reuses one stage after another; yields the result so far and the stage's name after each.
 
-    watch: gets the name of a stage, and what is done and figures of its progress, where the stage has figures to show.
+    executor: runs the units of the stages that have such; watch: gets the name of a stage, and what is done and figures of
+    its progress, where the stage has figures to show.
 
     Where the table of a stage says that what follows is left out, the stages that read it do not run, nor those that read these;
     one with optional inputs runs with the others.
     """
     result, left_out = Result(steps), set[str]()
-    check_stages(steps, store)
+    check_stages(steps, store, executor)
     for step in steps:
         start = time.monotonic()
         if falls_away(step, left_out):
             left_out.add(step.name)
             continue
         inputs = {role: result.tables[source] for role, source in step.inputs.items() if source not in left_out}
-        make = functools.partial(_make, step, inputs, watch)
+        make = functools.partial(_make, step, inputs, watch, executor)
         unchanged = store.unchanged(step.kind, step.identity, inputs)
         table, cached = (unchanged, True) if unchanged else store.obtain(step.kind, step.identity, make)
         result.tables[step.name] = table
@@ -172,7 +181,9 @@ def falls_away(step: Step, left_out: set[str]) -> bool:
     return bool(left_out & set(step.inputs.values())) and not isinstance(step.stage, StageWithOptionalInputs)
 
 
-def _make(step: Step, inputs: dict[str, Table], watch: Watch, out: Path, partial: Table | None) -> Facts:
+def _make(
+    step: Step, inputs: dict[str, Table], watch: Watch, executor: Executor, out: Path, partial: Table | None
+) -> Facts:
     _forget_peak_memory()
     if step.node:
         launch.write(out / launch.FOLDER, step.name, step.node, inputs)
@@ -180,7 +191,8 @@ def _make(step: Step, inputs: dict[str, Table], watch: Watch, out: Path, partial
     stage = copy.deepcopy(step.stage)  # what it loads, models above all, goes when it ends
     try:
         with watched_by(functools.partial(watch, step.name)):
-            figures = stage.run(inputs | ({"partial": partial} if partial else {}), out)
+            tables = inputs | ({"partial": partial} if partial else {})
+            figures = stage.run(tables, out, executor) if isinstance(stage, SpreadStage) else stage.run(tables, out)
     except PriceUnknown as error:
         raise PriceUnknown(step.key_of(error.place), error.reason, error.plan, error.prices) from error
     del stage

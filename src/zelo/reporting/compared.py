@@ -35,6 +35,7 @@ FIGURES = {  # column of sweep.csv -> what a table calls it
     "judges_agree": "agree",  # share of pairs on which two judges prefer the same document
     "pairs": "pairs",
     "judges_usd": "usd",  # what all answers cost, whichever run paid for them
+    "judges_tokens": "tokens",  # of these answers, where there are any
     "calls": "calls",  # requests that were sent when the answers were made
     "questions": "questions",  # that judges were asked
     "curl": "curl",
@@ -104,13 +105,18 @@ def _teacher(result: "Result") -> Facts:
 
 
 def teacher(ratings: Table, labels: Table, data: Table) -> dict[str, MeasuredSplit]:
-    """Split -> how the ratings rank that split's labelled queries."""
+    """Split -> how the ratings rank that split's labelled queries; a split of which no query is rated is left out."""
     found = labelled.of_splits(labels, data)
     if not found:
         return {}
     truth = labelled.truth_of(found, EXAMPLE.empty_table())
     run = run_of(TEACHER, ratings, pc.unique(truth["query_id"]), truth, passages.read(data))
-    return {split: by_labels({TEACHER: run}, split, qrels, {"": METRIC}, "") for split, qrels in found.items()}
+    rated = pc.unique(run["query_id"])
+    return {
+        split: by_labels({TEACHER: run}, split, qrels, {"": METRIC}, "")
+        for split, qrels in found.items()
+        if pc.any(pc.is_in(qrels["query_id"], rated)).as_py()
+    }
 
 
 def _figures(result: "Result") -> Facts:
@@ -136,6 +142,7 @@ def _asked(judged: list[Table]) -> Facts:
     return {
         "questions": sum(row["asked"] for row in rows),
         "calls": sum(calls) if calls else None,
+        "judges_tokens": sum(row["tokens"] for row in rows) or None,
         "judges_usd": None if unknown else sum(row["usd"] for row in rows),
     }
 

@@ -108,9 +108,23 @@ class Evaluation:
     @property
     def deciding(self) -> dict[str, str]:
         """Split -> the metric that decides on it, as the tables of the evaluation name it."""
-        rows = json.loads((self.table.path / "metrics.json").read_text(encoding="utf-8"))
-        found = {row["key"].removesuffix(f"/{row['system']}"): row["metric"] for row in rows}
+        found = {row["key"].removesuffix(f"/{row['system']}"): row["metric"] for row in self._every_row}
         return {split: found[key] for split, key in self.keys.items() if key in found}
+
+    @property
+    def tested(self) -> dict[str, float]:
+        """Of each value of `keyed`, as far as known: its interval, `test/nDCG@10/zelo/ci_low` and `.../ci_high`, and the p-value
+        against each baseline, `.../p/dense`.
+        """
+        found = {}
+        for row in (row for row in self._every_row if row["key"] in self.keyed):
+            named = {"ci_low": row["ci_low"], "ci_high": row["ci_high"], f"p/{row['baseline']}": row["p_value"]}
+            found |= {f"{row['key']}/{name}": value for name, value in named.items() if value is not None}
+        return found
+
+    @property
+    def _every_row(self) -> list[Facts]:
+        return json.loads((self.table.path / "metrics.json").read_text(encoding="utf-8"))
 
     def source(self, result: "Result", system: str) -> str | None:
         """The stage that a system's ranking comes from."""

@@ -1,13 +1,18 @@
 """What each judge was asked in a run, how its questions ended, and what the answers cost."""
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from zelo.auditing.advice import MIN_ANSWERED, dollars
 from zelo.budget.request_batch import faults_in_words, reasons_in_words
 from zelo.facts import Facts
 from zelo.metrics import tally
 from zelo.records import ANSWERED
+from zelo.reporting import lineage
 from zelo.store.table import Table
+
+if TYPE_CHECKING:
+    from zelo.pipeline.run import Result
 
 
 def rows(judged: Table, weights: Mapping[str, Facts] = {}) -> list[Facts]:
@@ -24,6 +29,12 @@ def rows(judged: Table, weights: Mapping[str, Facts] = {}) -> list[Facts]:
         known = {key: weights.get(name, {}).get(key) for key in ("ndcg", "weight")}
         found.append({"name": name, **one.facts(), "usd_per_preference": price, "calls": calls, **known})
     return found
+
+
+def of_stage(result: "Result", name: str) -> list[Facts]:
+    """Rows of one judge stage of a run, with ndcg and weight where the run weighs judges."""
+    weighing = lineage.weighing(result, name)
+    return rows(result.tables[name], result.tables[weighing].manifest["weights"] if weighing else {})
 
 
 def view(row: Facts) -> dict[str, object]:

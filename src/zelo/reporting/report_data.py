@@ -152,9 +152,7 @@ def _ratings(result: "Result", evaluation: Evaluation | None, rated: str, querie
 
 def _asked(result: "Result", name: str, several: bool) -> list[Facts]:
     """Rows of the table of judges for one stage, which is named where several stages asked."""
-    weighing = lineage.weighing(result, name)
-    weights = result.tables[weighing].manifest["weights"] if weighing else {}
-    return [row | {"stage": name * several} for row in judge_costs.rows(result.tables[name], weights)]
+    return [row | {"stage": name * several} for row in judge_costs.of_stage(result, name)]
 
 
 def _rated(queries: pa.Table, ratings: Table) -> list[str]:

@@ -21,7 +21,7 @@ IMPORTANCE = "importance.json"  # of hydra/sweeper=optuna: {objective: {paramete
 INTERVAL = "95 %"
 BEST, ALIKE = "best", "like the best"  # not shown to differ from it
 NAMED = 5  # settings in one sentence
-WHOLE = ("pairs", "questions", "calls")  # figures that are counts
+WHOLE = ("pairs", "questions", "calls", "judges_tokens")  # figures that are counts
 
 
 def page(folder: Path, rows: list[dict[str, str]]) -> str:

@@ -11,14 +11,14 @@ import pyarrow as pa
 
 from zelo.backbones.vectors import Vectors, hash_texts, kept
 from zelo.errors import BadInput
-from zelo.ledger.ledger import FILE, Ledger
+from zelo.ledger.ledger import Ledger
+from zelo.ledger.place import ledger_path
 from zelo.progress import progress
 from zelo.providers.connection import Connection
 from zelo.providers.embeddings import EmbeddingRequest, EmbeddingsApi, unpacked
 from zelo.providers.request import EMBED, Endpoint, Reading, Reply, Request, form_of, key_of
 from zelo.ranking import cosines, nearest, top_candidates
 from zelo.records import ANSWERED, DOCUMENT, QUERY, TRAIN, UNPARSEABLE, Questions
-from zelo.store.store import Store
 from zelo.texts import BYTES_PER_TOKEN, SHORTEST_CUT, Texts, beginning
 
 QUERIES, DOCUMENTS = "query", "document"  # sides, in the order of a Questions' `queries`
@@ -113,7 +113,7 @@ class Api(Connection):
 
         def make(folder: Path) -> None:
             keys = [self._key(endpoint, side, self._sent(side, text)) for text in texts]
-            with Ledger(Store.current().root / FILE) as ledger:
+            with Ledger(ledger_path()) as ledger:
                 array = None
                 for low in range(0, len(keys), ROWS):
                     part = self._rows(ledger, keys[low : low + ROWS], len(keys))
@@ -191,7 +191,7 @@ class TextEmbedder:
     def unknown(self, questions: Questions) -> tuple[Questions, int]:
         """(those whose vectors the ledger lacks, each text once; texts in all, each counted once)."""
         lacking, seen = [], set()
-        with Ledger(Store.current().root / FILE) as ledger:
+        with Ledger(ledger_path()) as ledger:
             for rows, keys, _ in self._texts(questions):
                 known = ledger.known(keys)
                 for row, key in zip(rows, keys, strict=True):

@@ -18,7 +18,7 @@ from zelo.stages.labelled import refuse_other_labels
 from zelo.store.shards import write_parquet, write_shard
 from zelo.store.table import Table
 
-SHARD = 4096  # queries
+SHARD = 512  # queries: the unit of work of the stages below
 LABELS, OUTCOMES = "labels", "outcomes"  # roles, one of which an acquisition reads
 ASKED = ["query_id", "doc_a", "doc_b"]
 ACQUIRED = pa.schema(

@@ -34,11 +34,6 @@ class CandidatePools:
         """How many there are."""
         return len(self.files) if self.sample is None else 1
 
-    @property
-    def queries_with_candidates(self) -> int:
-        """For a progress bar."""
-        return sum(self.size(number) for number in range(self.shards))
-
     def size(self, number: int) -> int:
         """Queries in a shard."""
         if self.sample is not None:

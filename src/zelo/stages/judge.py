@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import TYPE_CHECKING, ClassVar, Literal, cast
 
 import numpy as np
 import pyarrow as pa
@@ -29,6 +29,7 @@ from zelo.records import OUTCOME, STATUSES, Comparisons, Fit, Questions
 from zelo.stages.candidate_pools import CandidatePools
 from zelo.store.shards import shard, shard_writer, write_shard
 from zelo.store.table import Table
+from zelo.units import HERE
 
 if TYPE_CHECKING:
     from zelo.budget.session import Session
@@ -48,6 +49,7 @@ class JudgeStage:
     """
 
     OUTSIDE_IDENTITY: ClassVar[frozenset[str]] = frozenset({"budget"})
+    SPREADS: ClassVar[Literal[True]] = True
 
     # data: the load stage; candidates: a retrieve stage; perhaps weights: a stage that weighs judges, student: a train stage,
     # lists: a retrieve stage, where `candidates` has but some of each query's, and new: a refresh stage, whose documents join the
@@ -182,8 +184,8 @@ class JudgeStage:
             if asked is not None:
                 yield asked.questions.flipped(self._swapped(asked)[name])
 
-    def run(self, tables: dict[str, Table], out: Path) -> Facts:
-        """Judges shard by shard, and in it a batch of queries at a time.
+    def run(self, tables: dict[str, Table], out: Path, executor: protocols.Executor = HERE) -> Facts:
+        """Judges shard by shard, and in it a batch of queries at a time; each shard is a unit where every judge spreads.
 
         Raises BadInput when a judge costs money and there is no budget, LimitReached when it is spent.
         """
@@ -191,24 +193,27 @@ class JudgeStage:
             student = cast(protocols.TrainedJudge, self.judge)
             here = {role: source for role, source in self.inputs.items() if role != "student"}
             return replace(self, judge=student.trained(tables["student"].path), inputs=here).run(
-                {role: table for role, table in tables.items() if role != "student"}, out
+                {role: table for role, table in tables.items() if role != "student"}, out, executor
             )
         plans = self.plan(tables) if self.paid else []
-        pools, earlier, weights = self._pools(tables), tables.get("partial"), judge_weights.read(tables)
+        work = _Shards(self, tables, out)
+        pools = work.pools
+        sizes = {number: pools.size(number) for number in range(pools.shards)}
         # The budget shows its own progress.
-        queries_left = (
-            nullcontext(silent) if plans else progress("judge", pools.queries_with_candidates, "queries", dict)
-        )
+        queries_left = nullcontext(silent) if plans else progress("judge", sum(sizes.values()), "queries", dict)
         with self.budget.open(plans) as session, queries_left as advance:
-            for number in range(pools.shards):
-                known = None if earlier is None else pq.read_table(shard(earlier.path, "outcomes", number))
-                if (done := shard(out, "outcomes", number)).exists():
-                    if not self._lacks(tally.of_files([done])):
-                        advance(pools.size(number))
-                        continue
-                    known = pq.read_table(done)
-                self._shard(pools, number, known, weights, session, out, advance)
+            if all(isinstance(member, protocols.SpreadJudge) for member in self.members.values()):
+                found = executor.run(work, sizes, advance, model=True)
+            else:
+                found = HERE.run(partial(work.judge, session), sizes, advance)
+        for counts in found.values():
+            for name, count in counts.items():
+                cast(protocols.CountingJudge, self.members[name]).add_counts(count)
         return self._figures(Table("judge", "", out, {}), pools, session)
+
+    def _lacks(self, tallies: Mapping[str, tally.Tally]) -> bool:
+        """Whether a later attempt may better any of these outcomes."""
+        return any(self._panel.missing(name, one.status) for name, one in tallies.items())
 
     def _shard(
         self,
@@ -220,6 +225,7 @@ class JudgeStage:
         out: Path,
         advance: Advance,
     ) -> None:
+        """Judges the queries of one shard. earlier: outcomes about them of an attempt that lacks some."""
         widest = Widest()
         with shard_writer(OUTCOME, out, "outcomes", number) as writer:
             for batch in pools.batches(number):
@@ -286,10 +292,6 @@ class JudgeStage:
     def _swapped(self, asked: "QuestionBatch") -> dict[str, np.ndarray]:
         return self._panel.swapped(asked.questions) if asked.swapped is None else asked.swapped
 
-    def _lacks(self, tallies: Mapping[str, tally.Tally]) -> bool:
-        """Whether a later attempt may better any of these outcomes."""
-        return any(self._panel.missing(name, one.status) for name, one in tallies.items())
-
     def _figures(self, table: Table, pools: CandidatePools, session: "Session") -> Facts:
         """For the manifest, counted in what was written: some shards may be of an attempt before this one."""
         tallies = tally.of_files(table.shards("outcomes"))
@@ -323,6 +325,7 @@ class JudgeStage:
         return figures | ({"partial": True} if any(missing.values()) else {})
 
     def _pools(self, tables: dict[str, Table]) -> CandidatePools:
+        """The candidates that are asked about."""
         queries, documents = tables["data"].read("queries"), tables["data"].read("documents")
         files = tables["candidates"].shards("candidates")
         whole, new = (tables[role].shards("candidates") if role in tables else None for role in ("lists", "new"))
@@ -332,6 +335,40 @@ class JudgeStage:
         pools = Pools.of(tables["candidates"].read("candidates"), queries, documents).best(self.top_k)
         sample = self._design.sample(pools, queries, self.seed)
         return CandidatePools(queries, documents, files, sample, whole, new, self.top_k)
+
+
+@dataclass(frozen=True)
+class _Shards:
+    """The work of a stage: a unit is a shard. Sent elsewhere it is small, for it reads its tables there."""
+
+    stage: JudgeStage
+    tables: dict[str, Table]
+    out: Path
+
+    @cached_property
+    def pools(self) -> CandidatePools:
+        """The candidates."""
+        return self.stage._pools(self.tables)
+
+    def __getstate__(self) -> dict[str, object]:
+        return {name: vars(self)[name] for name in ("stage", "tables", "out")}
+
+    def __call__(self, number: int, advance: Advance) -> Facts:
+        """Where nothing is paid for."""
+        with self.stage.budget.open([]) as session:
+            return self.judge(session, number, advance)
+
+    def judge(self, session: "Session", number: int, advance: Advance) -> Facts:
+        """What the judges that count have counted, by name."""
+        stage, earlier = self.stage, self.tables.get("partial")
+        known = None if earlier is None else pq.read_table(shard(earlier.path, "outcomes", number))
+        if (done := shard(self.out, "outcomes", number)).exists():
+            if not stage._lacks(tally.of_files([done])):
+                return {}
+            known = pq.read_table(done)
+        stage._shard(self.pools, number, known, judge_weights.read(self.tables), session, self.out, advance)
+        members = stage.members.items()
+        return {name: one.take_counts() for name, one in members if isinstance(one, protocols.CountingJudge)}
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,9 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -18,11 +20,12 @@ from zelo.facts import Facts
 from zelo.metrics import tally
 from zelo.metrics.spectrum import GRAPH, spectra
 from zelo.outcomes import Graphs, check_quorum
-from zelo.progress import progress
-from zelo.protocols import PerJudgeSolver, Solver
+from zelo.progress import Advance, progress
+from zelo.protocols import Executor, PerJudgeSolver, Solver
 from zelo.records import DIAGNOSIS, QUERY_FIT, RATING, Comparisons, Fit
 from zelo.store.shards import shard, write_parquet, write_shard
 from zelo.store.table import Table
+from zelo.units import HERE
 
 OUTCOMES = "outcomes"  # the role of the judge stage that was asked about all candidates
 COLUMNS = ["query_id", "doc_a", "doc_b", "judge", "p", "weight", "swapped"]
@@ -46,6 +49,8 @@ class Rate:
     comparisons, and a comparison of a stage counts by the number of its judges, relative to those of `outcomes`.
     """
 
+    SPREADS: ClassVar[Literal[True]] = True
+
     # outcomes: a judge stage; perhaps weights: a stage that weighs judges; each other: a further judge stage
     inputs: dict[str, str]
     solver: Solver
@@ -63,18 +68,14 @@ class Rate:
     def _judged(self) -> list[str]:
         return [OUTCOMES, *(role for role in self.inputs if role not in (OUTCOMES, "weights"))]
 
-    def run(self, tables: dict[str, Table], out: Path) -> Facts:
+    def run(self, tables: dict[str, Table], out: Path, executor: Executor = HERE) -> Facts:
         """Shard by shard. Raises BadInput when no pair has a quorum, and what the solver raises."""
         parts = self._parts(tables)
         files = [file for part in parts for file in part]
         rows = [sum(pq.read_metadata(file).num_rows for file in part) for part in parts]
-        weights = judge_weights.read(tables)
+        work = partial(self._unit, parts, judge_weights.read(tables), out)
         with progress("rate", sum(rows), "answers") as advance:
-            for number, part in enumerate(parts):
-                if not shard(out, "fits", number).exists():
-                    asked = [judge_weights.weighted(pq.read_table(file, columns=COLUMNS), weights) for file in part]
-                    self._shard(asked, judge_weights.differ(weights), out, number)
-                advance(rows[number])
+            executor.run(work, dict(enumerate(rows)), advance)
         made = Table("rate", "", out, {})
         fits, diagnoses = made.read("fits"), made.read("diagnosis")["json"].to_pylist()
         if not pc.sum(fits["pairs"]).as_py():
@@ -90,6 +91,15 @@ class Rate:
             "limits": {name: vars(self.solver).get(name) for name in LIMITS},
             "fit": summary(fits) | {"shards": [json.loads(one) for one in diagnoses]},
         }
+
+    def _unit(
+        self, parts: list[tuple[Path, ...]], weights: pa.Table | None, out: Path, number: int, advance: Advance
+    ) -> Facts:
+        """Makes a shard, where it is not there yet."""
+        if not shard(out, "fits", number).exists():
+            asked = [judge_weights.weighted(pq.read_table(file, columns=COLUMNS), weights) for file in parts[number]]
+            self._shard(asked, judge_weights.differ(weights), out, number)
+        return {}
 
     def _parts(self, tables: dict[str, Table]) -> list[tuple[Path, ...]]:
         """The files of outcomes that are about the same queries, one of each judge stage, shard by shard."""

@@ -20,7 +20,7 @@ from zelo.records import CANDIDATE, DUPLICATE, TRAIN, UNUSED, Retrieved
 from zelo.store.shards import write_parquet, write_shard
 from zelo.store.table import Table
 
-SHARD = 4096  # queries
+SHARD = 512  # queries: the unit of work of the stages below
 FILLED = pa.schema([("query_id", pa.string())])
 
 

@@ -48,7 +48,7 @@ def half_of(path: Path) -> Path:
 def is_half_of_another(path: Path) -> bool:
     """Whether a file is half-written by a process that may still live, which is not this one."""
     found = _OWNED.fullmatch(path.name)
-    return bool(found) and found[1].split(".")[1] != str(os.getpid()) and not is_gone(found[1], path)
+    return bool(found) and not found[1].startswith(f"{host()}.{os.getpid()}.") and not is_gone(found[1], path)
 
 
 def is_gone(owner: str, path: Path) -> bool:

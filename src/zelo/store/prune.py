@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from zelo.store.liveness import new_owner
+from zelo.store.mirror import PULLED
 from zelo.store.references import named_by_runs
 from zelo.store.shards import UNFINISHED
 from zelo.store.store import Store
@@ -38,8 +39,8 @@ def prune(store: Store) -> list[Table]:
     for left in store.root.glob("*/.*"):
         if HIDDEN.fullmatch(left.name):  # a prune that was killed
             shutil.rmtree(left, ignore_errors=True)
-    for left in store.root.glob(f"*/.*{UNFINISHED}"):
-        identity = left.name[1 : -len(UNFINISHED)]
+    for left in [left for end in (UNFINISHED, PULLED) for left in store.root.glob(f"*/.*{end}")]:
+        identity = left.name[1:].rpartition(".")[0]
         if identity in keep:  # the next attempt goes on from there
             continue
         with suppress(BlockingIOError):  # somebody is at it

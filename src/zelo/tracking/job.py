@@ -3,11 +3,14 @@
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
+from zelo.errors import BadInput
 from zelo.facts import Facts
 from zelo.protocols import Logger
-from zelo.reporting.evaluation import Evaluation
+
+if TYPE_CHECKING:
+    from zelo.pipeline.run import Result
 
 # Of the config: what is no choice of an experiment, or is a copy of one.
 LEFT_OUT = frozenset(
@@ -22,6 +25,7 @@ LEFT_OUT = frozenset(
         "logger",
         "budget",
         "alongside",
+        "dashboards",
         "sweep",
         "debug",
         "plan",
@@ -69,13 +73,28 @@ class RunLogger(Logger, Protocol):
         """The run begins. Raises BadInput where it cannot be logged."""
         ...
 
-    def finish(self, figures: Evaluation | None, manifest: Facts) -> None:
-        """The run has ended well. manifest: of the run directory, where everything lies by then."""
+    def finish(self, result: "Result", manifest: Facts) -> None:
+        """The run has ended well. result: all its tables; manifest: of the run directory, where everything lies by then."""
         ...
 
     def fail(self) -> None:
         """The run has failed or was interrupted."""
         ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class InRunDirectory:
+    """A logger whose files lie in the run directory."""
+
+    folder: str | None  # the run directory; filled in by the command
+
+    @property
+    def _folder(self) -> str:
+        if self.folder is None:
+            raise BadInput(
+                "logger.folder is not set; the command sets it to the run directory, a notebook has to name one."
+            )
+        return self.folder
 
 
 def _flat(node: object, place: str) -> Iterator[tuple[str, object]]:

@@ -7,18 +7,20 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zelo.errors import BadInput
 from zelo.facts import Facts
+from zelo.pipeline import instantiate
 from zelo.reporting.evaluation import Evaluation
 from zelo.tracking import outage, summary
-from zelo.tracking.job import Job
+from zelo.tracking.job import InRunDirectory, Job
 
 if TYPE_CHECKING:
     from pytorch_lightning.loggers import Logger
+
+    from zelo.pipeline.run import Result
 
 OPEN: "dict[tuple[str, str], Logger]" = {}  # (run directory, class) -> the logger that all students of this process share
 NEEDS = {
@@ -32,25 +34,27 @@ ENVIRONMENT = {  # what MLflow goes by, unless it is set
 
 
 @dataclass(frozen=True, kw_only=True)
-class LightningLogger:
+class LightningLogger(InRunDirectory):
     """One run of a Lightning logger per zelo run: choices and values, curves as `<student>/...`, figures at the end.
 
-    `lightning` is the logger's class with arguments of its own. Of what it takes and they do not name, the run adds `save_dir`,
-    the run directory, `run_name`, its name, `tags`, the choices, and `tracking_uri`, MLFLOW_TRACKING_URI.
+    `lightning` names the logger's class, with arguments of its own; the class is imported when the run begins. Of what it takes
+    and they do not name, the run adds `save_dir`, the run directory, `run_name`, its name, `tags`, the choices, and
+    `tracking_uri`, MLFLOW_TRACKING_URI.
     """
 
-    folder: str | None  # the run directory; filled in by the command
-    lightning: partial[Any]  # makes the logger
+    lightning: Any  # of the yaml as it is: _target_, _partial_: true, and arguments
 
     def __post_init__(self) -> None:
-        if not isinstance(self.lightning, partial):
+        if not isinstance(self.lightning, dict):
+            raise BadInput("logger.lightning: the logger is made when the run begins; add logger._recursive_=false.")
+        if self.lightning.get("_partial_") is not True:
             raise BadInput(
-                "logger.lightning: the logger is made when the run begins; add logger.lightning._partial_=true."
+                "logger.lightning: the run adds arguments to those of the logger; add logger.lightning._partial_=true."
             )
 
     @property
     def _name(self) -> str:
-        return self.lightning.func.__name__
+        return str(self.lightning["_target_"]).rpartition(".")[2]
 
     def check(self) -> None:
         """Raises BadInput where the package is not installed."""
@@ -71,9 +75,9 @@ class LightningLogger:
         with outage.tolerated(self._name, self._folder), _quiet():
             self._logger().log_metrics({f"{name}/{key}": value for key, value in metrics.items()}, step)
 
-    def finish(self, figures: Evaluation | None, manifest: Facts) -> None:
+    def finish(self, result: "Result", manifest: Facts) -> None:
         """Logs the figures and closes the run."""
-        found = summary.of_run(figures, manifest)
+        found = summary.of_run(Evaluation.of(result), manifest)
         with outage.tolerated(self._name, self._folder), _quiet():
             self._logger().log_metrics(
                 {key: float(value) for key, value in found.items() if not isinstance(value, str)}
@@ -83,14 +87,6 @@ class LightningLogger:
     def fail(self) -> None:
         """Closes the run as failed."""
         self._close("failed")
-
-    @property
-    def _folder(self) -> str:
-        if self.folder is None:
-            raise BadInput(
-                "logger.folder is not set; the command sets it to the run directory, a notebook has to name one."
-            )
-        return self.folder
 
     def _logger(self, job: Job | None = None) -> "Logger":
         key = (self._folder, self._name)
@@ -102,9 +98,10 @@ class LightningLogger:
             known |= {
                 "tracking_uri": os.environ.get("MLFLOW_TRACKING_URI")
             }  # which Lightning reads when it is imported
-            taken, given = inspect.signature(self.lightning.func).parameters, self.lightning.keywords
+            make = instantiate.build(self.lightning, "logger.lightning")
+            taken, given = inspect.signature(make.func).parameters, make.keywords
             missing = [name for name in known if name in taken and given.get(name) is None]
-            OPEN[key] = self.lightning(**{name: known[name] for name in missing})
+            OPEN[key] = make(**{name: known[name] for name in missing})
         return OPEN[key]
 
     def _close(self, status: str) -> None:

@@ -5,18 +5,18 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from zelo.errors import BadInput
 from zelo.facts import Facts
-from zelo.reporting.evaluation import Evaluation
-from zelo.tracking.job import Job
+from zelo.tracking.job import InRunDirectory, Job
+
+if TYPE_CHECKING:
+    from zelo.pipeline.run import Result
 
 
 @dataclass(frozen=True, kw_only=True)
-class Local:
+class Local(InRunDirectory):
     """Appends to log.jsonl. The run's config and figures need no second home: they lie in files beside it."""
-
-    folder: str | None  # the run directory; filled in by the command
 
     def check(self) -> None:
         """Nothing is needed."""
@@ -26,15 +26,11 @@ class Local:
 
     def log(self, name: str, step: int, metrics: Mapping[str, float]) -> None:
         """One line: student or stage, step, the metrics, and the time in seconds since 1970."""
-        if self.folder is None:
-            raise BadInput(
-                "logger.folder is not set; the command sets it to the run directory, a notebook has to name one."
-            )
         line = {"name": name, "step": step, **metrics, "time": round(time.time(), 3)}
-        with (Path(self.folder) / "log.jsonl").open("a", encoding="utf-8") as file:
+        with (Path(self._folder) / "log.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
 
-    def finish(self, figures: Evaluation | None, manifest: Facts) -> None:
+    def finish(self, result: "Result", manifest: Facts) -> None:
         """The run has ended well."""
 
     def fail(self) -> None:

@@ -2,11 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from zelo.errors import BadInput
 from zelo.facts import Facts
-from zelo.reporting.evaluation import Evaluation
 from zelo.tracking.job import Job, RunLogger
+
+if TYPE_CHECKING:
+    from zelo.pipeline.run import Result
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,10 +35,10 @@ class Several:
         for logger in self.loggers.values():
             logger.log(name, step, metrics)
 
-    def finish(self, figures: Evaluation | None, manifest: Facts) -> None:
+    def finish(self, result: "Result", manifest: Facts) -> None:
         """The run has ended well."""
         for logger in self.loggers.values():
-            logger.finish(figures, manifest)
+            logger.finish(result, manifest)
 
     def fail(self) -> None:
         """The run has failed or was interrupted."""

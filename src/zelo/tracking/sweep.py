@@ -32,7 +32,7 @@ from zelo.records import DEV, TEST
 from zelo.reporting import claims, compared, index_page, sweep_page, sweep_plan
 from zelo.store.store import Store
 from zelo.store.table import MANIFEST
-from zelo.tracking import redact, whole_file
+from zelo.tracking import redact, whole_file, workspace
 
 SWEEP_CSV, SWEEP_HTML = "sweep.csv", "sweep.html"
 INDEX_COLUMNS: tuple[str, ...] = (
@@ -211,6 +211,7 @@ class Sweep(Callback):
         if CURRENT.folder and (CURRENT.folder / SWEEP_CSV).exists():
             write_page(CURRENT.folder)
             sweep_page.print_table(CURRENT.folder, read(CURRENT.folder))
+            workspace.of_sweep(CURRENT.folder, group(CURRENT.folder, config.hydra.sweeper))
         if CURRENT.folder and (found := claims.rows(CURRENT.folder)):
             whole_file.replace(CURRENT.folder / claims.PAGE, claims.page(found))
         self._write_index()

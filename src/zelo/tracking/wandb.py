@@ -3,23 +3,27 @@
 import importlib.util
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from zelo.errors import BadInput
 from zelo.facts import Facts
 from zelo.records import METRIC
 from zelo.reporting.evaluation import Evaluation
-from zelo.tracking import artifacts, outage, redact, summary
-from zelo.tracking.job import Job
+from zelo.tracking import artifacts, logged_tables, outage, redact, summary
+from zelo.tracking.job import InRunDirectory, Job
+from zelo.tracking.logged_tables import LoggedTable
 
 if TYPE_CHECKING:
     from wandb import Run
 
+    from zelo.pipeline.run import Result
+
 LARGEST = 30 << 20  # bytes of a report that is shown as a panel
+MOST_ROWS = 10_000  # of a table, wandb.Table.MAX_ROWS
 DATA = "WANDB_DATA_DIR"
 
 
@@ -36,14 +40,13 @@ RUNS: dict[str, Opened] = {}  # run directory -> the W&B run that all students o
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wandb:
+class Wandb(InRunDirectory):
     """One W&B run per zelo run, its files in the run directory: choices and values, curves, figures, and artifacts.
 
     No key is sent, no text of a document unless `texts` says so, nor what W&B would collect by itself about code and command
     line, and about the machine only where `system_metrics` says so. WANDB_MODE, WANDB_DIR and WANDB_PROJECT count as W&B has it.
     """
 
-    folder: str | None  # the run directory; filled in by the command
     project: str | None  # None: WANDB_PROJECT, else zelo
     entity: str | None
     group: str | None  # None: the sweep that the run is a job of
@@ -53,12 +56,22 @@ class Wandb:
     resume: str | None  # allow, must, never: what becomes of a run of this id
     system_metrics: bool  # processor, memory and GPU
     artifacts: bool  # exported models, ratings and the figures of the evaluation
-    texts: bool  # the report, which has queries and documents
+    texts: bool  # the report, and queries and documents in tables
+    workspace: bool  # a dashboard of the run, or of the sweep that it is a job of; `tracking.workspace` saves it
+    table_rows: int  # of each table at most; 0: no tables but that of the metrics
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.table_rows <= MOST_ROWS:
+            raise BadInput(f"logger.table_rows={self.table_rows}: from 0 to {MOST_ROWS:,}, more W&B does not show.")
 
     def check(self) -> None:
-        """Raises BadInput where wandb is not installed."""
-        if importlib.util.find_spec("wandb") is None:
-            raise BadInput("logger=wandb, but wandb is not installed: pip install 'zelo[wandb]'.")
+        """Raises BadInput where wandb is not installed, or what a workspace needs."""
+        needed = ["wandb", *["wandb_workspaces"] * self.workspace]
+        for package in (one for one in needed if importlib.util.find_spec(one) is None):
+            raise BadInput(
+                f"logger={'wandb' if package == 'wandb' else 'wandb, logger.workspace=true'}, but"
+                f" {package.replace('_', '-')} is not installed: pip install 'zelo[wandb]'."
+            )
 
     def start(self, job: Job) -> None:
         """Opens the run. Raises BadInput where W&B cannot start one."""
@@ -75,14 +88,17 @@ class Wandb:
                 opened.run.define_metric(f"{name}/*", step_metric=f"{name}/step")
             opened.run.log({f"{name}/step": step} | {f"{name}/{key}": value for key, value in metrics.items()})
 
-    def finish(self, figures: Evaluation | None, manifest: Facts) -> None:
+    def finish(self, result: "Result", manifest: Facts) -> None:
         """Logs table, verdicts, figures and artifacts, and closes the run. What W&B raises is told: the run is done."""
+        figures, cut = Evaluation.of(result), dict[str, int]()
         try:
             opened = self._opened()
             run = opened.run
             with _staged_in(Path(run.settings.sync_dir).parent):
                 if figures:
                     self._log_evaluation(run, figures)
+                if self.table_rows:
+                    cut = self._log_tables(run, logged_tables.of_run(result, figures, self.table_rows, self.texts))
                 run.summary.update(summary.of_run(figures, manifest))
                 if self.artifacts:
                     self._log_artifacts(opened, manifest)
@@ -94,6 +110,9 @@ class Wandb:
             RUNS.pop(self._folder, None)
             print(f"W&B did not take the results ({outage.reason(error)}); the run is whole.", file=sys.stderr)
             return
+        if cut:
+            said = ", ".join(f"{name} ({count:,} more)" for name, count in cut.items())
+            print(f"W&B: tables with the first {self.table_rows:,} rows only (logger.table_rows): {said}")
         if offline:
             print(f"W&B: the run is offline; wandb sync {place}")
 
@@ -103,14 +122,6 @@ class Wandb:
             with outage.tolerated("W&B", self._folder):
                 self._close(1)
 
-    @property
-    def _folder(self) -> str:
-        if self.folder is None:
-            raise BadInput(
-                "logger.folder is not set; the command sets it to the run directory, a notebook has to name one."
-            )
-        return self.folder
-
     def _log_evaluation(self, run: "Run", figures: Evaluation) -> None:
         import wandb
 
@@ -118,6 +129,19 @@ class Wandb:
         rows = wandb.Table(columns=list(names), data=[[row[name] for name in names] for row in figures.rows])
         run.log({"metrics": rows})
         run.summary["verdicts"] = [verdict["text"] for verdict in figures.verdicts]
+
+    def _log_tables(self, run: "Run", tables: Iterable[LoggedTable]) -> dict[str, int]:
+        """Name -> rows that are left out, of each table with such."""
+        import wandb
+
+        cut = {}
+        for one in (one for one in tables if len(one.rows)):
+            rows: Any = [list(row.values()) for row in one.rows.to_pylist()]
+            run.log({one.name: wandb.Table(columns=one.rows.column_names, data=rows)})
+            run.summary[f"left_out/{one.name}"] = one.left_out
+            if one.left_out and len(one.rows) == self.table_rows:
+                cut[one.name] = one.left_out
+        return cut
 
     def _log_artifacts(self, opened: Opened, manifest: Facts) -> None:
         """Files are taken from where they lie: nothing is copied, as the run directory does not change any more."""

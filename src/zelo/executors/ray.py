@@ -1,0 +1,256 @@
+"""The units of the data stages on a Ray cluster: a task for each; on a GPU an actor that keeps its model."""
+
+import contextlib
+import importlib.util
+import logging
+import os
+import re
+import signal
+import socket
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from zelo.backbones import device
+from zelo.errors import BadInput, ZeloError
+from zelo.executors import worker
+from zelo.executors.worker import SentWork
+from zelo.facts import Facts
+from zelo.progress import Advance
+from zelo.protocols import Work
+from zelo.units import UnitProgress
+
+if TYPE_CHECKING:
+    from ray import ObjectRef
+
+AFFECTS_RESULTS = False  # Where a unit runs changes no table.
+
+SECONDS = 10.0  # that a cluster has to answer
+STARTING = 60.0  # seconds that a machine has to start its first worker
+LOOK = 0.5  # seconds between two looks at how far the workers are
+ADDRESS = re.compile(r"(\[[0-9a-fA-F:]+\]|[\w.-]+):(\d{1,5})")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ray:
+    """Units as Ray tasks, spread over the machines of a cluster (Moritz et al. 2018); machines may leave and join.
+
+    Workers read and write the store, in a folder that all machines see. Paid judges, training and the manifest stay with the
+    command that was typed.
+    """
+
+    address: str  # auto, local or HOST:PORT
+    retries: int
+    _clusters: "list[Cluster]" = field(init=False, repr=False, compare=False, default_factory=list)
+
+    def __post_init__(self) -> None:
+        if self.address not in ("auto", "local") and not ADDRESS.fullmatch(self.address):
+            raise BadInput(
+                f"executor.address={self.address}: auto, local or HOST:PORT, as `ray start --head` prints it."
+            )
+        if self.retries < 0:
+            raise BadInput(f"executor.retries={self.retries}: at least 0.")
+
+    def check(self) -> None:
+        """Raises BadInput where Ray is not installed, no cluster answers, or a machine of it cannot take part."""
+        if importlib.util.find_spec("ray") is None:
+            raise BadInput("executor=ray needs Ray, which is not installed: pip install 'zelo[ray]'.")
+        if not self._clusters:
+            self._clusters.append(Cluster(self.address, self.retries))
+        with _with_probe(SentWork.of(None)) as job:
+            self._clusters[0].check(job)
+
+    def run(self, work: Work, sizes: Mapping[int, int], advance: Advance, *, model: bool = False) -> dict[int, Facts]:
+        """As of an Executor."""
+        if not self._clusters:
+            self.check()
+        on_gpu = model and device.wanted() == device.CUDA
+        with _with_probe(SentWork.of(work)) as job:
+            return self._clusters[0].run(job, sizes, UnitProgress(sizes, advance), on_gpu)
+
+    def close(self) -> None:
+        """Leaves the cluster; a local one ends."""
+        while self._clusters:
+            self._clusters.pop().end()
+
+
+@contextlib.contextmanager
+def _with_probe(job: SentWork) -> Iterator[SentWork]:
+    """The job, with a file in the store that each machine has to see."""
+    probe = job.root / f".seen-{uuid.uuid4().hex}"
+    probe.write_text("", encoding="utf-8")
+    try:
+        yield replace(job, probe=probe.name)
+    finally:
+        probe.unlink(missing_ok=True)
+
+
+class Cluster:
+    """A cluster that this process is connected to."""
+
+    def __init__(self, address: str, retries: int) -> None:
+        """Raises BadInput where it does not answer."""
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        import ray
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        self.ray: Any = ray
+        self.retries, self.at = retries, NodeAffinitySchedulingStrategy
+        self.connected = not ray.is_initialized()  # else by somebody else, who leaves it, too
+        if self.connected:
+            _connect(address)
+        here = self.at(ray.get_runtime_context().get_node_id(), soft=True)
+        self.reports = self.ray.remote(num_cpus=0, max_restarts=-1, scheduling_strategy=here)(Reports).remote()
+        self.taking = self.reports.take.remote()
+        self.checked: set[str] = set()  # nodes
+
+    def check(self, job: SentWork) -> None:
+        """Raises BadInput for a machine with another Python or zelo, and for one that does not see the store."""
+        nodes = {node["NodeID"] for node in self.ray.nodes() if node["Alive"] and node["Resources"].get("CPU")}
+        asked = [
+            self.ray.remote(num_cpus=0, max_retries=0)(_look_around())
+            .options(scheduling_strategy=self.at(node, soft=False))
+            .remote(str(job.root / (job.probe or "")))
+            for node in nodes - self.checked
+        ]
+        answered, _ = self.ray.wait(asked, num_returns=len(asked), timeout=STARTING) if asked else ([], [])
+        for one in answered:
+            with contextlib.suppress(self.ray.exceptions.RayError):  # a machine that has gone meanwhile
+                job.check(*self.ray.get(one))
+        self.checked |= nodes
+
+    def run(self, job: SentWork, sizes: Mapping[int, int], shown: UnitProgress, on_gpu: bool) -> dict[int, Facts]:
+        """{unit: facts}. Raises the first error of a unit; those that have not begun do not."""
+        packed, facts = self.ray.put(job), dict[int, Facts]()
+        todo, running = list(reversed(sizes)), dict["ObjectRef[Any]", tuple[int, Any]]()
+        task = self.ray.remote(num_cpus=1, max_retries=self.retries, scheduling_strategy="SPREAD")(_perform)
+        actors = self._actors(len(sizes)) if on_gpu else []
+        idle = list(actors)
+        try:
+            while todo or running:
+                while todo and (idle or not on_gpu):
+                    unit, actor = todo.pop(), idle.pop() if on_gpu else None
+                    begin = task if actor is None else actor.perform
+                    running[begin.remote(packed, unit, self.reports)] = unit, actor
+                done, _ = self.ray.wait(list(running), timeout=LOOK)
+                self._show(job, shown)
+                for made in done:
+                    unit, actor = running.pop(made)
+                    facts[unit] = self._facts(made, unit)
+                    shown.whole(unit)
+                    idle += [] if actor is None else [actor]
+        finally:
+            for actor in actors:
+                self.ray.kill(actor)
+            for made in running:
+                self.ray.cancel(made)
+        return {unit: facts[unit] for unit in sizes}
+
+    def end(self) -> None:
+        """Leaves it."""
+        if self.connected:
+            self.ray.shutdown()
+
+    def _actors(self, units: int) -> list[Any]:
+        """One for each GPU that there is; its process keeps what the work loads."""
+        gpus = int(self.ray.cluster_resources().get("GPU", 0))
+        if not gpus:
+            raise BadInput("executor=ray with a GPU as hardware: no machine of the cluster has one. Use hardware=cpu.")
+        kind = self.ray.remote(num_gpus=1, max_restarts=self.retries, max_task_retries=self.retries)(Performer)
+        return [kind.remote() for _ in range(min(gpus, units))]
+
+    def _facts(self, made: "ObjectRef[Any]", unit: int) -> Facts:
+        try:
+            return self.ray.get(made)
+        except self.ray.exceptions.RayTaskError as error:
+            if isinstance(error.cause, (ZeloError, OSError)):
+                raise error.cause from None
+            raise
+        except self.ray.exceptions.RayError as error:
+            raise ZeloError(
+                f"executor=ray: unit {unit} was lost {self.retries + 1} times ({' '.join(str(error).split())[:300]}). What was"
+                " finished is kept: the same command goes on from there."
+            ) from error
+
+    def _show(self, job: SentWork, shown: UnitProgress) -> None:
+        """Asks how far the workers are, without waiting for the answer."""
+        if self.ray.wait([self.taking], timeout=0)[0]:
+            with contextlib.suppress(self.ray.exceptions.RayError):  # its machine has gone: what it knew is lost
+                for key, unit, n in self.ray.get(self.taking):
+                    if key == job.key:
+                        shown.some(unit, n)
+            self.taking = self.reports.take.remote()
+
+
+def _connect(address: str) -> None:
+    import ray
+
+    setting = f"executor.address={address}"
+    if found := ADDRESS.fullmatch(address):
+        try:
+            socket.create_connection((found[1].strip("[]"), int(found[2])), SECONDS).close()
+        except (OSError, OverflowError) as error:
+            raise BadInput(
+                f"{setting}: nobody answers there ({error}). Start Ray on that machine with `ray start --head`, or write the"
+                " address that it printed."
+            ) from error
+    ours = signal.getsignal(signal.SIGTERM)
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
+    except ConnectionError as error:
+        raise BadInput(
+            f"{setting}: no Ray cluster answers. Start one with `ray start --head`, or use executor.address=local."
+        ) from error
+    except RuntimeError as error:  # another version of Ray or Python
+        raise BadInput(f"{setting}: {' '.join(str(error).split())}") from error
+    finally:
+        signal.signal(signal.SIGTERM, ours)  # Ray's own would end the command without a word
+
+
+class Reports:
+    """An actor: how much more is done of which units, until somebody takes it."""
+
+    def __init__(self) -> None:
+        self.said: list[tuple[str, int, int]] = []
+
+    def add(self, key: str, unit: int, n: int) -> None:
+        """Of a worker."""
+        self.said.append((key, unit, n))
+
+    def take(self) -> list[tuple[str, int, int]]:
+        """(job, unit, how much more) since it was asked last."""
+        said, self.said = self.said, []
+        return said
+
+
+class Performer:
+    """An actor that does one unit after the other."""
+
+    def perform(self, job: SentWork, unit: int, reports: Any) -> Facts:
+        """As of a task."""
+        return _perform(job, unit, reports)
+
+
+def _perform(job: SentWork, unit: int, reports: Any) -> Facts:
+    """A task. Ray has set the number of threads by the CPUs that it counts for."""
+    worker.prepare(None)
+    return worker.perform(job, unit, lambda unit, n: reports.add.remote(job.key, unit, n))
+
+
+def _look_around() -> Any:
+    """A function that is sent as it is, to a machine that may lack zelo."""
+
+    def look(probe: str) -> tuple[str, str, str, bool]:
+        import importlib.metadata
+        import os
+        import platform
+
+        try:
+            zelo = importlib.metadata.version("zelo")
+        except importlib.metadata.PackageNotFoundError:
+            zelo = "not installed"
+        return platform.node(), platform.python_version(), zelo, os.path.exists(probe)
+
+    return look

@@ -1,0 +1,47 @@
+"""The units of a stage, one after the other in this process: what an executor does where nobody asks for more."""
+
+from collections.abc import Mapping
+
+from zelo.facts import Facts
+from zelo.progress import Advance
+from zelo.protocols import Work
+
+
+class UnitProgress:
+    """How far all units are, for one line: what each counts, however much of it was told while it ran."""
+
+    def __init__(self, sizes: Mapping[int, int], advance: Advance) -> None:
+        self.left = dict(sizes)
+        self.advance = advance
+
+    def some(self, unit: int, n: int, note: str = "") -> None:
+        """A part of a unit is done; one that runs again after a failure counts once."""
+        n = min(n, self.left.get(unit, 0))
+        if n:
+            self.left[unit] -= n
+            self.advance(n, note)
+
+    def whole(self, unit: int) -> None:
+        """All of it is."""
+        self.advance(self.left.pop(unit, 0))
+
+
+class OneByOne:
+    """Runs each unit here, in their order."""
+
+    def check(self) -> None:
+        """Nothing can be missing."""
+
+    def close(self) -> None:
+        """Nothing was started."""
+
+    def run(self, work: Work, sizes: Mapping[int, int], advance: Advance, *, model: bool = False) -> dict[int, Facts]:
+        """As of an Executor."""
+        shown, facts = UnitProgress(sizes, advance), {}
+        for unit in sizes:
+            facts[unit] = work(unit, lambda n, note="", unit=unit: shown.some(unit, n, note))
+            shown.whole(unit)
+        return facts
+
+
+HERE = OneByOne()

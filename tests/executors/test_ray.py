@@ -1,0 +1,126 @@
+"""Units on a Ray cluster of several nodes on this machine: nodes die and join, and the tables are the same bytes."""
+
+import os
+import socket
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from small_run import contents
+from unit_work import unit
+
+from zelo.errors import BadInput, JobFailed, ModelNotFound
+from zelo.executors import ray as executor_ray
+from zelo.executors.ray import Ray
+from zelo.executors.worker import SentWork
+from zelo.stages import retrieve
+from zelo.store.store import Store
+from zelo.units import HERE
+
+QUICK = {
+    "health_check_initial_delay_ms": 500,
+    "health_check_period_ms": 500,
+    "health_check_timeout_ms": 1000,
+    "health_check_failure_threshold": 3,
+}
+SMALL: dict[str, Any] = {"object_store_memory": 80_000_000}
+
+
+def still(n: int, note: str = "") -> None:
+    """Shows nothing."""
+
+
+def free_port() -> int:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return taken.getsockname()[1]
+
+
+def test_what_cannot_be_an_address_is_refused() -> None:
+    for address in ("here", "host:", "auto:1"):
+        if address == "auto:1":
+            Ray(address=address, retries=0)
+            continue
+        with pytest.raises(BadInput, match=f"executor.address={address}: auto, local or HOST:PORT"):
+            Ray(address=address, retries=0)
+
+
+def test_ray_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(executor_ray.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(BadInput, match=r"not installed: pip install 'zelo\[ray\]'"):
+        Ray(address="auto", retries=0).check()
+
+
+def test_machines_that_cannot_take_part_are_named(tmp_path: Path) -> None:
+    with Store(tmp_path).active():
+        work = SentWork.of(None)
+    with pytest.raises(BadInput, match=r"executor: zelo on there is not installed, and .* here"):
+        work.check("there", work.python, "not installed", True)
+    with pytest.raises(BadInput, match=r"executor: Python on there is 3\.9\.1, and "):
+        work.check("there", "3.9.1", work.zelo, True)
+    with pytest.raises(
+        BadInput, match=r"there does not see the store .*Set ZELO_HOME to a folder that all machines share"
+    ):
+        work.check("there", work.python, work.zelo, False)
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A head without CPUs and three nodes of one each."""
+    pytest.importorskip("ray", reason="Ray is not installed: pip install 'zelo[ray]'")
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    fakes = str(Path(__file__).parents[1] / "fakes")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([fakes, os.environ.get("PYTHONPATH", "")]))
+    from ray.cluster_utils import Cluster
+
+    head = {"num_cpus": 0, "include_dashboard": False, "_system_config": QUICK, **SMALL}
+    made: Any = Cluster(initialize_head=True, head_node_args=head)
+    made.nodes = [made.add_node(num_cpus=1, **SMALL) for _ in range(3)]
+    yield made
+    made.shutdown()
+
+
+@pytest.mark.long
+def test_nodes_die_and_join_and_nothing_that_was_finished_is_computed_twice(
+    cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    executor, done, done_of = Ray(address=cluster.address, retries=4), list[int](), tmp_path / "units"
+    done_of.mkdir()
+
+    def change(n: int, note: str = "") -> None:
+        done.append(n)
+        if len(done) == 10:
+            cluster.remove_node(cluster.nodes[0], allow_graceful=False)
+            cluster.add_node(num_cpus=1, **SMALL)
+
+    try:
+        with Store(tmp_path / "toy").active():
+            executor.check()
+            facts = executor.run(partial(unit, done_of, 0.3), dict.fromkeys(range(30), 1), change)
+            assert facts == {number: {"square": number**2} for number in range(30)}
+            assert sum(done) == 30
+            ran = [(done_of / f"{number}.txt").read_text().split() for number in range(30)]
+            assert all(len(lines) == 1 for lines in ran)
+            assert len({line for lines in ran for line in lines}) >= 3
+            with pytest.raises(ModelNotFound, match="there is none") as caught:
+                executor.run(partial(unit, done_of, 0), {90: 1, 4: 1}, still)
+            assert caught.value.model == "m"
+            with pytest.raises(JobFailed, match="KeyError: 'broken'"):
+                executor.run(partial(unit, done_of, 0), {91: 1, 4: 1}, still)
+        monkeypatch.setattr(retrieve, "SHARD", 8)
+        assert contents(tmp_path / "ray", executor) == contents(tmp_path / "here", HERE)
+    finally:
+        executor.close()
+
+
+@pytest.mark.long
+def test_an_address_where_nobody_answers_is_refused(tmp_path: Path) -> None:
+    pytest.importorskip("ray", reason="Ray is not installed: pip install 'zelo[ray]'")
+    port = free_port()
+    with Store(tmp_path).active():
+        with pytest.raises(BadInput, match=rf"executor.address=127.0.0.1:{port}: nobody answers there"):
+            Ray(address=f"127.0.0.1:{port}", retries=0).check()
+        with pytest.raises(BadInput, match="no Ray cluster answers"):
+            Ray(address="auto", retries=0).check()
