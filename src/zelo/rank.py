@@ -4,19 +4,19 @@ import json
 import os
 import signal
 import sys
-import threading
 import time
 import traceback
 from pathlib import Path
 from types import FrameType
 
 from zelo.errors import BadInput, LimitReached, ZeloError
+from zelo.training.launch import end_with_command
 
 
 def main(folder: Path) -> None:
     """Does the job, and ends the process; an error is left in the folder for the one who started it."""
     rank = int(os.environ["RANK"])
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_command()
     signal.signal(signal.SIGTERM, _terminated)
     try:
         from zelo.pipeline.process import work
@@ -37,13 +37,6 @@ def _terminated(number: int, frame: FrameType | None) -> None:
     """Ends the process by that signal, at once: Lightning would leave it with no status after the batch."""
     signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)
-
-
-def _end_with_parent() -> None:
-    """Reads from the command that started the agent: nothing comes, until it ends."""
-    while os.read(0, 1):
-        pass
-    os._exit(1)
 
 
 if __name__ == "__main__":

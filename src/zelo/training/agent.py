@@ -10,11 +10,12 @@ from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, Std
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-from zelo.training.launch import ENDED, PATIENCE, POLL
+from zelo.training.launch import ENDED, PATIENCE, POLL, end_with_command
 
 
 def main(folder: Path, processes: int) -> int:
     """Starts the workers of a job and watches them; what became of those that failed is left in the folder."""
+    end_with_command()
     logging.disable()  # errors are told by the one who started this
     config = LaunchConfig(
         min_nodes=1,

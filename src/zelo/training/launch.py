@@ -11,6 +11,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -96,11 +97,19 @@ def _agent(folder: Path, hardware: Hardware) -> Iterator[subprocess.Popen[bytes]
         yield agent
     finally:
         agent.stdin.close()
-        try:
-            agent.wait(PATIENCE + 3)  # it sees its workers end
-        except subprocess.TimeoutExpired:
-            agent.kill()
-            agent.wait()
+        agent.kill()
+        agent.wait()
+
+
+def end_with_command() -> None:
+    """From now on the agent, or a worker, ends with the command that started the agent: until then nothing comes from it."""
+
+    def read() -> None:
+        while os.read(0, 1):
+            pass
+        os._exit(1)
+
+    threading.Thread(target=read, daemon=True).start()
 
 
 def _environment(hardware: Hardware) -> dict[str, str]:
