@@ -4,14 +4,23 @@ import os
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from by_place import ByPlace
 from small_run import contents
 from unit_work import unit
 
 from zelo.errors import BadInput, JobFailed, ModelNotFound
 from zelo.executors.local import Local
-from zelo.stages import retrieve
+from zelo.records import DOCUMENT, QUERY, SCORED
+from zelo.stages import retrieve, score
+from zelo.store.shards import write_parquet
+from zelo.store.table import Table
+from zelo.training.student import Student
 from zelo.units import HERE
 
 
@@ -56,3 +65,39 @@ def test_tables_are_the_same_bytes_whoever_makes_them(
 ) -> None:
     monkeypatch.setattr(retrieve, "SHARD", 16)
     assert contents(tmp_path / "pool", pool) == contents(tmp_path / "here", HERE)
+
+
+@pytest.mark.long
+def test_a_student_scores_in_units_wherever_they_run(
+    pool: Local, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(score, "UNIT", 2)
+    texts = tmp_path / "data"
+    texts.mkdir()
+    names = [f"q{n}" for n in range(5)]
+    write_parquet(pa.table([names, names, ["dev"] * 5], schema=QUERY), QUERY, texts, "queries")
+    documents = pa.table([[f"d{n}" for n in range(4)], [""] * 4, ["."] * 4], schema=DOCUMENT)
+    write_parquet(documents, DOCUMENT, texts, "documents")
+    found = pa.table([[*names, *names], [f"d{n % 4}" for n in range(10)], range(10)], schema=SCORED)
+    write_parquet(found, SCORED, texts, "scored")
+    parts: Any = dict.fromkeys(("backbone", "loss", "optimizer", "scheduler", "loader", "trainer"))
+    stage = score.Score(
+        inputs={"candidates": ""},
+        student=Student(model=cast(Any, ByPlace()), **parts),
+        hardware=cast(Any, SimpleNamespace(device="cpu")),
+        splits=["dev"],
+        top_k=3,
+        keep_own_document=True,
+        batch_queries=1,
+        seed=0,
+    )
+    tables = dict.fromkeys(("data", "candidates"), Table("x", "", texts, {}))
+    made = []
+    for name, executor in (("pool", pool), ("here", HERE)):
+        (tmp_path / name).mkdir()
+        assert stage.run(tables, tmp_path / name, executor)["rows"] == 10
+        assert len(list((tmp_path / name / "checkpoint").iterdir())) == 3
+        made.append((tmp_path / name / "scored.parquet").read_bytes())
+    assert made[0] == made[1]
+    rows = pq.read_table(tmp_path / "here" / "scored.parquet").to_pylist()
+    assert all(row["score"] == -int(row["doc_id"][1:]) for row in rows)

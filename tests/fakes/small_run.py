@@ -1,9 +1,11 @@
 """A small run of the data stages without models, in a process or spread."""
 
+from functools import cache
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from omegaconf import DictConfig
 
 from zelo.pipeline.run import assemble, run_stages
 from zelo.places import config_folder
@@ -13,9 +15,13 @@ from zelo.store.store import Store
 
 def contents(home: Path, executor: Executor, *overrides: str) -> dict[str, str]:
     """Stage -> hash of the bytes of its table."""
+    *_, (result, _) = run_stages(assemble(_composed(*overrides)), Store(home), executor=executor)
+    return {name: table.content for name, table in result.tables.items() if name != "data_card"}
+
+
+@cache
+def _composed(*overrides: str) -> DictConfig:
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(config_folder()), version_base="1.3"):
         small = ["dataset=synthetic", "dataset.queries=40", "dataset.documents=60", "top_k=12", "until=target"]
-        config = compose("config", ["pipeline=annotate", "retriever=random", "judge=simulated", *small, *overrides])
-    *_, (result, _) = run_stages(assemble(config), Store(home), executor=executor)
-    return {name: table.content for name, table in result.tables.items() if name != "data_card"}
+        return compose("config", ["pipeline=annotate", "retriever=random", "judge=simulated", *small, *overrides])

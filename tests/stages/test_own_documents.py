@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+from by_place import ByPlace
 from paid_judge import budget
 
 from zelo.places import config_folder
@@ -77,26 +78,6 @@ def test_every_first_stage_leaves_it_out_and_still_finds_top_k(
         elif option != "random":
             assert {"d0", "d1"} == {q for q, found in lists(rows).items() if q in found}
             assert "own_documents" not in facts
-
-
-class ByPlace:
-    """Prefers documents in their order; searches as it reranks."""
-
-    def load(self, *_: Any) -> None: ...
-    def prepare(self, documents: pa.Table) -> None: ...
-    def to(self, device: str) -> None: ...
-
-    def search(self, queries: list[str], top_k: int) -> tuple[np.ndarray, np.ndarray]:
-        return np.tile(np.arange(top_k), (len(queries), 1)), np.tile(-np.arange(top_k, dtype=float), (len(queries), 1))
-
-    def collate(self, queries: list[str], doc_rows: np.ndarray) -> dict[str, Any]:
-        import torch
-
-        rows = torch.from_numpy(doc_rows)
-        return {"rows": rows, "mask": rows >= 0}
-
-    def __call__(self, batch: Any) -> Any:
-        return -batch["rows"].float()
 
 
 @pytest.mark.parametrize("reranks", [False, True])

@@ -1,8 +1,9 @@
 """Scores documents with a student."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import ClassVar, cast
+from typing import TYPE_CHECKING, ClassVar, Literal, cast
 
 import numpy as np
 import pyarrow as pa
@@ -11,14 +12,22 @@ import pyarrow.compute as pc
 from zelo import domains, passages
 from zelo.errors import BadInput
 from zelo.facts import Facts
-from zelo.progress import progress
-from zelo.protocols import BackboneCheck, Embedder, Model, PairwiseModel, Searcher
+from zelo.progress import Advance, progress
+from zelo.protocols import BackboneCheck, Embedder, Executor, Model, PairwiseModel, Searcher
 from zelo.ranking import own_documents, rows_of, without_own
 from zelo.records import SCORED, starts
-from zelo.store.shards import write_parquet
-from zelo.store.table import Table
+from zelo.store.hashing import hash_json
+from zelo.store.liveness import half_of
+from zelo.store.shards import CHECKPOINT, write_parquet
+from zelo.store.table import Table, contents
 from zelo.training.hardware import Hardware
 from zelo.training.student import OF_TRAINING, Student
+from zelo.units import HERE
+
+if TYPE_CHECKING:
+    from zelo.training.listwise_dataset import Lists
+
+UNIT = 512  # queries
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +40,7 @@ class Score:
     """
 
     OUTSIDE_IDENTITY: ClassVar[frozenset[str]] = OF_TRAINING | {"hardware"}
+    SPREADS: ClassVar[Literal[True]] = True
 
     inputs: dict[str, str]  # data; optional: checkpoint (a train stage), candidates (retrieve or score)
     student: Student  # its model is a Searcher where there are no candidates
@@ -59,34 +69,38 @@ class Score:
         if isinstance(self.student.model, BackboneCheck):  # training tries more, and not every pipeline trains
             self.student.model.check(self.student.backbone)
 
-    def run(self, tables: dict[str, Table], out: Path) -> Facts:
-        """Reranks in batches of `batch_queries`; a search goes through the corpus in chunks."""
+    def run(self, tables: dict[str, Table], out: Path, executor: Executor = HERE) -> Facts:
+        """Reranks in batches of `batch_queries`, UNIT queries a unit; a search goes through the corpus in chunks, here."""
         import torch
 
-        queries, documents = tables["data"].read("queries"), tables["data"].read("documents")
-        queries = queries.filter(pc.is_in(queries["split"], pc.cast(pa.array(self.splits), pa.string())))
-        torch.manual_seed(self.seed)
         model = self.student.model
-        self.student.load(tables["checkpoint"].path if "checkpoint" in tables else None)
-        model.to(self.hardware.device)
-        with torch.no_grad():
-            if "candidates" in tables:
-                self.student.prepare(queries, documents)
-                first, own = first_candidates(
-                    tables["candidates"], queries, documents, self.top_k, self.keep_own_document
-                )
-                row = rows_of(first["query_id"], queries["query_id"])
-                first = first.take(pa.array(np.argsort(row, kind="stable")))
-                doc_row = rows_of(first["doc_id"], documents["doc_id"])
-                found = scores(model, np.sort(row), doc_row, queries, self.batch_queries, self.hardware.device)
-                scored = _table(first["query_id"], first["doc_id"], found)
-            else:
+        if "candidates" in tables:
+            work = _Reranking(self, tables, out, UNIT)
+            scored, own = work.together(executor)
+        else:
+            queries, documents = self._texts(tables)
+            with torch.no_grad():
+                self._load(tables)
                 scored, own = self._search(cast(Searcher, model), queries, documents)
         figures: Facts = {"rows": len(scored), **own}
         if "candidates" not in tables and isinstance(model, Embedder):
             figures["bytes_per_document"] = 4 * self.student.backbone.width()
         write_parquet(scored, SCORED, out, "scored")
         return figures
+
+    def _texts(self, tables: dict[str, Table]) -> tuple[pa.Table, pa.Table]:
+        """(queries of these splits, documents)."""
+        queries = tables["data"].read("queries")
+        queries = queries.filter(pc.is_in(queries["split"], pc.cast(pa.array(self.splits), pa.string())))
+        return queries, tables["data"].read("documents")
+
+    def _load(self, tables: dict[str, Table]) -> None:
+        """Makes the model, where it is to run."""
+        import torch
+
+        torch.manual_seed(self.seed)
+        self.student.load(tables["checkpoint"].path if "checkpoint" in tables else None)
+        self.student.model.to(self.hardware.device)
 
     def _search(self, model: Searcher, queries: pa.Table, documents: pa.Table) -> tuple[pa.Table, Facts]:
         leaves_out = own_documents(queries, documents, self.keep_own_document)
@@ -105,6 +119,80 @@ class Score:
         return without_own(found, queries, documents, self.top_k) if leaves_out else (found, {})
 
 
+@dataclass(frozen=True)
+class _Reranking:
+    """The work of a stage with candidates: a unit is some queries, whose scores it leaves in the checkpoint folder.
+
+    Sent elsewhere it is small, for it reads its tables and makes its model there.
+    """
+
+    stage: Score
+    tables: dict[str, Table]
+    out: Path
+    size: int  # queries of a unit
+
+    def __getstate__(self) -> dict[str, object]:
+        return {name: vars(self)[name] for name in ("stage", "tables", "out", "size")}
+
+    def together(self, executor: Executor) -> tuple[pa.Table, Facts]:
+        """(SCORED rows, what was left out), once all units have run."""
+        (self.out / CHECKPOINT).mkdir(exist_ok=True)
+        _, _, first, _, _, own = self._candidates
+        lists = self._lists
+        sizes = {n: min(self.size, len(lists) - low) for n, low in enumerate(range(0, len(lists), self.size))}
+        with progress("score", len(lists), "queries") as advance:
+            executor.run(self, sizes, advance, model=True)
+        parts = [np.zeros(0, np.float32), *(np.load(self._file(unit), allow_pickle=False) for unit in sizes)]
+        return _table(first["query_id"], first["doc_id"], np.concatenate(parts)), own
+
+    def __call__(self, unit: int, advance: Advance) -> Facts:
+        import torch
+
+        if not (file := self._file(unit)).exists():
+            low = unit * self.size
+            with torch.no_grad():
+                found = _scores(
+                    self._model, self._lists, low, low + self.size, self.stage.batch_queries, self._device, advance
+                )
+            half = half_of(file)
+            with half.open("wb") as opened:
+                np.save(opened, found, allow_pickle=False)
+            half.rename(file)
+        return {}
+
+    def _file(self, unit: int) -> Path:
+        # Of partial tables one name says several things: what an attempt has left counts only if they are the same.
+        partial = any(table.partial for table in self.tables.values())
+        made_of = hash_json(contents(self.tables)) if partial else "whole"
+        return self.out / CHECKPOINT / f"scores-{made_of}-{unit:05}.npy"
+
+    @property
+    def _device(self) -> str:
+        return self.stage.hardware.device
+
+    @cached_property
+    def _candidates(self) -> tuple[pa.Table, pa.Table, pa.Table, np.ndarray, np.ndarray, Facts]:
+        """Queries, documents, candidates in the order of the queries, their rows in both, and what was left out."""
+        queries, documents = self.stage._texts(self.tables)
+        given, top_k, keep = self.tables["candidates"], self.stage.top_k, self.stage.keep_own_document
+        first, own = first_candidates(given, queries, documents, top_k, keep)
+        row = rows_of(first["query_id"], queries["query_id"])
+        first = first.take(pa.array(np.argsort(row, kind="stable")))
+        return queries, documents, first, np.sort(row), rows_of(first["doc_id"], documents["doc_id"]), own
+
+    @cached_property
+    def _lists(self) -> "Lists":
+        queries, _, _, query_row, doc_row, _ = self._candidates
+        return _lists_of(query_row, doc_row, queries)
+
+    @cached_property
+    def _model(self) -> Model:
+        queries, documents, *_ = self._candidates
+        self.stage._load(self.tables)
+        self.stage.student.prepare(queries, documents)
+        return self.stage.student.model
+
+
 def scores(
     model: Model, query_row: np.ndarray, doc_row: np.ndarray, queries: pa.Table, at_once: int, device: str
 ) -> np.ndarray:
@@ -112,20 +200,33 @@ def scores(
 
     query_row: [N] rows of `queries`, ascending; doc_row: [N]; at_once: queries; device: of torch, where the model is.
     """
+    lists = _lists_of(query_row, doc_row, queries)
+    with progress("score", len(lists), "queries") as advance:
+        return _scores(model, lists, 0, len(lists), at_once, device, advance)
+
+
+def _lists_of(query_row: np.ndarray, doc_row: np.ndarray, queries: pa.Table) -> "Lists":
     from zelo.training.listwise_dataset import Lists
 
     places, sizes = np.unique(query_row, return_counts=True)
     blank = np.zeros(len(doc_row), np.float32)
-    texts = queries["text"].take(pa.array(places)).to_pylist()
-    lists = Lists(texts, starts(sizes), doc_row, blank, blank)
-    found = np.zeros(len(doc_row), np.float32)
-    with progress("score", len(lists), "queries") as advance:
-        for low in range(0, len(lists), at_once):
-            rows = np.arange(low, min(low + at_once, len(lists)))
-            batch = lists.batch(rows, None, model.collate)
-            made = model({key: value.to(device) for key, value in batch.items()})
-            found[lists.offsets[low] : lists.offsets[rows[-1] + 1]] = made.float().cpu()[batch["mask"]].numpy()
-            advance(len(rows))
+    return Lists(queries["text"].take(pa.array(places)).to_pylist(), starts(sizes), doc_row, blank, blank)
+
+
+def _scores(
+    model: Model, lists: "Lists", begin: int, end: int, at_once: int, device: str, advance: Advance
+) -> np.ndarray:
+    """Scores of the lists from `begin` to `end`, `at_once` of them in a batch."""
+    end = min(end, len(lists))
+    start = lists.offsets[begin]
+    found = np.zeros(lists.offsets[end] - start, np.float32)
+    for low in range(begin, end, at_once):
+        rows = np.arange(low, min(low + at_once, end))
+        batch = lists.batch(rows, None, model.collate)
+        made = model({key: value.to(device) for key, value in batch.items()})
+        part = slice(lists.offsets[low] - start, lists.offsets[rows[-1] + 1] - start)
+        found[part] = made.float().cpu()[batch["mask"]].numpy()
+        advance(len(rows))
     return found
 
 
