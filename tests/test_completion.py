@@ -30,6 +30,7 @@ LINES = {
     "zelo +scorer@baselines.bge=cr": ["+scorer@baselines.bge=cross_encoder"],
     "zelo pipeline=score run=RUN": ["run=RUN_FOLDER/"],
     "zelo solver=nosuch top": ["top_k="],
+    "zelo 'logger=[local,csv]' logger.loggers.": ["logger.loggers.local.", "logger.loggers.csv."],
 }
 
 

@@ -5,6 +5,7 @@ A query composes the config of the words before the cursor and imports no model.
 
 import os
 import re
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -74,13 +75,21 @@ def main() -> int:
 
 def matches(line: str) -> list[str]:
     """Whole words that the last word of a command line can become, sorted. line: up to the cursor, from `zelo` on."""
-    *before, word = re.split(r"\s+", line.lstrip())
-    before = before[1:]
+    word = re.split(r"\s+", line.lstrip())[-1]
+    before = _words(line[: len(line) - len(word)])[1:]
     sign, key, equals, value = _parts(word)
     if equals:
         return sorted(f"{sign}{key}={found}" for found in _values(key, value, before) if found.startswith(value))
     found = {*_groups(key, before), *(() if "@" in key or "/" in key else _keys(key, before))}
     return sorted(sign + one for one in found if one.startswith(key) and one != "hydra.")
+
+
+def _words(line: str) -> list[str]:
+    """Words as the shell reads them, without their quotes."""
+    try:
+        return shlex.split(line)
+    except ValueError:  # a quote that is still open
+        return line.split()
 
 
 def _parts(word: str) -> tuple[str, str, str, str]:

@@ -105,6 +105,9 @@ def test_a_logger_is_told_what_was_chosen_and_nothing_twice(composed: DictConfig
     node = OmegaConf.to_container(composed, resolve=True)
     whole = Job.of(node, {"pipeline": "default", "judge": "embedded"}, [], None)  # type: ignore[arg-type]
     assert len(whole.config) <= 150
+    dearest: Any = OmegaConf.to_container(compose(["judge=frontier"]), resolve=True)
+    judged = Job.of(dearest, {"pipeline": "default"}, [], None)
+    assert len(judged.config) <= 130, "three judges, each with a list of prices"
     assert whole.config["embedding.loss.sharpness"] is not None
     assert whole.config["embedding.backbone.model"]
 

@@ -32,8 +32,9 @@ LEFT_OUT = frozenset(
         "report",
     }
 )
-# Classes, which the choices name, and how a backbone reads texts: its model says it.
-REPEATED = re.compile(r"_target_$|_partial_$|\.backbone\.(?!(model|lr)$)")
+# Classes, which the choices name; how a backbone reads texts: its model says it; price lists; and how fast an endpoint is asked.
+PACE = "concurrency|requests_per_minute|tokens_per_minute|timeout|retries|api_key_env|token_limit_key"
+REPEATED = re.compile(rf"_target_$|_partial_$|\.backbone\.(?!(model|lr)$)|\.prices\.|\.({PACE})$")
 LONGEST_TAG = 64  # characters, of W&B
 
 
@@ -45,7 +46,7 @@ class Job:
     sweep: str | None  # the name of the sweep's folder
     choices: dict[str, str]  # group -> option
     overrides: list[str]  # without secrets
-    config: Facts  # flat: choices, overrides, and the values that an experiment varies
+    config: Facts  # flat: choices, overrides, and the values that an experiment varies, null left out
 
     @staticmethod
     def of(config: Facts, choices: dict[str, str], overrides: Sequence[str], sweep: str | None) -> "Job":
@@ -56,7 +57,7 @@ class Job:
             for name, node in config.items()
             if name not in LEFT_OUT
             for key, value in _flat(node, name)
-            if not REPEATED.search(key) and key not in mine
+            if not REPEATED.search(key) and key not in mine and value is not None
         }
         return Job(mine["pipeline"], sweep, mine, list(overrides), mine | values | {"overrides": " ".join(overrides)})
 

@@ -188,8 +188,8 @@ class Wandb(InRunDirectory):
                     entity=self.entity,
                     group=self.group or (job and job.sweep),
                     job_type=job and job.pipeline,
-                    tags=[*self.tags, *(job.tags if job else [])],
-                    notes=self.notes,
+                    tags=[*map(redact.text, self.tags), *(job.tags if job else [])],
+                    notes=self.notes and redact.text(self.notes),
                     id=self.id,
                     resume=self.resume,  # type: ignore[arg-type]
                     name=Path(folder).name,
