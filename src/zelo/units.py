@@ -1,7 +1,6 @@
 """The units of a stage, one after the other in this process: what an executor does where nobody asks for more."""
 
 from collections.abc import Mapping
-from typing import ClassVar
 
 from zelo.facts import Facts
 from zelo.progress import Advance
@@ -30,7 +29,9 @@ class UnitProgress:
 class OneByOne:
     """Runs each unit here, in their order."""
 
-    where: ClassVar[None] = None
+    @property
+    def where(self) -> None:
+        """In this process."""
 
     def check(self) -> None:
         """Nothing can be missing."""
