@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -86,6 +87,11 @@ class Measured:
         self.memory = max(self.memory, *(one["memory"] for one in facts.values()))
         return facts
 
+    @property
+    def where(self) -> str | None:
+        """As of an Executor."""
+        return self.executor.where
+
     def check(self) -> None:
         """As of an Executor."""
         self.executor.check()
@@ -143,9 +149,9 @@ def main() -> None:
         return
     from zelo.executors.ray import Ray
 
-    small = {"object_store_memory": 80_000_000}
+    small: dict[str, Any] = {"object_store_memory": 80_000_000}
     os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False, **small})
+    cluster: Any = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False, **small})
     for _ in range(2):
         cluster.add_node(num_cpus=1, **small)
     executors["ray, 2"] = Measured(Ray(address=cluster.address, retries=0))

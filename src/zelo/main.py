@@ -110,20 +110,24 @@ def job(config: DictConfig, folder: Path, command: str) -> float | None:
     folder: the run directory; command: as it was typed.
     A run that is refused for its data, such as one of a corpus or of labels that cannot be read, leaves no folder.
     """
+    from zelo.pipeline import process
     from zelo.store.store import Store
-    from zelo.training import nodes
+    from zelo.training import world
 
     _place_loggers(config, folder)
     steps, logger, hardware, executor = _checked(config)
     store = Store.default()
     hardware.apply()
+    world.check(hardware, sweeps=HydraConfig.get().mode == RunMode.MULTIRUN)
     if config.plan:
-        return _print_plan(config, steps, store)
+        return None if world.rank() else _print_plan(config, steps, store, executor)
     _refuse_run_of_launcher()
-    if hardware.here:
-        return nodes.follow(steps, store)
+    if world.rank():
+        return process.follow(hardware)
     with contextlib.closing(executor):
-        return _run(config, folder, command, steps, store, logger, executor)
+        figure = _run(config, folder, command, steps, store, logger, executor)
+    world.announce(hardware, None)
+    return figure
 
 
 def check(config: DictConfig) -> None:
@@ -245,7 +249,7 @@ def _job(described: Facts) -> "Job":
     return Job.of(described, dict(hydra.runtime.choices), overrides, sweep_name)
 
 
-def _print_plan(config: DictConfig, steps: "list[Step]", store: "Store") -> None:
+def _print_plan(config: DictConfig, steps: "list[Step]", store: "Store", executor: "Executor") -> None:
     """What would run, what is cached, and what judges would cost. Runs only what the questions depend on and costs nothing.
 
     The jobs of a sweep are planned together, at its end.
@@ -258,7 +262,7 @@ def _print_plan(config: DictConfig, steps: "list[Step]", store: "Store") -> None
     if HydraConfig.get().mode == RunMode.MULTIRUN and not sweep.elsewhere():
         sweep.CURRENT.planned.append(Planned(steps, dict(plan.priced(steps, store)), plan.unpriced(steps, store)))
         return
-    missing = terminal.print_plan(steps, store)
+    missing = terminal.print_plan(steps, store, executor.where)
     priced = dict(plan.priced(steps, store))
     for name, plans in priced.items():
         step = next(step for step in steps if step.name == name)

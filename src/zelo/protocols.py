@@ -161,6 +161,11 @@ those that are there already. Only facts come back. It may say how far it is, in
 class Executor(Protocol):
     """Runs the units of a stage: in this process, in several, on several machines."""
 
+    @property
+    def where(self) -> str | None:
+        """In words; None: in this process."""
+        ...
+
     def run(self, work: Work, sizes: Mapping[int, int], advance: "Advance", *, model: bool = False) -> dict[int, Facts]:
         """{unit: what the work gave}, in the order of `sizes`, once all have run, in any order and place.
 
@@ -182,7 +187,10 @@ class Executor(Protocol):
 class SpreadStage(Protocol):
     """A stage with units that an executor may run elsewhere; without one they run one after the other where it runs."""
 
-    SPREADS: ClassVar[Literal[True]]
+    @property
+    def spreads(self) -> bool:
+        """Whether they may, as it is configured."""
+        ...
 
     def run(self, tables: "dict[str, Table]", out: Path, executor: Executor) -> Facts:
         """As of a Stage."""

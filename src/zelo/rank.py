@@ -1,29 +1,27 @@
-"""One process of a training that has several: `python -m zelo.rank FOLDER`, started by the stage, never by hand.
+"""One process of a training that has several: `python -m zelo.rank FOLDER`, started by torchrun's agent, never by hand."""
 
-Its place among them comes from the environment, as torchrun would set it.
-"""
-
-import contextlib
 import json
 import os
 import signal
 import sys
-import threading
 import time
 import traceback
 from pathlib import Path
 from types import FrameType
 
 from zelo.errors import BadInput, LimitReached, ZeloError
+from zelo.training.launch import end_with_command
 
 
 def main(folder: Path) -> None:
     """Does the job, and ends the process; an error is left in the folder for the one who started it."""
-    rank, local = int(os.environ["RANK"]), int(os.environ["LOCAL_RANK"])
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    rank = int(os.environ["RANK"])
+    end_with_command()
     signal.signal(signal.SIGTERM, _terminated)
     try:
-        _work(folder, rank, local)
+        from zelo.pipeline.process import work
+
+        work(folder)
     except BaseException as error:
         kind = next((kind for kind in (LimitReached, BadInput, ZeloError) if isinstance(error, kind)), type(error))
         message = str(error) if isinstance(error, ZeloError) else f"{type(error).__name__}: {error}"
@@ -39,38 +37,6 @@ def _terminated(number: int, frame: FrameType | None) -> None:
     """Ends the process by that signal, at once: Lightning would leave it with no status after the batch."""
     signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)
-
-
-def _end_with_parent() -> None:
-    """Reads from the one who started this process: nothing comes, until it ends."""
-    while os.read(0, 1):
-        pass
-    os._exit(1)
-
-
-def _work(folder: Path, rank: int, local: int) -> None:
-    import torch
-    import torch.distributed as processes
-
-    from zelo.pipeline import instantiate
-    from zelo.store.store import Store
-    from zelo.training import ranks
-    from zelo.training.together import Together
-
-    job, tables = ranks.read(folder)
-    stage = instantiate.rebuild(job["stage"], f"stages.{job['name']}")
-    gpu = stage.hardware.accelerator == "gpu"
-    if gpu:
-        torch.cuda.set_device(local)
-    stage.hardware.apply()
-    processes.init_process_group(
-        "cpu:gloo,cuda:nccl" if gpu else "gloo", init_method=job["meeting"], rank=rank, world_size=job["processes"]
-    )
-    roots = {table.path.parents[1] for table in tables.values()}
-    with Store(roots.pop()).active() if roots else contextlib.nullcontext():
-        stage.train_part(tables, folder, Together(rank, job["processes"], stage.hardware.sharded))
-    processes.barrier()
-    processes.destroy_process_group()
 
 
 if __name__ == "__main__":

@@ -29,6 +29,10 @@ class UnitProgress:
 class OneByOne:
     """Runs each unit here, in their order."""
 
+    @property
+    def where(self) -> None:
+        """In this process."""
+
     def check(self) -> None:
         """Nothing can be missing."""
 

@@ -213,7 +213,9 @@ def test_a_plan_says_what_was_run_for_it(assembled: Assemble, capsys: pytest.Cap
     store = Store.default()
     for ran in (["load", "retrieve"], []):
         steps = assembled(*CHAT, "judge.base_url=http://127.0.0.1:9/v1")
-        missing = terminal.print_plan(steps, store)
+        capsys.readouterr()
+        missing = terminal.print_plan(steps, store, "in 8 processes")
+        assert "in 8 processes" not in capsys.readouterr().out  # a paid judge is asked here
         priced = dict(plan.priced(steps, store))
         capsys.readouterr()
         terminal.print_plan_end(steps, store, missing, list(priced.values()), {})

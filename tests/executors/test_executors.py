@@ -14,7 +14,7 @@ from by_place import ByPlace
 from small_run import contents
 from unit_work import unit
 
-from zelo.errors import BadInput, JobFailed, ModelNotFound
+from zelo.errors import BadInput, JobFailed, ModelNotFound, ZeloError
 from zelo.executors.local import Local
 from zelo.records import DOCUMENT, QUERY, SCORED
 from zelo.stages import retrieve, score
@@ -91,7 +91,8 @@ def test_a_student_scores_in_units_wherever_they_run(
         batch_queries=1,
         seed=0,
     )
-    tables = dict.fromkeys(("data", "candidates"), Table("x", "", texts, {}))
+    table = Table("x", "", texts, {})
+    tables = {"data": table, "candidates": table}
     made = []
     for name, executor in (("pool", pool), ("here", HERE)):
         (tmp_path / name).mkdir()
@@ -101,3 +102,13 @@ def test_a_student_scores_in_units_wherever_they_run(
     assert made[0] == made[1]
     rows = pq.read_table(tmp_path / "here" / "scored.parquet").to_pylist()
     assert all(row["score"] == -int(row["doc_id"][1:]) for row in rows)
+
+
+@pytest.mark.long
+def test_a_worker_that_is_killed_is_named(tmp_path: Path) -> None:
+    executor = Local(workers=2)
+    try:
+        with pytest.raises(ZeloError, match=r"executor\.workers=2: a worker was ended from outside"):
+            executor.run(partial(unit, tmp_path, 0), {92: 1, 4: 1}, still)
+    finally:
+        executor.close()

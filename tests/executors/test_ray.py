@@ -19,11 +19,11 @@ from zelo.stages import retrieve
 from zelo.store.store import Store
 from zelo.units import HERE
 
-QUICK = {
+QUICK = {  # a death is found in some seconds, and a busy machine is not taken for dead
     "health_check_initial_delay_ms": 500,
     "health_check_period_ms": 500,
-    "health_check_timeout_ms": 1000,
-    "health_check_failure_threshold": 3,
+    "health_check_timeout_ms": 2000,
+    "health_check_failure_threshold": 6,
 }
 SMALL: dict[str, Any] = {"object_store_memory": 80_000_000}
 

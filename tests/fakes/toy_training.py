@@ -21,7 +21,6 @@ from zelo.training.linear import Linear
 from zelo.training.listwise_dataset import Lists
 from zelo.training.module import StudentModule
 from zelo.training.sampler import QueryBatches
-from zelo.training.together import ALONE, Together
 from zelo.training.trainer import Trainer
 from zelo.training.training_log import Report
 
@@ -29,10 +28,8 @@ QUERIES, DOCUMENTS, WIDTH = 18, 12, 6
 ONE: dict[str, Any] = {
     "accelerator": "cpu",
     "devices": 1,
-    "nodes": 1,
-    "node": None,
-    "address": None,
-    "sharded": False,
+    "num_nodes": 1,
+    "strategy": "auto",
     "micro_batch": None,
 }
 
@@ -51,6 +48,11 @@ class Toy(nn.Module):
     def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
         documents = self.document(batch["doc_rows"].clamp(min=0))
         return torch.einsum("bw,bdw->bd", self.dropout(self.query(batch["queries"])), documents)
+
+    def at_widths(self, batch: Mapping[str, Tensor], widths: list[int]) -> Tensor:
+        query, document = self.query(batch["queries"]), self.document(batch["doc_rows"].clamp(min=0))
+        found = [torch.einsum("bw,bdw->bd", query[..., :w], document[..., :w]) for w in (WIDTH, *widths)]
+        return torch.stack(found, -1)
 
     def parameter_groups(self, lr: float) -> list[dict[str, Any]]:
         return [{"params": list(self.query.parameters())}, {"params": list(self.document.parameters()), "lr": 10 * lr}]
@@ -85,9 +87,9 @@ def train(
     seed: int = 0,
     dropout: float = 0.3,
     hardware: dict[str, Any] = ONE,
-    together: Together = ALONE,
     report: Report = lambda step, metrics: None,
     minutes: float | None = 0.0,
+    batch: int = 4,
     **changes: Any,
 ):
     """The trained toy and what came of it. minutes: between checkpoints (None: there are none).
@@ -99,19 +101,16 @@ def train(
     data = DataModule(
         train=lists(1),
         dev=lists(2),
-        loader=QueryBatches(queries=4, documents=8),
+        loader=QueryBatches(queries=batch, documents=8),
         seed=seed,
         collate=model.collate,
-        together=together,
     )
-    together.own_randomness(seed)
     module = StudentModule(
         model=model,
         loss=loss or ListwiseKL(sharpness=2.0, temperature=None),
         optimizer=partial(torch.optim.AdamW, lr=lr),
         scheduler=Linear(warmup=0.1),
         label="train toy",
-        together=together,
         micro_batch=hardware["micro_batch"],
     )
     settings = {
@@ -128,7 +127,6 @@ def train(
         hardware=Hardware(**hardware),
         report=report,
         checkpoints=folder / CHECKPOINT,
-        together=together,
     )
     return model, trained
 

@@ -188,7 +188,7 @@ class Ran:
 OUTSIDE = (
     "zelo.pipeline.",
     "zelo.fingerprint.",
-    "zelo.training.nodes",
+    "zelo.training.launch",
     "zelo.budget.budget",
 )  # they run around a stage
 

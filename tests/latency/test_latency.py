@@ -56,7 +56,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def stage(**changes: Any) -> Latency:
-    cpu = Hardware(accelerator="cpu", devices=1, nodes=1, node=None, address=None, sharded=False, micro_batch=None)
+    cpu = Hardware(accelerator="cpu", devices=1, num_nodes=1, strategy="auto", micro_batch=None)
     fields: dict[str, Any] = {"inputs": {"data": "load"}, "path": None, "scorers": {}, "hardware": cpu}
     fields |= {"payloads": [300, 900], "document_bytes": 100, "search": True, "warmup": 1, "repeats": 6}
     fields |= {"most_seconds": 60.0, "dollars_per_hour": None, "batch_size": 8, "attempt": 0, "seed": 0}

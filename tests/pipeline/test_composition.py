@@ -354,7 +354,7 @@ def test_hardware_is_outside_identity(option: str, built: dict[str, Any]) -> Non
     assert ours | {"hardware": None} == theirs | {"hardware": None}
     names = [(step.name, step.identity) for step in assemble(plain, built)]
     assert names == [(step.name, step.identity) for step in assemble(other, built)]
-    more = {"hardware__devices": 3, "hardware__micro_batch": 1, "hardware__sharded": True, "hardware__address": "a:1"}
+    more = {"hardware__devices": 3, "hardware__micro_batch": 1, "hardware__strategy": "fsdp2"}
     assert names == [(step.name, step.identity) for step in assemble(changed(other, **more), built)]
 
 

@@ -32,10 +32,8 @@ from zelo.training.hardware import Hardware
 CPU = {
     "accelerator": "cpu",
     "devices": 1,
-    "nodes": 1,
-    "node": None,
-    "address": None,
-    "sharded": False,
+    "num_nodes": 1,
+    "strategy": "auto",
     "micro_batch": None,
 }
 KEY = "sk-very-secret-key-0123456789"

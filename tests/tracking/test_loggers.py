@@ -311,7 +311,8 @@ def test_a_sweep_in_wandb_is_grouped_and_reused_trainings_have_curves(tiny_beir:
         judged = [point for point in points if "judge/step" in point]
         assert len(judged) == (len(seen) == 1), "only the first job asks the judge"
         made = {record.artifact.name: record.artifact for record in records if record.HasField("artifact")}
-        assert made.keys() == {"embedding", "ratings", "evaluation", "report"}
+        tables = {f"run-{run.run_id}-{name}" for name in ("judges", "battles")}  # W&B keeps each as an artifact, too
+        assert made.keys() == {"embedding", "ratings", "evaluation", "report"} | tables
         assert list(path.parent.glob("files/media/html/report*.html")), "a panel of it"
         files = [file for one in made.values() for file in one.manifest.contents]
         assert "model.safetensors" in {Path(file.path).name for file in files}

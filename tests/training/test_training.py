@@ -60,9 +60,9 @@ def test_bad_settings_of_the_trainer_are_refused(field: str, value: object) -> N
     [
         ("accelerator", "tpu"),
         ("devices", 0),
-        ("nodes", 0),
-        ("node", 1),
-        ("address", "host:port:1"),
+        ("num_nodes", 0),
+        ("strategy", "deepspeed_stage_2"),
+        ("strategy", "dp"),
         ("micro_batch", 0),
     ],
 )

@@ -36,6 +36,11 @@ class Local:
         if self.workers < 1:
             raise BadInput(f"executor.workers={self.workers}: at least 1; 1 runs everything in this process.")
 
+    @property
+    def where(self) -> str | None:
+        """In words; None: in this process."""
+        return None if self.workers == 1 else f"in {self.workers:,} processes"
+
     def check(self) -> None:
         """Nothing can be missing here."""
 

@@ -52,6 +52,11 @@ class Ray:
         if self.retries < 0:
             raise BadInput(f"executor.retries={self.retries}: at least 0.")
 
+    @property
+    def where(self) -> str:
+        """In words."""
+        return "on a Ray cluster of this machine" if self.address == "local" else f"on the Ray cluster {self.address}"
+
     def check(self) -> None:
         """Raises BadInput where Ray is not installed, no cluster answers, or a machine of it cannot take part."""
         if importlib.util.find_spec("ray") is None:

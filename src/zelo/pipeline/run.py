@@ -36,7 +36,7 @@ from zelo.protocols import (
 )
 from zelo.store.store import Store
 from zelo.store.table import MADE_OF, Table, contents
-from zelo.training import nodes
+from zelo.training import launch
 from zelo.units import HERE
 
 LONG = 1.0  # seconds; what has taken less has loaded little, and a collection takes a third of a second
@@ -140,7 +140,7 @@ def check_stages(steps: list[Step], store: Store, executor: Executor = HERE) -> 
         for stage in todo:
             if isinstance(stage, StageWithCheck):
                 stage.check()
-        if any(isinstance(stage, SpreadStage) for stage in todo):
+        if any(isinstance(stage, SpreadStage) and stage.spreads for stage in todo):
             executor.check()
 
 
@@ -156,27 +156,24 @@ def run_stages(
     one with optional inputs runs with the others.
     """
     result, left_out = Result(steps), set[str]()
-    with nodes.leading(steps, store):
-        check_stages(steps, store, executor)
-        for step in steps:
-            start = time.monotonic()
-            if falls_away(step, left_out):
-                left_out.add(step.name)
-                continue
-            inputs = {role: result.tables[source] for role, source in step.inputs.items() if source not in left_out}
-            make = functools.partial(_make, step, inputs, watch, executor)
-            unchanged = (
-                None if step.node else store.unchanged(step.kind, step.identity, inputs)
-            )  # other nodes wait for it
-            table, cached = (unchanged, True) if unchanged else store.obtain(step.kind, step.identity, make)
-            result.tables[step.name] = table
-            left_out |= {step.name} if table.manifest.get(NOTHING_TO_DO) else set()
-            result.facts[step.name] = {
-                "status": "cached" if cached else "partial" if table.partial else "computed",
-                "seconds": time.monotonic() - start,
-                "peak_memory_mb": table.manifest.get("peak_memory_mb"),
-            }
-            yield result, step.name
+    check_stages(steps, store, executor)
+    for step in steps:
+        start = time.monotonic()
+        if falls_away(step, left_out):
+            left_out.add(step.name)
+            continue
+        inputs = {role: result.tables[source] for role, source in step.inputs.items() if source not in left_out}
+        make = functools.partial(_make, step, inputs, watch, executor)
+        unchanged = store.unchanged(step.kind, step.identity, inputs)
+        table, cached = (unchanged, True) if unchanged else store.obtain(step.kind, step.identity, make)
+        result.tables[step.name] = table
+        left_out |= {step.name} if table.manifest.get(NOTHING_TO_DO) else set()
+        result.facts[step.name] = {
+            "status": "cached" if cached else "partial" if table.partial else "computed",
+            "seconds": time.monotonic() - start,
+            "peak_memory_mb": table.manifest.get("peak_memory_mb"),
+        }
+        yield result, step.name
 
 
 def falls_away(step: Step, left_out: set[str]) -> bool:
@@ -188,7 +185,8 @@ def _make(
     step: Step, inputs: dict[str, Table], watch: Watch, executor: Executor, out: Path, partial: Table | None
 ) -> Facts:
     _forget_peak_memory()
-    nodes.prepare(step, inputs, out)
+    if step.node:
+        launch.write(out / launch.FOLDER, step.name, step.node, inputs)
     start = time.monotonic()
     stage = copy.deepcopy(step.stage)  # what it loads, models above all, goes when it ends
     try:

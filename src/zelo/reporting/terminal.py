@@ -9,6 +9,7 @@ from zelo.budget.plan import lines as plan_lines
 from zelo.budget.plan import money, together
 from zelo.facts import Facts
 from zelo.metrics.agreement import PREFIX
+from zelo.protocols import SpreadStage
 from zelo.records import DEV
 from zelo.reporting import acquired, audit_page, by_domain, data_card, latency, lineage, rerankers, run_comparison
 from zelo.reporting.audit_table import print_audit
@@ -46,8 +47,11 @@ def help_text(template: str, conf: Path) -> str:
     return template.replace("$APP_CONFIG_GROUPS", lines).replace("$$", "$")
 
 
-def print_plan(steps: "list[Step]", store: Store) -> set[str]:
-    """What would run and what is cached; returns the names of the stages that are not computed yet."""
+def print_plan(steps: "list[Step]", store: Store, where: str | None) -> set[str]:
+    """What would run and what is cached; returns the names of the stages that are not computed yet.
+
+    where: their units run, in words; None: in this process.
+    """
     lines = console()
     missing = set()
     for step in steps:
@@ -58,6 +62,10 @@ def print_plan(steps: "list[Step]", store: Store) -> set[str]:
         took = f"took {_seconds(table.manifest['seconds'])}" if table else ""
         lines.print(f"{step.name:<20} {state:<7} {step.kind}/{step.identity}  {took}".rstrip(), soft_wrap=True)
     lines.print(f"{len(missing)} of {len(steps)} stages to compute in {store.root}.", soft_wrap=True)
+    todo = [step for step in steps if step.name in missing]
+    spread = [step.name for step in todo if isinstance(step.stage, SpreadStage) and step.stage.spreads]
+    if where and spread:
+        lines.print(f"In units of at most 512 queries, {where}: {', '.join(spread)}.", soft_wrap=True)
     return missing
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal, cast
+from typing import TYPE_CHECKING, ClassVar, cast
 
 import numpy as np
 import pyarrow as pa
@@ -49,7 +49,6 @@ class JudgeStage:
     """
 
     OUTSIDE_IDENTITY: ClassVar[frozenset[str]] = frozenset({"budget"})
-    SPREADS: ClassVar[Literal[True]] = True
 
     # data: the load stage; candidates: a retrieve stage; perhaps weights: a stage that weighs judges, student: a train stage,
     # lists: a retrieve stage, where `candidates` has but some of each query's, and new: a refresh stage, whose documents join the
@@ -89,6 +88,11 @@ class JudgeStage:
     def paid(self) -> dict[str, protocols.PaidJudge]:
         """Those that are asked through the budget."""
         return self._panel.paid
+
+    @property
+    def spreads(self) -> bool:
+        """Whether every judge may be asked elsewhere."""
+        return all(isinstance(member, protocols.SpreadJudge) for member in self.members.values())
 
     @property
     def _panel(self) -> Panel:
@@ -202,7 +206,7 @@ class JudgeStage:
         # The budget shows its own progress.
         queries_left = nullcontext(silent) if plans else progress("judge", sum(sizes.values()), "queries", dict)
         with self.budget.open(plans) as session, queries_left as advance:
-            if all(isinstance(member, protocols.SpreadJudge) for member in self.members.values()):
+            if self.spreads:
                 found = executor.run(work, sizes, advance, model=True)
             else:
                 found = HERE.run(partial(work.judge, session), sizes, advance)

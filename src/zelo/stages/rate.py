@@ -49,7 +49,7 @@ class Rate:
     comparisons, and a comparison of a stage counts by the number of its judges, relative to those of `outcomes`.
     """
 
-    SPREADS: ClassVar[Literal[True]] = True
+    spreads: ClassVar[Literal[True]] = True
 
     # outcomes: a judge stage; perhaps weights: a stage that weighs judges; each other: a further judge stage
     inputs: dict[str, str]

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal, cast
+from typing import TYPE_CHECKING, ClassVar, cast
 
 import numpy as np
 import pyarrow as pa
@@ -40,7 +40,6 @@ class Score:
     """
 
     OUTSIDE_IDENTITY: ClassVar[frozenset[str]] = OF_TRAINING | {"hardware"}
-    SPREADS: ClassVar[Literal[True]] = True
 
     inputs: dict[str, str]  # data; optional: checkpoint (a train stage), candidates (retrieve or score)
     student: Student  # its model is a Searcher where there are no candidates
@@ -62,6 +61,11 @@ class Score:
                 f"score: {type(self.student.model).__name__} cannot search a corpus, only rerank candidates. Use"
                 " model=embedding here, or name the candidates among the stage's inputs."
             )
+
+    @property
+    def spreads(self) -> bool:
+        """Whether it reranks; a search is one."""
+        return "candidates" in self.inputs
 
     def check(self) -> None:
         """Raises BadInput where the hardware is not there, and for a backbone that the model cannot be made of."""

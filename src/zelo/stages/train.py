@@ -19,12 +19,11 @@ from zelo.protocols import ListLoss, Logger, PairwiseModel
 from zelo.records import DEV, SPLITS, TRAIN
 from zelo.store.shards import CHECKPOINT
 from zelo.store.table import Table
-from zelo.training import ranks, training_log
+from zelo.training import launch, training_log, world
 from zelo.training.comparable import check_comparable
-from zelo.training.hardware import Hardware
+from zelo.training.hardware import FSDP2, Hardware
 from zelo.training.listwise_dataset import Lists
 from zelo.training.student import Student
-from zelo.training.together import ALONE, Together
 from zelo.training.trainer import LOG, Trained
 from zelo.training.widths import check_widths
 
@@ -73,6 +72,10 @@ class Train:
     def check(self) -> None:
         """Raises BadInput where the hardware is not there, and for a backbone that the model cannot be made of."""
         self.hardware.check()
+        if self.hardware.strategy == FSDP2 and self.student.trainer.precision == "16-mixed":
+            raise BadInput(
+                f"{self.name}.trainer.precision=16-mixed: hardware.strategy={FSDP2} takes bf16-mixed or 32-true."
+            )
         with without_weights():
             copy.deepcopy(self.student).load(None)
         check_widths(self.name, self.student)
@@ -84,7 +87,7 @@ class Train:
 
         queries, documents, examples = self._examples(tables, out)
         model, device = self.student.model, self.hardware.device
-        trained, mixture = self._learned(examples, queries, documents, out)
+        trained, mixture = self._learned(tables, examples, queries, documents, out)
         judging = {"judging": as_judge(model, examples, device)} if "preferences" in tables else {}
         _save(model.state_dict(), out)
         curve = trained.curve
@@ -112,29 +115,34 @@ class Train:
 
     @property
     def processes(self) -> int:
-        """How many train together; several begin from the folder that the pipeline makes for them (ranks.FOLDER)."""
+        """How many train together; several begin from the folder that the pipeline makes for them (launch.FOLDER)."""
         return self.hardware.processes
 
-    def train_part(self, tables: dict[str, Table], folder: Path, together: Together) -> None:
+    def train_part(self, tables: dict[str, Table], folder: Path) -> None:
         """The work of one of several processes; the first leaves weights and curve in `folder`."""
         queries, documents, examples = self._examples(tables, folder.parent)
-        report = training_log.Lines(folder / ranks.LOG).add  # which the one who started it passes on
+        report = training_log.Lines(folder / launch.LOG).add  # which the one who started it passes on
         self._start()
-        trained = self._fit(examples, queries, documents, report, folder.parent, together)
-        if together.first:
+        trained = self._fit(examples, queries, documents, report, folder.parent)
+        if not world.rank():
             _save(trained.weights, folder)
             facts = asdict(replace(trained, weights={}))
-            (folder / ranks.TRAINED).write_text(json.dumps(facts), encoding="utf-8")
+            (folder / launch.TRAINED).write_text(json.dumps(facts), encoding="utf-8")
 
     def _learned(
-        self, examples: "dict[str, Examples]", queries: pa.Table, documents: pa.Table, out: Path
+        self,
+        tables: dict[str, Table],
+        examples: "dict[str, Examples]",
+        queries: pa.Table,
+        documents: pa.Table,
+        out: Path,
     ) -> "tuple[Trained, WeightMixture]":
         """Trains, here or in processes of their own, and puts what dev likes best into the model."""
         from zelo.training.weight_interpolation import learning, mix
 
         model = self.student.model
         if self.processes > 1:
-            trained = self._together(out)
+            trained = self._together(tables, out)
             self._start()  # without a device until now: the processes had them
             start = learning(model)
             self.student.load(out)
@@ -142,24 +150,30 @@ class Train:
         else:
             self._start()
             start = learning(model)
-            trained = self._fit(examples, queries, documents, self._log, out, ALONE)
+            trained = self._fit(examples, queries, documents, self._log, out)
         mixture = mix(
             model,
             start,
             trained.dev,
             self.student.trainer.mixtures,
-            self._data(examples, ALONE),
+            self._data(examples),
             self.hardware,
             self.student.trainer.precision,
             f"train {self.name}",
         )
         return trained, mixture
 
-    def _together(self, out: Path) -> Trained:
-        """Starts the processes, passes on what they log, and takes what came of them."""
-        folder = out / ranks.FOLDER
-        ranks.run(folder, self.hardware, lambda line: self._log(line["step"], line["metrics"]))
-        trained = Trained(**json.loads((folder / ranks.TRAINED).read_text(encoding="utf-8")))
+    def _together(self, tables: dict[str, Table], out: Path) -> Trained:
+        """Trains with the processes of torchrun, or starts them; passes on what they log, and takes what came of them."""
+        folder = out / launch.FOLDER
+        if world.count() > 1:
+            world.announce(self.hardware, folder)
+            self.train_part(tables, folder)
+            for line in training_log.Lines(folder / launch.LOG).read():
+                self._log(line["step"], line["metrics"])
+        else:
+            launch.run(folder, self.hardware, lambda line: self._log(line["step"], line["metrics"]))
+        trained = Trained(**json.loads((folder / launch.TRAINED).read_text(encoding="utf-8")))
         (folder / WEIGHTS).rename(out / WEIGHTS)
         shutil.rmtree(folder)
         return trained
@@ -194,7 +208,7 @@ class Train:
         lightning.seed_everything(self.seed, verbose=False)
         self.student.load(None)
 
-    def _data(self, examples: "dict[str, Examples]", together: Together) -> "DataModule":
+    def _data(self, examples: "dict[str, Examples]") -> "DataModule":
         from zelo.training.datamodule import DataModule
 
         return DataModule(
@@ -203,7 +217,6 @@ class Train:
             loader=self.student.loader,
             seed=self.seed,
             collate=self.student.model.collate,
-            together=together,
         )
 
     def _fit(
@@ -213,7 +226,6 @@ class Train:
         documents: pa.Table,
         report: training_log.Report,
         out: Path,
-        together: Together,
     ) -> Trained:
         """Trains the untuned model that `_start` made, and puts the best trained weights into it."""
         from zelo.training.module import StudentModule
@@ -221,17 +233,15 @@ class Train:
 
         student, model = self.student, self.student.model
         student.prepare(queries, documents)
-        data = self._data(examples, together)
+        data = self._data(examples)
         if model.temperature is None:
-            model.scale.fill_(1 / scale_to_targets(model, data.val_dataloader(), together))
-        together.own_randomness(self.seed)
+            model.scale.fill_(1 / scale_to_targets(model, data.val_dataloader()))
         module = StudentModule(
             model=model,
             loss=student.loss,
             optimizer=student.optimizer,
             scheduler=student.scheduler,
             label=f"train {self.name}",
-            together=together,
             micro_batch=self.hardware.micro_batch,
         )
         return student.trainer.fit(
@@ -240,7 +250,6 @@ class Train:
             hardware=self.hardware,
             report=report,
             checkpoints=out / CHECKPOINT,
-            together=together,
         )
 
 

@@ -17,27 +17,20 @@ from pytorch_lightning.callbacks import Checkpoint
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
-from torch.distributed.tensor import DTensor
 
 from zelo.errors import BadInput
-from zelo.training.together import ALONE, Together
 
 STATE = "state"
 TENSOR, TUPLE, DICT = "tensor", "tuple", "dict"
 
 
 class SafeCheckpoints(CheckpointIO):
-    """How Lightning writes and reads a checkpoint here: one file, whole or absent, written by the first process."""
-
-    def __init__(self, together: Together = ALONE) -> None:
-        self.together = together
+    """How Lightning writes and reads a checkpoint here: one file, whole or absent."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: object = None) -> None:
         """Replaces the file at once. Raises TypeError for what is neither tensors nor plain values."""
         tensors: dict[tuple[object, ...], Tensor] = {}
-        state = json.dumps(_plain(checkpoint, tensors))  # by all processes: sharded tensors are brought together for it
-        if not self.together.first:
-            return
+        state = json.dumps(_plain(checkpoint, tensors))
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         half = path.with_suffix(".half")
@@ -64,9 +57,6 @@ class SafeCheckpoints(CheckpointIO):
 
 def _plain(value: Any, tensors: dict[tuple[object, ...], Tensor]) -> Any:
     """JSON-ready, each tensor replaced by its number; tensors that are one in memory (tied weights) stay one."""
-    if isinstance(value, DTensor):
-        tensors[("whole", id(value))] = value.full_tensor().cpu()
-        return {TENSOR: len(tensors) - 1}
     if isinstance(value, Tensor):
         name = (value.data_ptr() or id(value), value.dtype, value.shape, value.stride())
         if name not in tensors:
@@ -112,16 +102,21 @@ class Checkpoints(Checkpoint):
     with those that there are.
     """
 
-    def __init__(self, *, minutes: float, together: Together = ALONE) -> None:
-        self.minutes, self.together = minutes, together
-        self.device: torch.device | None = None
+    def __init__(self, *, minutes: float) -> None:
+        self.minutes = minutes
+        self.module: lightning.LightningModule | None = None
         self.random: dict[str, Any] | None = None
 
     def state_dict(self) -> dict[str, object]:
         """The random state of torch, in each process, and of Python."""
         cuda = torch.cuda.get_rng_state() if torch.cuda.is_available() else torch.empty(0, dtype=torch.uint8)
-        states = [self.together.every(state, self.device) for state in (torch.get_rng_state(), cuda)]
+        states = [self._of_each(state) for state in (torch.get_rng_state(), cuda)]
         return {"torch": states[0], "cuda": states[1], "python": random.getstate()}
+
+    def _of_each(self, state: Tensor) -> list[Tensor]:
+        assert self.module is not None
+        found: Any = self.module.all_gather(state.to(self.module.device))
+        return list((found if self.module.trainer.world_size > 1 else found[None]).cpu())
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Remembers it until training begins."""
@@ -129,12 +124,13 @@ class Checkpoints(Checkpoint):
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """The first checkpoint is due after the given minutes."""
-        self.last, self.device = time.monotonic(), pl_module.device
+        self.last, self.module = time.monotonic(), pl_module
 
     def on_train_batch_start(self, trainer: object, pl_module: object, batch: object, batch_idx: int) -> None:
         """Puts the random state back, once."""
         if self.random:
-            mine = self.together.rank % len(self.random["torch"])
+            assert self.module is not None
+            mine = self.module.global_rank % len(self.random["torch"])
             torch.set_rng_state(self.random["torch"][mine])
             random.setstate(self.random["python"])
             if torch.cuda.is_available() and len(self.random["cuda"][mine]):
@@ -160,6 +156,6 @@ class Checkpoints(Checkpoint):
         if (batch_idx + 1) % trainer.accumulate_grad_batches and not trainer.is_last_batch:
             return  # gradients are not part of the state
         due = time.monotonic() - self.last >= 60 * self.minutes
-        if self.together.of_first(due, self.device):  # all processes or none
+        if trainer.strategy.reduce_boolean_decision(due, all=False):  # all processes or none
             trainer.save_checkpoint(path_in(Path(trainer.default_root_dir), int(trainer.num_training_batches)))
             self.last = time.monotonic()

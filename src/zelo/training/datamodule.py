@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from zelo.training.listwise_dataset import WHOLE, Collate
 from zelo.training.sampler import QueryBatches
-from zelo.training.together import ALONE, Together
+from zelo.training.share import Share
 
 
 class Examples(Protocol):
@@ -55,10 +55,10 @@ class Examples(Protocol):
 
 class _Epoch(IterableDataset):
     def __init__(
-        self, examples: Examples, loader: QueryBatches, seed: int, collate: Collate, together: Together, shuffle: bool
+        self, examples: Examples, loader: QueryBatches, seed: int, collate: Collate, share: Share, shuffle: bool
     ) -> None:
         self.examples, self.loader, self.seed, self.collate, self.shuffle = examples, loader, seed, collate, shuffle
-        self.together = together
+        self.share = share
         self.epoch, self.first = 0, 0
 
     def __len__(self) -> int:
@@ -71,7 +71,7 @@ class _Epoch(IterableDataset):
             rows = order[low : low + self.loader.queries]
             drawn = self.examples.draw(rows, self.loader, rng) if self.shuffle else None
             if number >= self.first:  # those before are drawn all the same, so that these are the same
-                yield self.examples.batch(rows, drawn, self.collate, self.together.share(len(rows)))
+                yield self.examples.batch(rows, drawn, self.collate, self.share.of(len(rows)))
 
 
 @dataclass
@@ -106,7 +106,7 @@ class _Epochs(DataLoader):
 class DataModule(lightning.LightningDataModule):
     """Train and dev examples as batches; the order of an epoch depends on the seed and the epoch's number alone.
 
-    A process gets its share of the texts of each batch, and the numbers of the whole.
+    Each process of a training gets its share of the texts of each batch, and the numbers of the whole.
     """
 
     def __init__(
@@ -117,11 +117,9 @@ class DataModule(lightning.LightningDataModule):
         loader: QueryBatches,
         seed: int,
         collate: Collate,
-        together: Together = ALONE,
     ) -> None:
         super().__init__()
         self.train, self.dev, self.loader, self.seed, self.collate = train, dev, loader, seed, collate
-        self.together = together
         self.place = Place()
 
     def state_dict(self) -> dict[str, int]:
@@ -141,4 +139,5 @@ class DataModule(lightning.LightningDataModule):
         return self._epochs(self.dev, Place(), shuffle=False)
 
     def _epochs(self, examples: Examples, place: Place, shuffle: bool) -> _Epochs:
-        return _Epochs(_Epoch(examples, self.loader, self.seed, self.collate, self.together, shuffle), place)
+        share = Share() if self.trainer is None else Share(self.trainer.global_rank, self.trainer.world_size)
+        return _Epochs(_Epoch(examples, self.loader, self.seed, self.collate, share, shuffle), place)

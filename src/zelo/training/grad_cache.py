@@ -12,7 +12,7 @@ from torch import Tensor
 
 from zelo.errors import ZeloError
 from zelo.protocols import WidthLoss
-from zelo.training.together import ALONE, Together
+from zelo.training.share import Share
 
 Batch = Mapping[str, Tensor]
 Part = Callable[[Batch, slice, slice], Batch]
@@ -29,18 +29,30 @@ class Pieces:
     that of the whole batch whatever the loss compares, at the price of one more forward pass. First queries are parted, then
     the documents of one query: a score depends on its own query and document alone.
 
-    With several processes each scores its own share of the queries, in pieces of its own; only scores and the gradients' sum
-    are exchanged, each once a batch. micro_batch: queries of the largest piece that is tried; None tries the whole share.
+    With several processes each scores its own share of the queries, in pieces of its own. Scores are gathered, so that each has
+    the loss of the whole batch, and carries back what its own share adds to the gradient. Lightning's strategy averages gradients
+    over processes, so each is taken `count` times; it does that in the last backward pass alone (`sync`). micro_batch: queries of
+    the largest piece that is tried; None tries the whole share.
 
     Between `loss` and `backward` only this object holds the graph, so that a batch whose backward pass fails can be let go.
     """
 
-    def __init__(self, model: Any, loss: Any, together: Together = ALONE, micro_batch: int | None = None) -> None:
-        self.model, self.of, self.together, self.micro_batch = model, loss, together, micro_batch
+    def __init__(self, model: Any, loss: Any, micro_batch: int | None = None) -> None:
+        self.model, self.of, self.micro_batch = model, loss, micro_batch
+        self.place(Share(), lambda scores: scores[None], lambda graph: None, sharded=False)
         widths = loss.widths if isinstance(loss, WidthLoss) else None
         self.scorer = partial(model.at_widths, widths=widths) if widths else model  # of W widths, the whole one first
         self.too_large = sys.maxsize  # numbers in a batch, from which on it is not tried whole
         self.split = 0  # batches
+
+    def place(
+        self, share: Share, gather: Callable[[Tensor], Tensor], sync: Callable[[Tensor], None], *, sharded: bool
+    ) -> None:
+        """Makes it one of several processes.
+
+        gather: stacks equal tensors of all; sync: before the last backward pass, from this output on; sharded: weights are.
+        """
+        self.processes, self.gather, self.sync, self.sharded = share, gather, sync, sharded
 
     def score(self, batch: Batch, part: Part) -> Tensor:
         """[B, D] scores without a graph, those of the other processes among them."""
@@ -49,15 +61,15 @@ class Pieces:
             if found is None:
                 found = self._leaf(batch, part)[0]
         found = found.detach() if found.dim() == 2 else found[..., 0].detach()
-        return self.together.exchange(found, len(batch["mask"]))
+        return self._of_all(found, len(batch["mask"]))
 
     def loss(self, batch: Batch, part: Part) -> Tensor:
         """The loss of a batch: a scalar of which `backward` knows where it comes from."""
-        self.batch, self.part = batch, part
+        self.batch, self.part, self.syncing = batch, part, False
         own, self.leaf = self._tried(batch), None
         if own is None:
             own, _ = self.leaf = self._leaf(batch, part)
-        self.scores = self.together.exchange(own.detach(), len(batch["mask"]))
+        self.scores = self._of_all(own.detach(), len(batch["mask"]))
         found = self._loss(own) if self.leaf else self._try(lambda: self._loss(own))
         if found is None:
             del own
@@ -71,7 +83,7 @@ class Pieces:
     def backward(self, loss: Tensor, context: Forward) -> None:
         """Adds to the parameters' gradients. loss: what `loss` gave, scaled perhaps; context: of the forward pass."""
         loss.backward()
-        factor = self.held.grad
+        factor = self.held.grad * self.processes.count if self.held.grad is not None else None
         earlier = [(parameter, parameter.grad) for parameter in self.model.parameters() if parameter.grad is not None]
         self._forget()
         done = self.leaf is None and self._try(lambda: self._whole(factor))
@@ -86,26 +98,39 @@ class Pieces:
             if not done:
                 self.pieces, self.leaf = _halved(self.pieces), None
                 self._forget()
-        self.together.add_up(self.model.parameters())
         for parameter, gradient in earlier:
             parameter.grad = gradient if parameter.grad is None else gradient.add_(parameter.grad)
         self.leaf = None
 
     def _whole(self, factor: Tensor | None) -> bool:
         assert self.graph is not None
+        self._sync(self.graph)
         self.graph.backward(factor)
         return True
 
+    def _sync(self, output: Tensor) -> None:
+        self.syncing = self.processes.count > 1
+        self.sync(output)
+
+    def _of_all(self, own: Tensor, rows: int) -> Tensor:
+        """[rows, D] the scores of all processes from the own share's, without a graph where there are others."""
+        if self.processes.count == 1:
+            return own
+        equal = own.new_zeros((self.processes.most(rows), *own.shape[1:]), dtype=torch.float32)
+        equal[: len(own)] = own.detach()
+        shares = [self.processes.of(rows, rank) for rank in range(self.processes.count)]
+        return torch.cat([part[: s.stop - s.start] for part, s in zip(self.gather(equal), shares, strict=True)])
+
     def _loss(self, own: Tensor) -> Tensor:
         """The loss of all scores, of which the own share has a graph."""
-        if self.together.count > 1:
-            share = self.together.share(len(self.scores))
+        if self.processes.count > 1:
+            share = self.processes.of(len(self.scores))
             own = torch.cat([self.scores[: share.start], own.to(self.scores.dtype), self.scores[share.stop :]])
         return self.of(own, *(self.batch[key] for key in ("targets", "weights", "mask")))
 
     def _tried(self, batch: Batch) -> Tensor | None:
         """Scores of the whole share; None where they are to be made in pieces, which are set then."""
-        self.share = self.together.share(len(batch["mask"]))
+        self.share = self.processes.of(len(batch["mask"]))
         self.pieces = self._first_pieces(batch)
         if len(self.pieces) > 1:
             return None
@@ -117,7 +142,7 @@ class Pieces:
     def _first_pieces(self, batch: Batch) -> list[tuple[slice, slice]]:
         """As many in each process, since sharded weights are gathered for each; as equal as can be."""
         columns = slice(0, batch["mask"].shape[1])
-        most = self.together.most(len(batch["mask"]))
+        most = self.processes.most(len(batch["mask"]))
         count = -(-most // self.micro_batch) if self.micro_batch else 1
         ends = [self.share.start + (self.share.stop - self.share.start) * n // count for n in range(count + 1)]
         return [(slice(low, high), columns) for low, high in pairwise(ends)]
@@ -125,7 +150,7 @@ class Pieces:
     def _scores(self, batch: Batch, rows: slice) -> Tensor:
         """Scores of these rows; where there are none, of one that stands in for them, and none of it is given."""
         found = self.scorer(batch)
-        return found if self.together.count == 1 else found[: rows.stop - rows.start]
+        return found if self.processes.count == 1 else found[: rows.stop - rows.start]
 
     def _leaf(self, batch: Batch, part: Part) -> tuple[Tensor, list[list[Tensor]]]:
         """Scores as a leaf of the graph, and the random state before each piece; makes pieces smaller until they fit."""
@@ -153,10 +178,12 @@ class Pieces:
         loss.backward(factor)
         assert leaf.grad is not None
         after = _random_state()
-        for (rows, columns), state in zip(self.pieces, states, strict=True):
+        for number, ((rows, columns), state) in enumerate(zip(self.pieces, states, strict=True), 1):
             _set_random_state(state)  # the same dropout as when it was scored
             with context():
                 scores = self._scores(self.part(self.batch, _some(rows, self.batch), columns), rows)
+            if number == len(self.pieces):
+                self._sync(scores)
             scores.backward(leaf.grad[self._own(rows), columns].to(scores.dtype))
         _set_random_state(after)
         return True
@@ -175,15 +202,18 @@ class Pieces:
             parameter.grad = None
 
     def _try(self, work: Callable[[], T]) -> T | None:
-        """What the work gives; None where memory did not suffice. Raises ZeloError then where weights are sharded."""
+        """What the work gives; None where memory did not suffice.
+
+        Raises ZeloError then where other processes count on this pass: weights are sharded, or gradients being averaged.
+        """
         try:
             return work()
         except RuntimeError as error:
             if not isinstance(error, torch.OutOfMemoryError) and not any(said in str(error) for said in SAID):
                 raise
-            if self.together.sharded:
+            if self.sharded or self.syncing:
                 raise ZeloError(
-                    "A batch does not fit in memory, and processes with sharded weights cannot part it one by one. Set"
+                    "A batch does not fit in memory, and the other processes have begun with it. Set"
                     f" hardware.micro_batch (now {'null' if self.micro_batch is None else self.micro_batch}) to fewer queries."
                 ) from error
         if torch.cuda.is_available():

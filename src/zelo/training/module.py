@@ -5,10 +5,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as lightning
 import torch
+from pytorch_lightning.overrides.distributed import prepare_for_backward
 from pytorch_lightning.plugins.precision import MixedPrecision, Precision
+from pytorch_lightning.strategies import ModelParallelStrategy
 from pytorch_lightning.utilities.enums import GradClipAlgorithmType
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
@@ -16,7 +19,7 @@ from zelo.errors import ZeloError
 from zelo.protocols import Loss
 from zelo.training.grad_cache import Pieces
 from zelo.training.linear import Linear
-from zelo.training.together import ALONE, Together
+from zelo.training.share import Share
 from zelo.training.validation import MONITOR
 
 if TYPE_CHECKING:
@@ -34,7 +37,7 @@ class Diverged(ZeloError):
 
 
 class StudentModule(lightning.LightningModule):
-    """Trains a model (protocols.Model) with a loss (protocols.Loss), in this process or in several together."""
+    """Trains a model (protocols.Model) with a loss (protocols.Loss), in one process or in several by Lightning's strategies."""
 
     def __init__(
         self,
@@ -44,15 +47,40 @@ class StudentModule(lightning.LightningModule):
         optimizer: partial[torch.optim.Optimizer],
         scheduler: Linear | partial[LRScheduler],
         label: str,
-        together: Together = ALONE,
         micro_batch: int | None = None,
     ) -> None:
         super().__init__()
         self.model, self.loss, self.optimizer, self.scheduler, self.label = model, loss, optimizer, scheduler, label
-        self.pieces = Pieces(model, loss, together, micro_batch)
+        self.pieces = Pieces(model, loss, micro_batch)
+
+    def setup(self, stage: str) -> None:
+        """Lightning has placed this process among the others."""
+        share = Share(self.trainer.global_rank, self.trainer.world_size)
+        sharded = isinstance(self.trainer.strategy, ModelParallelStrategy)
+        self.pieces.place(share, self.all_gather, self._average_from, sharded=sharded)  # type: ignore[arg-type]
+
+    def configure_model(self) -> None:
+        """Spreads the weights over the processes where the strategy asks for it."""
+        if isinstance(self.trainer.strategy, ModelParallelStrategy):
+            from zelo.training.sharded import spread
+
+            spread(self.model, self.trainer.strategy.device_mesh["data_parallel"])
+
+    def on_train_start(self) -> None:
+        """From here on each process draws random numbers of its own, such as those of dropout; until here all drew the same."""
+        if self.trainer.world_size > 1:
+            torch.manual_seed(self._data.seed + self.trainer.global_rank)
+
+    def _average_from(self, output: Tensor) -> None:
+        """The backward pass of `output` averages gradients over processes, as DDP does; those before it did not."""
+        if isinstance(wrapped := self.trainer.strategy.model, DistributedDataParallel):
+            wrapped.require_backward_grad_sync = True
+            prepare_for_backward(wrapped, output)
 
     def training_step(self, batch: dict[str, Tensor], index: int) -> Tensor:
         """The loss of a batch. Raises Diverged when it is not finite."""
+        if isinstance(wrapped := self.trainer.strategy.model, DistributedDataParallel):
+            wrapped.require_backward_grad_sync = False  # until the last piece's backward pass
         loss = self.pieces.loss(batch, partial(self._data.train.part, collate=self._data.collate))
         if not torch.isfinite(loss):
             raise self.diverged(f"The training loss became {loss.item()}")

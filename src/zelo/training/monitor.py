@@ -10,7 +10,6 @@ import torch
 from pytorch_lightning.loggers.logger import Logger
 from torch.distributed.tensor import DTensor
 
-from zelo.training.together import ALONE, Together
 from zelo.training.training_log import Lines, Report
 
 LOSS, LR, NORM, PAIRS = "train/loss", "train/lr", "train/gradient_norm", "train/pairs_per_second"
@@ -48,24 +47,29 @@ class Monitor(lightning.Callback):
     first logs; a training that goes on from a checkpoint logs the steps after it again.
     """
 
-    def __init__(self, *, path: Path, report: Report, resumes: bool, together: Together = ALONE) -> None:
-        self.lines, self.report, self.together = Lines(path), report, together
+    def __init__(self, *, path: Path, report: Report, resumes: bool) -> None:
+        self.lines, self.report, self.resumes, self.first = Lines(path), report, resumes, True
         self.metrics: dict[str, float] = {}
         self.logger = CallbackLogger(self.add)
         self.resumed_at: int | None = None  # step
-        if self.together.first and not resumes:
-            self.lines.cut(-1)
 
     def add(self, step: int, metrics: Mapping[str, float]) -> None:
         """Keeps a line, and passes it on."""
-        if self.together.first:
+        if self.first:
             self.lines.add(step, metrics)
             self.report(step, metrics)
+
+    def setup(self, trainer: lightning.Trainer, pl_module: object, stage: str) -> None:
+        """A training that begins anew has no log."""
+        self.first = trainer.is_global_zero
+        if self.first and not self.resumes:
+            self.lines.cut(-1)
+            self.resumes = True
 
     def on_train_start(self, trainer: Any, pl_module: object) -> None:
         """Forgets what was logged after the checkpoint, and says where training goes on."""
         self.resumed_at = trainer.global_step or None
-        if self.together.first and trainer.global_step:
+        if self.first and trainer.global_step:
             self.lines.cut(trainer.global_step)
 
     def on_train_batch_start(self, trainer: object, pl_module: object, batch: object, batch_idx: int) -> None:

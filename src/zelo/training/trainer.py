@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 from zelo.errors import BadInput, ZeloError
 from zelo.facts import Facts
 from zelo.protocols import CallbackOfConfig
-from zelo.training.hardware import Hardware
-from zelo.training.together import ALONE, Together
+from zelo.training.hardware import FSDP2, Hardware
 
 if TYPE_CHECKING:
     import pytorch_lightning as lightning
+    from pytorch_lightning.strategies import Strategy
     from torch import Tensor
 
     from zelo.training.datamodule import DataModule
@@ -119,15 +119,14 @@ class Trainer:
         hardware: Hardware,
         report: "Report",
         checkpoints: Path,
-        together: Together = ALONE,
     ) -> Trained:
         """Trains, or goes on from the checkpoint in the folder `checkpoints`; puts the best trained weights into `module.model`.
 
         report: gets what is logged of each step; all of it is in the folder's log.jsonl when the training has ended.
 
         A loss that is no number ends the training, not the run: the best weights so far stand. Raises ZeloError when the
-        untuned model has no finite scores, BadInput when the checkpoint is damaged. Lightning sees one device only: what several
-        processes do together is done by the module and its callbacks, and the model of the first has the best weights.
+        untuned model has no finite scores, BadInput when the checkpoint is damaged. Of several processes the first has the best
+        weights, in what is returned alone.
         """
         with _quiet():
             from zelo.training.checkpoints import Checkpoints, path_in
@@ -140,9 +139,9 @@ class Trainer:
             kept = path_in(checkpoints, len(data.train_dataloader()))
             resume = kept.is_file() and any(isinstance(one, Checkpoints) for one in wanted)
             diverged = None
-            monitor = Monitor(path=checkpoints / LOG, report=report, resumes=resume, together=together)
-            ranking = RankingValidation(report=monitor.add, together=together)
-            trainer = self._lightning(hardware, [monitor, ranking, *wanted], together, checkpoints)
+            monitor = Monitor(path=checkpoints / LOG, report=report, resumes=resume)
+            ranking = RankingValidation(report=monitor.add)
+            trainer = self._lightning(hardware, [monitor, ranking, *wanted], checkpoints)
             try:
                 self._run(trainer, module, data, ranking, kept if resume else None)
             except Diverged as error:
@@ -151,22 +150,21 @@ class Trainer:
                         f"{module.label}: the untuned model already gives scores that are no numbers."
                     ) from error
                 diverged = str(error)
-        if together.first and not together.sharded:
+        if hardware.processes == 1:
             module.model.load_state_dict(ranking.best)
         return Trained(ranking.curve, monitor.resumed_at, module.pieces.split, diverged, ranking.best)
 
     def _lightning(
-        self, hardware: Hardware, callbacks: "list[lightning.Callback]", together: Together, folder: Path
+        self, hardware: Hardware, callbacks: "list[lightning.Callback]", folder: Path
     ) -> "lightning.Trainer":
-        """Lightning's trainer on this process's one device."""
+        """Lightning's trainer in this process; torchrun has placed it where there are several."""
         import pytorch_lightning as lightning
-        import torch
         from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+        from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
         from pytorch_lightning.callbacks import Checkpoint, ProgressBar
 
         from zelo.training.checkpoints import SafeCheckpoints
         from zelo.training.monitor import Monitor
-        from zelo.training.sharded import Sharded
 
         return lightning.Trainer(
             max_epochs=self.epochs,
@@ -174,12 +172,16 @@ class Trainer:
             gradient_clip_val=self.gradient_clip,
             val_check_interval=1 / self.validations_per_epoch,
             accelerator=hardware.accelerator,
-            devices=[torch.cuda.current_device()] if hardware.accelerator == "gpu" else 1,
-            strategy=Sharded(hardware.device) if together.sharded else "auto",
+            devices=hardware.devices,
+            num_nodes=hardware.num_nodes,
+            strategy=_strategy(hardware),
             logger=[one.logger for one in callbacks if isinstance(one, Monitor)],
             callbacks=callbacks,
             log_every_n_steps=1,
-            plugins=[SafeCheckpoints(together), LightningEnvironment()],
+            plugins=[
+                SafeCheckpoints(),
+                TorchElasticEnvironment() if hardware.processes > 1 else LightningEnvironment(),
+            ],
             num_sanity_val_steps=0,
             deterministic="warn",
             default_root_dir=folder,
@@ -204,6 +206,16 @@ class Trainer:
                 trainer.fit(module, data, ckpt_path=kept)
                 if ranking.curve[-1]["step"] < trainer.global_step:  # no validation fell on the last step
                     trainer.validate(module, data, verbose=False)
+
+
+def _strategy(hardware: Hardware) -> "str | Strategy":
+    if hardware.processes == 1:
+        return "auto"
+    if hardware.strategy == FSDP2:
+        from zelo.training.sharded import ShardedWeights
+
+        return ShardedWeights(hardware.processes)
+    return "ddp_find_unused_parameters_true"  # pretrained models have parts that no score needs
 
 
 def _of_lightning(one: object) -> bool:
@@ -243,6 +255,7 @@ def _quiet() -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module=r"pytorch_lightning\..*")
             warnings.filterwarnings("ignore", message=".*lr_scheduler.step.*")
+            warnings.filterwarnings("ignore", message=".*find_unused_parameters.*")
             yield
     finally:
         logger.setLevel(before)

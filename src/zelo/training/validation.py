@@ -13,7 +13,6 @@ from torch.distributed.tensor import DTensor
 from zelo.facts import Facts
 from zelo.progress import progress
 from zelo.protocols import Model
-from zelo.training.together import ALONE, Together
 from zelo.training.training_log import Report
 
 MONITOR = "dev"  # what Lightning's callbacks find the metric of the dev examples by; larger is better
@@ -26,9 +25,9 @@ class RankingValidation(lightning.Callback):
     first one keeps the weights.
     """
 
-    def __init__(self, *, report: Report, together: Together = ALONE) -> None:
+    def __init__(self, *, report: Report) -> None:
         """report: gets the dev metric of each validation."""
-        self.report, self.together = report, together
+        self.report = report
         self.curve: list[Facts] = []
         self.best: dict[str, Tensor] = {}
         self.best_value = -1.0  # below every value
@@ -41,7 +40,7 @@ class RankingValidation(lightning.Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Goes on from there."""
-        self.curve, self.best = state_dict["curve"], state_dict["best"] if self.together.first else {}
+        self.curve, self.best = state_dict["curve"], state_dict["best"]
         self.best_value, self.losses = state_dict["best_value"], state_dict["losses"]
 
     def on_train_batch_end(
@@ -76,9 +75,8 @@ class RankingValidation(lightning.Callback):
         first = len(self.curve) == 2  # of the trained ones, among which the best is looked for
         if first or value > self.best_value:
             self.best_value = value
-            if self.together.first or self.together.sharded:
-                best = {name: _whole(weight) for name, weight in pl_module.model.state_dict().items()}
-                self.best = best if self.together.first else {}
+            best = {name: _whole(weight) for name, weight in pl_module.model.state_dict().items()}
+            self.best = best if trainer.is_global_zero else {}
         pl_module.log(MONITOR, value, logger=False)
 
 
@@ -96,6 +94,8 @@ class Bar(lightning.Callback):
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         """Opens the bar."""
+        if not trainer.is_global_zero:
+            return
         bar = progress(pl_module.label, int(trainer.estimated_stepping_batches), "steps")
         self.advance = self.shown.enter_context(bar)
         self.seen = 0
@@ -104,8 +104,9 @@ class Bar(lightning.Callback):
         self, trainer: lightning.Trainer, pl_module: object, outputs: object, batch: object, batch_idx: int
     ) -> None:
         """Moves the bar by the optimizer's steps."""
-        self.advance(trainer.global_step - self.seen)
-        self.seen = trainer.global_step
+        if trainer.is_global_zero:
+            self.advance(trainer.global_step - self.seen)
+            self.seen = trainer.global_step
 
     def on_train_end(self, trainer: object, pl_module: object) -> None:
         """Closes the bar."""
@@ -116,13 +117,11 @@ class Bar(lightning.Callback):
         self.shown.close()
 
 
-def scale_to_targets(model: Model, batches: Iterable[dict[str, Tensor]], together: Together = ALONE) -> float:
+def scale_to_targets(model: Model, batches: Iterable[dict[str, Tensor]]) -> float:
     """Half of the mean within-query standard deviation of the untuned scores: the temperature of a model that names none."""
     deviations = []
     with torch.no_grad():
         for batch in batches:
-            rows, share = len(batch["mask"]), together.share(len(batch["mask"]))
-            found = together.exchange(model(batch)[: share.stop - share.start], rows)
-            scores = torch.where(batch["mask"], found, torch.nan)
+            scores = torch.where(batch["mask"], model(batch), torch.nan)
             deviations.append(np.nanstd(scores.float().numpy(), axis=1))
     return float(np.concatenate(deviations).mean()) / 2
