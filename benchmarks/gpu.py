@@ -153,8 +153,8 @@ class Tokens:
                 read = named["input_ids"]
                 mask: Any = named.get("attention_mask")
                 # A mask of another shape says what is seen of keys that are kept.
-                whole = mask is None or mask.shape != read.shape
-                self.count = self.count + (read.numel() if whole else mask.sum())
+                masked = mask if mask is not None and mask.shape == read.shape else None
+                self.count = self.count + (read.numel() if masked is None else masked.sum())
             return forward(*arguments, **named)
 
         network.forward = counted

@@ -29,7 +29,7 @@ def host() -> str:
     """This host's name, and what tells it from a container or an earlier start that has the same name."""
     start = [socket.gethostname()]
     with suppress(OSError):  # Linux only
-        start += [Path("/proc/sys/kernel/random/boot_id").read_text(), os.readlink("/proc/self/ns/pid")]
+        start += [Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii"), os.readlink("/proc/self/ns/pid")]
     name = re.sub(r"\W+", "-", start[0].partition(".")[0])[:40]
     return f"{name}-{sha256(' '.join(start).encode()).hexdigest()[:8]}"
 
@@ -80,7 +80,7 @@ def _started(pid: int) -> int | None:
     """When a process of this host was started, in ticks of the system (0 where it does not say); None: it is gone."""
     if sys.platform == "linux":
         try:
-            _, _, after = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")
+            _, _, after = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")
         except (FileNotFoundError, ProcessLookupError):
             return None
         state, *numbers = after.split()
