@@ -71,14 +71,14 @@ class SentWork:
 
 def perform(job: SentWork, unit: int, report: Report) -> Facts:
     """Does one unit of a job. Raises what the work raises: an error of a library in words, as it may not survive the way."""
-    last, told = time.monotonic(), 0
+    last, unreported = time.monotonic(), 0
 
     def advance(n: int, note: str = "") -> None:
-        nonlocal last, told
-        told += n
+        nonlocal last, unreported
+        unreported += n
         if time.monotonic() - last >= SECONDS_BETWEEN_REPORTS:
-            report(unit, told)
-            last, told = time.monotonic(), 0
+            report(unit, unreported)
+            last, unreported = time.monotonic(), 0
 
     try:
         if job.key not in KEPT:
