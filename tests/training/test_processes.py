@@ -151,6 +151,25 @@ def test_an_unforeseen_error_says_in_which_process_and_where(tmp_path: Path) -> 
     assert "in _break" in str(caught.value.__cause__)
 
 
+@pytest.mark.parametrize(
+    ("ended", "match"),
+    [
+        ({"1": 1, "0": -15}, "in process 1 of 2: ValueError: a shape"),  # the agent ended process 0
+        ({"1": 1, "0": -9}, "Process 0 of 2 was ended by signal 9"),  # process 1 lost its peer
+    ],
+)
+def test_the_first_fault_is_told_and_not_what_followed(
+    ended: dict[str, int], match: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = job(tmp_path, TWO)
+    error = {"rank": 1, "kind": "ValueError", "message": "ValueError: a shape", "time": 1.0, "traceback": ""}
+    (folder / launch.ENDED).write_text(json.dumps(ended))
+    (folder / "error-1.json").write_text(json.dumps(error))
+    monkeypatch.setattr(sys, "executable", "false")  # an agent that fails at once
+    with pytest.raises((RuntimeError, ZeloError), match=match):
+        launch.run(folder, Hardware(**TWO), lambda line: None)
+
+
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 1), (signal.SIGKILL, -9)])
 def test_processes_end_with_the_one_that_started_them(number: int, status: int, tmp_path: Path) -> None:
     folder = job(tmp_path / "hanging", TWO, deed="hang")

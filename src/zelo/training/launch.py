@@ -8,6 +8,7 @@ A process ends with the one that started it, whatever ends that one.
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -143,7 +144,9 @@ def _fault(folder: Path, status: int, hardware: Hardware) -> Exception:
     ended: dict[str, int] = {}
     if (folder / ENDED).is_file():
         ended = json.loads((folder / ENDED).read_text(encoding="utf-8"))
-    killed = [(rank, code) for rank, code in ended.items() if code < 0]
+    errors = [json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("error-*.json")]
+    # The agent ends the others of a failed process by SIGTERM: beside an error this signal is what followed.
+    killed = [(rank, code) for rank, code in ended.items() if code < 0 and not (errors and code == -signal.SIGTERM)]
     if killed or status < 0:
         rank, code = killed[0] if killed else ("(torchrun's agent)", status)
         return ZeloError(
@@ -151,7 +154,6 @@ def _fault(folder: Path, status: int, hardware: Hardware) -> Exception:
             f"{' (9: memory ran out, perhaps)' if code == -9 else ''}, so the others were ended too. The same command goes"
             " on from the last checkpoint."
         )
-    errors = [json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("error-*.json")]
     if not errors:
         return ZeloError(
             f"The {hardware.processes} processes ended with status {status} and said nothing: {_tail(folder)}"
