@@ -1,4 +1,4 @@
-"""The units of the data stages on a Ray cluster: a task for each; on a GPU an actor that keeps its model."""
+"""A Ray cluster: a task for each unit of the data stages, on a GPU an actor that keeps its model; and trainings."""
 
 import contextlib
 import importlib.util
@@ -37,8 +37,8 @@ ADDRESS = re.compile(r"(\[[0-9a-fA-F:]+\]|[\w.-]+):(\d{1,5})")
 class Ray:
     """Units as Ray tasks, spread over the machines of a cluster (Moritz et al. 2018); machines may leave and join.
 
-    Workers read and write the store, in a folder that all machines see. Paid judges, training and the manifest stay with the
-    command that was typed.
+    Workers read and write the store, in a folder that all machines see. A training in several processes is one of Ray Train. Paid
+    judges and the manifest stay with the command that was typed.
     """
 
     address: str  # auto, local or HOST:PORT

@@ -216,8 +216,9 @@ class Train:
 
             def on_line(line: Facts) -> None:
                 nonlocal last
-                advance(max(line["step"] - last, 0))
-                last = max(line["step"], last)
+                if line["step"] > last:
+                    advance(line["step"] - last)
+                    last = line["step"]
                 self._log(line["step"], line["metrics"])
 
             yield on_line
