@@ -36,8 +36,7 @@ if TYPE_CHECKING:  # annotating needs no torch; a paid call is a message, its ty
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-    from zelo.backbones.encoder import TokenVectors
-    from zelo.backbones.vectors import Vectors
+    from zelo.backbones.vectors import TokenVectors, Vectors
     from zelo.likelihood.links import LinkFunction
     from zelo.progress import Advance
     from zelo.providers.request import Endpoint, Reading, Reply, Request
