@@ -1,10 +1,10 @@
 """What many workers would gain on the data stages: a simulation from times that are measured here.
 
 Run: python benchmarks/many_workers.py [--units 4 16] [--workers 1 8 64 512] [--queries 112000 10000000]
-Measured, on `experiment=paper_scale until=target` with few queries: the seconds of every unit of each stage, what the command does
-itself beside the units (a constant and an amount for each query), the start of a worker, and what one unit costs the command.
-Simulated: units wait in one queue, and a free worker takes the next. A stage starts when the one before it has ended. Not in it: the
-network, a file system that many machines share, and local judges with a model, whose units are much longer.
+Measured, on `experiment=paper_scale until=target` with few queries: the seconds of every unit of each stage, what the command
+does itself beside the units (a constant and an amount for each query), the start of a worker, and what a unit costs the command.
+Simulated: units wait in one queue, and a free worker takes the next. A stage starts when the one before it has ended. Not in it:
+the network, a file system that many machines share, and local judges with a model, whose units are much longer.
 """
 
 import argparse
