@@ -376,6 +376,28 @@ class Retriever(Protocol):
         ...
 
 
+class PreparedSearch(Protocol):
+    """What a first stage has made of a corpus and its queries. Sent to workers it is small: they open its files."""
+
+    def search(self, asked: pa.Table, queries: pa.Table, documents: pa.Table, top_k: int) -> pa.Table:
+        """As of a Retriever, for some of the queries that it was made for. documents: without texts."""
+        ...
+
+
+@runtime_checkable
+class SpreadRetriever(Retriever, Protocol):
+    """A first stage that finds the same for a query whatever other queries are asked with it, and wherever."""
+
+    @property
+    def spreads(self) -> bool:
+        """Whether it is one, as it is configured."""
+        ...
+
+    def prepared(self, queries: pa.Table, documents: pa.Table, folder: Path) -> PreparedSearch:
+        """Reads the corpus. folder: of this corpus and these queries, which outlives an attempt and which workers see."""
+        ...
+
+
 @runtime_checkable
 class FileRetriever(Retriever, Protocol):
     """A first stage that is a file: it may lack queries, and hold what a reader should know."""
