@@ -204,7 +204,6 @@ def _run(
     from zelo.pipeline import identity, instantiate
     from zelo.pipeline.run import run_stages
     from zelo.reporting import terminal
-    from zelo.stages.load import Load
     from zelo.store.references import forget_run, register_run
     from zelo.tracking import curves, redact, run_folder, workspace
 
@@ -229,7 +228,7 @@ def _run(
             workspace.of_run(folder)
     except BaseException as error:
         finished = [step for step in result.steps if step.name in result.tables] if result else []
-        only_read = all(isinstance(step.stage, Load) for step in finished)
+        only_read = not any(step.inputs for step in finished)  # stages without inputs read what the user named
         refused = isinstance(error, BadInput) and only_read and run.began_empty
         if not refused:
             run.fail(error)

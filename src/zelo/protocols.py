@@ -36,8 +36,7 @@ if TYPE_CHECKING:  # annotating needs no torch; a paid call is a message, its ty
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-    from zelo.backbones.encoder import TokenVectors
-    from zelo.backbones.vectors import Vectors
+    from zelo.backbones.vectors import TokenVectors, Vectors
     from zelo.likelihood.links import LinkFunction
     from zelo.progress import Advance
     from zelo.providers.request import Endpoint, Reading, Reply, Request
@@ -398,6 +397,28 @@ class Retriever(Protocol):
 
     def search(self, queries: pa.Table, documents: pa.Table, top_k: int) -> pa.Table:
         """CANDIDATE rows, grouped by query in the order of `queries`, best first, ties by doc_id."""
+        ...
+
+
+class PreparedSearch(Protocol):
+    """What a first stage has made of a corpus and its queries. Sent to workers it is small: they open its files."""
+
+    def search(self, asked: pa.Table, queries: pa.Table, documents: pa.Table, top_k: int) -> pa.Table:
+        """As of a Retriever, for some of the queries that it was made for. documents: without texts."""
+        ...
+
+
+@runtime_checkable
+class SpreadRetriever(Retriever, Protocol):
+    """A first stage that finds the same for a query whatever other queries are asked with it, and wherever."""
+
+    @property
+    def spreads(self) -> bool:
+        """Whether it is one, as it is configured."""
+        ...
+
+    def prepared(self, queries: pa.Table, documents: pa.Table, folder: Path) -> PreparedSearch:
+        """Reads the corpus. folder: of this corpus and these queries, which outlives an attempt and which workers see."""
         ...
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from zelo import annotations
+from zelo import annotations, units
 from zelo.errors import PriceUnknown
 from zelo.facts import Facts
 from zelo.pipeline.identity import identity
@@ -201,7 +201,7 @@ def _make(
     start = time.monotonic()
     stage = copy.deepcopy(step.stage)  # what it loads, models above all, goes when it ends
     try:
-        with watched_by(functools.partial(watch, step.name)):
+        with watched_by(functools.partial(watch, step.name)), units.active(executor):
             tables = inputs | ({"partial": partial} if partial else {})
             spread = isinstance(stage, SpreadStage | ProcessesStage)
             figures = stage.run(tables, out, executor) if spread else stage.run(tables, out)
