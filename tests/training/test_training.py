@@ -1,6 +1,7 @@
 """How a student is trained: what a batch holds, and settings that cannot be."""
 
 from contextlib import nullcontext
+from typing import Any
 
 import numpy as np
 import pytest
@@ -75,7 +76,7 @@ def test_bad_settings_of_the_hardware_are_refused(field: str, value: object) -> 
 
 
 TORCHRUN = {"TORCHELASTIC_RUN_ID": "a", "RANK": "0", "WORLD_SIZE": "4"}
-STARTED: dict[str, tuple[dict[str, str], dict[str, int], bool, bool, str | None]] = {
+STARTED: dict[str, tuple[dict[str, str], dict[str, Any], bool, bool, str | None]] = {
     "alone": ({}, {"devices": 4}, True, False, None),
     "for machines": (
         {},
