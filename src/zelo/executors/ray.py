@@ -57,7 +57,9 @@ class Ray:
     @property
     def where(self) -> str:
         """In words."""
-        return "on a Ray cluster of this machine" if self.address == "local" else f"on the Ray cluster {self.address}"
+        if self.address == "local":
+            return f"on a Ray cluster of this machine ({os.cpu_count()} CPUs)"
+        return f"on the Ray cluster {self.address}"
 
     def check(self) -> None:
         """Raises BadInput where Ray is not installed, no cluster answers, or a machine of it cannot take part."""
@@ -204,7 +206,9 @@ def _connect(address: str) -> None:
                 " address that it printed."
             ) from error
         if not is_ray:
-            raise BadInput(f"{setting}: what answers there is not Ray. Write the address that `ray start --head` printed.")
+            raise BadInput(
+                f"{setting}: what answers there is not Ray. Write the address that `ray start --head` printed."
+            )
     ours = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
@@ -221,8 +225,8 @@ def _connect(address: str) -> None:
 def _speaks_grpc(host: str, port: int) -> bool:
     """Whether gRPC answers there, as Ray's head does: Ray itself would wait for another server without end.
 
-    It greets with a SETTINGS frame (RFC 9113, sections 3.4 and 6.5). Raises OSError where nobody is, or nobody says so much as that
-    in SECONDS.
+    It greets with a SETTINGS frame (RFC 9113, sections 3.4 and 6.5). Raises OSError where nobody is, or nobody says that much in
+    SECONDS.
     """
     if os.environ.get("RAY_USE_TLS") == "1":
         socket.create_connection((host, port), SECONDS).close()
