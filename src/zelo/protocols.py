@@ -183,6 +183,22 @@ class Executor(Protocol):
 
 
 @runtime_checkable
+class ProcessesExecutor(Protocol):
+    """An executor that also starts the processes of a training, each of which finds itself placed as torchrun would place it."""
+
+    def check_room(self, machines: int, each: int, gpu: bool) -> None:
+        """Raises BadInput where there is no room for `each` processes on so many machines."""
+        ...
+
+    def together(self, work: Work, machines: int, each: int, gpu: bool, meanwhile: Callable[[], None]) -> None:
+        """Runs work(rank) in all of them at once; returns when they have ended well, and raises what one of them raised.
+
+        meanwhile: called from time to time.
+        """
+        ...
+
+
+@runtime_checkable
 class SpreadStage(Protocol):
     """A stage with units that an executor may run elsewhere; without one they run one after the other where it runs."""
 
@@ -219,11 +235,19 @@ class TrainingStage(Protocol):
 
 @runtime_checkable
 class ProcessesStage(Protocol):
-    """A stage whose work several processes of one machine may share."""
+    """A stage whose work several processes may share: of this machine, or where an executor starts them."""
 
     @property
     def processes(self) -> int:
         """How many."""
+        ...
+
+    def check_room(self, executor: Executor) -> None:
+        """Raises BadInput where there is no room for so many: on this machine, or where the executor starts them."""
+        ...
+
+    def run(self, tables: "dict[str, Table]", out: Path, executor: Executor) -> Facts:
+        """As of a Stage."""
         ...
 
 

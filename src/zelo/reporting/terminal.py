@@ -10,7 +10,7 @@ from zelo.budget.plan import lines as plan_lines
 from zelo.budget.plan import money, together
 from zelo.facts import Facts
 from zelo.metrics.agreement import PREFIX
-from zelo.protocols import SpreadStage
+from zelo.protocols import Executor, ProcessesExecutor, ProcessesStage, SpreadStage
 from zelo.records import DEV
 from zelo.reporting import acquired, audit_page, by_domain, data_card, latency, lineage, rerankers, run_comparison
 from zelo.reporting.audit_table import print_audit
@@ -48,10 +48,10 @@ def help_text(template: str, conf: Path) -> str:
     return template.replace("$APP_CONFIG_GROUPS", lines).replace("$$", "$")
 
 
-def print_plan(steps: "list[Step]", store: Store, where: str | None, units: Mapping[str, int]) -> set[str]:
-    """What would run and what is cached; returns the names of the stages that are not computed yet.
+def print_plan(steps: "list[Step]", store: Store, executor: Executor, units: Mapping[str, int]) -> set[str]:
+    """What would run, where and what is cached; returns the names of the stages that are not computed yet.
 
-    where: their units run, in words; None: in this process. units: stage -> how many, where that is known.
+    units: stage -> how many, where that is known.
     """
     lines = console()
     missing = set()
@@ -65,10 +65,14 @@ def print_plan(steps: "list[Step]", store: Store, where: str | None, units: Mapp
     lines.print(f"{len(missing)} of {len(steps)} stages to compute in {store.root}.", soft_wrap=True)
     todo = [step for step in steps if step.name in missing]
     spread = [step.name for step in todo if isinstance(step.stage, SpreadStage) and step.stage.spreads]
-    if where and spread:
+    if executor.where and spread:
         named = ", ".join(f"{name} {units[name]:,}" if name in units else f"{name} ?" for name in spread)
         unknown = " ?: known when the stages above have run." * (not units.keys() >= set(spread))
-        lines.print(f"Units of at most 512 queries, {where}: {named}.{unknown}", soft_wrap=True)
+        lines.print(f"Units of at most 512 queries, {executor.where}: {named}.{unknown}", soft_wrap=True)
+    if isinstance(executor, ProcessesExecutor):
+        for step in todo:
+            if isinstance(step.stage, ProcessesStage) and step.stage.processes > 1:
+                lines.print(f"In {step.stage.processes} processes, {executor.where}: {step.name}.", soft_wrap=True)
     return missing
 
 
