@@ -1,5 +1,6 @@
 """Scores documents with a student."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -66,6 +67,13 @@ class Score:
     def spreads(self) -> bool:
         """Whether it reranks; a search is one."""
         return "candidates" in self.inputs
+
+    def units(self, tables: Mapping[str, Table], above: Mapping[str, int]) -> int | None:
+        """By the queries of these splits, whether they have candidates or not."""
+        if "data" not in tables:
+            return None
+        splits = tables["data"].read("queries", ["split"])["split"]
+        return -(-pc.sum(pc.is_in(splits, pc.cast(pa.array(self.splits), pa.string()))).as_py() // UNIT)
 
     def check(self) -> None:
         """Raises BadInput where the hardware is not there, and for a backbone that the model cannot be made of."""
@@ -214,7 +222,7 @@ def _lists_of(query_row: np.ndarray, doc_row: np.ndarray, queries: pa.Table) -> 
 
     places, sizes = np.unique(query_row, return_counts=True)
     blank = np.zeros(len(doc_row), np.float32)
-    return Lists(queries["text"].take(pa.array(places)).to_pylist(), starts(sizes), doc_row, blank, blank)
+    return Lists(queries["text"].take(pa.array(places)).to_pylist(), starts(sizes), doc_row, blank, blank, places)
 
 
 def _scores(
