@@ -146,12 +146,9 @@ def ours(folder: Path, tables: tuple[pa.Table, pa.Table, pa.Table], options: arg
     model = Pointwise(temperature=1.0, max_length=LENGTH, tokens=options.tokens)
     model.load(component("backbone/minilm", Encoder, model=str(folder), sha256=None), None)
     model.prepare(documents)
-    one = Lists(
-        lists[DEV].texts[:1],
-        lists[DEV].offsets[:2],
-        *(getattr(lists[DEV], n)[:1] for n in ("doc_rows", "targets", "weights")),
-    )  # type: ignore[arg-type]
-    one = Lists(one.texts, np.array([0, 1]), one.doc_rows, one.targets, one.weights)
+    dev = lists[DEV]
+    numbers = (part[:1] for part in (dev.doc_rows, dev.targets, dev.weights, dev.query_rows))
+    one = Lists(dev.texts[:1], np.array([0, 1]), *numbers)  # type: ignore[arg-type]
     loader = QueryBatches(queries=options.batch, documents=None)
     module = StudentModule(
         model=model,
