@@ -147,8 +147,8 @@ def ours(folder: Path, tables: tuple[pa.Table, pa.Table, pa.Table], options: arg
     model.load(component("backbone/minilm", Encoder, model=str(folder), sha256=None), None)
     model.prepare(documents)
     dev = lists[DEV]
-    numbers = (part[:1] for part in (dev.doc_rows, dev.targets, dev.weights, dev.query_rows))
-    one = Lists(dev.texts[:1], np.array([0, 1]), *numbers)  # type: ignore[arg-type]
+    first = [dev.doc_rows[:1], dev.targets[:1], dev.weights[:1], dev.query_rows[:1]]
+    one = Lists([dev.texts[0]], np.array([0, 1]), *first)
     loader = QueryBatches(queries=options.batch, documents=None)
     module = StudentModule(
         model=model,
