@@ -16,7 +16,6 @@ from zelo.likelihood.links import LinkFunction
 from zelo.likelihood.randomness import mixed, uniform
 from zelo.records import Comparisons, starts
 
-_EDGES_AT_ONCE = 1 << 14  # of the link: what stays in the second-level cache
 _CUT = 0.02  # where certainty is cut, in the start of a fit and nowhere else: its inverse has no bound
 _CELLS = 4096  # of a table of the inverse, whose straight lines are within 1e-5 of it
 _CHECKED_AT_ONCE = 1 << 20  # comparisons: checking 45 M of them must not copy them all
@@ -78,13 +77,9 @@ class Block:
 
     def derivatives(self, link: LinkFunction, e: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """([E] slopes, [E] curvatures) of the comparisons' weighted losses by e_i - e_j."""
-        difference = self.difference(e)
-        slope, curvature = np.empty_like(difference), np.empty_like(difference)
-        for begin in range(0, len(difference), _EDGES_AT_ONCE):
-            part = slice(begin, begin + _EDGES_AT_ONCE)
-            first, second = link.derivatives(difference[part], self.p[part])
-            np.multiply(first, self.weight[part], out=slope[part])
-            np.multiply(second, self.weight[part], out=curvature[part])
+        slope, curvature = link.derivatives(self.difference(e), self.p)
+        slope *= self.weight
+        curvature *= self.weight
         if self.gain is not None:
             slope *= self.gain
             curvature *= self.gain**2
@@ -107,10 +102,15 @@ class Block:
         kernels.scatter(self.edges, slope, gradient)
         return gradient if self.covariate is None else np.append(gradient, self.covariate @ slope)
 
-    def adjacency(self, weights: np.ndarray) -> csr_array:
-        """[N, N] symmetric matrix of the comparisons' `weights` [E]; those of a pair are not added up."""
-        n = len(self.degree)
-        return csr_array((np.take(weights, self.entries), self.others, self.pointers), shape=(n, n))
+    def adjacency(self, values: np.ndarray, mirror: float = 1.0) -> csr_array:
+        """[N, N] at (i, j) the sum of `values` [E] over the comparisons of i with j, and `mirror` times it at (j, i)."""
+        from zelo.likelihood import kernels
+
+        n, cells = len(self.degree), len(self.entries)
+        first, columns, sums = np.empty(n + 1, np.int32), np.empty(cells, np.int32), np.empty(cells)
+        kernels.merged(self.edges, self.pointers, self.entries, self.others, values, mirror, first, columns, sums)
+        filled = first[-1]
+        return csr_array((sums[:filled], columns[:filled], first), shape=(n, n))
 
     def solve(
         self, curvature: np.ndarray, ridge: float, right: np.ndarray, eta: np.ndarray, cap: np.ndarray

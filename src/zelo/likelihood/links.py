@@ -124,6 +124,6 @@ class Logit(LinkFunction):
 
 def _filled(kernel: Callable[..., None], *given: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The two arrays that a kernel writes of the given ones, all [E]."""
-    one, two = np.empty((2, len(given[0])))
+    one, two = np.empty(len(given[0])), np.empty(len(given[0]))
     kernel(*(np.ascontiguousarray(values, np.float64) for values in given), one, two)
     return one, two
