@@ -125,6 +125,29 @@ def interpolate(p, cut, table, out):
         out[k] = table[cell] + (place - cell) * (table[cell + 1] - table[cell])
 
 
+@_compiled(
+    types.int64(
+        *(types.Array(types.int64, 2, "C", readonly=True), _Reals, _Reals, _Indices),
+        *(types.int64, types.int64[::1]),
+    )
+)
+def usable(edges, p, weight, query_of, last, counts):
+    """Adds the comparisons to their queries' `counts`; returns the query of the last one, or -1 if any cannot be used.
+
+    query_of: of each document. last: what the rows before returned. Rows that are not in the queries' order return len(counts).
+    """
+    for k in range(len(edges)):
+        i, j = edges[k, 0], edges[k, 1]
+        if min(i, j) < 0 or max(i, j) >= len(query_of) or i == j:
+            return -1
+        query = query_of[i]
+        if query != query_of[j] or not (p[k] >= 0 and p[k] <= 1 and weight[k] > 0 and weight[k] < np.inf):
+            return -1
+        counts[query] += 1
+        last = query if query >= last else len(counts)
+    return last
+
+
 @_compiled(types.void(_Pairs, types.int32[::1], types.int32[::1], types.int32[::1]))
 def neighbours(edges, pointers, entries, others):
     """Lists the comparisons of each of N documents in their order: those of document i are entries[pointers[i]:pointers[i + 1]].
