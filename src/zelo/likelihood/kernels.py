@@ -305,7 +305,7 @@ def conjugate_gradient(first, pointers, entries, others, curvature, ridge, borde
     for b in range(len(cap)):
         widest = max(widest, first[b + 1] - first[b])
         longest = max(longest, pointers[first[b + 1]] - pointers[first[b]])
-    weight, other = np.empty(longest), np.empty(longest, np.int32)
+    weight, other = np.empty(longest), np.empty(longest, np.uint32)
     room = np.empty((6, widest + more))
     diagonal, inverse, r, z, direction, image = room[0], room[1], room[2], room[3], room[4], room[5]
     for b in range(len(cap)):
