@@ -111,6 +111,7 @@ def job(config: DictConfig, folder: Path, command: str) -> float | None:
     A run that is refused for its data, such as one of a corpus or of labels that cannot be read, leaves no folder.
     """
     from zelo.pipeline import process
+    from zelo.protocols import ProcessesExecutor
     from zelo.store.store import Store
     from zelo.training import world
 
@@ -118,7 +119,8 @@ def job(config: DictConfig, folder: Path, command: str) -> float | None:
     steps, logger, hardware, executor = _checked(config)
     store = Store.default()
     hardware.apply()
-    world.check(hardware, sweeps=HydraConfig.get().mode == RunMode.MULTIRUN)
+    places = isinstance(executor, ProcessesExecutor)
+    world.check(hardware, sweeps=HydraConfig.get().mode == RunMode.MULTIRUN, places=places)
     if config.plan:
         return None if world.rank() else _print_plan(config, steps, store, executor)
     _refuse_run_of_launcher()
@@ -143,10 +145,11 @@ def check(config: DictConfig) -> None:
     with read_write(config), open_dict(config):
         del config["hydra"]
     _place_loggers(config, Path(sweep_folder))
-    steps, _, _, _ = _checked(config)
+    steps, _, _, executor = _checked(config)
     here = HydraConfig.get().runtime.choices["hydra/launcher"] in LAUNCHERS_HERE  # else it runs on another machine
     if here and not config.plan:
-        check_stages(steps, Store.default())
+        with contextlib.closing(executor):
+            check_stages(steps, Store.default(), executor)
 
 
 def _place_loggers(config: DictConfig, folder: Path) -> None:
@@ -261,7 +264,7 @@ def _print_plan(config: DictConfig, steps: "list[Step]", store: "Store", executo
     if HydraConfig.get().mode == RunMode.MULTIRUN and not sweep.elsewhere():
         sweep.CURRENT.planned.append(Planned(steps, dict(plan.priced(steps, store)), plan.unpriced(steps, store)))
         return
-    missing = terminal.print_plan(steps, store, executor.where)
+    missing = terminal.print_plan(steps, store, executor)
     priced = dict(plan.priced(steps, store))
     for name, plans in priced.items():
         step = next(step for step in steps if step.name == name)
