@@ -299,8 +299,8 @@ def _checked(rows: Comparisons, first: np.ndarray) -> tuple[np.ndarray, bool]:
 
 def _refuse_first(edges: np.ndarray, p: np.ndarray, weight: np.ndarray, query_of: np.ndarray, begin: int) -> None:
     """Raises BadInput naming the first of these rows that cannot be used. begin: the number of their first."""
-    outside = ((edges < 0) | (edges >= len(query_of))).any(1)
-    _refuse(outside, begin, edges, f"names a document outside 0..{len(query_of) - 1}")
+    outside = (edges < 0) | (edges >= len(query_of))
+    _refuse(outside[:, 0] | outside[:, 1], begin, edges, f"names a document outside 0..{len(query_of) - 1}")
     _refuse(edges[:, 0] == edges[:, 1], begin, edges, "compares a document with itself")
     query = query_of[edges]
     _refuse(query[:, 0] != query[:, 1], begin, query, "compares documents of two queries, numbers")
