@@ -89,6 +89,15 @@ def _hazards(d: float) -> tuple[float, float]:
 
 
 @_compiled(types.void(_Reals, types.float64[::1], types.float64[::1]))
+def probit_tails(difference, scaled, likely):
+    """scaled, likely [E]: exp(D^2) F(-|D|) and F(|D|), F = (1 + erf D) / 2."""
+    for k in range(len(difference)):
+        x = abs(difference[k])
+        scaled[k] = _scaled_tail(x) / 2
+        likely[k] = 1 - scaled[k] * _exp_of_minus(x * x)
+
+
+@_compiled(types.void(_Reals, types.float64[::1], types.float64[::1]))
 def probit_hazards(difference, rise, fall):
     """rise, fall [E]: h(D) and h(-D), h(D) = (2 / sqrt(pi)) exp(-D^2) / (1 + erf D)."""
     for k in range(len(difference)):
