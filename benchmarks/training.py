@@ -149,9 +149,9 @@ def ours(folder: Path, tables: tuple[pa.Table, pa.Table, pa.Table], options: arg
     one = Lists(
         lists[DEV].texts[:1],
         lists[DEV].offsets[:2],
-        *(getattr(lists[DEV], n)[:1] for n in ("doc_rows", "targets", "weights")),
+        *(getattr(lists[DEV], n)[:1] for n in ("doc_rows", "targets", "weights", "query_rows")),
     )  # type: ignore[arg-type]
-    one = Lists(one.texts, np.array([0, 1]), one.doc_rows, one.targets, one.weights)
+    one = Lists(one.texts, np.array([0, 1]), one.doc_rows, one.targets, one.weights, one.query_rows)
     loader = QueryBatches(queries=options.batch, documents=None)
     module = StudentModule(
         model=model,
