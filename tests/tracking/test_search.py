@@ -305,12 +305,12 @@ def test_the_stages_upstream_are_those_that_the_later_parameters_leave_alone(
     fixed = TINY.replace("graph.degree=2,4 ", "").split()
     given = ["-m", *fixed, "hydra/sweeper=optuna", "hydra.sweeper.objectives={seconds: minimize}"]
     given += ["hydra.sweeper.n_trials=4", "hydra.sweeper.trials_per_upstream=2"]
-    assert command(*given, SPACE[1], "solver=thurstone,bradley_terry") == 2
+    assert command(*given, SPACE[1], "solver=thurstone,bradley_terry", "graph.degree=2") == 2
     assert "of solver.ridge, solver none is upstream of another: the first stage that they change is rate" in (
         capsys.readouterr().err
     )
     assert not (tmp_path / "multirun").exists()
-    assert command(*given, SPACE[1], "graph.degree=2,3,4") == 0, "3 is odd, and cannot be composed"
+    assert command(*given, SPACE[1], "graph.degree=2,4") == 0
     said = capsys.readouterr().out
     assert (
         "first stage that they change: judge: graph.degree; rate: solver.ridge. graph.degree: new every 2 trials"
