@@ -15,7 +15,16 @@ import yaml
 from zelo.places import config_folder
 
 SHORT = 1000  # characters of a syntax tree: some five lines
-HEAVY = ("torch", "pytorch_lightning", "transformers", "sentence_transformers", "wandb", "matplotlib", "scipy.stats")
+HEAVY = (
+    "torch",
+    "pytorch_lightning",
+    "transformers",
+    "sentence_transformers",
+    "wandb",
+    "matplotlib",
+    "numba",
+    "scipy.stats",
+)
 
 START = f"""
 import sys, time

@@ -112,6 +112,7 @@ def job(config: DictConfig, folder: Path, command: str) -> float | None:
     A run that is refused for its data, such as one of a corpus or of labels that cannot be read, leaves no folder.
     """
     from zelo.pipeline import process
+    from zelo.protocols import ProcessesExecutor
     from zelo.store.store import Store
     from zelo.training import world
 
@@ -119,7 +120,8 @@ def job(config: DictConfig, folder: Path, command: str) -> float | None:
     steps, logger, hardware, executor = _checked(config)
     store = Store.default()
     hardware.apply()
-    world.check(hardware, sweeps=HydraConfig.get().mode == RunMode.MULTIRUN)
+    places = isinstance(executor, ProcessesExecutor)
+    world.check(hardware, sweeps=HydraConfig.get().mode == RunMode.MULTIRUN, places=places)
     if config.plan:
         return None if world.rank() else _print_plan(config, steps, store, executor)
     _refuse_run_of_launcher()
@@ -139,23 +141,26 @@ def check(config: DictConfig) -> None:
     from zelo.pipeline.run import check_stages
     from zelo.store.store import Store
 
-    steps = stages(config)
+    steps, _, _, executor = _of_sweep(config)
     here = HydraConfig.get().runtime.choices["hydra/launcher"] in LAUNCHERS_HERE  # else it runs on another machine
     if here and not config.plan:
-        check_stages(steps, Store.default())
+        with contextlib.closing(executor):
+            check_stages(steps, Store.default(), executor)
 
 
 def stages(config: DictConfig) -> "list[Step]":
-    """The stages of a job of a sweep. Raises BadInput for what can be known from its config alone.
+    """The stages of a job of a sweep. Raises BadInput for what can be known from its config alone. config: as of `check`."""
+    return _of_sweep(config)[0]
 
-    config: composed, with hydra's; it is of no use afterwards.
-    """
+
+def _of_sweep(config: DictConfig) -> "tuple[list[Step], Any, Any, Any]":
+    """What `_checked` gives of a job of a sweep, whose config has hydra's in it."""
     HydraConfig.instance().set_config(config)
     sweep_folder = config.hydra.sweep.dir
     with read_write(config), open_dict(config):
         del config["hydra"]
     _place_loggers(config, Path(sweep_folder))
-    return _checked(config)[0]
+    return _checked(config)
 
 
 def _place_loggers(config: DictConfig, folder: Path) -> None:
@@ -212,7 +217,6 @@ def _run(
     from zelo.pipeline import identity, instantiate
     from zelo.pipeline.run import run_stages
     from zelo.reporting import terminal
-    from zelo.stages.load import Load
     from zelo.store.references import forget_run, register_run
     from zelo.tracking import curves, redact, run_folder, trial, workspace
 
@@ -245,7 +249,7 @@ def _run(
         return None
     except BaseException as error:
         finished = [step for step in result.steps if step.name in result.tables] if result else []
-        only_read = all(isinstance(step.stage, Load) for step in finished)
+        only_read = not any(step.inputs for step in finished)  # stages without inputs read what the user named
         refused = isinstance(error, BadInput) and only_read and run.began_empty
         if not refused:
             run.fail(error)
@@ -299,7 +303,7 @@ def _print_plan(config: DictConfig, steps: "list[Step]", store: "Store", executo
     if HydraConfig.get().mode == RunMode.MULTIRUN and not sweep.elsewhere():
         sweep.CURRENT.planned.append(Planned(steps, dict(plan.priced(steps, store)), plan.unpriced(steps, store)))
         return
-    missing = terminal.print_plan(steps, store, executor.where)
+    missing = terminal.print_plan(steps, store, executor)
     priced = dict(plan.priced(steps, store))
     for name, plans in priced.items():
         step = next(step for step in steps if step.name == name)

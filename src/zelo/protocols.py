@@ -36,8 +36,7 @@ if TYPE_CHECKING:  # annotating needs no torch; a paid call is a message, its ty
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-    from zelo.backbones.encoder import TokenVectors
-    from zelo.backbones.vectors import Vectors
+    from zelo.backbones.vectors import TokenVectors, Vectors
     from zelo.likelihood.links import LinkFunction
     from zelo.progress import Advance
     from zelo.providers.request import Endpoint, Reading, Reply, Request
@@ -184,6 +183,22 @@ class Executor(Protocol):
 
 
 @runtime_checkable
+class ProcessesExecutor(Protocol):
+    """An executor that also starts the processes of a training, each of which finds itself placed as torchrun would place it."""
+
+    def check_room(self, machines: int, each: int, gpu: bool) -> None:
+        """Raises BadInput where there is no room for `each` processes on so many machines."""
+        ...
+
+    def together(self, work: Work, machines: int, each: int, gpu: bool, meanwhile: Callable[[], None]) -> None:
+        """Runs work(rank) in all of them at once; returns when they have ended well, and raises what one of them raised.
+
+        meanwhile: called from time to time.
+        """
+        ...
+
+
+@runtime_checkable
 class SpreadStage(Protocol):
     """A stage with units that an executor may run elsewhere; without one they run one after the other where it runs."""
 
@@ -213,11 +228,19 @@ class TrainingStage(Protocol):
 
 @runtime_checkable
 class ProcessesStage(Protocol):
-    """A stage whose work several processes of one machine may share."""
+    """A stage whose work several processes may share: of this machine, or where an executor starts them."""
 
     @property
     def processes(self) -> int:
         """How many."""
+        ...
+
+    def check_room(self, executor: Executor) -> None:
+        """Raises BadInput where there is no room for so many: on this machine, or where the executor starts them."""
+        ...
+
+    def run(self, tables: "dict[str, Table]", out: Path, executor: Executor) -> Facts:
+        """As of a Stage."""
         ...
 
 
@@ -374,6 +397,28 @@ class Retriever(Protocol):
 
     def search(self, queries: pa.Table, documents: pa.Table, top_k: int) -> pa.Table:
         """CANDIDATE rows, grouped by query in the order of `queries`, best first, ties by doc_id."""
+        ...
+
+
+class PreparedSearch(Protocol):
+    """What a first stage has made of a corpus and its queries. Sent to workers it is small: they open its files."""
+
+    def search(self, asked: pa.Table, queries: pa.Table, documents: pa.Table, top_k: int) -> pa.Table:
+        """As of a Retriever, for some of the queries that it was made for. documents: without texts."""
+        ...
+
+
+@runtime_checkable
+class SpreadRetriever(Retriever, Protocol):
+    """A first stage that finds the same for a query whatever other queries are asked with it, and wherever."""
+
+    @property
+    def spreads(self) -> bool:
+        """Whether it is one, as it is configured."""
+        ...
+
+    def prepared(self, queries: pa.Table, documents: pa.Table, folder: Path) -> PreparedSearch:
+        """Reads the corpus. folder: of this corpus and these queries, which outlives an attempt and which workers see."""
         ...
 
 

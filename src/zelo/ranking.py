@@ -114,10 +114,11 @@ def top_candidates(
     query_row, doc_row: [N] rows of the two tables, no pair twice; score: [N].
     """
     score = np.asarray(score, np.float32)  # ties are decided on what is stored
-    by_id = np.empty(documents.num_rows, np.int64)
-    sorted_rows = pc.sort_indices(documents["doc_id"])  # pyright: ignore[reportAttributeAccessIssue]
-    by_id[sorted_rows.to_numpy()] = np.arange(documents.num_rows)
-    order = np.lexsort((by_id[doc_row], -score, query_row))
+    found, place = np.unique(doc_row, return_inverse=True)  # of many documents some queries find few
+    by_id = np.empty(len(found), np.int64)
+    ids = documents["doc_id"].take(pa.array(found))
+    by_id[pc.sort_indices(ids).to_numpy()] = np.arange(len(found))  # pyright: ignore[reportAttributeAccessIssue]
+    order = np.lexsort((by_id[place], -score, query_row))
     query_row, doc_row, score = query_row[order], doc_row[order], score[order]
     first = np.searchsorted(query_row, np.arange(queries.num_rows))
     rank = np.arange(len(query_row)) - first[query_row]

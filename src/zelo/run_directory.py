@@ -40,9 +40,7 @@ class RunDirectory:
         """folder: multirun/NAME/TIME. Raises BadInput where there is no run."""
         self.folder = Path(folder).expanduser()
         if not (self.folder / MANIFEST).is_file():
-            raise BadInput(
-                f"RunDirectory({str(folder)!r}): the folder holds no run; give one with a {MANIFEST}, multirun/NAME/TIME."
-            )
+            raise BadInput(f"{self.folder}: this folder holds no run; give one with a {MANIFEST}, multirun/NAME/TIME.")
 
     def __repr__(self) -> str:
         return f"RunDirectory({str(self.folder)!r})"

@@ -1,10 +1,11 @@
 """The units of a stage, one after the other in this process: what an executor does where nobody asks for more."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 from zelo.facts import Facts
 from zelo.progress import Advance
-from zelo.protocols import Work
+from zelo.protocols import Executor, Work
 
 
 class UnitProgress:
@@ -49,3 +50,19 @@ class OneByOne:
 
 
 HERE = OneByOne()
+ACTIVE: list[Executor] = []  # of the stages that this process makes, one inside the other
+
+
+@contextmanager
+def active(executor: Executor) -> Iterator[None]:
+    """What has units and is made in this block, such as the vectors of a corpus, is run by this executor."""
+    ACTIVE.append(executor)
+    try:
+        yield
+    finally:
+        ACTIVE.pop()
+
+
+def current() -> Executor:
+    """The innermost executor that is active; none is in a worker, which runs everything where it is."""
+    return ACTIVE[-1] if ACTIVE else HERE

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from zelo.backbones import encoder
+from zelo.backbones import encoder, encoding
 from zelo.errors import BadInput
 from zelo.retrievers.late_interaction import LateInteraction
 from zelo.texts import Texts
@@ -100,6 +100,31 @@ def test_a_corpus_is_read_in_parts(minilm: encoder.Encoder, monkeypatch: pytest.
     assert np.array_equal(np.load(tmp_path / "tokens.npy"), whole.tokens)
     assert np.abs(np.load(tmp_path / "pooled.npy") - whole.pooled).max() < 1e-6
     assert np.abs(np.load(tmp_path / "vectors.npy") - whole.vectors).max() < 1e-5
+
+
+def test_units_that_an_attempt_has_finished_are_kept_and_the_vectors_are_the_same(
+    minilm: encoder.Encoder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    whole, texts = minilm.documents(documents(TEXTS)), Texts(documents(TEXTS)["text"])
+    monkeypatch.setattr(encoding, "UNIT", 1)
+    monkeypatch.setattr(encoding, "TOKENS", {"cpu": 1})
+    read: list[list[int]] = []
+    forward = encoding._forward
+
+    def dies_at_the_last(network: Any, ids: list[list[int]]) -> Any:
+        read.extend(ids)
+        if len(read) == len(TEXTS):
+            raise KeyboardInterrupt
+        return forward(network, ids)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(encoding, "_forward", dies_at_the_last)
+        with pytest.raises(KeyboardInterrupt):
+            minilm._encode(tmp_path, "documents", texts, "", minilm.max_length, "float32", None)
+        minilm._encode(tmp_path, "documents", texts, "", minilm.max_length, "float32", None)
+    assert len(read) == len(TEXTS) + 1
+    for name in ("offsets", "tokens", "pooled", "vectors"):
+        assert np.abs(np.load(tmp_path / f"{name}.npy") - getattr(whole, name)).max() < 1e-5
 
 
 def test_bfloat16_is_close(component: Callable[..., Any], minilm: encoder.Encoder) -> None:

@@ -16,6 +16,7 @@ from paid_judge import Judge, ask, budget, endpoint, questions
 from zelo.budget.plan import Plan, lines
 from zelo.budget.session import TooManyFailures
 from zelo.errors import BadInput, LimitReached
+from zelo.executors.local import Local
 from zelo.ledger.ledger import Ledger
 from zelo.ledger.operations import Entry, Settle
 from zelo.ledger.place import FILE
@@ -214,7 +215,7 @@ def test_a_plan_says_what_was_run_for_it(assembled: Assemble, capsys: pytest.Cap
     for ran in (["load", "retrieve"], []):
         steps = assembled(*CHAT, "judge.base_url=http://127.0.0.1:9/v1")
         capsys.readouterr()
-        missing = terminal.print_plan(steps, store, "in 8 processes")
+        missing = terminal.print_plan(steps, store, Local(workers=8))
         assert "in 8 processes" not in capsys.readouterr().out  # a paid judge is asked here
         priced = dict(plan.priced(steps, store))
         capsys.readouterr()

@@ -34,7 +34,7 @@ FAMILIES: dict[str, tuple[type, ...]] = {
     ),
     "calibrator": (p.Calibrator, p.AskingCalibrator),
     "dashboard": (Dashboard,),
-    "executor": (p.Executor,),
+    "executor": (p.Executor, p.ProcessesExecutor),
     "dataset": (p.Dataset, p.MayLackQueries, p.TrainJudged),
     "graph": (
         p.Graph,

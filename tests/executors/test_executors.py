@@ -1,7 +1,7 @@
 """Whoever runs the units of a stage: the same tables, the same errors, nothing twice."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,12 +14,16 @@ from by_place import ByPlace
 from small_run import contents
 from unit_work import unit
 
+from zelo import units
+from zelo.backbones import encoding
 from zelo.errors import BadInput, JobFailed, ModelNotFound, ZeloError
 from zelo.executors.local import Local
 from zelo.records import DOCUMENT, QUERY, SCORED
 from zelo.stages import retrieve, score
 from zelo.store.shards import write_parquet
+from zelo.store.store import Store
 from zelo.store.table import Table
+from zelo.texts import Texts
 from zelo.training.student import Student
 from zelo.units import HERE
 
@@ -102,6 +106,26 @@ def test_a_student_scores_in_units_wherever_they_run(
     assert made[0] == made[1]
     rows = pq.read_table(tmp_path / "here" / "scored.parquet").to_pylist()
     assert all(row["score"] == -int(row["doc_id"][1:]) for row in rows)
+
+
+@pytest.mark.long
+def test_a_corpus_is_encoded_in_units_wherever_they_run(
+    pool: Local, tmp_path: Path, component: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(encoding, "UNIT", 3)
+    monkeypatch.setattr(encoding, "TOKENS", {"cpu": 40})
+    texts = Texts(pa.chunked_array([[f"word {'more ' * n}" for n in range(12)]]))
+    encoder, made = component("backbone/minilm"), []
+    for name, executor in (("pool", pool), ("here", HERE)):
+        (tmp_path / name).mkdir()
+        with Store(tmp_path / "store").active(), units.active(executor):
+            encoder._encode(tmp_path / name, "documents", texts, "", 256, "float32", None)
+        assert len(list((tmp_path / name / "checkpoint").glob("pooled-*"))) == 4
+        made.append({path.name: path.read_bytes() for path in (tmp_path / name).glob("*.npy")})
+    assert len(made[0]) == 4
+    assert made[0] == made[1]
+    with Store(tmp_path / "store").active(), units.active(pool), pytest.raises(BadInput, match="at most 512 tokens"):
+        encoder._encode(tmp_path, "documents", texts, "", 600, "float32", None)
 
 
 @pytest.mark.long

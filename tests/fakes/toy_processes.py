@@ -17,9 +17,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from zelo.errors import BadInput
+from zelo.facts import Facts
 from zelo.losses.matryoshka import Matryoshka
 from zelo.places import config_folder
-from zelo.training import launch, world
+from zelo.training import launch, training_log
 from zelo.training.hardware import Hardware
 
 TWO: dict[str, Any] = toys.ONE | {"devices": 2}
@@ -35,8 +36,7 @@ class Toys:
     deed: str | None
     at: int
 
-    def train_part(self, tables: object, folder: Path) -> None:
-        rank = world.rank()
+    def train_part(self, tables: object, folder: Path, rank: int) -> None:
         (folder / f"pid-{rank}").write_text(str(os.getpid()))
         read: list[int] = []
         forward = toys.Toy.forward
@@ -51,7 +51,10 @@ class Toys:
         toys.Toy.forward = reading  # type: ignore[method-assign]
         deed = {"kill": _kill, "refuse": _refuse, "break": _break, "hang": _hang}.get(self.deed or "")
         loss = toys.Breaking(9, deed) if deed and rank == self.at else None
-        _, trained = toys.train(folder.parent, loss, dropout=self.dropout, hardware=asdict(self.hardware))
+        report = training_log.Lines(folder / launch.LOG).add
+        _, trained = toys.train(
+            folder.parent, loss, dropout=self.dropout, hardware=asdict(self.hardware), report=report
+        )
         (folder / f"read-{rank}.json").write_text(json.dumps(read))
         if not rank:
             save_file(trained.weights, folder / "weights.safetensors")
@@ -89,8 +92,14 @@ class EachLoss:
     inputs: dict[str, str]
     hardware: Hardware
 
-    def train_part(self, tables: object, folder: Path) -> None:
-        train_with_each(folder, asdict(self.hardware), not world.rank())
+    def train_part(self, tables: object, folder: Path, rank: int) -> None:
+        train_with_each(folder, asdict(self.hardware), not rank)
+
+
+def part(stage: Toys, folder: Path, rank: int, advance: object) -> Facts:
+    """The work of a process that an executor starts."""
+    stage.train_part({}, folder, rank)
+    return {}
 
 
 def _kill(loss: Tensor) -> Tensor:

@@ -182,7 +182,9 @@ class Ran:
     def __call__(self, frame: FrameType, event: str, argument: object) -> None:
         code = frame.f_code
         if event == "call" and code.co_filename.startswith(str(TOP)) and not code.co_qualname.startswith("<"):
-            self.seen.add((frame.f_globals["__name__"], code.co_qualname.partition(".")[0]))
+            module = frame.f_globals.get("__name__")  # None where numba makes a function again of its own copy
+            if module is not None:
+                self.seen.add((module, code.co_qualname.partition(".")[0]))
 
 
 OUTSIDE = (

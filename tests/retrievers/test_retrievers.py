@@ -1,5 +1,6 @@
 """Contract of first stages and scorers, once per option; golden cases of each."""
 
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from zelo import ranking
 from zelo.errors import BadInput
 from zelo.places import config_folder
+from zelo.protocols import SpreadRetriever
 from zelo.ranking import best, top_candidates
 from zelo.records import CANDIDATE, DOCUMENT, QUERY
 from zelo.retrievers.fusion import Fusion
@@ -18,6 +20,8 @@ from zelo.retrievers.fusion import Fusion
 ALL = sorted(path.stem for path in (config_folder() / "retriever").glob("*.yaml"))
 OPTIONS = [option for option in ALL if not option.startswith("api")]  # these ask an endpoint: test_api
 SCORERS = [option for option in OPTIONS if option not in ("fusion", "run", "random")]
+
+SPREAD = [option for option in OPTIONS if option in ("bm25", "dense", "fusion", "random")]
 
 QUERIES = pa.table(
     {
@@ -54,6 +58,20 @@ def retriever(component: Callable[..., Any], tmp_path: Path) -> Callable[..., An
         return component(f"retriever/{option}", **changes)
 
     return build
+
+
+@pytest.mark.parametrize("option", SPREAD)
+def test_a_search_elsewhere_finds_the_same_whatever_is_asked_with_a_query(
+    option: str, retriever: Callable[..., Any], tmp_path: Path
+) -> None:
+    first_stage = retriever(option)
+    assert isinstance(first_stage, SpreadRetriever)
+    assert first_stage.spreads
+    sent = pickle.dumps(first_stage.prepared(QUERIES, DOCUMENTS, tmp_path))
+    first_stage.prepared(QUERIES, DOCUMENTS, tmp_path)  # as another attempt does
+    ids = DOCUMENTS.select(["doc_id"])
+    alone = [pickle.loads(sent).search(QUERIES.slice(row, 1), QUERIES, ids, 4) for row in range(len(QUERIES))]
+    assert pa.concat_tables(alone).equals(first_stage.search(QUERIES, DOCUMENTS, 4))
 
 
 @pytest.mark.parametrize("option", OPTIONS)
@@ -209,8 +227,8 @@ def test_bm25_reads_other_scripts_word_by_word_as_ever(retriever: Callable[..., 
     stem: Any = Stemmer.Stemmer("english").stemWords
     expected = bm25s.tokenize(texts, stopwords="en", stemmer=stem, return_ids=False, show_progress=False)
     english = retriever("bm25", stemmer="english", stopwords="en")
-    assert english._words(texts, 1) == expected
-    assert english._words(["Sort 天气 lists"], 2) == [["sort", "list", "天气"]]
+    assert english.words(texts, 1) == expected
+    assert english.words(["Sort 天气 lists"], 2) == [["sort", "list", "天气"]]
 
 
 def test_late_interaction_against_its_definition(retriever: Callable[..., Any]) -> None:

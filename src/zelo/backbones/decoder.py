@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import pyarrow as pa
 
 from zelo.backbones import device, segments, sides
+from zelo.backbones.encoding import Encoding
 from zelo.backbones.layers import check_frozen, checkpoint_gradients, freeze
 from zelo.backbones.pretrained import (
     WEIGHTS,
@@ -21,10 +22,21 @@ from zelo.backbones.pretrained import (
     keeps_tokens_only,
     takes_cache,
 )
-from zelo.backbones.vectors import LAST, Vectors, check_lengths, hash_texts, in_parts, kept, written
+from zelo.backbones.vectors import (
+    LAST,
+    PART,
+    Vectors,
+    check_lengths,
+    hash_texts,
+    in_parts,
+    kept,
+    moved_by_parts,
+    save_pooled,
+)
 from zelo.errors import BadInput
 from zelo.fingerprint.code_hash import code_hash
 from zelo.store.hashing import hash_json
+from zelo.store.shards import CHECKPOINT
 from zelo.texts import document_texts
 
 if TYPE_CHECKING:
@@ -328,17 +340,23 @@ class Decoder:
         recipe = {"texts": texts, "prompt": prompt, "length": length, "precision": self._learned_in}
 
         def make(folder: Path) -> None:
-            network: Any = self._network()
-            check_lengths(network, self)
             tokenizer = self.text_tokenizer()
             parts = (self.texts(tokenizer, read(part), prompt, length) for part in in_parts(table))
-            written(folder / "pooled.npy", network.to(device.chosen()), len(table), parts, LAST, label, matrix)
+            encoding = Encoding(self.transformer, folder / CHECKPOINT, LAST, self.width(), None)
+            encoding.run(label, parts, PART)
+            save_pooled(folder, moved_by_parts(encoding.pooled(), matrix))
 
         recipe |= {} if matrix is None else {"matrix": hash_json(matrix.tolist())}
         return kept(
             {"model": self._pretrained.content(), **recipe, "pooling": LAST, "code": code_hash(__name__, "Decoder")},
             make,
         )
+
+    def transformer(self) -> "PreTrainedModel":
+        """What reads texts, where models go. Raises BadInput where it cannot read as many tokens as it is to."""
+        network: Any = self._network()
+        check_lengths(network, self)
+        return network.to(device.chosen())
 
     def _network(self) -> "PreTrainedModel":
         from transformers import AutoModel

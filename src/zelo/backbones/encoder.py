@@ -1,10 +1,9 @@
 """A pretrained encoder: where its weights lie, and the vectors of a corpus, encoded once and kept in the store."""
 
-import errno
-import os
-import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import chain, groupby, pairwise
+from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -12,42 +11,26 @@ import numpy as np
 import pyarrow as pa
 
 from zelo.backbones import device, segments, sides
+from zelo.backbones.encoding import Encoding
 from zelo.backbones.layers import check_frozen, checkpoint_gradients, freeze
 from zelo.backbones.pretrained import Pretrained, check_kind, check_learns, check_rate, longest
-from zelo.backbones.token_batches import TOKENS, token_batches
-from zelo.backbones.vectors import hash_texts, moved, padded
+from zelo.backbones.vectors import TokenVectors, hash_texts, moved
 from zelo.errors import BadInput
 from zelo.facts import Facts
 from zelo.fingerprint.code_hash import code_hash
-from zelo.progress import progress
-from zelo.records import starts
 from zelo.store.hashing import hash_json
+from zelo.store.shards import CHECKPOINT
 from zelo.store.store import Store
 from zelo.texts import Texts
 
 if TYPE_CHECKING:
-    import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 STORAGE = ("float32", "float16", None)
 POOLING = ("mean", "cls")
-PART = 65_536  # texts whose tokens are lists at a time
-SAID = 10**9  # bytes of token vectors above which their size is said
+PART = 65_536  # texts whose tokens are lists at a time, and that are batched together
 PRECISIONS = ("float32", "bfloat16")
 _HEAD = r"classifier|score|head\."  # of a sequence classifier: what is put on top of the pretrained layers
-
-
-@dataclass(frozen=True)
-class TokenVectors:
-    """Last-layer vectors of N texts with T tokens in all, [CLS] and [SEP] or the like included."""
-
-    vectors: np.ndarray  # [T, dim] of length 1, in the encoder's `storage`; [0, dim] where that is None
-    offsets: np.ndarray  # [N + 1] int64: text i has the rows offsets[i] to offsets[i + 1]
-    tokens: np.ndarray  # [T] int32, the tokenizer's ids
-    pooled: np.ndarray  # [N, dim] float32 of length 1: one vector per text
-
-    def __len__(self) -> int:
-        return len(self.pooled)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -233,44 +216,28 @@ class Encoder:
         precision: str,
         matrix: np.ndarray | None,
     ) -> None:
-        import torch
-
-        tokens, offsets = self._tokens(texts, prompt, length)
-        if len(texts) and np.diff(offsets).min() == 0:
-            raise BadInput(
-                f"Text {int(np.diff(offsets).argmin())} of the {label} is empty. Remove it or give it a text."
-            )
-        network: Any = self._network()
-        network.to(device=device.chosen(), dtype=getattr(torch, precision))
-        self._check_length(network, length)
-        dim = network.config.hidden_size
-        pooled = np.zeros((len(texts), dim), np.float32)
-        total = int(offsets[-1])
-        with (
-            _TokenFile(folder / "vectors.npy", label, total, dim, self.storage) as file,
-            progress(f"encoding {label}{file.takes}", total, "tokens") as advance,
-        ):
-            for low in range(0, len(texts), PART):
-                bounds = offsets[low : low + PART + 1]
-                ids = [tokens[start:end].tolist() for start, end in pairwise(bounds)]
-                for rows in token_batches(ids, TOKENS[device.chosen()]):
-                    hidden, mask = _forward(network, [ids[row] for row in rows])
-                    summary = hidden[:, 0] if self.pooling == "cls" else (hidden * mask.unsqueeze(-1)).sum(1)
-                    pooled[low + np.array(rows)] = torch.nn.functional.normalize(summary, dim=-1).cpu().numpy()
-                    file.write(hidden, bounds[rows], [len(ids[row]) for row in rows])
-                    advance(sum(len(ids[row]) for row in rows))
-        for name, array in (("offsets", offsets), ("tokens", tokens), ("pooled", moved(pooled, matrix))):
+        load = partial(self.transformer, length, precision)
+        encoding = Encoding(load, folder / CHECKPOINT, self.pooling, self.width(), self.storage)
+        encoding.run(label, self._tokens(texts, prompt, length), PART)
+        found = {"offsets": encoding.offsets, "tokens": encoding.tokens, "pooled": moved(encoding.pooled(), matrix)}
+        for name, array in found.items():
             np.save(folder / f"{name}.npy", array, allow_pickle=False)
+        encoding.vectors.rename(folder / "vectors.npy")
 
-    def _tokens(self, texts: Texts, prompt: str, length: int) -> tuple[np.ndarray, np.ndarray]:
-        """([T] int32 ids of the tokens of all texts, [N + 1] int64 where each text begins)."""
-        tokenizer, parts, sizes = self.tokenizer(), [np.zeros(0, np.int32)], []
+    def _tokens(self, texts: Texts, prompt: str, length: int) -> Iterator[list[list[int]]]:
+        """The token ids of all texts, some thousand texts at a time."""
+        tokenizer = self.tokenizer()
         for low in range(0, len(texts), PART):
             read = [prompt + text for text in texts[low : low + PART]]
-            ids = tokenizer(read, truncation=True, max_length=length)["input_ids"]
-            parts.append(np.fromiter(chain.from_iterable(ids), np.int32))
-            sizes += map(len, ids)
-        return np.concatenate(parts), starts(np.array(sizes, np.int64))
+            yield tokenizer(read, truncation=True, max_length=length)["input_ids"]
+
+    def transformer(self, length: int, precision: str) -> "PreTrainedModel":
+        """What reads texts of `length` tokens, where models go. Raises BadInput where it cannot read so many."""
+        import torch
+
+        network: Any = self._network()
+        self._check_length(network, length)
+        return network.to(device=device.chosen(), dtype=getattr(torch, precision))
 
     @property
     def _pretrained(self) -> Pretrained:
@@ -303,60 +270,3 @@ def _frame(tokenizer: "PreTrainedTokenizerFast") -> tuple[list[list[int]], tuple
     runs = [[ids[n] for n in places] for kind, places in groupby(range(len(ids)), special.__getitem__) if kind]
     types = probe.get("token_type_ids", [0] * len(ids))
     return runs, (types[0], types[-1])
-
-
-class _TokenFile:
-    """vectors.npy: `count` token vectors of length 1, written in any order; none where `storage` is None."""
-
-    def __init__(self, path: Path, label: str, count: int, dim: int, storage: str | None) -> None:
-        self.stored = np.dtype(storage or "float32")
-        self.row_bytes = dim * self.stored.itemsize
-        shape = (count if storage else 0, dim)
-        np.lib.format.open_memmap(path, mode="w+", dtype=self.stored, shape=shape)
-        self.begin = path.stat().st_size - shape[0] * self.row_bytes
-        self.keeps = storage is not None
-        size = shape[0] * self.row_bytes
-        self.takes = f" ({size / 1e9:,.1f} GB of token vectors)" if size > SAID else ""
-        # Written as a file, not through a map: its pages would count as this process's memory.
-        self.file = path.open("r+b")
-        _reserve(self.file.fileno(), self.begin + size, label)
-
-    def __enter__(self) -> "_TokenFile":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.file.close()
-
-    def write(self, hidden: "torch.Tensor", rows: np.ndarray, lengths: list[int]) -> None:
-        """hidden: [B, L, dim]; rows: [B] of the first token of each text; lengths: [B] tokens of each."""
-        import torch
-
-        if not self.keeps:
-            return
-        unit = torch.nn.functional.normalize(hidden, dim=-1).cpu().numpy()
-        for place, (row, length) in enumerate(zip(rows.tolist(), lengths, strict=True)):
-            self.file.seek(self.begin + row * self.row_bytes)
-            self.file.write(unit[place, :length].astype(self.stored).tobytes())
-
-
-def _reserve(file: int, size: int, label: str) -> None:
-    """Takes the disk's room for a file of zeros now, so that a full disk is found before any text is read. Raises OSError."""
-    if sys.platform == "darwin":  # which has no posix_fallocate
-        return
-    try:
-        os.posix_fallocate(file, 0, size)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            need = f"{error.strerror}; the token vectors of the {label} take {size / 1e9:,.1f} GB"
-            raise OSError(error.errno, f"{need}; backbone.storage=float16 halves float32, null keeps none") from error
-        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # a file system that cannot reserve
-            raise
-
-
-def _forward(network: "PreTrainedModel", ids: list[list[int]]) -> tuple["torch.Tensor", "torch.Tensor"]:
-    """Last-layer vectors [B, L, dim] in float32 of B token sequences, and their mask [B, L]."""
-    import torch
-
-    tokens, mask = (part.to(network.device) for part in padded(ids))
-    with torch.inference_mode():
-        return network(input_ids=tokens, attention_mask=mask).last_hidden_state.float(), mask

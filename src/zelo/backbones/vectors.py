@@ -13,7 +13,6 @@ from zelo.backbones.pretrained import longest
 from zelo.backbones.token_batches import TOKENS, token_batches
 from zelo.errors import BadInput
 from zelo.facts import Facts
-from zelo.progress import progress
 from zelo.store.hashing import hash_json
 from zelo.store.store import Store
 
@@ -30,6 +29,19 @@ class Vectors:
     """One vector each of N texts."""
 
     pooled: np.ndarray  # [N, dim] float32 of length 1
+
+
+@dataclass(frozen=True)
+class TokenVectors:
+    """Last-layer vectors of N texts with T tokens in all, [CLS] and [SEP] or the like included."""
+
+    vectors: np.ndarray  # [T, dim] of length 1, in the encoder's `storage`; [0, dim] where that is None
+    offsets: np.ndarray  # [N + 1] int64: text i has the rows offsets[i] to offsets[i + 1]
+    tokens: np.ndarray  # [T] int32, the tokenizer's ids
+    pooled: np.ndarray  # [N, dim] float32 of length 1: one vector per text
+
+    def __len__(self) -> int:
+        return len(self.pooled)
 
 
 def pool(tokens: "Tensor", mask: "Tensor", pooling: str) -> "Tensor":
@@ -80,6 +92,18 @@ def moved(vectors: np.ndarray, matrix: np.ndarray | None) -> np.ndarray:
     return found / np.linalg.norm(found, axis=1, keepdims=True)
 
 
+def moved_by_parts(vectors: np.ndarray, matrix: np.ndarray | None) -> np.ndarray:
+    """The same, some thousand at a time and in their own place."""
+    for low in range(0, len(vectors), PART):
+        vectors[low : low + PART] = moved(vectors[low : low + PART], matrix)
+    return vectors
+
+
+def save_pooled(folder: Path, vectors: np.ndarray) -> None:
+    """For `make` of `kept`."""
+    np.save(folder / "pooled.npy", vectors, allow_pickle=False)
+
+
 def kept(recipe: Facts, make: Callable[[Path], None]) -> Vectors:
     """What `make` writes as pooled.npy into the folder that it is given, or wrote when the recipe was the same."""
 
@@ -89,28 +113,6 @@ def kept(recipe: Facts, make: Callable[[Path], None]) -> Vectors:
 
     table, _reused = Store.current().obtain("vectors", hash_json(recipe), write)
     return Vectors(np.load(table.path / "pooled.npy", mmap_mode="r", allow_pickle=False))
-
-
-def written(
-    path: Path,
-    network: "PreTrainedModel",
-    count: int,
-    parts: Iterable[list[list[int]]],
-    pooling: str,
-    label: str,
-    matrix: np.ndarray | None = None,
-) -> None:
-    """Writes the vectors of `count` texts to an .npy file. parts: their token ids, some thousand texts at a time.
-
-    matrix: [dim, dim] that they are moved by, or None.
-    """
-    shape, low = (count, network.config.hidden_size), 0
-    array = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
-    with progress(f"encoding {label}", count, "texts") as advance:
-        for ids in parts:
-            array[low : low + len(ids)] = moved(vectors_of(network, ids, pooling, advance), matrix)
-            low += len(ids)
-    array.flush()
 
 
 def in_parts(table: pa.Table) -> Iterator[pa.Table]:

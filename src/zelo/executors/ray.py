@@ -1,4 +1,4 @@
-"""The units of the data stages on a Ray cluster: a task for each; on a GPU an actor that keeps its model."""
+"""A Ray cluster: a task for each unit of the data stages, on a GPU an actor that keeps its model; and trainings."""
 
 import contextlib
 import importlib.util
@@ -8,13 +8,13 @@ import re
 import signal
 import socket
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from zelo.backbones import device
 from zelo.errors import BadInput, ZeloError
-from zelo.executors import worker
+from zelo.executors import ray_train, worker
 from zelo.executors.worker import SentWork
 from zelo.facts import Facts
 from zelo.progress import Advance
@@ -23,6 +23,7 @@ from zelo.units import UnitProgress
 
 if TYPE_CHECKING:
     from ray import ObjectRef
+    from ray.train import ScalingConfig
 
 AFFECTS_RESULTS = False  # Where a unit runs changes no table.
 
@@ -36,8 +37,8 @@ ADDRESS = re.compile(r"(\[[0-9a-fA-F:]+\]|[\w.-]+):(\d{1,5})")
 class Ray:
     """Units as Ray tasks, spread over the machines of a cluster (Moritz et al. 2018); machines may leave and join.
 
-    Workers read and write the store, in a folder that all machines see. Paid judges, training and the manifest stay with the
-    command that was typed.
+    Workers read and write the store, in a folder that all machines see. A training in several processes is one of Ray Train. Paid
+    judges and the manifest stay with the command that was typed.
     """
 
     address: str  # auto, local or HOST:PORT
@@ -73,6 +74,23 @@ class Ray:
         on_gpu = model and device.wanted() == device.CUDA
         with _with_probe(SentWork.of(work)) as job:
             return self._clusters[0].run(job, sizes, UnitProgress(sizes, advance), on_gpu)
+
+    def check_room(self, machines: int, each: int, gpu: bool) -> None:
+        """As of a ProcessesExecutor."""
+        if not self._clusters:
+            self.check()
+        self._clusters[0].scaling(machines, each, gpu)
+
+    def together(self, work: Work, machines: int, each: int, gpu: bool, meanwhile: Callable[[], None]) -> None:
+        """As of a ProcessesExecutor. The processes begin again where one is lost: work goes on from what it has kept."""
+        if not self._clusters:
+            self.check()
+        try:
+            with _with_probe(SentWork.of(work)) as job:
+                self._clusters[0].together(job, (machines, each, gpu), meanwhile)
+        except KeyboardInterrupt:
+            self.close()  # which ends what it has started
+            raise
 
     def close(self) -> None:
         """Leaves the cluster; a local one ends."""
@@ -152,6 +170,23 @@ class Cluster:
             for made in running:
                 self.ray.cancel(made)
         return {unit: facts[unit] for unit in sizes}
+
+    def scaling(self, machines: int, each: int, gpu: bool) -> "ScalingConfig":
+        """What processes of a training ask for. Raises BadInput where there is no room."""
+        return ray_train.scaling(self.ray.nodes(), machines, each, gpu)
+
+    def together(self, job: SentWork, wanted: tuple[int, int, bool], meanwhile: Callable[[], None]) -> None:
+        """As of a ProcessesExecutor. wanted: machines, processes of each, whether on GPUs."""
+        scaling, lost = self.scaling(*wanted), ""
+        for _ in range(self.retries + 1):
+            try:
+                return ray_train.run(job, scaling, meanwhile)
+            except ray_train.Lost as error:
+                lost = str(error)
+        raise ZeloError(
+            f"executor=ray: a process of a training was lost {self.retries + 1} times ({lost}). The same command goes on from"
+            " the last checkpoint."
+        )
 
     def end(self) -> None:
         """Leaves it."""

@@ -3,9 +3,10 @@
 Whatever is summed, is summed query by query in the order of the rows, so that no query can tell in which block it is.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from copy import copy
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -16,6 +17,8 @@ from zelo.likelihood.randomness import mixed, uniform
 from zelo.records import Comparisons, starts
 
 _EDGES_AT_ONCE = 1 << 14  # of the link: what stays in the second-level cache
+_CUT = 0.02  # where certainty is cut, in the start of a fit and nowhere else: its inverse has no bound
+_CELLS = 4096  # of a table of the inverse, whose straight lines are within 1e-5 of it
 _CHECKED_AT_ONCE = 1 << 20  # comparisons: checking 45 M of them must not copy them all
 
 
@@ -41,27 +44,26 @@ class Block:
 
     def __init__(self, sizes: np.ndarray, edges: np.ndarray, counts: np.ndarray, p: np.ndarray, weight: np.ndarray):
         """sizes: [B] documents and counts: [B] comparisons per query; edges: [E, 2] in block numbers; p, weight: [E]."""
+        from zelo.likelihood import kernels
+
         self.sizes, self.counts = sizes, counts
         self.first = starts(sizes)[:-1]  # [B] first document of each query
         self.first_edge = starts(counts)[:-1]  # [B] first comparison of each query
         self.p, self.weight = p, weight
         self.edges = np.ascontiguousarray(edges, np.int32)
         n, e = int(sizes.sum()), len(edges)
-        # An incidence matrix whose rows need no sorting: a conversion from coordinates would cost 5 times more.
-        signs = np.tile(np.array([1.0, -1.0]), e)
-        pointers = np.arange(0, 2 * e + 1, 2, dtype=np.int32)
-        self._down = csr_array((signs, self.edges.reshape(-1), pointers), shape=(e, n))
-        self._up = csr_array(self._down.tocsc().T)
-        self.degree = np.diff(self._up.indptr)
-        self._entries = self._up.indices.astype(np.int64)  # comparison behind each neighbour; take is faster on int64
-        ends = self.edges.sum(1, dtype=np.int32)
-        neighbours = ends.take(self._entries) - np.repeat(np.arange(n, dtype=np.int32), self.degree)
-        self._adjacency = csr_array((np.empty(2 * e), neighbours, self._up.indptr), shape=(n, n))
+        self.pointers, self.entries, self.others = np.empty(n + 1, np.int32), *np.empty((2, 2 * e), np.int32)
+        kernels.neighbours(self.edges, self.pointers, self.entries, self.others)
+        self.degree = np.diff(self.pointers)
         self._repeats = int(sizes[0]) if (sizes == sizes[0]).all() else sizes
 
     def gap(self, e: np.ndarray) -> np.ndarray:
         """[E] e_i - e_j."""
-        return self._down @ e[: len(self.degree)]
+        from zelo.likelihood import kernels
+
+        gap = np.empty(len(self.edges))
+        kernels.gaps(self.edges, e, gap)
+        return gap
 
     def difference(self, e: np.ndarray) -> np.ndarray:
         """[E] D at the unknowns `e`: where the link is asked."""
@@ -99,37 +101,44 @@ class Block:
 
     def gradient(self, slope: np.ndarray) -> np.ndarray:
         """Gradient by the unknowns of the sum of losses with these slopes [E]."""
-        gradient = self._up @ slope
+        from zelo.likelihood import kernels
+
+        gradient = np.empty(len(self.degree))
+        kernels.scatter(self.edges, slope, gradient)
         return gradient if self.covariate is None else np.append(gradient, self.covariate @ slope)
 
     def adjacency(self, weights: np.ndarray) -> csr_array:
-        """[N, N] symmetric matrix of the comparisons' `weights` [E]; the next call overwrites it."""
-        np.take(weights, self._entries, out=self._adjacency.data)
-        return self._adjacency
+        """[N, N] symmetric matrix of the comparisons' `weights` [E]; those of a pair are not added up."""
+        n = len(self.degree)
+        return csr_array((np.take(weights, self.entries), self.others, self.pointers), shape=(n, n))
 
-    def hessian(self, curvature: np.ndarray, ridge: float) -> tuple[np.ndarray, Callable[..., None]]:
-        """(diagonal, product with a vector, written to `out`) of the Laplacian of the curvatures [E] + ridge."""
-        adjacency = self.adjacency(curvature)
-        diagonal = adjacency @ np.ones(len(self.degree)) + ridge
-        border = None
+    def solve(
+        self, curvature: np.ndarray, ridge: float, right: np.ndarray, eta: np.ndarray, cap: np.ndarray
+    ) -> np.ndarray:
+        """x with (Laplacian of `curvature` [E] + ridge) x = right, for right whose documents sum to 0 in each query.
+
+        Conjugate gradient with Jacobi scaling, each query with its own coefficients, to a relative residual of eta [B] or for
+        at most cap [B] steps. The scaled residual is centred: the constant vector has the eigenvalue ridge, far below all
+        others, and would cost some 20 steps more though it is known to be absent.
+        """
+        from zelo.likelihood import kernels
+
+        border, corner = np.empty(0), 0.0
         if self.covariate is not None:
             weighted = curvature * self.covariate
-            border, diagonal = self._up @ weighted, np.append(diagonal, weighted @ self.covariate + ridge)
-
-        def times(x: np.ndarray, out: np.ndarray) -> None:
-            np.multiply(diagonal, x, out=out)
-            if border is None:
-                out -= adjacency @ x
-            else:
-                out[:-1] += border * x[-1] - adjacency @ x[:-1]
-                out[-1] += border @ x[:-1]
-
-        return diagonal, times
+            border, corner = self.gradient(weighted)[:-1], weighted @ self.covariate + ridge
+        x = np.empty_like(right)
+        graph = (starts(self.sizes), self.pointers, self.entries, self.others)
+        kernels.conjugate_gradient(*graph, curvature, ridge, border, corner, right, eta, cap, x)
+        return x
 
     def flow(self, link: LinkFunction) -> tuple[np.ndarray, np.ndarray]:
         """(weight, difference e_i - e_j that each comparison taken alone would give), [E] each."""
-        p = np.clip(self.p, 0.02, 0.98)  # the only place where certainty is cut: its inverse has no bound
-        difference, information = link.inverse(p)
+        from zelo.likelihood import kernels
+
+        difference, information = np.empty_like(self.p), np.empty_like(self.p)
+        for table, out in zip(_inverse(link), (difference, information), strict=True):
+            kernels.interpolate(self.p, _CUT, table, out)
         weight = information * self.weight
         if self.shift is not None:
             difference = difference - self.shift
@@ -151,12 +160,11 @@ class Block:
         """Each unknown's query's value, from `values` [B]."""
         return np.repeat(values, self._repeats if self.covariate is None else self._repeats + 1)
 
-    def centre(self, values: np.ndarray) -> None:
-        """Takes each query's mean off the `values` of its documents, in place."""
-        if self.covariate is None:
-            values -= self.spread(self.sum(values) / self.sizes)
-        else:
-            values[:-1] -= values[:-1].mean()
+
+@lru_cache(maxsize=8)
+def _inverse(link: LinkFunction) -> tuple[np.ndarray, np.ndarray]:
+    """`link.inverse` of preferences from _CUT to 1 - _CUT in equal steps."""
+    return link.inverse(np.linspace(_CUT, 1 - _CUT, _CELLS + 1))
 
 
 class Blocks:

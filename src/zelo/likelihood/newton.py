@@ -13,7 +13,7 @@ import numpy as np
 from zelo.likelihood.blocks import Block, Blocks
 from zelo.likelihood.links import LinkFunction
 
-EDGES_PER_BLOCK = 1 << 17  # some 330 queries of 400 comparisons; half and twice as many take 5 to 10 % longer
+EDGES_PER_BLOCK = 1 << 16  # some 160 queries of 400 comparisons; a quarter and twice as many take 5 % longer
 _LEFT_OVER = 0.05  # share of a block's queries that is left to a pool
 _EARLY_STEPS, _EARLY_CAP = 6, 40  # Newton steps with at most so many conjugate-gradient steps; later ones may be long
 _CUTS = 30  # of one Newton step; a convex loss needs none or few
@@ -56,7 +56,7 @@ def start(block: Block, link: LinkFunction, ridge: float) -> np.ndarray:
     """Unknowns from one weighted least-squares step on the link's inverse; saves about two Newton steps."""
     weight, flow = block.flow(link)
     eta, cap = np.full(len(block.sizes), 0.1), np.full(len(block.sizes), _EARLY_CAP)
-    return solve(block, weight, ridge, block.gradient(weight * flow), eta, cap)
+    return block.solve(weight, ridge, block.gradient(weight * flow), eta, cap)
 
 
 def newton(
@@ -73,7 +73,7 @@ def newton(
         # Eisenstat and Walker (1996): no more accuracy than this step can use, none that the last step does not need.
         eta = np.clip(worst, 0.3 * tolerance / np.maximum(worst, tolerance), 0.1)
         cap = np.where(steps < _EARLY_STEPS, _EARLY_CAP, np.maximum(200, 4 * block.sizes))
-        x = solve(block, curvature, ridge, right, eta, cap)
+        x = block.solve(curvature, ridge, right, eta, cap)
         e, gradient, curvature = _safe_step(block, e, gradient, x, link, ridge)
         worst = block.worst(gradient)
         steps = steps + active
@@ -105,43 +105,3 @@ def _safe_step(
         factor = np.where(ascent, np.clip(shorter, 0.1, 0.7), 1.0)
         x, before = x * block.spread(factor), before * factor
         cuts += 1
-
-
-def solve(
-    block: Block, curvature: np.ndarray, ridge: float, right: np.ndarray, eta: np.ndarray, cap: np.ndarray
-) -> np.ndarray:
-    """x with (Laplacian of `curvature` [E] + ridge) x = right, for right whose documents sum to 0 in each query.
-
-    Conjugate gradient with Jacobi scaling, each query with its own coefficients, to a relative residual of eta [B] or for
-    at most cap [B] steps. The scaled residual is centred: the constant vector has the eigenvalue ridge, far below all
-    others, and would cost some 20 steps more though it is known to be absent.
-    """
-    diagonal, times = block.hessian(curvature, ridge)
-    inverse = 1 / diagonal
-    x, r = np.zeros_like(right), right.copy()
-    z, image = r * inverse, np.empty_like(right)  # written again and again: fresh memory costs more than sums
-    size = block.sum(r * r)
-    enough = size * eta**2
-    live = size > 0
-    block.centre(z)
-    direction, rz = z.copy(), block.sum(r * z)
-    for step in range(int(cap.max())):
-        live = live & (step < cap)
-        if not live.any():
-            break
-        times(direction, image)
-        np.multiply(direction, image, out=z)
-        alpha = block.spread(np.divide(rz, block.sum(z), out=np.zeros_like(rz), where=live))
-        np.multiply(alpha, direction, out=z)
-        x += z
-        image *= alpha
-        r -= image
-        np.multiply(r, r, out=z)
-        live = live & (block.sum(z) > enough)
-        np.multiply(r, inverse, out=z)
-        block.centre(z)
-        np.multiply(r, z, out=image)
-        before, rz = rz, block.sum(image)
-        direction *= block.spread(np.divide(rz, before, out=np.zeros_like(rz), where=live))
-        direction += z
-    return x

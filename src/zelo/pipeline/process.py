@@ -17,7 +17,7 @@ def work(folder: Path) -> None:
     world.join(stage.hardware)
     roots = {table.path.parents[1] for table in tables.values()}
     with Store(roots.pop()).active() if roots else contextlib.nullcontext():
-        stage.train_part(tables, folder)
+        stage.train_part(tables, folder, world.rank())
 
 
 def follow(hardware: Hardware) -> None:

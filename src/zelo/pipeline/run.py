@@ -15,7 +15,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from zelo import annotations
+from zelo import annotations, units
 from zelo.errors import PriceUnknown
 from zelo.facts import Facts
 from zelo.pipeline.identity import identity
@@ -27,6 +27,7 @@ from zelo.protocols import (
     NOTHING_TO_DO,
     Executor,
     PassingStage,
+    ProcessesExecutor,
     ProcessesStage,
     SpreadStage,
     StageWithCheck,
@@ -140,8 +141,18 @@ def check_stages(steps: list[Step], store: Store, executor: Executor = HERE) -> 
         for stage in todo:
             if isinstance(stage, StageWithCheck):
                 stage.check()
-        if any(isinstance(stage, SpreadStage) and stage.spreads for stage in todo):
+        if any(_elsewhere(stage, executor) for stage in todo):
             executor.check()
+        for stage in todo:
+            if isinstance(stage, ProcessesStage):
+                stage.check_room(executor)
+
+
+def _elsewhere(stage: object, executor: Executor) -> bool:
+    """Whether the executor runs units of a stage, or starts its processes."""
+    if isinstance(stage, ProcessesStage):
+        return stage.processes > 1 and isinstance(executor, ProcessesExecutor)
+    return isinstance(stage, SpreadStage) and stage.spreads
 
 
 def run_stages(
@@ -190,9 +201,10 @@ def _make(
     start = time.monotonic()
     stage = copy.deepcopy(step.stage)  # what it loads, models above all, goes when it ends
     try:
-        with watched_by(functools.partial(watch, step.name)):
+        with watched_by(functools.partial(watch, step.name)), units.active(executor):
             tables = inputs | ({"partial": partial} if partial else {})
-            figures = stage.run(tables, out, executor) if isinstance(stage, SpreadStage) else stage.run(tables, out)
+            spread = isinstance(stage, SpreadStage | ProcessesStage)
+            figures = stage.run(tables, out, executor) if spread else stage.run(tables, out)
     except PriceUnknown as error:
         raise PriceUnknown(step.key_of(error.place), error.reason, error.plan, error.prices) from error
     del stage

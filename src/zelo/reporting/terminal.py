@@ -9,7 +9,7 @@ from zelo.budget.plan import lines as plan_lines
 from zelo.budget.plan import money, together
 from zelo.facts import Facts
 from zelo.metrics.agreement import PREFIX
-from zelo.protocols import SpreadStage
+from zelo.protocols import Executor, ProcessesExecutor, ProcessesStage, SpreadStage
 from zelo.records import DEV
 from zelo.reporting import acquired, audit_page, by_domain, data_card, latency, lineage, rerankers, run_comparison
 from zelo.reporting.audit_table import print_audit
@@ -47,11 +47,8 @@ def help_text(template: str, conf: Path) -> str:
     return template.replace("$APP_CONFIG_GROUPS", lines).replace("$$", "$")
 
 
-def print_plan(steps: "list[Step]", store: Store, where: str | None) -> set[str]:
-    """What would run and what is cached; returns the names of the stages that are not computed yet.
-
-    where: their units run, in words; None: in this process.
-    """
+def print_plan(steps: "list[Step]", store: Store, executor: Executor) -> set[str]:
+    """What would run, where and what is cached; returns the names of the stages that are not computed yet."""
     lines = console()
     missing = set()
     for step in steps:
@@ -64,8 +61,12 @@ def print_plan(steps: "list[Step]", store: Store, where: str | None) -> set[str]
     lines.print(f"{len(missing)} of {len(steps)} stages to compute in {store.root}.", soft_wrap=True)
     todo = [step for step in steps if step.name in missing]
     spread = [step.name for step in todo if isinstance(step.stage, SpreadStage) and step.stage.spreads]
-    if where and spread:
-        lines.print(f"In units of at most 512 queries, {where}: {', '.join(spread)}.", soft_wrap=True)
+    if executor.where and spread:
+        lines.print(f"In units of at most 512 queries, {executor.where}: {', '.join(spread)}.", soft_wrap=True)
+    if isinstance(executor, ProcessesExecutor):
+        for step in todo:
+            if isinstance(step.stage, ProcessesStage) and step.stage.processes > 1:
+                lines.print(f"In {step.stage.processes} processes, {executor.where}: {step.name}.", soft_wrap=True)
     return missing
 
 

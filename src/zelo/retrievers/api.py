@@ -4,11 +4,12 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
 
+from zelo.backbones.vector_search import VectorSearch
 from zelo.backbones.vectors import Vectors, hash_texts, kept
 from zelo.errors import BadInput
 from zelo.ledger.ledger import Ledger
@@ -45,6 +46,7 @@ class Api(Connection):
         "texts_per_request",
         "tokens_per_request",
     }
+    spreads: ClassVar[Literal[True]] = True
 
     name: str
     api: EmbeddingsApi
@@ -77,6 +79,10 @@ class Api(Connection):
     def embedders(self) -> Mapping[str, "TextEmbedder"]:
         """Who is asked, by its place in this component."""
         return {"": TextEmbedder(self)}
+
+    def prepared(self, queries: pa.Table, documents: pa.Table, folder: Path) -> VectorSearch:
+        """Takes the vectors out of the ledger into the store. Raises BadInput for those that are not in it."""
+        return VectorSearch.of(*self._both(queries, documents))
 
     def search(self, queries: pa.Table, documents: pa.Table, top_k: int) -> pa.Table:
         """CANDIDATE rows, best first, ties by doc_id. Raises BadInput for vectors that are not in the ledger."""

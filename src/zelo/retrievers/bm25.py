@@ -3,15 +3,18 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, Literal, cast
 
 import numpy as np
 import pyarrow as pa
 
 from zelo.errors import BadInput
 from zelo.languages import languages
-from zelo.progress import progress
+from zelo.progress import Advance, progress, silent
 from zelo.ranking import best, groups, top_candidates
+from zelo.store.liveness import half_of
 from zelo.texts import Texts, document_texts
 
 # Han, Hiragana, Katakana, Thai, Lao, Myanmar, Khmer: letters and the marks on them, no digits and no punctuation.
@@ -60,7 +63,50 @@ LANGUAGES = {
     "tr": ("turkish", "tr"),
     "zh": (None, "zh"),
 }
+INDEX = "index"
 PART = 65_536  # documents whose words are strings at a time
+
+
+@dataclass(frozen=True)
+class Index:
+    """What bm25s has made of the words of a corpus."""
+
+    made: Any  # a bm25s.BM25; None: no document has a word
+    documents: int
+
+    @staticmethod
+    def of(ids: list[list[int]], vocabulary: dict[str, int], k1: float, b: float) -> "Index":
+        """ids: of the words of each document."""
+        import bm25s
+
+        if not vocabulary:
+            return Index(None, len(ids))
+        made = bm25s.BM25(method="lucene", k1=k1, b=b, dtype="float32")
+        made.index((ids, vocabulary), show_progress=False)
+        return Index(made, len(ids))
+
+    def save(self, folder: Path) -> None:
+        """Into a new folder."""
+        folder.mkdir()
+        if self.made is not None:
+            self.made.save(folder, show_progress=False)
+
+    @staticmethod
+    def opened(folder: Path, documents: int) -> "Index":
+        """What was saved there; but for the vocabulary it stays on disk."""
+        import bm25s
+
+        if not any(folder.iterdir()):
+            return Index(None, documents)
+        made = bm25s.BM25.load(folder, mmap=True, show_progress=False)
+        made.scores |= {name: np.asarray(made.scores[name]) for name in ("data", "indices", "indptr")}
+        return Index(made, documents)
+
+    def scores(self, words: list[str]) -> np.ndarray:
+        """[D] float32 of all documents."""
+        vocabulary = {} if self.made is None else self.made.vocab_dict
+        known = [vocabulary[word] for word in words if word in vocabulary]
+        return cast(Any, self.made).get_scores_from_ids(known) if known else np.zeros(self.documents, np.float32)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +119,8 @@ class Bm25:
     that are written without spaces are pairs of neighbouring characters, as in Lucene's CJK analyzer; documents also have the
     characters, for a query of one.
     """
+
+    spreads: ClassVar[Literal[True]] = True
 
     k1: float
     b: float
@@ -102,62 +150,46 @@ class Bm25:
             stopwords=stopwords if self.stopwords == AUTO else self.stopwords,
         )
 
+    def prepared(self, queries: pa.Table, documents: pa.Table, folder: Path) -> "Bm25Search":
+        """Reads the words of the documents, once, into an index in the folder."""
+        found = self.of(documents)
+        if not (folder / INDEX).exists():
+            index = found.index(documents)
+            half = half_of(folder / INDEX)
+            index.save(half)
+            half.rename(folder / INDEX)
+        return Bm25Search(found, folder / INDEX, len(documents))
+
     def search(self, queries: pa.Table, documents: pa.Table, top_k: int) -> pa.Table:
         """CANDIDATE rows with a score above 0 (a query may have fewer than `top_k`, or none), ties by doc_id."""
-        words_of, scores_of = self._index(documents)
-        words = words_of(queries["text"].to_pylist())
-        found = []
-        with progress("bm25 search", len(words), "queries") as advance:
-            for row, text in enumerate(words):
-                scores = scores_of(text)
-                column = np.flatnonzero(scores)  # few of many documents share a word
-                if len(column) > top_k:
-                    column = column[best(scores[column][None], top_k)[1]]
-                found.append((np.full(len(column), row), column, scores[column]))
-                advance(1)
-        query_row, doc_row, score = (
-            (np.concatenate(part) for part in zip(*found, strict=True)) if found else [np.zeros(0, int)] * 3
-        )
-        return top_candidates(queries, documents, query_row, doc_row, score, top_k)
+        found = self.of(documents)
+        with progress("bm25 search", len(queries), "queries") as advance:
+            return _found(found, found.index(documents), queries, documents, top_k, advance)
 
     def score(self, queries: pa.Table, documents: pa.Table, query_row: np.ndarray, doc_row: np.ndarray) -> np.ndarray:
         """[N] float32 scores, 0 or more, of N pairs."""
-        words_of, scores_of = self._index(documents)
+        found = self.of(documents)
+        index = found.index(documents)
         result = np.zeros(len(query_row), np.float32)
         rows, places = np.unique(query_row, return_inverse=True)
-        words = words_of(queries["text"].take(pa.array(rows)).to_pylist())
+        words = found.words(queries["text"].take(pa.array(rows)).to_pylist())
         for place, positions in groups(places, doc_row):
-            result[positions] = scores_of(words[place])[doc_row[positions]]
+            result[positions] = index.scores(words[place])[doc_row[positions]]
         return result
 
-    def _index(
-        self, documents: pa.Table
-    ) -> tuple[Callable[[list[str]], list[list[str]]], Callable[[list[str]], np.ndarray]]:
-        """Two functions: from texts to the words of each; from a query's words to the scores [D] of all documents."""
-        import bm25s
-
-        found = self.of(documents)
-
+    def index(self, documents: pa.Table) -> Index:
+        """Of all documents (DOCUMENT)."""
         vocabulary: dict[str, int] = {}
         ids: list[list[int]] = []
         with progress("bm25 index", documents.num_rows, "documents") as advance:
             for low in range(0, documents.num_rows, PART):  # the words of all would be gigabytes of strings
                 part = documents.slice(low, PART)
-                for words in found._words(document_texts(part), 1):
+                for words in self.words(document_texts(part), 1):
                     ids.append([vocabulary.setdefault(word, len(vocabulary)) for word in words])
                 advance(part.num_rows)
-        if not vocabulary:  # nothing to index: no document has a word
-            return found._words, lambda _query: np.zeros(documents.num_rows, np.float32)
-        index = bm25s.BM25(method="lucene", k1=self.k1, b=self.b, dtype="float32")
-        index.index((ids, vocabulary), show_progress=False)
+        return Index.of(ids, vocabulary, self.k1, self.b)
 
-        def scores(query: list[str]) -> np.ndarray:
-            known = [vocabulary[word] for word in query if word in vocabulary]
-            return index.get_scores_from_ids(known) if known else np.zeros(documents.num_rows, np.float32)
-
-        return found._words, scores
-
-    def _words(self, texts: list[str], least: int = 2) -> list[list[str]]:
+    def words(self, texts: list[str], least: int = 2) -> list[list[str]]:
         """The words of each text; of scripts without spaces from `least` characters on, to two."""
         import bm25s
         import Stemmer
@@ -178,8 +210,45 @@ class Bm25:
 
 def scorer(bm25: Bm25, documents: pa.Table) -> Callable[[str], np.ndarray]:
     """A function from a query to the scores [D] of all documents, whose words are read once. documents: DOCUMENT."""
-    words_of, scores_of = bm25._index(documents)
-    return lambda query: scores_of(words_of([query])[0])
+    found = bm25.of(documents)
+    index = found.index(documents)
+    return lambda query: index.scores(found.words([query])[0])
+
+
+@dataclass(frozen=True)
+class Bm25Search:
+    """A PreparedSearch."""
+
+    bm25: Bm25  # with the stemmer and stop words of the documents
+    folder: Path  # of the index
+    documents: int
+
+    def __getstate__(self) -> dict[str, object]:
+        return {name: vars(self)[name] for name in ("bm25", "folder", "documents")}
+
+    def search(self, asked: pa.Table, queries: pa.Table, documents: pa.Table, top_k: int) -> pa.Table:
+        """As of Bm25."""
+        return _found(self.bm25, self._index, asked, documents, top_k, silent)
+
+    @cached_property
+    def _index(self) -> Index:
+        return Index.opened(self.folder, self.documents)
+
+
+def _found(bm25: Bm25, index: Index, queries: pa.Table, documents: pa.Table, top_k: int, advance: Advance) -> pa.Table:
+    """CANDIDATE rows. advance: called with queries done."""
+    found = []
+    for row, text in enumerate(bm25.words(queries["text"].to_pylist())):
+        scores = index.scores(text)
+        column = np.flatnonzero(scores)  # few of many documents share a word
+        if len(column) > top_k:
+            column = column[best(scores[column][None], top_k)[1]]
+        found.append((np.full(len(column), row), column, scores[column]))
+        advance(1)
+    query_row, doc_row, score = (
+        (np.concatenate(part) for part in zip(*found, strict=True)) if found else [np.zeros(0, int)] * 3
+    )
+    return top_candidates(queries, documents, query_row, doc_row, score, top_k)
 
 
 def _pieces(text: str, least: int) -> list[str]:

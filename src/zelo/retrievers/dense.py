@@ -1,11 +1,14 @@
 """Nearest neighbours of the query's vector: exact cosine over the whole corpus."""
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
 
 from zelo.backbones.encoder import Encoder
+from zelo.backbones.vector_search import VectorSearch
 from zelo.progress import progress
 from zelo.ranking import cosines, nearest, top_candidates
 
@@ -14,7 +17,13 @@ from zelo.ranking import cosines, nearest, top_candidates
 class Dense:
     """Cosine of the backbone's pooled vectors, in [-1, 1]."""
 
+    spreads: ClassVar[Literal[True]] = True
+
     backbone: Encoder
+
+    def prepared(self, queries: pa.Table, documents: pa.Table, folder: Path) -> VectorSearch:
+        """Encodes both; the vectors lie in the store."""
+        return VectorSearch.of(self.backbone.queries(queries).pooled, self.backbone.documents(documents).pooled)
 
     def search(self, queries: pa.Table, documents: pa.Table, top_k: int) -> pa.Table:
         """CANDIDATE rows, best first, ties by doc_id."""

@@ -6,8 +6,9 @@ import numpy as np
 import pyarrow as pa
 from threadpoolctl import threadpool_limits
 
-from zelo.backbones.encoder import Encoder, TokenVectors
+from zelo.backbones.encoder import Encoder
 from zelo.backbones.pool import check_pool, search_pool
+from zelo.backbones.vectors import TokenVectors
 from zelo.progress import progress
 from zelo.ranking import groups
 

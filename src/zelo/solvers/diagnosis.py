@@ -13,7 +13,6 @@ from zelo.facts import Facts
 from zelo.likelihood.blocks import Block, Blocks
 from zelo.likelihood.covariance import dispersion, two_walk, variances
 from zelo.likelihood.links import LinkFunction
-from zelo.likelihood.newton import solve
 from zelo.records import Fit
 
 _CELLS_PER_BLOCK = 1 << 22  # of the dense Hessians: 32 MB
@@ -185,7 +184,7 @@ def _curl(block: Block, link: LinkFunction) -> np.ndarray:
     """
     weight, flow = block.flow(link)
     eta, cap = np.full(len(block.sizes), 1e-3), np.maximum(200, 4 * block.sizes)
-    e = solve(block, weight, _NO_RIDGE, block.gradient(weight * flow), eta, cap)
+    e = block.solve(weight, _NO_RIDGE, block.gradient(weight * flow), eta, cap)
     rest, whole = block.sum_edges(weight * (flow - block.gap(e)) ** 2), block.sum_edges(weight * flow**2)
     return np.divide(rest, whole, out=np.zeros_like(rest), where=whole > 0)
 

@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
-
 from zelo.likelihood.links import Probit
 from zelo.solvers.posterior_mode import PosteriorMode
 
@@ -19,13 +17,3 @@ class Thurstone(Probit, PosteriorMode):
     """
 
     NAME: ClassVar[str] = "thurstone"
-
-    def loss(self, difference: np.ndarray, p: np.ndarray) -> np.ndarray:
-        """The objective of a comparison: -p log F(D) - (1 - p) log F(-D)."""
-        return -p * self.log(difference) - (1 - p) * self.log(-difference)
-
-    def derivatives(self, difference: np.ndarray, p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Its slope and curvature by D, from the hazards h = F' / F, whose own derivative is -h(D) (h(D) + 2 D)."""
-        rise, fall = self.hazards(difference)  # h(D) and h(-D)
-        ahead, behind, twice = p * rise, (1 - p) * fall, 2 * difference
-        return behind - ahead, ahead * (rise + twice) + behind * (fall - twice)

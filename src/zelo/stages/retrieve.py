@@ -1,7 +1,7 @@
 """First-stage retrieval: the candidates of each query."""
 
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import count, pairwise
 from pathlib import Path
 from typing import ClassVar
 
@@ -14,11 +14,13 @@ from zelo.budget.budget import Budget
 from zelo.budget.plan import Plan
 from zelo.errors import BadInput
 from zelo.facts import Facts
-from zelo.protocols import FileRetriever, PaidEmbedder, Retriever
+from zelo.protocols import Executor, FileRetriever, PaidEmbedder, Retriever, SpreadRetriever
 from zelo.ranking import own_documents, without_own
 from zelo.records import CANDIDATE, DUPLICATE, TRAIN, UNUSED, Retrieved
-from zelo.store.shards import write_parquet, write_shard
+from zelo.stages.searching import Searching
+from zelo.store.shards import CHECKPOINT, write_parquet, write_shard
 from zelo.store.table import Table
+from zelo.units import HERE
 
 SHARD = 512  # queries: the unit of work of the stages below
 FILLED = pa.schema([("query_id", pa.string())])
@@ -84,11 +86,19 @@ class Retrieve:
             embedding_calls.ask(session, self.retriever, queries, documents)
             return embedding_calls.facts(session, self.retriever)
 
-    def run(self, tables: dict[str, Table], out: Path) -> Facts:
-        """Raises BadInput when no query of the train split has two candidates, LimitReached for vectors that are missing."""
+    @property
+    def spreads(self) -> bool:
+        """Whether the retriever does."""
+        return isinstance(self.retriever, SpreadRetriever) and self.retriever.spreads
+
+    def run(self, tables: dict[str, Table], out: Path, executor: Executor = HERE) -> Facts:
+        """SHARD queries are a unit where the retriever spreads.
+
+        Raises BadInput when no query of the train split has two candidates, LimitReached for vectors that are missing.
+        """
         queries, documents = self._read(tables)
         bought = self._ask(queries, documents)
-        found, own = self._found(queries, documents)
+        found, own = self._found(queries, documents, out / CHECKPOINT, executor)
         candidates, filled = found.candidates, found.filled
         used = pc.is_in(queries["split"], pc.cast(self.splits, "string"))
         if not pc.all(used).as_py():
@@ -114,21 +124,23 @@ class Retrieve:
         }
         return {"rows": len(candidates), **below, **own, **bought, "notes": [*bought.get("notes", []), *found.notes]}
 
-    def _search(self, documents: pa.Table) -> passages.Search:
-        return lambda queries, top_k: self.retriever.search(queries, documents, top_k)
-
-    def _found(self, queries: pa.Table, documents: pa.Table) -> tuple[Retrieved, Facts]:
+    def _found(
+        self, queries: pa.Table, documents: pa.Table, folder: Path, executor: Executor
+    ) -> tuple[Retrieved, Facts]:
         """What the retriever finds, and how many documents were left out of it."""
         leaves_out = own_documents(queries, documents, self.keep_own_document)
-        top_k = self.top_k + leaves_out
-        if isinstance(self.retriever, FileRetriever):
-            found = self.retriever.retrieved(queries, documents, top_k)
+        top_k, retriever, corpora = self.top_k + leaves_out, self.retriever, count()
+
+        def find(some: pa.Table, of: pa.Table) -> pa.Table:
+            if isinstance(retriever, SpreadRetriever) and retriever.spreads:
+                here = folder / str(next(corpora))
+                return Searching.of(retriever, some, of, here, top_k, SHARD).run(executor)
+            return passages.search(lambda asked, depth: retriever.search(asked, of, depth), some, of, top_k)
+
+        if isinstance(retriever, FileRetriever):
+            found = retriever.retrieved(queries, documents, top_k)
         else:
-            none = np.zeros(len(queries), bool)
-            searched = domains.search(
-                lambda some, of: passages.search(self._search(of), some, of, top_k), queries, documents
-            )
-            found = Retrieved(searched, none, ())
+            found = Retrieved(domains.search(find, queries, documents), np.zeros(len(queries), bool), ())
         if not leaves_out:
             return found, {}
         candidates, own = without_own(found.candidates, queries, documents, self.top_k)

@@ -3,8 +3,10 @@
 import copy
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -15,7 +17,8 @@ from zelo.backbones.exported import quiet
 from zelo.backbones.pretrained import without_weights
 from zelo.errors import BadInput
 from zelo.facts import Facts
-from zelo.protocols import ListLoss, Logger, PairwiseModel
+from zelo.progress import Advance, progress
+from zelo.protocols import Executor, ListLoss, Logger, PairwiseModel, ProcessesExecutor
 from zelo.records import DEV, SPLITS, TRAIN
 from zelo.store.shards import CHECKPOINT
 from zelo.store.table import Table
@@ -26,6 +29,7 @@ from zelo.training.listwise_dataset import Lists
 from zelo.training.student import Student
 from zelo.training.trainer import LOG, Trained
 from zelo.training.widths import check_widths
+from zelo.units import HERE
 
 if TYPE_CHECKING:
     import torch
@@ -34,6 +38,16 @@ if TYPE_CHECKING:
     from zelo.training.weight_interpolation import WeightMixture
 
 WEIGHTS = "weights.safetensors"
+
+
+class Unlogged:
+    """A logger of a process whose log another one passes on."""
+
+    def check(self) -> None:
+        """Nothing is missing."""
+
+    def log(self, name: str, step: int, metrics: Mapping[str, float]) -> None:
+        """Nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,14 +94,22 @@ class Train:
             copy.deepcopy(self.student).load(None)
         check_widths(self.name, self.student)
 
-    def run(self, tables: dict[str, Table], out: Path) -> Facts:
+    def check_room(self, executor: Executor) -> None:
+        """As of a ProcessesStage."""
+        hardware = self.hardware
+        if hardware.processes > 1 and isinstance(executor, ProcessesExecutor):
+            executor.check_room(hardware.num_nodes, hardware.devices, hardware.accelerator == "gpu")
+        else:
+            hardware.check_devices()
+
+    def run(self, tables: dict[str, Table], out: Path, executor: Executor = HERE) -> Facts:
         """Raises BadInput without train or dev examples or any to compare, ZeloError when untuned scores are not finite."""
         from zelo.training.judging import as_judge
         from zelo.training.parity import measure
 
         queries, documents, examples = self._examples(tables, out)
         model, device = self.student.model, self.hardware.device
-        trained, mixture = self._learned(tables, examples, queries, documents, out)
+        trained, mixture = self._learned(tables, examples, queries, documents, out, executor)
         judging = {"judging": as_judge(model, examples, device)} if "preferences" in tables else {}
         _save(model.state_dict(), out)
         curve = trained.curve
@@ -115,16 +137,16 @@ class Train:
 
     @property
     def processes(self) -> int:
-        """How many train together; several begin from the folder that the pipeline makes for them (launch.FOLDER)."""
+        """How many train together; several leave what came of them in the folder that the pipeline makes (launch.FOLDER)."""
         return self.hardware.processes
 
-    def train_part(self, tables: dict[str, Table], folder: Path) -> None:
-        """The work of one of several processes; the first leaves weights and curve in `folder`."""
+    def train_part(self, tables: dict[str, Table], folder: Path, rank: int) -> None:
+        """The work of one of several processes, of rank 0 and up; the first leaves weights and curve in `folder`."""
         queries, documents, examples = self._examples(tables, folder.parent)
         report = training_log.Lines(folder / launch.LOG).add  # which the one who started it passes on
         self._start()
         trained = self._fit(examples, queries, documents, report, folder.parent)
-        if not world.rank():
+        if not rank:
             _save(trained.weights, folder)
             facts = asdict(replace(trained, weights={}))
             (folder / launch.TRAINED).write_text(json.dumps(facts), encoding="utf-8")
@@ -136,13 +158,14 @@ class Train:
         queries: pa.Table,
         documents: pa.Table,
         out: Path,
+        executor: Executor,
     ) -> "tuple[Trained, WeightMixture]":
         """Trains, here or in processes of their own, and puts what dev likes best into the model."""
         from zelo.training.weight_interpolation import learning, mix
 
         model = self.student.model
         if self.processes > 1:
-            trained = self._together(tables, out)
+            trained = self._together(tables, out, executor, len(examples[TRAIN]))
             self._start()  # without a device until now: the processes had them
             start = learning(model)
             self.student.load(out)
@@ -163,20 +186,42 @@ class Train:
         )
         return trained, mixture
 
-    def _together(self, tables: dict[str, Table], out: Path) -> Trained:
+    def _together(self, tables: dict[str, Table], out: Path, executor: Executor, rows: int) -> Trained:
         """Trains with the processes of torchrun, or starts them; passes on what they log, and takes what came of them."""
-        folder = out / launch.FOLDER
+        folder, hardware = out / launch.FOLDER, self.hardware
         if world.count() > 1:
-            world.announce(self.hardware, folder)
-            self.train_part(tables, folder)
+            world.announce(hardware, folder)
+            self.train_part(tables, folder, 0)
             for line in training_log.Lines(folder / launch.LOG).read():
                 self._log(line["step"], line["metrics"])
+        elif isinstance(executor, ProcessesExecutor):
+            stage = replace(self, logger=Unlogged())  # which may know a secret
+            there = {role: replace(table, path=table.path.resolve()) for role, table in tables.items()}
+            part = partial(_part, stage, there, folder.resolve())
+            with self._shown(rows) as on_line, launch.lines(folder, on_line) as pass_on:
+                executor.together(part, hardware.num_nodes, hardware.devices, hardware.accelerator == "gpu", pass_on)
         else:
-            launch.run(folder, self.hardware, lambda line: self._log(line["step"], line["metrics"]))
+            launch.run(folder, hardware, lambda line: self._log(line["step"], line["metrics"]))
         trained = Trained(**json.loads((folder / launch.TRAINED).read_text(encoding="utf-8")))
         (folder / WEIGHTS).rename(out / WEIGHTS)
         shutil.rmtree(folder)
         return trained
+
+    @contextmanager
+    def _shown(self, rows: int) -> Iterator[Callable[[Facts], None]]:
+        """Yields what takes the lines of a training elsewhere: it logs them, and shows how far the steps are."""
+        steps = self.student.trainer.epochs * -(-rows // self.student.loader.queries)
+        with progress(f"train {self.name}", steps, "steps") as advance:
+            last = 0
+
+            def on_line(line: Facts) -> None:
+                nonlocal last
+                if line["step"] > last:
+                    advance(line["step"] - last)
+                    last = line["step"]
+                self._log(line["step"], line["metrics"])
+
+            yield on_line
 
     def _log(self, step: int, metrics: Mapping[str, float]) -> None:
         self.logger.log(self.name, step, metrics)
@@ -251,6 +296,12 @@ class Train:
             report=report,
             checkpoints=out / CHECKPOINT,
         )
+
+
+def _part(stage: Train, tables: dict[str, Table], folder: Path, rank: int, advance: Advance) -> Facts:
+    """What one process does where an executor starts it; how far it is the others see by the log."""
+    stage.train_part(tables, folder, rank)
+    return {}
 
 
 def _save(weights: "Mapping[str, torch.Tensor]", folder: Path) -> None:

@@ -35,8 +35,11 @@ class Hardware:
             raise BadInput(f"hardware.strategy={self.strategy}: one of {', '.join(STRATEGIES)}.")
 
     def check(self) -> None:
-        """Raises BadInput when what was asked for is not there: before any work, not in the middle of it."""
+        """Raises BadInput when no such device is there: before any work, not in the middle of it."""
         device.check(self.device)
+
+    def check_devices(self) -> None:
+        """Raises BadInput when this machine has fewer GPUs than processes."""
         if self.accelerator == "gpu" and self.devices > 1:
             import torch
 

@@ -74,7 +74,7 @@ def run(folder: Path, hardware: Hardware, on_line: Callable[[Facts], None]) -> N
             f"hardware: {hardware.processes} processes train together only where the command `zelo` starts them; set"
             " hardware.devices=1."
         )
-    with _agent(folder, hardware) as agent, _lines(folder, on_line) as pass_on:
+    with _agent(folder, hardware) as agent, lines(folder, on_line) as pass_on:
         while agent.poll() is None:
             pass_on()
             time.sleep(POLL)
@@ -124,19 +124,25 @@ def _environment(hardware: Hardware) -> dict[str, str]:
 
 
 @contextmanager
-def _lines(folder: Path, on_line: Callable[[Facts], None]) -> Iterator[Callable[[], None]]:
-    """Yields what is to be called from time to time: it passes on the whole lines that were added to the log."""
+def lines(folder: Path, on_line: Callable[[Facts], None]) -> Iterator[Callable[[], None]]:
+    """Yields what is to be called from time to time: it passes on the whole lines that were added to a job's log.
+
+    It opens the file each time: only then a network file system shows what another machine has written.
+    """
     (folder / LOG).touch()
-    with (folder / LOG).open(encoding="utf-8") as file:
-        rest = ""
+    at = 0
 
-        def pass_on() -> None:
-            nonlocal rest
-            *lines, rest = (rest + file.read()).split("\n")
-            for line in lines:
-                on_line(json.loads(line))
+    def pass_on() -> None:
+        nonlocal at
+        with (folder / LOG).open("rb") as file:
+            file.seek(at)
+            added, newline, _ = file.read().rpartition(b"\n")
+        at += len(added + newline)
+        for line in added.splitlines():
+            on_line(json.loads(line))
 
-        yield pass_on
+    yield pass_on
+    pass_on()
 
 
 def _fault(folder: Path, status: int, hardware: Hardware) -> Exception:

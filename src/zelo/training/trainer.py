@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING, Any
 from zelo.errors import BadInput, ZeloError
 from zelo.facts import Facts
 from zelo.protocols import CallbackOfConfig
-from zelo.training.hardware import FSDP2, Hardware
+from zelo.training.hardware import Hardware
 
 if TYPE_CHECKING:
     import pytorch_lightning as lightning
-    from pytorch_lightning.strategies import Strategy
     from torch import Tensor
 
     from zelo.training.datamodule import DataModule
@@ -157,31 +156,28 @@ class Trainer:
     def _lightning(
         self, hardware: Hardware, callbacks: "list[lightning.Callback]", folder: Path
     ) -> "lightning.Trainer":
-        """Lightning's trainer in this process; torchrun has placed it where there are several."""
+        """Lightning's trainer in this process; torchrun or Ray Train has placed it where there are several."""
         import pytorch_lightning as lightning
-        from lightning_fabric.plugins.environments.lightning import LightningEnvironment
-        from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
         from pytorch_lightning.callbacks import Checkpoint, ProgressBar
 
         from zelo.training.checkpoints import SafeCheckpoints
         from zelo.training.monitor import Monitor
+        from zelo.training.placement import placed
 
+        devices, strategy, environment = placed(hardware)
         return lightning.Trainer(
             max_epochs=self.epochs,
             precision=self.precision,  # type: ignore[arg-type]
             gradient_clip_val=self.gradient_clip,
             val_check_interval=1 / self.validations_per_epoch,
             accelerator=hardware.accelerator,
-            devices=hardware.devices,
             num_nodes=hardware.num_nodes,
-            strategy=_strategy(hardware),
+            devices=devices,
+            strategy=strategy,
             logger=[one.logger for one in callbacks if isinstance(one, Monitor)],
             callbacks=callbacks,
             log_every_n_steps=1,
-            plugins=[
-                SafeCheckpoints(),
-                TorchElasticEnvironment() if hardware.processes > 1 else LightningEnvironment(),
-            ],
+            plugins=[SafeCheckpoints(), environment],
             num_sanity_val_steps=0,
             deterministic="warn",
             default_root_dir=folder,
@@ -206,16 +202,6 @@ class Trainer:
                 trainer.fit(module, data, ckpt_path=kept)
                 if ranking.curve[-1]["step"] < trainer.global_step:  # no validation fell on the last step
                     trainer.validate(module, data, verbose=False)
-
-
-def _strategy(hardware: Hardware) -> "str | Strategy":
-    if hardware.processes == 1:
-        return "auto"
-    if hardware.strategy == FSDP2:
-        from zelo.training.sharded import ShardedWeights
-
-        return ShardedWeights(hardware.processes)
-    return "ddp_find_unused_parameters_true"  # pretrained models have parts that no score needs
 
 
 def _of_lightning(one: object) -> bool:

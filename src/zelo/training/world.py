@@ -20,13 +20,23 @@ def count() -> int:
     return int(os.environ["WORLD_SIZE"]) if "TORCHELASTIC_RUN_ID" in os.environ else 1
 
 
-def check(hardware: Hardware, sweeps: bool) -> None:
-    """Raises BadInput where a command was started otherwise than its hardware asks for."""
+def check(hardware: Hardware, *, sweeps: bool, places: bool) -> None:
+    """Raises BadInput where a command was started otherwise than its hardware asks for.
+
+    places: the executor starts the processes of a training itself.
+    """
     torchrun = (
         f"torchrun --nnodes={hardware.num_nodes} --nproc-per-node={hardware.devices} --rdzv-backend=c10d"
         " --rdzv-endpoint=FIRST_HOST:29400 -m zelo ..."
     )
     tasks = int(os.environ.get("SLURM_STEP_NUM_TASKS", "1"))
+    if places:
+        if count() > 1 or tasks > 1:
+            raise BadInput(
+                f"{'torchrun' if count() > 1 else 'srun'} has started {max(count(), tasks)} processes of zelo, and executor=ray"
+                " starts those of a training itself: start zelo once."
+            )
+        return
     if count() == 1 and tasks > 1:
         raise BadInput(f"srun has started {tasks} tasks of zelo: write srun --ntasks-per-node=1 {torchrun}")
     if count() == 1 and hardware.num_nodes > 1:

@@ -1,0 +1,249 @@
+"""Loops over comparisons that numpy would make in many passes through memory, compiled by numba.
+
+No loop adds numbers in another order than it is written, so that a query has the same bits in every block and on every machine.
+Importing this compiles them, once per installation: it is done where the first block is made.
+"""
+
+import logging
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numba import njit, types
+from numpy.polynomial import chebyshev
+from scipy.special import erfcx
+
+logging.getLogger("numba").setLevel(logging.WARNING)  # it tells of every instruction that it reads
+
+_KNEE = 3.75  # x at which (x - knee) / (x + knee), which takes all x >= 0 into [-1, 1], is 0
+_ROOT = 2 / math.sqrt(math.pi)
+_LN2_HIGH, _LN2_LOW = (
+    0.693147180369123816490,
+    1.90821492927058770002e-10,
+)  # ln 2 as a sum whose first part times n is exact
+_HALVES = np.exp2(-np.arange(1076.0))
+_FARTHEST = 745.0  # exp(-y) is 0 above
+
+_Reals = types.Array(types.float64, 1, "C", readonly=True)
+_Numbers = types.Array(types.int64, 1, "C", readonly=True)
+_Indices = types.Array(types.int32, 1, "C", readonly=True)
+_Pairs = types.Array(types.int32, 2, "C", readonly=True)
+
+
+def _compiled(signature: Any = None) -> Callable[[Any], Any]:
+    """The decorator of a loop with this signature, kept on disk where there is a place for it."""
+
+    def compiled(function: Any) -> Any:
+        try:
+            return njit(signature, cache=True, error_model="numpy", nogil=True)(function)
+        except RuntimeError:  # an installation that cannot be written, and no home folder
+            return njit(signature, error_model="numpy", nogil=True)(function)
+
+    return compiled
+
+
+def _scaled(t: np.ndarray) -> np.ndarray:
+    """(1 + 2 x) erfcx(x) at t = (x - knee) / (x + knee): smooth from x = 0 to infinity (Shepherd and Laframboise 1981)."""
+    x = _KNEE * (1 + t) / (1 - t)
+    return (1 + 2 * x) * erfcx(x)
+
+
+# Of degree 20, the highest power first: relative error 3e-15. And exp r = sum r^k / k! for |r| <= ln(2) / 2.
+_NODES = chebyshev.chebpts1(21)
+_SCALED = tuple(chebyshev.cheb2poly(chebyshev.chebfit(_NODES, _scaled(_NODES), 20))[::-1].tolist())
+_EXP = tuple(1 / math.factorial(k) for k in range(12, -1, -1))
+
+
+@_compiled()
+def _exp_of_minus(y: float) -> float:
+    """exp(-y) for y >= 0, without a branch: loops that call it work on several numbers at once."""
+    y = min(y, _FARTHEST)
+    n = np.floor(y * (1 / math.log(2)) + 0.5)
+    r = n * _LN2_HIGH - y + n * _LN2_LOW
+    c = _EXP
+    s = (((c[0] * r + c[1]) * r + c[2]) * r + c[3]) * r + c[4]
+    s = ((((s * r + c[5]) * r + c[6]) * r + c[7]) * r + c[8]) * r + c[9]
+    s = ((s * r + c[10]) * r + c[11]) * r + c[12]
+    return s * _HALVES[np.int64(n)]
+
+
+@njit(inline="always", error_model="numpy")
+def _hazards(d: float) -> tuple[float, float]:
+    x = abs(d)
+    t = (x - _KNEE) / (x + _KNEE)
+    c = _SCALED  # written out: of a loop in a loop LLVM makes no vectors
+    s = ((((c[0] * t + c[1]) * t + c[2]) * t + c[3]) * t + c[4]) * t + c[5]
+    s = ((((s * t + c[6]) * t + c[7]) * t + c[8]) * t + c[9]) * t + c[10]
+    s = ((((s * t + c[11]) * t + c[12]) * t + c[13]) * t + c[14]) * t + c[15]
+    s = ((((s * t + c[16]) * t + c[17]) * t + c[18]) * t + c[19]) * t + c[20]
+    scaled = s / (1 + 2 * x)
+    density = _exp_of_minus(x * x)
+    unlikely, likely = _ROOT / scaled, _ROOT * density / (2 - density * scaled)
+    return likely if d > 0 else unlikely, unlikely if d > 0 else likely
+
+
+@_compiled(types.void(_Reals, types.float64[::1], types.float64[::1]))
+def probit_hazards(difference, rise, fall):
+    """rise, fall [E]: h(D) and h(-D), h(D) = (2 / sqrt(pi)) exp(-D^2) / (1 + erf D)."""
+    for k in range(len(difference)):
+        rise[k], fall[k] = _hazards(difference[k])
+
+
+@_compiled(types.void(_Reals, _Reals, types.float64[::1], types.float64[::1]))
+def probit_derivatives(difference, p, slope, curvature):
+    """slope, curvature [E] of -p log F(D) - (1 - p) log F(-D) by D, F = (1 + erf D) / 2."""
+    for k in range(len(difference)):
+        rise, fall = _hazards(difference[k])
+        ahead, behind, twice = p[k] * rise, (1 - p[k]) * fall, 2 * difference[k]
+        slope[k] = behind - ahead
+        curvature[k] = ahead * (rise + twice) + behind * (fall - twice)
+
+
+@_compiled(types.void(_Reals, _Reals, types.float64[::1], types.float64[::1]))
+def logit_derivatives(difference, p, slope, curvature):
+    """slope, curvature [E] of -p log F(D) - (1 - p) log F(-D) by D, F = 1 / (1 + exp(-D))."""
+    for k in range(len(difference)):
+        odds = _exp_of_minus(abs(difference[k]))
+        unlikely = odds / (1 + odds)
+        slope[k] = (1 - unlikely if difference[k] >= 0 else unlikely) - p[k]
+        curvature[k] = unlikely / (1 + odds)
+
+
+@_compiled(types.void(_Reals, types.float64, _Reals, types.float64[::1]))
+def interpolate(p, cut, table, out):
+    """out [E]: by straight lines, at p [E] cut to [cut, 1 - cut], what has the values `table` in equal steps between these."""
+    cells = len(table) - 1
+    for k in range(len(p)):
+        place = (min(max(p[k], cut), 1 - cut) - cut) * (cells / (1 - 2 * cut))
+        cell = min(np.int64(place), cells - 1)
+        out[k] = table[cell] + (place - cell) * (table[cell + 1] - table[cell])
+
+
+@_compiled(types.void(_Pairs, types.int32[::1], types.int32[::1], types.int32[::1]))
+def neighbours(edges, pointers, entries, others):
+    """Lists the comparisons of each of N documents in their order: those of document i are entries[pointers[i]:pointers[i + 1]].
+
+    pointers: [N + 1]; entries: [2E]; others: [2E] the other document of each.
+    """
+    pointers[:] = 0
+    for k in range(len(edges)):
+        for end in range(2):
+            pointers[edges[k, end] + 1] += 1
+    for i in range(1, len(pointers)):
+        pointers[i] += pointers[i - 1]
+    filled = pointers[:-1].copy()
+    for k in range(len(edges)):
+        for end in range(2):
+            i = edges[k, end]
+            entries[filled[i]], others[filled[i]] = k, edges[k, 1 - end]
+            filled[i] += 1
+
+
+@_compiled(types.void(_Pairs, _Reals, types.float64[::1]))
+def gaps(edges, e, out):
+    """out [E]: e_i - e_j."""
+    for k in range(len(edges)):
+        out[k] = e[edges[k, 0]] - e[edges[k, 1]]
+
+
+@_compiled(types.void(_Pairs, _Reals, types.float64[::1]))
+def scatter(edges, slope, out):
+    """out [N]: the sum of slope [E] over the comparisons in which a document is the first, less that where it is the second."""
+    out[:] = 0
+    for k in range(len(edges)):
+        out[edges[k, 0]] += slope[k]
+        out[edges[k, 1]] -= slope[k]
+
+
+@_compiled()
+def _dot(a, b, n):
+    """Sum of a_i b_i over i < n, in four interleaved sums."""
+    s0 = s1 = s2 = s3 = 0.0
+    for i in range(0, n - 3, 4):
+        s0 += a[i] * b[i]
+        s1 += a[i + 1] * b[i + 1]
+        s2 += a[i + 2] * b[i + 2]
+        s3 += a[i + 3] * b[i + 3]
+    for i in range(n - n % 4, n):
+        s0 += a[i] * b[i]
+    return (s0 + s1) + (s2 + s3)
+
+
+@_compiled()
+def _scaled_residual(r, inverse, z, n, size):
+    """Writes z = r times inverse, centred over the first n, and returns r'z."""
+    total = 0.0
+    for i in range(size):
+        z[i] = r[i] * inverse[i]
+    for i in range(n):
+        total += z[i]
+    mean = total / n
+    for i in range(n):
+        z[i] -= mean
+    return _dot(r, z, size)
+
+
+@_compiled(
+    types.void(
+        *(_Numbers, _Indices, _Indices, _Indices),
+        *(_Reals, types.float64, _Reals, types.float64),
+        *(_Reals, _Reals, _Numbers, types.float64[::1]),
+    )
+)
+def conjugate_gradient(first, pointers, entries, others, curvature, ridge, border, corner, right, eta, cap, x):
+    """x, with (Laplacian of `curvature` [E] + ridge) x = right for each query to a relative residual eta [B], or cap [B] steps.
+
+    first: [B + 1] of the queries' documents; pointers, entries, others: of `neighbours`. border: empty, or [N] what lies beside
+    the Laplacian of the only query where there is one unknown more, and corner what lies below.
+    """
+    more = 1 if len(border) else 0
+    widest, longest = 0, 0
+    for b in range(len(cap)):
+        widest = max(widest, first[b + 1] - first[b])
+        longest = max(longest, pointers[first[b + 1]] - pointers[first[b]])
+    weight, other = np.empty(longest), np.empty(longest, np.int32)
+    room = np.empty((6, widest + more))
+    diagonal, inverse, r, z, direction, image = room[0], room[1], room[2], room[3], room[4], room[5]
+    for b in range(len(cap)):
+        begin, n = first[b], first[b + 1] - first[b]
+        size = n + more
+        base = pointers[begin]
+        for i in range(size):
+            x[begin + i] = 0
+            r[i] = right[begin + i]
+        whole = _dot(r, r, size)
+        if not whole > 0:
+            continue
+        for i in range(n):
+            total = 0.0
+            for k in range(pointers[begin + i], pointers[begin + i + 1]):
+                weight[k - base], other[k - base] = curvature[entries[k]], others[k] - begin
+                total += curvature[entries[k]]
+            diagonal[i] = total + ridge
+        if more:
+            diagonal[n] = corner
+        for i in range(size):
+            inverse[i] = 1 / diagonal[i]
+        rz = _scaled_residual(r, inverse, z, n, size)
+        for i in range(size):
+            direction[i] = z[i]
+        for _ in range(cap[b]):
+            for i in range(n):
+                total = 0.0
+                for k in range(pointers[begin + i] - base, pointers[begin + i + 1] - base):
+                    total += weight[k] * direction[other[k]]
+                image[i] = diagonal[i] * direction[i] - total
+            if more:
+                for i in range(n):
+                    image[i] += border[i] * direction[n]
+                image[n] = corner * direction[n] + _dot(border, direction, n)
+            alpha = rz / _dot(direction, image, size)
+            for i in range(size):
+                x[begin + i] += alpha * direction[i]
+                r[i] -= alpha * image[i]
+            if not _dot(r, r, size) > whole * eta[b] ** 2:
+                break
+            before, rz = rz, _scaled_residual(r, inverse, z, n, size)
+            for i in range(size):
+                direction[i] = z[i] + rz / before * direction[i]
