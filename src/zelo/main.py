@@ -303,7 +303,7 @@ def _print_plan(config: DictConfig, steps: "list[Step]", store: "Store", executo
     if HydraConfig.get().mode == RunMode.MULTIRUN and not sweep.elsewhere():
         sweep.CURRENT.planned.append(Planned(steps, dict(plan.priced(steps, store)), plan.unpriced(steps, store)))
         return
-    missing = terminal.print_plan(steps, store, executor)
+    missing = terminal.print_plan(steps, store, executor, plan.units(steps, store))
     priced = dict(plan.priced(steps, store))
     for name, plans in priced.items():
         step = next(step for step in steps if step.name == name)

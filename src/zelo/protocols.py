@@ -207,6 +207,13 @@ class SpreadStage(Protocol):
         """Whether they may, as it is configured."""
         ...
 
+    def units(self, tables: "Mapping[str, Table]", above: Mapping[str, int]) -> int | None:
+        """How many there are, as far as that is known before it runs.
+
+        tables: of the inputs that are made; above: role -> units of those that are not.
+        """
+        ...
+
     def run(self, tables: "dict[str, Table]", out: Path, executor: Executor) -> Facts:
         """As of a Stage."""
         ...

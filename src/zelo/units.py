@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from zelo.facts import Facts
 from zelo.progress import Advance
 from zelo.protocols import Executor, Work
+from zelo.store.table import Table
 
 
 class UnitProgress:
@@ -50,6 +51,13 @@ class OneByOne:
 
 
 HERE = OneByOne()
+
+
+def of_shards(tables: Mapping[str, Table], above: Mapping[str, int], role: str, name: str) -> int | None:
+    """The units of a stage of which each is a shard of an input, as of a SpreadStage. name: of the table with shards."""
+    return len(tables[role].shards(name)) if role in tables else above.get(role)
+
+
 ACTIVE: list[Executor] = []  # of the stages that this process makes, one inside the other
 
 

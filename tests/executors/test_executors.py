@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from by_place import ByPlace
-from small_run import contents
+from small_run import contents, units_of
 from unit_work import unit
 
 from zelo import units
@@ -69,6 +69,13 @@ def test_tables_are_the_same_bytes_whoever_makes_them(
 ) -> None:
     monkeypatch.setattr(retrieve, "SHARD", 16)
     assert contents(tmp_path / "pool", pool) == contents(tmp_path / "here", HERE)
+
+
+def test_the_units_of_all_stages_are_known_once_the_queries_are_read(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    assert units_of(store) == {}
+    contents(tmp_path, HERE, "until=make_queries")
+    assert units_of(store) == {"retrieve": 1, "judge": 1, "rate": 1}
 
 
 @pytest.mark.long

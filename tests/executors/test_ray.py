@@ -2,6 +2,8 @@
 
 import os
 import socket
+import threading
+import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -51,6 +53,27 @@ def test_ray_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(executor_ray.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(BadInput, match=r"not installed: pip install 'zelo\[ray\]'"):
         Ray(address="auto", retries=0).check()
+
+
+@pytest.mark.parametrize("greeting", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n"])
+def test_an_address_where_something_else_answers_is_refused(greeting: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("ray", reason="Ray is not installed: pip install 'zelo[ray]'")
+    monkeypatch.setattr(executor_ray, "SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def greet() -> None:
+            with server.accept()[0] as line:
+                line.sendall(greeting)
+                line.recv(1000)
+                time.sleep(0 if greeting else 0.5)
+
+        answering = threading.Thread(target=greet)
+        answering.start()
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        words = "what answers there is not Ray" if greeting else "nobody answers there"
+        with pytest.raises(BadInput, match=f"executor.address={address}: {words}"):
+            executor_ray._connect(address)
+        answering.join()
 
 
 def test_machines_that_cannot_take_part_are_named(tmp_path: Path) -> None:

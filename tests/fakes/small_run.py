@@ -7,6 +7,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 
+from zelo.pipeline.plan import units
 from zelo.pipeline.run import assemble, run_stages
 from zelo.places import config_folder
 from zelo.protocols import Executor
@@ -17,6 +18,11 @@ def contents(home: Path, executor: Executor, *overrides: str) -> dict[str, str]:
     """Stage -> hash of the bytes of its table."""
     *_, (result, _) = run_stages(assemble(_composed(*overrides)), Store(home), executor=executor)
     return {name: table.content for name, table in result.tables.items() if name != "data_card"}
+
+
+def units_of(store: Store) -> dict[str, int]:
+    """Stage -> how many units the whole run has, as far as that is known."""
+    return units(assemble(_composed()), store)
 
 
 @cache

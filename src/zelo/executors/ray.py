@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import socket
+import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -30,6 +31,7 @@ AFFECTS_RESULTS = False  # Where a unit runs changes no table.
 SECONDS = 10.0  # that a cluster has to answer
 STARTING = 60.0  # seconds that a machine has to start its first worker
 LOOK = 0.5  # seconds between two looks at how far the workers are
+SETTINGS = bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])  # an empty frame of HTTP/2: length, type 4, flags, stream
 ADDRESS = re.compile(r"(\[[0-9a-fA-F:]+\]|[\w.-]+):(\d{1,5})")
 
 
@@ -56,7 +58,9 @@ class Ray:
     @property
     def where(self) -> str:
         """In words."""
-        return "on a Ray cluster of this machine" if self.address == "local" else f"on the Ray cluster {self.address}"
+        if self.address == "local":
+            return f"on a Ray cluster of this machine ({os.cpu_count()} CPUs)"
+        return f"on the Ray cluster {self.address}"
 
     def check(self) -> None:
         """Raises BadInput where Ray is not installed, no cluster answers, or a machine of it cannot take part."""
@@ -230,12 +234,16 @@ def _connect(address: str) -> None:
     setting = f"executor.address={address}"
     if found := ADDRESS.fullmatch(address):
         try:
-            socket.create_connection((found[1].strip("[]"), int(found[2])), SECONDS).close()
+            is_ray = _speaks_grpc(found[1].strip("[]"), int(found[2]))
         except (OSError, OverflowError) as error:
             raise BadInput(
                 f"{setting}: nobody answers there ({error}). Start Ray on that machine with `ray start --head`, or write the"
                 " address that it printed."
             ) from error
+        if not is_ray:
+            raise BadInput(
+                f"{setting}: what answers there is not Ray. Write the address that `ray start --head` printed."
+            )
     ours = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
@@ -247,6 +255,27 @@ def _connect(address: str) -> None:
         raise BadInput(f"{setting}: {' '.join(str(error).split())}") from error
     finally:
         signal.signal(signal.SIGTERM, ours)  # Ray's own would end the command without a word
+
+
+def _speaks_grpc(host: str, port: int) -> bool:
+    """Whether gRPC answers there, as Ray's head does: Ray itself would wait for another server without end.
+
+    It greets with a SETTINGS frame (RFC 9113, sections 3.4 and 6.5). Raises OSError where nobody is, or nobody says that much in
+    SECONDS.
+    """
+    if os.environ.get("RAY_USE_TLS") == "1":
+        socket.create_connection((host, port), SECONDS).close()
+        return True
+    end, said = time.monotonic() + SECONDS, b""
+    with socket.create_connection((host, port), SECONDS) as line:
+        line.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + SETTINGS)
+        while len(said) < len(SETTINGS):
+            line.settimeout(max(end - time.monotonic(), 0.01))
+            part = line.recv(len(SETTINGS) - len(said))
+            if not part:
+                return False
+            said += part
+    return said[3] == SETTINGS[3]
 
 
 class Reports:

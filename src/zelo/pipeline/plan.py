@@ -6,7 +6,7 @@ from dataclasses import replace
 from zelo.budget.plan import Plan
 from zelo.pipeline.order import ancestors
 from zelo.pipeline.run import Step, falls_away, run_stages
-from zelo.protocols import NOTHING_TO_DO, CheapStage, PaidStage, SometimesCheapStage
+from zelo.protocols import NOTHING_TO_DO, CheapStage, PaidStage, SometimesCheapStage, SpreadStage
 from zelo.store.store import Store
 
 
@@ -22,6 +22,19 @@ def remaining(steps: list[Step], store: Store) -> list[Step]:
         left_out |= {step.name} if table and table.manifest.get(NOTHING_TO_DO) else set()
         kept.append(step)
     return kept
+
+
+def units(steps: list[Step], store: Store) -> dict[str, int]:
+    """Stage -> how many units it has, of those where that is known before they run."""
+    places = {step.name: (step.kind, step.identity) for step in steps}
+    found: dict[str, int] = {}
+    for step in steps:
+        if isinstance(step.stage, SpreadStage):
+            made = {role: store.find(*places[source]) for role, source in step.inputs.items() if source in places}
+            above = {role: found[source] for role, source in step.inputs.items() if source in found}
+            count = step.stage.units({role: table for role, table in made.items() if table}, above)
+            found |= {} if count is None else {step.name: count}
+    return found
 
 
 def priced(steps: list[Step], store: Store) -> Iterator[tuple[str, list[Plan]]]:

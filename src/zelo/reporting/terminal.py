@@ -1,6 +1,7 @@
 """What a run says on the terminal: a line per stage, the plan, and the table of results. Plain where it is no terminal."""
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING
@@ -47,8 +48,11 @@ def help_text(template: str, conf: Path) -> str:
     return template.replace("$APP_CONFIG_GROUPS", lines).replace("$$", "$")
 
 
-def print_plan(steps: "list[Step]", store: Store, executor: Executor) -> set[str]:
-    """What would run, where and what is cached; returns the names of the stages that are not computed yet."""
+def print_plan(steps: "list[Step]", store: Store, executor: Executor, units: Mapping[str, int]) -> set[str]:
+    """What would run, where and what is cached; returns the names of the stages that are not computed yet.
+
+    units: stage -> how many, where that is known.
+    """
     lines = console()
     missing = set()
     for step in steps:
@@ -62,7 +66,9 @@ def print_plan(steps: "list[Step]", store: Store, executor: Executor) -> set[str
     todo = [step for step in steps if step.name in missing]
     spread = [step.name for step in todo if isinstance(step.stage, SpreadStage) and step.stage.spreads]
     if executor.where and spread:
-        lines.print(f"In units of at most 512 queries, {executor.where}: {', '.join(spread)}.", soft_wrap=True)
+        named = ", ".join(f"{name} {units[name]:,}" if name in units else f"{name} ?" for name in spread)
+        unknown = " ?: known when the stages above have run." * (not units.keys() >= set(spread))
+        lines.print(f"Units of at most 512 queries, {executor.where}: {named}.{unknown}", soft_wrap=True)
     if isinstance(executor, ProcessesExecutor):
         for step in todo:
             if isinstance(step.stage, ProcessesStage) and step.stage.processes > 1:

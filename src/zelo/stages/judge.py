@@ -29,7 +29,7 @@ from zelo.records import OUTCOME, STATUSES, Comparisons, Fit, Questions
 from zelo.stages.candidate_pools import CandidatePools
 from zelo.store.shards import shard, shard_writer, write_shard
 from zelo.store.table import Table
-from zelo.units import HERE
+from zelo.units import HERE, of_shards
 
 if TYPE_CHECKING:
     from zelo.budget.session import Session
@@ -93,6 +93,10 @@ class JudgeStage:
     def spreads(self) -> bool:
         """Whether every judge may be asked elsewhere."""
         return all(isinstance(member, protocols.SpreadJudge) for member in self.members.values())
+
+    def units(self, tables: Mapping[str, Table], above: Mapping[str, int]) -> int | None:
+        """The shards of candidates; a sample is one."""
+        return 1 if self._samples else of_shards(tables, above, "candidates", "candidates")
 
     @property
     def _panel(self) -> Panel:

@@ -25,7 +25,7 @@ from zelo.protocols import Executor, PerJudgeSolver, Solver
 from zelo.records import DIAGNOSIS, QUERY_FIT, RATING, Comparisons, Fit
 from zelo.store.shards import shard, write_parquet, write_shard
 from zelo.store.table import Table
-from zelo.units import HERE
+from zelo.units import HERE, of_shards
 
 OUTCOMES = "outcomes"  # the role of the judge stage that was asked about all candidates
 COLUMNS = ["query_id", "doc_a", "doc_b", "judge", "p", "weight", "swapped"]
@@ -67,6 +67,10 @@ class Rate:
     @property
     def _judged(self) -> list[str]:
         return [OUTCOMES, *(role for role in self.inputs if role not in (OUTCOMES, "weights"))]
+
+    def units(self, tables: Mapping[str, Table], above: Mapping[str, int]) -> int | None:
+        """The shards of outcomes."""
+        return of_shards(tables, above, OUTCOMES, "outcomes")
 
     def run(self, tables: dict[str, Table], out: Path, executor: Executor = HERE) -> Facts:
         """Shard by shard. Raises BadInput when no pair has a quorum, and what the solver raises."""

@@ -1,5 +1,6 @@
 """First-stage retrieval: the candidates of each query."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import count, pairwise
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from zelo import domains, embedding_calls, passages
 from zelo.budget.budget import Budget
@@ -16,7 +18,7 @@ from zelo.errors import BadInput
 from zelo.facts import Facts
 from zelo.protocols import Executor, FileRetriever, PaidEmbedder, Retriever, SpreadRetriever
 from zelo.ranking import own_documents, without_own
-from zelo.records import CANDIDATE, DUPLICATE, TRAIN, UNUSED, Retrieved
+from zelo.records import CANDIDATE, DOMAIN, DUPLICATE, TRAIN, UNUSED, Retrieved
 from zelo.stages.searching import Searching
 from zelo.store.shards import CHECKPOINT, write_parquet, write_shard
 from zelo.store.table import Table
@@ -70,12 +72,23 @@ class Retrieve:
         """What would be asked for vectors, and for how much. Sends nothing."""
         return embedding_calls.plans(self.budget, self.retriever, "retriever", *self._read(tables))
 
+    def units(self, tables: Mapping[str, Table], above: Mapping[str, int]) -> int | None:
+        """By the queries that are searched for; those of a domain with its own documents are apart."""
+        if "data" not in tables:
+            return None
+        queries = self._asked(tables["data"].read("queries"))
+        apart = DOMAIN in queries.column_names and DOMAIN in pq.read_schema(tables["data"].shards("documents")[0]).names
+        counts = queries[DOMAIN].drop_null().value_counts().field("counts").to_pylist() if apart else [len(queries)]
+        return sum(-(-count // SHARD) for count in counts)
+
+    def _asked(self, queries: pa.Table) -> pa.Table:
+        """Those of these splits and their duplicates."""
+        known = [DUPLICATE, *[UNUSED] * isinstance(self.retriever, FileRetriever)]  # a run file may name them
+        return queries.filter(pc.is_in(queries["split"], pc.cast([*self.splits, *known], "string")))
+
     def _read(self, tables: dict[str, Table]) -> tuple[pa.Table, pa.Table]:
         """(queries of these splits and their duplicates, documents)."""
-        queries = tables["data"].read("queries")
-        known = [DUPLICATE, *[UNUSED] * isinstance(self.retriever, FileRetriever)]  # a run file may name them
-        wanted = pc.is_in(queries["split"], pc.cast([*self.splits, *known], "string"))
-        return queries.filter(wanted), tables["data"].read("documents")
+        return self._asked(tables["data"].read("queries")), tables["data"].read("documents")
 
     def _ask(self, queries: pa.Table, documents: pa.Table) -> Facts:
         """Gets the vectors that the search needs, where they cost money; what was spent."""

@@ -1,5 +1,6 @@
 """Scores documents with a student."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -66,6 +67,13 @@ class Score:
     def spreads(self) -> bool:
         """Whether it reranks; a search is one."""
         return "candidates" in self.inputs
+
+    def units(self, tables: Mapping[str, Table], above: Mapping[str, int]) -> int | None:
+        """By the queries of these splits, whether they have candidates or not."""
+        if "data" not in tables:
+            return None
+        splits = tables["data"].read("queries", ["split"])["split"]
+        return -(-pc.sum(pc.is_in(splits, pc.cast(pa.array(self.splits), pa.string()))).as_py() // UNIT)
 
     def check(self) -> None:
         """Raises BadInput where the hardware is not there, and for a backbone that the model cannot be made of."""
