@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pyarrow.compute as pc
 import pytest
 from hydra import compose, initialize_config_dir
@@ -13,6 +14,7 @@ import zelo
 from zelo.errors import BadInput
 from zelo.pipeline.run import Result, assemble, run_stages
 from zelo.places import config_folder
+from zelo.reporting import compared
 from zelo.served import Served
 from zelo.stages import retrieve
 from zelo.store.store import Store
@@ -84,6 +86,15 @@ def test_the_full_pipeline(tiny_beir: Path, tmp_path: Path, monkeypatch: pytest.
     assert found["dense"] > 0.3, "a colour is found by its name"
     for student in ("train_embedding", "train_reranker"):
         assert (result.tables[student].path / "export" / "modules.json").is_file()
+        values, manifest = result.tables[student].read("dev"), result.tables[student].manifest
+        assert float(np.mean(values["value"])) == pytest.approx(manifest["best_dev"], abs=1e-6)
+    of_training = compared.of_run(result, None, None)  # as where a run stops before the evaluation
+    assert of_training["system"] == "reranker"
+    assert of_training["per_query"]["dev"] == dict(zip(*values.to_pydict().values(), strict=True))
+    queries = result.tables["load"].read("queries")
+    assert set(of_training["per_query"]["dev"]) == set(
+        queries.filter(pc.equal(queries["split"], "dev"))["query_id"].to_pylist()
+    )
     served_as_evaluated(result, tmp_path, monkeypatch)
     again = run()
     assert {facts["status"] for facts in again.facts.values()} == {"cached"}

@@ -127,6 +127,7 @@ EXAMPLE = pa.schema(
         ("split", pa.string()),
     ]
 )
+DEV_VALUE = pa.schema([("query_id", pa.string()), ("value", pa.float64())])  # of the metric that a training goes by
 PREFERENCE = pa.schema(
     [
         ("query_id", pa.string()),

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 FILE = "compared.json"
 TEACHER = "teacher"
+VALUES = "dev"  # of a training's table: the metric of each dev query
 METRIC = IrMeasure(name="nDCG@10")
 FIGURES = {  # column of sweep.csv -> what a table calls it
     "sd_target": "sd target",
@@ -76,13 +77,20 @@ def _evaluated(result: "Result", evaluation: Evaluation, system: str | None) -> 
 
 
 def _trained(result: "Result") -> Facts:
-    """Of the last student, where the run stops before the evaluation: the dev figure that its training went by."""
+    """Of the last student, where the run stops before the evaluation: the dev figure that its training went by.
+
+    A training of lists has a value of each dev query; one of pairs, or one that an earlier zelo cached, has none.
+    """
     names = lineage.students(result)
     if not names:
         return {}
     stage, facts = lineage.step_of(result, names[-1]).stage, result.tables[names[-1]].manifest
-    key = str(facts["metric"])
-    return {"system": stage.name, "keys": {DEV: key}, "values": {f"{key}/{stage.name}": facts["best_dev"]}}
+    key, found = str(facts["metric"]), {}
+    if (result.tables[names[-1]].path / f"{VALUES}.parquet").is_file():
+        values, examples = result.tables[names[-1]].read(VALUES), result.upstream(names[-1], "examples")
+        pairs = zip(values["query_id"].to_pylist(), values["value"].to_pylist(), strict=True)
+        found = {"per_query": {DEV: dict(pairs)}, "against": {DEV: result.tables[str(examples)].identity}}
+    return {"system": stage.name, "keys": {DEV: key}, "values": {f"{key}/{stage.name}": facts["best_dev"]}, **found}
 
 
 def _teacher(result: "Result") -> Facts:

@@ -222,7 +222,7 @@ def _lists_of(query_row: np.ndarray, doc_row: np.ndarray, queries: pa.Table) -> 
 
     places, sizes = np.unique(query_row, return_counts=True)
     blank = np.zeros(len(doc_row), np.float32)
-    return Lists(queries["text"].take(pa.array(places)).to_pylist(), starts(sizes), doc_row, blank, blank)
+    return Lists(queries["text"].take(pa.array(places)).to_pylist(), starts(sizes), doc_row, blank, blank, places)
 
 
 def _scores(

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -19,8 +20,8 @@ from zelo.errors import BadInput
 from zelo.facts import Facts
 from zelo.progress import Advance, progress
 from zelo.protocols import Executor, ListLoss, Logger, PairwiseModel, ProcessesExecutor
-from zelo.records import DEV, SPLITS, TRAIN
-from zelo.store.shards import CHECKPOINT
+from zelo.records import DEV, DEV_VALUE, SPLITS, TRAIN
+from zelo.store.shards import CHECKPOINT, write_parquet
 from zelo.store.table import Table
 from zelo.training import launch, training_log, world
 from zelo.training.comparable import check_comparable
@@ -52,7 +53,7 @@ class Unlogged:
 
 @dataclass(frozen=True, kw_only=True)
 class Train:
-    """Writes weights.safetensors, curve.json, training_log and export/, a folder that sentence-transformers loads as it is.
+    """Writes weights.safetensors, curve.json, training_log, of lists `dev` (DEV_VALUE), and export/ for sentence-transformers.
 
     Learns from the examples of train queries; the best weights are those that rank the dev queries best against judge ratings,
     of the points of the curve and of mixtures with the untuned weights. A model that `learns_pairs` learns from preferences
@@ -112,6 +113,8 @@ class Train:
         trained, mixture = self._learned(tables, examples, queries, documents, out, executor)
         judging = {"judging": as_judge(model, examples, device)} if "preferences" in tables else {}
         _save(model.state_dict(), out)
+        if not judging:
+            _save_values(mixture.values, examples[DEV], queries, out)
         curve = trained.curve
         (out / "curve.json").write_text(json.dumps(curve, indent=1), encoding="utf-8")
         training_log.write(training_log.Lines(out / CHECKPOINT / LOG), out)
@@ -302,6 +305,11 @@ def _part(stage: Train, tables: dict[str, Table], folder: Path, rank: int, advan
     """What one process does where an executor starts it; how far it is the others see by the log."""
     stage.train_part(tables, folder, rank)
     return {}
+
+
+def _save_values(values: np.ndarray, lists: Lists, queries: pa.Table, folder: Path) -> None:
+    rows = {"query_id": queries["query_id"].take(pa.array(lists.query_rows)), "value": values}
+    write_parquet(pa.table(rows), DEV_VALUE, folder, "dev")
 
 
 def _save(weights: "Mapping[str, torch.Tensor]", folder: Path) -> None:

@@ -36,6 +36,7 @@ class Lists:
     doc_rows: np.ndarray  # [N] rows of the document table
     targets: np.ndarray  # [N] float32 in [0, 1]
     weights: np.ndarray  # [N] float32
+    query_rows: np.ndarray  # [Q] rows of the query table
 
     @staticmethod
     def of(examples: pa.Table, queries: pa.Table, documents: pa.Table) -> "Lists":
@@ -55,7 +56,8 @@ class Lists:
     def padded(texts: list[str], doc_rows: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> "Lists":
         """From arrays [Q, D] with -1 in `doc_rows` behind the end of each list."""
         there = doc_rows >= 0
-        return Lists(texts, starts(there.sum(1)), doc_rows[there], targets[there], weights[there])
+        rows = np.arange(len(texts))
+        return Lists(texts, starts(there.sum(1)), doc_rows[there], targets[there], weights[there], rows)
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -154,7 +156,7 @@ class _Reading:
             query, doc, target, weight = (array[order] for array in (query, doc, target, weight))
         sizes = np.bincount(query, minlength=len(self.queries))
         rows = np.flatnonzero(sizes)
-        return Lists(Texts(self.queries["text"].take(pa.array(rows))), starts(sizes[rows]), doc, target, weight)
+        return Lists(Texts(self.queries["text"].take(pa.array(rows))), starts(sizes[rows]), doc, target, weight, rows)
 
     def _numbers(self, place: str, shard: pa.Table, split: str | None) -> tuple[np.ndarray, ...]:
         target, weight = shard["target"].to_numpy(), shard["weight"].to_numpy()

@@ -22,6 +22,7 @@ class WeightMixture:
 
     share: float
     dev: dict[float, float]
+    values: np.ndarray  # what each dev row tells of the metric, with that share
 
 
 def learning(model: Any) -> dict[str, Tensor]:
@@ -45,15 +46,19 @@ def mix(
     2022, arXiv 2109.01903, section 3). model: with its trained weights; start: what `learning` gave before; dev: what the untuned
     weights reached (0) and the trained ones (1), which is absent where nothing was trained; data: its dev batches.
     """
-    trained, dev = learning(model), dict(dev)
+    trained, dev, values = learning(model), dict(dev), dict[float, np.ndarray]()
     if 1.0 in dev:
         with progress(f"{label}: weights between", len(shares) * len(data.dev), "queries") as advance:
             for share in shares:
                 _put(model, start, trained, share)
-                dev[share] = _measured(model, data, hardware, precision, advance)
+                values[share] = _values(model, data, hardware, precision, advance)
+                dev[share] = data.dev.measure(values[share])
     best = max(sorted(dev), key=dev.__getitem__)
     _put(model, start, trained, best)
-    return WeightMixture(best, {share: dev[share] for share in sorted(dev)})
+    if best not in values:
+        with progress(f"{label}: the weights that are kept", len(data.dev), "queries") as advance:
+            values[best] = _values(model, data, hardware, precision, advance)
+    return WeightMixture(best, {share: dev[share] for share in sorted(dev)}, values[best])
 
 
 def _put(model: Any, start: Mapping[str, Tensor], trained: Mapping[str, Tensor], share: float) -> None:
@@ -66,7 +71,7 @@ def _put(model: Any, start: Mapping[str, Tensor], trained: Mapping[str, Tensor],
                 weight.copy_(exact[name] if exact else torch.lerp(start[name].float(), trained[name].float(), share))
 
 
-def _measured(model: Any, data: DataModule, hardware: Hardware, precision: str, advance: Advance) -> float:
+def _values(model: Any, data: DataModule, hardware: Hardware, precision: str, advance: Advance) -> np.ndarray:
     """As in validation: in pieces where memory does not hold a batch, and in the trainer's precision."""
     model.to(hardware.device).eval()
     pieces, values = Pieces(model, None, micro_batch=hardware.micro_batch), []
@@ -76,7 +81,7 @@ def _measured(model: Any, data: DataModule, hardware: Hardware, precision: str, 
             scores = pieces.score(on_device, partial(data.dev.part, collate=data.collate))
         values.append(data.dev.values(scores.float().cpu().numpy(), batch["targets"].numpy(), batch["mask"].numpy()))
         advance(len(batch["mask"]))
-    return data.dev.measure(np.concatenate(values))
+    return np.concatenate(values)
 
 
 def _casting(device: str, precision: str) -> AbstractContextManager[object]:
