@@ -187,7 +187,9 @@ def _least(rows: list[dict[str, str]]) -> set[str]:
 
 
 def _differ(cells: list[str]) -> bool:
-    return len(cells) == 1 or len(set(cells)) > 1
+    """Whether the settings that have a figure differ in it."""
+    known = [cell for cell in cells if cell]
+    return len(cells) == 1 or len(set(known)) > 1
 
 
 def _width(title: str, cells: list[str]) -> int:
