@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from statistics import median
 from typing import TypeVar
 
@@ -132,6 +133,7 @@ def race(
 ) -> None:
     """Prints CPU time per query of the batched fit and of each peer (with its queries per round)."""
     ours, case = solver(kind, votes), simulated(queries, kind, votes)
+    ours.fit(simulated(1, kind, votes))  # so that the loops are compiled
     times: dict[str, list[float]] = {}
     apart: dict[str, float] = {}
     iteration = FixedPoint(
@@ -142,6 +144,8 @@ def race(
         times.setdefault("zelo", []).append(spent / queries)
         spent, _ = cpu(lambda: ours.fit(case))
         times.setdefault("zelo with exact errors, triads, curl", []).append(spent / queries)
+        spent, _ = cpu(lambda: replace(ours, stderr="two_walk").fit(case))
+        times.setdefault("the same with two-walk errors", []).append(spent / queries)
         if votes:
             spent, _ = cpu(lambda: iteration.fit(case))
             times.setdefault("zelo solver=fixed_point", []).append(spent / queries)

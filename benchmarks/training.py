@@ -146,12 +146,9 @@ def ours(folder: Path, tables: tuple[pa.Table, pa.Table, pa.Table], options: arg
     model = Pointwise(temperature=1.0, max_length=LENGTH, tokens=options.tokens)
     model.load(component("backbone/minilm", Encoder, model=str(folder), sha256=None), None)
     model.prepare(documents)
-    one = Lists(
-        lists[DEV].texts[:1],
-        lists[DEV].offsets[:2],
-        *(getattr(lists[DEV], n)[:1] for n in ("doc_rows", "targets", "weights", "query_rows")),
-    )  # type: ignore[arg-type]
-    one = Lists(one.texts, np.array([0, 1]), one.doc_rows, one.targets, one.weights, one.query_rows)
+    dev = lists[DEV]
+    first = [dev.doc_rows[:1], dev.targets[:1], dev.weights[:1], dev.query_rows[:1]]
+    one = Lists([dev.texts[0]], np.array([0, 1]), *first)
     loader = QueryBatches(queries=options.batch, documents=None)
     module = StudentModule(
         model=model,

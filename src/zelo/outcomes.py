@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from zelo.errors import BadInput
 from zelo.protocols import JudgingStage
-from zelo.records import Comparisons
+from zelo.records import Comparisons, distinct
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Graphs:
         judge = outcomes["judge"].combine_chunks()
         judge = judge if pa.types.is_dictionary(judge.type) else judge.dictionary_encode()
         asked = pair * max(len(judge.dictionary), 1) + judge.indices.to_numpy()[answered]
-        judges = np.bincount(np.unique(asked) // max(len(judge.dictionary), 1), minlength=len(self.edges))
+        judges = np.bincount(distinct(asked) // max(len(judge.dictionary), 1), minlength=len(self.edges))
         count, total = (np.bincount(pair, of, len(self.edges)) for of in (np.ones(len(pair)), weights))
         with np.errstate(invalid="ignore"):
             return np.bincount(pair, values * weights, len(self.edges)) / total, total / count, judges

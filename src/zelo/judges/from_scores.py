@@ -9,7 +9,7 @@ from zelo.errors import BadInput
 from zelo.judges.rubric import only_compares
 from zelo.pools import Pools
 from zelo.protocols import BackboneScorer, Checked, Scorer, VectorsById
-from zelo.records import ANSWERED, FAILED, STATUSES, Outcomes, Questions
+from zelo.records import ANSWERED, FAILED, STATUSES, Outcomes, Questions, distinct
 
 PRIOR = 1.0  # queries' worth of belief that a document is liked neither more nor less than others
 
@@ -94,7 +94,7 @@ class FromScores:
         if candidates is None:
             return _Scored(None, np.empty(0, np.int64), np.empty(0), np.empty(0))
         if self._last is None or self._last.candidates is not candidates:
-            key = np.unique(
+            key = distinct(
                 np.repeat(candidates.query_row.astype(np.int64), candidates.sizes) * width + candidates.doc_row
             )
             score = self._scores(questions, key, width)
@@ -125,7 +125,7 @@ def _standardised(score: np.ndarray, query: np.ndarray, whole: np.ndarray, whole
     Mean and deviation are those of the scores `whole` [K], grouped by `whole_query` [K], which has every `query` [N]. A score
     that is no number stays none and counts in neither.
     """
-    queries = np.unique(whole_query)
+    queries = distinct(whole_query)
     whole_query, whole = whole_query[~np.isnan(whole)], whole[~np.isnan(whole)]
     group = np.searchsorted(queries, whole_query)
     count = np.maximum(np.bincount(group, minlength=len(queries)), 1)

@@ -11,7 +11,7 @@ import numpy as np
 from zelo.errors import BadInput
 from zelo.protocols import LanguageModel
 from zelo.providers.prompt import Filled, Prompt
-from zelo.records import Questions
+from zelo.records import Questions, distinct
 from zelo.texts import SHORTEST_CUT, document_texts
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class PairPrompts:
 
     def cut(self, questions: Questions) -> int:
         """How many of the documents asked about are longer than document_tokens, and so are judged by their beginning."""
-        rows = np.unique(np.concatenate([questions.a_row, questions.b_row]))
+        rows = distinct(np.concatenate([questions.a_row, questions.b_row]))
         texts = document_texts(questions.documents.take(rows))
         short = self.beginnings(texts, [self.document_tokens] * len(texts))
         return sum(len(text) != len(rest) for text, rest in zip(texts, short, strict=True))

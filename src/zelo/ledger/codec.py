@@ -57,8 +57,20 @@ def reply_of(endpoint: Endpoint, request: Request, entry: Entry) -> Reply:
     found = read(endpoint, request, status, {}, body.encode(errors="replace"), None)
     if isinstance(found, Fault):
         found = Reply(status=UNPARSEABLE, error=found.kind)
-    paid = {name: getattr(entry, name) for name in ("tokens_in", "tokens_out", "usd", "seconds")}
-    return replace(found, http=status, body=body, **paid)
+    return Reply(  # at once: `replace` takes longer than reading the body
+        found.status,
+        found.error,
+        found.text,
+        found.finish,
+        found.logprobs,
+        entry.tokens_in,
+        entry.tokens_out,
+        entry.usd,
+        entry.seconds,
+        status,
+        body,
+        found.words,
+    )
 
 
 def _raw(endpoint: Endpoint, entry: Entry) -> tuple[int, str]:

@@ -16,10 +16,9 @@ from zelo.likelihood.links import LinkFunction
 from zelo.likelihood.randomness import mixed, uniform
 from zelo.records import Comparisons, starts
 
-_EDGES_AT_ONCE = 1 << 14  # of the link: what stays in the second-level cache
 _CUT = 0.02  # where certainty is cut, in the start of a fit and nowhere else: its inverse has no bound
 _CELLS = 4096  # of a table of the inverse, whose straight lines are within 1e-5 of it
-_CHECKED_AT_ONCE = 1 << 20  # comparisons: checking 45 M of them must not copy them all
+_CHECKED_AT_ONCE = 1 << 16  # comparisons: checking 45 M of them must not copy them all
 
 
 @dataclass(frozen=True)
@@ -78,13 +77,9 @@ class Block:
 
     def derivatives(self, link: LinkFunction, e: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """([E] slopes, [E] curvatures) of the comparisons' weighted losses by e_i - e_j."""
-        difference = self.difference(e)
-        slope, curvature = np.empty_like(difference), np.empty_like(difference)
-        for begin in range(0, len(difference), _EDGES_AT_ONCE):
-            part = slice(begin, begin + _EDGES_AT_ONCE)
-            first, second = link.derivatives(difference[part], self.p[part])
-            np.multiply(first, self.weight[part], out=slope[part])
-            np.multiply(second, self.weight[part], out=curvature[part])
+        slope, curvature = link.derivatives(self.difference(e), self.p)
+        slope *= self.weight
+        curvature *= self.weight
         if self.gain is not None:
             slope *= self.gain
             curvature *= self.gain**2
@@ -107,10 +102,15 @@ class Block:
         kernels.scatter(self.edges, slope, gradient)
         return gradient if self.covariate is None else np.append(gradient, self.covariate @ slope)
 
-    def adjacency(self, weights: np.ndarray) -> csr_array:
-        """[N, N] symmetric matrix of the comparisons' `weights` [E]; those of a pair are not added up."""
-        n = len(self.degree)
-        return csr_array((np.take(weights, self.entries), self.others, self.pointers), shape=(n, n))
+    def adjacency(self, values: np.ndarray, mirror: float = 1.0) -> csr_array:
+        """[N, N] at (i, j) the sum of `values` [E] over the comparisons of i with j, and `mirror` times it at (j, i)."""
+        from zelo.likelihood import kernels
+
+        n, cells = len(self.degree), len(self.entries)
+        first, columns, sums = np.empty(n + 1, np.int32), np.empty(cells, np.int32), np.empty(cells)
+        kernels.merged(self.edges, self.pointers, self.entries, self.others, values, mirror, first, columns, sums)
+        filled = first[-1]
+        return csr_array((sums[:filled], columns[:filled], first), shape=(n, n))
 
     def solve(
         self, curvature: np.ndarray, ridge: float, right: np.ndarray, eta: np.ndarray, cap: np.ndarray
@@ -273,6 +273,8 @@ def hidden(local: np.ndarray, share: float) -> np.ndarray:
 
 def _checked(rows: Comparisons, first: np.ndarray) -> tuple[np.ndarray, bool]:
     """([Q] comparisons per query, whether the rows are grouped by query in the queries' order). first: [Q + 1]."""
+    from zelo.likelihood import kernels
+
     edges = np.asarray(rows.edges)
     if edges.ndim != 2 or edges.shape[1] != 2 or not len(edges) == len(rows.p) == len(rows.weight):
         shapes = f"{edges.shape}, {np.shape(rows.p)} and {np.shape(rows.weight)}"
@@ -285,26 +287,25 @@ def _checked(rows: Comparisons, first: np.ndarray) -> tuple[np.ndarray, bool]:
         _refuse(np.asarray(rows.judge) < 0, 0, rows.judge, "has a judge with a negative number:")
     counts = np.zeros(len(first) - 1, np.int64)
     query_of = np.repeat(np.arange(len(counts), dtype=np.int32), np.diff(first))
-    grouped, last = True, 0
+    last = 0  # query of the last row, or the number of queries once a row has come after one of a later query
     for begin in range(0, len(edges), _CHECKED_AT_ONCE):
         part = slice(begin, begin + _CHECKED_AT_ONCE)
-        pairs, p, weight = edges[part], rows.p[part], rows.weight[part]
-        if pairs.min() < 0 or pairs.max() >= first[-1]:  # the extremes first: they cost less than a look at every row
-            outside = ((pairs < 0) | (pairs >= first[-1])).any(1)
-            _refuse(outside, begin, pairs, f"names a document outside 0..{first[-1] - 1}")
-        _refuse(pairs[:, 0] == pairs[:, 1], begin, pairs, "compares a document with itself")
-        query = query_of[pairs[:, 0]]
-        if (two := query != query_of[pairs[:, 1]]).any():
-            _refuse(two, begin, query_of[pairs], "compares documents of two queries, numbers")
-        if not (p.min() >= 0 and p.max() <= 1):
-            _refuse(~((p >= 0) & (p <= 1)), begin, p, "has a preference outside [0, 1]:")
-        if not (weight.min() > 0 and weight.max() < np.inf):
-            bad = ~((weight > 0) & (weight < np.inf))
-            _refuse(bad, begin, weight, "has a weight that is not positive and finite:")
-        grouped = grouped and query[0] >= last and bool((query[1:] >= query[:-1]).all())
-        last = query[-1]
-        counts += np.bincount(query, minlength=len(counts))
-    return counts, grouped
+        columns = (np.ascontiguousarray(values[part], np.float64) for values in (rows.p, rows.weight))
+        last = kernels.usable(np.ascontiguousarray(edges[part], np.int64), *columns, query_of, last, counts)
+        if last < 0:
+            _refuse_first(edges[part], rows.p[part], rows.weight[part], query_of, begin)
+    return counts, last < max(len(counts), 1)
+
+
+def _refuse_first(edges: np.ndarray, p: np.ndarray, weight: np.ndarray, query_of: np.ndarray, begin: int) -> None:
+    """Raises BadInput naming the first of these rows that cannot be used. begin: the number of their first."""
+    outside = (edges < 0) | (edges >= len(query_of))
+    _refuse(outside[:, 0] | outside[:, 1], begin, edges, f"names a document outside 0..{len(query_of) - 1}")
+    _refuse(edges[:, 0] == edges[:, 1], begin, edges, "compares a document with itself")
+    query = query_of[edges]
+    _refuse(query[:, 0] != query[:, 1], begin, query, "compares documents of two queries, numbers")
+    _refuse(~((p >= 0) & (p <= 1)), begin, p, "has a preference outside [0, 1]:")
+    _refuse(~((weight > 0) & (weight < np.inf)), begin, weight, "has a weight that is not positive and finite:")
 
 
 def _refuse(bad: np.ndarray, begin: int, values: np.ndarray, what: str) -> None:

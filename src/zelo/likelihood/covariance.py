@@ -72,8 +72,7 @@ def two_walk(block: Block, curvature: np.ndarray, ridge: float) -> np.ndarray:
     ridge 1 0.0 / 0.5 / -4; two cycles -5 / 2 / -23 and -3 / 1 / -13; one cycle of votes -6 / 3 / -14, of soft labels at
     ridge 0.001 useless (-55). 30 documents, four cycles: 3 / 1 / 6.
     """
-    adjacency = block.adjacency(curvature).copy()
-    adjacency.sum_duplicates()
+    adjacency = block.adjacency(curvature)
     diagonal = adjacency @ np.ones(len(block.degree)) + ridge
     adjacency.data *= adjacency.data
     return (1 - 1 / np.repeat(block.sizes, block.sizes)) / (diagonal - adjacency @ (1 / diagonal))

@@ -69,18 +69,32 @@ def _exp_of_minus(y: float) -> float:
 
 
 @njit(inline="always", error_model="numpy")
-def _hazards(d: float) -> tuple[float, float]:
-    x = abs(d)
+def _scaled_tail(x: float) -> float:
+    """erfcx(x) = exp(x^2) (1 - erf x) for x >= 0."""
     t = (x - _KNEE) / (x + _KNEE)
     c = _SCALED  # written out: of a loop in a loop LLVM makes no vectors
     s = ((((c[0] * t + c[1]) * t + c[2]) * t + c[3]) * t + c[4]) * t + c[5]
     s = ((((s * t + c[6]) * t + c[7]) * t + c[8]) * t + c[9]) * t + c[10]
     s = ((((s * t + c[11]) * t + c[12]) * t + c[13]) * t + c[14]) * t + c[15]
     s = ((((s * t + c[16]) * t + c[17]) * t + c[18]) * t + c[19]) * t + c[20]
-    scaled = s / (1 + 2 * x)
-    density = _exp_of_minus(x * x)
+    return s / (1 + 2 * x)
+
+
+@njit(inline="always", error_model="numpy")
+def _hazards(d: float) -> tuple[float, float]:
+    x = abs(d)
+    scaled, density = _scaled_tail(x), _exp_of_minus(x * x)
     unlikely, likely = _ROOT / scaled, _ROOT * density / (2 - density * scaled)
     return likely if d > 0 else unlikely, unlikely if d > 0 else likely
+
+
+@_compiled(types.void(_Reals, types.float64[::1], types.float64[::1]))
+def probit_tails(difference, scaled, likely):
+    """scaled, likely [E]: exp(D^2) F(-|D|) and F(|D|), F = (1 + erf D) / 2."""
+    for k in range(len(difference)):
+        x = abs(difference[k])
+        scaled[k] = _scaled_tail(x) / 2
+        likely[k] = 1 - scaled[k] * _exp_of_minus(x * x)
 
 
 @_compiled(types.void(_Reals, types.float64[::1], types.float64[::1]))
@@ -120,6 +134,29 @@ def interpolate(p, cut, table, out):
         out[k] = table[cell] + (place - cell) * (table[cell + 1] - table[cell])
 
 
+@_compiled(
+    types.int64(
+        *(types.Array(types.int64, 2, "C", readonly=True), _Reals, _Reals, _Indices),
+        *(types.int64, types.int64[::1]),
+    )
+)
+def usable(edges, p, weight, query_of, last, counts):
+    """Adds the comparisons to their queries' `counts`; returns the query of the last one, or -1 if any cannot be used.
+
+    query_of: of each document. last: what the rows before returned. Rows that are not in the queries' order return len(counts).
+    """
+    for k in range(len(edges)):
+        i, j = edges[k, 0], edges[k, 1]
+        if min(i, j) < 0 or max(i, j) >= len(query_of) or i == j:
+            return -1
+        query = query_of[i]
+        if query != query_of[j] or not (p[k] >= 0 and p[k] <= 1 and weight[k] > 0 and weight[k] < np.inf):
+            return -1
+        counts[query] += 1
+        last = query if query >= last else len(counts)
+    return last
+
+
 @_compiled(types.void(_Pairs, types.int32[::1], types.int32[::1], types.int32[::1]))
 def neighbours(edges, pointers, entries, others):
     """Lists the comparisons of each of N documents in their order: those of document i are entries[pointers[i]:pointers[i + 1]].
@@ -154,6 +191,81 @@ def scatter(edges, slope, out):
     for k in range(len(edges)):
         out[edges[k, 0]] += slope[k]
         out[edges[k, 1]] -= slope[k]
+
+
+@_compiled(
+    types.void(
+        *(_Pairs, _Indices, _Indices, _Indices, _Reals, types.float64),
+        *(types.int32[::1], types.int32[::1], types.float64[::1]),
+    )
+)
+def merged(edges, pointers, entries, others, values, mirror, starts, columns, sums):
+    """The rows of a matrix: at (i, j) the sum of `values` [E] over the comparisons of i with j, and `mirror` times it at (j, i).
+
+    Row i is columns[starts[i]:starts[i + 1]] and as many sums; starts: [N + 1]; columns, sums: [2E], of which the end stays free.
+    """
+    place = np.full(len(starts) - 1, -1, np.int32)
+    filled = 0
+    starts[0] = 0
+    for i in range(len(starts) - 1):
+        for k in range(pointers[i], pointers[i + 1]):
+            j = others[k]
+            value = values[entries[k]] if edges[entries[k], 0] == i else mirror * values[entries[k]]
+            if place[j] < starts[i]:
+                place[j] = filled
+                columns[filled], sums[filled] = j, value
+                filled += 1
+            else:
+                sums[place[j]] += value
+        starts[i + 1] = filled
+
+
+@_compiled(types.void(_Numbers, _Indices, _Indices, _Reals, types.int64[::1], types.int64[::1]))
+def triangles(first, starts, columns, margins, circular, whole):
+    """circular, whole [B]: the triangles of each query that go round, and all. margins: above 0 where the row's document leads.
+
+    first: [B + 1] of the queries' documents; a pair whose margin is 0 is no side.
+    """
+    side = np.zeros(len(starts) - 1)
+    for b in range(len(whole)):
+        circular[b] = whole[b] = 0
+        for i in range(first[b], first[b + 1]):
+            for k in range(starts[i], starts[i + 1]):
+                side[columns[k]] = margins[k]
+            for k in range(starts[i], starts[i + 1]):
+                j, ahead = columns[k], margins[k]
+                if j < i or ahead == 0:
+                    continue
+                closed = round_ = 0
+                for m in range(starts[j], starts[j + 1]):  # without a branch, which would be guessed wrongly
+                    after, last = margins[m], side[columns[m]]
+                    triangle = (columns[m] > j) & (after != 0) & (last != 0)
+                    closed += triangle
+                    round_ += triangle & ((after > 0) == (ahead > 0)) & ((last > 0) != (ahead > 0))
+                whole[b] += closed
+                circular[b] += round_
+            for k in range(starts[i], starts[i + 1]):
+                side[columns[k]] = 0
+
+
+@_compiled(types.void(_Numbers, _Indices, _Indices, types.int64[::1]))
+def components(first, pointers, others, count):
+    """count [B]: connected parts of each query's graph."""
+    seen, waiting = np.zeros(len(pointers) - 1, np.bool_), np.empty(len(pointers) - 1, np.int32)
+    for b in range(len(count)):
+        count[b] = 0
+        for start in range(first[b], first[b + 1]):
+            if seen[start]:
+                continue
+            count[b] += 1
+            seen[start], waiting[0], left = True, start, 1
+            while left:
+                left -= 1
+                i = waiting[left]
+                for k in range(pointers[i], pointers[i + 1]):
+                    if not seen[others[k]]:
+                        seen[others[k]], waiting[left] = True, others[k]
+                        left += 1
 
 
 @_compiled()
@@ -202,7 +314,7 @@ def conjugate_gradient(first, pointers, entries, others, curvature, ridge, borde
     for b in range(len(cap)):
         widest = max(widest, first[b + 1] - first[b])
         longest = max(longest, pointers[first[b + 1]] - pointers[first[b]])
-    weight, other = np.empty(longest), np.empty(longest, np.int32)
+    weight, other = np.empty(longest), np.empty(longest, np.uint32)
     room = np.empty((6, widest + more))
     diagonal, inverse, r, z, direction, image = room[0], room[1], room[2], room[3], room[4], room[5]
     for b in range(len(cap)):

@@ -70,6 +70,14 @@ class Probit(LinkFunction):
     def log(self, difference: np.ndarray) -> np.ndarray:
         return log_ndtr(_ROOT_2 * difference)
 
+    def loss(self, difference: np.ndarray, p: np.ndarray) -> np.ndarray:
+        """By log F(-|D|) = log(exp(D^2) F(-|D|)) - D^2, in a quarter of the time of two calls of `log`."""
+        from zelo.likelihood import kernels
+
+        scaled, likely = _filled(kernels.probit_tails, difference)
+        ahead = np.where(difference > 0, p, 1 - p)
+        return (1 - ahead) * (difference**2 - np.log(scaled, out=scaled)) - ahead * np.log(likely, out=likely)
+
     def hazards(self, difference: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """h(D) = (2 / sqrt(pi)) exp(-D^2) / (1 + erf D), with full relative precision at any D."""
         from zelo.likelihood import kernels
@@ -124,6 +132,6 @@ class Logit(LinkFunction):
 
 def _filled(kernel: Callable[..., None], *given: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The two arrays that a kernel writes of the given ones, all [E]."""
-    one, two = np.empty((2, len(given[0])))
+    one, two = np.empty(len(given[0])), np.empty(len(given[0]))
     kernel(*(np.ascontiguousarray(values, np.float64) for values in given), one, two)
     return one, two

@@ -5,6 +5,7 @@ import ipaddress
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, ClassVar, Protocol, runtime_checkable
 from urllib.parse import parse_qsl, urlsplit
 
@@ -146,6 +147,11 @@ class Endpoint:
     )
     kind: str = JUDGE  # of what is asked for, as the ledger records it
     search_price: float | None = None  # US dollars per 1,000 searches; then tokens cost nothing
+
+    @cached_property
+    def key_start(self) -> str:
+        """What the keys of all its requests are made of: provider, model and parameters as JSON, without the brackets."""
+        return _canonical([self.provider, self.model, dict(self.parameters)])[1:-1]
 
     def __post_init__(self) -> None:
         where = self.asker
@@ -307,6 +313,8 @@ class Reading:
         """A reading for each of the request's `count` rows."""
         if self.parts or self.status != ANSWERED:
             return self.parts or (self,) * count
+        if len(self.p) == 1:
+            return (self,)
         return tuple(Reading(ANSWERED, (p,), self.weight) for p in self.p)
 
 
@@ -371,8 +379,13 @@ def form_of(endpoint: Endpoint, *shape: object) -> str:
 
 def key_of(endpoint: Endpoint, kind: str, repeat: int, *asked: object) -> bytes:
     """16 bytes (blake2b) of what decides an answer: prompt and texts, model, parameters, provider, kind and repeat."""
-    text = _canonical([endpoint.provider, endpoint.model, dict(endpoint.parameters), kind, repeat, *asked])
-    return hashlib.blake2b(text.encode(), digest_size=16).digest()
+    text = ",".join([endpoint.key_start, _canonical(kind), str(repeat), *map(_written, asked)])
+    return hashlib.blake2b(f"[{text}]".encode(), digest_size=16).digest()
+
+
+def _written(value: object) -> str:
+    """`_canonical`, for most of what is asked without making an encoder of its own."""
+    return "null" if value is None else "false" if value is False else _canonical(value)
 
 
 def usage(answer: Mapping[str, Any]) -> dict[str, Any]:

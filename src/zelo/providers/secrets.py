@@ -38,6 +38,8 @@ def looks_secret(name: str, value: object) -> bool:
 
 def line(words: str, key: str | None) -> str:
     """A stranger's words in one line of at most 200 printable characters, with the key, or a piece of it, hidden."""
+    if len(words) < SHORTEST and words.isalpha() and not key:
+        return words
     flat = " ".join("".join(char if char.isprintable() else " " for char in words[:4096]).split())
     flat = KEY_SHAPE.sub(HIDDEN, without(flat, key) if key else flat)
     return flat if len(flat) <= WORDS else flat[: WORDS - 3] + "..."

@@ -11,6 +11,7 @@ from zelo.backbones.pool import check_pool, search_pool
 from zelo.backbones.vectors import TokenVectors
 from zelo.progress import progress
 from zelo.ranking import groups
+from zelo.records import distinct
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +69,7 @@ def _weights(queries: TokenVectors, documents: TokenVectors) -> np.ndarray:
     """[T] float32 weight of each token of the queries by rarity among the documents; each query's sum to 1."""
     document = np.repeat(np.arange(len(documents)), np.diff(documents.offsets))
     vocabulary = int(max(documents.tokens.max(initial=0), queries.tokens.max(initial=0))) + 1
-    present = np.unique(document * vocabulary + documents.tokens) % vocabulary
+    present = distinct(document * vocabulary + documents.tokens) % vocabulary
     frequency = np.bincount(present, minlength=vocabulary)
     idf = np.log((len(documents) + 1) / (frequency + 1))[queries.tokens]
     query = np.repeat(np.arange(len(queries)), np.diff(queries.offsets))

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator
 from typing import SupportsFloat
 
 import numpy as np
-from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 from scipy.special import entr
 
@@ -13,7 +12,7 @@ from zelo.facts import Facts
 from zelo.likelihood.blocks import Block, Blocks
 from zelo.likelihood.covariance import dispersion, two_walk, variances
 from zelo.likelihood.links import LinkFunction
-from zelo.records import Fit
+from zelo.records import Fit, starts
 
 _CELLS_PER_BLOCK = 1 << 22  # of the dense Hessians: 32 MB
 _EDGES_PER_BLOCK = 1 << 18
@@ -139,10 +138,11 @@ def centred(block: Block, rating: np.ndarray) -> np.ndarray:
 
 def _components(block: Block) -> np.ndarray:
     """[B] connected components of each query's graph."""
-    count, label = connected_components(block.adjacency(block.weight), directed=False)
-    first = np.full(count, len(label))
-    np.minimum.at(first, label, np.arange(len(label)))
-    return np.bincount(np.searchsorted(block.first, first, side="right") - 1, minlength=len(block.sizes))
+    from zelo.likelihood import kernels
+
+    count = np.empty(len(block.sizes), np.int64)
+    kernels.components(starts(block.sizes), block.pointers, block.others, count)
+    return count
 
 
 def _separable(block: Block) -> np.ndarray:
@@ -157,22 +157,12 @@ def _intransitive(block: Block) -> np.ndarray:
 
     A pair goes to the document that most of its weight prefers; a tied pair is no side of a triangle.
     """
-    n = len(block.degree)
-    margin = block.weight * (block.p - 0.5)
-    first, second = block.edges.T
-    low, high = np.minimum(first, second), np.maximum(first, second)
-    pairs = csr_array((np.where(first < second, margin, -margin), (low, high)), shape=(n, n))  # duplicates are added up
-    low, high = np.repeat(np.arange(n), np.diff(pairs.indptr)), pairs.indices
-    ahead = pairs.data > 0
-    winner, loser = np.where(ahead, low, high), np.where(ahead, high, low)
-    decided = np.flatnonzero(pairs.data)
-    ones = np.ones(len(decided), np.float32)
-    beats = csr_array((ones, (winner[decided], loser[decided])), shape=(n, n))
-    chains = csr_array(beats @ beats)
-    transitive = block.sum(chains.multiply(beats).sum(1))
-    circular = block.sum(chains.multiply(beats.T.tocsr()).sum(1)) / 3
-    triangles = transitive + circular
-    return np.divide(circular, triangles, out=np.full(len(triangles), np.nan), where=triangles > 0)
+    from zelo.likelihood import kernels
+
+    margins = block.adjacency(block.weight * (block.p - 0.5), mirror=-1.0)
+    circular, whole = np.empty((2, len(block.sizes)), np.int64)
+    kernels.triangles(starts(block.sizes), margins.indptr, margins.indices, margins.data, circular, whole)
+    return np.divide(circular, whole, out=np.full(len(whole), np.nan), where=whole > 0)
 
 
 def _curl(block: Block, link: LinkFunction) -> np.ndarray:

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from zelo import protocols
 from zelo.pools import Pools
-from zelo.records import Questions
+from zelo.records import Questions, distinct
 
 CANDIDATES_PER_BATCH = 51_200  # of whole queries: a scorer reads a document once for all of them
 
@@ -85,6 +85,6 @@ class CandidatePools:
         """How many of the candidates were longer than the judge reads, where it knows."""
         if not isinstance(judge, protocols.TruncatingJudge):
             return {}
-        rows = np.unique(np.concatenate([np.zeros(0, np.int32), *(batch.doc_row for batch in self.every())]))
+        rows = distinct(np.concatenate([np.zeros(0, np.int32), *(batch.doc_row for batch in self.every())]))
         none = np.zeros(len(rows), np.int32)
         return {"cut": judge.cut(Questions(self.queries, self.documents, none, rows, rows, none.astype(np.int16)))}

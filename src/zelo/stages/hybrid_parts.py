@@ -13,6 +13,7 @@ from zelo.domains import own_corpora
 from zelo.errors import BadInput
 from zelo.protocols import BackboneCheck, PairwiseModel, Searcher, VectorsById
 from zelo.ranking import document_ids, own_documents, rows_of
+from zelo.records import distinct
 from zelo.retrievers.bm25 import Bm25
 from zelo.stages.score import scores
 from zelo.store.table import Table
@@ -96,7 +97,7 @@ class HybridParts:
                 found = passages.search(search, part.queries, part.documents, top_k)
                 query, doc = _rows(found, queries, documents)
                 keys.append(query * len(documents) + doc)
-        return np.divmod(np.unique(np.concatenate(keys)), len(documents))
+        return np.divmod(distinct(np.concatenate(keys)), len(documents))
 
     def _by_words(self, documents: pa.Table) -> passages.Search:
         return lambda asked, depth: self.bm25.search(asked, documents, depth)

@@ -22,7 +22,7 @@ from zelo.metrics.spectrum import GRAPH, spectra
 from zelo.outcomes import Graphs, check_quorum
 from zelo.progress import Advance, progress
 from zelo.protocols import Executor, PerJudgeSolver, Solver
-from zelo.records import DIAGNOSIS, QUERY_FIT, RATING, Comparisons, Fit
+from zelo.records import DIAGNOSIS, QUERY_FIT, RATING, Comparisons, Fit, distinct
 from zelo.store.shards import shard, write_parquet, write_shard
 from zelo.store.table import Table
 from zelo.units import HERE, of_shards
@@ -84,7 +84,7 @@ class Rate:
         fits, diagnoses = made.read("fits"), made.read("diagnosis")["json"].to_pylist()
         if not pc.sum(fits["pairs"]).as_py():
             raise BadInput(f"rate: {tally.why_nothing(tally.of_files(files), self.quorum)}")
-        write_parquet(_sampled_graphs(files, fits["query_id"]), GRAPH, out, "graphs")
+        write_parquet(_sampled_graphs(parts, made.shards("fits"), fits["query_id"]), GRAPH, out, "graphs")
         rows = sum(pq.read_metadata(file).num_rows for file in made.shards("ratings"))
         documents, pairs, below = (pc.sum(fits[name]).as_py() for name in ("documents", "pairs", "pairs_below_quorum"))
         return {
@@ -169,10 +169,15 @@ class Rate:
         write_shard(fits_of(graphs.query_id, fit, counts), QUERY_FIT, out, "fits", number)
 
 
-def _sampled_graphs(files: list[Path], query_id: pa.ChunkedArray) -> pa.Table:
-    """GRAPH rows of at most SAMPLE of these queries. files: shards of outcomes; the rest of them never comes into memory."""
+def _sampled_graphs(parts: list[tuple[Path, ...]], fits: list[Path], query_id: pa.ChunkedArray) -> pa.Table:
+    """GRAPH rows of at most SAMPLE of these queries. parts, fits: the outcomes and the fits of each shard.
+
+    Shards without any of them are not read, and the other queries never come into memory.
+    """
     places = np.linspace(0, len(query_id) - 1, min(SAMPLE, len(query_id))).astype(int)
-    wanted = pc.field("query_id").isin(query_id.take(np.unique(places)).combine_chunks())
+    ends = np.cumsum([pq.read_metadata(file).num_rows for file in fits])
+    files = [file for number in distinct(np.searchsorted(ends, places, side="right")) for file in parts[number]]
+    wanted = pc.field("query_id").isin(query_id.take(distinct(places)).combine_chunks())
     columns = ["query_id", "doc_a", "doc_b", "judge", "p", "weight"]
     outcomes = pa.concat_tables([pq.read_table(file, columns=columns, filters=wanted) for file in files])
     rows = [{"query_id": name, **asdict(one)} for name, one in spectra(outcomes.unify_dictionaries())]
