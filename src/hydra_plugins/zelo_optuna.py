@@ -4,12 +4,10 @@ Hydra takes sweepers from the package `hydra_plugins` only. The trials are in a 
 command goes on where it stopped. The values of trial n follow from the seed, n and the trials that had finished before it.
 """
 
-import fcntl
 import json
 import os
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,18 +21,20 @@ from omegaconf import DictConfig
 
 from hydra_plugins.zelo_composing import sharing
 from hydra_plugins.zelo_jobs import MOST, failed, fault, flag, launch, words
+from hydra_plugins.zelo_journal import alone, opened
 from hydra_plugins.zelo_space import Space, searched
+from hydra_plugins.zelo_upstream import Upstream, upstream
 
 if TYPE_CHECKING:
     from optuna import Study
-    from optuna.samplers import TPESampler
+    from optuna.pruners import BasePruner
+    from optuna.samplers import BaseSampler
     from optuna.study import StudyDirection
 
     from zelo.facts import Facts
 
-JOURNAL, IMPORTANCE = "optuna.journal", "importance.json"
-STUDY = "zelo"  # the one of the journal
-SEARCH, MEASURED_BY = "search", "measured_by"  # what the journal notes of the study
+IMPORTANCE = "importance.json"
+MEASURED_BY = "measured_by"  # what the journal notes of the study
 DEV = "dev"
 COLUMNS = {
     "dollars": "judges_usd",
@@ -54,15 +54,19 @@ class OptunaSweeper(Sweeper):
         n_trials: int,
         n_jobs: int | None,
         n_startup_trials: int,
+        trials_per_upstream: int,
         seed: int,
         objectives: Mapping[str, str] | None,
+        pruner: DictConfig | None,
         folder: str,
         params: Mapping[str, object] | None,
     ) -> None:
         self.n_trials, self.n_jobs = n_trials, n_jobs
         self.n_startup_trials, self.seed = n_startup_trials, seed
         self.objectives = {DEV: DIRECTIONS[0]} if objectives is None else objectives
+        self.trials_per_upstream, self.pruner = trials_per_upstream, pruner
         self.folder, self.params = folder, params or {}
+        self.upstream: Upstream | None = None
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Hydra says here what is run, and how."""
@@ -84,15 +88,17 @@ class OptunaSweeper(Sweeper):
         parser = OverridesParser.create(config_loader=self.context.config_loader)
         params = [f"{key}={value}" for key, value in self.params.items()]
         space = searched(parser.parse_overrides([*params, *arguments]))
+        self._check_pruner()
         first = self._first(space)
         if self.chosen.plan:
             launch(self.launching, [first], 0)
             return
         folder = Path(self.chosen.hydra.sweep.dir)
         folder.mkdir(parents=True, exist_ok=True)
-        with _alone(folder), warnings.catch_warnings():
+        with alone(folder), warnings.catch_warnings():
             warnings.filterwarnings("ignore", module="optuna")  # of what is experimental there
-            study = _opened(folder, self._described(space), self._directions())
+            study = opened(folder, self._described(space), self._directions())
+            study.pruner = self._check_pruner() or study.pruner
             self._run_missing(study, space)
             self._conclude(folder, study)
 
@@ -101,7 +107,8 @@ class OptunaSweeper(Sweeper):
         from zelo.errors import BadInput
         from zelo.reporting.compared import FIGURES
 
-        for name, least in (("n_trials", 1), ("n_jobs", 1), ("n_startup_trials", 0), ("seed", 0)):
+        least_of = {"n_trials": 1, "n_jobs": 1, "n_startup_trials": 0, "trials_per_upstream": 1, "seed": 0}
+        for name, least in least_of.items():
             value, place = self.chosen.hydra.sweeper[name], f"hydra.sweeper.{name}"
             for where, wrong in annotations.faults(value, int | None if name == "n_jobs" else int, place):
                 raise BadInput(f"{where}{wrong}")
@@ -122,6 +129,21 @@ class OptunaSweeper(Sweeper):
                     f"hydra.sweeper.objectives.{name}={direction}: a direction is {' or '.join(DIRECTIONS)}."
                 )
 
+    def _check_pruner(self) -> "BasePruner | None":
+        """The pruner. Raises BadInput for what is none, and for objectives that a training's dev figure says nothing about."""
+        from zelo.errors import BadInput
+        from zelo.tracking import trial
+
+        if self.pruner is None:
+            return None
+        if dict(self.objectives) != {DEV: DIRECTIONS[0]}:
+            named = ", ".join(f"{name}: {direction}" for name, direction in self.objectives.items())
+            raise BadInput(
+                f"hydra.sweeper.objectives={{{named}}}: Optuna prunes by one objective, and a training tells dev alone. Leave"
+                " hydra.sweeper.objectives or hydra.sweeper.pruner out."
+            )
+        return trial.pruner_of(self.pruner)
+
     def _directions(self) -> "list[StudyDirection]":
         from optuna.study import StudyDirection
 
@@ -135,23 +157,29 @@ class OptunaSweeper(Sweeper):
         from zelo.tracking import sweep
 
         study = optuna.create_study(directions=self._directions(), sampler=self._sampler(0))
-        job = space.job(study.ask(space.distributions).params)
+        values = study.ask(space.distributions).params
+        job = space.job(values)
         keep_going = flag(self.chosen, "keep_going")
         if error := fault(self.context, self.chosen, job, compose_only=keep_going):
             others = isinstance(error, ZeloError) and not keep_going  # which can be composed
             advice = "; sweep.keep_going=true runs the other trials" if others else ""
             raise BadInput(f"first trial, {sweep.said(job)}: {words(error).rstrip('.')}. Nothing was run{advice}.")
+        if self.trials_per_upstream > 1:
+            place = f"hydra.sweeper.trials_per_upstream={self.trials_per_upstream}"
+            self.upstream = upstream(self.context, self.chosen, space, values, place)
+            print(self.upstream.said(self.trials_per_upstream))
         return job
 
-    def _sampler(self, number: int) -> "TPESampler":
-        """Of one trial: a search that stopped and went on draws what an unbroken one would have drawn."""
+    def _sampler(self, number: int, kept: "dict[str, Any] | None" = None) -> "BaseSampler":
+        """Of one trial: a search that stopped and went on draws what an unbroken one would have drawn. kept: is not drawn."""
         from optuna.exceptions import ExperimentalWarning
-        from optuna.samplers import TPESampler
+        from optuna.samplers import PartialFixedSampler, TPESampler
 
         seed = int(np.random.SeedSequence((self.seed, number)).generate_state(1)[0])
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
-            return TPESampler(n_startup_trials=self.n_startup_trials, constant_liar=True, seed=seed)
+            drawn = TPESampler(n_startup_trials=self.n_startup_trials, constant_liar=True, seed=seed)
+            return PartialFixedSampler(kept, drawn) if kept else drawn
 
     def _described(self, space: Space) -> "Facts":
         """What has to be the same when a search goes on."""
@@ -168,7 +196,8 @@ class OptunaSweeper(Sweeper):
                 begun.append((trial.number, trial.params))
             else:  # the command ended while it was drawn
                 study.tell(trial.number, state=TrialState.FAIL)
-        missing = self.n_trials - len(begun) - sum(one.state == TrialState.COMPLETE for one in study.trials)
+        ended = (TrialState.COMPLETE, TrialState.PRUNED)
+        missing = self.n_trials - len(begun) - len(study.get_trials(states=ended, deepcopy=False))
         for batch in _consecutive(begun):
             self._run(study, space, batch)
         while missing > 0:
@@ -185,20 +214,33 @@ class OptunaSweeper(Sweeper):
 
     def _ask(self, study: "Study", space: Space) -> "tuple[int, dict[str, Any]]":
         """Number and values of a new trial."""
-        study.sampler = self._sampler(len(study.trials))
+        study.sampler = self._sampler(len(study.trials), self._kept(study))
         trial = study.ask(space.distributions)
         return trial.number, trial.params
+
+    def _kept(self, study: "Study") -> "dict[str, Any]":
+        """The values upstream that the next trial keeps of the one before it: not at a turn, nor of one that failed."""
+        from optuna.trial import TrialState
+
+        if self.upstream is None or len(study.trials) % self.trials_per_upstream == 0:
+            return {}
+        before = study.trials[-1]
+        return {} if before.state == TrialState.FAIL else {name: before.params[name] for name in self.upstream.kept}
 
     def _run(self, study: "Study", space: Space, batch: "Sequence[tuple[int, dict[str, Any]]]") -> None:
         """Runs trials whose numbers follow each other, and tells the study how they ended."""
         from optuna.trial import TrialState
 
         from zelo.errors import BadInput
+        from zelo.store.references import PRUNED
         from zelo.tracking import sweep
 
         ended = launch(self.launching, [space.job(values) for _, values in batch], batch[0][0])
         unmeasured: list[BadInput] = []
         for (number, _), job in zip(batch, ended, strict=True):
+            if not failed(job) and _manifest(job).get("status") == PRUNED:
+                study.tell(number, state=TrialState.PRUNED)
+                continue
             try:
                 values = None if failed(job) else self._figures(study, number, job)
             except BadInput as error:
@@ -214,8 +256,7 @@ class OptunaSweeper(Sweeper):
         from zelo.errors import BadInput
         from zelo.tracking import sweep
 
-        assert job.hydra_cfg is not None
-        manifest = sweep.manifest_of(Path(job.hydra_cfg.hydra.runtime.output_dir))
+        manifest = _manifest(job)
         known = manifest.get("compared", {}) | {DEV: sweep.selecting(manifest)}
         found = {name: known.get(COLUMNS.get(name, name)) for name in self.objectives}
         for name, value in found.items():
@@ -241,8 +282,11 @@ class OptunaSweeper(Sweeper):
         from zelo.tracking import sweep, whole_file
 
         states = [trial.state for trial in study.trials]
-        complete, wrong = states.count(TrialState.COMPLETE), states.count(TrialState.FAIL)
-        print(f"\n{complete} of {self.n_trials} trials have finished" + f", {wrong} failed" * bool(wrong))
+        complete, pruned, wrong = map(states.count, (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL))
+        said = f", {pruned} were pruned" * bool(pruned) + f", {wrong} failed" * bool(wrong)
+        print(f"\n{complete} of {self.n_trials} trials have finished{said}")
+        if self.upstream:
+            print(self.upstream.reused([sweep.manifest_of(folder / row["folder"]) for row in sweep.read(folder)]))
         if len(self.objectives) > 1 and complete:
             front = ", ".join(str(trial.number) for trial in study.best_trials)
             print(f"Jobs that no other beats in all of {', '.join(self.objectives)} (Pareto front): {front}")
@@ -277,6 +321,14 @@ class OptunaSweeper(Sweeper):
         return found
 
 
+def _manifest(job: JobReturn) -> "Facts":
+    """What a job that has raised nothing left in its run directory."""
+    from zelo.tracking import sweep
+
+    assert job.hydra_cfg is not None
+    return sweep.manifest_of(Path(job.hydra_cfg.hydra.runtime.output_dir))
+
+
 def _check_optuna() -> None:
     """Raises BadInput where there is no Optuna, or one that is too old; keeps its notices to itself."""
     from zelo.errors import BadInput
@@ -289,57 +341,6 @@ def _check_optuna() -> None:
             f"hydra/sweeper=optuna needs optuna 4.9 or newer ({error}): pip install 'zelo[sweeps]'."
         ) from error
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-
-
-def _opened(folder: Path, described: "Facts", directions: "list[StudyDirection]") -> "Study":
-    """The study of this folder's journal. Raises BadInput where that is of another search, or damaged."""
-    import optuna
-    from optuna.storages import JournalStorage
-    from optuna.storages.journal import JournalFileBackend
-
-    from zelo.errors import BadInput
-
-    path = folder / JOURNAL
-    try:
-        storage = JournalStorage(JournalFileBackend(str(path)))
-        study = optuna.create_study(storage=storage, study_name=STUDY, directions=directions, load_if_exists=True)
-        earlier = study.user_attrs.get(SEARCH)
-    except (ValueError, KeyError) as error:
-        raise BadInput(f"{path} is damaged ({error}). Move {folder} away to begin again.") from error
-    if earlier is None:
-        study.set_user_attr(SEARCH, described)
-    elif earlier != described:
-        raise BadInput(
-            f"{folder} has the trials of another search: {_difference(earlier, described)}. Name another folder with"
-            " hydra.sweeper.folder=NAME, or move this one away."
-        )
-    return study
-
-
-def _difference(earlier: "Facts", now: "Facts") -> str:
-    """The first difference between two descriptions of a search, in words."""
-    for part in ("space", "objectives"):
-        for name in [*now[part], *earlier[part]]:
-            was, is_ = (facts[part].get(name, "not in it") for facts in (earlier, now))
-            if was != is_:
-                return f"{name} was {was} and is {is_}"
-    was, is_ = ((set(one["fixed"]) - set(other["fixed"])) for one, other in ((earlier, now), (now, earlier)))
-    return f"it had {' '.join(sorted(was)) or 'no other override'}, and this one has {' '.join(sorted(is_)) or 'none'}"
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """One command at a time; the lock ends with its process. Raises BadInput where another one runs the search."""
-    from zelo.errors import BadInput
-
-    with (folder / JOURNAL).open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise BadInput(
-                f"{folder}: another command runs this search. Wait for it, or name another folder with hydra.sweeper.folder=NAME."
-            ) from error
-        yield
 
 
 def _consecutive(trials: "Sequence[tuple[int, dict[str, Any]]]") -> "list[list[tuple[int, dict[str, Any]]]]":

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from zelo.protocols import Executor
     from zelo.store.store import Store
     from zelo.tracking.job import Job
+    from zelo.tracking.trial import Watched
 
 SETTINGS = {  # read without a stage's help
     "name": object,
@@ -140,16 +141,26 @@ def check(config: DictConfig) -> None:
     from zelo.pipeline.run import check_stages
     from zelo.store.store import Store
 
+    steps, _, _, executor = _of_sweep(config)
+    here = HydraConfig.get().runtime.choices["hydra/launcher"] in LAUNCHERS_HERE  # else it runs on another machine
+    if here and not config.plan:
+        with contextlib.closing(executor):
+            check_stages(steps, Store.default(), executor)
+
+
+def stages(config: DictConfig) -> "list[Step]":
+    """The stages of a job of a sweep. Raises BadInput for what can be known from its config alone. config: as of `check`."""
+    return _of_sweep(config)[0]
+
+
+def _of_sweep(config: DictConfig) -> "tuple[list[Step], Any, Any, Any]":
+    """What `_checked` gives of a job of a sweep, whose config has hydra's in it."""
     HydraConfig.instance().set_config(config)
     sweep_folder = config.hydra.sweep.dir
     with read_write(config), open_dict(config):
         del config["hydra"]
     _place_loggers(config, Path(sweep_folder))
-    steps, _, _, executor = _checked(config)
-    here = HydraConfig.get().runtime.choices["hydra/launcher"] in LAUNCHERS_HERE  # else it runs on another machine
-    if here and not config.plan:
-        with contextlib.closing(executor):
-            check_stages(steps, Store.default(), executor)
+    return _checked(config)
 
 
 def _place_loggers(config: DictConfig, folder: Path) -> None:
@@ -166,7 +177,7 @@ def _checked(config: DictConfig) -> "tuple[list[Step], Any, Any, Any]":
     from zelo.stages.evaluate import Evaluate
     from zelo.stages.rate import Rate
     from zelo.stages.train import Train
-    from zelo.tracking import redact
+    from zelo.tracking import redact, trial
 
     _check_settings(config)
     baselines.mount(config)
@@ -181,6 +192,8 @@ def _checked(config: DictConfig) -> "tuple[list[Step], Any, Any, Any]":
     _check_optimize(config.optimize, systems)
     compares = any(isinstance(step.stage, (Rate, Train)) for step in steps)
     _check_sweeper(config, bool(systems) and config.optimize is not None if evaluations else compares)
+    if _pruner() is not None:
+        trial.student_of(steps, config.optimize)
     logger = instantiate.build(redact.tree(OmegaConf.to_container(config.logger, resolve=True)), "logger")
     logger.check()
     dashboards: Any = OmegaConf.to_container(config.dashboards, resolve=True)
@@ -205,7 +218,7 @@ def _run(
     from zelo.pipeline.run import run_stages
     from zelo.reporting import terminal
     from zelo.store.references import forget_run, register_run
-    from zelo.tracking import curves, redact, run_folder, workspace
+    from zelo.tracking import curves, redact, run_folder, trial, workspace
 
     described = redact.tree(instantiate.described(config))
     text, sweeping = OmegaConf.to_yaml(described), HydraConfig.get().mode == RunMode.MULTIRUN
@@ -213,19 +226,27 @@ def _run(
         print("finished by an earlier sweep in this folder")
         return sweep.selecting(earlier)
     run = run_folder.RunFolder(folder, text, config.seed, command, HydraConfig.get().overrides.task)
-    result = None
+    watch, result = _watch(config, steps, logger), None
+    steps = trial.watched(steps, watch) if watch else steps
     try:
         register_run(store.root, folder, (step.identity for step in steps))
         logger.start(_job(described))
         for result, name in run_stages(steps, store, logger.log, executor):
             terminal.print_stage(result, name, sweep.CURRENT.said if sweeping else set())
-            curves.replay(result, name, logger)
             run.write_manifest(result, identity.versions())
+            curves.replay(result, name, watch or logger)
         assert result is not None
         run.publish(result, config.optimize, report=not sweeping if config.report is None else config.report)
         logger.finish(result, run.manifest)
         if not sweeping:
             workspace.of_run(folder)
+    except trial.Pruned as pruned:
+        assert result is not None
+        print(f"pruned: {pruned}")
+        run.prune(str(pruned), pruned.facts)
+        logger.finish(result, run.manifest)
+        trial.discard(steps, result, pruned.facts["student"], store)
+        return None
     except BaseException as error:
         finished = [step for step in result.steps if step.name in result.tables] if result else []
         only_read = not any(step.inputs for step in finished)  # stages without inputs read what the user named
@@ -238,6 +259,24 @@ def _run(
             forget_run(store.root, folder)
         raise
     return terminal.print_results(result, folder, config.optimize)
+
+
+def _pruner() -> "DictConfig | None":
+    """What hydra.sweeper.pruner says, in a job of a search."""
+    hydra = HydraConfig.get()
+    return hydra.sweeper.get("pruner") if hydra.mode == RunMode.MULTIRUN else None
+
+
+def _watch(config: DictConfig, steps: "list[Step]", logger: Any) -> "Watched | None":
+    """What reports to the trial that this job is, where a pruner may end it."""
+    from zelo.tracking import trial
+
+    if (pruner := _pruner()) is None:
+        return None
+    hydra = HydraConfig.get()
+    built = trial.pruner_of(pruner)
+    journal = Path(hydra.sweep.dir).absolute() / trial.JOURNAL
+    return trial.Watched(logger, trial.student_of(steps, config.optimize), built, journal, hydra.job.num)
 
 
 def _job(described: Facts) -> "Job":

@@ -14,9 +14,10 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
-from hydra_plugins import zelo_grid, zelo_optuna
+from hydra_plugins import zelo_grid, zelo_journal, zelo_optuna
 from hydra_plugins.zelo_optuna import OptunaSweeper
 from hydra_plugins.zelo_space import searched
+from hydra_plugins.zelo_upstream import Upstream
 from zelo import main
 from zelo.errors import BadInput, JobFailed
 from zelo.tracking import sweep
@@ -24,6 +25,7 @@ from zelo.tracking import sweep
 pytest.importorskip("optuna")
 
 SPACE = ("graph.degree=range(2,9,2)", "solver.ridge=tag(log,interval(1e-4,1))")
+NEVER = {"_target_": "optuna.pruners.NopPruner"}
 TINY = "dataset=beir dataset.path=FOLDER retriever=bm25 judge=lexical top_k=6 graph.degree=2,4 until=rate"
 
 
@@ -56,10 +58,10 @@ class Launched:
             ended.status, ended.return_value = JobStatus.FAILED, error
             return ended
         folder.mkdir(exist_ok=True)
-        dev = figures.pop("dev", None)
+        dev, status = figures.pop("dev", None), figures.pop("status", "finished")
         keys: dict[str, Any] = {"keys": {"dev": "dev/nDCG@10"}, "values": {"dev/nDCG@10/zelo": dev}, "system": "zelo"}
         (folder / "manifest.json").write_text(
-            json.dumps({"compared": figures, "figures": keys if dev is not None else {}})
+            json.dumps({"status": status, "compared": figures, "figures": keys if dev is not None else {}})
         )
         ended.status = JobStatus.COMPLETED
         return ended
@@ -74,6 +76,7 @@ def search(
 ) -> list[tuple[int, str]]:
     """Runs a search in a folder; the number and overrides of each job that was launched."""
     chosen = {"n_trials": 6, "n_jobs": 1, "n_startup_trials": 10, "seed": 0, "objectives": None} | settings
+    chosen = {"trials_per_upstream": 1, "pruner": None} | chosen
     sweeper = OptunaSweeper(**chosen, folder="search", params=None)
     flags = {"keep_going": False, "confirm": False}
     hydra = {"sweep": {"dir": str(folder)}, "sweeper": chosen}
@@ -178,6 +181,46 @@ def test_a_failed_trial_stops_no_other_and_is_no_figure(tmp_path: Path, capsys: 
     assert len(search(tmp_path, measured, n_trials=8, objectives=objectives)) == wrong, "what is missing"
 
 
+def test_a_pruned_trial_is_neither_failed_nor_run_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def pruned(values: dict[str, float]) -> dict[str, Any]:
+        return {"status": "pruned"} if values["graph.degree"] >= 6 else measured(values)
+
+    jobs = search(tmp_path, pruned, n_trials=8, fewest=4)
+    count = sum("degree=6" in job or "degree=8" in job for _, job in jobs)
+    assert 0 < count < 8
+    assert [number for number, _ in jobs] == list(range(8))
+    assert sweep.CURRENT.failures == []
+    assert f"{8 - count} of 8 trials have finished, {count} were pruned" in capsys.readouterr().out
+    assert search(tmp_path, measured, n_trials=8) == []
+
+
+def test_trials_keep_what_is_upstream_for_a_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = Upstream({"judge": ["graph.degree"], "rate": ["solver.ridge"]}, ["graph.degree"], ["judge"])
+    monkeypatch.setattr(zelo_optuna, "upstream", lambda *_: found)
+    space = ("graph.degree=interval(2,9)", SPACE[1])
+    settings = {"trials_per_upstream": 3, "n_startup_trials": 2}
+    for name in "whole", "broken", "failing":
+        (tmp_path / name).mkdir()
+    whole = search(tmp_path / "whole", measured, space, n_trials=8, **settings)
+    degrees, ridges = zip(*(job.split() for _, job in whole), strict=True)
+    assert [degrees.index(one) for one in degrees] == [0, 0, 0, 3, 3, 3, 6, 6]
+    assert len(set(ridges)) == 8
+    for trials in 5, 8:
+        rest = search(tmp_path / "broken", measured, space, n_trials=trials, n_jobs=2, **settings)
+        assert [number for number, _ in rest] == list(range({5: 0, 8: 5}[trials], trials))
+    values: list[float] = []
+
+    def first_fails(given: dict[str, float]) -> dict[str, Any]:
+        values.append(given["graph.degree"])
+        if len(values) == 1:
+            raise BadInput("no graph of this degree")
+        return measured(given)
+
+    search(tmp_path / "failing", first_fails, space, n_trials=3, **settings)
+    assert values[1] != values[0], "what failed is not kept"
+    assert values[2] == values[1]
+
+
 def test_a_search_without_a_figure_ends_at_once(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="job 0 finished without the objective dev"):
         search(tmp_path, lambda _: {})
@@ -195,6 +238,16 @@ def test_a_search_without_a_figure_ends_at_once(tmp_path: Path) -> None:
         ({"n_trials": 0}, "n_trials=0: at least 1"),
         ({"n_jobs": 1.5}, "n_jobs=1.5: expected a whole number or null"),
         ({"n_trials": 1001}, "sweep.confirm=true"),
+        ({"trials_per_upstream": 0}, "trials_per_upstream=0: at least 1"),
+        ({"pruner": "median"}, "pruner=median: this is no pruner of Optuna. Write hydra/sweeper/pruner=median"),
+        ({"pruner": {"_target_": "builtins.print"}}, "_target_=builtins.print: this is no pruner"),
+        ({"pruner": {"_target_": "optuna.pruners.NoPruner"}}, "_target_=optuna.pruners.NoPruner: this is no pruner"),
+        ({"pruner": {"_target_": "optuna.pruners.ThresholdPruner"}}, "pruner cannot be built: .*lower or upper must"),
+        ({"pruner": NEVER, "objectives": {"dev": "maximize", "dollars": "minimize"}}, "prunes by one objective"),
+        (
+            {"pruner": NEVER, "objectives": {"seconds": "minimize"}},
+            "seconds: minimize}: Optuna prunes by one objective",
+        ),
     ],
 )
 def test_another_search_and_bad_settings_are_refused_before_any_job(
@@ -211,7 +264,7 @@ def test_another_search_and_bad_settings_are_refused_before_any_job(
 
 
 def test_one_command_at_a_time_runs_a_search(tmp_path: Path) -> None:
-    with zelo_optuna._alone(tmp_path), pytest.raises(BadInput, match="another command runs this search"):
+    with zelo_journal.alone(tmp_path), pytest.raises(BadInput, match="another command runs this search"):
         search(tmp_path, measured)
 
 
@@ -241,6 +294,32 @@ def test_the_command_searches_and_goes_on(
         "1-seed",
     ]
     assert "2 of 2 trials have finished" in capsys.readouterr().out
+
+
+@pytest.mark.long
+def test_the_stages_upstream_are_those_that_the_later_parameters_leave_alone(
+    tiny_beir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ZELO_HOME", str(tmp_path / "home"))
+    fixed = TINY.replace("graph.degree=2,4 ", "").split()
+    given = ["-m", *fixed, "hydra/sweeper=optuna", "hydra.sweeper.objectives={seconds: minimize}"]
+    given += ["hydra.sweeper.n_trials=4", "hydra.sweeper.trials_per_upstream=2"]
+    assert command(*given, SPACE[1], "solver=thurstone,bradley_terry", "graph.degree=2") == 2
+    assert "of solver.ridge, solver none is upstream of another: the first stage that they change is rate" in (
+        capsys.readouterr().err
+    )
+    assert not (tmp_path / "multirun").exists()
+    assert command(*given, SPACE[1], "graph.degree=2,4") == 0
+    said = capsys.readouterr().out
+    assert (
+        "first stage that they change: judge: graph.degree; rate: solver.ridge. graph.degree: new every 2 trials"
+        in said
+    )
+    found = [json.loads(path.read_text())["stages"] for path in tmp_path.glob("multirun/*/*/*/manifest.json")]
+    reused = [one["judge"]["status"] for one in found].count("cached")
+    assert reused >= 2
+    assert f"Stages upstream (judge): {reused} of {len(found)} were reused" in said
 
 
 def test_an_optuna_that_is_not_there_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:

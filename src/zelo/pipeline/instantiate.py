@@ -1,5 +1,6 @@
 """Makes objects of a config. No other module does: only zelo's own components and a short list of foreign classes may be made,
-since a config travels with models, and `_target_` is arbitrary code. Lightning's loggers are among these.
+since a config travels with models, and `_target_` is arbitrary code. Lightning's loggers and Optuna's pruners are among
+these.
 """
 
 import importlib
@@ -25,6 +26,7 @@ OWN = re.compile(
 )
 FOREIGN = re.compile(r"(torch\.optim|torch\.optim\.lr_scheduler|pytorch_lightning\.callbacks)\.[A-Z]\w*")
 LOGGER = re.compile(r"pytorch_lightning\.loggers\.[A-Z]\w*Logger")
+PRUNER = re.compile(r"optuna\.pruners\.[A-Z]\w*Pruner")
 
 
 def build(node: object, place: str, key_of: Callable[[str], str] = str) -> Any:
@@ -119,7 +121,7 @@ def _hints(target: str) -> dict[str, object]:
 def allowed(target: str) -> bool:
     """Whether a config may make this class: the shape of the name first, so that nothing is imported to find out."""
     package = target.partition(".")[0]
-    if FOREIGN.fullmatch(target) or LOGGER.fullmatch(target) or package in allowed_packages():
+    if any(kind.fullmatch(target) for kind in (FOREIGN, LOGGER, PRUNER)) or package in allowed_packages():
         return True
     if not OWN.fullmatch(target):
         return False

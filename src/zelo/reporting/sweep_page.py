@@ -12,6 +12,7 @@ from zelo.reporting.evaluation import NO_LABELS
 from zelo.reporting.report import environment
 from zelo.reporting.sweep_settings import Comparison, Setting, compare
 from zelo.reporting.terminal import console
+from zelo.store.references import PRUNED
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -51,7 +52,7 @@ def page(folder: Path, rows: list[dict[str, str]]) -> str:
         options=list(found.settings[0].options) if found.settings else [],
         figures=list(columns),
         system=_system(rows),
-        words=[*selection(found, rows), *verdict(found)],
+        words=[*selection(found, rows), *verdict(found), *pruned(rows)],
         pictures=sweep_plots.pictures(found),
         parallel=sweep_plots.parallel(found),
         importance=_importance(folder),
@@ -72,7 +73,7 @@ def print_table(folder: Path, rows: list[dict[str, str]]) -> None:
     found, lines = compare(folder, rows), console()
     lines.print()
     lines.print(_table(found, rows, lines.width))
-    for line in (*selection(found, rows), *verdict(found)):
+    for line in (*selection(found, rows), *verdict(found), *pruned(rows)):
         lines.print(line, soft_wrap=True)
     for row in rows:
         if row["error"]:
@@ -98,6 +99,15 @@ def selection(found: Comparison, rows: list[dict[str, str]]) -> list[str]:
     if domains := _domains(rows):
         lines.append(f"by domain: {', '.join(domains)} of test; (out): nothing was learned from this domain")
     return lines
+
+
+def pruned(rows: list[dict[str, str]]) -> list[str]:
+    """How many jobs a search has ended early, in a sentence; nothing where it has ended none."""
+    count = sum(row["status"] == PRUNED for row in rows)
+    said = (
+        f"{count} of {len(rows)} jobs pruned: their trainings fell behind on dev, and no figure here is made of them."
+    )
+    return [said] if count else []
 
 
 def verdict(found: Comparison) -> list[str]:
@@ -177,7 +187,9 @@ def _least(rows: list[dict[str, str]]) -> set[str]:
 
 
 def _differ(cells: list[str]) -> bool:
-    return len(cells) == 1 or len(set(cells)) > 1
+    """Whether the settings that have a figure differ in it."""
+    known = [cell for cell in cells if cell]
+    return len(cells) == 1 or len(set(known)) > 1
 
 
 def _width(title: str, cells: list[str]) -> int:

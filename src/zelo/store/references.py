@@ -8,14 +8,12 @@ from zelo.errors import BadInput
 from zelo.store.hashing import hash_json
 from zelo.store.table import MANIFEST
 
-RUNNING, FINISHED = (
-    "running",
-    "finished",
-)  # what the manifest of a run says until it has ended, and when it has ended well
+# What the manifest of a run says until it has ended, when it has ended well, and when a search has ended it early.
+RUNNING, FINISHED, PRUNED = "running", "finished", "pruned"
 
 
 def register_run(root: Path, folder: Path, identities: Iterable[str]) -> None:
-    """Remembers a run directory: nothing that its manifest names is pruned, nor, until it has ended well, these tables."""
+    """Remembers a run directory: what its manifest names is kept, and these tables until it has ended well or was pruned."""
     note = "\n".join([str(folder.resolve()), *identities])
     _note(root, folder).write_text(note, encoding="utf-8")
 
@@ -65,7 +63,7 @@ def named_by_runs(root: Path) -> set[str]:
                 f"{path} cannot be read ({error}), so nothing is pruned. Delete that run directory."
             ) from error
         names.update(stage["identity"] for stage in manifest["stages"].values())
-        names.update(() if manifest["status"] == FINISHED else planned)  # the same command goes on from them
+        names.update(() if manifest["status"] in (FINISHED, PRUNED) else planned)  # the same command goes on from them
     todo = list(names)
     while todo:
         used = set(uses(root, todo.pop())) - names

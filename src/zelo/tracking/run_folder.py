@@ -17,7 +17,7 @@ from zelo.hybrid_score import FILE
 from zelo.reporting import acquired, audit_page, claims, compared, hybrid, latency, lineage, rerankers, run_comparison
 from zelo.reporting.evaluation import Evaluation
 from zelo.reporting.notes import missing
-from zelo.store.references import FINISHED, RUNNING
+from zelo.store.references import FINISHED, PRUNED, RUNNING
 from zelo.store.table import MANIFEST, Table
 from zelo.tracking import redact, run_tables, whole_file
 
@@ -72,6 +72,11 @@ class RunFolder:
         """Says in the manifest why the run ended early. What was made so far stays in the store."""
         self.manifest["status"] = INTERRUPTED if isinstance(error, KeyboardInterrupt) else FAILED
         self.manifest["error"] = redact.text(str(error) or type(error).__name__)
+        self._save()
+
+    def prune(self, words: str, facts: Facts) -> None:
+        """Says in the manifest where a search has ended the run."""
+        self.manifest |= {"status": PRUNED, "ended": now(), "pruned": facts | {"words": words}}
         self._save()
 
     def clear(self) -> None:

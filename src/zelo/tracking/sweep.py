@@ -311,7 +311,8 @@ def _row(config: DictConfig, manifest: Facts, error: Exception | None) -> dict[s
     row |= {key: str(value) for key, value in values.items()}
     row |= _domain_figures(manifest, row.get("test", ""))
     folder = Path(config.hydra.runtime.output_dir).name if manifest else ""
-    return row | {"error": "" if error is None else redact.text(" ".join(str(error).split())), "folder": folder}
+    words = manifest.get("pruned", {}).get("words", "") if error is None else " ".join(str(error).split())
+    return row | {"error": redact.text(words), "folder": folder}
 
 
 def selecting(manifest: Facts) -> float | None:
