@@ -51,6 +51,10 @@ def run(job: SentWork, scaling: "ScalingConfig", meanwhile: Callable[[], None]) 
 
     meanwhile: called from time to time.
     """
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", str(LOOK))
+    os.environ.setdefault(
+        "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0"
+    )  # a machine that is taken away is one that is lost
     from ray.train import FailureConfig, RunConfig
     from ray.train.torch import TorchConfig, TorchTrainer
 
