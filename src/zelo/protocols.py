@@ -1079,6 +1079,15 @@ class Searcher(Protocol):
 class Embedder(Searcher, Protocol):
     """A student that gives one vector of length 1 a text."""
 
+    @property
+    def reads_documents(self) -> bool:
+        """Whether it makes their vectors of texts; else these are there."""
+        ...
+
+    def nearest(self, queries: list[str], documents: Iterator[np.ndarray], top_k: int) -> tuple[np.ndarray, np.ndarray]:
+        """As `search`, of documents whose vectors are given, some at a time and in their order."""
+        ...
+
     def query_vectors(self, queries: list[str]) -> np.ndarray:
         """[Q, width] float32."""
         ...

@@ -1,10 +1,14 @@
 """How a student is trained: what a batch holds, and settings that cannot be."""
 
+from contextlib import nullcontext
+from typing import Any
+
 import numpy as np
 import pytest
 from toy_training import ONE
 
 from zelo.errors import BadInput
+from zelo.training import world
 from zelo.training.hardware import Hardware
 from zelo.training.sampler import QueryBatches
 from zelo.training.trainer import Trainer
@@ -69,3 +73,33 @@ def test_bad_settings_of_the_trainer_are_refused(field: str, value: object) -> N
 def test_bad_settings_of_the_hardware_are_refused(field: str, value: object) -> None:
     with pytest.raises(BadInput, match=f"hardware.{field}="):
         Hardware(**{**ONE, field: value})  # type: ignore[arg-type]
+
+
+TORCHRUN = {"TORCHELASTIC_RUN_ID": "a", "RANK": "0", "WORLD_SIZE": "4"}
+STARTED: dict[str, tuple[dict[str, str], dict[str, Any], bool, bool, str | None]] = {
+    "alone": ({}, {"devices": 4}, True, False, None),
+    "for machines": (
+        {},
+        {"num_nodes": 2, "devices": 4},
+        False,
+        False,
+        "torchrun --nnodes=2 --nproc-per-node=4 .*-m zelo",
+    ),
+    "by srun": ({"SLURM_STEP_NUM_TASKS": "4"}, {"devices": 4}, False, False, "write srun --ntasks-per-node=1 torchrun"),
+    "by torchrun": (TORCHRUN, {"devices": 2, "num_nodes": 2}, False, False, None),
+    "by torchrun, too many": (TORCHRUN, {"devices": 2}, False, False, "hardware.num_nodes=1 is 2: make them equal"),
+    "by torchrun, a sweep": (TORCHRUN, {"devices": 4}, True, False, "write zelo -m"),
+    "for Ray": ({"SLURM_STEP_NUM_TASKS": "4"}, {"devices": 2, "num_nodes": 4}, False, True, None),
+    "for Ray, by torchrun": (TORCHRUN, {"devices": 4}, False, True, "start zelo once"),
+}
+
+
+@pytest.mark.parametrize("case", STARTED)
+def test_a_command_is_served_or_told_how_to_be_started(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    variables, hardware, sweeps, places, words = STARTED[case]
+    for name in (*TORCHRUN, "SLURM_STEP_NUM_TASKS"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(BadInput, match=words) if words else nullcontext():
+        world.check(Hardware(**ONE | hardware), sweeps=sweeps, places=places)

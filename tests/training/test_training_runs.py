@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from pytorch_lightning.callbacks import EarlyStopping, LearningRateMonitor
+from pytorch_lightning.plugins.precision import MixedPrecision
 from safetensors import safe_open
 from torch import Tensor, nn
 from toy_training import ONE, Breaking, Toy, lists, train, train_in_process, weights
@@ -290,18 +291,20 @@ def test_weights_in_half_precision_are_trained_and_mixed(tmp_path: Path) -> None
 
 
 def test_gradients_of_a_fused_optimizer_are_clipped_in_mixed_precision(tmp_path: Path, monkeypatch) -> None:
+    """Where they are scaled, too, as on a GPU with 16-mixed: Lightning scales none on a CPU."""
     fused = partial(torch.optim.AdamW, fused=True, weight_decay=0.0)  # fused as in conf/optimizer/adamw.yaml
     monkeypatch.setattr(torch.optim, "AdamW", fused)
-    found = {
-        clip: weights(train(tmp_path / str(clip), epochs=1, precision="bf16-mixed", gradient_clip=clip)[0])
-        for clip in (1.0, 1e-12)
-    }
     torch.manual_seed(0)
-    start = weights(Toy(0.3))
-    moved = [
-        max(np.abs(one - other).max() for one, other in zip(after, start, strict=True)) for after in found.values()
-    ]
-    assert moved[1] < 1e-3 * moved[0], "so small a gradient is below the optimizer's epsilon"
+    start, moved = weights(Toy(0.3)), {}
+    for scaler in (None, torch.amp.GradScaler("cpu", init_scale=64.0)):
+        monkeypatch.setattr(
+            MixedPrecision, "scaler", property(lambda self, one=scaler: one, lambda self, new: None), False
+        )
+        for clip in (1.0, 1e-12):
+            folder = tmp_path / f"{clip}-{scaler is None}"
+            after = weights(train(folder, epochs=1, precision="bf16-mixed", gradient_clip=clip)[0])
+            moved[clip] = max(np.abs(one - other).max() for one, other in zip(after, start, strict=True))
+        assert moved[1e-12] < 1e-3 * moved[1.0], "so small a gradient is below the optimizer's epsilon"
 
 
 def test_what_lora_adds_lies_on_the_line() -> None:

@@ -48,5 +48,5 @@ def check(device: str) -> None:
 
     if device == CUDA and not torch.cuda.is_available():
         raise BadInput(
-            "hardware=gpu asks for a GPU and torch sees none. Use hardware=cpu, or install a CUDA build of torch."
+            "hardware.accelerator=gpu asks for a GPU and torch sees none. Use hardware=cpu, or install a CUDA build of torch."
         )

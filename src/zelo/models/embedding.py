@@ -1,6 +1,6 @@
 """A bi-encoder: cosine of query and document vectors. Its query side alone learns, or both sides, or a matrix over documents."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -177,11 +177,19 @@ class Embedding(nn.Module):
 
     def search(self, queries: list[str], top_k: int) -> tuple[np.ndarray, np.ndarray]:
         """(rows [Q, top_k] of the prepared documents, scores [Q, top_k]), best first; the corpus is read in chunks."""
-        device = self.scale.device
         count = len(self.documents if self.trains == BOTH else self.vectors)
-        documents = (torch.from_numpy(self.document_vectors(rows)).to(device) for rows in chunks(count))
+        return self.nearest(queries, map(self.document_vectors, chunks(count)), top_k)
+
+    @property
+    def reads_documents(self) -> bool:
+        """Whether the encoder of both sides makes their vectors."""
+        return self.trains == BOTH
+
+    def nearest(self, queries: list[str], documents: Iterator[np.ndarray], top_k: int) -> tuple[np.ndarray, np.ndarray]:
+        """As `search`, of documents whose vectors of length 1 are given, some at a time and in their order."""
+        device = self.scale.device
         asked = torch.from_numpy(self.query_vectors(queries)).to(device)
-        rows, found = nearest(asked, documents, top_k)
+        rows, found = nearest(asked, (torch.from_numpy(part).to(device) for part in documents), top_k)
         return rows, found * self.scale.item()
 
     def _both_sides(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:

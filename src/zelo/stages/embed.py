@@ -1,20 +1,27 @@
 """The vectors of all queries and documents by a trained embedding model."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar, Literal, cast
 
 import numpy as np
+import pyarrow.parquet as pq
 
 from zelo.backbones.nearest import chunks
 from zelo.errors import BadInput
 from zelo.facts import Facts
-from zelo.progress import progress
-from zelo.protocols import Embedder
-from zelo.store.table import Table
+from zelo.protocols import Embedder, Executor
+from zelo.stages.corpus_vectors import CorpusVectors
+from zelo.store.shards import CHECKPOINT
+from zelo.store.table import Table, made_of
 from zelo.training.hardware import Hardware
 from zelo.training.student import OF_TRAINING, Student
 from zelo.training.vector_files import DOCUMENTS, QUERIES
+from zelo.units import HERE
+
+KINDS = {"queries": QUERIES, "documents": DOCUMENTS}  # tables of the load stage, and where their vectors go
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +29,7 @@ class Embed:
     """Writes queries.npy [Q, dim] and documents.npy [N, dim], float32 of length 1, in the order of the load stage's tables."""
 
     OUTSIDE_IDENTITY: ClassVar[frozenset[str]] = OF_TRAINING | {"hardware"}
+    spreads: ClassVar[Literal[True]] = True
 
     inputs: dict[str, str]  # data: load; checkpoint: a train stage
     student: Student  # its model is an Embedder
@@ -37,23 +45,34 @@ class Embed:
         """Raises BadInput where the hardware is not there."""
         self.hardware.check()
 
-    def run(self, tables: dict[str, Table], out: Path) -> Facts:
-        """Some thousand texts at a time."""
-        queries, documents = tables["data"].read("queries"), tables["data"].read("documents")
-        model: Any = self.student.model
+    def units(self, tables: Mapping[str, Table], above: Mapping[str, int]) -> int | None:
+        """Chunks of queries and of documents."""
+        return sum(len(list(chunks(_rows(tables["data"], name)))) for name in KINDS) if "data" in tables else None
+
+    def run(self, tables: dict[str, Table], out: Path, executor: Executor = HERE) -> Facts:
+        """A chunk of texts is a unit."""
+        width, counts = self.student.backbone.width(), {name: _rows(tables["data"], name) for name in KINDS}
+        for name, file in KINDS.items():
+            folder = out / CHECKPOINT / f"{name}-{made_of(tables)}"
+            made = CorpusVectors(partial(self._reader, tables, name), counts[name], folder)
+            made.run(executor)
+            array = np.lib.format.open_memmap(out / file, mode="w+", dtype=np.float32, shape=(counts[name], width))
+            for rows, part in zip(chunks(counts[name]), made.parts(), strict=True):
+                array[rows] = part
+            array.flush()
+        return {"rows": sum(counts.values()), "width": width}
+
+    def _reader(self, tables: dict[str, Table], name: str) -> Callable[[slice], np.ndarray]:
+        """What gives the vectors of some queries or documents."""
+        queries, documents = (tables["data"].read(kind) for kind in KINDS)
+        model = cast(Embedder, self.student.model)
         self.student.load(tables["checkpoint"].path)
         self.student.prepare(queries, documents)
-        model.to(self.hardware.device)
+        self.student.model.to(self.hardware.device)
+        if name == "documents":
+            return model.document_vectors
+        return lambda rows: model.query_vectors(queries["text"][rows.start : rows.stop].to_pylist())
 
-        def asked(rows: slice) -> np.ndarray:
-            return model.query_vectors(queries["text"][rows.start : rows.stop].to_pylist())
 
-        with progress("embed", len(queries) + len(documents), "texts") as advance:
-            for name, table, vectors in ((QUERIES, queries, asked), (DOCUMENTS, documents, model.document_vectors)):
-                shape = (len(table), model.width)
-                array = np.lib.format.open_memmap(out / name, mode="w+", dtype=np.float32, shape=shape)
-                for rows in chunks(len(table)):
-                    array[rows] = vectors(rows)
-                    advance(rows.stop - rows.start)
-                array.flush()
-        return {"rows": len(queries) + len(documents), "width": model.width}
+def _rows(data: Table, name: str) -> int:
+    return sum(pq.read_metadata(file).num_rows for file in data.shards(name))

@@ -1,26 +1,28 @@
 """Scores documents with a student."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, cast
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from zelo import domains, passages
+from zelo.backbones.nearest import chunks
 from zelo.errors import BadInput
 from zelo.facts import Facts
 from zelo.progress import Advance, progress
 from zelo.protocols import BackboneCheck, Embedder, Executor, Model, PairwiseModel, Searcher
 from zelo.ranking import own_documents, rows_of, without_own
 from zelo.records import SCORED, starts
-from zelo.store.hashing import hash_json
+from zelo.stages.corpus_vectors import CorpusVectors
 from zelo.store.liveness import half_of
 from zelo.store.shards import CHECKPOINT, write_parquet
-from zelo.store.table import Table, contents
+from zelo.store.table import Table, made_of
 from zelo.training.hardware import Hardware
 from zelo.training.student import OF_TRAINING, Student
 from zelo.units import HERE
@@ -65,13 +67,17 @@ class Score:
 
     @property
     def spreads(self) -> bool:
-        """Whether it reranks; a search is one."""
-        return "candidates" in self.inputs
+        """Whether it reranks, or reads the documents that it searches."""
+        model = self.student.model
+        return "candidates" in self.inputs or (isinstance(model, Embedder) and model.reads_documents)
 
     def units(self, tables: Mapping[str, Table], above: Mapping[str, int]) -> int | None:
-        """By the queries of these splits, whether they have candidates or not."""
+        """By the queries of these splits, whether they have candidates or not; of a search by the documents."""
         if "data" not in tables:
             return None
+        if "candidates" not in self.inputs:
+            files = tables["data"].shards("documents")
+            return len(list(chunks(sum(pq.read_metadata(file).num_rows for file in files))))
         splits = tables["data"].read("queries", ["split"])["split"]
         return -(-pc.sum(pc.is_in(splits, pc.cast(pa.array(self.splits), pa.string()))).as_py() // UNIT)
 
@@ -82,7 +88,10 @@ class Score:
             self.student.model.check(self.student.backbone)
 
     def run(self, tables: dict[str, Table], out: Path, executor: Executor = HERE) -> Facts:
-        """Reranks in batches of `batch_queries`, UNIT queries a unit; a search goes through the corpus in chunks, here."""
+        """Reranks in batches of `batch_queries`, UNIT queries a unit; a search goes through the corpus in chunks.
+
+        These are units where the student reads the documents.
+        """
         import torch
 
         model = self.student.model
@@ -90,10 +99,8 @@ class Score:
             work = _Reranking(self, tables, out, UNIT)
             scored, own = work.together(executor)
         else:
-            queries, documents = self._texts(tables)
             with torch.no_grad():
-                self._load(tables)
-                scored, own = self._search(cast(Searcher, model), queries, documents)
+                scored, own = self._search(tables, out / CHECKPOINT / made_of(tables), executor)
         figures: Facts = {"rows": len(scored), **own}
         if "candidates" not in tables and isinstance(model, Embedder):
             figures["bytes_per_document"] = 4 * self.student.backbone.width()
@@ -106,22 +113,37 @@ class Score:
         queries = queries.filter(pc.is_in(queries["split"], pc.cast(pa.array(self.splits), pa.string())))
         return queries, tables["data"].read("documents")
 
-    def _load(self, tables: dict[str, Table]) -> None:
+    def _load(self, tables: dict[str, Table]) -> Model:
         """Makes the model, where it is to run."""
         import torch
 
         torch.manual_seed(self.seed)
         self.student.load(tables["checkpoint"].path if "checkpoint" in tables else None)
         self.student.model.to(self.hardware.device)
+        return self.student.model
 
-    def _search(self, model: Searcher, queries: pa.Table, documents: pa.Table) -> tuple[pa.Table, Facts]:
+    def _search(self, tables: dict[str, Table], folder: Path, executor: Executor) -> tuple[pa.Table, Facts]:
+        queries, documents = self._texts(tables)
         leaves_out = own_documents(queries, documents, self.keep_own_document)
+        corpora = domains.own_corpora(queries, documents) if self.spreads else ()
+        read = [
+            CorpusVectors(partial(self._reader, tables, number), len(corpus.documents), folder / str(number))
+            for number, corpus in enumerate(corpora)
+        ]
+        for one in read:
+            one.run(executor)
+        model, vectors = cast(Searcher, self._load(tables)), iter(read)
 
         def find(asked: pa.Table, of: pa.Table) -> pa.Table:
             self.student.prepare(asked, of)
+            made = next(vectors, None)
 
             def search(some: pa.Table, top_k: int) -> pa.Table:
-                row, score = model.search(some["text"].to_pylist(), top_k)
+                texts = some["text"].to_pylist()
+                if made is None:
+                    row, score = model.search(texts, top_k)
+                else:
+                    row, score = cast(Embedder, model).nearest(texts, made.parts(), top_k)
                 query = np.repeat(np.arange(len(some)), row.shape[1])
                 return _table(some["query_id"].take(query), of["doc_id"].take(row.ravel()), score.ravel())
 
@@ -129,6 +151,13 @@ class Score:
 
         found = domains.search(find, queries, documents)
         return without_own(found, queries, documents, self.top_k) if leaves_out else (found, {})
+
+    def _reader(self, tables: dict[str, Table], number: int) -> Callable[[slice], np.ndarray]:
+        """What gives the vectors of some documents of a corpus."""
+        corpus = list(domains.own_corpora(*self._texts(tables)))[number]
+        model = self._load(tables)
+        self.student.prepare(corpus.queries, corpus.documents)
+        return cast(Embedder, model).document_vectors
 
 
 @dataclass(frozen=True)
@@ -173,10 +202,7 @@ class _Reranking:
         return {}
 
     def _file(self, unit: int) -> Path:
-        # Of partial tables one name says several things: what an attempt has left counts only if they are the same.
-        partial = any(table.partial for table in self.tables.values())
-        made_of = hash_json(contents(self.tables)) if partial else "whole"
-        return self.out / CHECKPOINT / f"scores-{made_of}-{unit:05}.npy"
+        return self.out / CHECKPOINT / f"scores-{made_of(self.tables)}-{unit:05}.npy"
 
     @property
     def _device(self) -> str:

@@ -81,3 +81,10 @@ class Table:
 def contents(inputs: Mapping[str, Table]) -> dict[str, str]:
     """Role -> content."""
     return {role: table.content for role, table in inputs.items()}
+
+
+def made_of(tables: Mapping[str, Table]) -> str:
+    """What the inputs of a stage say, in short: of partial tables one identity says several things, and what an attempt has left
+    counts only if they are the same.
+    """
+    return hash_json(contents(tables)) if any(table.partial for table in tables.values()) else "whole"

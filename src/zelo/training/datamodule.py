@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 import pytorch_lightning as lightning
@@ -53,27 +53,6 @@ class Examples(Protocol):
         ...
 
 
-class _Epoch(IterableDataset):
-    def __init__(
-        self, examples: Examples, loader: QueryBatches, seed: int, collate: Collate, share: Share, shuffle: bool
-    ) -> None:
-        self.examples, self.loader, self.seed, self.collate, self.shuffle = examples, loader, seed, collate, shuffle
-        self.share = share
-        self.epoch, self.first = 0, 0
-
-    def __len__(self) -> int:
-        return -(-len(self.examples) // self.loader.queries)
-
-    def __iter__(self) -> Iterator[dict[str, Tensor]]:
-        rng = np.random.default_rng([self.seed, self.epoch])
-        order = rng.permutation(len(self.examples)) if self.shuffle else np.arange(len(self.examples))
-        for number, low in enumerate(range(0, len(order), self.loader.queries)):
-            rows = order[low : low + self.loader.queries]
-            drawn = self.examples.draw(rows, self.loader, rng) if self.shuffle else None
-            if number >= self.first:  # those before are drawn all the same, so that these are the same
-                yield self.examples.batch(rows, drawn, self.collate, self.share.of(len(rows)))
-
-
 @dataclass
 class Place:
     """Where in the training data a training is."""
@@ -82,25 +61,33 @@ class Place:
     position: int = 0  # batches of the epoch that were given out
 
 
-class _Epochs(DataLoader):
-    """One epoch after another, from a place that moves along.
+@dataclass
+class _Epochs(IterableDataset):
+    """One epoch after another, from a place that moves along."""
 
-    It has a random generator of its own: that it is asked for an epoch leaves the model's random state alone.
-    """
+    examples: Examples
+    loader: QueryBatches
+    seed: int
+    collate: Collate
+    share: Share
+    shuffle: bool
+    place: Place
 
-    def __init__(self, dataset: _Epoch, place: Place) -> None:
-        super().__init__(dataset, batch_size=None, generator=torch.Generator())
-        self.place = place
+    def __len__(self) -> int:
+        return -(-len(self.examples) // self.loader.queries)
 
-    def __iter__(self) -> Any:
-        epoch, place = self.dataset, self.place
-        assert isinstance(epoch, _Epoch)
-        epoch.epoch, epoch.first = place.epoch, place.position
-        for batch in super().__iter__():
-            place.position += 1
-            if place.position == len(epoch):  # nobody asks beyond the last
-                place.epoch, place.position = place.epoch + 1, 0
-            yield batch
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        place, first = self.place, self.place.position
+        rng = np.random.default_rng([self.seed, place.epoch])
+        order = rng.permutation(len(self.examples)) if self.shuffle else np.arange(len(self.examples))
+        for number, low in enumerate(range(0, len(order), self.loader.queries)):
+            rows = order[low : low + self.loader.queries]
+            drawn = self.examples.draw(rows, self.loader, rng) if self.shuffle else None
+            if number >= first:  # those before are drawn all the same, so that these are the same
+                place.position += 1
+                if place.position == len(self):  # nobody asks beyond the last
+                    place.epoch, place.position = place.epoch + 1, 0
+                yield self.examples.batch(rows, drawn, self.collate, self.share.of(len(rows)))
 
 
 class DataModule(lightning.LightningDataModule):
@@ -138,6 +125,8 @@ class DataModule(lightning.LightningDataModule):
         """Dev rows in order, each as it is."""
         return self._epochs(self.dev, Place(), shuffle=False)
 
-    def _epochs(self, examples: Examples, place: Place, shuffle: bool) -> _Epochs:
+    def _epochs(self, examples: Examples, place: Place, shuffle: bool) -> DataLoader:
         share = Share() if self.trainer is None else Share(self.trainer.global_rank, self.trainer.world_size)
-        return _Epochs(_Epoch(examples, self.loader, self.seed, self.collate, share, shuffle), place)
+        epochs = _Epochs(examples, self.loader, self.seed, self.collate, share, shuffle, place)
+        # A generator of its own: that it is asked for an epoch leaves the model's random state alone.
+        return DataLoader(epochs, batch_size=None, generator=torch.Generator())

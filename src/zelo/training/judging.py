@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy.special import expit
 
 from zelo.facts import Facts
 from zelo.records import DEV, TEST
@@ -60,7 +61,7 @@ def worth(model: Any, pairs: "Pairs", device: str) -> Facts:
     order_gap: mean of |f(a, b) + f(b, a) - 1|, 0 for one to whom the order is nothing.
     """
     first, second = both_orders(model, pairs, device)
-    f, g = 1 / (1 + np.exp(-first)), 1 / (1 + np.exp(-second))
+    f, g = expit(first), expit(second)
     judged = (f + 1 - g) / 2 if model.both_orders else f
     odds = np.log(np.clip(judged, 1e-12, 1)) - np.log(np.clip(1 - judged, 1e-12, 1))
     right = (judged > 0.5) == (pairs.p > 0.5)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytorch_lightning as lightning
 import torch
-from pytorch_lightning.loggers.logger import Logger
+from pytorch_lightning.loggers.logger import DummyLogger
 from torch.distributed.tensor import DTensor
 
 from zelo.training.training_log import Lines, Report
@@ -15,29 +15,16 @@ from zelo.training.training_log import Lines, Report
 LOSS, LR, NORM, PAIRS = "train/loss", "train/lr", "train/gradient_norm", "train/pairs_per_second"
 
 
-class CallbackLogger(Logger):
+class CallbackLogger(DummyLogger):
     """Takes what callbacks of Lightning log, such as LearningRateMonitor."""
 
     def __init__(self, report: Report) -> None:
         super().__init__()
         self.report = report
 
-    @property
-    def name(self) -> str:
-        """Nothing is named by it."""
-        return "zelo"
-
-    @property
-    def version(self) -> str:
-        """Nothing is named by it."""
-        return ""
-
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         """A line of the log."""
         self.report(step or 0, metrics)
-
-    def log_hyperparams(self, *args: object, **kwargs: object) -> None:
-        """The config is kept by the run."""
 
 
 class Monitor(lightning.Callback):

@@ -4,11 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+from scipy.special import expit
 
 from zelo.backbones.exported import CROSS_ENCODER
 from zelo.backbones.onnx_model import FLOAT32, INT8, PRECISIONS, OnnxModel
 from zelo.facts import Facts
-from zelo.training.parity import PAIRS, Sample, sigmoid
+from zelo.training.parity import PAIRS, Sample
 
 AFFECTS_RESULTS = False  # What is measured is a fact of the manifest; no table holds it.
 
@@ -31,9 +32,9 @@ def measure(folder: Path, files: Path, queries: pa.Table, documents: pa.Table, t
     facts = {"pairs": PAIRS, "tolerance": trained["tolerance"], "scores": ours.tolist()}
     if models[FLOAT32].loader != CROSS_ENCODER:
         return {**facts, "largest_difference": largest(ours, found)}
-    after = {name: sigmoid(logits) for name, logits in found.items()}
+    after = {name: expit(logits) for name, logits in found.items()}
     return {
         **facts,
         "largest_logit_difference": largest(ours, found),
-        "largest_difference": largest(sigmoid(ours), after),
+        "largest_difference": largest(expit(ours), after),
     }

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from scipy.special import expit
 
 from zelo.backbones.exported import CROSS_ENCODER, Exported, opened
 from zelo.backbones.exported_pairs import ExportedPairs, settings
@@ -93,13 +94,13 @@ def measure(model: Model, folder: Path, queries: pa.Table, documents: pa.Table, 
         # A decoder's go through its template.
         read = partial(model.backbone.pairs, queries=sample.queries, documents=sample.documents)  # type: ignore[attr-defined]
         others[TRANSFORMERS] = _classified(folder, partial(read, max_length=model.max_length), device)  # type: ignore[attr-defined]
-    after = {library: sigmoid(found) for library, found in others.items()} | {SENTENCE_TRANSFORMERS: scores}
+    after = {library: expit(found) for library, found in others.items()} | {SENTENCE_TRANSFORMERS: scores}
     after[PIPELINE] = theirs
     return {
         **facts,
         "scores": ours.tolist(),
         "largest_logit_difference": sample.differences(ours, others, tolerance),
-        "largest_difference": sample.differences(sigmoid(ours), after, tolerance),
+        "largest_difference": sample.differences(expit(ours), after, tolerance),
     }
 
 
@@ -131,11 +132,11 @@ def _of_triples(model: Any, folder: Path, sample: Sample, documents: pa.Table, t
         JUDGE: judge.log_odds(sample.queries, sample.documents, second, model.tokens),
         TRANSFORMERS: classified - settings(folder, f"the export {folder}")["order_bias"],
     }
-    after = {library: sigmoid(found) for library, found in others.items()}
+    after = {library: expit(found) for library, found in others.items()}
     return {
         "scores": ours.tolist(),
         "largest_logit_difference": sample.differences(ours, others, tolerance),
-        "largest_difference": sample.differences(sigmoid(ours), after, tolerance),
+        "largest_difference": sample.differences(expit(ours), after, tolerance),
     }
 
 
@@ -148,11 +149,6 @@ def parity_in_words(parity: Facts) -> str:
         "ONNX files score" if any("ONNX" in name for name in parity["largest_difference"]) else "exported model scores"
     )
     return f"the {what} {parity['pairs']} pairs as the trained one, largest difference {found}{of_logits}"
-
-
-def sigmoid(logits: np.ndarray) -> np.ndarray:
-    """Probability of log odds."""
-    return 1 / (1 + np.exp(-logits))
 
 
 def documents_text(documents: pa.Table) -> pa.ChunkedArray:

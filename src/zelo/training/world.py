@@ -31,12 +31,12 @@ def check(hardware: Hardware, *, sweeps: bool, places: bool) -> None:
     )
     tasks = int(os.environ.get("SLURM_STEP_NUM_TASKS", "1"))
     if places:
-        if count() > 1 or tasks > 1:
+        if count() > 1:
             raise BadInput(
-                f"{'torchrun' if count() > 1 else 'srun'} has started {max(count(), tasks)} processes of zelo, and executor=ray"
-                " starts those of a training itself: start zelo once."
+                f"torchrun has started {count()} processes of zelo, and executor=ray starts those of a training itself: start"
+                " zelo once."
             )
-        return
+        return  # even inside srun, by which Ray has started on each machine
     if count() == 1 and tasks > 1:
         raise BadInput(f"srun has started {tasks} tasks of zelo: write srun --ntasks-per-node=1 {torchrun}")
     if count() == 1 and hardware.num_nodes > 1:
