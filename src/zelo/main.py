@@ -505,6 +505,8 @@ def explain(error: Exception) -> tuple[int, str]:
         return 2, arguments.explain_comma(comma[1])
     if isinstance(error, MissingMandatoryValue):
         return 2, f"{error.full_key} has no value yet; write {error.full_key}=..."
+    if isinstance(error, HydraException) and "'hydra/sweeper/pruner'" in str(error):  # no other sweeper has the group
+        return 2, "hydra/sweeper/pruner ends trials of a search: write hydra/sweeper=optuna, too."
     if isinstance(error, (HydraException, OmegaConfBaseException)):
         words = str(error).partition("\n    full_key")[0].partition("\nSee https")[0]
         words = re.sub(r"\n(To append|Either|Or add|Config search path).*", "", words, flags=re.DOTALL)

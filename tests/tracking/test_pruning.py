@@ -104,6 +104,8 @@ def test_the_command_prunes_in_this_process_and_in_others(
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ZELO_HOME", str(tmp_path / "home"))
+    assert command("-m", "hydra/sweeper/pruner=median", "seed=1,2") == 2
+    assert capsys.readouterr().err.endswith("write hydra/sweeper=optuna, too.\n")
     given = ["-m", "experiment=smoke", "top_k=4", "hydra/sweeper=optuna", STOPPING]
     given += ["embedding.optimizer.lr=tag(log,interval(1e-5,1e-3))"]
     assert command(*given, "until=rate") == 2

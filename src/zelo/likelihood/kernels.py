@@ -296,6 +296,21 @@ def _scaled_residual(r, inverse, z, n, size):
     return _dot(r, z, size)
 
 
+@_compiled()
+def _times(pointers, begin, n, weight, other, diagonal, border, corner, direction, image):
+    """Writes image = (Laplacian + ridge) direction of the query whose documents begin there, with its border if it has one."""
+    base = pointers[begin]
+    for i in range(n):
+        total = 0.0
+        for k in range(pointers[begin + i] - base, pointers[begin + i + 1] - base):
+            total += weight[k] * direction[other[k]]
+        image[i] = diagonal[i] * direction[i] - total
+    if len(border):
+        for i in range(n):
+            image[i] += border[i] * direction[n]
+        image[n] = corner * direction[n] + _dot(border, direction, n)
+
+
 @_compiled(
     types.void(
         *(_Numbers, _Indices, _Indices, _Indices),
@@ -341,15 +356,7 @@ def conjugate_gradient(first, pointers, entries, others, curvature, ridge, borde
         for i in range(size):
             direction[i] = z[i]
         for _ in range(cap[b]):
-            for i in range(n):
-                total = 0.0
-                for k in range(pointers[begin + i] - base, pointers[begin + i + 1] - base):
-                    total += weight[k] * direction[other[k]]
-                image[i] = diagonal[i] * direction[i] - total
-            if more:
-                for i in range(n):
-                    image[i] += border[i] * direction[n]
-                image[n] = corner * direction[n] + _dot(border, direction, n)
+            _times(pointers, begin, n, weight, other, diagonal, border, corner, direction, image)
             alpha = rz / _dot(direction, image, size)
             for i in range(size):
                 x[begin + i] += alpha * direction[i]
