@@ -66,7 +66,7 @@ FAMILIES: dict[str, tuple[type, ...]] = {
     "metric": (p.Metric,),
     "model": (p.Model, p.BackboneCheck, p.QueryPreparer, p.PairwiseModel, p.WidthModel, p.ExportedScores, p.Embedder),
     "queries": (p.QueryMaker, p.LocalQueryMaker, p.CheapQueryMaker, p.PaidQueryMaker, p.Checked),
-    "retriever": (p.Retriever, p.FileRetriever, p.PaidRetriever, p.Scorer, p.BackboneScorer),
+    "retriever": (p.Retriever, p.SpreadRetriever, p.FileRetriever, p.PaidRetriever, p.Scorer, p.BackboneScorer),
     "scorer": (p.Scorer, p.Checked, p.BackboneScorer, p.PaidScorer, p.WindowScorer, p.ModelScorer),
     "selection": (Selection,),
     "splitter": (p.Splitter, p.LeavesWhole, p.Checked),
@@ -98,7 +98,10 @@ OWN = {
     "model LateInteraction": {"encode"},
     "queries Generate": {"READ_BY"},
     "retriever Api": {"READ_BY", "endpoint"},
-    "retriever Bm25": {"of"},  # the hybrid says with which words it searches
+    "backbone Decoder": {"transformer"},
+    "backbone Encoder": {"transformer"},
+    "retriever Bm25": {"of", "index", "words"},  # the hybrid says with which words it searches
+    "retriever Random": {"drawn"},
     "scorer Hosted": {"READ_BY"},
     "scorer Listwise": {"READ_BY"},
     "stage Evaluate": {"systems"},  # main asks this very class

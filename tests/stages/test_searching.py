@@ -40,9 +40,9 @@ def test_what_is_found_is_not_searched_for_again(
 
     monkeypatch.setattr(Searching, "__call__", dies_once)
     with pytest.raises(KeyboardInterrupt):
-        Searching.of(retriever, QUERIES, DOCUMENTS, tmp_path, 3, 2).run(HERE)
+        Searching.of(retriever, QUERIES, DOCUMENTS, tmp_path, 3, 2).candidates(HERE)
     first = (tmp_path / "found" / "00000.parquet").stat()
-    found = Searching.of(retriever, QUERIES, DOCUMENTS, tmp_path, 3, 2).run(HERE)
+    found = Searching.of(retriever, QUERIES, DOCUMENTS, tmp_path, 3, 2).candidates(HERE)
     assert (tmp_path / "found" / "00000.parquet").stat().st_mtime_ns == first.st_mtime_ns
     assert found.equals(retriever.search(QUERIES, DOCUMENTS, 3))
 

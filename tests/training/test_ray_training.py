@@ -81,5 +81,8 @@ def test_what_one_process_refuses_is_told_and_not_what_followed() -> None:
     bug, refused, gone = JobFailed("a bug in a worker", 1), BadInput("loss=toy: not this one."), OSError("no room")
     for failures, cause in [({0: bug, 1: refused}, refused), ({0: gone, 1: bug}, gone)]:
         assert ray_train.cause(train.WorkerGroupError("", failures)) is cause
-    for error in (train.WorkerGroupError("", {0: refused, 1: ray_train.Lost()}), train.ControllerError(ValueError())):
-        assert isinstance(ray_train.cause(error), ray_train.Lost)
+    for error in (
+        train.WorkerGroupError("", {0: refused, 1: ray_train.ProcessLost()}),
+        train.ControllerError(ValueError()),
+    ):
+        assert isinstance(ray_train.cause(error), ray_train.ProcessLost)

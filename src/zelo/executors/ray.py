@@ -185,7 +185,7 @@ class Cluster:
         for _ in range(self.retries + 1):
             try:
                 return ray_train.run(job, scaling, meanwhile)
-            except ray_train.Lost as error:
+            except ray_train.ProcessLost as error:
                 lost = str(error)
         raise ZeloError(
             f"executor=ray: a process of a training was lost {self.retries + 1} times ({lost}). The same command goes on from"

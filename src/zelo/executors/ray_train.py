@@ -23,7 +23,7 @@ LONG = timedelta(days=30)  # that one process may wait for another
 PLACED: list[bool] = []  # of a process that Ray Train has started
 
 
-class Lost(Exception):
+class ProcessLost(Exception):
     """A process or its machine has gone."""
 
 
@@ -47,7 +47,7 @@ def scaling(nodes: list[dict[str, Any]], machines: int, each: int, gpu: bool) ->
 
 
 def run(job: SentWork, scaling: "ScalingConfig", meanwhile: Callable[[], None]) -> None:
-    """Runs the job in all processes; returns when they have ended well. Raises Lost, or what one of them raised.
+    """Runs the job in all processes; returns when they have ended well. Raises ProcessLost, or what one of them raised.
 
     meanwhile: called from time to time.
     """
@@ -92,7 +92,7 @@ def cause(error: Exception) -> Exception:
     failures = list(error.worker_failures.values()) if isinstance(error, WorkerGroupError) else []
     raised = [one for one in failures if isinstance(one, (ZeloError, OSError))]
     if not failures or len(raised) < len(failures):
-        return Lost(" ".join(str(error).split())[:300])
+        return ProcessLost(" ".join(str(error).split())[:300])
     return min(raised, key=lambda one: isinstance(one, JobFailed))
 
 
@@ -106,7 +106,7 @@ def _part(job: SentWork) -> None:
         from torch.distributed import DistError
 
         if isinstance(error.__cause__, DistError) or "gloo/transport" in str(error):  # another has gone
-            raise Lost(str(error)) from None
+            raise ProcessLost(str(error)) from None
         raise
 
 

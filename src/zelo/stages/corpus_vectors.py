@@ -28,7 +28,7 @@ class CorpusVectors:
     def __getstate__(self) -> dict[str, object]:
         return {name: vars(self)[name] for name in ("load", "count", "folder")}
 
-    def run(self, executor: Executor) -> None:
+    def make(self, executor: Executor) -> None:
         """Runs the units that are not done."""
         self.folder.mkdir(parents=True, exist_ok=True)
         sizes = {unit: rows.stop - rows.start for unit, rows in enumerate(chunks(self.count))}

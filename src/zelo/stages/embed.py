@@ -55,7 +55,7 @@ class Embed:
         for name, file in KINDS.items():
             folder = out / CHECKPOINT / f"{name}-{made_of(tables)}"
             made = CorpusVectors(partial(self._reader, tables, name), counts[name], folder)
-            made.run(executor)
+            made.make(executor)
             array = np.lib.format.open_memmap(out / file, mode="w+", dtype=np.float32, shape=(counts[name], width))
             for rows, part in zip(chunks(counts[name]), made.parts(), strict=True):
                 array[rows] = part

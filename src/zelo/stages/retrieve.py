@@ -147,7 +147,7 @@ class Retrieve:
         def find(some: pa.Table, of: pa.Table) -> pa.Table:
             if isinstance(retriever, SpreadRetriever) and retriever.spreads:
                 here = folder / str(next(corpora))
-                return Searching.of(retriever, some, of, here, top_k, SHARD).run(executor)
+                return Searching.of(retriever, some, of, here, top_k, SHARD).candidates(executor)
             return passages.search(lambda asked, depth: retriever.search(asked, of, depth), some, of, top_k)
 
         if isinstance(retriever, FileRetriever):

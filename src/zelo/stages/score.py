@@ -131,7 +131,7 @@ class Score:
             for number, corpus in enumerate(corpora)
         ]
         for one in read:
-            one.run(executor)
+            one.make(executor)
         model, vectors = cast(Searcher, self._load(tables)), iter(read)
 
         def find(asked: pa.Table, of: pa.Table) -> pa.Table:

@@ -39,7 +39,7 @@ class Searching:
             write_parquet(table, table.schema, folder, name)
         return Searching(retriever.prepared(queries, documents, folder), folder, top_k, size)
 
-    def run(self, executor: Executor) -> pa.Table:
+    def candidates(self, executor: Executor) -> pa.Table:
         """CANDIDATE rows, once all units have run."""
         sizes = {
             unit: min(self.size, len(self._queries) - low)

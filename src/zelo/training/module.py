@@ -121,7 +121,8 @@ class StudentModule(lightning.LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The model says which of its parameters learn, and how fast against the optimizer's rate."""
         groups = self.model.parameter_groups(self.optimizer.keywords["lr"])
-        scaled = getattr(self.trainer.precision_plugin, "scaler", None) is not None  # as with 16-mixed
+        precision = self.trainer.precision_plugin
+        scaled = isinstance(precision, MixedPrecision) and precision.scaler is not None  # as with 16-mixed
         unfused = {"fused": False} if scaled and "fused" in self.optimizer.keywords else {}
         optimizer = self.optimizer(groups, **unfused)  # a fused one takes the scale away too late to be clipped
         if isinstance(self.scheduler, Linear):
