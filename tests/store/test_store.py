@@ -23,7 +23,7 @@ from zelo.store.liveness import new_owner
 from zelo.store.locks import FILES
 from zelo.store.prune import prune
 from zelo.store.references import register_run
-from zelo.store.shards import write_parquet
+from zelo.store.shards import keep_made_of, keep_shards, write_parquet
 from zelo.store.store import Store
 
 SCHEMA = pa.schema([("number", pa.int64())])
@@ -280,3 +280,17 @@ def test_twenty_kills_at_random_moments_end_with_the_same_tables(tmp_path: Path,
 def test_hash_of_json_ignores_the_order_of_keys() -> None:
     assert hash_json({"a": 1, "b": [2]}) == hash_json({"b": [2], "a": 1})
     assert hash_json({"a": 1}) != hash_json({"a": 2})
+
+
+def test_what_an_attempt_made_of_other_inputs_goes(tmp_path: Path) -> None:
+    def left(inputs: str) -> bool:
+        keep_made_of(tmp_path, inputs)
+        there = (tmp_path / "ratings").is_dir()
+        (tmp_path / "ratings").mkdir(exist_ok=True)
+        (tmp_path / "ratings/00000.parquet").touch()
+        keep_shards(tmp_path)
+        return there
+
+    assert [left(inputs) for inputs in ("whole", "whole", "x", "x", "y", "whole", "whole")] == [
+        False, True, False, True, False, False, True,
+    ]  # fmt: skip

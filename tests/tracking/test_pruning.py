@@ -97,6 +97,7 @@ def test_jobs_without_a_student_cannot_be_pruned() -> None:
 
 
 @pytest.mark.long
+@pytest.mark.usefixtures("own_processes")
 def test_the_command_prunes_in_this_process_and_in_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

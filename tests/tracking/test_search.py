@@ -377,6 +377,7 @@ def test_what_a_job_elsewhere_raised_comes_back_in_words() -> None:
 
 
 @pytest.mark.long
+@pytest.mark.usefixtures("own_processes")
 @pytest.mark.parametrize("launcher", ["joblib", "submitit_local"])
 def test_jobs_at_the_same_time_share_what_is_above_them(
     launcher: str, tiny_beir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

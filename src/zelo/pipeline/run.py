@@ -35,8 +35,9 @@ from zelo.protocols import (
     StageWithOptionalInputs,
     StageWithUnread,
 )
+from zelo.store.shards import keep_made_of
 from zelo.store.store import Store
-from zelo.store.table import MADE_OF, Table, contents
+from zelo.store.table import MADE_OF, Table, contents, made_of
 from zelo.training import launch
 from zelo.units import HERE
 
@@ -196,6 +197,7 @@ def _make(
     step: Step, inputs: dict[str, Table], watch: Watch, executor: Executor, out: Path, partial: Table | None
 ) -> Facts:
     _forget_peak_memory()
+    keep_made_of(out, made_of(inputs))
     if step.node:
         launch.write(out / launch.FOLDER, step.name, step.node, inputs)
     start = time.monotonic()

@@ -15,7 +15,7 @@ from zelo.facts import Facts
 from zelo.protocols import Embedder, Executor
 from zelo.stages.corpus_vectors import CorpusVectors
 from zelo.store.shards import CHECKPOINT
-from zelo.store.table import Table, made_of
+from zelo.store.table import Table
 from zelo.training.hardware import Hardware
 from zelo.training.student import OF_TRAINING, Student
 from zelo.training.vector_files import DOCUMENTS, QUERIES
@@ -53,7 +53,7 @@ class Embed:
         """A chunk of texts is a unit."""
         width, counts = self.student.backbone.width(), {name: _rows(tables["data"], name) for name in KINDS}
         for name, file in KINDS.items():
-            folder = out / CHECKPOINT / f"{name}-{made_of(tables)}"
+            folder = out / CHECKPOINT / name
             made = CorpusVectors(partial(self._reader, tables, name), counts[name], folder)
             made.make(executor)
             array = np.lib.format.open_memmap(out / file, mode="w+", dtype=np.float32, shape=(counts[name], width))

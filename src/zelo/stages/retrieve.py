@@ -21,7 +21,7 @@ from zelo.ranking import own_documents, without_own
 from zelo.records import CANDIDATE, DOMAIN, DUPLICATE, TRAIN, UNUSED, Retrieved
 from zelo.stages.searching import Searching
 from zelo.store.shards import CHECKPOINT, write_parquet, write_shard
-from zelo.store.table import Table, made_of
+from zelo.store.table import Table
 from zelo.units import HERE
 
 SHARD = 512  # queries: the unit of work of the stages below
@@ -111,7 +111,7 @@ class Retrieve:
         """
         queries, documents = self._read(tables)
         bought = self._ask(queries, documents)
-        found, own = self._found(queries, documents, out / CHECKPOINT / made_of(tables), executor)
+        found, own = self._found(queries, documents, out / CHECKPOINT, executor)
         candidates, filled = found.candidates, found.filled
         used = pc.is_in(queries["split"], pc.cast(self.splits, "string"))
         if not pc.all(used).as_py():

@@ -22,7 +22,7 @@ from zelo.records import SCORED, starts
 from zelo.stages.corpus_vectors import CorpusVectors
 from zelo.store.liveness import half_of
 from zelo.store.shards import CHECKPOINT, write_parquet
-from zelo.store.table import Table, made_of
+from zelo.store.table import Table
 from zelo.training.hardware import Hardware
 from zelo.training.student import OF_TRAINING, Student
 from zelo.units import HERE
@@ -100,7 +100,7 @@ class Score:
             scored, own = work.together(executor)
         else:
             with torch.no_grad():
-                scored, own = self._search(tables, out / CHECKPOINT / made_of(tables), executor)
+                scored, own = self._search(tables, out / CHECKPOINT, executor)
         figures: Facts = {"rows": len(scored), **own}
         if "candidates" not in tables and isinstance(model, Embedder):
             figures["bytes_per_document"] = 4 * self.student.backbone.width()
@@ -202,7 +202,7 @@ class _Reranking:
         return {}
 
     def _file(self, unit: int) -> Path:
-        return self.out / CHECKPOINT / f"scores-{made_of(self.tables)}-{unit:05}.npy"
+        return self.out / CHECKPOINT / f"scores-{unit:05}.npy"
 
     @property
     def _device(self) -> str:

@@ -17,6 +17,7 @@ from zelo.store.liveness import HALF, HEARTBEAT, half_of, is_half_of_another
 
 UNFINISHED = ".unfinished"
 CHECKPOINT = "checkpoint"  # a stage's own folder between attempts; it sees to it that what lies there is whole
+WHOLE = "whole"  # what inputs say that are whole: their identities say all
 SHARD = re.compile(r"\d{5}\.parquet")
 
 
@@ -72,6 +73,22 @@ def keep_shards(folder: Path) -> None:
             path.unlink(missing_ok=True)
     with suppress(OSError):
         folder.rmdir()
+
+
+def keep_made_of(folder: Path, inputs: str) -> None:
+    """Leaves of an unfinished table nothing that was made of other inputs, and notes of which it is made from now on.
+
+    inputs: what they say, as `made_of` has it; of partial tables one identity says several things.
+    """
+    note = folder / CHECKPOINT / "made_of"
+    before = note.read_text(encoding="utf-8") if note.is_file() else WHOLE
+    if before == inputs:
+        return
+    for path in folder.iterdir():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    if inputs != WHOLE:
+        note.parent.mkdir()
+        note.write_text(inputs, encoding="utf-8")
 
 
 def remove_halves(folder: Path) -> None:

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 from zelo.facts import Facts
 from zelo.store.hashing import hash_file, hash_json
 from zelo.store.liveness import half_of
+from zelo.store.shards import WHOLE
 
 MANIFEST = "manifest.json"
 PARTIAL = ".partial-"
@@ -84,7 +85,5 @@ def contents(inputs: Mapping[str, Table]) -> dict[str, str]:
 
 
 def made_of(tables: Mapping[str, Table]) -> str:
-    """What the inputs of a stage say, in short: of partial tables one identity says several things, and what an attempt has left
-    counts only if they are the same.
-    """
-    return hash_json(contents(tables)) if any(table.partial for table in tables.values()) else "whole"
+    """What the inputs of a stage say, in short: of partial tables one identity says several things."""
+    return hash_json(contents(tables)) if any(table.partial for table in tables.values()) else WHOLE
