@@ -1,6 +1,6 @@
 """What many workers would gain on the data stages: a simulation from times that are measured here.
 
-Run: python benchmarks/many_workers.py [--units 4 16] [--workers 1 8 64 512] [--queries 112000 10000000]
+Run: python benchmarks/many_workers.py [--units 4 16] [--workers 1 8 64 512] [--queries 112000 10000000] [--judge 0]
 Measured, on `experiment=paper_scale until=target` with few queries: the seconds of every unit of each stage, what the command
 does itself beside the units (a constant and an amount for each query), the start of a worker, and what a unit costs the command.
 Simulated: units wait in one queue, and a free worker takes the next. A stage starts when the one before it has ended. Not in it:
@@ -139,12 +139,16 @@ def main() -> None:
     parser.add_argument("--units", type=int, nargs="+", default=[4, 16])
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 8, 64, 512])
     parser.add_argument("--queries", type=int, nargs="+", default=[112_000, 10_000_000])
+    parser.add_argument(
+        "--judge", type=float, default=0.0, help="seconds a query that a real judge takes, added to its units"
+    )
     given = parser.parse_args()
     sizes = [units * UNIT for units in given.units]
     start, cost = costs()
     print(f"a worker starts in {start:.1f} s; a unit costs the command {cost * 1000:.2f} ms")
     with threadpool_limits(1):
         stages = measure(sizes)
+    stages["judge"].units[:] = [unit + given.judge * UNIT for unit in stages["judge"].units]
     print(f"\n{'stage':<14}{'unit of 512':>12}{'alone, per 1,000 queries':>26}{'files per unit':>16}")
     for name, stage in stages.items():
         unit = f"{np.mean(stage.units):.2f} s" if stage.units else "-"
@@ -162,7 +166,7 @@ def main() -> None:
             gain = first / whole
             longest = max(took, key=lambda name: took[name][0])
             print(
-                f"{workers:>8,}{whole:>10,.0f}{gain:>8.1f}{gain / workers:>11.0%}"
+                f"{workers:>8,}{whole:>12,.0f}{gain:>8.1f}{gain / workers:>11.0%}"
                 f"{sum(alone for _, alone in took.values()) / whole:>14.0%}   {longest} ({took[longest][0]:,.0f} s)"
             )
         files = sum(stage.at(stage.files, queries) for stage in stages.values())
