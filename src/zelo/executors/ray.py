@@ -249,7 +249,8 @@ def _connect(address: str) -> None:
         ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
     except ConnectionError as error:
         raise BadInput(
-            f"{setting}: no Ray cluster answers. Start one with `ray start --head`, or use executor.address=local."
+            f"{setting}: no Ray cluster answers. Start one with `ray start --head`, or use executor.address=local. One that runs"
+            " may want its token: RAY_AUTH_MODE=token, and its ~/.ray/auth_token on this machine."
         ) from error
     except RuntimeError as error:  # another version of Ray or Python
         raise BadInput(f"{setting}: {' '.join(str(error).split())}") from error
