@@ -31,11 +31,12 @@ from zelo.tracking import sweep
 
 if TYPE_CHECKING:
     from zelo.budget.plan import Plan
-    from zelo.pipeline.run import Step
+    from zelo.pipeline.run import Result, Step
     from zelo.protocols import Executor
     from zelo.store.store import Store
     from zelo.tracking.job import Job
-    from zelo.tracking.trial import Watched
+    from zelo.tracking.run_folder import RunFolder
+    from zelo.tracking.trial import Pruned, Watched
 
 SETTINGS = {  # read without a stage's help
     "name": object,
@@ -242,11 +243,7 @@ def _run(
             workspace.of_run(folder)
     except trial.Pruned as pruned:
         assert result is not None
-        print(f"pruned: {pruned}")
-        run.prune(str(pruned), pruned.facts)
-        logger.finish(result, run.manifest)
-        trial.discard(steps, result, pruned.facts["student"], store)
-        return None
+        return _end_pruned(run, result, pruned, logger, store)
     except BaseException as error:
         finished = [step for step in result.steps if step.name in result.tables] if result else []
         only_read = not any(step.inputs for step in finished)  # stages without inputs read what the user named
@@ -259,6 +256,16 @@ def _run(
             forget_run(store.root, folder)
         raise
     return terminal.print_results(result, folder, config.optimize)
+
+
+def _end_pruned(run: "RunFolder", result: "Result", pruned: "Pruned", logger: Any, store: "Store") -> None:
+    """Ends a job whose training a pruner has ended; what the training has left goes."""
+    from zelo.tracking import trial
+
+    print(f"pruned: {pruned}")
+    run.prune(str(pruned), pruned.facts)
+    logger.finish(result, run.manifest)
+    trial.discard(result, pruned.facts["student"], store)
 
 
 def _pruner() -> "DictConfig | None":

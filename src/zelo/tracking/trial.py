@@ -1,6 +1,6 @@
 """A job as a trial of a search: its student's dev figures go into the search's journal, and a pruner of Optuna may end it.
 
-The job may run in another process: the path of the journal and the number of the trial are all that it is told.
+The job may run in another process: it opens the journal by its path, and finds the trial by its number.
 """
 
 import contextlib
@@ -110,7 +110,7 @@ def pruner_of(config: object) -> "BasePruner":
 
     node: Any = OmegaConf.to_container(config, resolve=True) if OmegaConf.is_config(config) else config
     target = str(node.get("_target_")) if isinstance(node, Mapping) else ""
-    if not PRUNER.fullmatch(target) or not hasattr(optuna.pruners, target.rpartition(".")[2]):
+    if not PRUNER.fullmatch(target) or target.rpartition(".")[2] not in optuna.pruners.__all__:
         given = f"._target_={target}" if target else f"={node}"
         raise BadInput(
             f"{PLACE}{given}: this is no pruner of Optuna. Write hydra/sweeper/pruner=median, or name one as in"
@@ -148,9 +148,9 @@ def watched(steps: Sequence[Step], watch: Watched) -> list[Step]:
     ]
 
 
-def discard(steps: Sequence[Step], result: Result, student: str, store: Store) -> None:
+def discard(result: Result, student: str, store: Store) -> None:
     """Removes what a pruned training has left unfinished, unless another job makes the same table by now."""
-    for step in steps:
+    for step in result.steps:
         if isinstance(step.stage, Train) and step.stage.name == student and step.name not in result.tables:
             with contextlib.suppress(BlockingIOError), store.lock(step.kind, step.identity, wait=False):
                 shutil.rmtree(store.unfinished(step.kind, step.identity), ignore_errors=True)
