@@ -1,4 +1,4 @@
-"""The vectors of a corpus, made unit by unit: whoever runs the units, the files are the same."""
+"""The vectors of a corpus, made in units; the files are the same with every executor."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass

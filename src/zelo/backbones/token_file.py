@@ -1,4 +1,4 @@
-"""vectors.npy: the vectors of all tokens of a corpus, each written to its place by whoever has read its text."""
+"""vectors.npy: the vectors of all tokens of a corpus, written to their places by the processes that encode."""
 
 import errno
 import os

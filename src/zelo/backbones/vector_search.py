@@ -1,4 +1,4 @@
-"""The search for the nearest vectors, by whoever opens the two files that they lie in."""
+"""The search for the nearest vectors, in a worker that opens the two files that they lie in."""
 
 from dataclasses import dataclass
 from functools import cached_property
