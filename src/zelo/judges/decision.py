@@ -30,7 +30,7 @@ WHY = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Decisions(DecisionRequest):
     """A request, and what its reply is read with."""
 

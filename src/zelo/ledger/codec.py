@@ -54,20 +54,9 @@ def reply_of(endpoint: Endpoint, request: Request, entry: Entry) -> Reply:
     found = read(endpoint, request, status, {}, body.encode(errors="replace"), None)
     if isinstance(found, Fault):
         found = Reply(status=UNPARSEABLE, error=found.kind)
-    return Reply(  # at once: `replace` takes longer than reading the body
-        found.status,
-        found.error,
-        found.text,
-        found.finish,
-        found.logprobs,
-        entry.tokens_in,
-        entry.tokens_out,
-        entry.usd,
-        entry.seconds,
-        status,
-        body,
-        found.words,
-    )
+    found.tokens_in, found.tokens_out, found.usd = entry.tokens_in, entry.tokens_out, entry.usd
+    found.seconds, found.http, found.body = entry.seconds, status, body
+    return found
 
 
 def _raw(endpoint: Endpoint, entry: Entry) -> tuple[int, str]:
