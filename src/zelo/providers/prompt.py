@@ -185,12 +185,17 @@ class Prompt:
                 marked = [_between(f"{LABELS[name]}-{label}-{nonce}", text) for label, text in enumerate(of, 1)]
                 values[name] = "\n\n".join(plain for plain, _ in marked), r"\n\n".join(json for _, json in marked)
         empty = frozenset(name for name, (plain, _) in values.items() if not plain)
-        system, system_json = _filled(self.sections.get("system", ""), empty, values)
-        user, user_json = _filled(self._user(form), empty, values)
+        system, user = self._templates[form]
+        system, system_json = _filled(system, empty, values)
+        user, user_json = _filled(user, empty, values)
         return Filled(system, user, tag, system_json, user_json)
 
-    def _user(self, form: str | None) -> str:
-        return "\n\n".join([self.sections["user"], *([self.sections[form]] if form else [])])
+    @cached_property
+    def _templates(self) -> dict[str | None, tuple[str, str]]:
+        """Per form of answer the system's part and the user's."""
+        system, user = self.sections.get("system", ""), self.sections["user"]
+        forms = {form: f"{user}\n\n{self.sections[form]}" for form in (STRUCTURED, TAGGED) if form in self.sections}
+        return {form: (system, text) for form, text in {None: user, **forms}.items()}
 
 
 def _filled(template: str, empty: frozenset[str], values: Mapping[str, tuple[str, str]]) -> tuple[str, Json]:
