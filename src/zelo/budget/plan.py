@@ -6,6 +6,7 @@ from textwrap import wrap
 
 from zelo.budget.price import money
 from zelo.budget.recalled import Recalled
+from zelo.budget.request_batch import RequestBatch
 from zelo.errors import price_fields
 from zelo.ledger.ledger import Ledger
 from zelo.ledger.operations import Measured
@@ -264,8 +265,9 @@ def estimate(
     """
     endpoint, counted, recalled, pairs = judge.endpoint, _Counted(), Recalled(), 0
     for questions in batches:
+        batch = RequestBatch.of(name, judge, len(questions))
         pairs += len(questions)
-        for request in recalled.unanswered(ledger, judge, questions, ask_again, command):
+        for request in recalled.unanswered(ledger, batch, questions, ask_again, command):
             counted.add(request, endpoint)
     every, expected = ledger.measured(endpoint.provider, endpoint.model, None), _Expected()
     for form, alike in counted.forms.items():

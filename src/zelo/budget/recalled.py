@@ -37,17 +37,16 @@ class Recalled:
     def unanswered(
         self,
         ledger: Ledger,
-        judge: PaidJudge,
+        batch: RequestBatch,
         questions: Questions,
         ask_again: Collection[str],
         command: str,
     ) -> Iterator[Request]:
-        """What of these questions is to be sent; where it is nothing, the answers are kept. Sends nothing.
+        """What of these questions is to be sent; where it is nothing, the answers are kept in `batch`. Sends nothing.
 
         ask_again: statuses of replies that are asked for again, unless this command has paid for them.
         """
-        batch, figures, whole = RequestBatch.of(judge.name, judge, len(questions)), Figures(""), True
-        requests = judge.requests(questions)
+        judge, requests, figures, whole = batch.judge, batch.judge.requests(questions), Figures(""), True
         while chunk := list(islice(requests, LOOKED_UP)):
             entries = ledger.find([request.key for request in chunk])
             set_aside(batch.endpoint, judge, chunk, entries, ask_again, command)
