@@ -147,9 +147,11 @@ def _components(block: Block) -> np.ndarray:
 
 def _separable(block: Block) -> np.ndarray:
     """[B] documents that won all their comparisons for certain, or lost them all."""
-    won = np.bincount(block.edges.ravel(), np.stack([block.p, 1 - block.p], 1).ravel(), len(block.degree))
-    lost = np.bincount(block.edges.ravel(), np.stack([1 - block.p, block.p], 1).ravel(), len(block.degree))
-    return block.sum((block.degree > 0) & ((won == 0) | (lost == 0)))
+    from zelo.likelihood import kernels
+
+    decided = np.empty(len(block.degree), bool)
+    kernels.decided(block.edges, block.p, decided)
+    return block.sum(decided)
 
 
 def _intransitive(block: Block) -> np.ndarray:

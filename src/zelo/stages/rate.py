@@ -11,8 +11,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from zelo import judge_weights
 from zelo.errors import BadInput, OfQueries
@@ -22,13 +20,14 @@ from zelo.metrics.spectrum import GRAPH, spectra
 from zelo.outcomes import Graphs, check_quorum
 from zelo.progress import Advance, progress
 from zelo.protocols import Executor, PerJudgeSolver, Solver
-from zelo.records import DIAGNOSIS, QUERY_FIT, RATING, Comparisons, Fit, distinct
+from zelo.records import DIAGNOSIS, QUERY_FIT, RATING, Comparisons, Fit, distinct, starts
 from zelo.store.shards import shard, write_parquet, write_shard
 from zelo.store.table import Table
 from zelo.units import HERE, of_shards
 
 OUTCOMES = "outcomes"  # the role of the judge stage that was asked about all candidates
-COLUMNS = ["query_id", "doc_a", "doc_b", "judge", "p", "weight", "swapped"]
+IDS = ["query_id", "doc_a", "doc_b"]  # read as numbers: few texts stand in many rows
+COLUMNS = [*IDS, "judge", "p", "weight", "swapped"]
 NAMED = 5  # queries that are named in the manifest
 LIMITS = ("tolerance", "max_steps")  # of a solver, where it has them: what its fit is held against
 SAMPLE = 50  # queries whose graphs are looked at, even over all
@@ -101,7 +100,8 @@ class Rate:
     ) -> Facts:
         """Makes a shard, where it is not there yet."""
         if not shard(out, "fits", number).exists():
-            asked = [judge_weights.weighted(pq.read_table(file, columns=COLUMNS), weights) for file in parts[number]]
+            tables = [pq.read_table(file, columns=COLUMNS, read_dictionary=IDS) for file in parts[number]]
+            asked = [judge_weights.weighted(table, weights) for table in tables]
             self._shard(asked, judge_weights.differ(weights), out, number)
         return {}
 
@@ -178,7 +178,7 @@ def _sampled_graphs(parts: list[tuple[Path, ...]], fits: list[Path], query_id: p
     ends = np.cumsum([pq.read_metadata(file).num_rows for file in fits])
     files = [file for number in distinct(np.searchsorted(ends, places, side="right")) for file in parts[number]]
     wanted = pc.field("query_id").isin(query_id.take(distinct(places)).combine_chunks())
-    columns = ["query_id", "doc_a", "doc_b", "judge", "p", "weight"]
+    columns = [*IDS, "judge", "p", "weight"]
     outcomes = pa.concat_tables([pq.read_table(file, columns=columns, filters=wanted) for file in files])
     rows = [{"query_id": name, **asdict(one)} for name, one in spectra(outcomes.unify_dictionaries())]
     return pa.Table.from_pylist(rows, GRAPH)
@@ -189,16 +189,11 @@ def largest_part(sizes: np.ndarray, edges: np.ndarray) -> np.ndarray:
 
     sizes: [Q] documents per query; edges: [E, 2] global document numbers.
     """
-    n = int(sizes.sum())
-    graph = coo_array((np.ones(len(edges), np.int8), (edges[:, 0], edges[:, 1])), shape=(n, n))
-    count, label = connected_components(graph, directed=False)
-    size, home, first = np.bincount(label), np.zeros(count, np.int64), np.full(count, n)
-    home[label] = np.repeat(np.arange(len(sizes)), sizes)
-    np.minimum.at(first, label, np.arange(n))
-    order = np.lexsort((first, -size, home))
-    best = np.zeros(count, bool)
-    best[order[np.flatnonzero(np.diff(home[order], prepend=-1))]] = True
-    return best[label]
+    from zelo.likelihood import kernels
+
+    kept = np.empty(int(sizes.sum()), bool)
+    kernels.largest_parts(starts(np.asarray(sizes, np.int64)), np.asarray(edges, np.int32), kept)
+    return kept
 
 
 def fits_of(query_id: pa.Array, fit: Fit, counts: Mapping[str, np.ndarray]) -> pa.Table:
