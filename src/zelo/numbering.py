@@ -18,7 +18,7 @@ def distinct_rows(*columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 @compiled(types.int64(types.Array(types.int32, 2, "C", readonly=True), types.int64[::1], types.int64[::1]))
 def _numbered(columns, number, first):
-    """Fills in what `distinct_rows` returns, and returns D. Each column that is not in order yet takes one stable counting sort."""
+    """Fills in what `distinct_rows` returns; returns D. Each column that is not in order yet takes a stable counting sort."""
     count = columns.shape[1]
     order, moved = np.arange(count, dtype=np.int32), np.empty(count, np.int32)
     for c in range(len(columns) - 1, -1, -1):

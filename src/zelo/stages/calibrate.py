@@ -224,8 +224,10 @@ def _write(ratings: Ratings, scale: Scale, out: Path) -> None:
             "offset": offset,
             "scale": factor,
         }
-        for name, values in columns.items():
-            rows = rows.set_column(rows.schema.get_field_index(name), RATING.field(name), pa.array(values))
+        for name, values in columns.items():  # a standard error that is nan becomes null
+            rows = rows.set_column(
+                rows.schema.get_field_index(name), RATING.field(name), pa.array(values, from_pandas=name == "stderr")
+            )
         write_shard(rows, RATING, out, "ratings", number)
         low += len(rows)
     table = {
