@@ -797,7 +797,7 @@ class Target(Protocol):
     """Ratings -> training targets."""
 
     def targets(self, rated: Rated) -> tuple[np.ndarray, np.ndarray]:
-        """(target in [0, 1], weight), each [N]; a document of weight 0 is not trained on."""
+        """(target in [0, 1], weight), each [N]; a document of weight 0 is not trained on. rated: of some of the queries."""
         ...
 
 
@@ -817,7 +817,7 @@ class CertaintySelection(Protocol):
 
 @runtime_checkable
 class CrossQueryTarget(Target, Protocol):
-    """A target that compares documents of different queries, whose ratings must be on one scale."""
+    """A target that compares documents of different queries, whose ratings must be on one scale: it sees all at once."""
 
     compares_queries: ClassVar[Literal[True]]
 

@@ -1,7 +1,8 @@
 """The stages from candidates to targets, with components made for the purpose."""
 
+import shutil
 from collections import Counter
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 
 from zelo.asking import presentation_order
@@ -29,8 +31,11 @@ from zelo.records import (
     RATING,
     STATUSES,
     WEIGHT,
+    Answers,
     Outcomes,
     Questions,
+    Rated,
+    Scale,
 )
 from zelo.solvers.judge_weighted import JudgeWeighted
 from zelo.solvers.thurstone import Thurstone
@@ -43,6 +48,7 @@ from zelo.store.store import Store
 from zelo.store.table import Table
 
 QUERIES, DOCUMENTS = 6, 9
+SOLVER = Thurstone(ridge=0.1, tolerance=1e-8, max_steps=50, stderr="laplace", lapse=0.0, held_out=0.0)
 
 
 class First:
@@ -494,11 +500,10 @@ def test_targets_carry_the_split_of_their_query(store: Store, data: dict[str, Ta
     from zelo.targets.link import Link
 
     outcomes = judged(store, data, First("one"))
-    solver = Thurstone(ridge=0.1, tolerance=1e-8, max_steps=50, stderr="laplace", lapse=0.0, held_out=0.0)
-    rate = Rate(inputs={}, solver=solver, quorum=1, diagnosed_queries=2048)
+    rate = Rate(inputs={}, solver=SOLVER, quorum=1, diagnosed_queries=2048)
     asked = {"judge": First("one"), "quorum": 1, "seed": 0, "budget": FREE}
-    calibrate = Calibrate(inputs={}, calibrator=NoCalibration(), solver=solver, **asked)
-    target = TargetStage(inputs={}, target=Link(temperature=1.0, selection=All(var0=None)), solver=solver, seed=0)
+    calibrate = Calibrate(inputs={}, calibrator=NoCalibration(), solver=SOLVER, **asked)
+    target = TargetStage(inputs={}, target=Link(temperature=1.0, selection=All(var0=None)), solver=SOLVER, seed=0)
     rated, _ = store.obtain("rate", "x", lambda out, _: rate.run({"outcomes": outcomes}, out))
     calibrated, _ = store.obtain("calibrate", "x", lambda out, _: calibrate.run(data | {"ratings": rated}, out))
     assert calibrated.read("ratings").equals(rated.read("ratings"))
@@ -507,6 +512,39 @@ def test_targets_carry_the_split_of_their_query(store: Store, data: dict[str, Ta
     assert table.schema.equals(EXAMPLE)
     assert dict(zip(table["query_id"].to_pylist(), table["split"].to_pylist(), strict=True))["q4"] == "dev"
     assert 0 <= pc.min(table["target"]).as_py() < 0.5 < pc.max(table["target"]).as_py() <= 1
+    folder = Path(shutil.copytree(examples.path, store.root / "killed"))
+    file = folder / "examples" / "00000.parquet"
+    made, facts = file.stat().st_ino, target.run(data | {"ratings": calibrated}, folder)
+    assert facts.items() <= examples.manifest.items()
+    assert file.stat().st_ino == made, "a finished shard is made again"
+
+
+@dataclass(frozen=True)
+class Shifted:
+    """A calibrator that moves all queries alike."""
+
+    by: float
+
+    def fit(self, rated: Rated, answers: Answers | None) -> Scale:
+        one = np.ones(len(rated.sizes))
+        return Scale(self.by * one, one, one)
+
+
+def test_a_calibrated_shard_is_kept_where_its_scale_is_the_same(store: Store, data: dict[str, Table]) -> None:
+    """An attempt that was killed may have had fewer answers than the next."""
+    outcomes, rate = judged(store, data, First("one")), Rate(inputs={}, solver=SOLVER, quorum=1, diagnosed_queries=2048)
+    ratings, _ = store.obtain("rate", "x", lambda out, _: rate.run({"outcomes": outcomes}, out))
+    folder, found = store.root / "killed", []
+    folder.mkdir()
+    asked = {"judge": First("one"), "quorum": 1, "seed": 0, "budget": FREE}
+    for by in (1.0, 1.0, 2.0):
+        calibrate = Calibrate(inputs={}, calibrator=Shifted(by), solver=SOLVER, **asked)
+        calibrate.run(data | {"ratings": ratings}, folder)
+        file = folder / "ratings" / "00000.parquet"
+        moved = pc.subtract(pq.read_table(file)["rating"], ratings.read("ratings")["rating"]).to_numpy()
+        np.testing.assert_allclose(moved, by)
+        found.append(file.stat().st_ino)
+    assert found[0] == found[1] != found[2]
 
 
 def test_a_degree_above_the_candidates_is_bad_input_or_all_pairs(store: Store, data: dict[str, Table]) -> None:
