@@ -25,25 +25,25 @@ class Graphs:
 
     @staticmethod
     def of(outcomes: pa.Table, stage: np.ndarray | None = None) -> "Graphs":
-        """Grouped by sorting integers; no object per row. stage: [rows] 0 or more; a pair of each is an edge of its own."""
-        queries = _sorted_ids(outcomes["query_id"])
-        documents = _sorted_ids(outcomes["doc_a"], outcomes["doc_b"])
-        query = pc.index_in(outcomes["query_id"], queries).to_numpy().astype(np.int64)
-        ends = [pc.index_in(outcomes[name], documents).to_numpy().astype(np.int64) for name in ("doc_a", "doc_b")]
-        n = len(documents)
-        nodes, number = np.unique(np.concatenate([query * n + end for end in ends]), return_inverse=True)
-        a, b = number[: len(query)], number[len(query) :]
+        """Grouped by counting integers; no object per row. stage: [rows] 0 or more; a pair of each is an edge of its own.
+
+        Ids may come as dictionaries, which need no reading of texts.
+        """
+        from zelo.numbering import distinct_rows
+
+        queries, (query,) = _placed(outcomes["query_id"])
+        documents, ends = _placed(outcomes["doc_a"], outcomes["doc_b"])
+        rows = len(query)
+        number, first = distinct_rows(np.tile(query, 2), np.concatenate(ends))
+        a, b = number[:rows], number[rows:]
         flipped = a > b
         low, high = np.where(flipped, b, a), np.where(flipped, a, b)
-        stage = np.zeros(len(a), np.int64) if stage is None else stage
-        stages = int(stage.max(initial=0)) + 1
-        keys, pair = np.unique((low * len(nodes) + high) * stages + stage, return_inverse=True)
-        keys = keys // stages
+        pair, edge = distinct_rows(low, high, *([] if stage is None else [stage]))
         return Graphs(
             query_id=queries,
-            sizes=np.bincount(nodes // n, minlength=len(queries)),
-            doc_id=documents.take(nodes % n),
-            edges=np.stack([keys // len(nodes), keys % len(nodes)], axis=1),
+            sizes=np.bincount(query[first % max(rows, 1)], minlength=len(queries)),
+            doc_id=documents.take(np.concatenate(ends)[first]),
+            edges=np.stack([low[edge], high[edge]], axis=1),
             pair=pair,
             flipped=flipped,
         )
@@ -99,6 +99,28 @@ def check_quorum(quorum: int, judged: Mapping[str, object]) -> None:
                 f"quorum={quorum} is above the number of judges of {name}, {len(members)} ({', '.join(members)}); set it to at"
                 f" most {len(members)}."
             )
+
+
+def _placed(*columns: pa.ChunkedArray) -> tuple[pa.Array, list[np.ndarray]]:
+    """(the ids that occur in these columns, in their order; [rows] int32 of each column: which of them)."""
+    encoded = [_encoded(column) for column in columns]
+    known = pc.unique(pa.concat_arrays([column.dictionary for column in encoded]))
+    places = [pc.index_in(column.dictionary, known).to_numpy() for column in encoded]
+    rows = [place[column.indices.to_numpy()] for place, column in zip(places, encoded, strict=True)]
+    occurs = np.zeros(len(known), bool)
+    for one in rows:
+        occurs[one] = True
+    ids = known.filter(pa.array(occurs))
+    order = pc.array_sort_indices(ids).to_numpy()
+    rank = np.empty(len(known), np.int32)
+    rank[np.flatnonzero(occurs)[order]] = np.arange(len(order), dtype=np.int32)
+    return ids.take(pa.array(order)), [rank[one] for one in rows]
+
+
+def _encoded(column: pa.ChunkedArray) -> pa.DictionaryArray:
+    if not pa.types.is_dictionary(column.type):
+        column = column.dictionary_encode()
+    return column.unify_dictionaries().combine_chunks()
 
 
 def _sorted_ids(*columns: pa.ChunkedArray) -> pa.Array:
