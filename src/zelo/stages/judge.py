@@ -164,7 +164,9 @@ class JudgeStage:
 
         Of an adaptive graph the first round is known; the others are taken to be like it, up to the most that it may want.
         """
-        pools = self._pools(tables)
+        return self._plans(self._pools(tables))
+
+    def _plans(self, pools: CandidatePools) -> list[Plan]:
         plans = self.budget.plans({name: (member, self._first(name, pools)) for name, member in self.paid.items()})
         plans = [replace(plan, key=self._panel.key(plan.judge)) for plan in plans]
         if not isinstance(self.graph, protocols.AdaptiveGraph) or self._samples:
@@ -203,9 +205,9 @@ class JudgeStage:
             return replace(self, judge=student.trained(tables["student"].path), inputs=here).run(
                 {role: table for role, table in tables.items() if role != "student"}, out, executor
             )
-        plans = self.plan(tables) if self.paid else []
         work = _Shards(self, tables, out)
         pools = work.pools
+        plans = self._plans(pools) if self.paid else []  # of these very tables, so that answers are found again
         sizes = {number: pools.size(number) for number in range(pools.shards)}
         # The budget shows its own progress.
         queries_left = nullcontext(silent) if plans else progress("judge", sum(sizes.values()), "queries", dict)
