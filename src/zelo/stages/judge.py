@@ -26,7 +26,7 @@ from zelo.metrics import tally
 from zelo.pools import Pools
 from zelo.progress import Advance, progress, silent
 from zelo.records import OUTCOME, STATUSES, Comparisons, Fit, Questions
-from zelo.stages.candidate_pools import CandidatePools
+from zelo.stages.candidate_pools import CandidatePools, queries_in
 from zelo.store.shards import shard, shard_writer, write_shard
 from zelo.store.table import Table
 from zelo.units import HERE, of_shards
@@ -204,9 +204,7 @@ class JudgeStage:
                 {role: table for role, table in tables.items() if role != "student"}, out, executor
             )
         plans = self.plan(tables) if self.paid else []
-        work = _Shards(self, tables, out)
-        pools = work.pools
-        sizes = {number: pools.size(number) for number in range(pools.shards)}
+        sizes = (work := _Shards(self, tables, out)).sizes()
         # The budget shows its own progress.
         queries_left = nullcontext(silent) if plans else progress("judge", sum(sizes.values()), "queries", dict)
         with self.budget.open(plans) as session, queries_left as advance:
@@ -217,7 +215,7 @@ class JudgeStage:
         for facts in found.values():
             for name, count in facts["counts"].items():
                 cast(protocols.CountingJudge, self.members[name]).add_counts(count)
-        return self._figures(list(found.values()), pools, session)
+        return self._figures(list(found.values()), work, session)
 
     def _lacks(self, tallies: Mapping[str, tally.Tally]) -> bool:
         """Whether a later attempt may better any of these outcomes."""
@@ -273,7 +271,7 @@ class JudgeStage:
     def _swapped(self, asked: "QuestionBatch") -> dict[str, np.ndarray]:
         return self._panel.swapped(asked.questions) if asked.swapped is None else asked.swapped
 
-    def _figures(self, found: list[Facts], pools: CandidatePools, session: "Session") -> Facts:
+    def _figures(self, found: list[Facts], work: "_Shards", session: "Session") -> Facts:
         """For the manifest. found: what each unit has counted."""
         tallies = tally.added(facts["tallies"] for facts in found)
         counts: dict[str, dict[str, int]] = {
@@ -291,7 +289,7 @@ class JudgeStage:
             name: {
                 "status": counts[name],
                 "missing": missing[name],
-                **pools.cut(member),
+                **(work.pools.cut(member) if isinstance(member, protocols.TruncatingJudge) else {}),
                 **session.figures.get(name, {}),
             }
             for name, member in self.members.items()
@@ -334,6 +332,13 @@ class _Shards:
     def __getstate__(self) -> dict[str, object]:
         return {name: vars(self)[name] for name in ("stage", "tables", "out")}
 
+    def sizes(self) -> dict[int, int]:
+        """Queries of each unit, by the files alone: the documents are read where it runs."""
+        if self.stage._samples:
+            return {0: sum(len(batch.query_row) for batch in self.pools.every())}
+        files = self.tables["new" if "new" in self.tables else "candidates"].shards("candidates")
+        return {number: queries_in(file) for number, file in enumerate(files)}
+
     def __call__(self, number: int, advance: Advance) -> Facts:
         """Where nothing is paid for."""
         with self.stage.budget.open([]) as session:
@@ -369,9 +374,7 @@ class _Shards:
                 advance(len(batch.query_row))
             write_shard(widest.table(), OUTCOME, self.out, "widest", number)
             if stage.paid:
-                writing = {
-                    name: member for name, member in stage.paid.items() if not isinstance(member, protocols.StateJudge)
-                }
+                writing = {name: one for name, one in stage.paid.items() if not isinstance(one, protocols.StateJudge)}
                 texts = {name: partial(session.texts, member) for name, member in writing.items()}
                 write_shard(widest.reasons(texts), REASON, self.out, "reasons", number)
 
