@@ -255,7 +255,8 @@ def _write_part(files: list[Path], out: Path, number: int, advance: Advance) -> 
         "offset": offset,
         "scale": factor,
     }
-    for name, values in columns.items():
-        rows = rows.set_column(rows.schema.get_field_index(name), RATING.field(name), pa.array(values))
+    for name, values in columns.items():  # a standard error that is nan becomes null
+        column = pa.array(values, from_pandas=name == "stderr")
+        rows = rows.set_column(rows.schema.get_field_index(name), RATING.field(name), column)
     write_shard(rows, RATING, out, "ratings", number)
     return {}

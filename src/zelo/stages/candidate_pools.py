@@ -76,7 +76,7 @@ class CandidatePools:
         return {"cut": judge.cut(Questions(self.queries, self.documents, none, rows, rows, none.astype(np.int16)))}
 
 
-def queries_in(file: Path) -> int:
-    """How many queries a file of candidates has."""
-    ids = pq.read_table(file, columns=["query_id"], read_dictionary=["query_id"])["query_id"]
-    return len(pc.unique(ids))
+def queries_in(files: list[Path]) -> dict[int, int]:
+    """How many queries each file of candidates has, by its number."""
+    read = (pq.read_table(file, columns=["query_id"], read_dictionary=["query_id"]) for file in files)
+    return {number: len(pc.unique(table["query_id"])) for number, table in enumerate(read)}

@@ -164,7 +164,9 @@ class JudgeStage:
 
         Of an adaptive graph the first round is known; the others are taken to be like it, up to the most that it may want.
         """
-        pools = self._pools(tables)
+        return self._plans(self._pools(tables))
+
+    def _plans(self, pools: CandidatePools) -> list[Plan]:
         plans = self.budget.plans({name: (member, self._first(name, pools)) for name, member in self.paid.items()})
         plans = [replace(plan, key=self._panel.key(plan.judge)) for plan in plans]
         if not isinstance(self.graph, protocols.AdaptiveGraph) or self._samples:
@@ -203,15 +205,14 @@ class JudgeStage:
             return replace(self, judge=student.trained(tables["student"].path), inputs=here).run(
                 {role: table for role, table in tables.items() if role != "student"}, out, executor
             )
-        plans = self.plan(tables) if self.paid else []
-        sizes = (work := _Shards(self, tables, out)).sizes()
-        # The budget shows its own progress.
-        queries_left = nullcontext(silent) if plans else progress("judge", sum(sizes.values()), "queries", dict)
-        with self.budget.open(plans) as session, queries_left as advance:
+        work = _Shards(self, tables, out)
+        plans = self._plans(work.pools) if self.paid else []  # of these very tables, so that answers are found again
+        queries_left = nullcontext(silent) if plans else progress("judge", sum(work.sizes.values()), "queries", dict)
+        with self.budget.open(plans) as session, queries_left as advance:  # the budget shows its own progress
             if self.spreads:
-                found = executor.run(work, sizes, advance, model=True)
+                found = executor.run(work, work.sizes, advance, model=True)
             else:
-                found = HERE.run(partial(work.judge, session), sizes, advance)
+                found = HERE.run(partial(work.judge, session), work.sizes, advance)
         for facts in found.values():
             for name, count in facts["counts"].items():
                 cast(protocols.CountingJudge, self.members[name]).add_counts(count)
@@ -305,10 +306,9 @@ class JudgeStage:
 
     def _pools(self, tables: dict[str, Table]) -> CandidatePools:
         """The candidates that are asked about."""
-        queries, documents = tables["data"].read("queries"), tables["data"].read("documents")
+        queries, documents = tables["data"].read("queries"), self._design.documents(tables["data"].read("documents"))
         files = tables["candidates"].shards("candidates")
         whole, new = (tables[role].shards("candidates") if role in tables else None for role in ("lists", "new"))
-        documents = self._design.documents(documents)
         if not self._samples:
             return CandidatePools(queries, documents, files, None, whole, new, self.top_k)
         pools = Pools.of(tables["candidates"].read("candidates"), queries, documents).best(self.top_k)
@@ -332,12 +332,12 @@ class _Shards:
     def __getstate__(self) -> dict[str, object]:
         return {name: vars(self)[name] for name in ("stage", "tables", "out")}
 
+    @cached_property
     def sizes(self) -> dict[int, int]:
         """Queries of each unit, by the files alone: the documents are read where it runs."""
         if self.stage._samples:
             return {0: sum(len(batch.query_row) for batch in self.pools.every())}
-        files = self.tables["new" if "new" in self.tables else "candidates"].shards("candidates")
-        return {number: queries_in(file) for number, file in enumerate(files)}
+        return queries_in(self.tables["new" if "new" in self.tables else "candidates"].shards("candidates"))
 
     def __call__(self, number: int, advance: Advance) -> Facts:
         """Where nothing is paid for."""

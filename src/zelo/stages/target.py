@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from zelo import protocols
 from zelo.errors import BadInput
 from zelo.facts import Facts
+from zelo.likelihood.covariance import has_errors
 from zelo.progress import Advance, progress
 from zelo.ratings import COLUMNS, Ratings, rated
 from zelo.records import EXAMPLE, Rated
@@ -31,6 +32,15 @@ class TargetStage:
     target: protocols.Target
     solver: protocols.Solver  # its link turns a difference of ratings into a probability
     seed: int
+
+    def __post_init__(self) -> None:
+        selection = self.target.selection if isinstance(self.target, protocols.SelectingTarget) else None
+        certain = isinstance(selection, protocols.CertaintySelection) and selection.var0 is not None
+        if certain and not has_errors(self.solver):
+            raise BadInput(
+                "target: selection.var0 weighs ratings by their standard errors, of which solver.stderr=null computes none; set"
+                " solver.stderr=two_walk, or target.selection.var0=null."
+            )
 
     def units(self, tables: Mapping[str, Table], above: Mapping[str, int]) -> int | None:
         """The shards of ratings."""
