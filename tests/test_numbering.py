@@ -6,23 +6,29 @@ import pytest
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from zelo.numbering import distinct_rows
+from zelo.numbering import numbered
 from zelo.outcomes import Graphs
 from zelo.stages.rate import largest_part
 
 
 @pytest.mark.parametrize("ordered", [True, False])
+@pytest.mark.parametrize("stages", [1, 3])
 @pytest.mark.parametrize("rows", [0, 1, 400])
-def test_distinct_rows_are_those_of_numpy(rows: int, ordered: bool) -> None:
+def test_pairs_are_numbered_as_numpy_sorts_them(rows: int, stages: int, ordered: bool) -> None:
     random = np.random.default_rng(rows)
-    columns = [random.integers(0, high, rows) for high in (5, 60, 1)]
-    if ordered:
-        columns[0].sort()
-    number, first = distinct_rows(*columns)
-    unique, index, inverse = np.unique(np.stack(columns, 1), axis=0, return_index=True, return_inverse=True)
-    np.testing.assert_array_equal(number, inverse.ravel())
-    np.testing.assert_array_equal(first, index)
-    assert len(unique) == len(first)
+    queries = min(rows, 5)
+    query = np.concatenate([np.arange(queries), random.integers(0, max(queries, 1), rows - queries)])
+    query = np.sort(query) if ordered else query
+    low = random.integers(0, 40, rows)
+    high, stage = low + random.integers(1, 10, rows), random.integers(0, stages, rows)
+    sizes, documents, pair, edges = numbered(query, low, high, stage)
+    ends = np.unique(np.stack([np.tile(query, 2), np.concatenate([low, high])], 1), axis=0)
+    np.testing.assert_array_equal(sizes, np.bincount(ends[:, 0], minlength=queries))
+    np.testing.assert_array_equal(documents, ends[:, 1])
+    unique, inverse = np.unique(np.stack([query, low, high, stage], 1), axis=0, return_inverse=True)
+    np.testing.assert_array_equal(pair, inverse.ravel())
+    np.testing.assert_array_equal(documents[edges], unique[:, 1:3])
+    np.testing.assert_array_equal(ends[edges, 0], unique[:, [0, 0]])
 
 
 def test_graphs_are_the_same_of_texts_and_of_dictionaries_in_several_chunks() -> None:

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from zelo.errors import BadInput
 from zelo.protocols import JudgingStage
-from zelo.records import Comparisons, distinct
+from zelo.records import Comparisons
 
 
 @dataclass(frozen=True)
@@ -29,38 +29,25 @@ class Graphs:
 
         Ids may come as dictionaries, which need no reading of texts.
         """
-        from zelo.numbering import distinct_rows
+        from zelo.numbering import numbered
 
         queries, (query,) = _placed(outcomes["query_id"])
-        documents, ends = _placed(outcomes["doc_a"], outcomes["doc_b"])
-        rows = len(query)
-        number, first = distinct_rows(np.tile(query, 2), np.concatenate(ends))
-        a, b = number[:rows], number[rows:]
-        flipped = a > b
-        low, high = np.where(flipped, b, a), np.where(flipped, a, b)
-        pair, edge = distinct_rows(low, high, *([] if stage is None else [stage]))
-        return Graphs(
-            query_id=queries,
-            sizes=np.bincount(query[first % max(rows, 1)], minlength=len(queries)),
-            doc_id=documents.take(np.concatenate(ends)[first]),
-            edges=np.stack([low[edge], high[edge]], axis=1),
-            pair=pair,
-            flipped=flipped,
-        )
+        documents, (a, b) = _placed(outcomes["doc_a"], outcomes["doc_b"])
+        stage = np.zeros(len(a), np.int32) if stage is None else stage
+        sizes, found, pair, edges = numbered(query, np.minimum(a, b), np.maximum(a, b), stage)
+        return Graphs(queries, sizes, documents.take(pa.array(found)), edges, pair, flipped=a > b)
 
     def average(self, outcomes: pa.Table) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """([E] mean of the answered preferences, [E] their mean weight, [E] judges that answered); nan where there is none."""
+        from zelo.numbering import averages
+
         values = outcomes["p"].to_numpy().astype(np.float64)  # null becomes nan
-        answered = ~np.isnan(values)
-        values = np.where(self.flipped, 1 - values, values)[answered]
-        pair, weights = self.pair[answered], outcomes["weight"].to_numpy()[answered].astype(np.float64)
-        judge = outcomes["judge"].combine_chunks()
-        judge = judge if pa.types.is_dictionary(judge.type) else judge.dictionary_encode()
-        asked = pair * max(len(judge.dictionary), 1) + judge.indices.to_numpy()[answered]
-        judges = np.bincount(distinct(asked) // max(len(judge.dictionary), 1), minlength=len(self.edges))
-        count, total = (np.bincount(pair, of, len(self.edges)) for of in (np.ones(len(pair)), weights))
-        with np.errstate(invalid="ignore"):
-            return np.bincount(pair, values * weights, len(self.edges)) / total, total / count, judges
+        judge = _encoded(outcomes["judge"])
+        mean, weight = np.empty((2, len(self.edges)))
+        judges = np.empty(len(self.edges), np.int64)
+        weights, asked = outcomes["weight"].to_numpy().astype(np.float64), judge.indices.to_numpy().astype(np.int32)
+        averages(self.pair, self.flipped, values, weights, asked, mean, weight, judges)
+        return mean, weight, judges
 
     def unanimous(self, outcomes: pa.Table) -> np.ndarray:
         """[E] whether every answer about a pair prefers the same document; not where there is none."""

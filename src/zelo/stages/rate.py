@@ -204,7 +204,9 @@ def _sampled_graphs(parts: list[tuple[Path, ...]], fits: list[Path], query_id: p
     files = [file for number in distinct(np.searchsorted(ends, places, side="right")) for file in parts[number]]
     wanted = pc.field("query_id").isin(query_id.take(distinct(places)).combine_chunks())
     columns = [*IDS, "judge", "p", "weight"]
-    outcomes = pa.concat_tables([pq.read_table(file, columns=columns, filters=wanted) for file in files])
+    outcomes = pa.concat_tables(
+        [pq.read_table(file, columns=columns, filters=wanted, read_dictionary=IDS) for file in files]
+    )
     rows = [{"query_id": name, **asdict(one)} for name, one in spectra(outcomes.unify_dictionaries())]
     return pa.Table.from_pylist(rows, GRAPH)
 
