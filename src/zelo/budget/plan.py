@@ -232,13 +232,12 @@ class _Counted:
     def alike(self) -> dict[str, _Alike]:
         """What is to be sent of each form; the same texts are sent once."""
         every = np.concatenate([np.empty(0, SENT), *self.requests])
-        once = every[np.unique(every["key"], return_index=True)[1]]
-        found = {}
-        for form, number in self.forms.items():
-            of = once[once["form"] == number]
-            sums = (int(of[name].sum(dtype=np.int64)) for name in ("size", "out", "searches", "most_searches"))
-            found[form] = _Alike(len(of), *sums)
-        return found
+        self.requests = [every]
+        first = np.unique(every["key"], return_index=True)[1]
+        form, most = every["form"][first], len(self.forms)
+        sums = [np.bincount(form, every[name][first], most) for name in ("size", "out", "searches", "most_searches")]
+        columns = np.stack([np.bincount(form, minlength=most), *sums]).astype(np.int64)
+        return {name: _Alike(*columns[:, number].tolist()) for name, number in self.forms.items()}
 
 
 @dataclass(frozen=True)
