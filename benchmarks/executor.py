@@ -112,7 +112,9 @@ def seconds(executor: Executor, judged: Table, out: Path) -> float:
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir()
     start = time.perf_counter()
-    Rate(inputs={"outcomes": "judge"}, solver=solver, quorum=1).run({"outcomes": judged}, out, executor)
+    Rate(inputs={"outcomes": "judge"}, solver=solver, quorum=1, diagnosed_queries=2048).run(
+        {"outcomes": judged}, out, executor
+    )
     return time.perf_counter() - start
 
 

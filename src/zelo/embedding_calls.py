@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from zelo.budget.budget import Budget
-from zelo.budget.plan import Plan, money
+from zelo.budget.plan import Plan
+from zelo.budget.price import money
 from zelo.budget.request_batch import reasons_in_words
 from zelo.errors import LimitReached
 from zelo.facts import Facts

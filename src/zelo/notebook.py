@@ -96,7 +96,7 @@ def rate(
         "query_id": queries[rows // len(names)][order],
         "doc_id": names[rows % len(names)][order],
         "rating": fit.rating[order],
-        "stderr": fit.stderr[order],
+        "stderr": pa.array(fit.stderr[order], from_pandas=True),  # nan becomes null
     }
     return pa.table(columns if query is not None else {name: columns[name] for name in list(columns)[1:]})
 

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from zelo.errors import BadInput
 from zelo.protocols import JudgingStage
-from zelo.records import Comparisons, distinct
+from zelo.records import Comparisons
 
 
 @dataclass(frozen=True)
@@ -25,42 +25,29 @@ class Graphs:
 
     @staticmethod
     def of(outcomes: pa.Table, stage: np.ndarray | None = None) -> "Graphs":
-        """Grouped by sorting integers; no object per row. stage: [rows] 0 or more; a pair of each is an edge of its own."""
-        queries = _sorted_ids(outcomes["query_id"])
-        documents = _sorted_ids(outcomes["doc_a"], outcomes["doc_b"])
-        query = pc.index_in(outcomes["query_id"], queries).to_numpy().astype(np.int64)
-        ends = [pc.index_in(outcomes[name], documents).to_numpy().astype(np.int64) for name in ("doc_a", "doc_b")]
-        n = len(documents)
-        nodes, number = np.unique(np.concatenate([query * n + end for end in ends]), return_inverse=True)
-        a, b = number[: len(query)], number[len(query) :]
-        flipped = a > b
-        low, high = np.where(flipped, b, a), np.where(flipped, a, b)
-        stage = np.zeros(len(a), np.int64) if stage is None else stage
-        stages = int(stage.max(initial=0)) + 1
-        keys, pair = np.unique((low * len(nodes) + high) * stages + stage, return_inverse=True)
-        keys = keys // stages
-        return Graphs(
-            query_id=queries,
-            sizes=np.bincount(nodes // n, minlength=len(queries)),
-            doc_id=documents.take(nodes % n),
-            edges=np.stack([keys // len(nodes), keys % len(nodes)], axis=1),
-            pair=pair,
-            flipped=flipped,
-        )
+        """Grouped by counting integers; no object per row. stage: [rows] 0 or more; a pair of each is an edge of its own.
+
+        Ids may come as dictionaries, which need no reading of texts.
+        """
+        from zelo.numbering import numbered
+
+        queries, (query,) = _placed(outcomes["query_id"])
+        documents, (a, b) = _placed(outcomes["doc_a"], outcomes["doc_b"])
+        stage = np.zeros(len(a), np.int32) if stage is None else stage
+        sizes, found, pair, edges = numbered(query, np.minimum(a, b), np.maximum(a, b), stage)
+        return Graphs(queries, sizes, documents.take(pa.array(found)), edges, pair, flipped=a > b)
 
     def average(self, outcomes: pa.Table) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """([E] mean of the answered preferences, [E] their mean weight, [E] judges that answered); nan where there is none."""
+        from zelo.numbering import averages
+
         values = outcomes["p"].to_numpy().astype(np.float64)  # null becomes nan
-        answered = ~np.isnan(values)
-        values = np.where(self.flipped, 1 - values, values)[answered]
-        pair, weights = self.pair[answered], outcomes["weight"].to_numpy()[answered].astype(np.float64)
-        judge = outcomes["judge"].combine_chunks()
-        judge = judge if pa.types.is_dictionary(judge.type) else judge.dictionary_encode()
-        asked = pair * max(len(judge.dictionary), 1) + judge.indices.to_numpy()[answered]
-        judges = np.bincount(distinct(asked) // max(len(judge.dictionary), 1), minlength=len(self.edges))
-        count, total = (np.bincount(pair, of, len(self.edges)) for of in (np.ones(len(pair)), weights))
-        with np.errstate(invalid="ignore"):
-            return np.bincount(pair, values * weights, len(self.edges)) / total, total / count, judges
+        judge = _encoded(outcomes["judge"])
+        mean, weight = np.empty((2, len(self.edges)))
+        judges = np.empty(len(self.edges), np.int64)
+        weights, asked = outcomes["weight"].to_numpy().astype(np.float64), judge.indices.to_numpy().astype(np.int32)
+        averages(self.pair, self.flipped, values, weights, asked, mean, weight, judges)
+        return mean, weight, judges
 
     def unanimous(self, outcomes: pa.Table) -> np.ndarray:
         """[E] whether every answer about a pair prefers the same document; not where there is none."""
@@ -99,6 +86,28 @@ def check_quorum(quorum: int, judged: Mapping[str, object]) -> None:
                 f"quorum={quorum} is above the number of judges of {name}, {len(members)} ({', '.join(members)}); set it to at"
                 f" most {len(members)}."
             )
+
+
+def _placed(*columns: pa.ChunkedArray) -> tuple[pa.Array, list[np.ndarray]]:
+    """(the ids that occur in these columns, in their order; [rows] int32 of each column: which of them)."""
+    encoded = [_encoded(column) for column in columns]
+    known = pc.unique(pa.concat_arrays([column.dictionary for column in encoded]))
+    places = [pc.index_in(column.dictionary, known).to_numpy() for column in encoded]
+    rows = [place[column.indices.to_numpy()] for place, column in zip(places, encoded, strict=True)]
+    occurs = np.zeros(len(known), bool)
+    for one in rows:
+        occurs[one] = True
+    ids = known.filter(pa.array(occurs))
+    order = pc.array_sort_indices(ids).to_numpy()
+    rank = np.empty(len(known), np.int32)
+    rank[np.flatnonzero(occurs)[order]] = np.arange(len(order), dtype=np.int32)
+    return ids.take(pa.array(order)), [rank[one] for one in rows]
+
+
+def _encoded(column: pa.ChunkedArray) -> pa.DictionaryArray:
+    if not pa.types.is_dictionary(column.type):
+        column = column.dictionary_encode()
+    return column.unify_dictionaries().combine_chunks()
 
 
 def _sorted_ids(*columns: pa.ChunkedArray) -> pa.Array:

@@ -761,6 +761,20 @@ class Solver(Protocol):
 
 
 @runtime_checkable
+class ErrorsSolver(Solver, Protocol):
+    """A solver that says how it computes standard errors, or that it computes none."""
+
+    stderr: str | None
+
+
+@runtime_checkable
+class SolvingStage(Protocol):
+    """A stage with ratings of a solver."""
+
+    solver: Solver
+
+
+@runtime_checkable
 class PerJudgeSolver(Solver, Protocol):
     """A solver that weighs the judges itself: comparisons come one row per judge instead of their mean."""
 
@@ -788,13 +802,27 @@ class Target(Protocol):
     """Ratings -> training targets."""
 
     def targets(self, rated: Rated) -> tuple[np.ndarray, np.ndarray]:
-        """(target in [0, 1], weight), each [N]; a document of weight 0 is not trained on."""
+        """(target in [0, 1], weight), each [N]; a document of weight 0 is not trained on. rated: of some of the queries."""
         ...
 
 
 @runtime_checkable
+class SelectingTarget(Target, Protocol):
+    """A target with a selection, which says what is trained on and how much each document counts."""
+
+    selection: object
+
+
+@runtime_checkable
+class CertaintySelection(Protocol):
+    """A selection in which a document counts by the standard error of its rating."""
+
+    var0: float | None  # variance of a rating at which it counts half; None: all count 1
+
+
+@runtime_checkable
 class CrossQueryTarget(Target, Protocol):
-    """A target that compares documents of different queries, whose ratings must be on one scale."""
+    """A target that compares documents of different queries, whose ratings must be on one scale: it sees all at once."""
 
     compares_queries: ClassVar[Literal[True]]
 

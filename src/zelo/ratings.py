@@ -15,6 +15,7 @@ from zelo.pools import Pools
 from zelo.records import DOMAIN, Asks, Questions, Rated
 from zelo.store.table import Table
 
+COLUMNS = ["query_id", "rating", "stderr"]
 QUESTIONS_AT_ONCE = 1 << 17
 
 
@@ -28,35 +29,8 @@ class Ratings:
         self.table = tables["ratings"]
         self.queries = tables["data"].read("queries")
         self._data = tables["data"]
-        rows = self.table.read("ratings", ["query_id", "rating", "stderr"])
-        places = pc.index_in(rows["query_id"], self.queries["query_id"].combine_chunks())
-        if places.null_count:
-            row = int(places.is_null().to_numpy().argmax())
-            raise BadInput(
-                f"ratings: row {row} is of query {rows['query_id'][row].as_py()!r}, which this dataset lacks: they belong to"
-                " another dataset. Rate this one's queries."
-            )
-        query = places.to_numpy()
-        first = np.concatenate([[True], np.diff(query) != 0])[: len(query)]
-        self.query_row = query[first]  # [Q] rows of the query table
-        names = self.queries["query_id"].take(self.query_row).to_pylist()
-        self.rated = Rated(
-            sizes=np.diff(np.append(np.flatnonzero(first), len(query))),
-            rating=rows["rating"].to_numpy(),
-            stderr=rows["stderr"].to_numpy(),
-            seeds=np.array([content_seed(name, seed) for name in names], np.uint64),
-            domain=self._domains(),
-            link=link,
-            criteria=_criteria(self.table.manifest.get("fit", {})),
-        )
-
-    def _domains(self) -> np.ndarray:
-        """[Q] int32, a number for each domain; 0 everywhere where queries have none."""
-        if DOMAIN not in self.queries.column_names:
-            return np.zeros(len(self.query_row), np.int32)
-        names = self.queries[DOMAIN].take(pa.array(self.query_row)).to_pylist()
-        numbers = {name: number for number, name in enumerate(sorted({name or "" for name in names}))}
-        return np.array([numbers[name or ""] for name in names], np.int32)
+        fit = self.table.manifest.get("fit", {})
+        self.query_row, self.rated = rated(self.table.read("ratings", COLUMNS), self.queries, link, seed, fit)
 
     @property
     def on_one_scale(self) -> bool:
@@ -95,6 +69,43 @@ class Ratings:
                 criterion=None if asks.criterion is None else asks.criterion[part],
                 candidates=self._candidates,
             )
+
+
+def rated(rows: pa.Table, queries: pa.Table, link: LinkFunction, seed: int, fit: Facts) -> tuple[np.ndarray, Rated]:
+    """([Q] rows of the query table, the ratings of these queries), of all queries or of some.
+
+    rows: RATING, or its COLUMNS, grouped by query; fit: what the calibrator has noted. Raises BadInput for ratings of another
+    dataset.
+    """
+    places = pc.index_in(rows["query_id"], queries["query_id"].combine_chunks())
+    if places.null_count:
+        row = int(places.is_null().to_numpy().argmax())
+        raise BadInput(
+            f"ratings: row {row} is of query {rows['query_id'][row].as_py()!r}, which this dataset lacks: they belong to"
+            " another dataset. Rate this one's queries."
+        )
+    query = places.to_numpy()
+    first = np.concatenate([[True], np.diff(query) != 0])[: len(query)]
+    query_row = query[first]
+    names = queries["query_id"].take(query_row).to_pylist()
+    return query_row, Rated(
+        sizes=np.diff(np.append(np.flatnonzero(first), len(query))),
+        rating=rows["rating"].to_numpy(),
+        stderr=rows["stderr"].to_numpy(),
+        seeds=np.array([content_seed(name, seed) for name in names], np.uint64),
+        domain=_domains(queries)[query_row],
+        link=link,
+        criteria=_criteria(fit),
+    )
+
+
+def _domains(queries: pa.Table) -> np.ndarray:
+    """[queries] int32, a number for each domain, whichever queries are looked at; 0 everywhere where there are none."""
+    if DOMAIN not in queries.column_names:
+        return np.zeros(len(queries), np.int32)
+    names = queries[DOMAIN].to_pylist()
+    numbers = {name: number for number, name in enumerate(sorted({name or "" for name in names}))}
+    return np.array([numbers[name or ""] for name in names], np.int32)
 
 
 def _criteria(fit: Facts) -> np.ndarray | None:

@@ -86,7 +86,7 @@ RATING = pa.schema(
         ("query_id", pa.string()),
         ("doc_id", pa.string()),
         ("rating", pa.float64()),  # latent, in units of the solver's link; mean 0 per query before calibration
-        ("stderr", pa.float64()),
+        ("stderr", pa.float64()),  # null where the solver was asked for none
         ("degree", pa.int32()),  # comparisons that this document took part in
         ("offset", pa.float64()),  # what the calibrator added to the query's ratings (0 before calibration)
         ("scale", pa.float64()),  # what the calibrator multiplied them by (1 before calibration)
@@ -113,6 +113,7 @@ QUERY_FIT = pa.schema(
         ("dispersion", pa.float64()),  # of the answers around the fit, 1 for votes drawn from it
         ("components", pa.int32()),  # of the graph; ratings of two components cannot be compared
         ("separable", pa.int32()),  # documents that won or lost everything: placed by the prior alone
+        # of a sample of the queries, null for the others:
         ("triads", pa.float64()),  # share of the compared triples that are intransitive
         ("curl", pa.float64()),  # share of the preferences' variance that no rating explains
     ]
@@ -305,6 +306,7 @@ class Comparisons:
     judge: np.ndarray | None = None  # [E] int32, which judge answered (None: averaged)
     swapped: np.ndarray | None = None  # [E] bool, edges[e, 1] was shown first (None: averaged)
     weighed: bool = False  # `weight` says already how far each judge is believed
+    diagnosed: np.ndarray | None = None  # [Q] bool, whose contradictions are looked for (None: all)
 
 
 @dataclass(frozen=True)
@@ -312,7 +314,7 @@ class Fit:
     """Ratings of N documents, mean 0 per query, with standard errors in the same unit, and how the fit went."""
 
     rating: np.ndarray  # [N] float64
-    stderr: np.ndarray  # [N] float64
+    stderr: np.ndarray  # [N] float64, nan where none were asked for
     link: "LinkFunction"  # the solver's: difference of two ratings -> probability of preference
     sizes: np.ndarray  # [Q] documents per query
     edges: np.ndarray  # [E, 2] the comparisons that were fitted, global document numbers
@@ -328,7 +330,7 @@ class Rated:
 
     sizes: np.ndarray  # [Q] int64
     rating: np.ndarray  # [N] float64, mean 0 per query
-    stderr: np.ndarray  # [N] float64
+    stderr: np.ndarray  # [N] float64, nan where the solver was asked for none
     seeds: np.ndarray  # [Q] uint64, made from the queries' ids
     domain: np.ndarray  # [Q] int32, the collection or subject that a query is from; 0 everywhere if there is but one
     link: "LinkFunction"  # the solver's

@@ -1,6 +1,7 @@
 """What a plan, a run and its end say about calls and money: the same numbers throughout, and the cause where something stops."""
 
 import re
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from zelo.budget.plan import Plan, lines
 from zelo.budget.session import TooManyFailures
 from zelo.errors import BadInput, LimitReached
 from zelo.executors.local import Local
+from zelo.judges.chat import Chat
 from zelo.ledger.ledger import Ledger
 from zelo.ledger.operations import Entry, Settle
 from zelo.ledger.place import FILE
@@ -207,6 +209,15 @@ def test_a_cap_is_named_wherever_it_matters_and_the_next_run_counts_on(
         ).groups()  # pyright: ignore[reportOptionalMemberAccess]
         assert int(known) == status["answered"]
         assert f"{pairs} answered; {known} pairs from the ledger, {calls} calls" in "\n".join(notes(whole))
+        assert len(server.seen) == 10 + int(calls)
+
+        built, requests = [], Chat.requests
+        monkeypatch.setattr(Chat, "requests", lambda self, asked: built.append(len(asked)) or requests(self, asked))
+        shutil.rmtree(whole.tables["judge"].path)
+        again = run(assembled(*at, "budget.calls=1000"))
+        reasons = len(again.tables["judge"].read("widest"))
+        assert built == [pairs, reasons], "each question is built once where the ledger has its answer"
+        assert again.tables["judge"].read("outcomes").equals(whole.tables["judge"].read("outcomes"))
         assert len(server.seen) == 10 + int(calls)
 
 

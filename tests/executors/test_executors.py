@@ -68,14 +68,15 @@ def test_tables_are_the_same_bytes_whoever_makes_them(
     pool: Local, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(retrieve, "SHARD", 16)
-    assert contents(tmp_path / "pool", pool) == contents(tmp_path / "here", HERE)
+    for target in ("target=link", "target=quantile"):
+        assert contents(tmp_path / "pool", pool, target) == contents(tmp_path / "here", HERE, target)
 
 
 def test_the_units_of_all_stages_are_known_once_the_queries_are_read(tmp_path: Path) -> None:
     store = Store(tmp_path)
     assert units_of(store) == {}
     contents(tmp_path, HERE, "until=make_queries")
-    assert units_of(store) == {"retrieve": 1, "judge": 1, "rate": 1}
+    assert units_of(store) == {"retrieve": 1, "judge": 1, "rate": 1, "calibrate": 1, "target": 1}
 
 
 @pytest.mark.long

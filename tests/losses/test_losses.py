@@ -357,17 +357,19 @@ def test_a_query_counts_once_however_many_best_documents_it_has() -> None:
         (0.5, math.inf, "weight number 1 is inf"),
     ],
 )
-def test_targets_that_no_loss_takes_are_refused(
-    target: float, weight: float, message: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_targets_that_no_loss_takes_are_refused(target: float, weight: float, message: str, tmp_path: Path) -> None:
     class Mine:
         def targets(self, rated: object) -> tuple[np.ndarray, np.ndarray]:
             return np.array([0.5, target]), np.array([1.0, weight])
 
-    monkeypatch.setattr("zelo.stages.target.Ratings", lambda *_: SimpleNamespace(rated=None))
+    queries = pa.table({"query_id": ["a"], "text": ["a"], "split": ["train"]})
+    ratings = {"query_id": ["a", "a"], "doc_id": ["b", "c"], "rating": [0.0, 1.0], "stderr": [1.0, 1.0]}
+    for name, rows in (("queries", queries), ("ratings", pa.table(ratings))):
+        pq.write_table(rows, tmp_path / f"{name}.parquet")
+    table = Table("load", "", tmp_path, {})
     stage: Any = TargetStage(inputs={}, target=Mine(), solver=SimpleNamespace(link=None), seed=0)  # pyright: ignore
-    with pytest.raises(BadInput, match=f"target Mine: {message}"):
-        stage.run({}, tmp_path)
+    with pytest.raises(BadInput, match=rf"target Mine: {message}.* It is of .*ratings\.parquet"):
+        stage.run({"data": table, "ratings": table}, tmp_path)
 
 
 def test_lists_of_one_document_are_refused_before_any_model_is_loaded(tmp_path: Path) -> None:

@@ -177,6 +177,9 @@ def test_worries_are_marked_and_missing_parts_named() -> None:
         return {row["name"] for row in view["fit"] if row["worry"]}
 
     assert worries() == {"disconnected queries"}
+    sampled = ratings_page.view(replace(ratings, fit=ratings.fit | {"queries": 112_000, "diagnosed_queries": 2_190}))
+    told = [row["name"] for row in sampled["fit"] if "on 2,190 of 112,000 queries" in row["meaning"]]
+    assert told == ["intransitive triads", "curl", "least one-dimensional"]
     calm = {"disconnected_queries": 0, "disconnected": []}
     assert worries(**calm) == set()
     assert worries(**calm, steps=49, gradient=2e-6, log_loss=0.7, held_out_log_loss=0.8, dispersion=1.6) == {

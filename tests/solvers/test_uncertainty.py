@@ -1,8 +1,10 @@
 """Standard errors against the dense inverse, against each other and against the truth; what a fit says about its data."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from fake_comparisons import BOTH, comparisons, graphs, simulated, solver, stacked
+from fake_comparisons import BOTH, EVERY, comparisons, graphs, made, simulated, solver, stacked
 from hypothesis import given, settings
 
 from zelo.errors import BadInput
@@ -132,6 +134,23 @@ def test_triads_and_curl_of_known_graphs(kind):
     np.testing.assert_allclose(fit.queries["curl"][[0, 1, 4]], [1, 0, 0], atol=1e-5)
     assert fit.queries["curl"][2] > 0.05
     assert np.isnan(fit.queries["curl"][5])
+
+
+@EVERY
+def test_what_nobody_asked_for_is_not_computed_and_moves_nothing_else(path):
+    _, case = simulated(4, 12, 6, seed=3)
+    whole = made(path).fit(case)
+    part = replace(made(path), stderr=None).fit(replace(case, diagnosed=np.array([False, True, False, True])))
+    np.testing.assert_array_equal(part.rating, whole.rating)
+    np.testing.assert_array_equal(part.curvature, whole.curvature)
+    assert np.isnan(part.stderr).all()
+    for name in ("triads", "curl"):
+        np.testing.assert_array_equal(part.queries[name], np.where([0, 1, 0, 1], whole.queries[name], np.nan))
+    for name in ("components", "separable", "log_loss", "steps"):
+        np.testing.assert_array_equal(part.queries[name], whole.queries[name])
+    assert (whole.diagnosis["diagnosed_queries"], part.diagnosis["diagnosed_queries"]) == (4, 2)
+    assert part.diagnosis["dispersion"] is None
+    assert part.diagnosis["not_one_dimensional_queries"] is None
 
 
 @pytest.mark.parametrize("votes", [0, 3])

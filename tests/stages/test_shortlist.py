@@ -82,7 +82,12 @@ def test_a_comparison_of_a_second_stage_counts_by_its_judges(tmp_path: Path) -> 
     weights = pa.table([["one", "two", "late"], [1.0, 0.5, 1.5], [None, None, None]], schema=WEIGHT)
     write_parquet(weights, WEIGHT, tmp_path / "first", "weights")
     tables["weights"] = tables["outcomes"]
-    stage = Rate(inputs={"outcomes": "judge", "second": "judge_second", "weights": "known"}, solver=SOLVER, quorum=1)
+    stage = Rate(
+        inputs={"outcomes": "judge", "second": "judge_second", "weights": "known"},
+        solver=SOLVER,
+        quorum=1,
+        diagnosed_queries=2048,
+    )
     facts = stage.run(tables, tmp_path)
     assert facts["pairs"] == 4
     mean = {pair: (first["one"][pair] + 0.5 * first["two"][pair]) / 1.5 for pair in first["one"]}
@@ -100,7 +105,9 @@ def test_stages_that_were_asked_about_other_queries_are_refused(tmp_path: Path) 
     pair = {"one": {"ab": 0.5}}
     tables = {"outcomes": answers(pair, tmp_path / "first"), "second": answers(pair, tmp_path / "second")}
     write_shard(tables["second"].read("outcomes"), OUTCOME, tmp_path / "second", "outcomes", 1)
-    stage = Rate(inputs={"outcomes": "judge", "second": "judge_second"}, solver=SOLVER, quorum=1)
+    stage = Rate(
+        inputs={"outcomes": "judge", "second": "judge_second"}, solver=SOLVER, quorum=1, diagnosed_queries=2048
+    )
     with pytest.raises(BadInput, match="judge_second has 2 shards and judge has 1"):
         stage.run(tables, tmp_path)
 

@@ -1,7 +1,8 @@
 """The stages from candidates to targets, with components made for the purpose."""
 
+import shutil
 from collections import Counter
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 
 from zelo.asking import presentation_order
@@ -19,7 +21,22 @@ from zelo.errors import BadInput
 from zelo.graphs.cycles import Cycles
 from zelo.outcomes import Graphs
 from zelo.pools import Pools
-from zelo.records import ANSWERED, CANDIDATE, DOCUMENT, EXAMPLE, OUTCOME, QUERY, STATUSES, WEIGHT, Outcomes, Questions
+from zelo.records import (
+    ANSWERED,
+    CANDIDATE,
+    DOCUMENT,
+    EXAMPLE,
+    OUTCOME,
+    QUERY,
+    RATING,
+    STATUSES,
+    WEIGHT,
+    Answers,
+    Outcomes,
+    Questions,
+    Rated,
+    Scale,
+)
 from zelo.solvers.judge_weighted import JudgeWeighted
 from zelo.solvers.thurstone import Thurstone
 from zelo.stages.calibrate import Calibrate
@@ -31,6 +48,7 @@ from zelo.store.store import Store
 from zelo.store.table import Table
 
 QUERIES, DOCUMENTS = 6, 9
+SOLVER = Thurstone(ridge=0.1, tolerance=1e-8, max_steps=50, stderr="laplace", lapse=0.0, held_out=0.0)
 
 
 class First:
@@ -152,7 +170,9 @@ def test_only_pairs_with_a_new_document_are_compared_and_rated_with_the_others(
     out.mkdir()
     solver = Thurstone(ridge=0.1, tolerance=1e-8, max_steps=50, stderr="laplace", lapse=0.0, held_out=0.0)
     inputs = {"outcomes": "judge", "new": "judge_2"}
-    facts = Rate(inputs=inputs, solver=solver, quorum=1).run({"outcomes": first, "new": second}, out)
+    facts = Rate(inputs=inputs, solver=solver, quorum=1, diagnosed_queries=2048).run(
+        {"outcomes": first, "new": second}, out
+    )
     rated = Table("rate", "", out, {}).read("ratings").filter(pc.field("query_id") == "q5").sort_by("rating")
     assert facts["unrated"] == 0
     assert rated["doc_id"].to_pylist() == ["d8", "d7", "d3", "d2", "d1", "d0"]
@@ -209,6 +229,7 @@ def test_both_orders_and_repeats_are_asked_and_count_as_one_judge(store: Store, 
         inputs={},
         solver=Thurstone(ridge=0.1, tolerance=1e-8, max_steps=50, stderr="laplace", lapse=0.0, held_out=0.0),
         quorum=2,
+        diagnosed_queries=2048,
     )
     with pytest.raises(BadInput, match="quorum of 2"):
         store.obtain("rate", "r", lambda out, _: stage.run({"outcomes": store.find("judge", "j")}, out))  # pyright: ignore
@@ -290,6 +311,7 @@ def test_a_document_that_nobody_judged_has_no_rating(store: Store, data: dict[st
         inputs={},
         solver=Thurstone(ridge=0.1, tolerance=1e-8, max_steps=50, stderr="laplace", lapse=0.0, held_out=0.0),
         quorum=1,
+        diagnosed_queries=2048,
     )
     rated, _ = store.obtain("rate", "s", lambda out, _: stage.run({"outcomes": outcomes}, out))
     assert "d0" not in rated.read("ratings")["doc_id"].to_pylist()
@@ -308,6 +330,7 @@ def test_ratings_follow_the_judge_that_weighs_more(store: Store, data: dict[str,
         inputs={},
         solver=Thurstone(ridge=0.1, tolerance=1e-8, max_steps=50, stderr="laplace", lapse=0.0, held_out=0.0),
         quorum=2,
+        diagnosed_queries=2048,
     )
     found = []
     for name, (one, two) in {"equal": (1, 1), "one": (1.9, 0.1), "two": (0.1, 1.9)}.items():
@@ -375,7 +398,7 @@ def test_ratings_follow_the_judge_and_need_a_quorum(store: Store, data: dict[str
     solver = Thurstone(ridge=0.1, tolerance=1e-8, max_steps=50, stderr="laplace", lapse=0.0, held_out=0.0)
 
     def rated(quorum: int) -> Table:
-        stage = Rate(inputs={}, solver=solver, quorum=quorum)
+        stage = Rate(inputs={}, solver=solver, quorum=quorum, diagnosed_queries=2048)
         return store.obtain("rate", str(quorum), lambda out, _: stage.run({"outcomes": outcomes}, out))[0]
 
     ratings = rated(1).read("ratings")
@@ -386,6 +409,48 @@ def test_ratings_follow_the_judge_and_need_a_quorum(store: Store, data: dict[str
     assert rated(2).manifest["pairs_below_quorum"] == 5
     with pytest.raises(BadInput, match="quorum of 3"):
         rated(3)
+
+
+def test_a_sample_is_diagnosed_and_errors_are_left_out_where_nobody_asks(store: Store, data: dict[str, Table]) -> None:
+    outcomes = judged(store, data, First("one"))
+    solver = Thurstone(ridge=0.1, tolerance=1e-8, max_steps=50, stderr="laplace", lapse=0.0, held_out=0.0)
+
+    def rated(solver: Thurstone, some: int | None) -> Table:
+        stage = Rate(inputs={}, solver=solver, quorum=1, diagnosed_queries=some)
+        name = f"{solver.stderr}{some}"
+        return store.obtain("rate", name, lambda out, _: stage.run({"outcomes": outcomes}, out))[0]
+
+    shards = len(outcomes.shards("outcomes"))
+    whole, part = rated(solver, None), rated(replace(solver, stderr=None), shards)  # one query of each
+    curls = [table.read("fits")["curl"] for table in (whole, part)]
+    assert (curls[0].null_count, len(curls[1]) - curls[1].null_count) == (0, shards)
+    assert [table.manifest["fit"]["diagnosed_queries"] for table in (whole, part)] == [QUERIES, shards]
+    kept = [name for name in RATING.names if name != "stderr"]
+    assert whole.read("ratings", kept).equals(part.read("ratings", kept))
+    assert whole.read("ratings")["stderr"].null_count == 0
+    assert part.read("ratings")["stderr"].null_count == len(part.read("ratings"))
+    with pytest.raises(BadInput, match=r"diagnosed_queries=-1 .*null for all"):
+        rated(solver, -1)
+
+
+def test_who_needs_standard_errors_is_refused_before_any_work() -> None:
+    from zelo.graphs.staged import Staged
+    from zelo.stages.grade import Grade
+    from zelo.targets.all import All
+    from zelo.targets.link import Link
+
+    solver = Thurstone(ridge=0.1, tolerance=1e-8, max_steps=50, stderr=None, lapse=0.0, held_out=0.0)
+    weighed = Link(temperature=1.0, selection=All(var0=0.01))
+    with pytest.raises(BadInput, match=r"selection\.var0 .*solver\.stderr=null.*set solver\.stderr=two_walk"):
+        TargetStage(inputs={}, target=weighed, solver=solver, seed=0)
+    TargetStage(inputs={}, target=weighed, solver=replace(solver, stderr="two_walk"), seed=0)
+    with pytest.raises(BadInput, match=r"stop_at=0\.01 .*graph\.solver\.stderr=null"):
+        Staged(cycles=2, stages=[], solver=solver, stop_at=0.01)
+    rate = Rate(inputs={}, solver=solver, quorum=1, diagnosed_queries=2048)
+    grade = Grade(inputs={"ratings": "rate"}, cuts=[1.0], per_query=True, draws=1, seed=0)
+    with pytest.raises(BadInput, match=r"grade: .*solver\.stderr=null"):
+        grade.check_inputs({"ratings": rate})
+    grade.check_inputs({"ratings": replace(rate, solver=replace(solver, stderr="laplace"))})
 
 
 @pytest.mark.parametrize(
@@ -411,7 +476,7 @@ def test_where_nobody_answered_the_reason_is_not_the_quorum(
 
     outcomes = judged(store, data, Mute("one"))
     solver = Thurstone(ridge=0.1, tolerance=1e-8, max_steps=50, stderr="laplace", lapse=0.0, held_out=0.0)
-    stage = Rate(inputs={}, solver=solver, quorum=1)
+    stage = Rate(inputs={}, solver=solver, quorum=1, diagnosed_queries=2048)
     with pytest.raises(BadInput, match=words) as raised:
         store.obtain("rate", "r", lambda out, _: stage.run({"outcomes": outcomes}, out))
     assert "quorum" not in str(raised.value)
@@ -435,11 +500,10 @@ def test_targets_carry_the_split_of_their_query(store: Store, data: dict[str, Ta
     from zelo.targets.link import Link
 
     outcomes = judged(store, data, First("one"))
-    solver = Thurstone(ridge=0.1, tolerance=1e-8, max_steps=50, stderr="laplace", lapse=0.0, held_out=0.0)
-    rate = Rate(inputs={}, solver=solver, quorum=1)
+    rate = Rate(inputs={}, solver=SOLVER, quorum=1, diagnosed_queries=2048)
     asked = {"judge": First("one"), "quorum": 1, "seed": 0, "budget": FREE}
-    calibrate = Calibrate(inputs={}, calibrator=NoCalibration(), solver=solver, **asked)
-    target = TargetStage(inputs={}, target=Link(temperature=1.0, selection=All(var0=None)), solver=solver, seed=0)
+    calibrate = Calibrate(inputs={}, calibrator=NoCalibration(), solver=SOLVER, **asked)
+    target = TargetStage(inputs={}, target=Link(temperature=1.0, selection=All(var0=None)), solver=SOLVER, seed=0)
     rated, _ = store.obtain("rate", "x", lambda out, _: rate.run({"outcomes": outcomes}, out))
     calibrated, _ = store.obtain("calibrate", "x", lambda out, _: calibrate.run(data | {"ratings": rated}, out))
     assert calibrated.read("ratings").equals(rated.read("ratings"))
@@ -448,6 +512,39 @@ def test_targets_carry_the_split_of_their_query(store: Store, data: dict[str, Ta
     assert table.schema.equals(EXAMPLE)
     assert dict(zip(table["query_id"].to_pylist(), table["split"].to_pylist(), strict=True))["q4"] == "dev"
     assert 0 <= pc.min(table["target"]).as_py() < 0.5 < pc.max(table["target"]).as_py() <= 1
+    folder = Path(shutil.copytree(examples.path, store.root / "killed"))
+    file = folder / "examples" / "00000.parquet"
+    made, facts = file.stat().st_ino, target.run(data | {"ratings": calibrated}, folder)
+    assert facts.items() <= examples.manifest.items()
+    assert file.stat().st_ino == made, "a finished shard is made again"
+
+
+@dataclass(frozen=True)
+class Shifted:
+    """A calibrator that moves all queries alike."""
+
+    by: float
+
+    def fit(self, rated: Rated, answers: Answers | None) -> Scale:
+        one = np.ones(len(rated.sizes))
+        return Scale(self.by * one, one, one)
+
+
+def test_a_calibrated_shard_is_kept_where_its_scale_is_the_same(store: Store, data: dict[str, Table]) -> None:
+    """An attempt that was killed may have had fewer answers than the next."""
+    outcomes, rate = judged(store, data, First("one")), Rate(inputs={}, solver=SOLVER, quorum=1, diagnosed_queries=2048)
+    ratings, _ = store.obtain("rate", "x", lambda out, _: rate.run({"outcomes": outcomes}, out))
+    folder, found = store.root / "killed", []
+    folder.mkdir()
+    asked = {"judge": First("one"), "quorum": 1, "seed": 0, "budget": FREE}
+    for by in (1.0, 1.0, 2.0):
+        calibrate = Calibrate(inputs={}, calibrator=Shifted(by), solver=SOLVER, **asked)
+        calibrate.run(data | {"ratings": ratings}, folder)
+        file = folder / "ratings" / "00000.parquet"
+        moved = pc.subtract(pq.read_table(file)["rating"], ratings.read("ratings")["rating"]).to_numpy()
+        np.testing.assert_allclose(moved, by)
+        found.append(file.stat().st_ino)
+    assert found[0] == found[1] != found[2]
 
 
 def test_a_degree_above_the_candidates_is_bad_input_or_all_pairs(store: Store, data: dict[str, Table]) -> None:
@@ -515,7 +612,7 @@ def test_parts_that_nothing_connects_are_not_rated_as_if_they_were_one(store: St
         lambda out, _: write_parquet(pa.Table.from_pylist(rows, OUTCOME), OUTCOME, out, "outcomes") or {},
     )[0]
     solver = Thurstone(ridge=0.1, tolerance=1e-8, max_steps=50, stderr="laplace", lapse=0.0, held_out=0.0)
-    rate = Rate(inputs={}, solver=solver, quorum=1)
+    rate = Rate(inputs={}, solver=solver, quorum=1, diagnosed_queries=2048)
     table = store.obtain("rate", "few", lambda out, _: rate.run({"outcomes": few}, out))[0]
     rated = table.read("ratings")
     assert list(zip(rated["query_id"].to_pylist(), rated["doc_id"].to_pylist(), strict=True)) == [
@@ -544,7 +641,7 @@ def test_a_solver_that_weighs_judges_gets_every_answer(store: Store, data: dict[
         lapse=0.0,
         held_out=0.0,
     )
-    rate = Rate(inputs={}, solver=solver, quorum=1)
+    rate = Rate(inputs={}, solver=solver, quorum=1, diagnosed_queries=2048)
     table = store.obtain("rate", "x", lambda out, _: rate.run({"outcomes": outcomes}, out))[0]
     judges = table.manifest["fit"]["shards"][0]["judges"]
     assert judges["names"] == ["coin", "one", "two"]
@@ -558,7 +655,11 @@ def test_queries_that_do_not_converge_are_named_by_their_ids(store: Store, data:
     solver = Thurstone(ridge=1e-6, tolerance=1e-11, max_steps=1, stderr="laplace", lapse=0.0, held_out=0.0)
     with pytest.raises(BadInput, match=r"did not converge .* Their ids: q0, q1, q2, q3, q4\."):
         store.obtain(
-            "rate", "x", lambda out, _: Rate(inputs={}, solver=solver, quorum=1).run({"outcomes": outcomes}, out)
+            "rate",
+            "x",
+            lambda out, _: Rate(inputs={}, solver=solver, quorum=1, diagnosed_queries=2048).run(
+                {"outcomes": outcomes}, out
+            ),
         )
 
 

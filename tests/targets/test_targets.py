@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from scipy.special import erf, expit
 
 from zelo.errors import BadInput
+from zelo.protocols import CrossQueryTarget
 from zelo.records import Rated, starts
 from zelo.targets.all import All
 from zelo.targets.link import Link
@@ -42,6 +43,9 @@ def test_target_contract(option, component):
     assert ((target >= 0) & (target <= 1)).all()
     assert (np.diff(target) > 0).all(), "a better document has no higher target"
     assert (weight == 1).all()
+    if not isinstance(made, CrossQueryTarget):
+        alone = made.targets(rated(rating[:20], np.full(20, 0.1), sizes[:1], seeds[:1], probability))
+        assert (np.stack(alone) == np.stack([target, weight])[:, :20]).all(), "other queries count"
     with pytest.raises(BadInput, match="rating number 7 is nan"):
         made.targets(rated(np.where(np.arange(50) == 7, np.nan, rating), rating, sizes, seeds, probability))
 

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 
 from zelo.budget import plan as planning
 from zelo.budget.plan import Plan
-from zelo.budget.request_batch import RequestBatch
+from zelo.budget.recalled import recalled
 from zelo.errors import BadInput, PriceUnknown
-from zelo.ledger.codec import looked_up, reply_of
 from zelo.ledger.ledger import Ledger
 from zelo.ledger.operations import Caps, report_lost
 from zelo.ledger.place import ledger_path
@@ -81,12 +80,8 @@ class Budget:
 
     def recalled(self, judge: PaidJudge, questions: Questions) -> Outcomes:
         """What the ledger answers of these questions, the others being unsent. Sends nothing."""
-        batch = RequestBatch.of(judge.name, judge, questions)
         with _ledger() as ledger:
-            for request, entry in looked_up(ledger, judge, questions):
-                if entry is not None:
-                    batch.put(request, judge.read(request, reply_of(batch.endpoint, request, entry)), 0, 0.0)
-        return batch.outcomes()
+            return recalled(ledger, judge, questions)
 
     @contextmanager
     def open(self, plans: list[Plan]) -> Iterator["Session"]:

@@ -2,11 +2,12 @@
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
 from textwrap import wrap
 
+from zelo.budget.price import money
+from zelo.budget.recalled import Recalled
+from zelo.budget.request_batch import RequestBatch
 from zelo.errors import price_fields
-from zelo.ledger.codec import LOOKED_UP, settled
 from zelo.ledger.ledger import Ledger
 from zelo.ledger.operations import Measured
 from zelo.protocols import PaidJudge, WindowJudge
@@ -42,6 +43,7 @@ class Plan:
     window: int | None  # documents that one call can show at most; None: always two
     kind: str = JUDGE
     key: str = "judge"  # where the judge's fields stand in its stage; with the config, the key that a user sets
+    recalled: Recalled = field(default_factory=Recalled, compare=False, repr=False)  # of what the ledger answers
 
     def scaled(self, factor: float) -> "Plan":
         """The plan of so many times the questions, none of the others being known."""
@@ -184,11 +186,6 @@ def _notes(plan: Plan) -> list[str]:
     return found
 
 
-def money(price: str, usd: float | None) -> str:
-    """US dollars, where there is a price: free, known or unknown. Nothing known is not nothing paid."""
-    return {"free": "free", "unknown": "price unknown"}.get(price) or f"${usd:,.2f}"
-
-
 def clock(seconds: float) -> str:
     """A span of time for people."""
     if seconds < 100:
@@ -209,20 +206,17 @@ class _Alike:
 
 @dataclass
 class _Counted:
-    """What a judge would be asked about some questions."""
+    """What a judge would be asked about some questions, the ledger's answers left out."""
 
-    pairs: int = 0
-    known: int = 0  # pairs whose reply is in the ledger
+    pairs: int = 0  # whose reply is not in the ledger
     worst: float = 0.0  # US dollars that one call may cost
     forms: dict[str, _Alike] = field(default_factory=dict)  # of what is to be sent
     keys: set[bytes] = field(default_factory=set)  # of what is to be sent
 
-    def add(self, request: Request, known: bool, endpoint: Endpoint) -> None:
+    def add(self, request: Request, endpoint: Endpoint) -> None:
         """One request more; the same texts are sent once."""
         self.pairs += len(request.rows)
-        if known:
-            self.known += len(request.rows)
-        elif request.key not in self.keys:
+        if request.key not in self.keys:
             self.keys.add(request.key)
             alike = self.forms.setdefault(request.form, _Alike())
             alike.calls, alike.size = alike.calls + 1, alike.size + request.tokens_in
@@ -269,13 +263,12 @@ def estimate(
 
     ask_again: statuses of replies that are asked for again, unless this command has paid for them.
     """
-    endpoint, counted = judge.endpoint, _Counted()
+    endpoint, counted, recalled, pairs = judge.endpoint, _Counted(), Recalled(), 0
     for questions in batches:
-        requests = judge.requests(questions)
-        while chunk := list(islice(requests, LOOKED_UP)):
-            found = settled(ledger, judge, chunk, ask_again, command)
-            for request in chunk:
-                counted.add(request, request.key in found, endpoint)
+        batch = RequestBatch.of(name, judge, len(questions))
+        pairs += len(questions)
+        for request in recalled.unanswered(ledger, batch, questions, ask_again, command):
+            counted.add(request, endpoint)
     every, expected = ledger.measured(endpoint.provider, endpoint.model, None), _Expected()
     for form, alike in counted.forms.items():
         expected = expected.and_of(alike, every, ledger.measured(endpoint.provider, endpoint.model, form))
@@ -290,8 +283,8 @@ def estimate(
         judge=name,
         provider=endpoint.provider,
         model=endpoint.model,
-        pairs=counted.pairs,
-        known=counted.known,
+        pairs=pairs,
+        known=pairs - counted.pairs,
         calls=calls,
         tokens_in=tokens_in,
         tokens_out=tokens_out,
@@ -305,4 +298,5 @@ def estimate(
         free=endpoint.free,
         window=judge.window if isinstance(judge, WindowJudge) and judge.asked_whole else None,
         kind=endpoint.kind,
+        recalled=recalled,
     )

@@ -1,4 +1,4 @@
-"""What providers ask for a token, as they stated it on a day."""
+"""What providers ask for a token, as they stated it on a day, and how dollars are written."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -34,3 +34,8 @@ class Prices:
         """(input, output); (None, None) for a model that the table does not name: unknown is not free."""
         price = self.models.get(model)
         return (None, None) if price is None else (price["input"], price["output"])
+
+
+def money(price: str, usd: float | None) -> str:
+    """US dollars, where there is a price: free, known or unknown. Nothing known is not nothing paid."""
+    return {"free": "free", "unknown": "price unknown"}.get(price) or f"${usd:,.2f}"

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from zelo.budget.plan import money
+from zelo.budget.price import money
 from zelo.protocols import PaidJudge
 from zelo.providers.request import REFUSED_CONNECTION, Endpoint, Reading, Request
 from zelo.providers.secrets import example
-from zelo.records import ANSWERED, FAILED, STATUSES, TRUNCATED, UNSENT, Outcomes, Questions
+from zelo.records import ANSWERED, FAILED, STATUSES, TRUNCATED, UNSENT, Outcomes
 
 WINDOW = 200  # outcomes over which failures are counted
 
@@ -23,7 +23,6 @@ class RequestBatch:
 
     name: str
     judge: PaidJudge
-    questions: Questions
     status: np.ndarray  # [N] int32, position in STATUSES
     p: np.ndarray
     weight: np.ndarray
@@ -36,13 +35,11 @@ class RequestBatch:
         return self.judge.endpoint
 
     @staticmethod
-    def of(name: str, judge: PaidJudge, questions: Questions) -> "RequestBatch":
-        """Nothing sent yet."""
-        n = len(questions)
+    def of(name: str, judge: PaidJudge, n: int) -> "RequestBatch":
+        """N questions, nothing sent yet."""
         return RequestBatch(
             name,
             judge,
-            questions,
             np.full(n, STATUSES.index(UNSENT), np.int32),
             np.full(n, np.nan, np.float32),
             np.ones(n, np.float32),
@@ -90,6 +87,13 @@ class Figures:
     def expected(self, calls: int) -> float:
         """US dollars at the end of so many calls, if those to come cost what those so far did."""
         return self.usd / self.billed * max(calls, self.billed) if self.billed else 0.0
+
+    def add_known(self, found: "Figures") -> None:
+        """With what was counted of replies from the ledger when they were read."""
+        self.from_ledger += found.from_ledger
+        self.before.update(found.before)
+        self.unread.update(found.unread)
+        self.examples = found.examples | self.examples
 
     def fault(self, kind: str, words: str) -> None:
         """Counts what went wrong with an attempt, and keeps the provider's words."""

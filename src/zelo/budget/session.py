@@ -12,9 +12,10 @@ from typing import Any
 
 from zelo.budget.plan import Plan
 from zelo.budget.rate_limiter import RateLimiter
+from zelo.budget.recalled import read_known
 from zelo.budget.request_batch import Figures, RequestBatch, note, reasons_in_words
 from zelo.errors import LimitReached, ZeloError, first_error
-from zelo.ledger.codec import LOOKED_UP, entry_of, is_to_ask_again, looked_up, parts_of, reply_of
+from zelo.ledger.codec import LOOKED_UP, entry_of, looked_up, parts_of, reply_of, set_aside
 from zelo.ledger.ledger import AsyncLedger, Ledger
 from zelo.ledger.operations import Caps, Entry, Granted, Known, Lose, NoRoom, Release, Reserve, Settle
 from zelo.progress import Advance
@@ -61,6 +62,8 @@ class Session:
         self.former: dict[bytes, Entry] = {}  # what the ledger has of those that are asked again
         self.flying: dict[bytes, list[tuple[RequestBatch, Request]]] = {}
         self.signalled: signal.Signals | None = None  # what asked the process to end
+        self.halted: dict[str, asyncio.Event] = {}  # set: nothing more is sent to this judge
+        self.limiters: dict[str, RateLimiter] = {}
 
     @property
     def figures(self) -> dict[str, dict[str, Any]]:
@@ -114,11 +117,18 @@ class Session:
         Raises LimitReached at a cap (unless on_limit is continue) or when too much fails, BadInput where no call could succeed;
         everything that was answered is in the ledger by then.
         """
-        batches = [RequestBatch.of(name, judge, questions) for name, (judge, questions) in asked.items()]
-        if batches:
+        batches, unread = {}, []
+        for name, (judge, questions) in asked.items():
+            if kept := self.plans[name].recalled.pop(questions):
+                batches[name], known = kept
+                self._take(name, known)
+            else:
+                batches[name] = RequestBatch.of(name, judge, len(questions))
+                unread.append((batches[name], questions))
+        if unread and not self.stopped:
             before = {number: signal.getsignal(number) for number in STOPS}
             try:
-                asyncio.run(self._ask(batches))
+                asyncio.run(self._ask(unread))
             except BaseExceptionGroup as group:
                 raise first_error(group) from group
             except asyncio.CancelledError:
@@ -133,14 +143,20 @@ class Session:
                 raise KeyboardInterrupt
         if self.stopped:
             raise self.stopped
-        return {batch.name: batch.outcomes() for batch in batches}
+        return {name: batch.outcomes() for name, batch in batches.items()}
 
-    async def _ask(self, batches: list[RequestBatch]) -> None:
+    def _take(self, name: str, known: Figures) -> None:
+        """What the plan has read of the ledger's answers to a whole batch."""
+        self.counts[name].add_known(known)
+        self.advance(known.from_ledger, self._note())
+        self._judge_before(name)
+
+    async def _ask(self, batches: list[tuple[RequestBatch, Questions]]) -> None:
         assert self.ledger is not None, "a judge without a plan"
-        self.halted = {batch.name: asyncio.Event() for batch in batches}  # set: nothing more is sent to this judge
+        self.halted = {batch.name: asyncio.Event() for batch, _ in batches}
         for name in self.halted.keys() & self.spent.keys():
             self.halted[name].set()
-        self.limiters: dict[str, RateLimiter] = {}
+        self.limiters = {}
         task = asyncio.current_task()
         assert task is not None
 
@@ -154,12 +170,12 @@ class Session:
                 asyncio.get_running_loop().add_signal_handler(number, stop, number)
         async with AsyncLedger(self.ledger) as self.writer:
             async with asyncio.TaskGroup() as group:
-                for batch in batches:
-                    group.create_task(self._serve(batch))
+                for batch, questions in batches:
+                    group.create_task(self._serve(batch, questions))
 
-    async def _serve(self, batch: RequestBatch) -> None:
+    async def _serve(self, batch: RequestBatch, questions: Questions) -> None:
         """Hands what the ledger does not answer to workers; the client lets as many send as the endpoint bears at once."""
-        source = self._unanswered(batch)
+        source = self._unanswered(batch, questions)
         first = await anext(source, None)
         if first is None:
             return
@@ -181,19 +197,23 @@ class Session:
             for _ in range(workers):
                 await queue.put(None)
 
-    async def _unanswered(self, batch: RequestBatch) -> AsyncIterator[Request]:
-        requests = batch.judge.requests(batch.questions)
+    async def _unanswered(self, batch: RequestBatch, questions: Questions) -> AsyncIterator[Request]:
+        requests, counts = batch.judge.requests(questions), self.counts[batch.name]
         while chunk := list(islice(requests, LOOKED_UP)):
             if self.stopped:
                 return
             known = await self.writer.find([request.key for request in chunk])
-            self._set_aside(batch, chunk, known)
+            if not self.halted[batch.name].is_set():
+                command = self.caps[batch.name].command
+                self.former |= set_aside(batch.endpoint, batch.judge, chunk, known, self.ask_again, command)
             recalled = [request for request in chunk if request.key in known]
-            for request in recalled:
-                new = request.key in self.bought  # by a pair with the same texts, a moment ago
-                self._count(batch, request, self._put(batch, request, known[request.key], bought=not new), new)
+            twins = [request for request in recalled if request.key in self.bought]  # by one with the same texts
+            read_known(batch, [request for request in recalled if request.key not in self.bought], known, counts)
+            for request in twins:
+                self._count(batch, request, self._put(batch, request, known[request.key], bought=False), new=True)
             if recalled:
                 self.advance(sum(len(request.rows) for request in recalled), self._note())
+                self._judge_before(batch.name)
             for request in chunk:
                 if request.key in known:
                     continue
@@ -205,16 +225,6 @@ class Session:
                 else:
                     self.flying[request.key] = [(batch, request)]
                     yield request
-
-    def _set_aside(self, batch: RequestBatch, chunk: list[Request], known: dict[bytes, Entry]) -> None:
-        """Takes out of `known` what is to be asked again."""
-        if not self.ask_again or self.halted[batch.name].is_set():
-            return
-        endpoint, command = batch.endpoint, self.caps[batch.name].command
-        for request in chunk:
-            entry = known.get(request.key)
-            if entry and is_to_ask_again(endpoint, batch.judge, request, entry, self.ask_again, command):
-                self.former[request.key] = known.pop(request.key)
 
     def _read_former(self, batch: RequestBatch, request: Request) -> None:
         """What was to be asked again and is not: the reply in the ledger stands."""
@@ -263,7 +273,7 @@ class Session:
         cap = f"budget.{result.cap}: {result}"
         self.counts[batch.name].limit = "no budget was set" if caps.calls == 0 else cap  # no user can set 0
         advice = f"raise budget.{result.cap} and run again, or set on_limit=continue to go on with the answers so far"
-        self._stop(batch, LimitReached(f"{cap}. Every answer is kept: {advice}."))
+        self._stop(batch.name, LimitReached(f"{cap}. Every answer is kept: {advice}."))
         return None
 
     async def _give_up(self, batch: RequestBatch, request: Request, grant: Granted, fault: Fault) -> None:
@@ -275,7 +285,7 @@ class Session:
         await self.writer.do(Lose(grant.call, fault.kind) if fault.billed else Release(grant.call, fault.sent))
         counts.open -= 1
         if fault.stop is not None:
-            self._stop(batch, fault.stop)
+            self._stop(batch.name, fault.stop)
 
     async def _settle(self, batch: RequestBatch, request: Request, grant: Granted, reply: Reply) -> Entry:
         endpoint, counts = batch.endpoint, self.counts[batch.name]
@@ -338,33 +348,34 @@ class Session:
         else:
             counts.from_ledger += len(request.rows)
             counts.before.update(statuses)
-            self._judge_before(batch)
+            self._judge_before(batch.name)
 
-    def _judge_before(self, batch: RequestBatch) -> None:
+    def _judge_before(self, name: str) -> None:
         """Stops where too much of what the ledger has of this judge is no answer."""
-        if words := self.counts[batch.name].too_little_before(self.max_failure_rate, self.plans[batch.name].pairs):
-            self._stop(batch, TooManyFailures(f"{batch.endpoint.asker}: {words}"))
+        plan = self.plans[name]
+        if words := self.counts[name].too_little_before(self.max_failure_rate, plan.pairs):
+            self._stop(name, TooManyFailures(f"{plan.asker}: {words}"))
 
     def _judge_failures(self, batch: RequestBatch, status: str) -> None:
         """Stops where too many of this judge's last outcomes are no answers."""
         counts, base_url = self.counts[batch.name], batch.endpoint.base_url
         counts.recent.append(status != ANSWERED)
         if words := counts.too_little_now(self.max_failure_rate, self.plans[batch.name].pairs, base_url):
-            self._stop(batch, TooManyFailures(f"{batch.endpoint.asker}: {words}"))
+            self._stop(batch.name, TooManyFailures(f"{batch.endpoint.asker}: {words}"))
 
-    def _stop(self, batch: RequestBatch, error: ZeloError) -> None:
+    def _stop(self, name: str, error: ZeloError) -> None:
         """Sends nothing more: to anybody, or at a cap with on_limit=continue to this judge."""
         if self.patient and isinstance(error, LimitReached):
-            self.spent.setdefault(batch.name, error)
-            self.counts[batch.name].limit = self.counts[batch.name].limit or str(error)
+            self.spent.setdefault(name, error)
+            self.counts[name].limit = self.counts[name].limit or str(error)
         else:
             self.stopped = self.stopped or error
-        for name, halted in self.halted.items():
-            if self.stopped or name in self.spent:
+        for one, halted in self.halted.items():
+            if self.stopped or one in self.spent:
                 halted.set()
-                if name in self.limiters:
-                    self.limiters[name].let_go()
-        self.writer.room.set()
+                self.writer.room.set()
+                if one in self.limiters:
+                    self.limiters[one].let_go()
 
     def _note(self) -> str:
         return note(self.counts, {name: plan.calls for name, plan in self.plans.items()})

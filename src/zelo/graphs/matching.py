@@ -42,7 +42,7 @@ class GreedyRounds:
                 f"graph={self.NAME}: per_document={self.per_document} is below batch={self.batch}, the mean; "
                 f"try graph.per_document={self.batch}"
             )
-        check_stop(self.NAME, self.stop_at)
+        check_stop(self.NAME, self.stop_at, self.solver)
 
     def value(self, group: Round, fit: Fit, i: np.ndarray, j: np.ndarray) -> np.ndarray:
         """[B, P] of the pairs of documents i, j [P] of each query."""

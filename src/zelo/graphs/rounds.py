@@ -9,7 +9,8 @@ from zelo.errors import BadInput
 from zelo.graphs.expected_loss import expected_loss
 from zelo.graphs.groups import FEW_CELLS, alike
 from zelo.likelihood.blocks import ranges
-from zelo.likelihood.covariance import covariances
+from zelo.likelihood.covariance import covariances, has_errors
+from zelo.protocols import Solver
 from zelo.records import Fit, starts
 
 
@@ -35,12 +36,17 @@ class Round:
         return replace(self, **columns)
 
 
-def check_stop(graph: str, stop_at: float | None) -> None:
-    """Raises BadInput if the stopping rule cannot be used."""
+def check_stop(graph: str, stop_at: float | None, solver: Solver) -> None:
+    """Raises BadInput if the stopping rule cannot be used. solver: rates the pairs so far."""
     if stop_at is not None and not 0 < stop_at < 1:
         raise BadInput(
             f"graph={graph}: stop_at={stop_at} must be an expected loss in nDCG@10 between 0 and 1, or null for none; "
             "try graph.stop_at=0.01"
+        )
+    if stop_at is not None and not has_errors(solver):
+        raise BadInput(
+            f"graph={graph}: stop_at={stop_at} needs standard errors, of which graph.solver.stderr=null computes none; set"
+            " graph.solver.stderr=two_walk, or graph.stop_at=null"
         )
 
 

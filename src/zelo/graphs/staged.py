@@ -45,7 +45,7 @@ class Staged:
                     f"graph=staged: {list(stage)} in stages must be two numbers: of leading documents, at least 3, and of "
                     "cycles on them, at least 1; try graph.stages=[[40,1],[20,2],[12,2]]"
                 )
-        check_stop("staged", self.stop_at)
+        check_stop("staged", self.stop_at, self.solver)
 
     def propose(self, sizes: np.ndarray, seeds: np.ndarray, fit: Fit | None) -> np.ndarray | None:
         """[E, 2] int64 global document numbers, query by query; None once no query wants more.

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, TypeGuard
 
 from zelo.facts import Facts
-from zelo.providers.answer_text import FENCED, THOUGHT_OPENS, bare, json_in, last_tagged, tagged_line
+from zelo.providers.answer_text import FENCED, THOUGHT_OPENS, after_tag, bare, json_in, last_tagged
 
 SOFT, TERNARY, SIGN = "soft", "ternary", "sign"
 PREFERENCES = (SOFT, TERNARY, SIGN)
@@ -130,9 +130,7 @@ def why_unread(text: str, tag: str | None, wanted: str) -> str:
         return "the think block does not end: raise judge.max_tokens, or turn thinking off with judge.extra_body"
     value = "a number from -1 to 1" if wanted == "score" else "a number from 0 to 1 for each label"
     if tag is not None:
-        line = tagged_line(tag)
-        found = [bool(line.fullmatch(item)) for item in text.splitlines() if item.strip()]
-        if not any(found):
+        if not any(after_tag(item, tag) is not None for item in text.splitlines() if item.strip()):
             return (
                 "the line with the tag, which the prompt asks for, is missing: set judge.structured=true where the endpoint can"
                 " hold its answer to a JSON schema, or name a judge.model that follows instructions"

@@ -2,28 +2,40 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
 import numpy as np
 
 from zelo.errors import BadInput
+from zelo.facts import Facts
 from zelo.judges import answer, cut
 from zelo.judges.query_pool import query_pools
 from zelo.judges.windows import windows
 from zelo.providers.answer_text import refused
 from zelo.providers.connection import ChatConnection
-from zelo.providers.prompt import ALONE, CROSS, PAIR, STRUCTURED, TAGGED, WINDOW, Filled, Prompt
-from zelo.providers.request import JUDGE, TOP_LOGPROBS, Endpoint, Reading, Reply, Request, form_of, key_of
+from zelo.providers.prompt import ALONE, CROSS, PAIR, STRUCTURED, TAGGED, WINDOW, Filled, Prompt, Text
+from zelo.providers.request import (
+    JUDGE,
+    TOP_LOGPROBS,
+    Endpoint,
+    Json,
+    Reading,
+    Reply,
+    Request,
+    canonical,
+    form_of,
+    key_of,
+)
 from zelo.records import ANSWERED, CRITERIA, REFUSED, UNPARSEABLE, Questions
-from zelo.texts import SHORTEST_CUT, beginning
+from zelo.texts import SHORTEST_CUT, beginning, document_texts
 
 SCORE, VERDICT, LISTWISE = "score", "verdict", "listwise"
 OWN_PROMPT = {SCORE: "pairwise_thinking", VERDICT: "pairwise_verdict", LISTWISE: "listwise"}
 
-ROWS = 256  # questions whose texts are joined at a time
+ROWS = 1024  # questions whose texts are joined at a time
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Asked(Request):
     """A request, and what its reply is read with.
 
@@ -204,21 +216,24 @@ class Chat(ChatConnection):
     def _pairs(self, questions: Questions) -> Iterator[Asked]:
         """One request a question."""
         endpoint, across = self.endpoint, questions.query_b_row
+        prompt = self._prompt if across is None else self._cross_prompt
+        names = ("document_a", "document_b", *(("query",) if across is None else ("query_a", "query_b")))
+        form = self._shape(endpoint, prompt)
         for start in range(0, len(questions), ROWS):
             rows = slice(start, start + ROWS)
-            columns = {
-                "document_a": [self._cut(text) for text in questions.texts_a(rows)],
-                "document_b": [self._cut(text) for text in questions.texts_b(rows)],
-                "query" if across is None else "query_a": questions.query_texts(rows),
-            }
-            if across is not None:
-                columns["query_b"] = questions.queries["text"].take(across[rows]).to_pylist()
-            prompt = self._prompt if across is None else self._cross_prompt
-            form = self._shape(endpoint, prompt)
-            for n, texts in enumerate(zip(*columns.values(), strict=True)):
-                filled = prompt.fill(dict(zip(columns, texts, strict=True)), self.instruction, self._form)
-                row = start + n
-                yield self._asked(endpoint, form, filled, int(questions.repeat[row]), (row,), pairs=((1, 2),))
+            asked_by = [questions.query_row[rows], *([] if across is None else [across[rows]])]
+            columns = [
+                *self._documents(questions, questions.a_row[rows], questions.b_row[rows]),
+                *Text.of_rows(asked_by, lambda some: questions.queries["text"].take(some).to_pylist()),
+            ]
+            repeats = questions.repeat[rows].tolist()
+            for row, (repeat, *texts) in enumerate(zip(repeats, *columns, strict=True), start):
+                filled = prompt.fill(dict(zip(names, texts, strict=True)), self.instruction, self._form)
+                yield self._asked(endpoint, form, filled, repeat, (row,), pairs=((1, 2),))
+
+    def _documents(self, questions: Questions, *rows: np.ndarray) -> list[list[Text]]:
+        """Per array of rows of documents what is shown of each."""
+        return Text.of_rows(rows, lambda some: map(self._cut, document_texts(questions.documents.take(some))))
 
     def _alone(self, questions: Questions, criterion: np.ndarray) -> Iterator[Asked]:
         """One request a document of a query and repeat, which asks for every criterion, whichever of them are wanted."""
@@ -231,9 +246,10 @@ class Chat(ChatConnection):
         groups = np.split(order, firsts[1:])
         for start in range(0, len(firsts), ROWS):
             shown = questions.take(order[firsts[start : start + ROWS]])
-            texts = zip(shown.query_texts(), shown.texts_a(), groups[start : start + ROWS], strict=True)
+            (documents,) = self._documents(shown, shown.a_row)
+            texts = zip(shown.query_texts(), documents, groups[start : start + ROWS], strict=True)
             for query, document, rows in texts:
-                fields = {"query": query, "document": self._cut(document)}
+                fields = {"query": query, "document": document}
                 filled = self._rubric_prompt.fill(fields, self.instruction, self._form)
                 repeat, criteria = int(questions.repeat[rows[0]]), tuple(criterion[rows].tolist())
                 yield self._asked(endpoint, form, filled, repeat, tuple(rows.tolist()), criteria=criteria)
@@ -243,11 +259,10 @@ class Chat(ChatConnection):
         endpoint = self.endpoint
         form = self._shape(endpoint, self._prompt)
         for pool in query_pools(questions):
+            query, texts = Text(pool.query), [Text(self._cut(text)) for text in pool.texts]
             for shown, pairs in windows(pool.first, pool.second, self.window):
-                asked: dict[str, str | list[str]] = {"query": pool.query}
-                filled = self._prompt.fill(
-                    asked | {"documents": [self._cut(pool.texts[n]) for n in shown]}, self.instruction, self._form
-                )
+                asked: dict[str, Text | list[Text]] = {"query": query, "documents": [texts[n] for n in shown]}
+                filled = self._prompt.fill(asked, self.instruction, self._form)
                 rows = tuple(int(pool.rows[n]) for n in pairs)
                 yield self._asked(endpoint, form, filled, pool.repeat, rows, pairs=tuple(pairs.values()))
 
@@ -266,10 +281,10 @@ class Chat(ChatConnection):
         criteria: tuple[int, ...] = (),
     ) -> Asked:
         labels = CRITERIA if criteria else _width(pairs) if self.mode == LISTWISE else None
-        schema = answer.schema(labels) if self._form == STRUCTURED else None
+        schema, written = _schema(labels) if self._form == STRUCTURED else (None, None)
         logprobs = self.mode == VERDICT
         return Asked(
-            key=key_of(endpoint, "judge", repeat, filled.system, filled.user, schema, logprobs),
+            key=key_of(endpoint, "judge", repeat, filled.system_json, filled.user_json, written, logprobs),
             system=filled.system,
             user=filled.user,
             schema=schema,
@@ -282,6 +297,13 @@ class Chat(ChatConnection):
             pairs=pairs,
             criteria=criteria,
         )
+
+
+@cache
+def _schema(labels: int | None) -> tuple[Facts, Json]:
+    """The schema of an answer, and the same as JSON."""
+    schema = answer.schema(labels)
+    return schema, Json(canonical(schema))
 
 
 def _width(pairs: Sequence[tuple[int, int]]) -> int:

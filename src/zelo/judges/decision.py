@@ -30,7 +30,7 @@ WHY = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Decisions(DecisionRequest):
     """A request, and what its reply is read with."""
 
@@ -178,20 +178,23 @@ class Decision(Connection):
 
 def _reading(question: Choice, answer: object) -> Reading:
     """One answer: {option: probability}, or in words what came instead, or None."""
-    shown = json.dumps(answer, ensure_ascii=False)
     if answer is None:
         return Reading(UNPARSEABLE, why="the endpoint left questions out: lower judge.pairs_per_state")
     if answer == REFUSAL:
         return Reading(REFUSED, why="the model declines to answer")
     if not isinstance(answer, dict):
-        return Reading(UNPARSEABLE, why="the answer has no probability for each option of the question", shown=shown)
+        return _unread("the answer has no probability for each option of the question", answer)
     values = [value for value, _ in question.options]
     if set(answer) != set(values):
         shown = f"asked for {' or '.join(values)}, answered {', '.join(answer) or 'nothing'}"
         return Reading(UNPARSEABLE, why="the answer is about other options than the question", shown=shown)
     numbers = [answer[value] for value in values]
     if not all(isinstance(n, int | float) and not isinstance(n, bool) and 0 <= n <= 1 for n in numbers):
-        return Reading(UNPARSEABLE, why="a probability is no number from 0 to 1", shown=shown)
+        return _unread("a probability is no number from 0 to 1", answer)
     if not math.isclose(total := sum(numbers), 1, abs_tol=ROUNDING, rel_tol=0):
-        return Reading(UNPARSEABLE, why=f"the probabilities do not sum to 1 within {ROUNDING}", shown=shown)
+        return _unread(f"the probabilities do not sum to 1 within {ROUNDING}", answer)
     return Reading(ANSWERED, (numbers[0] / total,))
+
+
+def _unread(why: str, answer: object) -> Reading:
+    return Reading(UNPARSEABLE, why=why, shown=json.dumps(answer, ensure_ascii=False))

@@ -4,16 +4,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Literal
 
-import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
-from zelo.budget.request_batch import RequestBatch
+from zelo.budget.recalled import recalled
 from zelo.errors import BadInput
 from zelo.judges.missing import Missing
-from zelo.ledger.codec import looked_up, reply_of
 from zelo.ledger.ledger import Ledger
 from zelo.ledger.place import ledger_path
 from zelo.protocols import PaidJudge, WholeListJudge
-from zelo.records import Outcomes, Questions
+from zelo.records import UNSENT, Outcomes, Questions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,15 +56,10 @@ class ReplayLedger:
 
     def compare(self, questions: Questions) -> Outcomes:
         """One outcome per question."""
-        batch, found = RequestBatch.of(self.name, self.of, questions), np.zeros(len(questions), bool)
-        endpoint = self.of.endpoint
         with self._ledger() as ledger:
-            for request, entry in looked_up(ledger, self.of, questions):
-                if entry is not None:
-                    batch.put(request, self.of.read(request, reply_of(endpoint, request, entry)), 0, 0.0)
-                    found[list(request.rows)] = True
-        self._missing.add(questions, found)
-        return batch.outcomes()
+            outcomes = recalled(ledger, self.of, questions)
+        self._missing.add(questions, pc.not_equal(outcomes.status.cast(pa.string()), UNSENT).to_numpy(False))
+        return outcomes
 
     def notes(self) -> list[str]:
         """Whether anything was missing, and what."""

@@ -23,30 +23,27 @@ def looked_up(ledger: Ledger, judge: PaidJudge, questions: Questions) -> Iterato
         yield from ((request, found.get(request.key)) for request in chunk)
 
 
-def settled(
-    ledger: Ledger, judge: PaidJudge, requests: Sequence[Request], ask_again: Collection[str], command: str
-) -> set[bytes]:
-    """The keys of those requests that need not be sent: the ledger has a reply, and it is not one to ask for again."""
-    keys = [request.key for request in requests]
-    if not ask_again:
-        return ledger.known(keys)
-    endpoint, found = judge.endpoint, ledger.find(keys)
-    return {
-        request.key
-        for request in requests
-        if (entry := found.get(request.key))
-        and not is_to_ask_again(endpoint, judge, request, entry, ask_again, command)
-    }
+def set_aside(
+    endpoint: Endpoint,
+    judge: PaidJudge,
+    requests: Sequence[Request],
+    found: dict[bytes, Entry],
+    ask_again: Collection[str],
+    command: str,
+) -> dict[bytes, Entry]:
+    """Takes out of `found` what is to be asked for again, and returns it.
 
-
-def is_to_ask_again(
-    endpoint: Endpoint, judge: PaidJudge, request: Request, entry: Entry, ask_again: Collection[str], command: str
-) -> bool:
-    """Whether the judge reads any of it as one of these statuses today, and this command has not paid for it."""
-    if not ask_again or entry.command == command:
-        return False
-    reading = judge.read(request, reply_of(endpoint, request, entry))
-    return any(one.status in ask_again for one in reading.of_rows(len(request.rows)))
+    That is what the judge reads in any part as one of the statuses `ask_again`, unless this command has paid for it.
+    """
+    again: dict[bytes, Entry] = {}
+    for request in requests if ask_again else ():
+        entry = found.get(request.key)
+        if entry is None or entry.command == command:
+            continue
+        reading = judge.read(request, reply_of(endpoint, request, entry))
+        if any(one.status in ask_again for one in reading.of_rows(len(request.rows))):
+            again[request.key] = found.pop(request.key)
+    return again
 
 
 def reply_of(endpoint: Endpoint, request: Request, entry: Entry) -> Reply:
@@ -57,20 +54,9 @@ def reply_of(endpoint: Endpoint, request: Request, entry: Entry) -> Reply:
     found = read(endpoint, request, status, {}, body.encode(errors="replace"), None)
     if isinstance(found, Fault):
         found = Reply(status=UNPARSEABLE, error=found.kind)
-    return Reply(  # at once: `replace` takes longer than reading the body
-        found.status,
-        found.error,
-        found.text,
-        found.finish,
-        found.logprobs,
-        entry.tokens_in,
-        entry.tokens_out,
-        entry.usd,
-        entry.seconds,
-        status,
-        body,
-        found.words,
-    )
+    found.tokens_in, found.tokens_out, found.usd = entry.tokens_in, entry.tokens_out, entry.usd
+    found.seconds, found.http, found.body = entry.seconds, status, body
+    return found
 
 
 def _raw(endpoint: Endpoint, entry: Entry) -> tuple[int, str]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 NAMED = 20  # lost calls that are listed
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Entry:
     """A reply that was paid for, as it came. What it means is decided at each reading (`codec.reply_of`)."""
 

@@ -216,6 +216,12 @@ class Blocks:
         """Numbers of the queries with at least one comparison."""
         return np.flatnonzero(self.counts)
 
+    @property
+    def diagnosed(self) -> np.ndarray:
+        """Numbers of those of them whose contradictions are looked for."""
+        chosen = self._rows.diagnosed
+        return self.compared if chosen is None else np.flatnonzero(chosen & (self.counts > 0))
+
     def cut(self, queries: np.ndarray, cost: np.ndarray, budget: int) -> Iterator[np.ndarray]:
         """Consecutive groups of `queries`, each of about `budget` in `cost` ([Q]) and of at least one query."""
         group = np.cumsum(cost[queries]) // budget

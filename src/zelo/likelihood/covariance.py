@@ -8,10 +8,16 @@ from threadpoolctl import threadpool_limits
 
 from zelo.errors import ZeloError
 from zelo.likelihood.blocks import Block
+from zelo.protocols import ErrorsSolver
 from zelo.records import starts
 
 _BELIEF = 0.1  # comparisons that the belief "labels are Bernoulli draws" counts for; decides only where there are few
 _WHOLE = 1e-4  # distance from a whole number that the rounding of float32 preferences explains
+
+
+def has_errors(solver: object) -> bool:
+    """Whether the fits of a solver have standard errors: unless it is told to compute none."""
+    return not (isinstance(solver, ErrorsSolver) and solver.stderr is None)
 
 
 def covariances(

@@ -4,17 +4,14 @@ No loop adds numbers in another order than it is written, so that a query has th
 Importing this compiles them, once per installation: it is done where the first block is made.
 """
 
-import logging
 import math
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from numba import njit, types
 from numpy.polynomial import chebyshev
 from scipy.special import erfcx
 
-logging.getLogger("numba").setLevel(logging.WARNING)  # it tells of every instruction that it reads
+from zelo.compiled import compiled
 
 _KNEE = 3.75  # x at which (x - knee) / (x + knee), which takes all x >= 0 into [-1, 1], is 0
 _ROOT = 2 / math.sqrt(math.pi)
@@ -31,18 +28,6 @@ _Indices = types.Array(types.int32, 1, "C", readonly=True)
 _Pairs = types.Array(types.int32, 2, "C", readonly=True)
 
 
-def _compiled(signature: Any = None) -> Callable[[Any], Any]:
-    """The decorator of a loop with this signature, kept on disk where there is a place for it."""
-
-    def compiled(function: Any) -> Any:
-        try:
-            return njit(signature, cache=True, error_model="numpy", nogil=True)(function)
-        except RuntimeError:  # an installation that cannot be written, and no home folder
-            return njit(signature, error_model="numpy", nogil=True)(function)
-
-    return compiled
-
-
 def _scaled(t: np.ndarray) -> np.ndarray:
     """(1 + 2 x) erfcx(x) at t = (x - knee) / (x + knee): smooth from x = 0 to infinity (Shepherd and Laframboise 1981)."""
     x = _KNEE * (1 + t) / (1 - t)
@@ -55,7 +40,7 @@ _SCALED = tuple(chebyshev.cheb2poly(chebyshev.chebfit(_NODES, _scaled(_NODES), 2
 _EXP = tuple(1 / math.factorial(k) for k in range(12, -1, -1))
 
 
-@_compiled()
+@compiled()
 def _exp_of_minus(y: float) -> float:
     """exp(-y) for y >= 0, without a branch: loops that call it work on several numbers at once."""
     y = min(y, _FARTHEST)
@@ -88,7 +73,7 @@ def _hazards(d: float) -> tuple[float, float]:
     return likely if d > 0 else unlikely, unlikely if d > 0 else likely
 
 
-@_compiled(types.void(_Reals, types.float64[::1], types.float64[::1]))
+@compiled(types.void(_Reals, types.float64[::1], types.float64[::1]))
 def probit_tails(difference, scaled, likely):
     """scaled, likely [E]: exp(D^2) F(-|D|) and F(|D|), F = (1 + erf D) / 2."""
     for k in range(len(difference)):
@@ -97,14 +82,14 @@ def probit_tails(difference, scaled, likely):
         likely[k] = 1 - scaled[k] * _exp_of_minus(x * x)
 
 
-@_compiled(types.void(_Reals, types.float64[::1], types.float64[::1]))
+@compiled(types.void(_Reals, types.float64[::1], types.float64[::1]))
 def probit_hazards(difference, rise, fall):
     """rise, fall [E]: h(D) and h(-D), h(D) = (2 / sqrt(pi)) exp(-D^2) / (1 + erf D)."""
     for k in range(len(difference)):
         rise[k], fall[k] = _hazards(difference[k])
 
 
-@_compiled(types.void(_Reals, _Reals, types.float64[::1], types.float64[::1]))
+@compiled(types.void(_Reals, _Reals, types.float64[::1], types.float64[::1]))
 def probit_derivatives(difference, p, slope, curvature):
     """slope, curvature [E] of -p log F(D) - (1 - p) log F(-D) by D, F = (1 + erf D) / 2."""
     for k in range(len(difference)):
@@ -114,7 +99,7 @@ def probit_derivatives(difference, p, slope, curvature):
         curvature[k] = ahead * (rise + twice) + behind * (fall - twice)
 
 
-@_compiled(types.void(_Reals, _Reals, types.float64[::1], types.float64[::1]))
+@compiled(types.void(_Reals, _Reals, types.float64[::1], types.float64[::1]))
 def logit_derivatives(difference, p, slope, curvature):
     """slope, curvature [E] of -p log F(D) - (1 - p) log F(-D) by D, F = 1 / (1 + exp(-D))."""
     for k in range(len(difference)):
@@ -124,7 +109,7 @@ def logit_derivatives(difference, p, slope, curvature):
         curvature[k] = unlikely / (1 + odds)
 
 
-@_compiled(types.void(_Reals, types.float64, _Reals, types.float64[::1]))
+@compiled(types.void(_Reals, types.float64, _Reals, types.float64[::1]))
 def interpolate(p, cut, table, out):
     """out [E]: by straight lines, at p [E] cut to [cut, 1 - cut], what has the values `table` in equal steps between these."""
     cells = len(table) - 1
@@ -134,7 +119,7 @@ def interpolate(p, cut, table, out):
         out[k] = table[cell] + (place - cell) * (table[cell + 1] - table[cell])
 
 
-@_compiled(
+@compiled(
     types.int64(
         *(types.Array(types.int64, 2, "C", readonly=True), _Reals, _Reals, _Indices),
         *(types.int64, types.int64[::1]),
@@ -157,7 +142,7 @@ def usable(edges, p, weight, query_of, last, counts):
     return last
 
 
-@_compiled(types.void(_Pairs, types.int32[::1], types.int32[::1], types.int32[::1]))
+@compiled(types.void(_Pairs, types.int32[::1], types.int32[::1], types.int32[::1]))
 def neighbours(edges, pointers, entries, others):
     """Lists the comparisons of each of N documents in their order: those of document i are entries[pointers[i]:pointers[i + 1]].
 
@@ -177,14 +162,14 @@ def neighbours(edges, pointers, entries, others):
             filled[i] += 1
 
 
-@_compiled(types.void(_Pairs, _Reals, types.float64[::1]))
+@compiled(types.void(_Pairs, _Reals, types.float64[::1]))
 def gaps(edges, e, out):
     """out [E]: e_i - e_j."""
     for k in range(len(edges)):
         out[k] = e[edges[k, 0]] - e[edges[k, 1]]
 
 
-@_compiled(types.void(_Pairs, _Reals, types.float64[::1]))
+@compiled(types.void(_Pairs, _Reals, types.float64[::1]))
 def scatter(edges, slope, out):
     """out [N]: the sum of slope [E] over the comparisons in which a document is the first, less that where it is the second."""
     out[:] = 0
@@ -193,7 +178,7 @@ def scatter(edges, slope, out):
         out[edges[k, 1]] -= slope[k]
 
 
-@_compiled(
+@compiled(
     types.void(
         *(_Pairs, _Indices, _Indices, _Indices, _Reals, types.float64),
         *(types.int32[::1], types.int32[::1], types.float64[::1]),
@@ -220,7 +205,7 @@ def merged(edges, pointers, entries, others, values, mirror, starts, columns, su
         starts[i + 1] = filled
 
 
-@_compiled(types.void(_Numbers, _Indices, _Indices, _Reals, types.int64[::1], types.int64[::1]))
+@compiled(types.void(_Numbers, _Indices, _Indices, _Reals, types.int64[::1], types.int64[::1]))
 def triangles(first, starts, columns, margins, circular, whole):
     """circular, whole [B]: the triangles of each query that go round, and all. margins: above 0 where the row's document leads.
 
@@ -248,7 +233,7 @@ def triangles(first, starts, columns, margins, circular, whole):
                 side[columns[k]] = 0
 
 
-@_compiled(types.void(_Numbers, _Indices, _Indices, types.int64[::1]))
+@compiled(types.void(_Numbers, _Indices, _Indices, types.int64[::1]))
 def components(first, pointers, others, count):
     """count [B]: connected parts of each query's graph."""
     seen, waiting = np.zeros(len(pointers) - 1, np.bool_), np.empty(len(pointers) - 1, np.int32)
@@ -268,7 +253,50 @@ def components(first, pointers, others, count):
                         left += 1
 
 
-@_compiled()
+@compiled(types.void(_Numbers, _Pairs, types.boolean[::1]))
+def largest_parts(first, edges, kept):
+    """kept [N]: documents in the largest connected part of their query's graph; of equal ones the first counts.
+
+    first: [Q + 1] of the queries' documents; edges: [E, 2].
+    """
+    root = np.arange(len(kept), dtype=np.int32)  # the lowest document known to be connected, by steps downwards
+    for k in range(len(edges)):
+        i, j = edges[k, 0], edges[k, 1]
+        while root[i] != i:
+            root[i] = root[root[i]]
+            i = root[i]
+        while root[j] != j:
+            root[j] = root[root[j]]
+            j = root[j]
+        root[max(i, j)] = min(i, j)
+    size = np.zeros(len(kept), np.int32)
+    for i in range(len(kept)):
+        root[i] = root[root[i]]  # lower documents have arrived
+        size[root[i]] += 1
+    for q in range(len(first) - 1):
+        best = first[q]
+        for i in range(first[q], first[q + 1]):
+            if size[i] > size[best]:
+                best = i
+        for i in range(first[q], first[q + 1]):
+            kept[i] = root[i] == best
+
+
+@compiled(types.void(_Pairs, _Reals, types.boolean[::1]))
+def decided(edges, p, out):
+    """out [N]: whether a document won all its comparisons for certain, or lost them all; it has some."""
+    won, lost = np.zeros(len(out), np.bool_), np.zeros(len(out), np.bool_)
+    for k in range(len(edges)):
+        i, j = edges[k, 0], edges[k, 1]
+        won[i] |= p[k] > 0
+        lost[j] |= p[k] > 0
+        won[j] |= p[k] < 1
+        lost[i] |= p[k] < 1
+    for i in range(len(out)):
+        out[i] = won[i] != lost[i]
+
+
+@compiled()
 def _dot(a, b, n):
     """Sum of a_i b_i over i < n, in four interleaved sums."""
     s0 = s1 = s2 = s3 = 0.0
@@ -282,7 +310,7 @@ def _dot(a, b, n):
     return (s0 + s1) + (s2 + s3)
 
 
-@_compiled()
+@compiled()
 def _scaled_residual(r, inverse, z, n, size):
     """Writes z = r times inverse, centred over the first n, and returns r'z."""
     total = 0.0
@@ -296,7 +324,7 @@ def _scaled_residual(r, inverse, z, n, size):
     return _dot(r, z, size)
 
 
-@_compiled()
+@compiled()
 def _times(pointers, begin, n, weight, other, diagonal, border, corner, direction, image):
     """Writes image = (Laplacian + ridge) direction of the query whose documents begin there, with its border if it has one."""
     base = pointers[begin]
@@ -311,7 +339,7 @@ def _times(pointers, begin, n, weight, other, diagonal, border, corner, directio
         image[n] = corner * direction[n] + _dot(border, direction, n)
 
 
-@_compiled(
+@compiled(
     types.void(
         *(_Numbers, _Indices, _Indices, _Indices),
         *(_Reals, types.float64, _Reals, types.float64),

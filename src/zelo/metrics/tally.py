@@ -32,6 +32,13 @@ class Tally:
     decided: int = 0  # pairs, as they were presented, in which it prefers one document
     first: int = 0  # of these, in which it prefers the one shown first
 
+    def add(self, more: "Tally") -> None:
+        """Outcomes of the same judge."""
+        for status, count in more.status.items():
+            self.status[status] += count
+        self.usable, self.tokens, self.usd = self.usable + more.usable, self.tokens + more.tokens, self.usd + more.usd
+        self.decided, self.first = self.decided + more.decided, self.first + more.first
+
     @property
     def asked(self) -> int:
         """Questions that were put to it."""
@@ -86,28 +93,42 @@ def of_files(paths: Iterable[Path]) -> dict[str, Tally]:
 
 def tally(outcomes: Iterable[pa.RecordBatch | pa.Table]) -> dict[str, Tally]:
     """Judge -> its tally, sorted by name. outcomes: parts of an OUTCOME table, at least the COLUMNS; read one by one."""
+    return added(_of_part(part) for part in outcomes)
+
+
+def added(parts: Iterable[Mapping[str, Tally]]) -> dict[str, Tally]:
+    """Judge -> its tallies of all parts together, sorted by name."""
     found: dict[str, Tally] = {}
-    for part in outcomes:
-        judge, status = part["judge"].cast(pa.string()), part["status"].cast(pa.string())
-        names = pc.unique(judge).to_pylist()
-        who = pc.index_in(judge, pa.array(names, pa.string())).to_numpy(zero_copy_only=False)
-        how = pc.index_in(status, pa.array(STATUSES)).to_numpy(zero_copy_only=False)
-        counts = np.bincount(who * len(STATUSES) + how, minlength=len(names) * len(STATUSES))
-        weight, tokens, usd = (part[name].to_numpy(zero_copy_only=False) for name in ("weight", "tokens", "cost"))
-        usable = np.where(how == STATUSES.index(ANSWERED), weight, 0.0)
-        p, swapped = (part[name].to_numpy(zero_copy_only=False) for name in ("p", "swapped"))
-        lean = np.where(swapped, -1.0, 1.0) * (p.astype(np.float64) - 0.5)  # nan where there is no answer
-        pairs = part["criterion"].is_null().to_numpy(zero_copy_only=False)
-        decided = pairs & (np.abs(lean) > TIE)
-        sums = [np.bincount(who, column, len(names)) for column in (usable, tokens, usd, decided, decided & (lean > 0))]
-        for place, name in enumerate(names):
-            one = found.setdefault(name, Tally())
-            for status_name, count in zip(STATUSES, counts.reshape(len(names), -1)[place].tolist(), strict=True):
-                one.status[status_name] += count
-            one.usable, one.usd = one.usable + float(sums[0][place]), one.usd + float(sums[2][place])
-            one.tokens += int(sums[1][place])
-            one.decided, one.first = one.decided + int(sums[3][place]), one.first + int(sums[4][place])
+    for part in parts:
+        for name, tally in part.items():
+            found.setdefault(name, Tally()).add(tally)
     return dict(sorted(found.items()))
+
+
+def _of_part(part: pa.RecordBatch | pa.Table) -> dict[str, Tally]:
+    judge, status = part["judge"].cast(pa.string()), part["status"].cast(pa.string())
+    names = pc.unique(judge).to_pylist()
+    who = pc.index_in(judge, pa.array(names, pa.string())).to_numpy(zero_copy_only=False)
+    how = pc.index_in(status, pa.array(STATUSES)).to_numpy(zero_copy_only=False)
+    counts = np.bincount(who * len(STATUSES) + how, minlength=len(names) * len(STATUSES))
+    weight, tokens, usd = (part[name].to_numpy(zero_copy_only=False) for name in ("weight", "tokens", "cost"))
+    usable = np.where(how == STATUSES.index(ANSWERED), weight, 0.0)
+    p, swapped = (part[name].to_numpy(zero_copy_only=False) for name in ("p", "swapped"))
+    lean = np.where(swapped, -1.0, 1.0) * (p.astype(np.float64) - 0.5)  # nan where there is no answer
+    pairs = part["criterion"].is_null().to_numpy(zero_copy_only=False)
+    decided = pairs & (np.abs(lean) > TIE)
+    sums = [np.bincount(who, column, len(names)) for column in (usable, tokens, usd, decided, decided & (lean > 0))]
+    return {
+        name: Tally(
+            status=dict(zip(STATUSES, counts.reshape(len(names), -1)[place].tolist(), strict=True)),
+            usable=float(sums[0][place]),
+            tokens=int(sums[1][place]),
+            usd=float(sums[2][place]),
+            decided=int(sums[3][place]),
+            first=int(sums[4][place]),
+        )
+        for place, name in enumerate(names)
+    }
 
 
 def why_nothing(tallies: Mapping[str, Tally], quorum: int) -> str:

@@ -52,6 +52,7 @@ _ENDS = (
     *(f"<|{name}|>" for name in ("im_end", "eot_id", "eom_id", "end", "end_of_text", "endoftext", "return", "eot")),
     *("</s>", "<eos>", "<end_of_turn>", "<\uff5cend\u2581of\u2581sentence\uff5c>"),
 )
+_OPENING, _COLON = re.compile(r"[\s>*_`#-]*"), re.compile(r"[\s*_`]*:")
 _DECORATION = " \t*_`"
 
 
@@ -63,9 +64,8 @@ def refused(text: str) -> bool:
 
 def last_tagged(text: str, tag: str, parse: Callable[[str], T]) -> T | None:
     """What follows the tag on the last line that is not blank; None if it has no tag, or another line another value."""
-    line = tagged_line(tag)
     lines = [item for item in bare(text).splitlines() if item.strip() and not _FENCE_LINE.fullmatch(item)]
-    found = [(n, match[1].strip(_DECORATION)) for n, item in enumerate(lines) if (match := line.fullmatch(item))]
+    found = [(n, rest.strip(_DECORATION)) for n, item in enumerate(lines) if (rest := after_tag(item, tag)) is not None]
     if not found or found[-1][0] != len(lines) - 1:
         return None
     values = [value for value in (parse(rest) for _, rest in found) if value is not None]
@@ -73,15 +73,21 @@ def last_tagged(text: str, tag: str, parse: Callable[[str], T]) -> T | None:
     return last if all(value == last for value in values) else None
 
 
-def tagged_line(tag: str) -> re.Pattern[str]:
-    """A line that begins with the tag; its group 1 is what follows the colon."""
-    return re.compile(rf"[\s>*_`#-]*{re.escape(tag)}[\s*_`]*:(.*)", re.IGNORECASE | re.DOTALL)
+def after_tag(line: str, tag: str) -> str | None:
+    """What follows the tag and its colon on a line that begins with them, in either case of letters; None on another line."""
+    # No pattern with the tag in it: tags differ from answer to answer, and to compile one takes longer than to read the answer.
+    opening = _OPENING.match(line)
+    start = opening.end() if opening else 0
+    end = start + len(tag)
+    rest = _COLON.match(line, end) if line[start:end].casefold() == tag.casefold() else None
+    return None if rest is None else line[rest.end() :]
 
 
 def bare(text: str) -> str:
     """The text without the thoughts that lead it and the special tokens that end it."""
     text = text.rstrip()
-    while end := next((end for end in _ENDS if text.endswith(end)), None):
+    while text.endswith(_ENDS):
+        end = next(end for end in _ENDS if text.endswith(end))
         text = text.removesuffix(end).rstrip()
     thought = _THOUGHT.match(text)
     if thought is None and not THOUGHT_OPENS.match(text):
@@ -96,9 +102,9 @@ def json_in(text: str) -> object:
 
     Thoughts before it and words around the fence are passed over, words with a brace are not: they may be another answer.
     """
-    for part in (text.strip(), *_parts(bare(text).strip())):
+    for part in _parts(text):
         try:
-            return json.loads(part, object_pairs_hook=_unique, parse_constant=_no_number)
+            return _STRICT.decode(part)
         except (ValueError, RecursionError):
             continue
     return None
@@ -106,7 +112,8 @@ def json_in(text: str) -> object:
 
 def _parts(text: str) -> Iterator[str]:
     """Where the JSON of an answer may stand: all of the text, in a fence that is all of it, in the only fence."""
-    yield text
+    yield text.strip()
+    yield (text := bare(text).strip())
     if fenced := _FENCE.fullmatch(text):
         yield fenced[1]
     blocks = FENCED.findall(text)
@@ -123,3 +130,6 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 def _no_number(text: str) -> NoReturn:
     raise ValueError(f"{text} is no number")
+
+
+_STRICT = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_number)

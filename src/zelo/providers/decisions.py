@@ -36,7 +36,7 @@ class Choice:
     options: tuple[tuple[str, str], ...]  # value and description, in the order in which they are shown
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class DecisionRequest(Request):
     """Questions about one state; `system`, `user` and `schema` are empty."""
 

@@ -16,7 +16,7 @@ OVERHEAD = 16  # tokens that an endpoint may put around a text
 NUMBERS = "<f4"  # of a vector as base64: little-endian, 32 bits each
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class EmbeddingRequest(Request):
     """Texts of one side; `system`, `user` and `schema` are empty. Each text has a key, under which its vector is kept."""
 

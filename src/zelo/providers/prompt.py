@@ -4,14 +4,17 @@ import hashlib
 import itertools
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
+
+import numpy as np
 
 from zelo.errors import BadInput
 from zelo.places import config_folder
+from zelo.providers.request import Json, canonical
 from zelo.store.hashing import hash_json
 
 STRUCTURED, TAGGED = "structured", "tagged"
@@ -30,13 +33,35 @@ _FIELD = re.compile(r"\{([a-z_]+)\}")
 _OURS = re.compile(r"<(?=\s*/?\s*(?:query|document)(?:[-_][a-z0-9]+)+\s*>)", re.IGNORECASE)
 
 
-@dataclass(frozen=True)
+class Text:
+    """A text that is filled in, and what a prompt needs of it: made once, however many prompts show it."""
+
+    __slots__ = ("json", "lower", "plain", "seed", "shown")
+
+    def __init__(self, plain: str) -> None:
+        self.plain = plain
+        self.lower = plain.lower()
+        self.seed = json.dumps(plain)  # what a tag is made of
+        self.shown = _OURS.sub("&lt;", plain)
+        self.json = _in_json(self.shown)  # of `shown`, without the quotes
+
+    @staticmethod
+    def of_rows(rows: Sequence[np.ndarray], read: Callable[[np.ndarray], Iterable[str]]) -> list[list["Text"]]:
+        """Per array of rows (all of one length) the texts that stand there. read: of different rows, their texts."""
+        needed, place = np.unique(np.concatenate(rows), return_inverse=True)
+        texts = [Text(plain) for plain in read(needed)]
+        return [[texts[n] for n in part] for part in place.reshape(len(rows), -1).tolist()]
+
+
+@dataclass(slots=True)
 class Filled:
     """What is sent. `tag` is what the last line of a free answer begins with: no text that was filled in contains it."""
 
     system: str
     user: str
     tag: str
+    system_json: Json
+    user_json: Json
 
 
 @dataclass(frozen=True)
@@ -128,7 +153,7 @@ class Prompt:
 
     def fill(
         self,
-        texts: Mapping[str, str | Sequence[str]],
+        texts: Mapping[str, str | Text | Sequence[str | Text]],
         instruction: str,
         form: str | None,
         tags_from: frozenset[str] | None = None,
@@ -144,41 +169,90 @@ class Prompt:
         line of a free answer begins with, before these characters. words: field -> what the user has written, which stands as
         it is, as the instruction does.
         """
-        parts = {name: [value] if isinstance(value, str) else value for name, value in texts.items()}
-        own = dict(words or {})
-        everything = [*sorted(texts), *itertools.chain(*parts.values()), instruction, *own.values()]
-        seeds = [text for name, values in parts.items() if tags_from is None or name in tags_from for text in values]
-        nonce = _nonce([*sorted(texts), *seeds, instruction, *own.values()], everything)
-        values = own | {"instruction": instruction.strip(), "tag": f"{tag}-{nonce}"}
-        for name, value in texts.items():
-            if isinstance(value, str):
-                values[name] = _between(f"{name.replace('_', '-')}-{nonce}", value)
+        shown = {name: [_text(one) for one in _several(value)] for name, value in texts.items()}
+        words = {"instruction": instruction, **(words or {})}
+        said = [_said(text) for text in words.values()]
+        own = [text for of in shown.values() for text in of]
+        seeds = [text for name, of in shown.items() if tags_from is None or name in tags_from for text in of]
+        nonce = _nonce(sorted(texts), [*seeds, *said], [*own, *said])
+        tag = f"{tag}-{nonce}"
+        values = {name: _as_it_is(text) for name, text in words.items()}
+        values |= {"instruction": _as_it_is(instruction.strip()), "tag": (tag, tag)}
+        for name, of in shown.items():
+            if isinstance(texts[name], str | Text):
+                values[name] = _between(f"{name.replace('_', '-')}-{nonce}", of[0])
             else:
-                numbered = enumerate(value, 1)
-                label_of = LABELS[name]
-                values[name] = "\n\n".join(_between(f"{label_of}-{label}-{nonce}", text) for label, text in numbered)
-        user = "\n\n".join([self.sections["user"], *([self.sections[form]] if form else [])])
-        system = _filled(self.sections.get("system", ""), values)
-        return Filled(system=system, user=_filled(user, values), tag=values["tag"])
+                marked = [_between(f"{LABELS[name]}-{label}-{nonce}", text) for label, text in enumerate(of, 1)]
+                values[name] = "\n\n".join(plain for plain, _ in marked), r"\n\n".join(json for _, json in marked)
+        empty = frozenset(name for name, (plain, _) in values.items() if not plain)
+        system, user = self._templates[form]
+        system, system_json = _filled(system, empty, values)
+        user, user_json = _filled(user, empty, values)
+        return Filled(system, user, tag, system_json, user_json)
+
+    @cached_property
+    def _templates(self) -> dict[str | None, tuple[str, str]]:
+        """Per form of answer the system's part and the user's."""
+        system, user = self.sections.get("system", ""), self.sections["user"]
+        forms = {form: f"{user}\n\n{self.sections[form]}" for form in (STRUCTURED, TAGGED) if form in self.sections}
+        return {form: (system, text) for form, text in {None: user, **forms}.items()}
 
 
-def _filled(template: str, values: Mapping[str, str]) -> str:
-    if empty := [f"{{{name}}}" for name, value in values.items() if not value]:
+def _filled(template: str, empty: frozenset[str], values: Mapping[str, tuple[str, str]]) -> tuple[str, Json]:
+    """A template with its fields filled in, as text and as JSON. values: of each field, its text and what stands in JSON."""
+    plain, quoted = [], []
+    for literal, literal_json, name in _pieces(template, empty):
+        plain.append(literal)
+        quoted.append(literal_json)
+        if name is not None:
+            value, value_json = values[name]
+            plain.append(value)
+            quoted.append(value_json)
+    return "".join(plain), Json(f'"{"".join(quoted)}"')
+
+
+@lru_cache(maxsize=64)
+def _pieces(template: str, empty: frozenset[str]) -> list[tuple[str, str, str | None]]:
+    """(text, the same in JSON, the field that follows) of a template without the paragraphs whose field is empty."""
+    if fields := [f"{{{name}}}" for name in empty]:
         paragraphs = re.split(r"\n[ \t]*\n", template)
-        template = "\n\n".join(part for part in paragraphs if not any(name in part for name in empty))
-    return _FIELD.sub(lambda match: values[match[1]], template)
+        template = "\n\n".join(part for part in paragraphs if not any(name in part for name in fields))
+    parts = [*_FIELD.split(template), None]  # text, field, text, field, ..., text
+    return [(text or "", _in_json(text or ""), name) for text, name in zip(parts[::2], parts[1::2], strict=True)]
 
 
-def _between(tag: str, text: str) -> str:
-    return f"<{tag}>\n{_OURS.sub('&lt;', text)}\n</{tag}>"
+def _between(tag: str, text: Text) -> tuple[str, str]:
+    return f"<{tag}>\n{text.shown}\n</{tag}>", rf"<{tag}>\n{text.json}\n</{tag}>"
 
 
-def _nonce(seeds: Sequence[str], texts: Sequence[str]) -> str:
-    """Eight hexadecimal digits made from the seeds and in none of the texts."""
-    everything = "\n".join(texts).lower()
+def _several(value: str | Text | Sequence[str | Text]) -> Sequence[str | Text]:
+    return [value] if isinstance(value, str | Text) else value
+
+
+def _text(value: str | Text) -> Text:
+    return Text(value) if isinstance(value, str) else value
+
+
+@lru_cache(maxsize=64)
+def _said(text: str) -> Text:
+    """What a user has written: the same in all prompts."""
+    return Text(text)
+
+
+@lru_cache(maxsize=64)
+def _as_it_is(text: str) -> tuple[str, str]:
+    return text, _in_json(text)
+
+
+def _in_json(text: str) -> str:
+    return canonical(text)[1:-1]
+
+
+def _nonce(names: Sequence[str], seeds: Sequence[Text], texts: Sequence[Text]) -> str:
+    """Eight hexadecimal digits made from the fields' names and the seeds, and in none of the texts."""
+    made_from = ", ".join([*map(json.dumps, names), *(text.seed for text in seeds)])
     for attempt in itertools.count():
-        source = json.dumps([attempt, *seeds]).encode()
-        nonce = hashlib.blake2b(source, digest_size=4).hexdigest()
-        if nonce not in everything:
+        nonce = hashlib.blake2b(f"[{attempt}, {made_from}]".encode(), digest_size=4).hexdigest()
+        if not any(nonce in text.lower for text in texts) and not any(nonce in name for name in names):
             return nonce
     raise AssertionError("unreachable: more digits than any text holds")

@@ -48,10 +48,17 @@ CHAT_FIELDS = (
 )
 NO_USAGE = "no_usage"  # the class of a reply without counts of tokens
 REFUSED_CONNECTION = "refused_connection"  # the class of a fault: nothing listens at that address
-_canonical = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode
+canonical = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode
 
 
-@dataclass(frozen=True, slots=True)
+class Json(str):
+    """What `canonical` makes of a value, and stands for it in `key_of`."""
+
+    __slots__ = ()
+
+
+# Not frozen, as all of which there is one for each question: to make a frozen one takes eight times as long.
+@dataclass(slots=True)
 class Parsed:
     """An answer of any API. Counts are None where the endpoint gave none that can be; searches are what a reranker may bill."""
 
@@ -151,7 +158,7 @@ class Endpoint:
     @cached_property
     def key_start(self) -> str:
         """What the keys of all its requests are made of: provider, model and parameters as JSON, without the brackets."""
-        return _canonical([self.provider, self.model, dict(self.parameters)])[1:-1]
+        return canonical([self.provider, self.model, dict(self.parameters)])[1:-1]
 
     def __post_init__(self) -> None:
         where = self.asker
@@ -231,7 +238,7 @@ class Endpoint:
         return self.usd(request.tokens_in, request.tokens_out, request.searches)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Request:
     """What is asked, in words that belong to no provider."""
 
@@ -267,7 +274,7 @@ class Request:
         return ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Reply:
     """What came back. `status` is "answered" where there is a text to read, else what went wrong, and `error` its class."""
 
@@ -298,7 +305,7 @@ class Fault:
     words: str = ""  # the provider's own, in one line without the key
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Reading:
     """A reply as a judge understands it: for each of the request's rows P(first document preferred), if answered."""
 
@@ -374,18 +381,20 @@ def _leaves(tree: Any, path: tuple[str, ...] = ("",)) -> Iterator[tuple[tuple[st
 def form_of(endpoint: Endpoint, *shape: object) -> str:
     """A short hash of what decides how long answers are: the parameters but for the seed, and the asker's words and mode."""
     parameters = {name: value for name, value in endpoint.parameters.items() if name != "seed"}
-    return hashlib.blake2b(_canonical([parameters, *shape]).encode(), digest_size=4).hexdigest()
+    return hashlib.blake2b(canonical([parameters, *shape]).encode(), digest_size=4).hexdigest()
 
 
 def key_of(endpoint: Endpoint, kind: str, repeat: int, *asked: object) -> bytes:
     """16 bytes (blake2b) of what decides an answer: prompt and texts, model, parameters, provider, kind and repeat."""
-    text = ",".join([endpoint.key_start, _canonical(kind), str(repeat), *map(_written, asked)])
+    text = ",".join([endpoint.key_start, canonical(kind), str(repeat), *map(_written, asked)])
     return hashlib.blake2b(f"[{text}]".encode(), digest_size=16).digest()
 
 
 def _written(value: object) -> str:
-    """`_canonical`, for most of what is asked without making an encoder of its own."""
-    return "null" if value is None else "false" if value is False else _canonical(value)
+    """`canonical`, for most of what is asked without making an encoder of its own."""
+    if isinstance(value, Json):
+        return value
+    return "null" if value is None else "false" if value is False else canonical(value)
 
 
 def usage(answer: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ SEARCH_DOCUMENTS, SEARCH_TOKENS = 100, 500
 LIKELY = 0.25  # tokens a byte
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class RerankRequest(Request):
     """A query and the texts to score for it; `system`, `user` and `schema` are empty."""
 

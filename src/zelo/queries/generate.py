@@ -38,7 +38,7 @@ WHY = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class QueryRequest(Request):
     """A request, and what its reply is read with."""
 

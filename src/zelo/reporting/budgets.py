@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from zelo.errors import ZeloError
 from zelo.graphs.expected_loss import expected_loss
-from zelo.likelihood.covariance import covariances
+from zelo.likelihood.covariance import covariances, has_errors
 from zelo.likelihood.randomness import content_seed
 from zelo.outcomes import Graphs
 from zelo.protocols import ExpectedLossGraph, Solver
@@ -39,6 +39,8 @@ def of_queries(stage: Any, outcomes: pa.Table, shown: list[str]) -> Mapping[str,
     if not isinstance(stage.graph, ExpectedLossGraph) or stage.design is not None:
         return {}
     solver = stage.graph.solver
+    if not has_errors(solver):  # and so no expected loss
+        return {}
     outcomes = outcomes.filter(pc.is_in(outcomes["query_id"], pa.array(shown, pa.string())))
     found = Graphs.of(outcomes)
     p, weight, _ = found.average(outcomes)

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from zelo.budget.plan import money
+from zelo.budget.price import money
 from zelo.budget.request_batch import faults_in_words, reasons_in_words
 from zelo.evaluation.order import in_words
 from zelo.facts import Facts

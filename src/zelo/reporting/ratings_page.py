@@ -53,11 +53,11 @@ FIT = {
     ),
     "intransitive_triads": (
         "intransitive triads",
-        "Share of compared triples that are cycles; 0.25 by chance; a problem above half of that.",
+        "Share of compared triples that are cycles; 0.25 by chance; a problem above half of that.{sample}",
     ),
     "curl": (
         "curl",
-        "Share of the preferences' variance that no rating explains; with pure noise {noise} here; a problem near it.",
+        "Share of the preferences' variance that no rating explains; with pure noise {noise} here; a problem near it.{sample}",
     ),
 }
 
@@ -153,6 +153,7 @@ def _fit(facts: RatingFacts) -> list[dict[str, object]]:
     shown = {
         "steps": steps or "–",
         "within": "" if tolerance is None else f", {tolerance:g}",
+        "sample": _sample(fit),
         "noise": f"{1 - (documents - 1) / pairs:.2f}" if pairs > documents > 1 else "–",
     }
     found = []
@@ -170,8 +171,19 @@ def _fit(facts: RatingFacts) -> list[dict[str, object]]:
         )
     least = [(query, words, f"{curl:.3f}") for query, words, curl in facts.curl]
     meaning = "The queries of the highest curl: their documents may be relevant in two different ways."
+    meaning += _sample(fit)
     found.append({"name": "least one-dimensional", "value": "", "meaning": meaning, "worry": False, "named": least})
     return found
+
+
+def _sample(fit: Facts) -> str:
+    """Of how many queries contradictions are known, where it is not all."""
+    every, known = fit.get("queries"), fit.get("diagnosed_queries")
+    return (
+        ""
+        if known in (None, every)
+        else f" Measured on {known:,} of {every:,} queries (diagnosed_queries=null: on all)."
+    )
 
 
 def _alarms(facts: RatingFacts) -> dict[str, Callable[[float], bool]]:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow.parquet as pq
 
-from zelo.budget.plan import money
+from zelo.budget.price import money
 from zelo.facts import Facts
 from zelo.reporting import lineage
 from zelo.store.table import Table

@@ -7,7 +7,8 @@ from textwrap import fill
 from typing import TYPE_CHECKING
 
 from zelo.budget.plan import lines as plan_lines
-from zelo.budget.plan import money, together
+from zelo.budget.plan import together
+from zelo.budget.price import money
 from zelo.facts import Facts
 from zelo.metrics.agreement import PREFIX
 from zelo.protocols import Executor, ProcessesExecutor, ProcessesStage, SpreadStage

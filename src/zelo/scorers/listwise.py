@@ -35,7 +35,7 @@ NO_ORDER = {
 _ORDER = re.compile(r"\s*\[?\d+\]?(?:\s*>\s*\[?\d+\]?)*\s*", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class WindowRequest(Request):
     """A request, and the tag that its answer is found by."""
 

@@ -30,14 +30,15 @@ def diagnosed(
     gradient: np.ndarray,
     link: LinkFunction,
     ridge: float,
-    stderr: str,
+    stderr: str | None,
 ) -> Fit:
     """The fit of `rating` [N] after `steps` [Q] with the largest absolute `gradient` [Q]: standard errors and figures.
 
     stderr_i = sqrt(phi V_ii), V = C (Laplacian + ridge)^-1 C with the observed curvature and C = I - 11'/n (Laplace), or its
     two-walk approximation; phi the query's own dispersion: a soft label is no Bernoulli draw, and taken for one it makes
     errors look some ten times too large. (The same factor tempers the prior, whose precision is then ridge / phi.) A
-    document of a query without comparisons has the prior's standard deviation.
+    document of a query without comparisons has the prior's standard deviation. With stderr None there are neither errors nor
+    dispersions. Contradictions (triads, curl) are those of the queries that are to be diagnosed.
 
     What 90 % intervals held in simulations, over all documents: one vote a pair 89 %, three votes 89 % (under the true prior,
     which draws the extreme tenths inwards: 73 and 81 % there); soft labels with latent noise 90 to 91 %, and 90 to 91 % with 2
@@ -46,7 +47,8 @@ def diagnosed(
     variance of its own.
     """
     q = len(blocks.sizes)
-    error, curvature = np.full(len(rating), 1 / np.sqrt(ridge)), np.empty(len(blocks), np.float32)
+    error = np.full(len(rating), np.nan if stderr is None else 1 / np.sqrt(ridge))
+    curvature = np.empty(len(blocks), np.float32)
     found = {name: np.full(q, np.nan) for name in ("dispersion", "freedom", "loss", "weight", "triads", "curl")}
     found |= {"votes": np.zeros(q, bool), "components": blocks.sizes.copy(), "separable": np.zeros(q, np.int64)}
     found["uncompared"] = np.where(blocks.counts == 0, blocks.sizes, 0)
@@ -54,15 +56,19 @@ def diagnosed(
         block, docs = blocks.block(group), blocks.documents(group)
         slope, bend = block.derivatives(link, rating[docs])
         curvature[blocks.rows(group)] = bend
-        variance = variance_of(block, bend, ridge)
-        noise, votes, freedom = dispersion(block, slope, block.information(link, rating[docs]), variance, ridge)
-        error[docs] = np.sqrt(block.spread(np.where(votes, 1.0, noise)) * variance)
-        said = {"dispersion": noise, "votes": votes, "freedom": freedom, "weight": block.sum_edges(block.weight)}
-        said |= {"loss": block.sum_edges(block.losses(link, rating[docs])), "uncompared": block.sum(block.degree == 0)}
-        said |= {"components": _components(block), "separable": _separable(block)}
-        said |= {"triads": _intransitive(block), "curl": _curl(block, link)}
+        said = {"weight": block.sum_edges(block.weight), "loss": block.sum_edges(block.losses(link, rating[docs]))}
+        said |= {"uncompared": block.sum(block.degree == 0), "components": _components(block)}
+        said |= {"separable": _separable(block)}
+        if variance_of is not None:
+            variance = variance_of(block, bend, ridge)
+            noise, votes, freedom = dispersion(block, slope, block.information(link, rating[docs]), variance, ridge)
+            error[docs] = np.sqrt(block.spread(np.where(votes, 1.0, noise)) * variance)
+            said |= {"dispersion": noise, "votes": votes, "freedom": freedom}
         for name, values in said.items():
             found[name][group] = values
+    for group in blocks.cut(blocks.diagnosed, blocks.counts, _EDGES_PER_BLOCK):
+        block = blocks.block(group)
+        found["triads"][group], found["curl"][group] = _intransitive(block), _curl(block, link)
     found["log_loss"] = found["loss"] / found["weight"]
     diagnosis = {
         "queries": q,
@@ -70,6 +76,7 @@ def diagnosed(
         "steps": int(steps.max(initial=0)),
         "gradient_norm": float(gradient.max(initial=0.0)),
         **_figures(found),
+        "diagnosed_queries": len(blocks.diagnosed),  # whose triads and curl are known
     }
     found["dispersion"] = np.where(found["votes"], 1.0, found["dispersion"])
     names = ("components", "separable", "dispersion", "log_loss", "triads", "curl")
@@ -88,7 +95,9 @@ def _figures(found: dict[str, np.ndarray]) -> Facts:
             found["triads"], np.mean
         ),  # share of the triangles, mean over the queries that have any
         "curl": _known(found["curl"], np.median),  # share of the preferences' variance that no rating explains
-        "not_one_dimensional_queries": len(odd),  # contradict themselves far more than their noise explains
+        "not_one_dimensional_queries": None
+        if np.isnan(found["freedom"]).all()
+        else len(odd),  # contradict themselves far more than their noise explains
         "not_one_dimensional": odd[:_NAMED].tolist(),  # query numbers, the worst first
         "disconnected_queries": len(disconnected),
         "disconnected": disconnected[:_NAMED].tolist(),  # the first query numbers; their parts cannot be compared
@@ -116,8 +125,12 @@ def predicted(
     }
 
 
-def _groups(blocks: Blocks, stderr: str) -> Iterator[tuple[np.ndarray, Callable[..., np.ndarray]]]:
-    """Queries for one block, and how their variances are computed."""
+def _groups(blocks: Blocks, stderr: str | None) -> Iterator[tuple[np.ndarray, Callable[..., np.ndarray] | None]]:
+    """Queries for one block, and how their variances are computed, if they are."""
+    if stderr is None:
+        for group in blocks.cut(blocks.compared, blocks.counts, _EDGES_PER_BLOCK):
+            yield group, None
+        return
     large = blocks.sizes.max(initial=0)
     if stderr == "laplace" and large > _LARGE:
         raise BadInput(
@@ -147,9 +160,11 @@ def _components(block: Block) -> np.ndarray:
 
 def _separable(block: Block) -> np.ndarray:
     """[B] documents that won all their comparisons for certain, or lost them all."""
-    won = np.bincount(block.edges.ravel(), np.stack([block.p, 1 - block.p], 1).ravel(), len(block.degree))
-    lost = np.bincount(block.edges.ravel(), np.stack([1 - block.p, block.p], 1).ravel(), len(block.degree))
-    return block.sum((block.degree > 0) & ((won == 0) | (lost == 0)))
+    from zelo.likelihood import kernels
+
+    decided = np.empty(len(block.degree), bool)
+    kernels.decided(block.edges, block.p, decided)
+    return block.sum(decided)
 
 
 def _intransitive(block: Block) -> np.ndarray:

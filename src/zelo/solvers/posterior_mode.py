@@ -26,7 +26,7 @@ class Iterative:
     ridge: float  # precision of the prior
     tolerance: float  # largest absolute gradient of a query that counts as converged
     max_steps: int  # per query
-    stderr: Stderr
+    stderr: Stderr | None  # how standard errors are computed; None: they are not
 
     def __post_init__(self) -> None:
         if not 0 < self.ridge < np.inf:
@@ -40,8 +40,10 @@ class Iterative:
             raise BadInput(f"solver={self.NAME}: tolerance={self.tolerance} is below what float64 can reach; try 1e-9")
         if self.max_steps < 1:
             raise BadInput(f"solver={self.NAME}: max_steps={self.max_steps} must be at least 1; try 50")
-        if self.stderr not in get_args(Stderr):
-            raise BadInput(f"solver={self.NAME}: stderr={self.stderr} must be one of {', '.join(get_args(Stderr))}")
+        if self.stderr is not None and self.stderr not in get_args(Stderr):
+            raise BadInput(
+                f"solver={self.NAME}: stderr={self.stderr} must be one of {', '.join(get_args(Stderr))}, or null for none"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,8 @@ import pyarrow.compute as pc
 
 from zelo import embedding_calls, sliding_windows
 from zelo.budget.budget import Budget
-from zelo.budget.plan import Plan, money
+from zelo.budget.plan import Plan
+from zelo.budget.price import money
 from zelo.budget.request_batch import reasons_in_words
 from zelo.errors import BadInput, LimitReached
 from zelo.facts import Facts

@@ -1,10 +1,12 @@
 """Puts the ratings of all queries on one scale, after asking the judges what that takes."""
 
 from collections import Counter
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +20,7 @@ from zelo.errors import BadInput, OfQueries
 from zelo.facts import Facts
 from zelo.metrics import tally
 from zelo.metrics.predicted_answers import PREDICTED, predicted_answers
-from zelo.progress import progress, silent
+from zelo.progress import Advance, progress, silent
 from zelo.ratings import Ratings
 from zelo.records import (
     DOCUMENT,
@@ -31,10 +33,10 @@ from zelo.records import (
     Questions,
     Rated,
     Scale,
-    starts,
 )
-from zelo.store.shards import write_parquet, write_shard
+from zelo.store.shards import CHECKPOINT, shard, write_parquet, write_shard
 from zelo.store.table import Table
+from zelo.units import HERE, of_shards
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +49,7 @@ class Calibrate:
     """
 
     OUTSIDE_IDENTITY: ClassVar[frozenset[str]] = frozenset({"budget"})
+    spreads: ClassVar[Literal[True]] = True
 
     inputs: dict[str, str]  # data: the load stage; ratings: the rate stage; perhaps weights: a stage that weighs judges
     calibrator: protocols.Calibrator
@@ -90,8 +93,15 @@ class Calibrate:
         asks = self._asks(ratings.rated, None)
         return [] if asks is None else self._plans(ratings, asks)
 
-    def run(self, tables: dict[str, Table], out: Path) -> Facts:
-        """Raises BadInput where a judge cannot answer the calibrator's questions, and what budget and calibrator raise."""
+    def units(self, tables: Mapping[str, Table], above: Mapping[str, int]) -> int | None:
+        """The shards of ratings."""
+        return of_shards(tables, above, "ratings", "ratings")
+
+    def run(self, tables: dict[str, Table], out: Path, executor: protocols.Executor = HERE) -> Facts:
+        """The ratings are written in units.
+
+        Raises BadInput where a judge cannot answer the calibrator's questions, and what budget and calibrator raise.
+        """
         ratings = Ratings(tables, self.solver.link, self.seed)
         answers, outcomes, calls = self._asked(ratings, tables.get("partial"), judge_weights.read(tables))
         try:
@@ -99,7 +109,7 @@ class Calibrate:
         except OfQueries as error:
             names = ", ".join(ratings.queries["query_id"].take(ratings.query_row[error.numbers]).to_pylist())
             raise BadInput(f"{error}. Their ids: {names}.") from error
-        _write(ratings, scale, out)
+        _write(ratings, scale, out, executor)
         write_parquet(outcomes, OUTCOME, out, "answers")
         about = self._predicted(scale, outcomes, out) if scale.offset.any() else {}
         tallies = tally.tally([outcomes])
@@ -209,25 +219,18 @@ def _specimen(asks: Asks) -> Questions:
     )
 
 
-def _write(ratings: Ratings, scale: Scale, out: Path) -> None:
-    """RATING rows on the new scale, shard by shard, and a QUERY_SCALE row per query."""
+def _write(ratings: Ratings, scale: Scale, out: Path, executor: protocols.Executor) -> None:
+    """RATING rows on the new scale, each shard a unit, and a QUERY_SCALE row per query."""
     if not (np.isfinite(scale.offset).all() and (scale.scale > 0).all()):
         raise BadInput("calibrate: an offset is not finite or a scale is not positive; choose calibrator=none.")
-    first, low = starts(ratings.rated.sizes), 0
-    for number, file in enumerate(ratings.table.shards("ratings")):
-        rows = pq.read_table(file)
-        query = np.searchsorted(first, np.arange(low, low + len(rows)), side="right") - 1
-        offset, factor = scale.offset[query], scale.scale[query]
-        columns = {
-            "rating": rows["rating"].to_numpy() * factor + offset,
-            "stderr": rows["stderr"].to_numpy() * factor,
-            "offset": offset,
-            "scale": factor,
-        }
-        for name, values in columns.items():
-            rows = rows.set_column(rows.schema.get_field_index(name), RATING.field(name), pa.array(values))
-        write_shard(rows, RATING, out, "ratings", number)
-        low += len(rows)
+    files, folder = ratings.table.shards("ratings"), out / CHECKPOINT
+    rows, sizes = [pq.read_metadata(file).num_rows for file in files], ratings.rated.sizes
+    ends = np.searchsorted(np.cumsum(sizes), np.cumsum(rows), side="right")
+    folder.mkdir(exist_ok=True)
+    for number, part in enumerate(np.split(np.stack([sizes, scale.offset, scale.scale]), ends[:-1], axis=1)):
+        np.save(folder / f"{number}.npy", part, allow_pickle=False)
+    with progress("calibrate", sum(rows), "ratings") as advance:
+        executor.run(partial(_write_part, files, out), dict(enumerate(rows)), advance)
     table = {
         "query_id": ratings.queries["query_id"].take(ratings.query_row),
         "offset": scale.offset,
@@ -235,3 +238,25 @@ def _write(ratings: Ratings, scale: Scale, out: Path) -> None:
         "stderr": pa.array(scale.stderr, from_pandas=True),
     }
     write_parquet(pa.table(table), QUERY_SCALE, out, "scales")
+
+
+def _write_part(files: list[Path], out: Path, number: int, advance: Advance) -> Facts:
+    """Makes a shard, where it is not there yet or is on another scale: an earlier attempt may have had fewer answers."""
+    sizes, *scale = np.load(out / CHECKPOINT / f"{number}.npy", allow_pickle=False)
+    offset, factor = np.repeat(scale, sizes.astype(np.int64), axis=1)
+    if (done := shard(out, "ratings", number)).exists():
+        there = pq.read_table(done, columns=["offset", "scale"])
+        if np.array_equal(there["offset"], offset) and np.array_equal(there["scale"], factor):
+            return {}
+    rows = pq.read_table(files[number])
+    columns = {
+        "rating": rows["rating"].to_numpy() * factor + offset,
+        "stderr": rows["stderr"].to_numpy() * factor,
+        "offset": offset,
+        "scale": factor,
+    }
+    for name, values in columns.items():  # a standard error that is nan becomes null
+        column = pa.array(values, from_pandas=name == "stderr")
+        rows = rows.set_column(rows.schema.get_field_index(name), RATING.field(name), column)
+    write_shard(rows, RATING, out, "ratings", number)
+    return {}

@@ -1,5 +1,6 @@
 """Turns judges' ratings into graded labels with error bars, for a test set that nobody has labelled."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import pyarrow.compute as pc
 from zelo import passages
 from zelo.errors import BadInput
 from zelo.facts import Facts
+from zelo.likelihood.covariance import has_errors
+from zelo.protocols import SolvingStage
 from zelo.records import QREL
 from zelo.store.shards import write_parquet
 from zelo.store.table import Table
@@ -51,6 +54,15 @@ class Grade:
             raise BadInput(f"grade: cuts={list(self.cuts)} must be numbers that rise; write [1, 1.5, 2].")
         if self.draws < 1 or self.draws % 2 == 0:
             raise BadInput(f"grade: draws={self.draws} must be odd and at least 1; write 11.")
+
+    def check_inputs(self, stages: Mapping[str, object]) -> None:
+        """Raises BadInput for ratings without standard errors."""
+        rated = stages["ratings"]
+        if isinstance(rated, SolvingStage) and not has_errors(rated.solver):
+            raise BadInput(
+                "grade: intervals and draws of grades need standard errors, of which solver.stderr=null computes none; set"
+                " solver.stderr=laplace or two_walk."
+            )
 
     def run(self, tables: dict[str, Table], out: Path) -> Facts:
         """Raises BadInput for ratings of another dataset."""

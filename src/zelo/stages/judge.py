@@ -164,7 +164,9 @@ class JudgeStage:
 
         Of an adaptive graph the first round is known; the others are taken to be like it, up to the most that it may want.
         """
-        pools = self._pools(tables)
+        return self._plans(self._pools(tables))
+
+    def _plans(self, pools: CandidatePools) -> list[Plan]:
         plans = self.budget.plans({name: (member, self._first(name, pools)) for name, member in self.paid.items()})
         plans = [replace(plan, key=self._panel.key(plan.judge)) for plan in plans]
         if not isinstance(self.graph, protocols.AdaptiveGraph) or self._samples:
@@ -203,9 +205,9 @@ class JudgeStage:
             return replace(self, judge=student.trained(tables["student"].path), inputs=here).run(
                 {role: table for role, table in tables.items() if role != "student"}, out, executor
             )
-        plans = self.plan(tables) if self.paid else []
         work = _Shards(self, tables, out)
         pools = work.pools
+        plans = self._plans(pools) if self.paid else []  # of these very tables, so that answers are found again
         sizes = {number: pools.size(number) for number in range(pools.shards)}
         # The budget shows its own progress.
         queries_left = nullcontext(silent) if plans else progress("judge", sum(sizes.values()), "queries", dict)
@@ -214,41 +216,14 @@ class JudgeStage:
                 found = executor.run(work, sizes, advance, model=True)
             else:
                 found = HERE.run(partial(work.judge, session), sizes, advance)
-        for counts in found.values():
-            for name, count in counts.items():
+        for facts in found.values():
+            for name, count in facts["counts"].items():
                 cast(protocols.CountingJudge, self.members[name]).add_counts(count)
-        return self._figures(Table("judge", "", out, {}), pools, session)
+        return self._figures(list(found.values()), pools, session)
 
     def _lacks(self, tallies: Mapping[str, tally.Tally]) -> bool:
         """Whether a later attempt may better any of these outcomes."""
         return any(self._panel.missing(name, one.status) for name, one in tallies.items())
-
-    def _shard(
-        self,
-        pools: CandidatePools,
-        number: int,
-        earlier: pa.Table | None,
-        weights: pa.Table | None,
-        session: "Session",
-        out: Path,
-        advance: Advance,
-    ) -> None:
-        """Judges the queries of one shard. earlier: outcomes about them of an attempt that lacks some."""
-        widest = Widest()
-        with shard_writer(OUTCOME, out, "outcomes", number) as writer:
-            for batch in pools.batches(number):
-                for asked, answers in self._rounds(batch, pools, earlier, weights, session):
-                    for rows in answers.values():
-                        writer.write_table(rows)
-                    widest.add(asked.questions, asked.swapped or self._swapped(asked), list(answers.values()))
-                advance(len(batch.query_row))
-            write_shard(widest.table(), OUTCOME, out, "widest", number)
-            if self.paid:
-                writing = {
-                    name: member for name, member in self.paid.items() if not isinstance(member, protocols.StateJudge)
-                }
-                texts = {name: partial(session.texts, member) for name, member in writing.items()}
-                write_shard(widest.reasons(texts), REASON, out, "reasons", number)
 
     def _rounds(
         self,
@@ -300,9 +275,9 @@ class JudgeStage:
     def _swapped(self, asked: "QuestionBatch") -> dict[str, np.ndarray]:
         return self._panel.swapped(asked.questions) if asked.swapped is None else asked.swapped
 
-    def _figures(self, table: Table, pools: CandidatePools, session: "Session") -> Facts:
-        """For the manifest, counted in what was written: some shards may be of an attempt before this one."""
-        tallies = tally.of_files(table.shards("outcomes"))
+    def _figures(self, found: list[Facts], pools: CandidatePools, session: "Session") -> Facts:
+        """For the manifest. found: what each unit has counted."""
+        tallies = tally.added(facts["tallies"] for facts in found)
         counts: dict[str, dict[str, int]] = {
             name: tallies[name].status if name in tallies else dict.fromkeys(STATUSES, 0) for name in self.members
         }
@@ -312,7 +287,7 @@ class JudgeStage:
             "rows": sum(totals.values()),
             "pairs": sum(next(iter(counts.values())).values()) // self._times,
             "status": totals,
-            "queries_with_all_pairs": sum(int((batch.sizes - 1 < self._degree).sum()) for batch in pools.every()),
+            "queries_with_all_pairs": sum(facts["with_all_pairs"] for facts in found),
         }
         figures["judges"] = {
             name: {
@@ -367,16 +342,40 @@ class _Shards:
             return self.judge(session, number, advance)
 
     def judge(self, session: "Session", number: int, advance: Advance) -> Facts:
-        """What the judges that count have counted, by name."""
-        stage, earlier = self.stage, self.tables.get("partial")
+        """What was counted: by the judges that do, and in what was written, some of it perhaps by an attempt before this one."""
+        stage, earlier, done = self.stage, self.tables.get("partial"), shard(self.out, "outcomes", number)
         known = None if earlier is None else pq.read_table(shard(earlier.path, "outcomes", number))
-        if (done := shard(self.out, "outcomes", number)).exists():
-            if not stage._lacks(tally.of_files([done])):
-                return {}
-            known = pq.read_table(done)
-        stage._shard(self.pools, number, known, judge_weights.read(self.tables), session, self.out, advance)
+        tallies = tally.of_files([done]) if done.exists() else None
+        batches = list(self.pools.batches(number))
+        if tallies is None or stage._lacks(tallies):
+            self._write(session, number, batches, known if tallies is None else pq.read_table(done), advance)
+            tallies = tally.of_files([done])
         members = stage.members.items()
-        return {name: one.take_counts() for name, one in members if isinstance(one, protocols.CountingJudge)}
+        return {
+            "counts": {name: one.take_counts() for name, one in members if isinstance(one, protocols.CountingJudge)},
+            "tallies": tallies,
+            "with_all_pairs": sum(int((batch.sizes - 1 < stage._degree).sum()) for batch in batches),
+        }
+
+    def _write(
+        self, session: "Session", number: int, batches: list[Pools], earlier: pa.Table | None, advance: Advance
+    ) -> None:
+        """Judges the queries of one shard. earlier: outcomes about them of an attempt that lacks some."""
+        stage, widest, weights = self.stage, Widest(), judge_weights.read(self.tables)
+        with shard_writer(OUTCOME, self.out, "outcomes", number) as writer:
+            for batch in batches:
+                for asked, answers in stage._rounds(batch, self.pools, earlier, weights, session):
+                    for rows in answers.values():
+                        writer.write_table(rows)
+                    widest.add(asked.questions, asked.swapped or stage._swapped(asked), list(answers.values()))
+                advance(len(batch.query_row))
+            write_shard(widest.table(), OUTCOME, self.out, "widest", number)
+            if stage.paid:
+                writing = {
+                    name: member for name, member in stage.paid.items() if not isinstance(member, protocols.StateJudge)
+                }
+                texts = {name: partial(session.texts, member) for name, member in writing.items()}
+                write_shard(widest.reasons(texts), REASON, self.out, "reasons", number)
 
 
 @dataclass(frozen=True)

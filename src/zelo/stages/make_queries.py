@@ -15,7 +15,8 @@ import pyarrow.compute as pc
 
 from zelo import domains, embedding_calls
 from zelo.budget.budget import Budget
-from zelo.budget.plan import Plan, money
+from zelo.budget.plan import Plan
+from zelo.budget.price import money
 from zelo.budget.request_batch import reasons_in_words
 from zelo.datasets.layout import split_queries
 from zelo.errors import BadInput, LimitReached

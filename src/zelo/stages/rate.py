@@ -11,8 +11,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from zelo import judge_weights
 from zelo.errors import BadInput, OfQueries
@@ -22,13 +20,14 @@ from zelo.metrics.spectrum import GRAPH, spectra
 from zelo.outcomes import Graphs, check_quorum
 from zelo.progress import Advance, progress
 from zelo.protocols import Executor, PerJudgeSolver, Solver
-from zelo.records import DIAGNOSIS, QUERY_FIT, RATING, Comparisons, Fit, distinct
+from zelo.records import DIAGNOSIS, QUERY_FIT, RATING, Comparisons, Fit, distinct, starts
 from zelo.store.shards import shard, write_parquet, write_shard
 from zelo.store.table import Table
 from zelo.units import HERE, of_shards
 
 OUTCOMES = "outcomes"  # the role of the judge stage that was asked about all candidates
-COLUMNS = ["query_id", "doc_a", "doc_b", "judge", "p", "weight", "swapped"]
+IDS = ["query_id", "doc_a", "doc_b"]  # read as numbers: few texts stand in many rows
+COLUMNS = [*IDS, "judge", "p", "weight", "swapped"]
 NAMED = 5  # queries that are named in the manifest
 LIMITS = ("tolerance", "max_steps")  # of a solver, where it has them: what its fit is held against
 SAMPLE = 50  # queries whose graphs are looked at, even over all
@@ -47,6 +46,9 @@ class Rate:
 
     Further judge stages ask other judges about some of the same candidates. A pair that two stages asked about is two
     comparisons, and a comparison of a stage counts by the number of its judges, relative to those of `outcomes`.
+
+    The same number of queries of each shard, evenly spread, is looked at for contradictions, so that all together are about
+    `diagnosed_queries`, and all where there are no more.
     """
 
     spreads: ClassVar[Literal[True]] = True
@@ -55,10 +57,15 @@ class Rate:
     inputs: dict[str, str]
     solver: Solver
     quorum: int
+    diagnosed_queries: int | None  # None: all
 
     def __post_init__(self) -> None:
         if self.quorum < 1:
             raise BadInput(f"rate: quorum={self.quorum}; at least one judge must have answered, set quorum >= 1.")
+        if self.diagnosed_queries is not None and self.diagnosed_queries < 0:
+            raise BadInput(
+                f"rate: diagnosed_queries={self.diagnosed_queries} must be a number of queries, or null for all; write 2048."
+            )
 
     def check_inputs(self, stages: Mapping[str, object]) -> None:
         """Raises BadInput for a quorum that the judges of a stage above cannot reach."""
@@ -96,13 +103,18 @@ class Rate:
             "fit": summary(fits) | {"shards": [json.loads(one) for one in diagnoses]},
         }
 
+    def _diagnosed(self, shards: int) -> int | None:
+        """How many queries of each of so many shards."""
+        return None if self.diagnosed_queries is None else -(-self.diagnosed_queries // max(shards, 1))
+
     def _unit(
         self, parts: list[tuple[Path, ...]], weights: pa.Table | None, out: Path, number: int, advance: Advance
     ) -> Facts:
         """Makes a shard, where it is not there yet."""
         if not shard(out, "fits", number).exists():
-            asked = [judge_weights.weighted(pq.read_table(file, columns=COLUMNS), weights) for file in parts[number]]
-            self._shard(asked, judge_weights.differ(weights), out, number)
+            tables = [pq.read_table(file, columns=COLUMNS, read_dictionary=IDS) for file in parts[number]]
+            asked = [judge_weights.weighted(table, weights) for table in tables]
+            self._shard(asked, judge_weights.differ(weights), self._diagnosed(len(parts)), out, number)
         return {}
 
     def _parts(self, tables: dict[str, Table]) -> list[tuple[Path, ...]]:
@@ -117,8 +129,8 @@ class Rate:
                 )
         return list(zip(*every.values(), strict=True))
 
-    def _shard(self, asked: list[pa.Table], weighed: bool, out: Path, number: int) -> None:
-        """Writes one shard. asked: outcomes about its queries, a table of each judge stage."""
+    def _shard(self, asked: list[pa.Table], weighed: bool, diagnosed: int | None, out: Path, number: int) -> None:
+        """Writes one shard. asked: outcomes about its queries, a table of each judge stage; diagnosed: how many of these."""
         outcomes = pa.concat_tables(asked).unify_dictionaries()
         stage = np.repeat(np.arange(len(asked)), [len(table) for table in asked])
         graphs = Graphs.of(outcomes, stage)
@@ -128,14 +140,14 @@ class Rate:
         of[graphs.pair] = stage
         weight = weight * panel[of] / panel[0]
         enough = judges >= self.quorum
+        kept = slice(None) if enough.all() else np.flatnonzero(enough)
+        edges = graphs.edges[kept]
         if isinstance(self.solver, PerJudgeSolver):
             comparisons = replace(graphs.answers(outcomes, enough), weighed=weighed)
         else:
-            comparisons = Comparisons(
-                sizes=graphs.sizes, edges=graphs.edges[enough], p=p[enough], weight=weight[enough]
-            )
+            comparisons = Comparisons(sizes=graphs.sizes, edges=edges, p=p[kept], weight=weight[kept])
         try:
-            fit = self.solver.fit(comparisons)
+            fit = self.solver.fit(replace(comparisons, diagnosed=_even(len(graphs.sizes), diagnosed)))
         except OfQueries as error:
             names = ", ".join(graphs.query_id.take(error.numbers).to_pylist())
             raise BadInput(f"{error}. Their ids: {names}.") from error
@@ -144,29 +156,42 @@ class Rate:
             diagnosis["judges"] = diagnosis["judges"] | {
                 "names": sorted(pc.unique(outcomes["judge"].cast(pa.string())).to_pylist())
             }
-        degree = np.bincount(graphs.edges[enough].ravel(), minlength=len(fit.rating))
-        # The others stand where the prior puts them: nobody has judged them, or not against the rest of their query.
-        rated = pa.array((degree > 0) & largest_part(graphs.sizes, graphs.edges[enough]))
-        ratings = pa.table(
-            {
-                "query_id": graphs.query_id.take(np.repeat(np.arange(len(graphs.sizes)), graphs.sizes)),
-                "doc_id": graphs.doc_id,
-                "rating": fit.rating,
-                "stderr": fit.stderr,
-                "degree": degree,
-                "offset": np.zeros(len(degree)),
-                "scale": np.ones(len(degree)),
-            }
-        )
-        write_shard(ratings.filter(rated), RATING, out, "ratings", number)
-        query = np.repeat(np.arange(len(graphs.sizes)), graphs.sizes)[graphs.edges[:, 0]]
-        counts = {
-            "documents": graphs.sizes,
-            "pairs": np.bincount(query[enough], minlength=len(graphs.sizes)),
-            "pairs_below_quorum": np.bincount(query[~enough], minlength=len(graphs.sizes)),
-        }
+        write_shard(_ratings(graphs, edges, fit), RATING, out, "ratings", number)
+        first = starts(graphs.sizes)
+        pairs, every = (np.diff(np.searchsorted(rows[:, 0], first)) for rows in (edges, graphs.edges))  # in this order
+        counts = {"documents": graphs.sizes, "pairs": pairs, "pairs_below_quorum": every - pairs}
         write_shard(pa.table({"json": [json.dumps(diagnosis)]}), DIAGNOSIS, out, "diagnosis", number)
         write_shard(fits_of(graphs.query_id, fit, counts), QUERY_FIT, out, "fits", number)
+
+
+def _even(queries: int, wanted: int | None) -> np.ndarray | None:
+    """[Q] bool: so many of the queries, evenly spread in the order of their ids; None: all."""
+    if wanted is None or wanted >= queries:
+        return None
+    chosen = np.zeros(queries, bool)
+    chosen[np.arange(wanted) * queries // max(wanted, 1)] = True
+    return chosen
+
+
+def _ratings(graphs: Graphs, edges: np.ndarray, fit: Fit) -> pa.Table:
+    """RATING rows of a shard. edges: [E, 2] those that were fitted.
+
+    The others stand where the prior puts them: nobody has judged them, or not against the rest of their query.
+    """
+    degree = np.bincount(edges.ravel(), minlength=len(fit.rating))
+    rated = (degree > 0) & largest_part(graphs.sizes, edges)
+    table = pa.table(
+        {
+            "query_id": graphs.query_id.take(np.repeat(np.arange(len(graphs.sizes)), graphs.sizes)),
+            "doc_id": graphs.doc_id,
+            "rating": fit.rating,
+            "stderr": pa.array(fit.stderr, from_pandas=True),  # nan becomes null
+            "degree": degree,
+            "offset": np.zeros(len(degree)),
+            "scale": np.ones(len(degree)),
+        }
+    )
+    return table if rated.all() else table.filter(pa.array(rated))
 
 
 def _sampled_graphs(parts: list[tuple[Path, ...]], fits: list[Path], query_id: pa.ChunkedArray) -> pa.Table:
@@ -178,8 +203,10 @@ def _sampled_graphs(parts: list[tuple[Path, ...]], fits: list[Path], query_id: p
     ends = np.cumsum([pq.read_metadata(file).num_rows for file in fits])
     files = [file for number in distinct(np.searchsorted(ends, places, side="right")) for file in parts[number]]
     wanted = pc.field("query_id").isin(query_id.take(distinct(places)).combine_chunks())
-    columns = ["query_id", "doc_a", "doc_b", "judge", "p", "weight"]
-    outcomes = pa.concat_tables([pq.read_table(file, columns=columns, filters=wanted) for file in files])
+    columns = [*IDS, "judge", "p", "weight"]
+    outcomes = pa.concat_tables(
+        [pq.read_table(file, columns=columns, filters=wanted, read_dictionary=IDS) for file in files]
+    )
     rows = [{"query_id": name, **asdict(one)} for name, one in spectra(outcomes.unify_dictionaries())]
     return pa.Table.from_pylist(rows, GRAPH)
 
@@ -189,16 +216,11 @@ def largest_part(sizes: np.ndarray, edges: np.ndarray) -> np.ndarray:
 
     sizes: [Q] documents per query; edges: [E, 2] global document numbers.
     """
-    n = int(sizes.sum())
-    graph = coo_array((np.ones(len(edges), np.int8), (edges[:, 0], edges[:, 1])), shape=(n, n))
-    count, label = connected_components(graph, directed=False)
-    size, home, first = np.bincount(label), np.zeros(count, np.int64), np.full(count, n)
-    home[label] = np.repeat(np.arange(len(sizes)), sizes)
-    np.minimum.at(first, label, np.arange(n))
-    order = np.lexsort((first, -size, home))
-    best = np.zeros(count, bool)
-    best[order[np.flatnonzero(np.diff(home[order], prepend=-1))]] = True
-    return best[label]
+    from zelo.likelihood import kernels
+
+    kept = np.empty(int(sizes.sum()), bool)
+    kernels.largest_parts(starts(np.asarray(sizes, np.int64)), np.asarray(edges, np.int32), kept)
+    return kept
 
 
 def fits_of(query_id: pa.Array, fit: Fit, counts: Mapping[str, np.ndarray]) -> pa.Table:
@@ -233,6 +255,7 @@ def summary(fits: pa.Table) -> Facts:
         "disconnected_queries": len(apart),
         "disconnected": ids(apart),  # the first of them
         "separable_documents": pc.sum(fits["separable"]).as_py(),
+        "diagnosed_queries": int(np.count_nonzero(~np.isnan(curl))),  # of which there are triads and curl
         "intransitive_triads": _mean(column("triads"), np.ones(len(fits))),
         "curl": _mean(curl, pairs),
         "least_one_dimensional": ids(worst[curl[worst] > 0]),

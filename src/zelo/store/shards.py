@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -23,7 +24,13 @@ SHARD = re.compile(r"\d{5}\.parquet")
 
 def write_parquet(table: pa.Table, schema: pa.Schema, folder: Path, name: str) -> None:
     """Writes `name`.parquet with exactly this schema."""
-    pq.write_table(table.select(schema.names).cast(schema), folder / f"{name}.parquet", compression="zstd")
+    pq.write_table(table.select(schema.names).cast(schema), folder / f"{name}.parquet", **_encoding(schema))
+
+
+def _encoding(schema: pa.Schema) -> dict[str, Any]:
+    """Texts repeat and are written once each; a dictionary of numbers, given up when it is full, would be built for nothing."""
+    texts = [field.name for field in schema if pa.types.is_string(field.type) or pa.types.is_dictionary(field.type)]
+    return {"compression": "zstd", "use_dictionary": texts}
 
 
 def shard(folder: Path, name: str, number: int) -> Path:
@@ -45,7 +52,7 @@ def shard_writer(schema: pa.Schema, folder: Path, name: str, number: int) -> Ite
     half = half_of(path)
     with HEARTBEAT.on(half):
         try:
-            with pq.ParquetWriter(half, schema, compression="zstd") as writer:
+            with pq.ParquetWriter(half, schema, **_encoding(schema)) as writer:
                 yield writer
             half.rename(path)
         except BaseException:

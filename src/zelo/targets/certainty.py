@@ -22,5 +22,7 @@ def certainty(stderr: np.ndarray, var0: float | None) -> np.ndarray:
     bad = ~(np.isfinite(stderr) & (stderr >= 0))
     if bad.any():
         row = int(bad.argmax())
-        raise BadInput(f"standard error number {row} is {stderr[row]}; rate again, or set target.selection.var0=null")
+        raise BadInput(
+            f"standard error number {row} is {stderr[row]}; rate with solver.stderr=laplace, or set target.selection.var0=null"
+        )
     return var0 / (stderr**2 + var0)

@@ -8,7 +8,7 @@ from zelo.errors import BadInput
 
 
 class Selection(Protocol):
-    """Which documents are trained on, and how much each counts."""
+    """Which documents are trained on, and how much each counts, whatever other queries there are."""
 
     def weights(self, rating: np.ndarray, stderr: np.ndarray, sizes: np.ndarray, seeds: np.ndarray) -> np.ndarray:
         """[N] weights, 0 for a document that is not trained on. Arguments as of `Target.targets`."""
