@@ -124,7 +124,8 @@ def job(config: DictConfig, folder: Path, command: str) -> float | None:
     places = isinstance(executor, ProcessesExecutor)
     world.check(hardware, sweeps=HydraConfig.get().mode == RunMode.MULTIRUN, places=places)
     if config.plan:
-        return None if world.rank() else _print_plan(config, steps, store, executor)
+        with contextlib.closing(executor):
+            return None if world.rank() else _print_plan(config, steps, store, executor)
     _refuse_run_of_launcher()
     if world.rank():
         return process.follow(hardware)

@@ -76,6 +76,36 @@ def test_an_address_where_something_else_answers_is_refused(greeting: bytes, mon
         answering.join()
 
 
+@pytest.mark.parametrize(
+    ("error", "words"), [("ConnectionError", "no Ray cluster answers"), ("AuthenticationError", "wants its token")]
+)
+def test_a_cluster_that_lets_nobody_in_is_asked_for_some_seconds(
+    error: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'zelo[ray]'")
+    tries: list[str | None] = []
+
+    def refuse(**_: object) -> None:
+        tries.append(os.environ.get(executor_ray.TRIES))
+        raise getattr(ray.exceptions, error, ConnectionError)("no")
+
+    monkeypatch.setattr(ray, "init", refuse)
+    with pytest.raises(BadInput, match=f"executor.address=auto: .*{words}"):
+        executor_ray._connect("auto")
+    assert tries == ["8"]
+    assert executor_ray.TRIES not in os.environ
+
+
+def test_a_cluster_of_this_machine_starts_with_its_first_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("ray", reason="Ray is not installed: pip install 'zelo[ray]'")
+    monkeypatch.delattr(executor_ray, "Cluster")
+    executor = Ray(address="local", retries=0)
+    executor.check()
+    executor.check_room(1, 1, False)
+    with pytest.raises(BadInput, match=r"room for \d+ of 100000 processes"):
+        executor.check_room(1, 100_000, False)
+
+
 def test_machines_that_cannot_take_part_are_named(tmp_path: Path) -> None:
     with Store(tmp_path).active():
         work = SentWork.of(None)

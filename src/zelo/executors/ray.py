@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 AFFECTS_RESULTS = False  # Where a unit runs changes no table.
 
 SECONDS = 10.0  # that a cluster has to answer
+TRIES = "RAY_gcs_server_port_wait_time_s"  # how often, once a second, ray.init asks a cluster that lets nobody in; else 20 times
 STARTING = 60.0  # seconds that a machine has to start its first worker
 LOOK = 0.5  # seconds between two looks at how far the workers are
 SETTINGS = bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])  # an empty frame of HTTP/2: length, type 4, flags, stream
@@ -59,39 +60,49 @@ class Ray:
     def where(self) -> str:
         """In words."""
         if self.address == "local":
-            return f"on a Ray cluster of this machine ({os.cpu_count()} CPUs)"
-        return f"on the Ray cluster {self.address}"
+            return f"on a Ray cluster of this machine ({self.workers} CPUs)"
+        return f"on the Ray cluster {self.address} ({len(self._cluster.cpus())} machines, {self.workers} CPUs)"
+
+    @property
+    def workers(self) -> int:
+        """A unit for each CPU."""
+        return (os.cpu_count() or 1) if self.address == "local" else sum(self._cluster.cpus())
 
     def check(self) -> None:
-        """Raises BadInput where Ray is not installed, no cluster answers, or a machine of it cannot take part."""
+        """Raises BadInput where Ray is not installed, no cluster answers, or a machine of it cannot take part.
+
+        A cluster of this machine starts with the first work: there is nothing that it could lack.
+        """
         if importlib.util.find_spec("ray") is None:
             raise BadInput("executor=ray needs Ray, which is not installed: pip install 'zelo[ray]'.")
+        if self.address != "local":
+            with _with_probe(SentWork.of(None)) as job:
+                self._cluster.check(job)
+
+    @property
+    def _cluster(self) -> "Cluster":
         if not self._clusters:
             self._clusters.append(Cluster(self.address, self.retries))
-        with _with_probe(SentWork.of(None)) as job:
-            self._clusters[0].check(job)
+        return self._clusters[0]
 
     def run(self, work: Work, sizes: Mapping[int, int], advance: Advance, *, model: bool = False) -> dict[int, Facts]:
         """As of an Executor."""
-        if not self._clusters:
-            self.check()
         on_gpu = model and device.wanted() == device.CUDA
         with _with_probe(SentWork.of(work)) as job:
-            return self._clusters[0].run(job, sizes, UnitProgress(sizes, advance), on_gpu)
+            return self._cluster.run(job, sizes, UnitProgress(sizes, advance), on_gpu)
 
     def check_room(self, machines: int, each: int, gpu: bool) -> None:
         """As of a ProcessesExecutor."""
-        if not self._clusters:
-            self.check()
-        self._clusters[0].scaling(machines, each, gpu)
+        if self.address == "local":
+            ray_train.scaling([ray_train.this_machine(gpu)], machines, each, gpu)
+        else:
+            self._cluster.scaling(machines, each, gpu)
 
     def together(self, work: Work, machines: int, each: int, gpu: bool, meanwhile: Callable[[], None]) -> None:
         """As of a ProcessesExecutor. The processes begin again where one is lost: work goes on from what it has kept."""
-        if not self._clusters:
-            self.check()
         try:
             with _with_probe(SentWork.of(work)) as job:
-                self._clusters[0].together(job, (machines, each, gpu), meanwhile)
+                self._cluster.together(job, (machines, each, gpu), meanwhile)
         except KeyboardInterrupt:
             self.close()  # which ends what it has started
             raise
@@ -147,6 +158,10 @@ class Cluster:
             with contextlib.suppress(self.ray.exceptions.RayError):  # a machine that has gone meanwhile
                 job.check(*self.ray.get(one))
         self.checked |= nodes
+
+    def cpus(self) -> list[int]:
+        """Of each machine that has any."""
+        return [int(node["Resources"]["CPU"]) for node in self.ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
 
     def run(self, job: SentWork, sizes: Mapping[int, int], shown: UnitProgress, on_gpu: bool) -> dict[int, Facts]:
         """{unit: facts}. Raises the first error of a unit; those that have not begun do not."""
@@ -230,23 +245,20 @@ class Cluster:
 
 def _connect(address: str) -> None:
     import ray
+    from ray.exceptions import AuthenticationError
 
     setting = f"executor.address={address}"
     if found := ADDRESS.fullmatch(address):
-        try:
-            is_ray = _speaks_grpc(found[1].strip("[]"), int(found[2]))
-        except (OSError, OverflowError) as error:
-            raise BadInput(
-                f"{setting}: nobody answers there ({error}). Start Ray on that machine with `ray start --head`, or write the"
-                " address that it printed."
-            ) from error
-        if not is_ray:
-            raise BadInput(
-                f"{setting}: what answers there is not Ray. Write the address that `ray start --head` printed."
-            )
-    ours = signal.getsignal(signal.SIGTERM)
+        _refuse_others(found, setting)
+    ours, patience = signal.getsignal(signal.SIGTERM), address != "local" and TRIES not in os.environ
+    if patience:
+        os.environ[TRIES] = str(int(SECONDS) - 2)
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
+    except AuthenticationError as error:
+        raise BadInput(
+            f"{setting}: the Ray cluster wants its token: RAY_AUTH_MODE=token, and its ~/.ray/auth_token on this machine."
+        ) from error
     except ConnectionError as error:
         raise BadInput(
             f"{setting}: no Ray cluster answers. Start one with `ray start --head`, or use executor.address=local. One that runs"
@@ -256,6 +268,21 @@ def _connect(address: str) -> None:
         raise BadInput(f"{setting}: {' '.join(str(error).split())}") from error
     finally:
         signal.signal(signal.SIGTERM, ours)  # Ray's own would end the command without a word
+        if patience:
+            del os.environ[TRIES]
+
+
+def _refuse_others(found: re.Match[str], setting: str) -> None:
+    """Raises BadInput where nobody answers at an address, or somebody who is not Ray."""
+    try:
+        is_ray = _speaks_grpc(found[1].strip("[]"), int(found[2]))
+    except (OSError, OverflowError) as error:
+        raise BadInput(
+            f"{setting}: nobody answers there ({error}). Start Ray on that machine with `ray start --head`, or write the"
+            " address that it printed."
+        ) from error
+    if not is_ray:
+        raise BadInput(f"{setting}: what answers there is not Ray. Write the address that `ray start --head` printed.")
 
 
 def _speaks_grpc(host: str, port: int) -> bool:

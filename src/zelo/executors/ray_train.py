@@ -46,6 +46,15 @@ def scaling(nodes: list[dict[str, Any]], machines: int, each: int, gpu: bool) ->
     return ScalingConfig(num_workers=machines * each, use_gpu=gpu, resources_per_worker={kind: share})
 
 
+def this_machine(gpu: bool) -> dict[str, Any]:
+    """What a cluster of this machine alone would have, as of a node of ray.nodes()."""
+    if not gpu:
+        return {"Alive": True, "Resources": {"CPU": os.cpu_count() or 1}}
+    import torch
+
+    return {"Alive": True, "Resources": {"GPU": torch.cuda.device_count()}}
+
+
 def run(job: SentWork, scaling: "ScalingConfig", meanwhile: Callable[[], None]) -> None:
     """Runs the job in all processes; returns when they have ended well. Raises ProcessLost, or what one of them raised.
 

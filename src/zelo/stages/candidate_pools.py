@@ -29,18 +29,6 @@ class CandidatePools:
     new: list[Path] | None  # files of documents that join those in `files`: only pairs with one of them are compared
     top_k: int  # of each query, in `files`
 
-    @property
-    def shards(self) -> int:
-        """How many there are."""
-        return len(self.files) if self.sample is None else 1
-
-    def size(self, number: int) -> int:
-        """Queries in a shard."""
-        if self.sample is not None:
-            return len(self.sample.query_row)
-        file = (self.new or self.files)[number]
-        return len(pc.unique(pq.read_table(file, columns=["query_id"])["query_id"]))
-
     def batches(self, number: int) -> Iterator[Pools]:
         """The pools of one shard, a batch of queries at a time."""
         pools = self.sample
@@ -78,13 +66,17 @@ class CandidatePools:
 
     def every(self) -> Iterator[Pools]:
         """Those of all shards."""
-        for number in range(self.shards):
+        for number in range(len(self.files) if self.sample is None else 1):
             yield from self.batches(number)
 
-    def cut(self, judge: object) -> dict[str, int]:
-        """How many of the candidates were longer than the judge reads, where it knows."""
-        if not isinstance(judge, protocols.TruncatingJudge):
-            return {}
+    def cut(self, judge: protocols.TruncatingJudge) -> dict[str, int]:
+        """How many of the candidates were longer than the judge reads."""
         rows = distinct(np.concatenate([np.zeros(0, np.int32), *(batch.doc_row for batch in self.every())]))
         none = np.zeros(len(rows), np.int32)
         return {"cut": judge.cut(Questions(self.queries, self.documents, none, rows, rows, none.astype(np.int16)))}
+
+
+def queries_in(files: list[Path]) -> dict[int, int]:
+    """How many queries each file of candidates has, by its number."""
+    read = (pq.read_table(file, columns=["query_id"], read_dictionary=["query_id"]) for file in files)
+    return {number: len(pc.unique(table["query_id"])) for number, table in enumerate(read)}

@@ -26,7 +26,7 @@ from zelo.metrics import tally
 from zelo.pools import Pools
 from zelo.progress import Advance, progress, silent
 from zelo.records import OUTCOME, STATUSES, Comparisons, Fit, Questions
-from zelo.stages.candidate_pools import CandidatePools
+from zelo.stages.candidate_pools import CandidatePools, queries_in
 from zelo.store.shards import shard, shard_writer, write_shard
 from zelo.store.table import Table
 from zelo.units import HERE, of_shards
@@ -206,20 +206,17 @@ class JudgeStage:
                 {role: table for role, table in tables.items() if role != "student"}, out, executor
             )
         work = _Shards(self, tables, out)
-        pools = work.pools
-        plans = self._plans(pools) if self.paid else []  # of these very tables, so that answers are found again
-        sizes = {number: pools.size(number) for number in range(pools.shards)}
-        # The budget shows its own progress.
-        queries_left = nullcontext(silent) if plans else progress("judge", sum(sizes.values()), "queries", dict)
-        with self.budget.open(plans) as session, queries_left as advance:
+        plans = self._plans(work.pools) if self.paid else []  # of these very tables, so that answers are found again
+        queries_left = nullcontext(silent) if plans else progress("judge", sum(work.sizes.values()), "queries", dict)
+        with self.budget.open(plans) as session, queries_left as advance:  # the budget shows its own progress
             if self.spreads:
-                found = executor.run(work, sizes, advance, model=True)
+                found = executor.run(work, work.sizes, advance, model=True)
             else:
-                found = HERE.run(partial(work.judge, session), sizes, advance)
+                found = HERE.run(partial(work.judge, session), work.sizes, advance)
         for facts in found.values():
             for name, count in facts["counts"].items():
                 cast(protocols.CountingJudge, self.members[name]).add_counts(count)
-        return self._figures(list(found.values()), pools, session)
+        return self._figures(list(found.values()), work, session)
 
     def _lacks(self, tallies: Mapping[str, tally.Tally]) -> bool:
         """Whether a later attempt may better any of these outcomes."""
@@ -275,7 +272,7 @@ class JudgeStage:
     def _swapped(self, asked: "QuestionBatch") -> dict[str, np.ndarray]:
         return self._panel.swapped(asked.questions) if asked.swapped is None else asked.swapped
 
-    def _figures(self, found: list[Facts], pools: CandidatePools, session: "Session") -> Facts:
+    def _figures(self, found: list[Facts], work: "_Shards", session: "Session") -> Facts:
         """For the manifest. found: what each unit has counted."""
         tallies = tally.added(facts["tallies"] for facts in found)
         counts: dict[str, dict[str, int]] = {
@@ -293,7 +290,7 @@ class JudgeStage:
             name: {
                 "status": counts[name],
                 "missing": missing[name],
-                **pools.cut(member),
+                **(work.pools.cut(member) if isinstance(member, protocols.TruncatingJudge) else {}),
                 **session.figures.get(name, {}),
             }
             for name, member in self.members.items()
@@ -309,10 +306,9 @@ class JudgeStage:
 
     def _pools(self, tables: dict[str, Table]) -> CandidatePools:
         """The candidates that are asked about."""
-        queries, documents = tables["data"].read("queries"), tables["data"].read("documents")
+        queries, documents = tables["data"].read("queries"), self._design.documents(tables["data"].read("documents"))
         files = tables["candidates"].shards("candidates")
         whole, new = (tables[role].shards("candidates") if role in tables else None for role in ("lists", "new"))
-        documents = self._design.documents(documents)
         if not self._samples:
             return CandidatePools(queries, documents, files, None, whole, new, self.top_k)
         pools = Pools.of(tables["candidates"].read("candidates"), queries, documents).best(self.top_k)
@@ -335,6 +331,13 @@ class _Shards:
 
     def __getstate__(self) -> dict[str, object]:
         return {name: vars(self)[name] for name in ("stage", "tables", "out")}
+
+    @cached_property
+    def sizes(self) -> dict[int, int]:
+        """Queries of each unit, by the files alone: the documents are read where it runs."""
+        if self.stage._samples:
+            return {0: sum(len(batch.query_row) for batch in self.pools.every())}
+        return queries_in(self.tables["new" if "new" in self.tables else "candidates"].shards("candidates"))
 
     def __call__(self, number: int, advance: Advance) -> Facts:
         """Where nothing is paid for."""
@@ -371,9 +374,7 @@ class _Shards:
                 advance(len(batch.query_row))
             write_shard(widest.table(), OUTCOME, self.out, "widest", number)
             if stage.paid:
-                writing = {
-                    name: member for name, member in stage.paid.items() if not isinstance(member, protocols.StateJudge)
-                }
+                writing = {name: one for name, one in stage.paid.items() if not isinstance(one, protocols.StateJudge)}
                 texts = {name: partial(session.texts, member) for name, member in writing.items()}
                 write_shard(widest.reasons(texts), REASON, self.out, "reasons", number)
 
