@@ -161,7 +161,9 @@ class Cluster:
 
     def cpus(self) -> list[int]:
         """Of each machine that has any."""
-        return [int(node["Resources"]["CPU"]) for node in self.ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
+        return [
+            int(node["Resources"]["CPU"]) for node in self.ray.nodes() if node["Alive"] and node["Resources"].get("CPU")
+        ]
 
     def run(self, job: SentWork, sizes: Mapping[int, int], shown: UnitProgress, on_gpu: bool) -> dict[int, Facts]:
         """{unit: facts}. Raises the first error of a unit; those that have not begun do not."""
