@@ -51,11 +51,11 @@ def seconds(steps: list[Step], store: Store, units: Mapping[str, int], workers: 
         ]
         timed = [table.manifest for table in earlier if UNITS in table.manifest]
         if timed and (count := units.get(step.name)):
-            last = max(timed, key=lambda manifest: manifest["made"])
-            known = last[UNITS]["count"]
+            largest = max(timed, key=lambda manifest: (manifest[UNITS]["count"], manifest["made"]))
+            known = largest[UNITS]["count"]
             if known > 1 or count == 1:
-                rounds = -(-count // workers) / -(-known // last[UNITS]["workers"])
-                found[step.name] = last["seconds"] * rounds
+                rounds = -(-count // workers) / -(-known // largest[UNITS]["workers"])
+                found[step.name] = largest["seconds"] * rounds
     return found
 
 
