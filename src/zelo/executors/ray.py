@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import socket
+import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -143,10 +144,16 @@ class Cluster:
         self.reports = self.ray.remote(num_cpus=0, max_restarts=-1, scheduling_strategy=here)(Reports).remote()
         self.taking = self.reports.take.remote()
         self.checked: set[str] = set()  # nodes
+        self.machines, self.looked = self.nodes(), time.monotonic()
+
+    def nodes(self) -> dict[str, dict[str, Any]]:
+        """Of each machine that is there and has CPUs, what Ray says of it."""
+        nodes = self.ray.nodes()
+        return {node["NodeID"]: node for node in nodes if node["Alive"] and node["Resources"].get("CPU")}
 
     def check(self, job: SentWork) -> None:
         """Raises BadInput for a machine with another Python or zelo, and for one that does not see the store."""
-        nodes = {node["NodeID"] for node in self.ray.nodes() if node["Alive"] and node["Resources"].get("CPU")}
+        nodes = set(self.nodes())
         asked = [
             self.ray.remote(num_cpus=0, max_retries=0)(_look_around())
             .options(scheduling_strategy=self.at(node, soft=False))
@@ -161,9 +168,7 @@ class Cluster:
 
     def cpus(self) -> list[int]:
         """Of each machine that has any."""
-        return [
-            int(node["Resources"]["CPU"]) for node in self.ray.nodes() if node["Alive"] and node["Resources"].get("CPU")
-        ]
+        return [int(node["Resources"]["CPU"]) for node in self.nodes().values()]
 
     def run(self, job: SentWork, sizes: Mapping[int, int], shown: UnitProgress, on_gpu: bool) -> dict[int, Facts]:
         """{unit: facts}. Raises the first error of a unit; those that have not begun do not."""
@@ -180,6 +185,7 @@ class Cluster:
                     running[begin.remote(packed, unit, self.reports)] = unit, actor
                 done, _ = self.ray.wait(list(running), timeout=LOOK)
                 self._show(job, shown)
+                self._compare_machines()
                 for made in done:
                     unit, actor = running.pop(made)
                     facts[unit] = self._facts(made, unit)
@@ -234,6 +240,20 @@ class Cluster:
                 f"executor=ray: unit {unit} was lost {self.retries + 1} times ({' '.join(str(error).split())[:300]}). What was"
                 " finished is kept: the same command goes on from there."
             ) from error
+
+    def _compare_machines(self) -> None:
+        """Says which machines have gone or joined, above the line of progress."""
+        if time.monotonic() - self.looked < LOOK:
+            return
+        there, before = self.nodes(), self.machines
+        for gone in before.keys() - there.keys():
+            address = before[gone]["NodeManagerAddress"]
+            said = f"the machine {address} has gone, and its units begin again; {len(there)} left"
+            print(f"executor=ray: {said}.", file=sys.stderr, flush=True)
+        for new in there.keys() - before.keys():
+            said = f"the machine {there[new]['NodeManagerAddress']} has joined; {len(there)} now"
+            print(f"executor=ray: {said}.", file=sys.stderr, flush=True)
+        self.machines, self.looked = there, time.monotonic()
 
     def _show(self, job: SentWork, shown: UnitProgress) -> None:
         """Asks how far the workers are, without waiting for the answer."""
