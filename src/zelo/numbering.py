@@ -27,9 +27,9 @@ def numbered(
     return sizes, documents[:found], pair, edges[:distinct]
 
 
-@compiled(types.int64(types.int32[::1], types.int64, _Column, types.int32[::1], types.int32[::1]))
+@compiled(types.void(types.int32[::1], types.int64, _Column, types.int32[::1], types.int32[::1]))
 def _sorted_by(order, n, keys, room, out):
-    """Fills out[:n] with order[:n] sorted by keys[order], from 0 on, stably; returns the largest key. room: keys are below."""
+    """Fills out[:n] with order[:n], sorted stably by their keys. room: to count in, longer than the largest key by two."""
     largest = 0
     for k in range(n):
         largest = max(largest, keys[order[k]])
@@ -42,33 +42,19 @@ def _sorted_by(order, n, keys, room, out):
         key = keys[order[k]]
         out[room[key]] = order[k]
         room[key] += 1
-    return largest
 
 
 @compiled(
-    types.UniTuple(types.int64, 2)(
-        *(_Column, _Column, _Column, _Column),
-        *(types.int64[::1], types.int64[::1], types.int64[::1], types.int64[:, ::1]),
-    )
+    types.int64(_Column, _Column, _Column, _Column, types.int32[::1], types.int64[::1], types.int64[::1]),
 )
-def _numbered(query, low, high, stage, sizes, documents, pair, edges):
-    """Fills in what `numbered` returns; returns the numbers of documents and of edges."""
-    rows, count, known, stages = len(query), len(sizes), 0, 0
-    for k in range(rows):
-        known, stages = max(known, high[k] + 1), max(stages, stage[k] + 1)
-    room = np.empty(max(known, count, stages) + 2, np.int32)
-    order = np.empty(rows, np.int32)
-    _sorted_by(np.arange(rows).astype(np.int32), rows, query, room, order)
-    # Documents of each query as they come, and then in order.
-    seen = np.full(known, -1, np.int32)
-    home, name = np.empty(2 * rows, np.int32), np.empty(2 * rows, np.int32)
-    found = widest = n = 0
-    for k in range(rows):
-        row = order[k]
-        q = query[row]
-        n = n + 1 if k > 0 and q == query[order[k - 1]] else 1
-        widest = max(widest, n)
-        for document in (low[row], high[row]):
+def _documents(order, query, low, high, room, sizes, documents):
+    """Fills in the documents of each query and how many they are; returns that of all. order: the rows, query by query."""
+    seen = np.full(len(room), -1, np.int32)  # the last query in which each document was
+    home, name = np.empty(2 * len(order), np.int32), np.empty(2 * len(order), np.int32)
+    found = 0
+    for k in range(len(order)):
+        q = query[order[k]]
+        for document in (low[order[k]], high[order[k]]):
             if seen[document] != q:
                 seen[document] = q
                 home[found], name[found] = q, document
@@ -79,31 +65,49 @@ def _numbered(query, low, high, stage, sizes, documents, pair, edges):
     _sorted_by(by_name, found, home, room, by_home)
     for i in range(found):
         documents[i] = name[by_home[i]]
+    return found
+
+
+@compiled(
+    types.UniTuple(types.int64, 2)(
+        *(_Column, _Column, _Column, _Column),
+        *(types.int64[::1], types.int64[::1], types.int64[::1], types.int64[:, ::1]),
+    )
+)
+def _numbered(query, low, high, stage, sizes, documents, pair, edges):
+    """Fills in what `numbered` returns; returns the numbers of documents and of edges."""
+    rows, most, stages, widest = len(query), len(sizes), 0, 0
+    counts = np.zeros(len(sizes), np.int64)
+    for k in range(rows):
+        most, stages = max(most, high[k] + 1), max(stages, stage[k] + 1)
+        counts[query[k]] += 1
+        widest = max(widest, counts[query[k]])
+    room, order = np.empty(max(most, stages) + 1, np.int32), np.empty(rows, np.int32)
+    _sorted_by(np.arange(rows).astype(np.int32), rows, query, room, order)
+    found = _documents(order, query, low, high, room, sizes, documents)
     # Rows of each query by stage, then by high, then by low: the last decides first.
-    place = np.empty(known, np.int32)
+    place = np.empty(most, np.int32)
     first, second, groups = np.empty(widest, np.int32), np.empty(widest, np.int32), np.empty(widest, np.int32)
-    local, moved = np.arange(widest).astype(np.int32), np.empty(widest, np.int32)
+    local, moved = np.empty(widest, np.int32), np.empty(widest, np.int32)
     start = begin = distinct = 0
-    for q in range(count):
+    for q in range(len(sizes)):
         for i in range(begin, begin + sizes[q]):
             place[documents[i]] = i - begin
-        n = 0
-        while start + n < rows and query[order[start + n]] == q:
-            row = order[start + n]
-            first[n], second[n], groups[n], local[n] = place[low[row]], place[high[row]], stage[row], n
-            n += 1
+        for k in range(counts[q]):
+            row = order[start + k]
+            first[k], second[k], groups[k], local[k] = place[low[row]], place[high[row]], stage[row], k
         if stages > 1:
-            _sorted_by(local, n, groups, room, moved)
+            _sorted_by(local, counts[q], groups, room, moved)
             local, moved = moved, local
-        _sorted_by(local, n, second, room, moved)
-        _sorted_by(moved, n, first, room, local)
-        for k in range(n):
+        _sorted_by(local, counts[q], second, room, moved)
+        _sorted_by(moved, counts[q], first, room, local)
+        for k in range(counts[q]):
             row, before = local[k], local[max(k - 1, 0)]
             if k == 0 or first[row] != first[before] or second[row] != second[before] or groups[row] != groups[before]:
                 edges[distinct, 0], edges[distinct, 1] = begin + first[row], begin + second[row]
                 distinct += 1
             pair[order[start + row]] = distinct - 1
-        start, begin = start + n, begin + sizes[q]
+        start, begin = start + counts[q], begin + sizes[q]
     return found, distinct
 
 

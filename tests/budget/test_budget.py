@@ -18,7 +18,8 @@ from paid_judge import Judge, ask, budget, endpoint, new_command, questions
 
 from zelo.budget.plan import lines
 from zelo.errors import BadInput, LimitReached, ZeloError
-from zelo.ledger.ledger import LIFETIME, AsyncLedger, Ledger
+from zelo.ledger.async_ledger import AsyncLedger
+from zelo.ledger.ledger import LIFETIME, Ledger
 from zelo.ledger.operations import Caps, Entry, Reserve, Settle
 from zelo.ledger.place import FILE
 from zelo.providers.request import Request
@@ -254,7 +255,7 @@ time.sleep(60)
 def test_answers_that_have_come_are_written_when_the_loop_ends(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Cancelled while the ledger is slow, and while another process has it locked."""
     home.mkdir(parents=True)
-    monkeypatch.setattr("zelo.ledger.ledger.PAUSE", 0.1)
+    monkeypatch.setattr("zelo.ledger.async_ledger.PAUSE", 0.1)
     with Ledger(home / FILE, patience=0.2) as ledger:
         caps = Caps("c")
         keys = [bytes([n]) * 16 for n in range(3)]

@@ -147,7 +147,7 @@ def test_what_could_not_be_written_is_not_said_to_be_kept(
             raise LimitReached("No space left")
         return settle(self, ended)
 
-    monkeypatch.setattr("zelo.ledger.ledger.PAUSE", 0.0)
+    monkeypatch.setattr("zelo.ledger.async_ledger.PAUSE", 0.0)
     monkeypatch.setattr(Ledger, "_settle", full)
     with FakeServer(latency=0.01) as server, pytest.raises(LimitReached, match="No space left"):
         ask(budget(), Judge(endpoint(server)), questions(60))

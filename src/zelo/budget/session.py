@@ -15,8 +15,9 @@ from zelo.budget.rate_limiter import RateLimiter
 from zelo.budget.recalled import read_known
 from zelo.budget.request_batch import Figures, RequestBatch, note, reasons_in_words
 from zelo.errors import LimitReached, ZeloError, first_error
+from zelo.ledger.async_ledger import AsyncLedger
 from zelo.ledger.codec import LOOKED_UP, entry_of, looked_up, parts_of, reply_of, set_aside
-from zelo.ledger.ledger import AsyncLedger, Ledger
+from zelo.ledger.ledger import Ledger
 from zelo.ledger.operations import Caps, Entry, Granted, Known, Lose, NoRoom, Release, Reserve, Settle
 from zelo.progress import Advance
 from zelo.protocols import PaidJudge
@@ -198,7 +199,7 @@ class Session:
                 await queue.put(None)
 
     async def _unanswered(self, batch: RequestBatch, questions: Questions) -> AsyncIterator[Request]:
-        requests, counts = batch.judge.requests(questions), self.counts[batch.name]
+        requests = batch.judge.requests(questions)
         while chunk := list(islice(requests, LOOKED_UP)):
             if self.stopped:
                 return
@@ -206,31 +207,34 @@ class Session:
             if not self.halted[batch.name].is_set():
                 command = self.caps[batch.name].command
                 self.former |= set_aside(batch.endpoint, batch.judge, chunk, known, self.ask_again, command)
-            recalled = [request for request in chunk if request.key in known]
-            twins = [request for request in recalled if request.key in self.bought]  # by one with the same texts
-            read_known(batch, [request for request in recalled if request.key not in self.bought], known, counts)
-            for request in twins:
-                self._count(batch, request, self._put(batch, request, known[request.key], bought=False), new=True)
-            if recalled:
-                self.advance(sum(len(request.rows) for request in recalled), self._note())
-                self._judge_before(batch.name)
+            self._read(batch, chunk, known)
             for request in chunk:
                 if request.key in known:
                     continue
-                if self.halted[batch.name].is_set():
-                    self._read_former(batch, request)
-                    continue
-                if request.key in self.flying:  # two pairs with the same texts: one call
+                if self.halted[
+                    batch.name
+                ].is_set():  # what was to be asked again and is not: the reply in the ledger stands
+                    self._read(batch, [request], self.former)
+                elif request.key in self.flying:  # two pairs with the same texts: one call
                     self.flying[request.key].append((batch, request))
                 else:
                     self.flying[request.key] = [(batch, request)]
                     yield request
 
-    def _read_former(self, batch: RequestBatch, request: Request) -> None:
-        """What was to be asked again and is not: the reply in the ledger stands."""
-        if former := self.former.get(request.key):
-            self._count(batch, request, self._put(batch, request, former, bought=True), new=False)
-            self.advance(len(request.rows), self._note())
+    def _read(self, batch: RequestBatch, requests: list[Request], entries: dict[bytes, Entry]) -> None:
+        """Takes what the ledger has of these requests."""
+        known = [request for request in requests if request.key in entries]
+        if not known:
+            return
+        twins = [
+            request for request in known if request.key in self.bought
+        ]  # of one that was sent, with the same texts
+        before = [request for request in known if request.key not in self.bought]
+        read_known(batch, before, entries, self.counts[batch.name])
+        for request in twins:
+            self._count(batch, request, self._put(batch, request, entries[request.key], bought=False), new=True)
+        self.advance(sum(len(request.rows) for request in known), self._note())
+        self._judge_before(batch.name)
 
     async def _call(self, batch: RequestBatch, client: Client, request: Request) -> None:
         """Attempts until there is an outcome. Room is reserved for each attempt, and in its turn, so that none lies idle."""
@@ -264,7 +268,7 @@ class Session:
         tokens, again = request.tokens_in + request.tokens_out, request.key in self.former
         label = (request.key, endpoint.provider, endpoint.model, endpoint.kind, request.repeat)
         parts = tuple(key for key, _ in request.parts)
-        reserve = Reserve(*label, tokens, self._worst(batch, request), caps, again, parts)
+        reserve = Reserve(*label, tokens, batch.endpoint.worst(request), caps, again, parts)
         result = await self.writer.reserve(reserve, self.halted[batch.name])
         if isinstance(result, Known):
             return None
@@ -281,7 +285,7 @@ class Session:
         counts.fault(fault.kind, fault.words)
         counts.calls += fault.sent
         if fault.billed:
-            counts.billed, counts.usd = counts.billed + 1, counts.usd + self._worst(batch, request)
+            counts.billed, counts.usd = counts.billed + 1, counts.usd + batch.endpoint.worst(request)
         await self.writer.do(Lose(grant.call, fault.kind) if fault.billed else Release(grant.call, fault.sent))
         counts.open -= 1
         if fault.stop is not None:
@@ -303,9 +307,6 @@ class Session:
         if reply.error and not (reply.error == NO_USAGE and endpoint.tokens_cost_nothing):
             counts.fault(reply.error, reply.words)
         return stands
-
-    def _worst(self, batch: RequestBatch, request: Request) -> float:
-        return batch.endpoint.worst(request)
 
     def _land(self, request: Request, outcome: Entry | str | None, new: bool = True) -> None:
         """Gives an outcome, or FAILED, or None (unsent), to every question that this request was for.

@@ -76,13 +76,16 @@ def verdict(logprobs: Sequence[tuple[str, float]], least: float) -> float | None
     two is not listed, its probability is at most the smallest listed one and at most what the listed ones leave: that bound
     is taken, which errs towards one half.
     """
-    listed = [(token.strip(_BLANK), math.exp(value)) for token, value in logprobs]
-    a, b = (sum(p for token, p in listed if token == letter) for letter in ("A", "B"))
-    if a + b == 0 or letters(logprobs) < least:
+    listed = [(token.strip(_BLANK), value) for token, value in logprobs]
+    letters = [(token, math.exp(value)) for token, value in listed if token in ("A", "B")]
+    if not 0 < sum(p for _, p in letters) >= least:
         return None
-    bound = max(0.0, min(min(p for _, p in listed), 1 - sum(p for _, p in listed)))
-    a, b = (p if any(token == letter for token, _ in listed) else bound for letter, p in (("A", a), ("B", b)))
-    return a / (a + b)
+    a, b = ([p for token, p in letters if token == letter] for letter in ("A", "B"))
+    if not (a and b):
+        every = [math.exp(value) for _, value in listed]
+        bound = max(0.0, min(*every, 1 - sum(every)))
+        a, b = a or [bound], b or [bound]
+    return sum(a) / (sum(a) + sum(b))
 
 
 def preference(score: float, rule: str, threshold: float) -> float:

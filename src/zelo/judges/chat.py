@@ -303,7 +303,7 @@ class Chat(ChatConnection):
 def _schema(labels: int | None) -> tuple[Facts, Json]:
     """The schema of an answer, and the same as JSON."""
     schema = answer.schema(labels)
-    return schema, Json(canonical(schema))
+    return schema, Json(canonical(schema).encode())
 
 
 def _width(pairs: Sequence[tuple[int, int]]) -> int:

@@ -119,21 +119,23 @@ class Decision(Connection):
                     f"judge {self.name}: a decision judge compares {what}; use judge=chat with mode=score there, or a"
                     " calibrator that asks nothing (calibrator=none)."
                 )
-        return (request for pool in query_pools(questions) for request in self._of_query(pool))
+        endpoint = self.endpoint
+        form = form_of(endpoint, "decision", self.api.form, self.task, self.question, self.pairs_per_state)
+        return (request for pool in query_pools(questions) for request in self._of_query(endpoint, form, pool))
 
-    def _of_query(self, pool: QueryPool) -> Iterator[Decisions]:
+    def _of_query(self, endpoint: Endpoint, form: str, pool: QueryPool) -> Iterator[Decisions]:
         texts = [beginning(text, self.document_tokens) for text in pool.texts]
         sizes = [-(-len(text.encode()) // BYTES_PER_TOKEN) for text in texts]
-        endpoint = self.endpoint
         for shown, pairs in states(pool.first, pool.second, sizes, self.pairs_per_state, self.state_tokens):
             label = {document: f"document_{n}" for n, document in enumerate(shown, 1)}
             state = {"task": self.task} | ({"relevance": self.instruction.strip()} if self.instruction.strip() else {})
             documents = {label[document]: texts[document] for document in shown}
-            yield self._asked(endpoint, pool, state | {"query": pool.query, "documents": documents}, label, pairs)
+            yield self._asked(endpoint, form, pool, state | {"query": pool.query, "documents": documents}, label, pairs)
 
     def _asked(
         self,
         endpoint: Endpoint,
+        form: str,
         pool: QueryPool,
         state: Facts,
         label: dict[int, str],
@@ -152,7 +154,7 @@ class Decision(Connection):
             repeat=pool.repeat,
             rows=tuple(rows),
             tokens_out=0,
-            form=form_of(endpoint, "decision", self.api.form, self.task, self.question, self.pairs_per_state),
+            form=form,
             state=state,
             questions=questions,
             size=size_of(state, questions),

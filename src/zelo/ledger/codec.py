@@ -51,7 +51,7 @@ def reply_of(endpoint: Endpoint, request: Request, entry: Entry) -> Reply:
     from zelo.providers.client import read  # and with it aiohttp: only where there is an answer to read
 
     status, body = _raw(endpoint, entry)
-    found = read(endpoint, request, status, {}, body.encode(errors="replace"), None)
+    found = read(endpoint, request, status, {}, body, None)
     if isinstance(found, Fault):
         found = Reply(status=UNPARSEABLE, error=found.kind)
     found.tokens_in, found.tokens_out, found.usd = entry.tokens_in, entry.tokens_out, entry.usd

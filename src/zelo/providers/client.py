@@ -117,14 +117,17 @@ def body(endpoint: Endpoint, request: Request) -> bytes:
 
 
 def read(
-    endpoint: Endpoint, request: Request, status: int, headers: Mapping[str, str], raw: bytes, key: str | None
+    endpoint: Endpoint, request: Request, status: int, headers: Mapping[str, str], raw: bytes | str, key: str | None
 ) -> Reply | Fault:
-    """What an HTTP answer means for this request. `key` is what was sent: it is in nothing that comes out of here."""
+    """What an HTTP answer means for this request. `key` is what was sent: it is in nothing that comes out of here.
+
+    raw: as it came, or the text that the ledger kept of it.
+    """
     if not 200 <= status < 300:
-        return read_error(endpoint, status, headers, raw, key)
+        return read_error(endpoint, status, headers, _bytes(raw), key)
     parsed = _parsed(endpoint, raw)
     if isinstance(parsed, str):
-        words = line(error_body(raw).words, key)
+        words = line(error_body(_bytes(raw)).words, key)
         what = f"{where(endpoint)} answered {status} with {_HUMAN[parsed]}" + f" ({words})" * bool(words)
         return Fault(parsed, what, billed=True, words=words)
     outcome, error = _outcome(request, parsed)
@@ -145,16 +148,20 @@ def read(
     )
 
 
-def _parsed(endpoint: Endpoint, raw: bytes) -> Parsed | str:
+def _bytes(raw: bytes | str) -> bytes:
+    return raw.encode(errors="replace") if isinstance(raw, str) else raw
+
+
+def _parsed(endpoint: Endpoint, raw: bytes | str) -> Parsed | str:
     """The answer in a body, or the class of what is wrong with it."""
     if not raw.strip():
         return "empty_body"
     try:
         answer = json.loads(raw)
     except (ValueError, RecursionError):
-        if is_stream(raw):
+        if is_stream(_bytes(raw)):
             return "event_stream"
-        return "html" if raw.lstrip()[:1] == b"<" else "bad_json"
+        return "html" if _bytes(raw).lstrip()[:1] == b"<" else "bad_json"
     if isinstance(answer, list) and isinstance(endpoint.api, ListProvider):
         answer = endpoint.api.of_list(answer)
     answer = answer[0] if isinstance(answer, list) and len(answer) == 1 else answer

@@ -92,9 +92,10 @@ def _logprobs(given: Any) -> tuple[tuple[str, float], ...]:
     first = given["content"][0]
     found: dict[tuple[str, float], None] = {}
     for token in [*(first.get("top_logprobs") or []), first]:
-        value = float(token["logprob"])
-        if math.isnan(value) or value > 1e-3:
+        text, value = str(token["token"]), float(token["logprob"])
+        if not value <= 1e-3:  # or nan
             return ()
-        if math.isfinite(value):
-            found[str(token["token"]).encode(errors="replace").decode(), min(value, 0.0)] = None
+        if value > -math.inf:
+            text = text if text.isascii() else text.encode(errors="replace").decode()
+            found[text, min(value, 0.0)] = None
     return tuple(found)

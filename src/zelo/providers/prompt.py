@@ -40,8 +40,8 @@ class Text:
 
     def __init__(self, plain: str) -> None:
         self.plain = plain
-        self.lower = plain.lower()
-        self.seed = json.dumps(plain)  # what a tag is made of
+        self.lower = plain.encode().lower()  # of ASCII alone, as digits are
+        self.seed = f", {json.dumps(plain)}".encode()  # what a tag is made of
         self.shown = _OURS.sub("&lt;", plain)
         self.json = _in_json(self.shown)  # of `shown`, without the quotes
 
@@ -169,21 +169,24 @@ class Prompt:
         line of a free answer begins with, before these characters. words: field -> what the user has written, which stands as
         it is, as the instruction does.
         """
-        shown = {name: [_text(one) for one in _several(value)] for name, value in texts.items()}
+        shown = {name: [value] if isinstance(value, Text) else _texts(value) for name, value in texts.items()}
         words = {"instruction": instruction, **(words or {})}
         said = [_said(text) for text in words.values()]
         own = [text for of in shown.values() for text in of]
-        seeds = [text for name, of in shown.items() if tags_from is None or name in tags_from for text in of]
-        nonce = _nonce(sorted(texts), [*seeds, *said], [*own, *said])
+        seeds = own
+        if tags_from is not None:
+            seeds = [text for name, of in shown.items() if name in tags_from for text in of]
+        names = [_said(name) for name in sorted(texts)]
+        nonce = _nonce([*names, *seeds, *said], [*names, *own, *said])
         tag = f"{tag}-{nonce}"
         values = {name: _as_it_is(text) for name, text in words.items()}
-        values |= {"instruction": _as_it_is(instruction.strip()), "tag": (tag, tag)}
+        values |= {"instruction": _as_it_is(instruction.strip()), "tag": (tag, tag.encode())}
         for name, of in shown.items():
-            if isinstance(texts[name], str | Text):
-                values[name] = _between(f"{name.replace('_', '-')}-{nonce}", of[0])
-            else:
+            if name in LABELS:
                 marked = [_between(f"{LABELS[name]}-{label}-{nonce}", text) for label, text in enumerate(of, 1)]
-                values[name] = "\n\n".join(plain for plain, _ in marked), r"\n\n".join(json for _, json in marked)
+                values[name] = "\n\n".join(plain for plain, _ in marked), rb"\n\n".join(json for _, json in marked)
+            else:
+                values[name] = _between(f"{name.replace('_', '-')}-{nonce}", of[0])
         empty = frozenset(name for name, (plain, _) in values.items() if not plain)
         system, user = self._templates[form]
         system, system_json = _filled(system, empty, values)
@@ -198,9 +201,9 @@ class Prompt:
         return {form: (system, text) for form, text in {None: user, **forms}.items()}
 
 
-def _filled(template: str, empty: frozenset[str], values: Mapping[str, tuple[str, str]]) -> tuple[str, Json]:
+def _filled(template: str, empty: frozenset[str], values: Mapping[str, tuple[str, bytes]]) -> tuple[str, Json]:
     """A template with its fields filled in, as text and as JSON. values: of each field, its text and what stands in JSON."""
-    plain, quoted = [], []
+    plain, quoted = [], [b'"']
     for literal, literal_json, name in _pieces(template, empty):
         plain.append(literal)
         quoted.append(literal_json)
@@ -208,11 +211,12 @@ def _filled(template: str, empty: frozenset[str], values: Mapping[str, tuple[str
             value, value_json = values[name]
             plain.append(value)
             quoted.append(value_json)
-    return "".join(plain), Json(f'"{"".join(quoted)}"')
+    quoted.append(b'"')
+    return "".join(plain), Json(b"".join(quoted))
 
 
 @lru_cache(maxsize=64)
-def _pieces(template: str, empty: frozenset[str]) -> list[tuple[str, str, str | None]]:
+def _pieces(template: str, empty: frozenset[str]) -> list[tuple[str, bytes, str | None]]:
     """(text, the same in JSON, the field that follows) of a template without the paragraphs whose field is empty."""
     if fields := [f"{{{name}}}" for name in empty]:
         paragraphs = re.split(r"\n[ \t]*\n", template)
@@ -221,16 +225,14 @@ def _pieces(template: str, empty: frozenset[str]) -> list[tuple[str, str, str | 
     return [(text or "", _in_json(text or ""), name) for text, name in zip(parts[::2], parts[1::2], strict=True)]
 
 
-def _between(tag: str, text: Text) -> tuple[str, str]:
-    return f"<{tag}>\n{text.shown}\n</{tag}>", rf"<{tag}>\n{text.json}\n</{tag}>"
+def _between(tag: str, text: Text) -> tuple[str, bytes]:
+    mark = tag.encode()
+    return f"<{tag}>\n{text.shown}\n</{tag}>", rb"<%b>\n%b\n</%b>" % (mark, text.json, mark)
 
 
-def _several(value: str | Text | Sequence[str | Text]) -> Sequence[str | Text]:
-    return [value] if isinstance(value, str | Text) else value
-
-
-def _text(value: str | Text) -> Text:
-    return Text(value) if isinstance(value, str) else value
+def _texts(value: str | Sequence[str | Text]) -> list[Text]:
+    several = [value] if isinstance(value, str) else value
+    return [Text(one) if isinstance(one, str) else one for one in several]
 
 
 @lru_cache(maxsize=64)
@@ -240,19 +242,22 @@ def _said(text: str) -> Text:
 
 
 @lru_cache(maxsize=64)
-def _as_it_is(text: str) -> tuple[str, str]:
+def _as_it_is(text: str) -> tuple[str, bytes]:
     return text, _in_json(text)
 
 
-def _in_json(text: str) -> str:
-    return canonical(text)[1:-1]
+def _in_json(text: str) -> bytes:
+    return canonical(text)[1:-1].encode()
 
 
-def _nonce(names: Sequence[str], seeds: Sequence[Text], texts: Sequence[Text]) -> str:
-    """Eight hexadecimal digits made from the fields' names and the seeds, and in none of the texts."""
-    made_from = ", ".join([*map(json.dumps, names), *(text.seed for text in seeds)])
+def _nonce(seeds: Sequence[Text], texts: Sequence[Text]) -> str:
+    """Eight hexadecimal digits made from the seeds and in none of the texts."""
     for attempt in itertools.count():
-        nonce = hashlib.blake2b(f"[{attempt}, {made_from}]".encode(), digest_size=4).hexdigest()
-        if not any(nonce in text.lower for text in texts) and not any(nonce in name for name in names):
+        made = hashlib.blake2b(f"[{attempt}".encode(), digest_size=4)  # of the JSON of [attempt, *seeds]
+        for text in seeds:
+            made.update(text.seed)
+        made.update(b"]")
+        nonce = made.hexdigest()
+        if not any(nonce.encode() in text.lower for text in texts):
             return nonce
     raise AssertionError("unreachable: more digits than any text holds")

@@ -51,7 +51,7 @@ REFUSED_CONNECTION = "refused_connection"  # the class of a fault: nothing liste
 canonical = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode
 
 
-class Json(str):
+class Json(bytes):
     """What `canonical` makes of a value, and stands for it in `key_of`."""
 
     __slots__ = ()
@@ -386,15 +386,15 @@ def form_of(endpoint: Endpoint, *shape: object) -> str:
 
 def key_of(endpoint: Endpoint, kind: str, repeat: int, *asked: object) -> bytes:
     """16 bytes (blake2b) of what decides an answer: prompt and texts, model, parameters, provider, kind and repeat."""
-    text = ",".join([endpoint.key_start, canonical(kind), str(repeat), *map(_written, asked)])
-    return hashlib.blake2b(f"[{text}]".encode(), digest_size=16).digest()
+    start = f"[{endpoint.key_start},{canonical(kind)},{repeat}".encode()
+    return hashlib.blake2b(b",".join([start, *map(_written, asked)]) + b"]", digest_size=16).digest()
 
 
-def _written(value: object) -> str:
+def _written(value: object) -> bytes:
     """`canonical`, for most of what is asked without making an encoder of its own."""
     if isinstance(value, Json):
         return value
-    return "null" if value is None else "false" if value is False else canonical(value)
+    return b"null" if value is None else b"false" if value is False else canonical(value).encode()
 
 
 def usage(answer: Mapping[str, Any]) -> dict[str, Any]:

@@ -389,9 +389,9 @@ class QuestionBatch:
 
 
 def _fit(solver: protocols.Solver, sizes: np.ndarray, edges: np.ndarray, p: np.ndarray, weight: np.ndarray) -> Fit:
-    """The fit of all answers so far. Pairs that nobody answered count as asked, and as known to nobody."""
+    """The fit of all answers so far, not diagnosed. Pairs that nobody answered count as asked, and as known to nobody."""
     known = ~np.isnan(p)
-    fit = solver.fit(Comparisons(sizes=sizes, edges=edges[known], p=p[known], weight=weight[known]))
+    fit = solver.fit(Comparisons(sizes, edges[known], p[known], weight[known], diagnosed=np.zeros(len(sizes), bool)))
     silent = edges[~known]
     return replace(
         fit,
