@@ -60,8 +60,13 @@ class Ray:
     def where(self) -> str:
         """In words."""
         if self.address == "local":
-            return f"on a Ray cluster of this machine ({os.cpu_count()} CPUs)"
-        return f"on the Ray cluster {self.address}"
+            return f"on a Ray cluster of this machine ({self.workers} CPUs)"
+        return f"on the Ray cluster {self.address} ({len(self._cluster.cpus())} machines, {self.workers} CPUs)"
+
+    @property
+    def workers(self) -> int:
+        """A unit for each CPU."""
+        return (os.cpu_count() or 1) if self.address == "local" else sum(self._cluster.cpus())
 
     def check(self) -> None:
         """Raises BadInput where Ray is not installed, no cluster answers, or a machine of it cannot take part.
@@ -153,6 +158,12 @@ class Cluster:
             with contextlib.suppress(self.ray.exceptions.RayError):  # a machine that has gone meanwhile
                 job.check(*self.ray.get(one))
         self.checked |= nodes
+
+    def cpus(self) -> list[int]:
+        """Of each machine that has any."""
+        return [
+            int(node["Resources"]["CPU"]) for node in self.ray.nodes() if node["Alive"] and node["Resources"].get("CPU")
+        ]
 
     def run(self, job: SentWork, sizes: Mapping[int, int], shown: UnitProgress, on_gpu: bool) -> dict[int, Facts]:
         """{unit: facts}. Raises the first error of a unit; those that have not begun do not."""
