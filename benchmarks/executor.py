@@ -92,6 +92,11 @@ class Measured:
         """As of an Executor."""
         return self.executor.where
 
+    @property
+    def workers(self) -> int:
+        """As of an Executor."""
+        return self.executor.workers
+
     def check(self) -> None:
         """As of an Executor."""
         self.executor.check()

@@ -44,6 +44,11 @@ class Timed:
         """As of an Executor."""
         return self.inner.where
 
+    @property
+    def workers(self) -> int:
+        """As of an Executor."""
+        return self.inner.workers
+
     def check(self) -> None:
         """As of an Executor."""
 

@@ -124,7 +124,8 @@ def job(config: DictConfig, folder: Path, command: str) -> float | None:
     places = isinstance(executor, ProcessesExecutor)
     world.check(hardware, sweeps=HydraConfig.get().mode == RunMode.MULTIRUN, places=places)
     if config.plan:
-        return None if world.rank() else _print_plan(config, steps, store, executor)
+        with contextlib.closing(executor):
+            return None if world.rank() else _print_plan(config, steps, store, executor)
     _refuse_run_of_launcher()
     if world.rank():
         return process.follow(hardware)
@@ -310,7 +311,9 @@ def _print_plan(config: DictConfig, steps: "list[Step]", store: "Store", executo
     if HydraConfig.get().mode == RunMode.MULTIRUN and not sweep.elsewhere():
         sweep.CURRENT.planned.append(Planned(steps, dict(plan.priced(steps, store)), plan.unpriced(steps, store)))
         return
-    missing = terminal.print_plan(steps, store, executor, plan.units(steps, store))
+    units = plan.units(steps, store)
+    seconds = plan.seconds(steps, store, units, executor.workers)
+    missing = terminal.print_plan(steps, store, executor, units, seconds)
     priced = dict(plan.priced(steps, store))
     for name, plans in priced.items():
         step = next(step for step in steps if step.name == name)

@@ -165,6 +165,11 @@ class Executor(Protocol):
         """In words; None: in this process."""
         ...
 
+    @property
+    def workers(self) -> int:
+        """How many units it runs at a time."""
+        ...
+
     def run(self, work: Work, sizes: Mapping[int, int], advance: "Advance", *, model: bool = False) -> dict[int, Facts]:
         """{unit: what the work gave}, in the order of `sizes`, once all have run, in any order and place.
 

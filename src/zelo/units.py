@@ -35,6 +35,11 @@ class OneByOne:
     def where(self) -> None:
         """In this process."""
 
+    @property
+    def workers(self) -> int:
+        """One unit at a time."""
+        return 1
+
     def check(self) -> None:
         """Nothing can be missing."""
 

@@ -226,7 +226,7 @@ def test_a_plan_says_what_was_run_for_it(assembled: Assemble, capsys: pytest.Cap
     for ran in (["load", "retrieve"], []):
         steps = assembled(*CHAT, "judge.base_url=http://127.0.0.1:9/v1")
         capsys.readouterr()
-        missing = terminal.print_plan(steps, store, Local(workers=8), plan.units(steps, store))
+        missing = terminal.print_plan(steps, store, Local(workers=8), plan.units(steps, store), {})
         said = [line for line in capsys.readouterr().out.splitlines() if "in 8 processes" in line]
         unknown = "Units of at most 512 queries, in 8 processes: retrieve ?. ?: known when the stages above have run."
         assert said == [unknown] * bool(ran)  # a paid judge is asked here

@@ -1,6 +1,7 @@
 """Units on a Ray cluster of several nodes on this machine: nodes die and join, and the tables are the same bytes."""
 
 import os
+import re
 import socket
 import threading
 import time
@@ -137,7 +138,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 @pytest.mark.long
 def test_nodes_die_and_join_and_nothing_that_was_finished_is_computed_twice(
-    cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     executor, done, done_of = Ray(address=cluster.address, retries=4), list[int](), tmp_path / "units"
     done_of.mkdir()
@@ -154,6 +155,9 @@ def test_nodes_die_and_join_and_nothing_that_was_finished_is_computed_twice(
             facts = executor.run(partial(unit, done_of, 0.3), dict.fromkeys(range(30), 1), change)
             assert facts == {number: {"square": number**2} for number in range(30)}
             assert sum(done) == 30
+            said = capsys.readouterr().err
+            assert re.search(r"executor=ray: the machine [\d.]+ has gone, and its units begin again; \d left\.", said)
+            assert re.search(r"executor=ray: the machine [\d.]+ has joined; \d now\.", said)
             ran = [(done_of / f"{number}.txt").read_text().split() for number in range(30)]
             assert all(len(lines) == 1 for lines in ran)
             assert len({line for lines in ran for line in lines}) >= 3

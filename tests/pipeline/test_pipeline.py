@@ -10,7 +10,7 @@ from hydra import compose, initialize_config_dir
 from toy_training import ONE
 
 from zelo.errors import BadInput
-from zelo.pipeline import run
+from zelo.pipeline import plan, run
 from zelo.pipeline.run import Result, Step, assemble, run_stages
 from zelo.places import config_folder
 from zelo.store.store import Store
@@ -46,6 +46,28 @@ def test_what_is_made_of_a_part_is_made_again_of_the_whole(tmp_path) -> None:
     assert states() == ["computed"] * 3
     assert states() == ["cached"] * 3
     assert ran == ["rate(outcomes)", "target(ratings)", "rate(outcomes, partial)", "target(ratings, partial)"]
+
+
+def test_a_plan_times_units_by_what_the_same_stage_took_on_other_data(tmp_path) -> None:
+    def spread(identity: str, count: int, recipe: str = "same") -> Step:
+        stage = SimpleNamespace(
+            spreads=True, units=lambda tables, above: count, run=lambda tables, out, executor: {"rows": 1}
+        )
+        return Step("rate", stage, identity, {}, recipe=recipe)
+
+    def planned(other: Step, workers: int = 1) -> dict[str, float]:
+        return plan.seconds([other], store, plan.units([other], store), workers)
+
+    store = Store(tmp_path)
+    one, several = spread("small", 1), spread("known", 4)
+    assert planned(several) == {}
+    list(run_stages([one], store))
+    assert planned(several) == {}  # that unit may have been of a few queries
+    table = list(run_stages([several], store))[-1][0].tables["rate"]
+    took = table.manifest["seconds"]
+    assert planned(spread("new", 12)) == {"rate": pytest.approx(3 * took)}
+    assert planned(spread("new", 12), workers=5) == {"rate": pytest.approx(3 / 4 * took)}  # in three rounds
+    assert planned(spread("new", 12, recipe="another")) == {}
 
 
 SEEN: list[weakref.ref] = []

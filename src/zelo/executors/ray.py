@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import socket
+import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -60,8 +61,13 @@ class Ray:
     def where(self) -> str:
         """In words."""
         if self.address == "local":
-            return f"on a Ray cluster of this machine ({os.cpu_count()} CPUs)"
-        return f"on the Ray cluster {self.address}"
+            return f"on a Ray cluster of this machine ({self.workers} CPUs)"
+        return f"on the Ray cluster {self.address} ({len(self._cluster.cpus())} machines, {self.workers} CPUs)"
+
+    @property
+    def workers(self) -> int:
+        """A unit for each CPU."""
+        return (os.cpu_count() or 1) if self.address == "local" else sum(self._cluster.cpus())
 
     def check(self) -> None:
         """Raises BadInput where Ray is not installed, no cluster answers, or a machine of it cannot take part.
@@ -138,10 +144,16 @@ class Cluster:
         self.reports = self.ray.remote(num_cpus=0, max_restarts=-1, scheduling_strategy=here)(Reports).remote()
         self.taking = self.reports.take.remote()
         self.checked: set[str] = set()  # nodes
+        self.machines, self.looked = self.nodes(), time.monotonic()
+
+    def nodes(self) -> dict[str, dict[str, Any]]:
+        """Of each machine that is there and has CPUs, what Ray says of it."""
+        nodes = self.ray.nodes()
+        return {node["NodeID"]: node for node in nodes if node["Alive"] and node["Resources"].get("CPU")}
 
     def check(self, job: SentWork) -> None:
         """Raises BadInput for a machine with another Python or zelo, and for one that does not see the store."""
-        nodes = {node["NodeID"] for node in self.ray.nodes() if node["Alive"] and node["Resources"].get("CPU")}
+        nodes = set(self.nodes())
         asked = [
             self.ray.remote(num_cpus=0, max_retries=0)(_look_around())
             .options(scheduling_strategy=self.at(node, soft=False))
@@ -153,6 +165,10 @@ class Cluster:
             with contextlib.suppress(self.ray.exceptions.RayError):  # a machine that has gone meanwhile
                 job.check(*self.ray.get(one))
         self.checked |= nodes
+
+    def cpus(self) -> list[int]:
+        """Of each machine that has any."""
+        return [int(node["Resources"]["CPU"]) for node in self.nodes().values()]
 
     def run(self, job: SentWork, sizes: Mapping[int, int], shown: UnitProgress, on_gpu: bool) -> dict[int, Facts]:
         """{unit: facts}. Raises the first error of a unit; those that have not begun do not."""
@@ -169,6 +185,7 @@ class Cluster:
                     running[begin.remote(packed, unit, self.reports)] = unit, actor
                 done, _ = self.ray.wait(list(running), timeout=LOOK)
                 self._show(job, shown)
+                self._compare_machines()
                 for made in done:
                     unit, actor = running.pop(made)
                     facts[unit] = self._facts(made, unit)
@@ -223,6 +240,20 @@ class Cluster:
                 f"executor=ray: unit {unit} was lost {self.retries + 1} times ({' '.join(str(error).split())[:300]}). What was"
                 " finished is kept: the same command goes on from there."
             ) from error
+
+    def _compare_machines(self) -> None:
+        """Says which machines have gone or joined, above the line of progress."""
+        if time.monotonic() - self.looked < LOOK:
+            return
+        there, before = self.nodes(), self.machines
+        for gone in before.keys() - there.keys():
+            address = before[gone]["NodeManagerAddress"]
+            said = f"the machine {address} has gone, and its units begin again; {len(there)} left"
+            print(f"executor=ray: {said}.", file=sys.stderr, flush=True)
+        for new in there.keys() - before.keys():
+            said = f"the machine {there[new]['NodeManagerAddress']} has joined; {len(there)} now"
+            print(f"executor=ray: {said}.", file=sys.stderr, flush=True)
+        self.machines, self.looked = there, time.monotonic()
 
     def _show(self, job: SentWork, shown: UnitProgress) -> None:
         """Asks how far the workers are, without waiting for the answer."""

@@ -18,11 +18,15 @@ from zelo.store.hashing import hash_json
 from zelo.store.table import Table
 
 
-def identity(node: Facts, stage: object, inputs: dict[str, str]) -> str:
-    """Hash of everything that could change the table of a stage. node: its resolved config; inputs: role -> identity."""
-    recipe = recipe_of({key: value for key, value in node.items() if key != "inputs"}, stage)
+def identity(recipe: object, inputs: dict[str, str]) -> str:
+    """Hash of everything that could change the table of a stage. recipe: of the stage; inputs: role -> identity."""
     # A stage is handed tables, and so runs their code without naming it.
     return hash_json({"recipe": recipe, "inputs": inputs, "tables": code_hash(Table.__module__, Table.__name__)})
+
+
+def stage_recipe(node: Facts, stage: object) -> object:
+    """That of a stage, whatever it reads. node: its resolved config."""
+    return recipe_of({key: value for key, value in node.items() if key != "inputs"}, stage)
 
 
 def recipe_of(node: object, built: Any, without: frozenset[str] = frozenset()) -> object:

@@ -1,11 +1,11 @@
 """What a run would ask and pay, before it does."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from zelo.budget.plan import Plan
 from zelo.pipeline.order import ancestors
-from zelo.pipeline.run import Step, falls_away, run_stages
+from zelo.pipeline.run import RECIPE, UNITS, Step, falls_away, run_stages
 from zelo.protocols import NOTHING_TO_DO, CheapStage, PaidStage, SometimesCheapStage, SpreadStage
 from zelo.store.store import Store
 
@@ -34,6 +34,28 @@ def units(steps: list[Step], store: Store) -> dict[str, int]:
             above = {role: found[source] for role, source in step.inputs.items() if source in found}
             count = step.stage.units({role: table for role, table in made.items() if table}, above)
             found |= {} if count is None else {step.name: count}
+    return found
+
+
+def seconds(steps: list[Step], store: Store, units: Mapping[str, int], workers: int) -> dict[str, float]:
+    """Stage -> about how long its units take, where the store has a table that the same stage made of other data.
+
+    units: as of `units`. A table of one unit tells nothing of several: that unit may be small.
+    """
+    found: dict[str, float] = {}
+    for step in steps:
+        earlier = [
+            table
+            for table in store.tables(step.kind)
+            if table.manifest.get(RECIPE) == step.recipe and not table.partial
+        ]
+        timed = [table.manifest for table in earlier if UNITS in table.manifest]
+        if timed and (count := units.get(step.name)):
+            largest = max(timed, key=lambda manifest: (manifest[UNITS]["count"], manifest["made"]))
+            known = largest[UNITS]["count"]
+            if known > 1 or count == 1:
+                rounds = -(-count // workers) / -(-known // largest[UNITS]["workers"])
+                found[step.name] = largest["seconds"] * rounds
     return found
 
 

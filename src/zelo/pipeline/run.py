@@ -18,7 +18,7 @@ from omegaconf import DictConfig
 from zelo import annotations, units
 from zelo.errors import PriceUnknown
 from zelo.facts import Facts
-from zelo.pipeline.identity import identity
+from zelo.pipeline.identity import identity, stage_recipe
 from zelo.pipeline.instantiate import build, described, refuse
 from zelo.pipeline.order import key_of, needed, ordered, with_inputs
 from zelo.pipeline.plain import plain
@@ -35,12 +35,14 @@ from zelo.protocols import (
     StageWithOptionalInputs,
     StageWithUnread,
 )
+from zelo.store.hashing import hash_json
 from zelo.store.shards import keep_made_of
 from zelo.store.store import Store
 from zelo.store.table import MADE_OF, Table, contents, made_of
 from zelo.training import launch
 from zelo.units import HERE
 
+RECIPE, UNITS = "recipe", "units"  # of a manifest
 LONG = 1.0  # seconds; what has taken less has loaded little, and a collection takes a third of a second
 
 Watch = Callable[[str, int, Mapping[str, float]], None]
@@ -62,6 +64,7 @@ class Step:
     key_of: Callable[[str], str] = field(
         default=str, compare=False, repr=False
     )  # from a place in the stage to the key that a user sets
+    recipe: str = ""  # hash of what could change its table beside what it reads
 
     @property
     def kind(self) -> str:
@@ -120,9 +123,11 @@ def assemble(config: DictConfig, built: dict[str, tuple[Facts, Any]] | None = No
             continue
         if isinstance(stage, StageWithInputCheck):
             stage.check_inputs({role: steps[source].stage for role, source in inputs.items()})
-        named = identity(stages[name], stage, {role: steps[source].identity for role, source in inputs.items()})
+        recipe = stage_recipe(stages[name], stage)
+        named = identity(recipe, {role: steps[source].identity for role, source in inputs.items()})
         several = isinstance(stage, ProcessesStage) and stage.processes > 1  # what each of them is to be made from
-        steps[name] = Step(name, stage, named, inputs, described(config)["stages"][name] if several else {}, keys)
+        described_node = described(config)["stages"][name] if several else {}
+        steps[name] = Step(name, stage, named, inputs, described_node, keys, hash_json(recipe))
     if config.until is None:
         return list(steps.values())
     graph = {name: set(step.inputs.values()) for name, step in steps.items()}
@@ -200,7 +205,7 @@ def _make(
     keep_made_of(out, made_of(inputs))
     if step.node:
         launch.write(out / launch.FOLDER, step.name, step.node, inputs)
-    start = time.monotonic()
+    start, anew = time.monotonic(), not any(out.rglob("*.parquet"))
     stage = copy.deepcopy(step.stage)  # what it loads, models above all, goes when it ends
     try:
         with watched_by(functools.partial(watch, step.name)), units.active(executor):
@@ -209,13 +214,27 @@ def _make(
             figures = stage.run(tables, out, executor) if spread else stage.run(tables, out)
     except PriceUnknown as error:
         raise PriceUnknown(step.key_of(error.place), error.reason, error.plan, error.prices) from error
+    timed = _timed(stage, inputs, executor) if anew else {}
     del stage
     if time.monotonic() - start > LONG:
         gc.collect()  # Lightning's objects name each other in circles
     if any(table.partial for table in inputs.values()):  # what is made of a part is not what the whole would make
         figures = ({} if figures.get("partial") else {MADE_OF: contents(inputs)}) | figures | {"partial": True}
     reads = {role: table.identity for role, table in inputs.items()}
-    return {"stage": step.name, "inputs": reads, "peak_memory_mb": _peak_memory_mb(), **figures}
+    return {
+        "stage": step.name,
+        "inputs": reads,
+        "peak_memory_mb": _peak_memory_mb(),
+        RECIPE: step.recipe,
+        **timed,
+        **figures,
+    }
+
+
+def _timed(stage: object, inputs: dict[str, Table], executor: Executor) -> Facts:
+    """How many units a table took that was made in one go: a plan tells by them how long others will take."""
+    count = stage.units(inputs, {}) if isinstance(stage, SpreadStage) and stage.spreads else None
+    return {} if count is None else {UNITS: {"count": count, "workers": executor.workers}}
 
 
 def _forget_peak_memory() -> None:

@@ -49,10 +49,12 @@ def help_text(template: str, conf: Path) -> str:
     return template.replace("$APP_CONFIG_GROUPS", lines).replace("$$", "$")
 
 
-def print_plan(steps: "list[Step]", store: Store, executor: Executor, units: Mapping[str, int]) -> set[str]:
+def print_plan(
+    steps: "list[Step]", store: Store, executor: Executor, units: Mapping[str, int], seconds: Mapping[str, float]
+) -> set[str]:
     """What would run, where and what is cached; returns the names of the stages that are not computed yet.
 
-    units: stage -> how many, where that is known.
+    units: stage -> how many, where that is known; seconds: about how long they take, where that is.
     """
     lines = console()
     missing = set()
@@ -66,10 +68,13 @@ def print_plan(steps: "list[Step]", store: Store, executor: Executor, units: Map
     lines.print(f"{len(missing)} of {len(steps)} stages to compute in {store.root}.", soft_wrap=True)
     todo = [step for step in steps if step.name in missing]
     spread = [step.name for step in todo if isinstance(step.stage, SpreadStage) and step.stage.spreads]
-    if executor.where and spread:
-        named = ", ".join(f"{name} {units[name]:,}" if name in units else f"{name} ?" for name in spread)
-        unknown = " ?: known when the stages above have run." * (not units.keys() >= set(spread))
-        lines.print(f"Units of at most 512 queries, {executor.where}: {named}.{unknown}", soft_wrap=True)
+    timed = {name: f" (about {_seconds(seconds[name])})" for name in spread if name in seconds}
+    if (executor.where or timed) and spread:
+        counts = {name: f"{units[name]:,}" if name in units else "?" for name in spread}
+        named = ", ".join(f"{name} {counts[name]}{timed.get(name, '')}" for name in spread)
+        unknown = " ?: known when the stages above have run." * ("?" in counts.values())
+        where = executor.where or "in this process"
+        lines.print(f"Units of at most 512 queries, {where}: {named}.{unknown}", soft_wrap=True)
     if isinstance(executor, ProcessesExecutor):
         for step in todo:
             if isinstance(step.stage, ProcessesStage) and step.stage.processes > 1:

@@ -20,7 +20,7 @@ from zelo.metrics.spectrum import GRAPH, spectra
 from zelo.outcomes import Graphs, check_quorum
 from zelo.progress import Advance, progress
 from zelo.protocols import Executor, PerJudgeSolver, Solver
-from zelo.records import DIAGNOSIS, QUERY_FIT, RATING, Comparisons, Fit, distinct, starts
+from zelo.records import DIAGNOSIS, OUTCOME, QUERY_FIT, RATING, Comparisons, Fit, distinct, starts
 from zelo.store.shards import shard, write_parquet, write_shard
 from zelo.store.table import Table
 from zelo.units import HERE, of_shards
@@ -204,8 +204,9 @@ def _sampled_graphs(parts: list[tuple[Path, ...]], fits: list[Path], query_id: p
     files = [file for number in distinct(np.searchsorted(ends, places, side="right")) for file in parts[number]]
     wanted = pc.field("query_id").isin(query_id.take(distinct(places)).combine_chunks())
     columns = [*IDS, "judge", "p", "weight"]
+    plain = pa.schema([OUTCOME.field(name) for name in columns])  # few rows are left of each file, and all of its ids
     outcomes = pa.concat_tables(
-        [pq.read_table(file, columns=columns, filters=wanted, read_dictionary=IDS) for file in files]
+        [pq.read_table(file, columns=columns, filters=wanted, read_dictionary=IDS).cast(plain) for file in files]
     )
     rows = [{"query_id": name, **asdict(one)} for name, one in spectra(outcomes.unify_dictionaries())]
     return pa.Table.from_pylist(rows, GRAPH)

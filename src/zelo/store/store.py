@@ -171,9 +171,9 @@ class Store:
             shutil.rmtree(earlier.path)
         return Table(kind, identity, place, manifest)
 
-    def tables(self) -> Iterator[Table]:
-        """Every table, whole or partial, that has a manifest."""
-        for path in sorted(self.root.glob(f"*/*/{MANIFEST}")):
+    def tables(self, kind: str = "*") -> Iterator[Table]:
+        """Every table, whole or partial, that has a manifest; those of a kind."""
+        for path in sorted(self.root.glob(f"{kind}/*/{MANIFEST}")):
             if not path.parent.name.startswith(".") and path.parent.parent.name != "runs":
                 table = self._open(path.parent.parent.name, path.parent.name.partition(PARTIAL)[0], path.parent)
                 if table:
