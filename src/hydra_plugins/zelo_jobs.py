@@ -55,6 +55,6 @@ def flag(config: DictConfig, name: str) -> bool:
 
 def words(error: Exception) -> str:
     """An error in one line."""
-    from zelo import main
+    from zelo.explanation import explain
 
-    return main.explain(error)[1]
+    return explain(error)[1]

@@ -5,26 +5,24 @@ terminated.
 """
 
 import contextlib
-import errno
 import os
 import re
 import sys
 import traceback
-from collections.abc import Sequence
-from difflib import get_close_matches
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
-from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from omegaconf.errors import OmegaConfBaseException
 
-from zelo import annotations, arguments, suggestions
+from zelo import arguments, refusals
 from zelo.errors import BadInput, JobFailed, ModelNotFound, ZeloError
+from zelo.explanation import explain
 from zelo.facts import Facts
 from zelo.places import config_folder
 from zelo.tracking import sweep
@@ -38,32 +36,7 @@ if TYPE_CHECKING:
     from zelo.tracking.run_folder import RunFolder
     from zelo.tracking.trial import Pruned, Watched
 
-SETTINGS = {  # read without a stage's help
-    "name": object,
-    "seed": int,
-    "until": str | None,
-    "plan": bool,
-    "optimize": str | None,
-    "report": bool | None,
-    "debug": object,
-    "stages": object,
-    "logger": object,
-    "dashboards": object,
-    "hardware": object,
-    "executor": object,
-    "sweep": object,
-}
-TOGETHER = {  # group -> how several of its options are used at once
-    "judge": "Judges that are asked together are an ensemble: judge=embedded is one, and conf/judge/embedded.yaml shows how"
-    " another is written.",
-    "retriever": "First stages that are put together are a fusion: retriever=fusion is one, and conf/retriever/fusion.yaml"
-    " shows how another is written.",
-    "metric": "+metric@metrics.NAME=OPTION adds one.",
-    "scorer": "+scorer@baselines.NAME=OPTION adds a baseline.",
-}
 LAUNCHERS_HERE = ("basic", "joblib", "submitit_local")
-BUDGET = ("usd", "tokens", "calls", "lifetime_usd")
-SURROUNDINGS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.ENAMETOOLONG)
 
 
 @hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="config")
@@ -126,7 +99,7 @@ def job(config: DictConfig, folder: Path, command: str) -> float | None:
     if config.plan:
         with contextlib.closing(executor):
             return None if world.rank() else _print_plan(config, steps, store, executor)
-    _refuse_run_of_launcher()
+    refusals.refuse_run_of_launcher()
     if world.rank():
         return process.follow(hardware)
     with contextlib.closing(executor):
@@ -181,19 +154,19 @@ def _checked(config: DictConfig) -> "tuple[list[Step], Any, Any, Any]":
     from zelo.stages.train import Train
     from zelo.tracking import redact, trial
 
-    _check_settings(config)
+    refusals.check_settings(config)
     baselines.mount(config)
     given = [str(override) for override in HydraConfig.get().overrides.task]
     parts.complete(config, given)
     continued.complete(config, given)
-    _refuse_merged(config)
-    _refuse_unread(config)
+    refusals.refuse_merged(config)
+    refusals.refuse_unread(config)
     steps = assemble(config, sweep.CURRENT.stages if HydraConfig.get().mode == RunMode.MULTIRUN else None)
     evaluations = [step.stage for step in steps if isinstance(step.stage, Evaluate)]
     systems = [name for stage in evaluations if stage.students for name in stage.systems]  # else nothing is trained
-    _check_optimize(config.optimize, systems)
+    refusals.check_optimize(config.optimize, systems)
     compares = any(isinstance(step.stage, (Rate, Train)) for step in steps)
-    _check_sweeper(config, bool(systems) and config.optimize is not None if evaluations else compares)
+    refusals.check_sweeper(config, bool(systems) and config.optimize is not None if evaluations else compares)
     if _pruner() is not None:
         trial.student_of(steps, config.optimize)
     logger = instantiate.build(redact.tree(OmegaConf.to_container(config.logger, resolve=True)), "logger")
@@ -352,104 +325,6 @@ def _cheaper(
     return found
 
 
-def _check_settings(config: DictConfig) -> None:
-    """Raises BadInput for a scalar of the top that is of another type, a seed that no generator takes, nan and infinity."""
-    for where, fault in annotations.not_finite(OmegaConf.to_container(config), ""):
-        raise BadInput(f"{where}{fault}")
-    for setting, hint in SETTINGS.items():
-        for where, fault in annotations.faults(config[setting], hint, setting):
-            raise BadInput(f"{where}{fault}")
-    if not isinstance(config.budget, DictConfig):
-        raise BadInput(
-            f"budget={config.budget}: name the unit: budget.usd={config.budget} (dollars), budget.calls=... or budget.tokens=...."
-        )
-    for key in config.budget:
-        if key not in BUDGET:
-            raise BadInput(f"budget.{key}: there is no such cap; write budget.{' or budget.'.join(BUDGET)}.")
-    if not 0 <= config.seed < 2**32:
-        raise BadInput(f"seed={config.seed}: a whole number from 0 to {2**32 - 1}.")
-
-
-def _refuse_lists(arguments: list[str]) -> None:
-    """Raises BadInput for a group that is given a list: Hydra would merge its options, and the last one's class would win."""
-    for argument in arguments:
-        key, _, value = argument.partition("=")
-        group = key.lstrip("+").partition("@")[0]
-        if "[" in value and group and not group.startswith("hydra") and (config_folder() / group).is_dir():
-            raise BadInput(_one_option(argument, group))
-
-
-def _refuse_merged(config: DictConfig) -> None:
-    """Raises BadInput where a config file of the user's gives a group a list: Hydra names no choice then."""
-    choices = HydraConfig.get().runtime.choices
-    for group in (str(key) for key in config if (config_folder() / str(key)).is_dir()):
-        if group not in choices:
-            raise BadInput(_one_option(f"{group} has several options in a config file", group))
-
-
-def _one_option(found: str, group: str) -> str:
-    advice = f"{TOGETHER[group]} " if group in TOGETHER else ""
-    return (
-        f"{found}: a group takes one option; several would be merged into the class of the last one. {advice}To compare"
-        f" options, -m {group}=ONE,OTHER runs one after the other."
-    )
-
-
-def _refuse_run_of_launcher() -> None:
-    """Raises BadInput for a single run of what is for sweeps: Hydra would run it here, in silence."""
-    hydra = HydraConfig.get()
-    launcher = hydra.runtime.choices.get("hydra/launcher", "basic")
-    if hydra.mode == RunMode.RUN and launcher == "slurm":
-        raise BadInput("hardware=slurm sends the jobs of a sweep to SLURM, and this is a single run: write zelo -m ...")
-    if hydra.mode == RunMode.RUN and launcher != "basic":
-        raise BadInput(
-            f"hydra/launcher={launcher} runs the jobs of a sweep, and this is a single run: write zelo -m ..."
-        )
-
-
-def _check_optimize(optimize: str | None, systems: Sequence[str]) -> None:
-    """Raises BadInput, before anything runs, where `optimize` is none of the systems that are measured, if any are."""
-    if optimize is not None and systems and optimize not in systems:
-        near = get_close_matches(optimize, systems, 1, 0.0)[0]
-        raise BadInput(
-            f"optimize={optimize}: no system has that name. Did you mean {near!r}? There are: {', '.join(systems)}."
-        )
-
-
-def _check_sweeper(config: DictConfig, measures: bool) -> None:
-    """Raises BadInput where a sweeper that optimizes would get no figure of dev, before it runs a trial.
-
-    measures: whether a stage of the run leaves one.
-    """
-    hydra = HydraConfig.get()
-    name = hydra.runtime.choices.get("hydra/sweeper", "grid")
-    if hydra.mode != RunMode.MULTIRUN or name in ("grid", "basic") or measures:
-        return
-    if hydra.sweeper.get("objectives") is not None and "dev" not in hydra.sweeper.objectives:
-        return
-    cause = f"optimize={config.optimize}" if config.optimize is None else f"until={config.until}"
-    raise BadInput(
-        f"{cause}: hydra/sweeper={name} optimizes a figure of dev, and these jobs have none. Stop no earlier than until=rate,"
-        " name a system with optimize=zelo, or sweep without an optimizer (hydra/sweeper=grid)."
-    )
-
-
-def _refuse_unread(config: DictConfig) -> None:
-    """Raises BadInput for an override of a value that no stage of the pipeline reads: it would change nothing, in silence."""
-    used = set(re.findall(r"\$\{(\w+)", str(OmegaConf.to_container(config.stages))))
-    used |= {"baseline"} if "baselines" in used else set()  # which says what becomes of them
-    nodes = sorted(node for node in used if OmegaConf.is_dict(config.get(node)))
-    hydra = HydraConfig.get()
-    for override in hydra.overrides.task:
-        key = str(override).partition("=")[0].lstrip("+~")
-        root, _, rest = key.partition(".")
-        if "@" in key or key in hydra.runtime.choices or root in used | SETTINGS.keys():
-            continue
-        places = [f"{node}.{key}" for node in nodes if rest and OmegaConf.select(config, f"{node}.{root}")]
-        advice = f" Set {' and '.join(places)}." if places else " Leave it out, or name the value that you mean."
-        raise BadInput(f"{override}: no stage of this pipeline reads {key}, so it would change nothing.{advice}")
-
-
 def main() -> int:
     """Runs Hydra and turns every error into one clear line and an exit status; an interruption is for `__main__`."""
     if sys.argv[1:] in (["--help"], ["-h"]):
@@ -470,7 +345,7 @@ def main() -> int:
     sweep.CURRENT.failures.clear()  # of a command before it in this process; without a job, nothing else does
     try:
         try:
-            _refuse_lists(sys.argv[1:])
+            refusals.refuse_lists(sys.argv[1:])
             app()
         except OSError as error:  # of Hydra, before a job; what a job raises comes by way of the sweep callback
             if isinstance(error, HydraException):  # an option that is not there
@@ -490,53 +365,3 @@ def main() -> int:
         print(f"zelo: {words}", file=sys.stderr)
         return status
     return 0
-
-
-def explain(error: Exception) -> tuple[int, str]:
-    """Exit status and what went wrong in one line, with the nearest known name where one was misspelt."""
-    if isinstance(error, ZeloError):
-        return error.exit_status, str(error)
-    if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
-        missing = str(error.missing_cfg_file)  # an option that is a path has slashes of its own
-        group, _, option = missing.rpartition("/") if missing.startswith("hydra/") else missing.partition("/")
-        return 2, suggestions.unknown_option(group, option, error.options)
-    cause = error.__cause__
-    if (
-        isinstance(error, HydraException)
-        and isinstance(cause, OmegaConfBaseException)
-        and cause.parent_node is not None
-    ):
-        written = re.match(r"Could not (?:override|delete|append)\D* '([^']+)'", str(error))
-        root: Any = cause.parent_node._get_root()
-        return 2, suggestions.unknown_key(written[1] if written else str(cause.full_key), root)
-    if isinstance(error, OverrideParseException):
-        return 2, arguments.explain(error) if "=" in error.override else suggestions.bare_word(error.override)
-    if comma := re.match(r"Ambiguous value for argument '(.*)'\n", str(error)):
-        return 2, arguments.explain_comma(comma[1])
-    if isinstance(error, MissingMandatoryValue):
-        return 2, f"{error.full_key} has no value yet; write {error.full_key}=..."
-    if isinstance(error, HydraException) and "'hydra/sweeper/pruner'" in str(error):  # no other sweeper has the group
-        return 2, "hydra/sweeper/pruner ends trials of a search: write hydra/sweeper=optuna, too."
-    if isinstance(error, (HydraException, OmegaConfBaseException)):
-        words = str(error).partition("\n    full_key")[0].partition("\nSee https")[0]
-        words = re.sub(r"\n(To append|Either|Or add|Config search path).*", "", words, flags=re.DOTALL)
-        return 2, re.sub(r"\s*\n\s*", " ", words)
-    if isinstance(error, RuntimeError) and "hydra_joblib_launcher" in str(error):
-        return (
-            2,
-            "hydra/launcher=joblib needs hydra-joblib-launcher, which is not installed: pip install 'zelo[sweeps]'.",
-        )
-    if isinstance(error, RuntimeError) and "hydra_submitit_launcher" in str(error):
-        return 2, "hardware=slurm needs submitit, which is not installed: pip install 'zelo[slurm]'."
-    if isinstance(error, RuntimeError) and "slurm cluster" in str(error):  # of submitit
-        return 2, "hardware=slurm: there is no srun here. Run the command on a login node of a SLURM cluster."
-    if type(error).__name__ in ("TerminatedWorkerError", "BrokenProcessPool"):  # of joblib
-        return 1, (
-            "a process that ran jobs was ended from outside, often for want of memory. Finished stages are kept: the same command"
-            " goes on from there; hydra.launcher.n_jobs=1 needs least memory."
-        )
-    if isinstance(error, ValueError) and str(error).startswith("Config group override"):
-        return 2, "a group is given one of its options by name, as in solver=thurstone; zelo --help lists them."
-    if isinstance(error, OSError) and error.errno in SURROUNDINGS:
-        return 2, f"{error.strerror}: {error.filename or 'while writing'}."
-    return 1, f"a bug, {type(error).__name__}: {error}\nRun again with debug=true for the traceback."

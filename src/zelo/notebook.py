@@ -221,7 +221,8 @@ def _composed(overrides: Sequence[str]) -> "Iterator[tuple[DictConfig, Path]]":
     from omegaconf import open_dict
     from omegaconf.errors import OmegaConfBaseException
 
-    from zelo import arguments, main
+    from zelo import arguments
+    from zelo.explanation import explain
     from zelo.places import config_folder
     from zelo.tracking import sweep
 
@@ -238,7 +239,7 @@ def _composed(overrides: Sequence[str]) -> "Iterator[tuple[DictConfig, Path]]":
                 del config["hydra"]
             yield config, folder
     except (HydraException, OmegaConfBaseException) as error:
-        raise BadInput(main.explain(error)[1]) from error
+        raise BadInput(explain(error)[1]) from error
     finally:
         HydraConfig.instance().cfg = before
 

@@ -24,11 +24,11 @@ from omegaconf import DictConfig, OmegaConf
 from zelo import annotations
 from zelo.errors import BadInput
 from zelo.fingerprint.modules import ALLOW_VARIABLE
-from zelo.main import _check_settings
 from zelo.pipeline import instantiate
 from zelo.pipeline.run import assemble, run_stages
 from zelo.places import config_folder
 from zelo.protocols import Retriever
+from zelo.refusals import check_settings
 from zelo.store.store import Store
 
 CONF = config_folder()
@@ -301,7 +301,7 @@ def test_what_is_no_number_is_refused_where_it_is_given(override: str, place: st
     with pytest.raises(BadInput, match=f"^{place}: expected a finite number"):
         assemble(config)
     with pytest.raises(BadInput, match=f"^{place}: expected a finite number"):
-        _check_settings(OmegaConf.masked_copy(config, [key for key in config if key != "hydra"]))  # type: ignore[arg-type]
+        check_settings(OmegaConf.masked_copy(config, [key for key in config if key != "hydra"]))  # type: ignore[arg-type]
 
 
 def test_only_labels_are_read_beside_the_queries_that_are_made() -> None:

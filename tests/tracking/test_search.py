@@ -18,7 +18,7 @@ from hydra_plugins import zelo_grid, zelo_journal, zelo_optuna
 from hydra_plugins.zelo_optuna import OptunaSweeper
 from hydra_plugins.zelo_space import searched
 from hydra_plugins.zelo_upstream import Upstream
-from zelo import main
+from zelo import explanation, refusals
 from zelo.errors import BadInput, JobFailed
 from zelo.tracking import sweep
 
@@ -353,21 +353,25 @@ def test_a_grid_has_no_interval() -> None:
 
 def test_a_single_run_has_no_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
     hydra = OmegaConf.create({"mode": RunMode.RUN, "runtime": {"choices": {"hydra/launcher": "joblib"}}})
-    monkeypatch.setattr(main.HydraConfig, "get", lambda: hydra)
+    monkeypatch.setattr(refusals.HydraConfig, "get", lambda: hydra)
     with pytest.raises(BadInput, match="this is a single run: write zelo -m"):
-        main._refuse_run_of_launcher()
+        refusals.refuse_run_of_launcher()
 
 
 def test_a_launcher_that_is_not_installed_names_its_extra() -> None:
     for package, extra in (("joblib", "sweeps"), ("submitit", "slurm")):
-        status, said = main.explain(RuntimeError(f"Unknown plugin class : 'hydra_plugins.hydra_{package}_launcher.X'"))
+        status, said = explanation.explain(
+            RuntimeError(f"Unknown plugin class : 'hydra_plugins.hydra_{package}_launcher.X'")
+        )
         assert status == 2
         assert f"pip install 'zelo[{extra}]'" in said
 
 
 def test_a_process_of_jobs_that_was_ended_is_no_bug() -> None:
     loky = pytest.importorskip("joblib.externals.loky.process_executor")
-    assert "often for want of memory" in main.explain(loky.TerminatedWorkerError("A worker process was killed"))[1]
+    assert (
+        "often for want of memory" in explanation.explain(loky.TerminatedWorkerError("A worker process was killed"))[1]
+    )
 
 
 def test_what_a_job_elsewhere_raised_comes_back_in_words() -> None:

@@ -25,7 +25,7 @@ from safetensors.numpy import save_file
 from unpacked import unpacked
 from wandb_records import wandb_records
 
-from zelo import arguments, main
+from zelo import arguments, explanation, main, refusals
 from zelo.errors import BadInput
 from zelo.metrics.spectrum import GRAPH, spectrum
 from zelo.pipeline import instantiate
@@ -410,11 +410,11 @@ def test_the_results_fit_the_terminal(
 
 
 def test_the_system_to_optimize_is_checked_before_any_work() -> None:
-    main._check_optimize("zelo", SYSTEMS)
-    main._check_optimize(None, SYSTEMS)
-    main._check_optimize("zelo", [])
+    refusals.check_optimize("zelo", SYSTEMS)
+    refusals.check_optimize(None, SYSTEMS)
+    refusals.check_optimize("zelo", [])
     with pytest.raises(BadInput, match="Did you mean 'zelo'") as caught:
-        main._check_optimize("zello", SYSTEMS)
+        refusals.check_optimize("zello", SYSTEMS)
     assert "late_interaction" in str(caught.value)
 
 
@@ -703,13 +703,13 @@ def test_an_optimizing_sweeper_needs_a_figure(
 ) -> None:
     chosen = {"choices": {"hydra/sweeper": "optuna"}}
     hydra = OmegaConf.create({"mode": mode, "runtime": chosen, "sweeper": {"objectives": objectives}})
-    monkeypatch.setattr(main.HydraConfig, "get", lambda: hydra)
+    monkeypatch.setattr(refusals.HydraConfig, "get", lambda: hydra)
     config = OmegaConf.create({"optimize": "zelo", "until": "load"})
     if refused:
         with pytest.raises(BadInput, match="hydra/sweeper=optuna"):
-            main._check_sweeper(config, measures)
+            refusals.check_sweeper(config, measures)
     else:
-        main._check_sweeper(config, measures)
+        refusals.check_sweeper(config, measures)
 
 
 @pytest.mark.parametrize(
@@ -826,8 +826,8 @@ def test_debug_shows_the_traceback_and_keeps_the_status(
 
 
 def test_a_bug_is_status_1_and_the_surroundings_are_2() -> None:
-    assert main.explain(ZeroDivisionError("x"))[0] == 1
-    assert main.explain(OSError(28, "No space left on device", "f")) == (2, "No space left on device: f.")
+    assert explanation.explain(ZeroDivisionError("x"))[0] == 1
+    assert explanation.explain(OSError(28, "No space left on device", "f")) == (2, "No space left on device: f.")
 
 
 def start(arguments: list[str], folder: Path) -> "subprocess.Popen[str]":
