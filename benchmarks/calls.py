@@ -77,14 +77,15 @@ def main() -> None:
         start = time.perf_counter()
         ask(budget(usd=1e6), judge, asked)
         ours = time.perf_counter() - start
-        start = time.perf_counter()
+        start, processor = time.perf_counter(), time.process_time()
         ask(budget(usd=1e6), judge, asked)
-        again = time.perf_counter() - start
+        again, processor = time.perf_counter() - start, time.process_time() - processor
     print(f"{calls:,} calls, {PARALLEL} at once, {LATENCY * 1000:.0f} ms each: ideally {ideal:.1f} s")
     print(
         f"aiohttp alone {peer:.1f} s ({peer / ideal:.2f} x ideal); zelo {ours:.1f} s ({ours / ideal:.2f} x ideal, of which"
     )
-    print(f"planning {planned:.1f} s); again from the ledger {again:.2f} s ({again / ours:.1%} of the first)")
+    print(f"planning {planned:.1f} s); again from the ledger {again:.2f} s ({again / ours:.1%} of the first;")
+    print(f"{1e6 * processor / calls:.1f} us of the processor a call)")
 
 
 if __name__ == "__main__":

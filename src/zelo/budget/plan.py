@@ -4,6 +4,8 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from textwrap import wrap
 
+import numpy as np
+
 from zelo.budget.price import money
 from zelo.budget.recalled import Recalled
 from zelo.budget.request_batch import RequestBatch
@@ -18,6 +20,9 @@ WIDTH = 100  # columns of what is said
 TOKENS_PER_BYTE = 0.25  # English through a common tokenizer; replaced by what the ledger has measured
 ASSUMED_OUT = 256  # tokens of an answer that may be longer; replaced by what the ledger has measured
 SECONDS_PER_CALL = 5.0  # until the ledger has measured
+SENT = np.dtype(  # of a request: the first 8 bytes of its key, the number of its form, and as in `_Alike`
+    [("key", "u8"), ("form", "i4"), ("size", "i4"), ("out", "i4"), ("searches", "i4"), ("most_searches", "i4")]
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,37 +198,46 @@ def clock(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Alike:
     """Requests of one form that are to be sent."""
 
-    calls: int = 0
-    size: int = 0  # bytes of the prompts
-    out: int = 0  # tokens that may come back
-    searches: int = 0  # that are expected to be billed
-    most_searches: int = 0
+    calls: int
+    size: int  # bytes of the prompts
+    out: int  # tokens that may come back
+    searches: int  # that are expected to be billed
+    most_searches: int
 
 
 @dataclass
 class _Counted:
     """What a judge would be asked about some questions, the ledger's answers left out."""
 
-    pairs: int = 0  # whose reply is not in the ledger
+    pairs: int = 0
     worst: float = 0.0  # US dollars that one call may cost
-    forms: dict[str, _Alike] = field(default_factory=dict)  # of what is to be sent
-    keys: set[bytes] = field(default_factory=set)  # of what is to be sent
+    forms: dict[str, int] = field(default_factory=dict)  # form -> its number
+    requests: list[np.ndarray] = field(default_factory=list)  # of each batch, SENT
 
-    def add(self, request: Request, endpoint: Endpoint) -> None:
-        """One request more; the same texts are sent once."""
-        self.pairs += len(request.rows)
-        if request.key not in self.keys:
-            self.keys.add(request.key)
-            alike = self.forms.setdefault(request.form, _Alike())
-            alike.calls, alike.size = alike.calls + 1, alike.size + request.tokens_in
-            alike.out += request.tokens_out
-            alike.searches += request.likely_searches
-            alike.most_searches += request.searches
-            self.worst = max(self.worst, endpoint.worst(request))
+    def add(self, requests: Iterable[Request], endpoint: Endpoint) -> None:
+        """Those about one batch of questions."""
+        rows = []
+        for one in requests:
+            self.pairs += len(one.rows)
+            self.worst = max(self.worst, endpoint.worst(one))
+            form = self.forms.setdefault(one.form, len(self.forms))
+            start = int.from_bytes(one.key[:8], "big")
+            rows.append((start, form, one.tokens_in, one.tokens_out, one.likely_searches, one.searches))
+        self.requests.append(np.array(rows, SENT))
+
+    def alike(self) -> dict[str, _Alike]:
+        """What is to be sent of each form; the same texts are sent once."""
+        every = np.concatenate([np.empty(0, SENT), *self.requests])
+        self.requests = [every]
+        first = np.unique(every["key"], return_index=True)[1]
+        form, most = every["form"][first], len(self.forms)
+        sums = [np.bincount(form, every[name][first], most) for name in ("size", "out", "searches", "most_searches")]
+        columns = np.stack([np.bincount(form, minlength=most), *sums]).astype(np.int64)
+        return {name: _Alike(*columns[:, number].tolist()) for name, number in self.forms.items()}
 
 
 @dataclass(frozen=True)
@@ -267,15 +281,14 @@ def estimate(
     for questions in batches:
         batch = RequestBatch.of(name, judge, len(questions))
         pairs += len(questions)
-        for request in recalled.unanswered(ledger, batch, questions, ask_again, command):
-            counted.add(request, endpoint)
-    every, expected = ledger.measured(endpoint.provider, endpoint.model, None), _Expected()
-    for form, alike in counted.forms.items():
+        counted.add(recalled.unanswered(ledger, batch, questions, ask_again, command), endpoint)
+    every, expected, forms = ledger.measured(endpoint.provider, endpoint.model, None), _Expected(), counted.alike()
+    for form, alike in forms.items():
         expected = expected.and_of(alike, every, ledger.measured(endpoint.provider, endpoint.model, form))
-    calls, tokens_in, tokens_out = len(counted.keys), round(expected.tokens_in), round(expected.tokens_out)
-    most_out = sum(alike.out for alike in counted.forms.values())
-    searches = sum(alike.searches for alike in counted.forms.values())
-    most_searches = sum(alike.most_searches for alike in counted.forms.values())
+    tokens_in, tokens_out = round(expected.tokens_in), round(expected.tokens_out)
+    calls, most_out, searches, most_searches = (
+        sum(getattr(alike, name) for alike in forms.values()) for name in ("calls", "out", "searches", "most_searches")
+    )
     limits = [expected.seconds / endpoint.concurrency]
     limits += [60 * calls / endpoint.requests_per_minute] if endpoint.requests_per_minute else []
     limits += [60 * (tokens_in + tokens_out) / endpoint.tokens_per_minute] if endpoint.tokens_per_minute else []
