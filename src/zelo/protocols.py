@@ -167,7 +167,7 @@ class Executor(Protocol):
 
     @property
     def workers(self) -> int:
-        """How many units it runs at a time."""
+        """How many units it runs at a time; 0 where that is not known."""
         ...
 
     def run(self, work: Work, sizes: Mapping[int, int], advance: "Advance", *, model: bool = False) -> dict[int, Facts]:

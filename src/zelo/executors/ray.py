@@ -62,12 +62,21 @@ class Ray:
         """In words."""
         if self.address == "local":
             return f"on a Ray cluster of this machine ({self.workers} CPUs)"
-        return f"on the Ray cluster {self.address} ({len(self._cluster.cpus())} machines, {self.workers} CPUs)"
+        cpus = self._cpus()
+        there = f"{len(cpus)} machines, {sum(cpus)} CPUs" if cpus else "which does not answer now"
+        return f"on the Ray cluster {self.address} ({there})"
 
     @property
     def workers(self) -> int:
         """A unit for each CPU."""
-        return (os.cpu_count() or 1) if self.address == "local" else sum(self._cluster.cpus())
+        return (os.cpu_count() or 1) if self.address == "local" else sum(self._cpus())
+
+    def _cpus(self) -> list[int]:
+        """Of each machine of the cluster; of none where it cannot be asked, as may be when a run is planned elsewhere."""
+        try:
+            return self._cluster.cpus()
+        except (BadInput, ImportError):
+            return []
 
     def check(self) -> None:
         """Raises BadInput where Ray is not installed, no cluster answers, or a machine of it cannot take part.

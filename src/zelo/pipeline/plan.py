@@ -43,7 +43,7 @@ def seconds(steps: list[Step], store: Store, units: Mapping[str, int], workers: 
     units: as of `units`. A table of one unit tells nothing of several: that unit may be small.
     """
     found: dict[str, float] = {}
-    for step in steps:
+    for step in steps if workers else []:
         earlier = [
             table
             for table in store.tables(step.kind)
