@@ -90,10 +90,9 @@ def check_quorum(quorum: int, judged: Mapping[str, object]) -> None:
 
 def _placed(*columns: pa.ChunkedArray) -> tuple[pa.Array, list[np.ndarray]]:
     """(the ids that occur in these columns, in their order; [rows] int32 of each column: which of them)."""
-    encoded = [_encoded(column) for column in columns]
-    known = pc.unique(pa.concat_arrays([column.dictionary for column in encoded]))
-    places = [pc.index_in(column.dictionary, known).to_numpy() for column in encoded]
-    rows = [place[column.indices.to_numpy()] for place, column in zip(places, encoded, strict=True)]
+    every = _encoded(pa.chunked_array([chunk for column in columns for chunk in _encoded_chunks(column)]))
+    known, ends = every.dictionary, np.cumsum([len(column) for column in columns])[:-1]
+    rows = np.split(every.indices.to_numpy(), ends)
     occurs = np.zeros(len(known), bool)
     for one in rows:
         occurs[one] = True
@@ -105,9 +104,12 @@ def _placed(*columns: pa.ChunkedArray) -> tuple[pa.Array, list[np.ndarray]]:
 
 
 def _encoded(column: pa.ChunkedArray) -> pa.DictionaryArray:
-    if not pa.types.is_dictionary(column.type):
-        column = column.dictionary_encode()
-    return column.unify_dictionaries().combine_chunks()
+    return pa.chunked_array(_encoded_chunks(column)).unify_dictionaries().combine_chunks()
+
+
+def _encoded_chunks(column: pa.ChunkedArray) -> list[pa.DictionaryArray]:
+    encoded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
+    return encoded.chunks or [pa.array([], pa.dictionary(pa.int32(), pa.string()))]
 
 
 def _sorted_ids(*columns: pa.ChunkedArray) -> pa.Array:

@@ -131,7 +131,7 @@ class Rate:
 
     def _shard(self, asked: list[pa.Table], weighed: bool, diagnosed: int | None, out: Path, number: int) -> None:
         """Writes one shard. asked: outcomes about its queries, a table of each judge stage; diagnosed: how many of these."""
-        outcomes = pa.concat_tables(asked).unify_dictionaries()
+        outcomes = pa.concat_tables(asked)
         stage = np.repeat(np.arange(len(asked)), [len(table) for table in asked])
         graphs = Graphs.of(outcomes, stage)
         p, weight, judges = graphs.average(outcomes)
