@@ -232,9 +232,9 @@ def _make(
 
 
 def _timed(stage: object, inputs: dict[str, Table], executor: Executor) -> Facts:
-    """How many units a table took that was made in one go: a plan tells by them how long others will take."""
+    """How many units a table took that was made in one go: a plan expects the time of others by them."""
     count = stage.units(inputs, {}) if isinstance(stage, SpreadStage) and stage.spreads else None
-    return {} if count is None else {UNITS: {"count": count, "workers": executor.workers}}
+    return {UNITS: {"count": count, "workers": executor.workers}} if count and executor.workers else {}
 
 
 def _forget_peak_memory() -> None:
