@@ -62,6 +62,8 @@ class Ray:
         """In words."""
         if self.address == "local":
             return f"on a Ray cluster of this machine ({self.workers} CPUs)"
+        if importlib.util.find_spec("ray") is None:
+            return f"on the Ray cluster {self.address} (Ray is not installed here: pip install 'zelo[ray]')"
         cpus = self._cpus()
         there = f"{len(cpus)} machines, {sum(cpus)} CPUs" if cpus else "which does not answer now"
         return f"on the Ray cluster {self.address} ({there})"
