@@ -6,7 +6,7 @@ from typing import Any
 
 from numba import njit
 
-logging.getLogger("numba").setLevel(logging.WARNING)  # it tells of every instruction that it reads
+logging.getLogger("numba").setLevel(logging.WARNING)  # at DEBUG it logs every instruction
 
 
 def compiled(signature: Any = None) -> Callable[[Any], Any]:

@@ -211,9 +211,7 @@ class Session:
             for request in chunk:
                 if request.key in known:
                     continue
-                if self.halted[
-                    batch.name
-                ].is_set():  # what was to be asked again and is not: the reply in the ledger stands
+                if self.halted[batch.name].is_set():  # asked again or not: the reply in the ledger stands
                     self._read(batch, [request], self.former)
                 elif request.key in self.flying:  # two pairs with the same texts: one call
                     self.flying[request.key].append((batch, request))
@@ -226,9 +224,7 @@ class Session:
         known = [request for request in requests if request.key in entries]
         if not known:
             return
-        twins = [
-            request for request in known if request.key in self.bought
-        ]  # of one that was sent, with the same texts
+        twins = [request for request in known if request.key in self.bought]  # the same texts were sent
         before = [request for request in known if request.key not in self.bought]
         read_known(batch, before, entries, self.counts[batch.name])
         for request in twins:

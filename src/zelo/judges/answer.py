@@ -77,10 +77,10 @@ def verdict(logprobs: Sequence[tuple[str, float]], least: float) -> float | None
     is taken, which errs towards one half.
     """
     listed = [(token.strip(_BLANK), value) for token, value in logprobs]
-    letters = [(token, math.exp(value)) for token, value in listed if token in ("A", "B")]
-    if not 0 < sum(p for _, p in letters) >= least:
+    either = [(token, math.exp(value)) for token, value in listed if token in ("A", "B")]
+    if not 0 < sum(p for _, p in either) >= least:
         return None
-    a, b = ([p for token, p in letters if token == letter] for letter in ("A", "B"))
+    a, b = ([p for token, p in either if token == letter] for letter in ("A", "B"))
     if not (a and b):
         every = [math.exp(value) for _, value in listed]
         bound = max(0.0, min(*every, 1 - sum(every)))

@@ -16,7 +16,7 @@ _WHOLE = 1e-4  # distance from a whole number that the rounding of float32 prefe
 
 
 def has_errors(solver: object) -> bool:
-    """Whether the fits of a solver have standard errors: unless it is told to compute none."""
+    """Whether the fits of a solver have standard errors: all but those of one with stderr=null."""
     return not (isinstance(solver, ErrorsSolver) and solver.stderr is None)
 
 

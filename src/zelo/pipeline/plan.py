@@ -40,7 +40,7 @@ def units(steps: list[Step], store: Store) -> dict[str, int]:
 def seconds(steps: list[Step], store: Store, units: Mapping[str, int], workers: int) -> dict[str, float]:
     """Stage -> about how long its units take, where the store has a table that the same stage made of other data.
 
-    units: as of `units`. A table of one unit tells nothing of several: that unit may be small.
+    units: as of `units`. A table of one unit is no measure for several: that unit may be small.
     """
     found: dict[str, float] = {}
     for step in steps if workers else []:
