@@ -211,7 +211,7 @@ class Session:
             for request in chunk:
                 if request.key in known:
                     continue
-                if self.halted[batch.name].is_set():  # asked again or not: the reply in the ledger stands
+                if self.halted[batch.name].is_set():  # a reply that was to be asked again stands
                     self._read(batch, [request], self.former)
                 elif request.key in self.flying:  # two pairs with the same texts: one call
                     self.flying[request.key].append((batch, request))
